@@ -1,0 +1,107 @@
+"""pydantic's errors, told in the words of stack config."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+from components.problems import Path, Problem, Remove, Set, closest, did_you_mean, dotted, show
+from components.vocabulary import REFUSED, format_quantity
+
+# Error type → what the value must be. The ctx of the error fills the braces.
+REASONS: Mapping[str, str] = {
+    "model_type": "must be a mapping: keys and values, indented below it",
+    "dict_type": "must be a mapping: names and values, indented below it",
+    "tuple_type": "must be a list",
+    "bool_type": "must be true or false, without quotes",
+    "string_type": "must be text; put it in quotes if it looks like a number",
+    "string_unicode": "must be text that can be printed",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    REFUSED: "{reason}",
+}
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """One problem for each error that ``model`` found."""
+    return [_explain_one(detail, model) for detail in error.errors(include_url=False)]
+
+
+def submodel(annotation: object) -> type[BaseModel] | None:
+    """The model that a field holds, alone or as the items of a tuple."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := submodel(inner))), None)
+
+
+def keys(model: type[BaseModel], below: Path = ()) -> Iterator[Path]:
+    """The path of every key below ``model``, models' own keys included; those of list items are left out."""
+    for name, field in model.model_fields.items():
+        yield (*below, name)
+        if (inner := submodel(field.annotation)) and not get_args(field.annotation):
+            yield from keys(inner, (*below, name))
+
+
+def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
+    path = tuple(step for step in detail["loc"] if step != "[key]")
+    special = SPECIAL.get(detail["type"])
+    if special:
+        return special(path, model)
+    value, context = detail["input"], detail.get("ctx", {})
+    reason = REASONS.get(detail["type"], detail["msg"]).format_map(context)
+    if isinstance(value, str | int | float) or detail["loc"][-1:] == ("[key]",):
+        reason = f"{show(value)} {reason}"
+    else:
+        reason = f"{reason}, not {show(value)}"
+    if not path:
+        return Problem(path, reason, "An empty object is valid and gives every key its default.")
+    example = context.get("example")
+    if example is None:
+        example = _default(path, model)
+    if isinstance(example, str | int | float):
+        return Problem(path, reason, "For example:", (Set(path, example),))
+    return Problem(path, reason, "Correct it, or remove the key:", (Remove(path),))
+
+
+def _unknown_key(path: Path, model: type[BaseModel]) -> Problem:
+    word, siblings = str(path[-1]), list(_model_at(path[:-1], model).model_fields)
+    if not closest(word, siblings):
+        elsewhere = next((key for key in keys(model) if key[-1] == word), None)
+        if elsewhere:
+            return Problem(path, "unknown key", f"Did you mean {dotted(elsewhere)}?", (Remove(path),))
+    return Problem(path, "unknown key", did_you_mean(word, siblings), (Remove(path),))
+
+
+def _unprintable_key(path: Path, _: type[BaseModel]) -> Problem:
+    return Problem(path, "the name of a key must be text", "Put it in quotes if it looks like a number or a date.")
+
+
+def _missing_key(path: Path, _: type[BaseModel]) -> Problem:
+    return Problem(path, "is missing, and has no default", f"Give {dotted(path[:-1])} the key {path[-1]}.")
+
+
+SPECIAL: Mapping[str, Callable[[Path, type[BaseModel]], Problem]] = {
+    "extra_forbidden": _unknown_key,
+    "invalid_key": _unprintable_key,
+    "missing": _missing_key,
+}
+
+
+def _model_at(path: Path, model: type[BaseModel]) -> type[BaseModel]:
+    for step in path:
+        if isinstance(step, str):
+            model = submodel(model.model_fields[step].annotation) or model
+    return model
+
+
+def _default(path: Path, model: type[BaseModel]) -> Any:  # noqa: ANN401 - whatever the key holds
+    """The default of the key at ``path``; None for an entry of a list or a mapping."""
+    name = path[-1]
+    field = _model_at(path[:-1], model).model_fields.get(name) if isinstance(name, str) else None
+    if field is None or field.default is PydanticUndefined:
+        return None
+    return format_quantity(field.default) if name == "memory" else field.default

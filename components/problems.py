@@ -1,0 +1,112 @@
+"""What is wrong with a stack config: the one error of this package, as sentences with a way out."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Step = str | int
+Path = tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Set:
+    """The command that gives a key a value; a list is shown as the YAML to add, which the command cannot write."""
+
+    path: Path
+    value: object
+
+
+@dataclass(frozen=True)
+class Remove:
+    """The command that removes a key, so that its default applies."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong: where, why (completes "<key>: …"), and what to do about it."""
+
+    path: Path
+    reason: str
+    advice: str
+    commands: tuple[Set | Remove | str, ...] = ()  # a str is a shell command
+
+    def text(self, stack_file: str, key: str) -> str:
+        """The problem as people read it: a sentence, the advice, the commands."""
+        lines = [f"{stack_file}: {dotted(self.path, key)}: {self.reason}."]
+        lines += [f"  {line}" for line in self.advice.splitlines()]
+        lines += [f"    {line}" for command in self.commands for line in _command_lines(command, key)]
+        return "\n".join(lines)
+
+
+class SettingsError(Exception):
+    """A stack config that cannot be deployed. Holds all its problems; its text is meant for people as it stands."""
+
+    def __init__(self, problems: Iterable[Problem], stack_file: str, key: str) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problem.text(stack_file, key) for problem in self.problems))
+
+
+def dotted(path: Path, key: str = "") -> str:
+    """A path in Pulumi's notation: ``cslr:platform.ray.head_whitelist[0]``."""
+    text = key
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{json.dumps(step[:60])}]"
+    return text
+
+
+def show(value: object) -> str:
+    """A value as people wrote it, short and printable: text in quotes, collections and dates by their kind."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**20):
+        return str(value)
+    if isinstance(value, str):
+        return ascii(value if len(value) <= 60 else value[:57] + "...") if not value.isprintable() else repr(value[:60])
+    kinds = {int: "a very large number", list: "a list", tuple: "a list", dict: "a mapping"}
+    return kinds.get(type(value), f"a {type(value).__name__}")
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a misspelt one probably means."""
+    known = list(known)
+    folded = {name.lower().replace("-", "_"): name for name in known}
+    matches = difflib.get_close_matches(word[:60].lower().replace("-", "_"), folded, n=1, cutoff=0.6)
+    return folded[matches[0]] if matches else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence that offers the closest known word, or all of them."""
+    known = list(known)
+    guess = closest(word, known)
+    return f"Did you mean {guess}?" if guess else f"Known here: {', '.join(known)}."
+
+
+def _command_lines(command: Set | Remove | str, key: str) -> list[str]:
+    if isinstance(command, str):
+        return [command]
+    if isinstance(command, Remove):
+        return [f"pulumi config rm --path {_quoted(dotted(command.path, key))}"]
+    if isinstance(command.value, list | tuple):
+        steps = [key, *map(str, command.path)]
+        lines = [f"{'  ' * depth}{step}:" for depth, step in enumerate(steps)]
+        return ["config:", *(f"  {line}" for line in lines[:-1]), f"  {lines[-1]} {json.dumps(command.value)}"]
+    value = command.value
+    plain = json.dumps(value) if isinstance(value, bool) else str(value)
+    shown = plain if re.fullmatch(r"[\w.:/-]+", plain, re.ASCII) else _quoted(plain)
+    return [f"pulumi config set --path {_quoted(dotted(command.path, key))} {shown}"]
+
+
+def _quoted(text: str) -> str:
+    """Text as one word of a POSIX shell."""
+    return "'" + text.replace("'", "'\"'\"'") + "'"

@@ -1,0 +1,276 @@
+"""The types that stack config is written in: ports, quantities, addresses, references.
+
+Each type turns what YAML or ``pulumi config set --path`` delivers (which writes ``1.5`` as text) into one Python type,
+or refuses it with a reason in words and an example that would be accepted. No type looks at another key or at the host.
+"""
+
+import ipaddress
+import math
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+REFUSED = "refused"  # the error type of every refusal here, so that problems.py can tell them from pydantic's own
+PRIVATE_NETWORKS = tuple(
+    ipaddress.IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
+LARGEST_NETWORK, SMALLEST_NETWORK = 12, 27  # prefix lengths
+LARGEST_MEMORY = 2**46  # bytes, 64 TiB: more is a slip of the keyboard
+LARGEST_CPUS = 4096
+
+_UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}  # exponent of 1024, as Docker counts
+_QUANTITY = re.compile(r"(\d{1,20}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REGISTRY = rf"(?:{_HOST}(?::\d{{1,5}})?/)?"
+_REPOSITORY = rf"{_REGISTRY}{_COMPONENT}(?:/{_COMPONENT})*"
+
+
+def refuse(reason: str, example: object = None) -> PydanticCustomError:
+    """The refusal of a value: ``reason`` completes the sentence "<key>: …", ``example`` would be accepted."""
+    return PydanticCustomError(REFUSED, "{reason}", {"reason": reason, "example": example})
+
+
+def parse_quantity(value: object) -> int:
+    """Bytes of a quantity in Docker's notation (``8g``, ``512m``, ``1.5g``; units are powers of 1024) or of bytes.
+
+    Raises:
+        PydanticCustomError: it is no quantity, or more than any host has.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str) and (match := _QUANTITY.fullmatch(value)):
+        size = int(Decimal(match[1]) * 1024 ** _UNITS[match[2].lower()])
+    else:
+        raise refuse("must be a quantity in Docker's notation, such as 8g or 512m, or a whole number of bytes")
+    if not 0 < size <= LARGEST_MEMORY:
+        raise refuse("must be more than 0 and at most 64t")
+    return size
+
+
+def format_quantity(size: int) -> str:
+    """The shortest exact notation of ``size`` bytes: 8589934592 → ``8g``."""
+    for unit in "tgmk":
+        if size and size % 1024 ** _UNITS[unit] == 0:
+            return f"{size // 1024 ** _UNITS[unit]}{unit}"
+    return str(size)
+
+
+def _parse_cpus(value: object) -> float:
+    try:
+        number = Decimal(str(value)) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except (InvalidOperation, ValueError):  # no number, or an integer too long to print
+        number = None
+    if number is None or not number.is_finite():
+        raise refuse("must be a number of CPU cores, such as 2 or 0.5")
+    if not 0 < number <= LARGEST_CPUS:
+        raise refuse(f"must be more than 0 and at most {LARGEST_CPUS} CPU cores")
+    if number != round(number, 2):
+        raise refuse("must have at most two decimals, since Docker counts hundredths", round(number, 2) or 0.1)
+    return float(number)
+
+
+def _parse_seconds(value: object) -> float:
+    try:
+        seconds = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not 0.1 <= seconds <= 60:
+        raise refuse("must be a number of seconds from 0.1 to 60")
+    return seconds
+
+
+def _parse_whole(value: object) -> object:
+    """``pulumi config set`` writes text where YAML has a number in quotes."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+def _parse_version(value: object) -> object:
+    """YAML reads ``3.14`` without quotes as a number, and would read ``3.10`` as 3.1."""
+    return repr(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _parse_environment_value(value: object) -> object:
+    if isinstance(value, bool) or value is None:
+        raise refuse('must be text: put it in quotes, since programs disagree on how to spell it ("1", "true", "yes")')
+    return str(value) if isinstance(value, int) and abs(value) < 10**18 else value
+
+
+def _parse_list(value: object) -> object:
+    if value is None:  # a key whose entries are all commented out
+        return ()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _parse_mapping(value: object) -> object:
+    return {} if value is None else value
+
+
+def _check_environment_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise refuse("is no name of an environment variable: use letters, digits and _, and no digit first")
+    return value
+
+
+def _check_subnet(value: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(value, strict=False)
+    except ValueError:
+        network = None
+    if network is None or "/" not in value:
+        raise refuse("is no IPv4 network: write an address and a prefix length")
+    if not any(network.subnet_of(private) for private in PRIVATE_NETWORKS):
+        raise refuse("is not private: traffic to real hosts there would end in the containers' network")
+    if not LARGEST_NETWORK <= network.prefixlen <= SMALLEST_NETWORK:
+        raise refuse(
+            f"has the prefix length /{network.prefixlen}, which must be between /{LARGEST_NETWORK} and "
+            f"/{SMALLEST_NETWORK}: its lower half holds the fixed addresses of Ray nodes, its upper half all others"
+        )
+    if str(network) != value:
+        raise refuse(f"is an address inside a network; the network itself is {network}", str(network))
+    return value
+
+
+def _check_bind_address(value: str) -> str:
+    try:
+        address = ipaddress.IPv4Address(value)
+    except ValueError:
+        raise refuse(
+            "is no IPv4 address: write 127.0.0.1 for this host only, 0.0.0.0 for all, or one of its own"
+        ) from None
+    if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
+        raise refuse("is an address that no host has")
+    return value
+
+
+def _check_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        good = False
+    if not good or not re.fullmatch(r"[!-~]+", value):
+        raise refuse("is no http or https address", "http://192.168.1.10:8888")
+    return value
+
+
+def _check_head_address(value: str) -> str:
+    match = re.fullmatch(rf"({_HOST}):([0-9]{{1,5}})", value)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise refuse("must be host:port, the address of a Ray head's GCS", "192.168.1.10:6379")
+    return value
+
+
+def _check_location(value: str) -> str:
+    if is_path(value):
+        if ".." in value.split("/") or not value.isprintable() or ":" in value:
+            raise refuse("must be a plain absolute path, without '..', ':' or control characters")
+        return value
+    if not re.fullmatch(_NAME, value):
+        raise refuse(
+            "is neither a folder's absolute path nor a volume's name "
+            "(letters, digits, '_', '.' and '-'; a relative path would depend on where the command is run)"
+        )
+    return value
+
+
+def _check_target(value: str) -> str:
+    if not is_path(_check_location(value)) or value.strip("/") == "":
+        raise refuse("must be an absolute path inside the container, other than /", "/data")
+    return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
+
+
+def _check_registry(value: str) -> str:
+    if not re.fullmatch(_REPOSITORY, value) or len(value) > 200:
+        raise refuse(
+            "is no prefix of an image name: lower case, no scheme, no tag, no '/' at the end",
+            "registry.example.org:5000/cslr",
+        )
+    return value
+
+
+def _check_reference(value: str) -> str:
+    if not re.fullmatch(rf"{_REPOSITORY}(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?", value, re.ASCII):
+        raise refuse("is no image reference: repository:tag or repository@sha256:…", "rayproject/ray:2.60.0")
+    return value
+
+
+def _check_user(value: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,10}:[0-9]{1,10}", value):
+        raise refuse("must be two numbers, user and group", "1000:1000")
+    if any(int(part) >= 2**31 for part in value.split(":")):
+        raise refuse("is above the highest user number")
+    if value.startswith("0") and not int(value.split(":")[0]):
+        raise refuse("is root, and containers of this platform never run as root", "1000:1000")
+    return value
+
+
+def _check_network_name(value: str) -> str:
+    if not re.fullmatch(_NAME, value) or value in ("bridge", "host", "none", "default"):
+        raise refuse("is no name for a Docker network of its own", "ray-network")
+    return value
+
+
+def _check_devices(value: object) -> object:
+    if value == "all":
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise refuse("must be all, or a list of device numbers or UUIDs, such as [0, 1]", "all")
+    names = tuple(str(item) if type(item) is int and 0 <= item < 1024 else item for item in value)
+    for name in names:
+        if not isinstance(name, str) or not re.fullmatch(r"\d{1,4}|(?:GPU|MIG)-[0-9A-Za-z/-]{1,100}", name, re.ASCII):
+            raise refuse("has an entry that is neither a device number nor a UUID as nvidia-smi -L prints it", "all")
+    if len(set(names)) < len(names):
+        raise refuse("names one device twice", "all")
+    return names
+
+
+def is_path(location: str) -> bool:
+    """Whether a location is a folder of the host (a bind mount) and not the name of a volume."""
+    return location.startswith("/")
+
+
+HostPort = Annotated[int, BeforeValidator(_parse_whole), Field(ge=1, le=65535)]
+Count = Annotated[int, BeforeValidator(_parse_whole), Field(ge=1, le=64)]
+Memory = Annotated[
+    int,
+    BeforeValidator(parse_quantity),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^[0-9.]+ ?[kmgtKMGT]?i?[bB]?$"}, {"type": "integer"}]}),
+]
+Cpus = Annotated[
+    float,
+    BeforeValidator(_parse_cpus),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST_CPUS, "multipleOf": 0.01}),
+]
+Seconds = Annotated[
+    float, BeforeValidator(_parse_seconds), WithJsonSchema({"type": "number", "minimum": 0.1, "maximum": 60})
+]
+Version = Annotated[str, BeforeValidator(_parse_version), WithJsonSchema({"type": ["string", "number"]})]
+EnvironmentName = Annotated[str, AfterValidator(_check_environment_name)]
+EnvironmentValue = Annotated[
+    str, BeforeValidator(_parse_environment_value), WithJsonSchema({"type": ["string", "integer"]})
+]
+Subnet = Annotated[str, AfterValidator(_check_subnet)]
+BindAddress = Annotated[str, AfterValidator(_check_bind_address)]
+Url = Annotated[str, AfterValidator(_check_url)]
+HeadAddress = Annotated[str, AfterValidator(_check_head_address)]
+Location = Annotated[str, AfterValidator(_check_location)]
+Target = Annotated[str, AfterValidator(_check_target)]
+RegistryPrefix = Annotated[str, AfterValidator(_check_registry)]
+ImageReference = Annotated[str, AfterValidator(_check_reference)]
+User = Annotated[str, AfterValidator(_check_user)]
+NetworkName = Annotated[str, AfterValidator(_check_network_name)]
+Devices = Annotated[
+    Literal["all"] | tuple[str, ...],
+    BeforeValidator(_check_devices),
+    WithJsonSchema(
+        {"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}]}
+    ),
+]
+AsMapping = BeforeValidator(_parse_mapping)
+AsTuple = BeforeValidator(_parse_list)  # for Annotated[tuple[…], AsTuple]: YAML and JSON know only lists
