@@ -1,0 +1,226 @@
+"""The settings of each service, with their defaults: image, limits, ports, environment, where data lives.
+
+Attribute paths are the YAML's keys. What keys demand of each other is in ``checks.py``.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from components.problems import Path
+from components.vocabulary import (
+    AsMapping,
+    AsTuple,
+    Cpus,
+    EnvironmentName,
+    EnvironmentValue,
+    HeadAddress,
+    HostPort,
+    ImageReference,
+    Location,
+    Memory,
+    Seconds,
+    Target,
+    Url,
+    User,
+)
+
+RAY_NODES = ("ray-cpu", "ray-gpu")
+MIB, GIB = 2**20, 2**30
+
+PORT = "Port of this host, on `network.bind_address`."
+
+# Described once here, because the defaults differ from service to service.
+CpuLimit = Annotated[Cpus, Field(description="Limit of CPU cores, to hundredths.")]
+MemoryLimit = Annotated[Memory, Field(description="Limit of memory, in Docker's notation: `512m`, `8g`.")]
+GcsPort = Annotated[HostPort, Field(description="Host port of the cluster's control store, which other nodes join.")]
+DataLocation = Annotated[
+    Location | None,
+    Field(description="Where its data lives: a volume's name or an absolute path. Unset: a volume of this stack."),
+]
+DashboardPort = Annotated[HostPort, Field(description="Host port of the dashboard and of the Jobs API.")]
+ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client (`ray://`).")]
+
+
+class Settings(BaseModel):
+    """What every model here has in common: no unknown keys, no guessing at types, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_empty_section(cls, value: object) -> object:
+        """A section whose keys are all commented out is null in YAML."""
+        return {} if value is None else value
+
+
+class ImageSettings(Settings):
+    """Where the image of a service comes from."""
+
+    source: Literal["build", "pull"] = Field(default="build", description="`build` it here, or `pull` it.")
+    reference: ImageReference | None = Field(
+        default=None, description="The image to pull, with its tag or digest. Only with source `pull`."
+    )
+
+
+class VolumeMount(Settings):
+    """One more volume or folder of the host inside a container."""
+
+    source: Location = Field(description="Name of a volume, or absolute path of a folder of this host.")
+    target: Target = Field(description="Absolute path inside the container.")
+    read_only: bool = Field(default=False, description="Whether the container may only read it.")
+
+
+class ServiceSettings(Settings):
+    """What every service can be told."""
+
+    enabled: bool = Field(default=True, description="Whether this host runs the service.")
+    image: ImageSettings = Field(default=ImageSettings(), description=ImageSettings.__doc__)
+    cpus: CpuLimit
+    memory: MemoryLimit
+    env: Annotated[dict[EnvironmentName, EnvironmentValue], AsMapping] = Field(
+        default={},
+        description="More environment variables, name → value. Not for secrets: Docker shows them.",
+    )
+    volumes: Annotated[tuple[VolumeMount, ...], AsTuple] = Field(
+        default=(), description="Extra volumes and bind mounts: a list of `source`, `target`, `read_only`."
+    )
+    user: User = Field(
+        default="1000:1000", description="User and group in the container. A pulled image may need its own."
+    )
+
+    @property
+    def host_ports(self) -> dict[Path, int]:
+        """The ports of this host that the service publishes, by their path below the service's key."""
+        return {}
+
+    @property
+    def location(self) -> tuple[Path, str] | None:
+        """The path below the service's key, and the value, of where its own data lives; None is the default volume."""
+        keys = [(name, getattr(self, name, None)) for name in ("data", "artifacts", "notebooks")]
+        return next((((name,), value) for name, value in keys if value is not None), None)
+
+
+class SinglePortSettings(ServiceSettings):
+    """A service with one port."""
+
+    port: HostPort | None
+
+    @property
+    def host_ports(self) -> dict[Path, int]:
+        """See the base class."""
+        return {} if self.port is None else {("port",): self.port}
+
+
+class RayPorts(Settings):
+    """The ports of this host that a Ray node publishes."""
+
+    gcs: GcsPort
+    dashboard: DashboardPort
+    client: ClientPort
+
+
+class RayCpuPorts(RayPorts):
+    """The ports of this host that the node ray-cpu publishes."""
+
+    gcs: GcsPort = 6379
+    dashboard: DashboardPort = 8265
+    client: ClientPort = 10001
+
+
+class RayGpuPorts(RayPorts):
+    """The ports of this host that the node ray-gpu publishes."""
+
+    gcs: GcsPort = 6380
+    dashboard: DashboardPort = 8266
+    client: ClientPort = 10002
+
+
+class RayNodeSettings(ServiceSettings):
+    """A Ray node of this host."""
+
+    ports: RayPorts
+
+    @property
+    def host_ports(self) -> dict[Path, int]:
+        """See the base class."""
+        return {("ports", name): getattr(self.ports, name) for name in RayPorts.model_fields}
+
+
+class RayCpuSettings(RayNodeSettings):
+    """The Ray node that offers CPUs only."""
+
+    cpus: CpuLimit = 2.0
+    memory: MemoryLimit = 6 * GIB
+    ports: RayCpuPorts = Field(default=RayCpuPorts(), description=RayCpuPorts.__doc__)
+
+
+class RayGpuSettings(RayNodeSettings):
+    """The Ray node that offers the stack's GPUs. Needs `gpu.enabled`."""
+
+    enabled: bool = Field(default=False, description="Whether this host runs the node.")
+    cpus: CpuLimit = 2.0
+    memory: MemoryLimit = 16 * GIB
+    ports: RayGpuPorts = Field(default=RayGpuPorts(), description=RayGpuPorts.__doc__)
+
+
+class RaySettings(Settings):
+    """The Ray cluster, and the nodes that this host adds to it."""
+
+    head_whitelist: Annotated[tuple[str, ...], AsTuple] = Field(
+        default=RAY_NODES, description="Nodes of this host that may become the cluster's head, the preferred one first."
+    )
+    head_address: HeadAddress | None = Field(
+        default=None,
+        description="host:port of a head elsewhere, which the nodes here join. Unset: found on start.",
+    )
+    health_url: Url | None = Field(
+        default=None, description="Health service that knows the existing head. Unset: the one of this stack."
+    )
+    health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
+    cpu: RayCpuSettings = Field(default=RayCpuSettings(), description=RayCpuSettings.__doc__)
+    gpu: RayGpuSettings = Field(default=RayGpuSettings(), description=RayGpuSettings.__doc__)
+
+
+class RedisSettings(SinglePortSettings):
+    """Redis, which keeps the Ray cluster's state."""
+
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 512 * MIB
+    port: HostPort = Field(default=6381, description=PORT)
+    data: DataLocation = None
+
+
+class PostgresSettings(SinglePortSettings):
+    """Postgres, which keeps MLflow's runs."""
+
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 512 * MIB
+    port: HostPort | None = Field(default=None, description="Host port. Unset: not published.")
+    data: DataLocation = None
+
+
+class MLflowSettings(SinglePortSettings):
+    """MLflow: experiment tracking, with artifacts served through it."""
+
+    cpus: CpuLimit = 1.0
+    memory: MemoryLimit = 2 * GIB
+    port: HostPort = Field(default=5000, description=PORT)
+    artifacts: DataLocation = None
+
+
+class MarimoSettings(SinglePortSettings):
+    """Marimo: notebooks connected to the Ray cluster and to MLflow."""
+
+    cpus: CpuLimit = 1.0
+    memory: MemoryLimit = 4 * GIB
+    port: HostPort = Field(default=8080, description=PORT)
+    notebooks: DataLocation = None
+
+
+class HealthSettings(SinglePortSettings):
+    """The health service: what runs, and where the head is."""
+
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 256 * MIB
+    port: HostPort = Field(default=8888, description=PORT)
