@@ -1,0 +1,14 @@
+#!/bin/sh
+# Starts a Python program in the Python environment of the image it runs in: with_python.sh PROGRAM.py [ARGS]
+# /opt/venv: our images; conda environment `py`: older releases; /home/ray/anaconda3: the official Ray images.
+for bin in /opt/venv/bin /opt/conda/envs/py/bin /opt/*conda*/envs/py/bin /home/ray/anaconda3/bin; do
+    if [ -x "$bin/python" ]; then
+        PATH="$bin:$PATH"
+        export PATH
+        exec "$bin/python" "$@"
+    fi
+done
+command -v python3 >/dev/null && exec python3 "$@"
+echo "with_python.sh: no Python in /opt/venv, /opt/*conda*/envs/py, /home/ray/anaconda3 or on PATH, so $1 cannot start;" \
+    "set this service's image to one that has Python." >&2
+exit 127
