@@ -1,0 +1,1 @@
+"""What the platform's images are made from, and which versions their locks hold."""

@@ -1,0 +1,1 @@
+"""Base images: Debian with the site's certificate authorities and the platform's user."""
