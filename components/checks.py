@@ -1,7 +1,266 @@
-"""What the keys of a stack config demand of each other. Nothing here looks at the host (that is ``host.py``)."""
+"""What the keys of a stack config demand of each other. Nothing here looks at the host: that is ``host.py``.
 
-from components.problems import Problem
+Each check is a function from the settings to the problems that it finds; ``CHECKS`` is all of them.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from components.problems import Path, Problem, Remove, Set, did_you_mean, dotted
+from components.service_settings import RAY_NODES, SERVICES, ServiceSettings
+from components.variants import VARIANTS, Variant
+from components.vocabulary import format_quantity, parse_quantity
+
+if TYPE_CHECKING:
+    from components.settings import PlatformSettings
+
+# Service → the least memory that it starts with.
+MINIMUM_MEMORY = {
+    "redis": "64m",
+    "postgres": "128m",
+    "mlflow": "768m",
+    "health": "96m",
+    "ray-cpu": "2g",
+    "ray-gpu": "2g",
+    "marimo": "1g",
+}
+# Service → the service that it cannot do without, and what for.
+NEEDS = {"mlflow": ("postgres", "MLflow keeps its runs in Postgres")}
+# Service → where its own data is mounted.
+DATA_TARGETS = {
+    "redis": "/data",
+    "postgres": "/var/lib/postgresql/data",
+    "mlflow": "/mlflow/artifacts",
+    "marimo": "/workspace/notebooks",
+}
+# Folders of every container that belong to the platform or to the kernel.
+RESERVED_TARGETS = ("/tmp", "/run/secrets", "/run/cslr", "/opt/venv", "/proc", "/sys", "/dev")  # noqa: S108
+DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
+# Environment variables that the platform sets itself, by the start of their names.
+RESERVED_ENVIRONMENT = (
+    "RAY_NODE_",
+    "RAY_AUTH_",
+    "RAY_ADDRESS",
+    "RAY_REDIS_",
+    "RAY_external_storage_namespace",
+    "HEALTH_",
+    "MLFLOW_TRACKING_URI",
+)
 
 
-def run(settings: object) -> list[Problem]:
-    return []
+def run(settings: "PlatformSettings") -> list[Problem]:
+    """Every problem of settings whose keys are each valid on their own."""
+    return [problem for check in CHECKS for problem in check(settings)]
+
+
+def _key(service: str, *steps: str | int) -> Path:
+    return (*SERVICES[service], *steps)
+
+
+def _defaults(settings: "PlatformSettings", service: str) -> ServiceSettings:
+    return type(settings)().service(service)
+
+
+def ports_are_distinct(settings: "PlatformSettings") -> Iterator[Problem]:
+    """No two enabled services publish one port; the one that left its default is the one to move."""
+    usual = {
+        _key(name, *path): port for name in SERVICES for path, port in _defaults(settings, name).host_ports.items()
+    }
+    owners: dict[int, Path] = {}
+    published = settings.published_ports()
+    taken = {port for _, port in published}
+    for path, port in sorted(published, key=lambda item: usual.get(item[0]) != item[1]):
+        owner = owners.setdefault(port, path)
+        if owner == path:
+            continue
+        default = usual.get(path)
+        candidates = (default, *range(port + 1, 65536), *range(1024, port))
+        other = next(p for p in candidates if p is not None and p not in taken)
+        taken.add(other)
+        yield Problem(
+            path,
+            f"{port} is already {dotted(owner)}",
+            f"Both would be published on {settings.network.bind_address}. Choose another port, for example:",
+            (Set(path, other),),
+        )
+
+
+def memory_suffices(settings: "PlatformSettings") -> Iterator[Problem]:
+    """Each enabled service gets the memory that it needs to start."""
+    for name in settings.services():
+        memory, minimum = settings.service(name).memory, MINIMUM_MEMORY[name]
+        if memory < parse_quantity(minimum):
+            yield Problem(
+                _key(name, "memory"),
+                f"{format_quantity(memory)} is less than the {minimum} that {name} needs to start",
+                "Give it at least that much; its default is:",
+                (Set(_key(name, "memory"), format_quantity(_defaults(settings, name).memory)),),
+            )
+
+
+def whitelist_names_nodes(settings: "PlatformSettings") -> Iterator[Problem]:
+    """The head whitelist names known nodes, each once, and leaves the cluster a head."""
+    whitelist = settings.ray.head_whitelist
+    for index, name in enumerate(whitelist):
+        path = ("ray", "head_whitelist", index)
+        if name not in RAY_NODES:
+            yield Problem(path, f"{name[:60]!r} is no Ray node of this platform", did_you_mean(name, RAY_NODES))
+        elif name in whitelist[:index]:
+            yield Problem(path, f"{name} is listed twice", "Remove the second entry:", (Remove(path),))
+    if settings.ray_nodes and not settings.head_candidates and not settings.ray.head_address:
+        yield Problem(
+            ("ray", "head_whitelist"),
+            f"it names no enabled node ({', '.join(settings.ray_nodes)}), so the Ray cluster would never have a head",
+            "Allow a node of this host to be the head, or give the address of a head elsewhere:",
+            (
+                Set(("ray", "head_whitelist"), list(settings.ray_nodes)),
+                Set(("ray", "head_address"), "192.168.1.10:6379"),
+            ),
+        )
+
+
+def variant_exists(settings: "PlatformSettings") -> Iterator[Problem]:
+    """Images are built for this pair of CUDA and Python."""
+    cuda, python = settings.images.cuda, settings.images.python
+    if any((v.cuda, v.python) == (cuda, python) for v in VARIANTS):
+        return
+    cudas, pythons = {v.cuda for v in VARIANTS}, {v.python for v in VARIANTS}
+    if cuda in cudas and python in pythons:
+        path, reason = ("images", "python"), f"CUDA {cuda} is not built with Python {python}"
+    elif cuda in cudas:
+        path, reason = ("images", "python"), f"{python[:20]!r} is no Python that images are built with"
+    else:
+        path, reason = ("images", "cuda"), f"{cuda[:20]!r} is no CUDA that images are built with"
+
+    def distance(variant: Variant) -> tuple[bool, bool]:
+        return variant.cuda != cuda, variant.python != python
+
+    nearest, *others = sorted(VARIANTS, key=lambda variant: sorted(distance(variant)))
+    pairs = "; ".join(f"CUDA {v.cuda} with Python {v.python}" for v in (nearest, *others))
+    yield Problem(
+        path,
+        f"{reason}, and PyTorch, PyG and Ray are pinned per pair",
+        f"Possible pairs, the nearest first: {pairs}.",
+        (Set(("images", "cuda"), nearest.cuda), Set(("images", "python"), nearest.python)),
+    )
+
+
+def gpu_services_have_gpus(settings: "PlatformSettings") -> Iterator[Problem]:
+    """A node that offers GPUs runs only where the stack offers them."""
+    if settings.ray.gpu.enabled and not settings.gpu.enabled:
+        yield Problem(
+            ("ray", "gpu", "enabled"),
+            "the node ray-gpu needs GPUs, but gpu.enabled is false",
+            "If this host has NVIDIA GPUs, offer them to the stack; otherwise disable the node:",
+            (Set(("gpu", "enabled"), True), Set(("ray", "gpu", "enabled"), False)),
+        )
+
+
+def images_have_one_source(settings: "PlatformSettings") -> Iterator[Problem]:
+    """An image to pull has a reference, an image to build has none."""
+    for name in settings.services():
+        image = settings.service(name).image
+        source, reference = _key(name, "image", "source"), _key(name, "image", "reference")
+        if image.source == "pull" and image.reference is None:
+            yield Problem(
+                reference,
+                f"is missing, but the image of {name} is to be pulled",
+                "Name the image to pull, or build it here:",
+                (Set(reference, f"registry.example.org/{name}:1.0"), Set(source, "build")),
+            )
+        if image.source == "build" and image.reference is not None:
+            yield Problem(
+                reference,
+                f"{image.reference} would be ignored, since the image of {name} is built here",
+                "Pull it, or remove the reference:",
+                (Set(source, "pull"), Remove(reference)),
+            )
+
+
+def needed_services_are_enabled(settings: "PlatformSettings") -> Iterator[Problem]:
+    """Each service finds the one that keeps its state."""
+    needs = dict(NEEDS)
+    if not settings.ray.head_address:
+        needs |= dict.fromkeys(settings.head_candidates, ("redis", "a head keeps the Ray cluster's state in Redis"))
+    enabled = settings.services()
+    missing = {needs[name] + (name,) for name in enabled if name in needs and needs[name][0] not in enabled}
+    for needed, why, name in sorted(missing):
+        yield Problem(
+            _key(needed, "enabled"),
+            f"{needed} is disabled, but {name} needs it: {why}",
+            f"Enable it, or disable {name}:",
+            (Set(_key(needed, "enabled"), True), Set(_key(name, "enabled"), False)),
+        )
+
+
+def data_is_not_shared(settings: "PlatformSettings") -> Iterator[Problem]:
+    """No two services keep their own data in one place."""
+    owners: dict[str, Path] = {}
+    for name in settings.services():
+        service = settings.service(name)
+        if service.data_key is None or service.location is None:
+            continue
+        path, place = _key(name, service.data_key), service.location
+        owner = owners.setdefault(place.rstrip("/"), path)
+        if owner != path:
+            yield Problem(
+                path,
+                f"{place} already holds {dotted(owner)}",
+                "Give each service a place of its own, or leave the key out to get a volume of this stack:",
+                (Remove(path),),
+            )
+
+
+def mounts_do_not_collide(settings: "PlatformSettings") -> Iterator[Problem]:
+    """Extra volumes have targets of their own, outside what the platform mounts, and never hold the Docker socket."""
+    for name in settings.services():
+        used = (
+            {DATA_TARGETS[name]: f"the service's own {settings.service(name).data_key}"} if name in DATA_TARGETS else {}
+        )
+        for index, volume in enumerate(settings.service(name).volumes):
+            path = _key(name, "volumes", index)
+            if volume.source in DOCKER_SOCKETS:
+                yield Problem(
+                    (*path, "source"),
+                    "the Docker socket would make every program in the container root on this host",
+                    "Remove the volume:",
+                    (Remove(path),),
+                )
+            reserved = next((t for t in RESERVED_TARGETS if f"{volume.target}/".startswith(f"{t}/")), None)
+            owner = f"{reserved}, which belongs to the platform" if reserved else used.get(volume.target)
+            used.setdefault(volume.target, f"volumes[{index}]")
+            if owner:
+                yield Problem(
+                    (*path, "target"),
+                    f"{volume.target} is taken by {owner}",
+                    "Mount it elsewhere, for example:",
+                    (Set((*path, "target"), f"/mnt/volume{index}"),),
+                )
+
+
+def environment_is_not_the_platforms(settings: "PlatformSettings") -> Iterator[Problem]:
+    """Extra environment does not replace what the platform sets."""
+    for name in settings.services():
+        for variable in settings.service(name).env:
+            if variable.startswith(RESERVED_ENVIRONMENT):
+                path = _key(name, "env", variable)
+                yield Problem(
+                    path,
+                    f"{variable} is set by the platform, from other keys of this file",
+                    "Set those keys instead, and remove this one:",
+                    (Remove(path),),
+                )
+
+
+CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
+    variant_exists,
+    gpu_services_have_gpus,
+    images_have_one_source,
+    needed_services_are_enabled,
+    whitelist_names_nodes,
+    ports_are_distinct,
+    memory_suffices,
+    data_is_not_shared,
+    mounts_do_not_collide,
+    environment_is_not_the_platforms,
+)

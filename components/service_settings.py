@@ -3,7 +3,7 @@
 Attribute paths are the YAML's keys. What keys demand of each other is in ``checks.py``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,6 +25,16 @@ from components.vocabulary import (
     User,
 )
 
+# Service → its path below KEY, in the order that they start in.
+SERVICES = {
+    "redis": ("redis",),
+    "postgres": ("postgres",),
+    "mlflow": ("mlflow",),
+    "health": ("health",),
+    "ray-cpu": ("ray", "cpu"),
+    "ray-gpu": ("ray", "gpu"),
+    "marimo": ("marimo",),
+}
 RAY_NODES = ("ray-cpu", "ray-gpu")
 MIB, GIB = 2**20, 2**30
 
@@ -74,6 +84,8 @@ class VolumeMount(Settings):
 class ServiceSettings(Settings):
     """What every service can be told."""
 
+    data_key: ClassVar[str | None] = None  # the key, if any, that says where the service's own data lives
+
     enabled: bool = Field(default=True, description="Whether this host runs the service.")
     image: ImageSettings = Field(default=ImageSettings(), description=ImageSettings.__doc__)
     cpus: CpuLimit
@@ -95,10 +107,9 @@ class ServiceSettings(Settings):
         return {}
 
     @property
-    def location(self) -> tuple[Path, str] | None:
-        """The path below the service's key, and the value, of where its own data lives; None is the default volume."""
-        keys = [(name, getattr(self, name, None)) for name in ("data", "artifacts", "notebooks")]
-        return next((((name,), value) for name, value in keys if value is not None), None)
+    def location(self) -> str | None:
+        """Where the service's own data lives: a volume's name, a folder's path, or None for the default volume."""
+        return getattr(self, self.data_key) if self.data_key else None
 
 
 class SinglePortSettings(ServiceSettings):
@@ -185,6 +196,7 @@ class RaySettings(Settings):
 class RedisSettings(SinglePortSettings):
     """Redis, which keeps the Ray cluster's state."""
 
+    data_key = "data"
     cpus: CpuLimit = 0.5
     memory: MemoryLimit = 512 * MIB
     port: HostPort = Field(default=6381, description=PORT)
@@ -194,6 +206,7 @@ class RedisSettings(SinglePortSettings):
 class PostgresSettings(SinglePortSettings):
     """Postgres, which keeps MLflow's runs."""
 
+    data_key = "data"
     cpus: CpuLimit = 0.5
     memory: MemoryLimit = 512 * MIB
     port: HostPort | None = Field(default=None, description="Host port. Unset: not published.")
@@ -203,6 +216,7 @@ class PostgresSettings(SinglePortSettings):
 class MLflowSettings(SinglePortSettings):
     """MLflow: experiment tracking, with artifacts served through it."""
 
+    data_key = "artifacts"
     cpus: CpuLimit = 1.0
     memory: MemoryLimit = 2 * GIB
     port: HostPort = Field(default=5000, description=PORT)
@@ -212,6 +226,7 @@ class MLflowSettings(SinglePortSettings):
 class MarimoSettings(SinglePortSettings):
     """Marimo: notebooks connected to the Ray cluster and to MLflow."""
 
+    data_key = "notebooks"
     cpus: CpuLimit = 1.0
     memory: MemoryLimit = 4 * GIB
     port: HostPort = Field(default=8080, description=PORT)

@@ -1,8 +1,8 @@
 """Stack config: the object ``cslr:platform`` of a ``Pulumi.<stack>.yaml``, validated, with every default.
 
 Owns the models and what follows from them alone. What keys demand of each other is in ``checks.py``, what the host can
-bear in ``host.py``, the wording of errors in ``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys. An
-empty object is a valid stack for a host without GPU.
+bear in ``host.py``, the wording of errors in ``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys;
+an empty object is a valid stack for a host without GPU.
 """
 
 import ipaddress
@@ -14,6 +14,7 @@ from components import checks
 from components.explain import explain
 from components.problems import Path, SettingsError
 from components.service_settings import (
+    SERVICES,
     HealthSettings,
     ImageSettings,
     MarimoSettings,
@@ -52,16 +53,6 @@ __all__ = [
 ]
 
 KEY = "cslr:platform"
-# Service → its path below KEY, in the order that they start in.
-SERVICES = {
-    "redis": ("redis",),
-    "postgres": ("postgres",),
-    "mlflow": ("mlflow",),
-    "health": ("health",),
-    "ray-cpu": ("ray", "cpu"),
-    "ray-gpu": ("ray", "gpu"),
-    "marimo": ("marimo",),
-}
 DEFAULT_VARIANT = VARIANTS[1]
 
 
