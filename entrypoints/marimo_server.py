@@ -1,0 +1,48 @@
+"""Starts Marimo's notebook server; runs in its container, one file, standard library only, Python 3.10 or newer.
+
+Reads /run/secrets/marimo-token (what a browser must give), /workspace/notebooks (writable). Health: GET :8080/health.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+TOKEN_FILE = Path(os.environ.get("MARIMO_TOKEN_FILE", "/run/secrets/marimo-token"))
+NOTEBOOKS = Path(os.environ.get("MARIMO_NOTEBOOKS", "/workspace/notebooks"))
+PORT = os.environ.get("MARIMO_PORT", "8080")
+
+
+def precondition() -> str:
+    """Return the one sentence on what is missing; empty when Marimo can start."""
+    if not os.access(TOKEN_FILE, os.R_OK) or not TOKEN_FILE.stat().st_size:
+        return f"{TOKEN_FILE} (Marimo's token) is missing, empty or unreadable; mount the secret into this container."
+    if not os.access(NOTEBOOKS, os.W_OK | os.X_OK):
+        return (
+            f"{NOTEBOOKS} is not a folder that user {os.getuid()} can write to; mount the notebooks there, and give "
+            f"a bind mount to that user: chown {os.getuid()} <folder on the host>."
+        )
+    return ""
+
+
+def main() -> int:
+    """Become `marimo edit`; return 1 when that is impossible."""
+    if missing := precondition():
+        print(f"[marimo] error: {missing}", flush=True)
+        return 1
+    return serve()
+
+
+def serve() -> NoReturn:
+    """Become `marimo edit`."""
+    os.environ.setdefault("HOME", "/tmp")  # noqa: S108  (the container's own tmpfs)
+    os.chdir(NOTEBOOKS)
+    options = ["--headless", "--host=0.0.0.0", f"--port={PORT}", f"--token-password-file={TOKEN_FILE}"]
+    # Offline: no look for a newer version, no sandbox environment that packages would be downloaded into.
+    options += ["--skip-update-check", "--no-sandbox"]
+    print(f"[marimo] serving {NOTEBOOKS} on port {PORT}", flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", "marimo", "--yes", "edit", *options, str(NOTEBOOKS)])  # noqa: S606
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Starts the MLflow tracking server; runs in its container, one file, standard library only, Python 3.10 or newer.
+
+Runs and models are kept in Postgres, artifacts in /mlflow/artifacts and served through MLflow. Reads
+/run/secrets/postgres-password. Health: GET :5000/health. Environment, besides MLflow's own:
+MLFLOW_DATABASE (mlflow@postgres:5432/mlflow), MLFLOW_ARTIFACTS, MLFLOW_WORKERS (2), MLFLOW_ALLOWED_HOSTS (more names
+under which browsers and clients reach the server, comma separated), MLFLOW_DEADLINE (120 seconds for Postgres).
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+DATABASE = os.environ.get("MLFLOW_DATABASE", "mlflow@postgres:5432/mlflow")
+ARTIFACTS = Path(os.environ.get("MLFLOW_ARTIFACTS", "/mlflow/artifacts"))
+PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/postgres-password"))
+DEADLINE = float(os.environ.get("MLFLOW_DEADLINE", "120"))
+# Python packages that talk to Postgres, and how SQLAlchemy calls them.
+DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql"}
+# MLflow answers 403 to any other Host header (against DNS rebinding). Its own default lacks the name in our network.
+PRIVATE_NETWORKS = ("10.*", "192.168.*", *(f"172.{second}.*" for second in range(16, 32)))
+ALLOWED_HOSTS = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "mlflow", "mlflow:*", *PRIVATE_NETWORKS)
+DEFAULTS = {
+    "HOME": tempfile.gettempdir(),
+    "MLFLOW_WORKERS": "2",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for GenAI evaluations, which nobody runs here
+}
+
+
+class MlflowError(Exception):
+    """What keeps MLflow from starting, in one sentence."""
+
+
+def say(message: str) -> None:
+    """Print one line for the container's log."""
+    print(f"[mlflow] {message}", flush=True)
+
+
+def write_password_file() -> Path:
+    """Write the password where libpq finds it (PGPASSFILE), readable by this user only; it stays out of the URI."""
+    try:
+        password = PASSWORD_FILE.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise MlflowError(f"{PASSWORD_FILE} cannot be read: {error.strerror}; mount the secret.") from None
+    if not password:
+        raise MlflowError(f"{PASSWORD_FILE} is empty; write the password of Postgres into it.")
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    path = Path(tempfile.gettempdir()) / "mlflow.pgpass"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(f"*:*:*:*:{escaped}\n", encoding="utf-8")
+    return path
+
+
+def find_driver() -> str:
+    """Return the installed Postgres driver's module name."""
+    for driver in DRIVERS:
+        if importlib.util.find_spec(driver):
+            return driver
+    raise MlflowError(
+        f"This image has none of {', '.join(DRIVERS)}, so MLflow cannot reach Postgres; use another image."
+    )
+
+
+def wait_for_postgres(driver: str) -> None:
+    """Log in until it works; raise MlflowError at a wrong password and after DEADLINE seconds."""
+    connector: Any = importlib.import_module(driver)
+    began = reported = time.monotonic()
+    while True:
+        try:
+            connector.connect(f"postgresql://{DATABASE}", connect_timeout=3).close()
+        except connector.OperationalError as error:
+            reason = str(error).strip().splitlines()[-1]
+        else:
+            return
+        if "password authentication failed" in reason:
+            raise MlflowError(f"Postgres refuses the password in {PASSWORD_FILE}; restart Postgres to have it set.")
+        now = time.monotonic()
+        if now - began > DEADLINE:
+            raise MlflowError(f"Postgres does not answer within {DEADLINE:.0f} s ({reason}); see the log of Postgres.")
+        if now - reported > 10:
+            reported = now
+            say(f"waiting for Postgres since {now - began:.0f} s: {reason}")
+        time.sleep(0.5)
+
+
+def serve() -> None:
+    """Become `mlflow server`."""
+    if not os.access(ARTIFACTS, os.W_OK | os.X_OK):
+        raise MlflowError(
+            f"{ARTIFACTS} is not a folder that user {os.getuid()} can write to; mount the artifacts there, and give a "
+            f"bind mount to that user: chown {os.getuid()} <folder on the host>."
+        )
+    driver = find_driver()
+    os.environ["PGPASSFILE"] = str(write_password_file())
+    for key, value in DEFAULTS.items():
+        os.environ.setdefault(key, value)
+    more_hosts = filter(None, os.environ.get("MLFLOW_ALLOWED_HOSTS", "").split(","))
+    os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", ",".join((*ALLOWED_HOSTS, *more_hosts)))
+    wait_for_postgres(driver)
+    options = ["--host=0.0.0.0", "--port=5000", f"--backend-store-uri={DRIVERS[driver]}://{DATABASE}"]
+    options += ["--serve-artifacts", f"--artifacts-destination={ARTIFACTS}"]
+    os.chdir(tempfile.gettempdir())  # MLflow writes to its working folder, and the image is read-only
+    say("Postgres answers, starting MLflow")
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *options])  # noqa: S606
+
+
+def main() -> int:
+    """Serve, or print what is missing and return 1."""
+    try:
+        serve()
+    except MlflowError as error:
+        say(f"error: {error}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
