@@ -1,0 +1,784 @@
+"""Verifies a deployed platform from a container in its network, through `ray://` and HTTP as its users do.
+
+Reads the expectation as JSON from CSLR_VERIFICATION (verification/spec.py), runs the table `CHECKS`, prints a line per
+check on stderr and exactly one JSON document on stdout. Exit code: 0 all passed, 1 a check failed, 2 could not run.
+`--checks a,b` runs only these and what they need. Self-contained: it is mounted into whatever image has Ray.
+
+Requests made while the head moves can be lost for ever, so every check runs in its own thread with a time limit, is
+repeated for as long as the platform may still be settling, and connects again if the connection went.
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+Result = Literal["pass", "fail", "skip"]
+Expected = SimpleNamespace  # a part of the JSON of VerificationSpec, its keys as attributes
+Json = Any  # parsed, or to be written
+Untyped = Any  # of Ray and torch, which are not installed where this is type-checked
+
+PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
+PROGRESS = "verify: "  # what marks a line for people among Ray's own on stderr
+RETRY_EVERY = 1.0  # seconds
+HTTP_TIMEOUT = 5.0
+TASK_TIMEOUT = 20.0  # one try of a small task; a lost one is submitted again
+TORCH_TIMEOUT = 150.0  # the first import of torch from a fresh image took 38 s on a cold disk
+MLFLOW_TIMEOUT = 45.0
+ATTEMPT_MARGIN = 10.0  # seconds that an attempt has beyond the time-outs inside it
+CLIENT_SETTINGS = {  # a Ray Client that fails fast: repeating is done here
+    "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "3",
+    "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "5",
+}
+NODE_LABEL = "cslr.node"
+EXPERIMENT = "cslr-verification"
+TRAINING_STEPS = 60
+LEARNED = 0.5  # the loss must fall below this part of its first value
+PAGE = 4096  # bytes
+PROOF = "a task of this job ran"
+JOB = f"""python -c "import ray; ray.init(); print(ray.get(ray.remote(num_cpus=0)(lambda: '{PROOF}').remote()))\""""
+
+
+class CheckFailed(Exception):  # noqa: N818  (a result, not a fault of the program)
+    """The platform is not as expected, and waiting will not change it."""
+
+    def __init__(self, detail: str, container: str | None = None) -> None:
+        super().__init__(detail)
+        self.container = container  # the one whose log explains it, if not the check's own
+
+
+class NotYet(CheckFailed):
+    """As `CheckFailed`, but it may become right while services are starting."""
+
+
+@dataclass
+class Session:
+    """What the checks share: the expectation, and what earlier checks found out."""
+
+    spec: Expected
+    deadline: float  # time.monotonic()
+    ray_token: str | None = None
+    marimo_token: str | None = None
+    head: str | None = None  # host
+    listed: dict[str, dict[str, Any]] = field(default_factory=dict)  # node name → Ray's entry, alive ones
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # node name → what a task there reported
+
+    @property
+    def dashboard(self) -> str:
+        """URL of the head's dashboard."""
+        return f"http://{self.head}:{self.spec.heads.dashboard_port}"
+
+    def remaining(self) -> float:
+        """Seconds left of the whole run."""
+        return max(0.0, self.deadline - time.monotonic())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One row of the table."""
+
+    name: str
+    run: Callable[[Session], str]  # returns the detail; raises CheckFailed
+    attempt: float  # seconds for one attempt; a new one begins while the platform may still be settling
+    part: str  # key of PARTS: what the stack must have
+    container: str = "head"  # or the service whose log explains a failure
+    after: str | None = None  # makes no sense unless that one passed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one check, as reported."""
+
+    name: str
+    container: str | None  # whose log explains a failure
+    result: Result
+    detail: str
+    seconds: float
+
+
+# --- HTTP -------------------------------------------------------------------------------------------------------------
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect to a login page is an answer, not a way on."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        """Never follows."""
+        return
+
+
+def http(method: str, url: str, *, token: str | None = None, body: Json = None) -> tuple[int, bytes]:
+    """Status and body of one request; HTTP errors are answers too. `body`: bytes, or what becomes JSON.
+
+    Raises OSError where nothing answers.
+    """
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/octet-stream" if isinstance(body, bytes) else "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
+    # Without proxies: the environment's proxy must not see what stays inside the network.
+    opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=HTTP_TIMEOUT) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def http_json(method: str, url: str, *, token: str | None = None, body: Json = None) -> Json:
+    """The JSON of a successful answer. Raises NotYet with status and body for any other."""
+    status, content = http(method, url, token=token, body=body)
+    if status >= 400:
+        raise NotYet(f"{method} {url} answered {status}: {content[:200].decode(errors='replace')}")
+    return json.loads(content or b"null")
+
+
+# --- What runs inside Ray tasks ---------------------------------------------------------------------------------------
+
+
+def describe_node(with_torch: bool) -> dict[str, Any]:
+    """Facts of the node that runs it: names, versions, container limits. Importing torch is part of the check."""
+    import importlib
+    import platform
+    import socket
+
+    import ray
+
+    facts: dict[str, Any] = {
+        "hostname": socket.gethostname(),
+        "node_id": ray.get_runtime_context().get_node_id(),
+        "ray": ray.__version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "memory_limit": None,
+    }
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            limit = int(Path(path).read_text())
+            facts["memory_limit"] = limit if limit < 2**62 else None  # the first cgroups' way to say "max"
+            break
+    if with_torch:
+        torch = importlib.import_module("torch")
+        facts["torch"] = torch.__version__
+        facts["torch_cuda"] = torch.version.cuda
+        facts["torch_geometric"] = importlib.import_module("torch_geometric").__version__
+    return facts
+
+
+def train_graph_network(devices: list[str], steps: int) -> list[dict[str, Any]]:
+    """Trains a two-layer GCN to tell four noisy communities apart, from the same seed on each device.
+
+    Returns per device its name, the first and last loss and the seconds it took.
+    """
+    import time
+
+    import torch
+    from torch_geometric.nn import GCNConv
+    from torch_geometric.utils import stochastic_blockmodel_graph
+
+    communities, size, features = 4, 50, 16
+
+    class Network(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = GCNConv(features, 32), GCNConv(32, communities)
+
+        def forward(self, x: Untyped, edges: Untyped) -> Untyped:
+            return self.second(self.first(x, edges).relu(), edges)
+
+    def train(device: str) -> dict[str, Any]:
+        began = time.perf_counter()
+        torch.manual_seed(7)
+        probabilities = torch.full((communities, communities), 0.01).fill_diagonal_(0.2)
+        edges = stochastic_blockmodel_graph([size] * communities, probabilities).to(device)
+        labels = torch.arange(communities).repeat_interleave(size).to(device)
+        x = torch.randn(communities * size, features).to(device) + torch.nn.functional.one_hot(labels, features)
+        network = Network().to(device)
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+        losses = []
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(network(x, edges), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        on = torch.cuda.get_device_name(loss.device) if loss.is_cuda else "CPU"
+        return {
+            "device": loss.device.type,
+            "name": on,
+            "first": losses[0],
+            "last": losses[-1],
+            "seconds": time.perf_counter() - began,
+        }
+
+    found = torch.cuda.device_count()
+    return [train(device) for device in devices or [f"cuda:{index}" for index in range(found)]]
+
+
+def keep_mlflow_run(url: str) -> str:
+    """Writes a run with a parameter, a metric and an artifact through the tracking server and reads all of it back.
+
+    Returns the run's ID. Speaks MLflow's REST interface, so that it runs in images without MLflow's own client.
+    """
+    import time
+
+    api = f"{url}/api/2.0/mlflow"
+    status, content = http("GET", f"{api}/experiments/get-by-name?experiment_name={EXPERIMENT}")
+    if status == 200:
+        experiment = json.loads(content)["experiment"]["experiment_id"]
+    else:
+        experiment = http_json("POST", f"{api}/experiments/create", body={"name": EXPERIMENT})["experiment_id"]
+    now = int(time.time() * 1000)
+    started = {"experiment_id": experiment, "start_time": now, "run_name": f"verification-{now}"}
+    info = http_json("POST", f"{api}/runs/create", body=started)["run"]["info"]
+    run, root = info["run_id"], info["artifact_uri"]
+    if not root.startswith("mlflow-artifacts:/"):
+        raise CheckFailed(f"artifacts are kept at {root}, not served through MLflow: other hosts cannot reach them")
+    parameter = {"key": "verified_by", "value": "verify_cluster"}
+    metric = {"key": "answer", "value": 42.5, "timestamp": now, "step": 0}
+    http_json("POST", f"{api}/runs/log-batch", body={"run_id": run, "params": [parameter], "metrics": [metric]})
+    artifact = (
+        f"{url}/api/2.0/mlflow-artifacts/artifacts/{root.removeprefix('mlflow-artifacts:/').lstrip('/')}/proof.txt"
+    )
+    http_json("PUT", artifact, body=run.encode())
+    http_json("POST", f"{api}/runs/update", body={"run_id": run, "status": "FINISHED", "end_time": now})
+
+    data = http_json("GET", f"{api}/runs/get?run_id={run}")["run"]["data"]
+    listed = http_json("GET", f"{api}/artifacts/list?run_id={run}").get("files", [])
+    read_back = {
+        "parameter": (parameter["value"], [p["value"] for p in data.get("params", []) if p["key"] == parameter["key"]]),
+        "metric": (metric["value"], [m["value"] for m in data.get("metrics", []) if m["key"] == metric["key"]]),
+        "artifact": (run.encode(), [http("GET", artifact)[1]]),
+        "artifact list": ("proof.txt", [file["path"] for file in listed]),
+    }
+    for what, (wrote, read) in read_back.items():
+        if read != [wrote]:
+            raise CheckFailed(f"wrote the {what} {wrote!r} to run {run}, but read back {read!r}")
+    return str(run)
+
+
+# --- Ray --------------------------------------------------------------------------------------------------------------
+
+
+def submit(
+    session: Session, function: Callable[..., Any], node: Expected, *args: object, num_gpus: float = 0
+) -> Untyped:
+    """Starts `function` on that node and no other. It takes no CPU, so a busy cluster can be verified as well."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    strategy = NodeAffinitySchedulingStrategy(session.listed[node.name]["NodeID"], soft=False)
+    options = {"scheduling_strategy": strategy, "num_cpus": 0, "num_gpus": num_gpus, "max_retries": 0}
+    return ray.remote(function).options(**options).remote(*args)
+
+
+def collect(
+    session: Session, work: dict[str, Untyped], timeout: float, doing: str, container: str | None = None
+) -> dict[str, Any]:
+    """The results of tasks by node name.
+
+    Raises NotYet naming a node that did not answer in `timeout` seconds or whose task failed, with `container` or else
+    the node's own as the one to look into.
+    """
+    import ray
+
+    ready, _ = ray.wait(list(work.values()), num_returns=len(work), timeout=min(timeout, session.remaining()))
+    results = {}
+    for name, reference in work.items():
+        blamed = container or container_of(session.spec, name)
+        if reference not in ready:
+            ray.cancel(reference, force=True)
+            raise NotYet(f"{name} did not {doing} within {timeout:.0f} s", blamed)
+        try:
+            results[name] = ray.get(reference, timeout=HTTP_TIMEOUT)
+        except ray.exceptions.RayTaskError as error:
+            raise NotYet(f"{name} could not {doing}: {explain(error.cause)}", blamed) from error
+    return results
+
+
+def explain(error: BaseException | None) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines()
+    text = lines[-1] if lines else ""
+    return text if isinstance(error, CheckFailed) else f"{type(error).__name__}: {text}"
+
+
+def container_of(spec: Expected, node: str) -> str | None:
+    """Container of the node with that name; None where it is not one of this stack."""
+    return {expected.name: expected.container for expected in spec.nodes}.get(node)
+
+
+def disconnect() -> str:
+    """Ends the connection to Ray, if there is one."""
+    ray = sys.modules.get("ray")
+    if ray:
+        with contextlib.suppress(Exception):  # it may be broken already
+            ray.shutdown()
+    return "disconnected"
+
+
+def find_head(session: Session) -> str:
+    """The one candidate that answers as head. Raises NotYet if none does, CheckFailed if two do."""
+    heads = session.spec.heads
+    answering: list[str] = []
+    for host in heads.hosts:
+        with contextlib.suppress(OSError):
+            if http("GET", f"http://{host}:{heads.dashboard_port}/api/gcs_healthz")[0] == 200:
+                answering.append(host)
+    if len(answering) > 1:
+        raise CheckFailed(f"{' and '.join(answering)} both answer as Ray head: the cluster is split")
+    if not answering:
+        tried = ", ".join(f"{host}:{heads.dashboard_port}" for host in heads.hosts)
+        raise NotYet(f"no Ray head answers (tried {tried})")
+    return answering[0]
+
+
+def connect(session: Session) -> str:
+    """A Ray Client connects to the head with the token."""
+    session.head = find_head(session)
+    token_file = os.environ.get("RAY_AUTH_TOKEN_PATH", "no token file")
+    if http("GET", f"{session.dashboard}/api/version", token=session.ray_token)[0] in (401, 403):
+        raise CheckFailed(f"Ray on {session.head} refuses the token ({token_file}): it was started with another one")
+    import ray
+
+    # A notebook's container says where Ray is; what it says must work.
+    address = os.environ.get("RAY_ADDRESS") or f"ray://{session.head}:{session.spec.heads.client_port}"
+    began = time.monotonic()
+    disconnect()
+    try:
+        ray.init(address, log_to_driver=False)
+    except ConnectionError as error:
+        hint = f"; a Ray Client without the right token sees only this (token: {token_file})"
+        cause = f"{explain(error)}{hint if 'timeout' in str(error) else ''}"
+        raise NotYet(f"{address} did not accept a Ray Client: {cause}") from error
+    return f"{address} in {time.monotonic() - began:.1f} s"
+
+
+def nodes_alive(session: Session) -> str:
+    """Exactly the expected nodes are alive."""
+    import ray
+
+    listed: list[dict[str, Untyped]] = ray.nodes()  # type: ignore[no-untyped-call]
+    alive = [(node_name(node), node) for node in listed if node["Alive"]]
+    names = [name for name, _ in alive]
+    for expected in session.spec.nodes:
+        if expected.name not in names:
+            seen = ", ".join(sorted(names)) or "none"
+            raise NotYet(f"the node {expected.name} is not alive in the cluster (alive: {seen})", expected.container)
+        if names.count(expected.name) > 1:
+            raise NotYet(f"the node {expected.name} is listed as alive more than once", expected.container)
+    unexpected = sorted(set(names) - {node.name for node in session.spec.nodes})
+    if unexpected and not session.spec.other_nodes:
+        raise NotYet(f"{', '.join(unexpected)} is alive in the cluster but does not belong to this stack")
+    session.listed = dict(alive)
+    return ", ".join(sorted(names))
+
+
+def node_name(listed: dict[str, Any]) -> str:
+    """A node's name: the label that entrypoints/ray_node.py gives it, else its host name."""
+    return str(listed.get("Labels", {}).get(NODE_LABEL) or listed["NodeManagerHostname"])
+
+
+def task_on_each_node(session: Session) -> str:
+    """A task runs on every expected node, and really there."""
+    work = {node.name: submit(session, describe_node, node, False) for node in session.spec.nodes}
+    session.facts = collect(session, work, TASK_TIMEOUT, "run a task")
+    for name, facts in session.facts.items():
+        if facts["node_id"] != session.listed[name]["NodeID"]:
+            raise CheckFailed(f"the task for {name} ran on {facts['hostname']}", container_of(session.spec, name))
+    return ", ".join(f"{name}: Ray {facts['ray']}" for name, facts in session.facts.items())
+
+
+def resources(session: Session) -> str:
+    """CPUs, GPUs and memory of every node are as configured."""
+    for node in session.spec.nodes:
+        wrong = resource_errors(node, session.listed[node.name]["Resources"], session.facts[node.name]["memory_limit"])
+        if wrong:
+            raise CheckFailed(f"{node.name}: {'; '.join(wrong)}", node.container)
+    sizes = (f"{n.name}: {n.cpus:g} CPU, {n.gpus} GPU, {n.memory / 2**30:.1f} GiB" for n in session.spec.nodes)
+    return ", ".join(sizes)
+
+
+def resource_errors(node: Expected, listed: dict[str, float], limit: int | None) -> Iterator[str]:
+    """How Ray's resources of a node and its container's memory `limit` (bytes) differ from what is expected."""
+    if (cpus := listed.get("CPU", 0)) != node.cpus:
+        yield f"{cpus:g} CPUs instead of {node.cpus:g}"
+    gpus = listed.get("GPU", 0)
+    if (gpus < 1) if node.gpus is None else (gpus != node.gpus):
+        yield f"{gpus:g} GPUs instead of {'at least 1' if node.gpus is None else node.gpus}"
+    usable = listed.get("memory", 0) + listed.get("object_store_memory", 0)
+    if not 0 < usable <= node.memory:
+        yield f"Ray uses {usable / 2**20:.0f} MiB of a container of {node.memory / 2**20:.0f} MiB"
+    # None: this Docker cannot limit memory (it warns of it). The kernel rounds a limit down to whole pages.
+    if limit is not None and not node.memory - PAGE < limit <= node.memory:
+        yield f"the container is limited to {limit / 2**20:.0f} MiB instead of {node.memory / 2**20:.0f} MiB"
+
+
+def versions(session: Session) -> str:
+    """Every node has the expected versions, and all nodes the same. torch is imported where it should be."""
+    work = {node.name: submit(session, describe_node, node, node.torch) for node in session.spec.nodes}
+    found = collect(session, work, TORCH_TIMEOUT, "import torch and report its versions")
+    session.facts = found
+    expected = vars(session.spec.versions)
+    for name, facts in found.items():
+        if wrong := list(version_errors(expected, facts)):
+            raise CheckFailed(f"{name}: {'; '.join(wrong)}", container_of(session.spec, name))
+    if wrong := list(version_differences(found)):
+        raise CheckFailed("; ".join(wrong))
+    common = {key: facts[key] for facts in found.values() for key in expected if facts.get(key)}
+    return ", ".join(f"{key} {value}" for key, value in common.items())
+
+
+def version_errors(expected: dict[str, str | None], facts: dict[str, Any]) -> Iterator[str]:
+    """Where the versions that a node reports differ from the expected; None and what the node lacks is not checked."""
+    for what, version in expected.items():
+        reported = facts.get(what)
+        if version is None or what not in facts:
+            continue
+        plain = str(reported).partition("+")[0] if what in ("torch", "torch_geometric") else reported
+        if plain != version:
+            yield f"{what} {reported} instead of {version}"
+
+
+def version_differences(found: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Which versions are not the same on all nodes that have them."""
+    for what in ("ray", "python", "torch", "torch_cuda", "torch_geometric"):
+        by_node = {name: facts[what] for name, facts in found.items() if what in facts}
+        if len(set(by_node.values())) > 1:
+            yield f"{what} differs: " + ", ".join(f"{name} has {version}" for name, version in by_node.items())
+
+
+def pyg_training(session: Session) -> str:
+    """A graph network learns on the CPU of a node with torch."""
+    node = next(node for node in session.spec.nodes if node.torch)
+    work = {node.name: submit(session, train_graph_network, node, ["cpu"], TRAINING_STEPS)}
+    trained = collect(session, work, TORCH_TIMEOUT, "train a graph network")[node.name]
+    require_learning(trained)
+    return f"{node.name}: {describe_training(trained)}"
+
+
+def gpu_training(session: Session) -> str:
+    """A graph network learns on every GPU of every GPU node."""
+    nodes = [node for node in session.spec.nodes if has_gpu(node)]
+    count = {node.name: session.listed[node.name]["Resources"].get("GPU", 0) for node in nodes}
+    work = {n.name: submit(session, train_graph_network, n, [], TRAINING_STEPS, num_gpus=count[n.name]) for n in nodes}
+    results = collect(session, work, TORCH_TIMEOUT, "get its GPUs (is something else using them?) and train on them")
+    for name, trained in results.items():
+        container = container_of(session.spec, name)
+        if len(trained) != count[name] or not trained:
+            raise CheckFailed(f"{name}: torch sees {len(trained)} GPUs, Ray {count[name]:g}", container)
+        if any(one["device"] != "cuda" for one in trained):
+            raise CheckFailed(f"{name}: trained on {trained[0]['device']} instead of cuda", container)
+        require_learning(trained)
+    return ", ".join(f"{name}: {describe_training(trained)}" for name, trained in results.items())
+
+
+def require_learning(trained: list[dict[str, Any]]) -> None:
+    """Raises CheckFailed unless the loss fell clearly on each device."""
+    for one in trained:
+        if not one["last"] < LEARNED * one["first"]:
+            raise CheckFailed(
+                f"the loss on {one['name']} went from {one['first']:.3f} to {one['last']:.3f}: no learning"
+            )
+
+
+def describe_training(trained: list[dict[str, Any]]) -> str:
+    """One line about a training on some devices."""
+    return ", ".join(f"{one['name']}, loss {one['first']:.2f} → {one['last']:.2f}" for one in trained)
+
+
+def has_gpu(node: Expected) -> bool:
+    """Whether a node is expected to have GPUs (None: as many as there are)."""
+    return node.gpus is None or node.gpus > 0
+
+
+def dashboard(session: Session) -> str:
+    """The dashboard's API answers with the token, and refuses without it."""
+    url = f"{session.dashboard}/api/version"
+    version = http_json("GET", url, token=session.ray_token)["ray_version"]
+    if session.ray_token is None:
+        return f"Ray {version}, open to everyone on the network"
+    status, _ = http("GET", url)
+    if status != 401:
+        raise CheckFailed(f"{url} answered {status} without a token: it must refuse with 401 (RAY_AUTH_MODE=token)")
+    return f"Ray {version}, refuses requests without the token"
+
+
+def job_submission(session: Session) -> str:
+    """A job submitted over HTTP runs, succeeds, and its log can be read."""
+    api = f"{session.dashboard}/api/jobs/"
+    job = http_json("POST", api, token=session.ray_token, body={"entrypoint": JOB})["submission_id"]
+    while (state := http_json("GET", f"{api}{job}", token=session.ray_token))["status"] in ("PENDING", "RUNNING"):
+        time.sleep(RETRY_EVERY)
+    log = http_json("GET", f"{api}{job}/logs", token=session.ray_token)["logs"]
+    if state["status"] != "SUCCEEDED":
+        raise CheckFailed(f"job {job} ended as {state['status']}: {state.get('message', '')} {log[-300:]}".strip())
+    if PROOF not in log:
+        raise CheckFailed(f"job {job} succeeded, but its log lacks what it printed: {log[-300:]!r}")
+    return f"{job} succeeded, log read"
+
+
+# --- Other services ---------------------------------------------------------------------------------------------------
+
+
+def mlflow_run(session: Session) -> str:
+    """An MLflow run is written and read back: from a Ray node, where experiments run, or from here without one."""
+    url = session.spec.mlflow.url
+    if not session.listed:
+        return f"run {keep_mlflow_run(url)} read back"
+    node = session.spec.nodes[0]
+    work = {node.name: submit(session, keep_mlflow_run, node, url)}
+    doing, container = "write an MLflow run and read it back", session.spec.mlflow.container
+    run = collect(session, work, MLFLOW_TIMEOUT, doing, container)[node.name]
+    return f"run {run} written by {node.name} and read back"
+
+
+def marimo_answers(session: Session) -> str:
+    """Marimo answers, opens no editor without its token and does so with it."""
+    url = session.spec.marimo.url
+    http_json("GET", f"{url}/health")
+    if session.marimo_token is None:
+        return "answers"
+    for path in ("/", "/api/status"):
+        if (status := http("GET", url + path)[0]) < 300:
+            raise CheckFailed(
+                f"{url}{path} answered {status} without a token: anyone on the network can run code there"
+            )
+    status, content = http("GET", f"{url}/api/status", token=session.marimo_token)
+    if status != 200:
+        raise CheckFailed(
+            f"{url}/api/status answered {status} to the stack's own token: it was started with another one"
+        )
+    return f"marimo {json.loads(content)['version']}, refuses requests without the token"
+
+
+def health_agrees(session: Session) -> str:
+    """The health service calls the platform healthy and knows the same Ray nodes."""
+    url = session.spec.health.url
+    status = http_json("GET", f"{url}/status")
+    if (code := http("GET", f"{url}/health")[0]) != 200:
+        down = [f"{part['name']}: {part['error']}" for part in status["services"] if part["state"] != "up"]
+        raise NotYet(f"{url}/health answered {code}: {'; '.join(down) or status['ray']['error'] or status['state']}")
+    known = {node["node_id"]: node["name"] for node in status["ray"]["nodes"] if node["alive"]}
+    listed = {node["NodeID"]: name for name, node in session.listed.items()}
+    if session.listed and set(known) != set(listed):
+        names = [", ".join(sorted(nodes.values())) or "none" for nodes in (known, listed)]
+        raise NotYet(f"the health service sees the Ray nodes {names[0]}; Ray itself lists {names[1]}")
+    return f"healthy, {len(status['services'])} services" + (f", {len(known)} Ray nodes" if known else "")
+
+
+# --- The table --------------------------------------------------------------------------------------------------------
+
+# What a stack may lack: how to see that it has it, and what to say where it has not.
+PARTS: dict[str, tuple[Callable[[Expected], object], str]] = {
+    "ray": (lambda spec: spec.nodes, "no Ray node in this stack"),
+    "torch": (lambda spec: any(node.torch for node in spec.nodes), "no node with torch"),
+    "gpu": (lambda spec: any(has_gpu(node) for node in spec.nodes), "no GPU in this stack"),
+    "mlflow": (lambda spec: spec.mlflow, "MLflow is not enabled"),
+    "marimo": (lambda spec: spec.marimo, "Marimo is not enabled"),
+    "health": (lambda spec: spec.health, "the health service is not enabled"),
+}
+
+CHECKS = (
+    Check(name="connect", run=connect, part="ray", attempt=60),
+    Check(name="nodes_alive", run=nodes_alive, part="ray", after="connect", attempt=15),
+    Check(
+        name="task_on_each_node",
+        run=task_on_each_node,
+        part="ray",
+        after="nodes_alive",
+        attempt=TASK_TIMEOUT + ATTEMPT_MARGIN,
+    ),
+    Check(name="resources", run=resources, part="ray", after="task_on_each_node", attempt=5),
+    Check(
+        name="versions",
+        run=versions,
+        part="ray",
+        after="task_on_each_node",
+        attempt=TORCH_TIMEOUT + ATTEMPT_MARGIN,
+    ),
+    Check(
+        name="pyg_training",
+        run=pyg_training,
+        part="torch",
+        after="task_on_each_node",
+        attempt=TORCH_TIMEOUT + ATTEMPT_MARGIN,
+    ),
+    Check(
+        name="gpu_training",
+        run=gpu_training,
+        part="gpu",
+        after="task_on_each_node",
+        attempt=TORCH_TIMEOUT + ATTEMPT_MARGIN,
+    ),
+    Check(name="dashboard", run=dashboard, part="ray", after="connect", attempt=15),
+    Check(name="job_submission", run=job_submission, part="ray", after="connect", attempt=60),
+    Check(
+        name="mlflow_run",
+        run=mlflow_run,
+        part="mlflow",
+        container="mlflow",
+        attempt=MLFLOW_TIMEOUT + ATTEMPT_MARGIN,
+    ),
+    Check(name="marimo_answers", run=marimo_answers, part="marimo", container="marimo", attempt=30),
+    Check(name="health_agrees", run=health_agrees, part="health", container="health", attempt=30),
+)
+
+
+def why_skipped(session: Session, check: Check, results: dict[str, Result]) -> str | None:
+    """Why a check is not run; None where it is."""
+    has, lacking = PARTS[check.part]
+    if not has(session.spec):
+        return lacking
+    if check.after and results.get(check.after) != "pass":
+        return f"not run, because {check.after} did not pass"
+    return None
+
+
+def log_container(session: Session, check: Check) -> str | None:
+    """Container whose log explains a failure of the check; None where it is not of this stack."""
+    spec = session.spec
+    if check.container != "head":
+        service = getattr(spec, check.container)
+        return str(service.container) if service else None
+    return container_of(spec, session.head or "") or (spec.nodes[0].container if spec.nodes else None)
+
+
+def within(seconds: float, work: Callable[[], str]) -> str:
+    """The result of `work`; raises TimeoutError if there is none in that time, and leaves the work to itself."""
+    pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+    future = pool.submit(work)
+    if not concurrent.futures.wait([future], timeout=seconds).done:
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    return future.result()
+
+
+def perform(session: Session, check: Check) -> str:
+    """Repeats a check until it passes or the platform had time to settle. Returns the detail or raises CheckFailed."""
+    settled = time.monotonic() + session.spec.settle
+
+    def reconnect_and_run() -> str:
+        connect(session)
+        nodes_alive(session)
+        return check.run(session)
+
+    attempt: Callable[[], str] = lambda: check.run(session)  # noqa: E731  (it changes below)
+    while True:
+        try:
+            return within(min(check.attempt, session.remaining()), attempt)
+        except NotYet as error:
+            failure: CheckFailed = error
+        except CheckFailed:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever a service or Ray throws at us is a failed attempt)
+            failure = NotYet(explain(error))
+            if session.listed:
+                attempt = reconnect_and_run
+        if time.monotonic() >= min(settled, session.deadline):
+            raise failure
+        time.sleep(RETRY_EVERY)
+
+
+def run_check(session: Session, check: Check, results: dict[str, Result]) -> Outcome:
+    """Runs one check and reports on it."""
+    began = time.monotonic()
+    container = log_container(session, check)
+    result: Result
+    if reason := why_skipped(session, check, results):
+        result, detail = "skip", reason
+    else:
+        try:
+            result, detail = "pass", perform(session, check)
+        except CheckFailed as error:
+            result, detail = "fail", str(error)
+            container = error.container or log_container(session, check)
+    return Outcome(check.name, container, result, detail, round(time.monotonic() - began, 2))
+
+
+def selected(names: Sequence[str]) -> list[Check]:
+    """The named checks and those they come after, in the table's order; all, if none is named. Raises ValueError."""
+    by_name = {check.name: check for check in CHECKS}
+    if unknown := [name for name in names if name not in by_name]:
+        raise ValueError(f"unknown check {', '.join(unknown)}; there are {', '.join(by_name)}")
+    wanted = set(names or by_name)
+    for check in reversed(CHECKS):
+        if check.name in wanted and check.after:
+            wanted.add(check.after)
+    return [check for check in CHECKS if check.name in wanted]
+
+
+def verify(session: Session, checks: Sequence[Check]) -> dict[str, Any]:
+    """Runs the checks and returns the report."""
+    began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    outcomes: list[Outcome] = []
+    for check in checks:
+        outcome = run_check(session, check, {done.name: done.result for done in outcomes})
+        outcomes.append(outcome)
+        line = f"{PROGRESS}{outcome.result} {outcome.name} ({outcome.seconds:.1f} s): {outcome.detail}"
+        print(line, file=sys.stderr, flush=True)
+    return {
+        "ok": all(outcome.result != "fail" for outcome in outcomes),
+        "started": started,
+        "seconds": round(time.monotonic() - began, 2),
+        "head": session.head,
+        "checks": [asdict(outcome) for outcome in outcomes],
+        "nodes": session.facts,
+    }
+
+
+def read_token(variable: str) -> str | None:
+    """The token in the file that the environment variable names; None without one."""
+    path = os.environ.get(variable)
+    return Path(path).read_text(encoding="utf-8").strip() if path else None
+
+
+def open_session() -> Session:
+    """Reads the environment. Raises LookupError, OSError or ValueError where it is not usable."""
+    spec = json.loads(os.environ["CSLR_VERIFICATION"], object_hook=lambda part: SimpleNamespace(**part))
+    return Session(
+        spec=spec,
+        deadline=time.monotonic() + spec.deadline,
+        ray_token=read_token("RAY_AUTH_TOKEN_PATH"),
+        marimo_token=read_token("CSLR_MARIMO_TOKEN_PATH"),
+    )
+
+
+def main() -> int:
+    """Runs the checks and prints the report. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--checks", default="", metavar="A,B", help="only these checks, and those they need")
+    arguments = parser.parse_args()
+    # Whatever Ray or a library prints must not mix with the report.
+    report_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for name, value in CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        checks = selected([name for name in arguments.checks.split(",") if name])
+        session = open_session()
+    except (LookupError, OSError, ValueError) as error:
+        print(f"{PROGRESS}cannot run: {explain(error)}", file=sys.stderr)
+        return COULD_NOT_RUN
+    report = verify(session, checks)
+    with report_to:
+        print(json.dumps(report), file=report_to)
+    with contextlib.suppress(TimeoutError):
+        within(HTTP_TIMEOUT, disconnect)
+    return PASSED if report["ok"] else FAILED
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # a lost request may hold a thread for ever

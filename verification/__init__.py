@@ -1,0 +1,1 @@
+"""Checks a deployed stack from the inside, after every deployment and on demand."""

@@ -1,0 +1,206 @@
+"""Runs a verification from the host: a client container inside the network, then a client inside Marimo's container.
+
+Owns the client container and removes it whatever happens. The checks themselves are in entrypoints/verify_cluster.py.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, cast
+
+import docker
+import pydantic
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import LogConfig, Mount
+
+from verification.report import CheckResult, Report
+from verification.spec import ENVIRONMENT, Service, VerificationSpec
+
+PROGRESS = b"verify: "  # what verify_cluster.py puts before its lines for people
+SOURCE = Path(__file__).parent.parent / "entrypoints" / "verify_cluster.py"
+WITH_PYTHON, PROGRAM = "/run/cslr/with_python.sh", "/run/cslr/verify_cluster.py"
+RAY_TOKEN, MARIMO_TOKEN = "/run/secrets/ray-token", "/run/secrets/marimo-token"
+MEMORY = 2 * 2**30  # bytes
+TEMPORARY_FILES = "rw,exec,nosuid,nodev,mode=1777,size=512m"
+LOG_LINES = 30
+MARGIN = 10.0  # seconds by which what we start ends before we would end it
+MARIMO_SECONDS = 60.0  # for connecting from Marimo's container
+
+Progress = Callable[[str], None]
+
+
+class ClientError(Exception):
+    """The client container gave no report: one sentence."""
+
+
+def verify(spec: VerificationSpec, progress: Progress) -> Report:
+    """Runs all checks within the spec's deadline. `progress` gets a line as each ends. Raises nothing of Docker."""
+    began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    try:
+        engine = docker.from_env()
+        report = run_client(engine, spec, progress)
+        if spec.marimo and spec.nodes:
+            seconds = min(MARIMO_SECONDS, spec.deadline - (time.monotonic() - began))
+            check = marimo_connects(engine, spec, spec.marimo, seconds)
+            progress(f"{check.result} {check.name} ({check.seconds:.1f} s): {check.detail}")
+            report = report.with_check(check)
+    except (DockerException, requests.RequestException, ClientError) as error:
+        return failed_to_run(explain(error, spec), started, time.monotonic() - began)
+    return report.model_copy(update={"seconds": round(time.monotonic() - began, 2)})
+
+
+def failed_to_run(detail: str, started: str, seconds: float) -> Report:
+    """The report where there could be none."""
+    check = CheckResult(name="client", result="fail", detail=detail, seconds=round(seconds, 2))
+    return Report(ok=False, started=started, seconds=check.seconds, checks=(check,))
+
+
+def explain(error: Exception, spec: VerificationSpec) -> str:
+    """A failure of Docker as one sentence with a way out."""
+    if isinstance(error, ImageNotFound):
+        return f"the client's image {spec.client.image} is not on this Docker host: `make up` builds or pulls it"
+    if isinstance(error, APIError):
+        return f"Docker refuses the client container in network {spec.network}: {error.explanation or error}"
+    if isinstance(error, ClientError):
+        return str(error)
+    return f"Docker does not answer: {error}. Start it, or set DOCKER_HOST to where it is"
+
+
+@contextlib.contextmanager
+def client_container(engine: docker.DockerClient, spec: VerificationSpec, seconds: float) -> Iterator[Container]:
+    """The client, created and not started; removed at the end, as is what an interrupted run may have left."""
+    name = f"{spec.project}-{spec.stack}-verify"
+    remove(engine, name)
+    binds = {WITH_PYTHON: spec.client.with_python, PROGRAM: spec.client.program}
+    secrets = {RAY_TOKEN: spec.secrets.ray_token, MARIMO_TOKEN: spec.secrets.marimo_token}
+    environment = {"HOME": "/tmp", ENVIRONMENT: limited(spec, seconds)}  # noqa: S108  (the container's own)
+    if spec.secrets.ray_token:
+        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": RAY_TOKEN}
+    if spec.secrets.marimo_token:
+        environment |= {"CSLR_MARIMO_TOKEN_PATH": MARIMO_TOKEN}
+    try:
+        yield engine.containers.create(
+            spec.client.image,
+            entrypoint=["sh"],
+            command=[WITH_PYTHON, PROGRAM],
+            name=name,
+            hostname="verify",
+            network=spec.network,
+            user=spec.client.user,
+            labels=spec.client.labels,
+            environment=environment,
+            # Unlike a bind in the short form, a mount of a missing file is an error and makes no folder.
+            mounts=[
+                Mount(target, source, type="bind", read_only=True)
+                for target, source in (binds | secrets).items()
+                if source
+            ],
+            tmpfs={"/tmp": TEMPORARY_FILES},  # noqa: S108
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=MEMORY,
+            healthcheck={"test": ["NONE"]},
+            # The report is read from the log, which not every log driver can give back.
+            log_config=LogConfig(type=LogConfig.types.JSON),
+        )
+    finally:
+        remove(engine, name)
+
+
+def remove(engine: docker.DockerClient, name: str) -> None:
+    """Removes a container, running or not, if it is there."""
+    with contextlib.suppress(NotFound):
+        engine.containers.get(name).remove(force=True)
+
+
+def limited(spec: VerificationSpec, seconds: float) -> str:
+    """The spec as JSON, for a program that has only these seconds."""
+    return spec.model_copy(update={"deadline": seconds, "settle": min(spec.settle, seconds)}).model_dump_json()
+
+
+def run_client(engine: docker.DockerClient, spec: VerificationSpec, progress: Progress) -> Report:
+    """The report of the checks that the client container makes. Raises ClientError and what Docker raises."""
+    reserve = MARGIN + (MARIMO_SECONDS if spec.marimo else 0)
+    seconds = max(spec.deadline - reserve, spec.deadline / 2)
+    with client_container(engine, spec, seconds) as container:
+        container.start()
+        threading.Thread(target=follow, args=(container, progress), daemon=True).start()
+        try:
+            code = container.wait(timeout=seconds + MARGIN)["StatusCode"]
+        except requests.RequestException:
+            raise ClientError(f"the client gave no report within {seconds + MARGIN:.0f} s, so it was stopped") from None
+        output = log_of(container, stderr=False)
+        try:
+            return Report.model_validate_json(output)
+        except pydantic.ValidationError:
+            last = log_of(container, stdout=False, tail=3)
+            raise ClientError(f"the client ended with exit code {code} and without a report: {last}") from None
+
+
+def log_of(
+    container: Container, *, stdout: bool = True, stderr: bool = True, tail: int | Literal["all"] = "all"
+) -> str:
+    """A container's log."""
+    log: bytes = container.logs(stdout=stdout, stderr=stderr, tail=tail)
+    return log.decode(errors="replace").strip()
+
+
+def follow(container: Container, progress: Progress) -> None:
+    """Passes on the client's lines for people until it ends."""
+    pending = b""
+    with contextlib.suppress(DockerException, requests.RequestException):  # removed meanwhile
+        for part in container.logs(stdout=False, stderr=True, stream=True, follow=True):
+            *lines, pending = (pending + part).split(b"\n")
+            for line in lines:
+                if line.startswith(PROGRESS):
+                    progress(line.removeprefix(PROGRESS).decode(errors="replace"))
+
+
+def marimo_connects(
+    engine: docker.DockerClient, spec: VerificationSpec, marimo: Service, seconds: float
+) -> CheckResult:
+    """What a notebook does: Marimo's own Python imports Ray, connects with its token and runs a task on each node."""
+    began = time.monotonic()
+
+    def outcome(result: str, detail: str) -> CheckResult:
+        took = round(time.monotonic() - began, 2)
+        values = {"name": "marimo_connects", "container": marimo.container, "result": result, "detail": detail}
+        return CheckResult.model_validate({**values, "seconds": took})
+
+    # An exec cannot be ended from outside. The program goes along as text, because Marimo's container lacks it.
+    command = ["timeout", "-k", "1", f"{seconds:.0f}", "sh", WITH_PYTHON, "-c", SOURCE.read_text(encoding="utf-8")]
+    try:
+        code, output = engine.containers.get(marimo.container).exec_run(
+            [*command, "--checks", "task_on_each_node"],
+            environment={ENVIRONMENT: limited(spec, max(seconds - MARGIN, seconds / 2))},
+            demux=True,
+        )
+        stdout, stderr = cast("tuple[bytes | None, bytes | None]", output)
+        inside = Report.model_validate_json(stdout or b"")
+    except NotFound:
+        return outcome("fail", f"there is no container {marimo.container}")
+    except APIError as error:
+        return outcome("fail", f"{marimo.container} cannot run a program: {error.explanation or error}")
+    except pydantic.ValidationError:
+        last = (stderr or b"").decode(errors="replace").strip().splitlines()[-1:]
+        return outcome("fail", f"the client in {marimo.container} ended with exit code {code}: {' '.join(last)}")
+    if inside.failures:
+        return outcome("fail", f"{inside.failures[0].name}: {inside.failures[0].detail}")
+    return outcome("pass", f"{inside.checks[0].detail}, a task ran on {', '.join(inside.nodes)}")
+
+
+def log_tail(container: str | None) -> str:
+    """The last lines of a container's log; why there is none, where there is none."""
+    if container is None:
+        return "(no container of this stack)"
+    try:
+        return log_of(docker.from_env().containers.get(container), tail=LOG_LINES)
+    except NotFound:
+        return "(it does not exist)"
+    except (DockerException, requests.RequestException) as error:
+        return f"(no log: {error})"
