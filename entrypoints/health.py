@@ -45,6 +45,7 @@ PAGE_REFRESH_SECONDS = 5
 LARGEST_ANSWER = 4 * 2**20  # bytes; Ray keeps up to 1,000 dead nodes of about 600 bytes
 OLD_NODES_SHOWN = 20
 LOOKUP_THREADS = 32  # name look-ups that hang must not hold up the others
+NODE_LABEL = "cslr.node"  # set by entrypoints/ray_node.py; Ray's own node name is the address unless given
 RAY_NODES_PATH = "/api/v0/nodes?limit=2000&detail=true"
 VERSION = re.compile(r"\d[\w.+-]{0,63}")
 
@@ -392,31 +393,35 @@ class Dashboard:
 
 async def ask_service(service: Service, asker: Asker) -> ServiceStatus:
     """Ask one service that is no Ray node; never raises."""
-    version, latency, error, state = await timed(asker.in_time(PROBES[service.kind](service, asker)))
+    version, latency, error, state = await timed(asker.in_time(PROBES[service.kind](service, asker)), service)
     return ServiceStatus(service.name, service.kind, state, latency, version, service.url, error)
 
 
-async def timed(question: Awaitable[Result]) -> tuple[Result | None, float | None, str | None, str]:
+async def timed(question: Awaitable[Result], service: Service) -> tuple[Result | None, float | None, str | None, str]:
     """Return answer, latency in ms, error and state; never raises, whatever the service does."""
     clock = time.perf_counter()
     try:
         answer = await question
     except Exception as error:  # noqa: BLE001 - a library's surprise is one service's error, not the program's end
-        return None, None, explain(error), STARTING if isinstance(error, Starting) else DOWN
+        return None, None, explain(error, service), STARTING if isinstance(error, Starting) else DOWN
     return answer, round((time.perf_counter() - clock) * 1000, 1), None, UP
 
 
-def explain(error: Exception) -> str:
-    """Return what went wrong as one line for people."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"{error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+def explain(error: Exception, service: Service) -> str:
+    """Return what went wrong as one line for people; libraries word the same refused connection in many ways."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:  # getaddrinfo's numbers are negative
+            reason = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror
+            return f"{service.host}:{service.port}: {reason}"
+        cause = cause.__cause__ or cause.__context__
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 async def ask_dashboard(node: Service, asker: Asker) -> Dashboard:
     """Ask a node's dashboard whether it leads, and what its GCS knows; raises when it does not lead."""
     await asker.in_time(asker.get(node, "/api/gcs_healthz"))
-    details, _, error, _ = await timed(asker.in_time(_cluster_details(node, asker)))
+    details, _, error, _ = await timed(asker.in_time(_cluster_details(node, asker)), node)
     version, nodes = details or (None, ())
     return Dashboard(node, nodes, version, error)
 
@@ -437,7 +442,7 @@ def _node(entry: dict[str, Any], version: str) -> NodeStatus:
     """Read an entry of the state API. Ray lets no node of another version join, so the head's version is everyone's."""
     resources = entry.get("resources_total") or {}
     return NodeStatus(
-        name=str(entry["node_name"]),
+        name=str((entry.get("labels") or {}).get(NODE_LABEL, entry["node_name"])),
         node_id=str(entry["node_id"]),
         address=str(entry["node_ip"]),
         alive=entry["state"] == "ALIVE",
@@ -454,7 +459,7 @@ def _node(entry: dict[str, Any], version: str) -> NodeStatus:
 
 async def ask_ray(candidates: tuple[Service, ...], asker: Asker) -> RayStatus:
     """Ask every expected node's dashboard at once; never raises."""
-    answers = await asyncio.gather(*(timed(ask_dashboard(node, asker)) for node in candidates))
+    answers = await asyncio.gather(*(timed(ask_dashboard(node, asker), node) for node in candidates))
     found = [(dashboard, latency) for dashboard, latency, _, _ in answers if dashboard]
     if not found:
         reasons = "; ".join(f"{node.name}: {error}" for node, (_, _, error, _) in zip(candidates, answers, strict=True))
@@ -582,14 +587,17 @@ body { margin: 0; padding: 2rem clamp(1rem, 4vw, 3rem); background: var(--ground
   font: 1rem/1.5 system-ui, sans-serif }
 main, header, footer { max-width: 64rem; margin: 0 auto }
 h1 { margin: 0; font-size: 1.6rem; line-height: 1.25 } h2 { margin: 2rem 0 .6rem; font-size: 1.15rem }
-p { margin: .35rem 0 } header p, footer, .note { color: var(--soft) } footer { margin-top: 2rem; font-size: .9rem }
+p { margin: .35rem 0 } header p, footer, .note { color: var(--soft) }
+footer { margin-top: 2rem; font-size: .9rem }
 a { color: var(--link) } a:focus-visible, .scroll:focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .5rem }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .55rem .9rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line) }
-thead th { border-top: 0; color: var(--soft); font-size: .85rem; white-space: nowrap } tbody th { font-weight: 600 }
+thead th { border-top: 0; color: var(--soft); font-size: .85rem; white-space: nowrap }
+tbody th { font-weight: 600; white-space: nowrap }
 th.n, td.n { text-align: right; white-space: nowrap }
-.state { font-weight: 600; white-space: nowrap } .error { display: block; color: var(--soft); font-size: .9rem }
+.state { font-weight: 600; white-space: nowrap }
+.error { display: block; min-width: 14rem; color: var(--soft); font-size: .9rem }
 .up, .healthy, .alive { color: var(--good) } .down, .unhealthy, .missing { color: var(--bad) }
 .starting { color: var(--wait) } .old { color: var(--soft) }
 """

@@ -112,9 +112,9 @@ def ray_node(
         "is_head_node": head,
         "state": "ALIVE" if alive else "DEAD",
         "state_message": None if alive else "Terminated due to preemption: Node received SIGTERM",
-        "node_name": name,
+        "node_name": address,
         "resources_total": {"memory": 4294967296.0, f"node:{address}": 1.0, "object_store_memory": 1e9, "CPU": 2.0},
-        "labels": {"ray.io/node-id": f"{name}-{started}"},
+        "labels": {"ray.io/node-id": f"{name}-{started}", "cslr.node": name},
         "start_time_ms": started,
         "end_time_ms": 0,
     }
@@ -312,6 +312,7 @@ class TestServiceThatFails:
         service = await platform.service(kind)
         assert (service["state"], service["latency_ms"]) == ("down", None)
         assert "127.0.0.1" in service["error"]
+        assert "Connection refused" in service["error"]
         assert len(service["error"].splitlines()) == 1
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -425,6 +426,11 @@ class TestRayCluster:
         await start_ray(platform, None, ray(cpu, gpu))
         assert await platform.health() == 200
         assert (await platform.status())["ray"]["head"]["address"] == "172.28.0.4:6379"
+
+    async def test_a_node_without_our_label_has_rays_name(self, platform):
+        own = WORKER | {"labels": {}, "node_name": "ray-gpu"}
+        await start_ray(platform, ray(HEAD, own))
+        assert await platform.health() == 200
 
     async def test_no_head_is_null_with_the_reason_of_each_candidate(self, platform):
         await start_ray(platform, None)
