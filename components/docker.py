@@ -1,0 +1,194 @@
+"""The one place that declares Docker containers and volumes.
+
+Carries what notes on the provider call traps, each named by its issue, so that a second ``up`` changes nothing and every
+change of a setting is applied. Does not know any service; images, commands and ports come from the components.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_docker as docker
+
+from components.identity import StackIdentity
+from components.network import RayNetwork
+
+# Edits of these are recorded by the provider but never reach the container (healthcheck: upstream #988), or come back in
+# another order: only a replacement applies them.
+REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "mounts", "capabilities", "securityOpts", "memorySwap"]
+
+MEBIBYTE = 1024**2
+
+
+def duration(seconds: int) -> str:
+    """Go's canonical form of a duration, as the daemon reads it back: ``60`` is ``1m0s``, or each run shows a diff."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, secs = divmod(rest, 60)
+    if hours:
+        return f"{hours}h{minutes}m{secs}s"
+    return f"{minutes}m{secs}s" if minutes else f"{secs}s"
+
+
+def cpu_quota(cpus: float) -> str:
+    """CPUs as the daemon reads them back: the shortest decimal (``2``, ``1.5``)."""
+    return f"{cpus:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedPort:
+    """A port of the container made reachable on the host."""
+
+    internal: int
+    external: int
+    ip: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A bind mount (`source` is an absolute path of the host) or a named volume."""
+
+    source: pulumi.Input[str]
+    target: str
+    read_only: bool = False
+    bind: bool = True
+
+    def declare(self) -> docker.ContainerMountArgs:
+        """As the provider wants it."""
+        return docker.ContainerMountArgs(
+            type="bind" if self.bind else "volume", source=self.source, target=self.target, read_only=self.read_only
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healthcheck:
+    """When a container counts as healthy. All times in seconds."""
+
+    command: tuple[str, ...]
+    interval: int = 5
+    timeout: int = 5
+    retries: int = 12
+    start_period: int = 60
+
+    def declare(self) -> docker.ContainerHealthcheckArgs:
+        """As the provider wants it."""
+        return docker.ContainerHealthcheckArgs(
+            tests=["CMD", *self.command],
+            interval=duration(self.interval),
+            timeout=duration(self.timeout),
+            retries=self.retries,
+            start_period=duration(self.start_period),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """What differs between the containers of the platform; all else is the same for every one."""
+
+    service: str  # host name and alias on the network
+    image: pulumi.Input[str]  # image ID, never a tag: a rebuilt image must replace the container
+    command: tuple[str, ...]
+    healthcheck: Healthcheck
+    cpus: float
+    memory: int  # bytes
+    user: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PublishedPort, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    address: str | None = None  # fixed IPv4 address; None lets Docker choose
+    shm_bytes: int | None = None
+    tmp_bytes: int = 256 * MEBIBYTE  # size limit of /tmp; it counts against the container's memory
+    gpus: str | None = None  # "all" or "device=0,1"
+    open_files: int | None = None
+    stop_signal: str = "SIGTERM"
+    stop_seconds: int = 20
+    wait_seconds: int = 180  # how long `up` waits for it to become healthy
+
+
+def run_container(
+    name: str,
+    spec: ContainerSpec,
+    *,
+    identity: StackIdentity,
+    network: RayNetwork,
+    opts: pulumi.ResourceOptions,
+) -> docker.Container:
+    """Declares one hardened, health-checked container; it is created only once it can be, and is healthy when it is."""
+    memory = spec.memory // MEBIBYTE
+    return docker.Container(
+        name,
+        name=identity.object_name(spec.service),
+        hostname=spec.service,
+        image=spec.image,
+        # The image's own entrypoint may be a shell that expects to be root; we always say what to start.
+        entrypoints=[spec.command[0]],
+        command=list(spec.command[1:]),
+        user=spec.user,
+        envs=[f"{key}={value}" for key, value in sorted({"HOME": "/tmp", **spec.env}.items())],  # noqa: S108
+        ports=[
+            # The default address is every interface, and the list is read back sorted by internal port.
+            docker.ContainerPortArgs(internal=p.internal, external=p.external, ip=p.ip, protocol="tcp")
+            for p in sorted(spec.ports, key=lambda p: p.internal)
+        ],
+        mounts=[m.declare() for m in sorted(spec.mounts, key=lambda m: m.target)],
+        # pulumi-docker#1272: shown as removed on every preview unless it is set.
+        network_mode="bridge",
+        networks_advanced=[
+            docker.ContainerNetworksAdvancedArgs(
+                name=network.resource.name, aliases=[spec.service], ipv4_address=spec.address
+            )
+        ],
+        cpus=cpu_quota(spec.cpus),
+        # Without memory_swap every refresh brings a false diff (the daemon sets it to twice the memory).
+        memory=memory,
+        memory_swap=memory,
+        shm_size=spec.shm_bytes // MEBIBYTE if spec.shm_bytes else None,
+        gpus=spec.gpus,
+        ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=spec.open_files, hard=spec.open_files)]
+        if spec.open_files
+        else None,
+        read_only=True,
+        tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp_bytes}"},  # noqa: S108
+        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+        security_opts=["no-new-privileges:true"],
+        init=True,
+        restart="unless-stopped",
+        must_run=True,
+        stop_signal=spec.stop_signal,
+        stop_timeout=spec.stop_seconds,
+        # Zero would kill at once: Ray drains and Postgres checkpoints on a signal.
+        destroy_grace_seconds=spec.stop_seconds,
+        healthcheck=spec.healthcheck.declare(),
+        wait=True,
+        wait_timeout=spec.wait_seconds,
+        # The daemon's default driver and its options would show as a replacement (upstream before 4.1).
+        log_driver="json-file",
+        log_opts={"max-file": "3", "max-size": "10m"},
+        labels=[
+            docker.ContainerLabelArgs(label=key, value=value)
+            for key, value in sorted(identity.labels(spec.service).items())
+        ],
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(
+                # Names and published ports cannot exist twice (pulumi-docker#1356).
+                delete_before_replace=True,
+                replace_on_changes=REPLACE_ON_CHANGES,
+            ),
+        ),
+    )
+
+
+def data_volume(
+    name: str, volume: str, component: str, *, identity: StackIdentity, opts: pulumi.ResourceOptions
+) -> docker.Volume:
+    """Declares a named volume; it outlives its container, and `ws down -v` alone removes it."""
+    return docker.Volume(
+        name,
+        name=volume,
+        driver="local",
+        labels=[
+            docker.VolumeLabelArgs(label=key, value=value) for key, value in sorted(identity.labels(component).items())
+        ],
+        # A volume is data: the engine must not remove it when it merely leaves the program.
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True)),
+    )

@@ -1,0 +1,80 @@
+"""Files of this host that containers mount: entry programs and secrets.
+
+Owns a folder of the user's (``$XDG_STATE_HOME/cslr``, by default ``~/.local/state/cslr``). A file's name carries a
+fingerprint of its content, so a changed program or a rotated secret changes the mount, and with it exactly the
+containers that use it. Does not own what the files say.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.identity import StackIdentity
+
+
+def state_root() -> Path:
+    """Where all stacks of this user keep what is not in Docker: locks, generated secrets, mounted files, reports."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "cslr"
+
+
+def stack_folder(identity: StackIdentity) -> Path:
+    """The part of it that belongs to one stack."""
+    return state_root() / identity.project / identity.stack
+
+
+def _write_atomically(path: Path, content: bytes, mode: int) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.chmod(mode)
+    draft.replace(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFiles:
+    """Places files for mounting. In a preview it only says where they would be."""
+
+    folder: Path
+    dry_run: bool
+
+    def program(self, source: Path) -> str:
+        """Path of a copy of an entry program, readable by every container."""
+        content = source.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        path = self.folder / "programs" / digest / source.name
+        if not self.dry_run and not path.exists():
+            _write_atomically(path, content, 0o644)
+        return str(path)
+
+    def secret(self, name: str, value: str, *, uid: int) -> str:
+        """Path of a file with a secret, readable by user `uid` alone where this process may give files away."""
+        content = value.encode()
+        # Keyed, because the path shows in `docker inspect`: a plain digest would let a weak password be guessed.
+        digest = hmac.new(self._salt(), content, hashlib.sha256).hexdigest()[:12]
+        path = self.folder / "secrets" / digest / str(uid) / name
+        if not self.dry_run and not (path.is_file() and path.read_bytes() == content):
+            # Only root can give a file away; otherwise it is the closed folder above that keeps others out.
+            _write_atomically(path, content, 0o600 if os.getuid() in (0, uid) else 0o644)
+            if os.getuid() == 0:
+                os.chown(path, uid, uid)
+        return str(path)
+
+    def generated(self, name: str) -> str:
+        """A secret made on first use and kept: 256 bits, URL-safe. A preview before that invents one for itself."""
+        path = self.folder / "generated" / name
+        if path.is_file():
+            return path.read_text()
+        value = secrets.token_urlsafe(32)
+        if not self.dry_run:
+            _write_atomically(path, value.encode(), 0o600)
+        return value
+
+    def _salt(self) -> bytes:
+        return self.generated("salt").encode()

@@ -1,0 +1,73 @@
+"""Health: one address that says whether the platform works.
+
+Owns the container. Watches the other services from inside the network (entrypoints/health.py); it needs none of them to
+start, since Ray nodes ask it for an existing head.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+import pulumi
+
+from components.docker import ContainerSpec, Healthcheck
+from components.ports import HEALTH
+from components.service import Host, Service, extra_mounts, run_python
+from components.service_settings import HealthSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedService:
+    """A service that must answer for the platform to be healthy."""
+
+    name: str
+    kind: str  # which check: redis, postgres, mlflow, marimo, ray
+    host: str
+    port: int
+    url: str | None  # where people reach it from this host
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthArgs:
+    """Plain values, already validated."""
+
+    settings: HealthSettings
+    host: Host
+    image: pulumi.Input[str]
+    watched: tuple[WatchedService, ...]
+    ray_nodes: tuple[str, ...]  # expected nodes, those that may be head first
+
+
+class Health(Service):
+    """**Pulumi type** ``cslr:health:Health``. Ready when it answers itself, whatever the state of the others."""
+
+    def __init__(self, name: str, args: HealthArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:health:Health", name, deployed_on=args.host, port=HEALTH, opts=opts)
+        settings, host = args.settings, args.host
+        self._run(
+            ContainerSpec(
+                service=name,
+                image=args.image,
+                command=run_python("health.py"),
+                healthcheck=Healthcheck(
+                    command=run_python("http_health.py", f"http://127.0.0.1:{HEALTH}/ping"), start_period=30
+                ),
+                cpus=settings.cpus,
+                memory=settings.memory,
+                user=settings.user,
+                env={
+                    "HEALTH_STACK": host.identity.stack,
+                    "HEALTH_SERVICES": json.dumps([asdict(service) for service in args.watched]),
+                    "HEALTH_RAY_NODES": ",".join(args.ray_nodes),
+                    **settings.env,
+                },
+                ports=host.publish(HEALTH, settings.port),
+                mounts=(
+                    *host.programs("with_python.sh", "health.py", "http_health.py"),
+                    *(
+                        host.secrets.mount(secret, user=settings.user)
+                        for secret in ("redis-password", "postgres-password", "ray-token")
+                    ),
+                    *extra_mounts(settings.volumes),
+                ),
+            )
+        )

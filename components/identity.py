@@ -1,0 +1,24 @@
+"""Whose objects these are: names and labels that every Docker object of one stack carries."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackIdentity:
+    """One project and stack; the source of every container name, volume name and label."""
+
+    project: str
+    stack: str
+
+    @property
+    def prefix(self) -> str:
+        """What container and volume names begin with, and Ray's storage namespace: ``cslr-dev``."""
+        return f"{self.project}-{self.stack}"
+
+    def object_name(self, part: str) -> str:
+        """Name of a container or volume: ``cslr-dev-redis``."""
+        return f"{self.prefix}-{part}"
+
+    def labels(self, component: str) -> dict[str, str]:
+        """Labels by which `ws`, the preflight and the embedded engine recognise the stack's own objects."""
+        return {"cslr.component": component, "cslr.project": self.project, "cslr.stack": self.stack}

@@ -1,0 +1,70 @@
+"""Marimo: notebooks beside the cluster, of the same Python and Ray.
+
+Owns the container and the notebook volume. A notebook reaches Ray by ``ray.init()`` and MLflow by its default
+tracking URI, with nothing to set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
+from components.mlflow import MLflow
+from components.ports import MARIMO
+from components.service import Host, Service, extra_mounts, run_python
+from components.service_settings import MarimoSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarimoArgs:
+    """Plain values, already validated, and what it depends on."""
+
+    settings: MarimoSettings
+    host: Host
+    image: pulumi.Input[str]
+    ray_address: str | None  # ray://host:port
+    mlflow: MLflow | None
+    after: Sequence[pulumi.Resource] = ()
+
+
+class Marimo(Service):
+    """**Pulumi type** ``cslr:marimo:Marimo``. Ready when its health endpoint answers."""
+
+    def __init__(self, name: str, args: MarimoArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:marimo:Marimo", name, deployed_on=args.host, port=MARIMO, opts=opts)
+        settings, host = args.settings, args.host
+        links = {
+            "RAY_ADDRESS": args.ray_address,
+            "MLFLOW_TRACKING_URI": args.mlflow.url if args.mlflow else None,
+        }
+        self._run(
+            ContainerSpec(
+                service=name,
+                image=args.image,
+                command=run_python("marimo_server.py"),
+                healthcheck=Healthcheck(
+                    command=run_python("http_health.py", f"http://127.0.0.1:{MARIMO}/health"), start_period=120
+                ),
+                cpus=settings.cpus,
+                memory=settings.memory,
+                user=settings.user,
+                env={
+                    "RAY_AUTH_MODE": "token",
+                    "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray-token",
+                    **{key: value for key, value in links.items() if value},
+                    **settings.env,
+                },
+                ports=host.publish(MARIMO, settings.port),
+                mounts=(
+                    self._data(settings.notebooks, "notebooks", "/workspace/notebooks"),
+                    *host.programs("with_python.sh", "marimo_server.py", "http_health.py"),
+                    host.secrets.mount("marimo-token", user=settings.user),
+                    host.secrets.mount("ray-token", user=settings.user),
+                    *extra_mounts(settings.volumes),
+                ),
+                tmp_bytes=1024 * MEBIBYTE,
+                wait_seconds=300,
+            ),
+            after=args.after,
+        )

@@ -1,0 +1,51 @@
+"""The bridge network of one host's containers.
+
+Owns the Docker network. Ray nodes get fixed addresses from the lower half of the subnet, all else what Docker hands out
+from the upper half, so that a restarted head finds its own address free. Does not own what several hosts need.
+"""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.identity import StackIdentity
+from components.settings import NetworkSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayNetworkArgs:
+    """Plain values only: names and addresses must be known in a preview."""
+
+    identity: StackIdentity
+    settings: NetworkSettings
+
+
+class RayNetwork(pulumi.ComponentResource):
+    """**Pulumi type** ``cslr:network:RayNetwork``. Produces a `docker.Network`."""
+
+    network_name: str
+    resource: docker.Network
+
+    def __init__(self, name: str, args: RayNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:network:RayNetwork", name, None, opts)
+        settings = args.settings
+        self.network_name = settings.name
+        self.fixed_address = settings.fixed_address
+        self.resource = docker.Network(
+            name,
+            name=settings.name,
+            driver="bridge",
+            ipam_configs=[
+                docker.NetworkIpamConfigArgs(
+                    subnet=settings.subnet, ip_range=settings.dynamic_range, gateway=settings.gateway
+                )
+            ],
+            labels=[
+                docker.NetworkLabelArgs(label=key, value=value)
+                for key, value in sorted(args.identity.labels("network").items())
+            ],
+            # Every field of a network forces a new one, and two of one name cannot be.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+        self.register_outputs({"name": self.network_name})

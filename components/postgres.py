@@ -1,0 +1,55 @@
+"""Postgres: MLflow's backend store.
+
+Owns the container and its data volume; the entry script creates role and database. Does not own MLflow's schema.
+"""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
+from components.ports import POSTGRES
+from components.service import Host, Service, extra_mounts, program_path
+from components.service_settings import PostgresSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresArgs:
+    """Plain values, already validated, and what it runs on."""
+
+    settings: PostgresSettings
+    host: Host
+    image: pulumi.Input[str]
+
+
+class Postgres(Service):
+    """**Pulumi type** ``cslr:postgres:Postgres``. Ready when it accepts connections."""
+
+    def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:postgres:Postgres", name, deployed_on=args.host, port=POSTGRES, opts=opts)
+        settings, host = args.settings, args.host
+        self._run(
+            ContainerSpec(
+                service=name,
+                image=args.image,
+                command=("sh", program_path("postgres.sh")),
+                healthcheck=Healthcheck(
+                    command=("pg_isready", "-q", "-h", "127.0.0.1", "-U", "mlflow", "-d", "mlflow"), start_period=60
+                ),
+                cpus=settings.cpus,
+                memory=settings.memory,
+                user=settings.user,
+                env=settings.env,
+                ports=host.publish(POSTGRES, settings.port),
+                mounts=(
+                    self._data(settings.data, "data", "/var/lib/postgresql/data"),
+                    host.program("postgres.sh"),
+                    host.secrets.mount("postgres-password", user=settings.user),
+                    *extra_mounts(settings.volumes),
+                ),
+                shm_bytes=128 * MEBIBYTE,
+                # Postgres' fast shutdown; SIGTERM would wait for every client to leave.
+                stop_signal="SIGINT",
+                stop_seconds=30,
+            )
+        )

@@ -1,0 +1,82 @@
+"""The platform's four secrets: where each comes from, and the files by which containers get it.
+
+A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
+use into the state folder. No secret is ever an environment variable, an argument or a label.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from components.docker import Mount
+from components.files import HostFiles
+
+# name of the file in /run/secrets → key of the stack config
+SECRETS = {
+    "redis-password": "redisPassword",
+    "postgres-password": "postgresPassword",
+    "ray-token": "rayToken",
+    "marimo-token": "marimoToken",
+}
+MINIMUM_LENGTH = 8
+SECRETS_TARGET = "/run/secrets"
+
+
+class SecretError(ValueError):
+    """A secret of the stack config that no service could use; says which key and how to set it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretFiles:
+    """Values by name, and their mounts. `repr` shows no value."""
+
+    files: HostFiles
+    values: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def resolve(
+        cls, files: HostFiles, configured: Callable[[str], str | None], *, stack_file: str, namespace: str
+    ) -> "SecretFiles":
+        """Takes each secret from the stack config, else from the state folder.
+
+        `configured` maps a config key to its plain value or None. Raises `SecretError`.
+        """
+        values = {}
+        for name, key in SECRETS.items():
+            value = configured(key)
+            if value is not None and (
+                len(value) < MINIMUM_LENGTH or not value.isascii() or not value.isprintable() or " " in value
+            ):
+                raise SecretError(
+                    f"{stack_file}: {namespace}:{key}: not usable as a secret.\n"
+                    f"  It must have at least {MINIMUM_LENGTH} printable ASCII characters and no space. Set another:\n"
+                    f"    pulumi config set --secret {namespace}:{key}\n"
+                    f"  or remove it, and one is generated:\n"
+                    f"    pulumi config rm {namespace}:{key}"
+                )
+            values[name] = value if value is not None else files.generated(name)
+        return cls(files=files, values=values)
+
+    def path(self, name: str, *, uid: int) -> str:
+        """Path on this host of the file with the secret `name`, readable by `uid`."""
+        return self.files.secret(name, self.values[name], uid=uid)
+
+    def mount(self, name: str, *, user: str) -> Mount:
+        """The secret `name` as a read-only file in ``/run/secrets`` for a container run as `user` (``uid:gid``)."""
+        return self._mount(name, self.values[name], user)
+
+    def redis_conf(self, lines: str, *, user: str) -> Mount:
+        """Redis's whole configuration, with the password it asks clients for."""
+        # In double quotes Redis takes backslash escapes.
+        quoted = self.values["redis-password"].replace("\\", "\\\\").replace('"', '\\"')
+        return self._mount("redis.conf", f'{lines}requirepass "{quoted}"\n', user)
+
+    def _mount(self, name: str, content: str, user: str) -> Mount:
+        uid = user_id(user)
+        return Mount(
+            source=self.files.secret(name, content, uid=uid), target=f"{SECRETS_TARGET}/{name}", read_only=True
+        )
+
+
+def user_id(user: str) -> int:
+    """The numeric user of a container's ``uid:gid``."""
+    return int(user.partition(":")[0])

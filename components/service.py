@@ -1,0 +1,99 @@
+"""What every service component shares: what it is given, what it offers, how its entry program is started."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+import pulumi_docker as docker
+
+from components.docker import ContainerSpec, Mount, PublishedPort, data_volume, run_container
+from components.files import HostFiles
+from components.identity import StackIdentity
+from components.network import RayNetwork
+from components.secrets import SecretFiles
+from components.service_settings import VolumeMount
+
+ENTRYPOINTS = Path(__file__).parent.parent / "entrypoints"
+PROGRAMS_TARGET = "/run/cslr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """The part of one Docker host that a stack occupies; the same for all its services."""
+
+    identity: StackIdentity
+    network: RayNetwork
+    files: HostFiles
+    secrets: SecretFiles
+    bind_address: str
+
+    def program(self, file: str) -> Mount:
+        """An entry program, mounted so that it works with pulled images too and needs no image build."""
+        return Mount(source=self.files.program(ENTRYPOINTS / file), target=f"{PROGRAMS_TARGET}/{file}", read_only=True)
+
+    def programs(self, *files: str) -> tuple[Mount, ...]:
+        """Several entry programs."""
+        return tuple(self.program(file) for file in files)
+
+    def publish(self, internal: int, external: int | None) -> tuple[PublishedPort, ...]:
+        """A port on the stack's bind address; nothing where the settings name no host port."""
+        return (PublishedPort(internal=internal, external=external, ip=self.bind_address),) if external else ()
+
+
+def program_path(file: str) -> str:
+    """Where an entry program is inside a container."""
+    return f"{PROGRAMS_TARGET}/{file}"
+
+
+def run_python(file: str, *arguments: str) -> tuple[str, ...]:
+    """Command that runs an entry program with whichever Python the image has."""
+    return ("sh", program_path("with_python.sh"), program_path(file), *arguments)
+
+
+def extra_mounts(volumes: Sequence[VolumeMount]) -> tuple[Mount, ...]:
+    """The mounts that a stack's settings add to a service."""
+    return tuple(
+        Mount(source=v.source, target=v.target, read_only=v.read_only, bind=v.source.startswith("/")) for v in volumes
+    )
+
+
+class Service(pulumi.ComponentResource):
+    """A component with one container. Ready when that container is healthy."""
+
+    host: str  # alias on the network; a constant, so previews know it
+    port: int  # inside the network
+    container: docker.Container
+
+    def __init__(
+        self, token: str, name: str, *, deployed_on: Host, port: int, opts: pulumi.ResourceOptions | None
+    ) -> None:
+        super().__init__(token, name, None, opts)
+        self.host = name
+        self.port = port
+        self._deployed_on = deployed_on
+
+    def _data(self, location: str | None, part: str, target: str) -> Mount:
+        """Where data lives: a folder of the host (absolute path), a volume of the given name, or the default volume."""
+        if location is not None and location.startswith("/"):
+            return Mount(source=location, target=target)
+        identity = self._deployed_on.identity
+        volume = data_volume(
+            f"{self.host}-{part}",
+            location or identity.object_name(f"{self.host}-{part}"),
+            self.host,
+            identity=identity,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return Mount(source=volume.name, target=target, bind=False)
+
+    def _run(self, spec: ContainerSpec, *, after: Sequence[pulumi.Resource] = ()) -> None:
+        """Starts the container, once `after` is ready, and ends the component's construction."""
+        self.container = run_container(
+            f"{self.host}-container",
+            spec,
+            identity=self._deployed_on.identity,
+            network=self._deployed_on.network,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+        )
+        self.register_outputs({"host": self.host, "port": self.port, "container_id": self.container.id})

@@ -1,0 +1,47 @@
+"""Verification: after a deployment, and again whenever what it checks was replaced.
+
+Owns the command and what it expects. How each check is done is verification/ (on the host) and
+entrypoints/verify_cluster.py (in a client container inside the network).
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_command as command
+
+from components.service import Service
+from verification.spec import ENVIRONMENT, VerificationSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationArgs:
+    """What is expected, and the services that must be ready before anybody asks."""
+
+    spec: pulumi.Output[VerificationSpec]  # waits for the client's image
+    services: Sequence[Service]
+    python: str  # the interpreter that runs the checks
+
+
+class Verification(pulumi.ComponentResource):
+    """**Pulumi type** ``cslr:verification:Verification``. Fails the deployment if a check fails."""
+
+    result: pulumi.Output[str]  # JSON
+    spec: pulumi.Output[str]  # JSON; runs it on demand
+
+    def __init__(self, name: str, args: VerificationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:verification:Verification", name, None, opts)
+        self.spec = args.spec.apply(lambda spec: spec.model_dump_json())
+        run = command.local.Command(
+            name,
+            create=shlex.join([args.python, "-m", "verification"]),
+            environment={ENVIRONMENT: self.spec},
+            # A replaced container is checked again; a changed program changes its path in the expectation.
+            triggers=[service.container.id for service in args.services],
+            # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.services)),
+        )
+        self.result = run.stdout
+        self.register_outputs({"result": self.result})

@@ -1,0 +1,118 @@
+"""Stack files as Pulumi writes them: plain values, objects, and values encrypted with the stack's passphrase."""
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+# pulumi/pulumi sdk/go/common/resource/config/crypt.go: PBKDF2 with SHA-256, AES-256-GCM.
+ITERATIONS = 1_000_000
+KEY_BYTES = 32
+
+
+class ConfigError(Exception):
+    """A stack file that cannot be read; says which, why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """What ``pulumi.Config`` of one stack reads: full keys (``cslr:platform``) to text, objects as JSON."""
+
+    project: str
+    stack: str
+    values: dict[str, str] = field(repr=False)
+    secret_keys: frozenset[str]
+
+
+def stack_file(folder: Path, stack: str) -> Path:
+    """The file that holds the config of a stack."""
+    return folder / f"Pulumi.{stack}.yaml"
+
+
+def read_stack_config(folder: Path, stack: str) -> StackConfig:
+    """Reads ``Pulumi.yaml`` and ``Pulumi.<stack>.yaml`` in `folder`. Raises `ConfigError`."""
+    project = str(_read(folder / "Pulumi.yaml").get("name"))
+    path = stack_file(folder, stack)
+    if not path.is_file():
+        known = sorted(p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in folder.glob("Pulumi.*.yaml"))
+        raise ConfigError(
+            f"{path.name}: there is no such stack file.\n"
+            f"  Choose one of {', '.join(known)}, or copy one of them to {path.name} and edit it."
+        )
+    content = _read(path)
+    raw = content.get("config") or {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path.name}: config: must be a mapping of keys such as {project}:platform to values.")
+    decrypt = _Decrypter(path.name, content.get("encryptionsalt"))
+    values, secret_keys = {}, set()
+    for key, value in raw.items():
+        full_key = str(key) if ":" in str(key) else f"{project}:{key}"
+        plain = decrypt(full_key, value)
+        if plain != value:
+            secret_keys.add(full_key)
+        # YAML knows dates; Pulumi reads them as text.
+        values[full_key] = plain if isinstance(plain, str) else json.dumps(plain, default=str)
+    return StackConfig(project=project, stack=stack, values=values, secret_keys=frozenset(secret_keys))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path.name}: cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path.name}: is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path.name}: must be a mapping; Pulumi's stack files begin with `config:`.")
+    return content
+
+
+class _Decrypter:
+    """Replaces each ``{secure: …}`` in a value. Derives the key only when the first one comes."""
+
+    def __init__(self, file: str, salt: object) -> None:
+        self._file = file
+        self._salt = salt
+        self._cipher: AESGCM | None = None
+
+    def __call__(self, key: str, value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, dict):
+            if list(value) == ["secure"] and isinstance(value["secure"], str):
+                return self._decrypt(key, value["secure"])
+            return {name: self(key, item) for name, item in value.items()}
+        return [self(key, item) for item in value] if isinstance(value, list) else value
+
+    def _decrypt(self, key: str, text: str) -> str:
+        try:
+            _, nonce, ciphertext = text.split(":")
+            self._cipher = self._cipher or self._derive()
+            return self._cipher.decrypt(base64.b64decode(nonce), base64.b64decode(ciphertext), None).decode()
+        except (ValueError, binascii.Error, InvalidTag) as error:
+            raise ConfigError(
+                f"{self._file}: {key}: cannot be decrypted with this passphrase.\n"
+                "  Set PULUMI_CONFIG_PASSPHRASE (or PULUMI_CONFIG_PASSPHRASE_FILE) to the one it was encrypted with."
+            ) from error
+
+    def _derive(self) -> AESGCM:
+        if not isinstance(self._salt, str):
+            raise ConfigError(
+                f"{self._file}: has encrypted values, but no encryptionsalt. Only passphrase encryption can be read "
+                "without the Pulumi CLI; use --engine pulumi."
+            )
+        salt = base64.b64decode(self._salt.split(":")[1])
+        return AESGCM(hashlib.pbkdf2_hmac("sha256", _passphrase().encode(), salt, ITERATIONS, KEY_BYTES))
+
+
+def _passphrase() -> str:
+    file = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
+    if "PULUMI_CONFIG_PASSPHRASE" not in os.environ and file:
+        return Path(file).read_text().strip()
+    return os.environ.get("PULUMI_CONFIG_PASSPHRASE", "")

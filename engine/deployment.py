@@ -1,0 +1,149 @@
+"""What happens to one resource after the other: same, create, update, replace, repair; and to what left the program."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from engine.docker_api import DockerError
+from engine.program import Outcome
+from engine.registration import Registration, differences
+from engine.resources.base import Actual, ResourceType
+
+
+class Action(StrEnum):
+    """What a run does, or would do, to a resource."""
+
+    SAME = "same"
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    REPAIR = "repair"
+    DELETE = "delete"
+
+
+@dataclass(kw_only=True)
+class Change:
+    """The fate of one resource in a run."""
+
+    urn: str
+    type: str
+    name: str
+    action: Action
+    reasons: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str | None = None
+    skipped: bool = False  # because something that it needs failed
+
+
+class Display(Protocol):
+    """Shows a run while it goes on. Called from several threads."""
+
+    def started(self, change: Change) -> None:
+        """Work on a resource begins."""
+
+    def progress(self, change: Change, text: str) -> None:
+        """What is being done for it."""
+
+    def ended(self, change: Change) -> None:
+        """It is done, failed (`error`) or was skipped."""
+
+
+class Deployment:
+    """One pass over the program. With `preview` nothing is changed."""
+
+    def __init__(
+        self, types: Mapping[str, ResourceType], display: Display, *, preview: bool, cancelled: threading.Event
+    ) -> None:
+        self._types = types
+        self._display = display
+        self._preview = preview
+        self._cancelled = cancelled
+        self._lock = threading.Lock()
+        self._failed: set[str] = set()
+        self._replaced_networks: set[str] = set()
+        self.changes: dict[str, Change] = {}
+
+    def handle(self, wanted: Registration) -> Outcome:
+        """Makes one resource what the program wants. Never raises: independent resources go on."""
+        change = Change(urn=wanted.urn, type=wanted.type, name=wanted.name, action=Action.SAME)
+        with self._lock:
+            if wanted.urn in self.changes:
+                change.error = "is declared twice"
+            self.changes[wanted.urn] = change
+            change.skipped = self._cancelled.is_set() or not self._failed.isdisjoint(wanted.dependencies)
+        began = time.monotonic()
+        actual = None
+        try:
+            actual = None if change.skipped or change.error else self._apply(wanted, change)
+        except DockerError as error:
+            change.error = str(error)
+        except Exception as error:  # noqa: BLE001 (what is under way elsewhere must come to its end)
+            change.error = (
+                str(error) if type(error).__module__.startswith("engine") else f"{type(error).__name__}: {error}"
+            )
+        change.seconds = time.monotonic() - began
+        if change.error or change.skipped:
+            with self._lock:
+                self._failed.add(wanted.urn)
+        self._display.ended(change)
+        if change.error or change.skipped:
+            return None
+        return (actual.identifier, actual.outputs) if actual else ("", {})
+
+    def _apply(self, wanted: Registration, change: Change) -> Actual | None:
+        resource = self._type_of(wanted)
+        actual = resource.read(wanted)
+        change.action, change.reasons = self._decide(wanted, resource, actual)
+        if change.action is Action.REPLACE and wanted.type.endswith(":Network"):
+            with self._lock:
+                self._replaced_networks.add(wanted.urn)
+        if change.action is Action.SAME:
+            return actual
+        if self._preview:
+            # Outputs that the change makes anew are unknown to those that use them; a repaired one keeps them.
+            return actual if change.action is Action.REPAIR else None
+        self._display.started(change)
+        return self._make(wanted, resource, actual, change)
+
+    def _make(self, wanted: Registration, resource: ResourceType, actual: Actual | None, change: Change) -> Actual:
+        def progress(text: str) -> None:
+            self._display.progress(change, text)
+
+        if change.action is Action.REPAIR and actual:
+            return resource.repair(wanted, actual, progress)
+        if change.action is Action.REPLACE and actual:
+            resource.delete(actual, progress)
+        return resource.create(wanted, progress)
+
+    def _decide(self, wanted: Registration, resource: ResourceType, actual: Actual | None) -> tuple[Action, list[str]]:
+        redo = Action.REPLACE if resource.replaces else Action.UPDATE
+        if not self._replaced_networks.isdisjoint(wanted.dependencies) and wanted.type.endswith(":Container"):
+            return Action.REPLACE, ["its network is replaced"]
+        if actual is None:
+            return Action.CREATE, []
+        if actual.inputs is None:
+            return redo, ["was made by another engine, or left half made"]
+        if changed := differences(actual.inputs, wanted.recorded):
+            return redo, changed
+        return (Action.REPAIR, [actual.defect]) if actual.defect else (Action.SAME, [])
+
+    def _type_of(self, wanted: Registration) -> ResourceType:
+        resource = self._types.get(wanted.type)
+        if resource is None:
+            raise UnknownTypeError(
+                f"the embedded engine does not know the type {wanted.type}. It covers {', '.join(sorted(self._types))}.\n"
+                "  Deploy this program with --engine pulumi."
+            )
+        if unknown := sorted(set(wanted.inputs) - resource.inputs):
+            raise UnknownTypeError(
+                f"the embedded engine does not know the input {', '.join(unknown)} of {wanted.type}.\n"
+                "  Deploy this program with --engine pulumi."
+            )
+        return resource
+
+
+class UnknownTypeError(Exception):
+    """The program uses something that this engine was not made for."""

@@ -1,0 +1,75 @@
+"""The Docker Engine API as the engine needs it: JSON in, JSON out, and errors as one sentence."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import docker
+import requests
+
+Json = dict[str, Any]
+
+
+class DockerError(Exception):
+    """The daemon refused a call, or cannot be reached."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class DockerApi:
+    """A connection to one daemon (``DOCKER_HOST``, else the local socket). May be used from several threads."""
+
+    def __init__(self) -> None:
+        try:
+            self._client = docker.from_env(timeout=60, max_pool_size=32).api
+            self._prefix = f"{self._client.base_url}/v{self._client.version()['ApiVersion']}"
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise DockerError(f"Docker does not answer: {error}. Start it, or run `ws doctor`.") from error
+
+    def call(self, method: str, path: str, *, query: Json | None = None, body: Json | None = None) -> Any:  # noqa: ANN401
+        """One call; returns the decoded answer (None where there is none). Raises `DockerError`."""
+        with self._request(method, path, query=query, json=body) as answer:
+            return answer.json() if answer.content and "json" in answer.headers.get("Content-Type", "") else None
+
+    def find(self, path: str) -> Json | None:
+        """The object at `path`, or None where there is none."""
+        try:
+            return cast(Json, self.call("GET", path))
+        except DockerError as error:
+            if error.status == requests.codes.not_found:
+                return None
+            raise
+
+    def stream(self, path: str, *, query: Json, data: Any = None, headers: Json | None = None) -> Iterator[Json]:  # noqa: ANN401
+        """A call that answers with one JSON document a line, for as long as it takes."""
+        with self._request("POST", path, query=query, data=data, headers=headers, stream=True, timeout=None) as answer:
+            for line in answer.iter_lines():
+                if line:
+                    yield json.loads(line)
+
+    def logs(self, container: str, lines: int = 15) -> str:
+        """The end of a container's log."""
+        content = self._client.logs(container, tail=lines)
+        return cast(bytes, content).decode(errors="replace").strip()
+
+    def labelled(self, path: str, key: str, labels: list[str]) -> list[Json]:
+        """The objects in the listing `path` that have all `labels`; `key` is where the answer holds them, if not at the top."""
+        answer = self.call("GET", path, query={"all": "true", "filters": json.dumps({"label": labels})})
+        return cast(list[Json], (answer.get(key) or []) if key else answer)
+
+    def _request(self, method: str, path: str, *, query: Json | None, **options: Any) -> requests.Response:  # noqa: ANN401
+        options.setdefault("timeout", 120)
+        try:
+            answer = self._client.request(method, self._prefix + path, params=query, **options)
+        except requests.RequestException as error:
+            raise DockerError(f"Docker did not answer {method} {path}: {error}") from error
+        if answer.status_code >= requests.codes.bad_request:
+            with answer:
+                try:
+                    message = answer.json()["message"]
+                except (ValueError, KeyError):
+                    message = answer.text
+            raise DockerError(message.strip(), answer.status_code)
+        return cast(requests.Response, answer)

@@ -1,0 +1,120 @@
+"""Runs the Pulumi program under mocks and hands each registered resource to a deployment."""
+
+import asyncio
+import logging
+import os
+import runpy
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.runtime import mocks, rpc, stack, sync_await
+from pulumi.runtime.proto import resource_pb2
+
+from engine.config import StackConfig
+from engine.registration import Registration, plain, recorded
+
+# What a handler answers for a resource: its ID and outputs; None where it failed or was skipped.
+Outcome = tuple[str, dict[str, Any]] | None
+Handler = Callable[[Registration], Outcome]
+
+# As many resources as can wait for their health at the same time.
+WORKERS = 16
+
+
+class ProgramError(Exception):
+    """The program refused to run: a mistake in the stack config, in its own words."""
+
+
+class Monitor(mocks.MockMonitor):
+    """Takes registrations as the Pulumi engine would; unlike the mocks', a resource may fail and the rest goes on."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(_NoCalls())
+        self._handler = handler
+
+    def RegisterResource(self, request: Any) -> resource_pb2.RegisterResourceResponse:  # noqa: ANN401, N802 (gRPC)
+        """One resource: waits until it is made real."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if not request.custom:
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        sync_await._ensure_event_loop()
+        inputs = rpc.deserialize_properties(request.object, keep_unknowns=True)
+        inputs.pop("__defaults", None)
+        outcome = self._handler(
+            Registration(
+                urn=urn,
+                type=request.type,
+                name=request.name,
+                inputs=plain(inputs),
+                recorded=recorded(inputs),
+                dependencies=tuple(request.dependencies),
+                retain_on_delete=request.retainOnDelete,
+            )
+        )
+        if outcome is None:
+            return resource_pb2.RegisterResourceResponse(urn=urn, result=resource_pb2.Result.FAIL)
+        identifier, outputs = outcome
+        properties = sync_await._sync_await(rpc.serialize_properties(outputs, {}))
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=identifier, object=properties)
+
+
+class _NoCalls(mocks.Mocks):
+    """The program calls no provider function; one that it does is refused by name."""
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        raise ProgramError(f"the embedded engine does not know the function {args.token}; use --engine pulumi")
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        raise NotImplementedError
+
+
+def run_program(folder: Path, config: StackConfig, handler: Handler, *, preview: bool) -> dict[str, Any]:
+    """Runs ``__main__.py`` of `folder` and returns the stack's outputs, secret ones as `pulumi.Output` never: as text.
+
+    Calls `handler` for every custom resource, in dependency order, independent ones at the same time. Raises
+    `ProgramError` for what the program itself reports.
+    """
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_default_executor(ThreadPoolExecutor(WORKERS))
+        return runner.run(_run(folder, config, handler, preview))
+
+
+async def _run(folder: Path, config: StackConfig, handler: Handler, preview: bool) -> dict[str, Any]:
+    before = Path.cwd()
+    pulumi.runtime.settings.set_root_resource(None)  # of an earlier run in the same process
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    # The SDK logs a failed registration with its traceback; what failed is in the deployment's report.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    try:
+        mocks.set_mocks(
+            _NoCalls(),
+            project=config.project,
+            stack=config.stack,
+            preview=preview,
+            monitor=Monitor(handler),
+            logger=logging.getLogger("cslr.program"),
+        )
+        pulumi.runtime.set_all_config(config.values, list(config.secret_keys))
+        await stack.run_pulumi_func(lambda: runpy.run_path(str(folder / "__main__.py"), run_name="__main__"))  # type: ignore[arg-type, return-value]
+        root = pulumi.runtime.get_root_resource()
+        return await _outputs(root.outputs if isinstance(root, stack.Stack) else {})
+    except pulumi.RunError as error:
+        raise ProgramError(str(error)) from error
+    finally:
+        sys.path.remove(str(folder))
+        os.chdir(before)
+
+
+async def _outputs(exports: dict[str, Any]) -> dict[str, Any]:
+    outputs = {}
+    for name, value in exports.items():
+        output = pulumi.Output.from_input(value)
+        if not await output.is_known():
+            continue
+        outputs[name] = "[secret]" if await output.is_secret() else await output.future()
+    return outputs

@@ -1,0 +1,88 @@
+"""``command:local:Command``: a program run on this host, again whenever its inputs change.
+
+What it answered is kept in the state folder. That is a cache, not state: losing it runs the command again.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections import deque
+from pathlib import Path
+
+from engine.registration import Registration
+from engine.resources.base import Actual, Progress, ResourceError
+
+TAIL_LINES = 40
+
+
+class Command:
+    """A command; the last line that it writes to standard error is its progress."""
+
+    replaces = False
+    inputs = frozenset({"addPreviousOutputInEnv", "create", "dir", "environment", "logging", "triggers"})
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, wanted: Registration) -> Actual | None:
+        """What it answered the last time that it ran without an error."""
+        path = self._record(wanted)
+        try:
+            record = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+        return Actual(identifier=path.stem, outputs=record["outputs"], inputs=record["inputs"])
+
+    def create(self, wanted: Registration, progress: Progress) -> Actual:
+        """Runs it to its end. It ends with this process, also if that is killed by an interrupt."""
+        progress("running")
+        path = self._record(wanted)
+        path.unlink(missing_ok=True)
+        inputs = wanted.inputs
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        with tempfile.TemporaryFile("w+") as answer:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", inputs["create"]],
+                cwd=inputs.get("dir"),
+                env={**os.environ, **inputs.get("environment", {})},
+                stdin=subprocess.DEVNULL,
+                stdout=answer,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            try:
+                for line in process.stderr or ():
+                    tail.append(line.rstrip())
+                    progress(line.strip())
+                code = process.wait()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGTERM)
+                raise
+            answer.seek(0)
+            stdout = answer.read()
+        if code != 0:
+            raise ResourceError("\n".join(tail) or stdout.strip() or f"ended with exit code {code}")
+        outputs = {"stdout": stdout.rstrip("\n"), "stderr": "\n".join(tail)}
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps({"inputs": wanted.recorded, "outputs": outputs}))
+        draft.chmod(0o600)
+        draft.replace(path)
+        return Actual(identifier=path.stem, outputs=outputs, inputs=wanted.recorded)
+
+    def repair(self, wanted: Registration, actual: Actual, progress: Progress) -> Actual:
+        """A command has no defects."""
+        raise NotImplementedError(f"{wanted.urn} reports no defects ({actual}, {progress})")
+
+    def delete(self, actual: Actual, progress: Progress) -> None:
+        """Forgets its answer."""
+        progress("forgetting")
+        (self._folder / f"{actual.identifier}.json").unlink(missing_ok=True)
+
+    def _record(self, wanted: Registration) -> Path:
+        return self._folder / f"{wanted.name}-{hashlib.sha256(wanted.urn.encode()).hexdigest()[:8]}.json"

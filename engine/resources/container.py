@@ -1,0 +1,199 @@
+"""``docker:index/container:Container``, made as the provider makes it: `docker inspect` answers the same."""
+
+import json
+import re
+import time
+from typing import Any, cast
+
+from engine.docker_api import DockerError, Json
+from engine.registration import Registration
+from engine.resources.base import (
+    AFTER_LABEL,
+    Actual,
+    DockerObjects,
+    Progress,
+    ResourceError,
+    engine_labels,
+    recorded_inputs,
+    refuse_foreign,
+    remove_container,
+)
+
+TYPE = "docker:index/container:Container"
+MEBIBYTE = 1024**2
+NANOSECONDS = 10**9
+POLL_SECONDS = 0.2
+DURATION_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+class Container(DockerObjects):
+    """A container, ready when it is healthy."""
+
+    replaces = True
+    inputs = frozenset(
+        "capabilities command cpus destroyGraceSeconds entrypoints envs gpus healthcheck hostname image init labels "
+        "logDriver logOpts memory memorySwap mounts mustRun name networkMode networksAdvanced ports readOnly restart securityOpts "
+        "shmSize stopSignal stopTimeout tmpfs ulimits user wait waitTimeout".split()
+    )
+
+    def read(self, wanted: Registration) -> Actual | None:
+        """Found by name; defective if it is not running, not healthy, or was left half made."""
+        name = wanted.inputs["name"]
+        found = self.api.find(f"/containers/{name}/json")
+        if found is None:
+            return None
+        labels = found["Config"]["Labels"]
+        refuse_foreign("container", name, found, wanted, labels)
+        networks = {network["name"] for network in wanted.inputs["networksAdvanced"]}
+        if networks != set(found["NetworkSettings"]["Networks"]):
+            return _actual(found, inputs=None)
+        return _actual(found, inputs=recorded_inputs(labels), defect=_defect(found["State"]))
+
+    def create(self, wanted: Registration, progress: Progress) -> Actual:
+        """Created, moved from the default bridge to its network, started, waited for."""
+        progress("creating")
+        inputs = wanted.inputs
+        created = self.api.call("POST", "/containers/create", query={"name": inputs["name"]}, body=_body(wanted))
+        identifier = created["Id"]
+        try:
+            body = {"Container": identifier, "Force": True}
+            self.api.call("POST", f"/networks/{inputs['networkMode']}/disconnect", body=body)
+        except DockerError as error:
+            if error.status not in (403, 404):  # it is in none before its first start, says newer Engine
+                raise
+        for network in inputs["networksAdvanced"]:
+            ipam = {"IPv4Address": network["ipv4Address"]} if "ipv4Address" in network else {}
+            endpoint = {"Aliases": network["aliases"], "IPAMConfig": ipam}
+            self.api.call(
+                "POST",
+                f"/networks/{network['name']}/connect",
+                body={"Container": identifier, "EndpointConfig": endpoint},
+            )
+        return self._start(wanted, identifier, progress)
+
+    def repair(self, wanted: Registration, actual: Actual, progress: Progress) -> Actual:
+        """Started again, or waited for."""
+        return self._start(wanted, actual.identifier, progress)
+
+    def delete(self, actual: Actual, progress: Progress) -> None:
+        """Stopped, then removed."""
+        progress("stopping")
+        remove_container(self.api, actual.identifier)
+
+    def _start(self, wanted: Registration, identifier: str, progress: Progress) -> Actual:
+        progress("starting")
+        try:
+            self.api.call("POST", f"/containers/{identifier}/start")
+        except DockerError as error:
+            raise ResourceError(f"could not be started: {error}") from error
+        deadline = time.monotonic() + wanted.inputs["waitTimeout"]
+        began = time.monotonic()
+        while True:
+            found = self.api.find(f"/containers/{identifier}/json")
+            if found is None:
+                raise ResourceError("was removed by somebody else while it started")
+            if _defect(found["State"]) is None:
+                return _actual(found, inputs=wanted.recorded)
+            if time.monotonic() > deadline:
+                raise ResourceError(self._why_not_healthy(found, wanted.inputs["waitTimeout"]))
+            progress(f"waiting until it is healthy, {time.monotonic() - began:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def _why_not_healthy(self, found: Json, seconds: float) -> str:
+        state = found["State"]
+        checks = (state.get("Health") or {}).get("Log") or [{}]
+        answer = (checks[-1].get("Output") or "no answer yet").strip()
+        restarts = f", restarted {found['RestartCount']} times" if found["RestartCount"] else ""
+        return (
+            f"is not healthy after {seconds:.0f} s (state: {state['Status']}{restarts}; last check: {answer}).\n"
+            f"The end of its log:\n{self.api.logs(found['Id']) or '(empty)'}"
+        )
+
+
+def _defect(state: Json) -> str | None:
+    if state["Status"] != "running":
+        return f"is {state['Status']}"
+    health = (state.get("Health") or {}).get("Status")
+    return None if health == "healthy" else f"is {health or 'without health'}"
+
+
+def _actual(found: Json, *, inputs: dict[str, Any] | None, defect: str | None = None) -> Actual:
+    return Actual(
+        identifier=found["Id"],
+        outputs={"name": found["Name"].removeprefix("/"), "image": found["Image"]},
+        inputs=inputs,
+        defect=defect,
+    )
+
+
+def seconds(duration: str) -> int:
+    """Seconds of a duration in Go's canonical form, such as ``1m30s``."""
+    return sum(int(number) * DURATION_UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
+
+
+def _body(wanted: Registration) -> Json:
+    inputs = wanted.inputs
+    health = inputs["healthcheck"]
+    after = [urn for urn in wanted.dependencies if f"{TYPE}::" in urn]
+    return {
+        "Image": inputs["image"],
+        "Hostname": inputs["hostname"],
+        "Entrypoint": inputs["entrypoints"],
+        "Cmd": inputs["command"],
+        "User": inputs["user"],
+        "Env": inputs["envs"],
+        "Labels": {**engine_labels(wanted), AFTER_LABEL: json.dumps(sorted(after))},
+        "StopSignal": inputs["stopSignal"],
+        "StopTimeout": int(inputs["stopTimeout"]),
+        "ExposedPorts": {_port(p): {} for p in inputs.get("ports", [])},
+        "Healthcheck": {
+            "Test": health["tests"],
+            "Interval": seconds(health["interval"]) * NANOSECONDS,
+            "Timeout": seconds(health["timeout"]) * NANOSECONDS,
+            "StartPeriod": seconds(health["startPeriod"]) * NANOSECONDS,
+            "Retries": int(health["retries"]),
+        },
+        "HostConfig": _host_config(inputs),
+    }
+
+
+def _host_config(inputs: Json) -> Json:
+    config: Json = {
+        "Init": inputs["init"],
+        "ReadonlyRootfs": inputs["readOnly"],
+        "NetworkMode": inputs["networkMode"],
+        "NanoCpus": round(float(inputs["cpus"]) * NANOSECONDS),
+        "Memory": int(inputs["memory"]) * MEBIBYTE,
+        "MemorySwap": int(inputs["memorySwap"]) * MEBIBYTE,
+        "Tmpfs": inputs["tmpfs"],
+        "CapDrop": inputs["capabilities"]["drops"],
+        "SecurityOpt": inputs["securityOpts"],
+        "RestartPolicy": {"Name": inputs["restart"], "MaximumRetryCount": 0},
+        "LogConfig": {"Type": inputs["logDriver"], "Config": inputs["logOpts"]},
+        "PortBindings": {
+            _port(p): [{"HostIp": p["ip"], "HostPort": str(int(p["external"]))}] for p in inputs.get("ports", [])
+        },
+        "Mounts": [
+            {"Type": m["type"], "Source": m["source"], "Target": m["target"], "ReadOnly": m["readOnly"]}
+            for m in inputs.get("mounts", [])
+        ],
+    }
+    if "shmSize" in inputs:
+        config["ShmSize"] = int(inputs["shmSize"]) * MEBIBYTE
+    if "gpus" in inputs:
+        config["DeviceRequests"] = [_device_request(cast(str, inputs["gpus"]))]
+    if "ulimits" in inputs:
+        config["Ulimits"] = [
+            {"Name": u["name"], "Soft": int(u["soft"]), "Hard": int(u["hard"])} for u in inputs["ulimits"]
+        ]
+    return config
+
+
+def _port(port: Json) -> str:
+    return f"{int(port['internal'])}/{port['protocol']}"
+
+
+def _device_request(gpus: str) -> Json:
+    if gpus == "all":
+        return {"Count": -1, "Capabilities": [["gpu"]]}
+    return {"DeviceIDs": gpus.removeprefix("device=").split(","), "Capabilities": [["gpu"]]}

@@ -1,0 +1,178 @@
+"""One run of the engine on one stack: preview, up, destroy, outputs."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from components.files import stack_folder
+from components.identity import StackIdentity
+from engine.config import StackConfig, read_stack_config
+from engine.deployment import Action, Change, Deployment, Display
+from engine.docker_api import DockerApi, DockerError, Json
+from engine.lock import stack_lock
+from engine.program import run_program
+from engine.resources.base import AFTER_LABEL, URN_LABEL, ResourceType, remove_container
+from engine.resources.command import Command
+from engine.resources.container import TYPE as CONTAINER
+from engine.resources.container import Container
+from engine.resources.image import Image, RemoteImage
+from engine.resources.network import Network
+from engine.resources.volume import Volume
+
+NETWORK = "docker:index/network:Network"
+VOLUME = "docker:index/volume:Volume"
+# Listing of the Engine API, key of the answer that holds it, type: in the order that a stack is taken down in.
+KINDS = (("/containers/json", "", CONTAINER), ("/networks", "", NETWORK), ("/volumes", "Volumes", VOLUME))
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What a run did, or would do."""
+
+    changes: list[Change]
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[Change]:
+        """Changes that ended in an error (without those that were skipped because of one)."""
+        return [change for change in self.changes if change.error]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as the program wants it."""
+        return not any(change.error or change.skipped for change in self.changes)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether there was nothing to do."""
+        return all(change.action is Action.SAME and not change.error for change in self.changes)
+
+
+class Engine:
+    """The embedded engine on one stack of the program in `folder`."""
+
+    def __init__(self, folder: Path, stack: str, display: Display) -> None:
+        self._folder = folder
+        self._stack = stack
+        self._display = display
+        self._api = DockerApi()
+        self._config = read_stack_config(folder, stack)
+        self.identity = StackIdentity(project=self._config.project, stack=stack)
+        self._state = stack_folder(self.identity)
+        self._cancelled = threading.Event()
+
+    def preview(self) -> Result:
+        """What `up` would do; changes nothing."""
+        return self._pass(preview=True)
+
+    def up(self) -> Result:
+        """Makes the host what the program wants. An interrupted or failed run goes on where it ended."""
+        with stack_lock(self._state, self._stack), self._cancellable():
+            # Errors of the program and types that the engine does not know show before anything is changed.
+            plan = self._pass(preview=True)
+            if plan.failed or plan.unchanged:
+                return plan
+            return self._pass(preview=False)
+
+    def destroy(self, *, volumes: bool = False) -> Result:
+        """Removes the stack's containers and networks, and with `volumes` its data. Images stay."""
+        with stack_lock(self._state, self._stack), self._cancellable():
+            kinds = KINDS if volumes else KINDS[:2]
+            return Result(changes=self._remove([c for kind in kinds for c in self._existing(*kind)]))
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs, of resources that exist."""
+        return self._pass(preview=True).outputs
+
+    def cancel(self) -> None:
+        """Begins nothing more; what is under way comes to its end."""
+        self._cancelled.set()
+
+    def _pass(self, *, preview: bool) -> Result:
+        deployment = Deployment(self._types(), self._display, preview=preview, cancelled=self._cancelled)
+        outputs = run_program(self._folder, self._config, deployment.handle, preview=preview)
+        changes = list(deployment.changes.values())
+        orphans = self._orphans(set(deployment.changes))
+        return Result(changes=changes + (orphans if preview else self._remove(orphans)), outputs=outputs)
+
+    def _types(self) -> dict[str, ResourceType]:
+        return {
+            NETWORK: Network(self._api),
+            VOLUME: Volume(self._api),
+            CONTAINER: Container(self._api),
+            "docker:index/image:Image": Image(self._api),
+            "docker:index/remoteImage:RemoteImage": RemoteImage(self._api),
+            "command:local:Command": Command(self._state / "commands"),
+        }
+
+    def _orphans(self, declared: set[str]) -> list[Change]:
+        """Containers and networks that this engine made for the stack and that left the program. Volumes are data."""
+        found = [change for kind in KINDS[:2] for change in self._existing(*kind, made_here=True)]
+        orphans = [change for change in found if change.urn not in declared]
+        for change in orphans:
+            change.reasons = ["is no longer in the program"]
+        return orphans
+
+    def _existing(self, listing: str, key: str, kind: str, *, made_here: bool = False) -> Iterator[Change]:
+        own = [f"cslr.project={self.identity.project}", f"cslr.stack={self.identity.stack}"]
+        for found in self._api.labelled(listing, key, own + ([URN_LABEL] if made_here else [])):
+            labels: dict[str, str] = found["Labels"]
+            name = found["Names"][0].removeprefix("/") if "Names" in found else found["Name"]
+            yield Change(urn=labels.get(URN_LABEL, name), type=kind, name=name, action=Action.DELETE)
+
+    def _remove(self, changes: list[Change]) -> list[Change]:
+        """Removes objects: containers at the same time, each after those that need it; then networks; then volumes."""
+        containers = {change.urn: change for change in changes if change.type == CONTAINER}
+        needed_by: dict[str, set[str]] = {urn: set() for urn in containers}
+        for found in self._api.labelled("/containers/json", "", [AFTER_LABEL]) if containers else []:
+            for urn in json.loads(found["Labels"][AFTER_LABEL]):
+                if urn in needed_by and found["Labels"][URN_LABEL] in containers:
+                    needed_by[urn].add(found["Labels"][URN_LABEL])
+        order = TopologicalSorter(needed_by)
+        order.prepare()
+        with ThreadPoolExecutor() as pool:
+            running: dict[Any, str] = {}
+            while order.is_active():
+                for urn in order.get_ready():
+                    running[pool.submit(self._delete, containers[urn])] = urn
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    order.done(running.pop(done))
+        for change in changes:
+            if change.type != CONTAINER:
+                self._delete(change)
+        return changes
+
+    def _delete(self, change: Change) -> None:
+        deletions: dict[str, Callable[[str], object]] = {
+            CONTAINER: lambda name: remove_container(self._api, name),
+            NETWORK: lambda name: self._api.call("DELETE", f"/networks/{name}"),
+            VOLUME: lambda name: self._api.call("DELETE", f"/volumes/{name}"),
+        }
+        self._display.started(change)
+        try:
+            deletions[change.type](change.name)
+        except DockerError as error:
+            change.error = str(error)
+        self._display.ended(change)
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+
+
+def containers_of(api: DockerApi, identity: StackIdentity) -> list[Json]:
+    """Every container of a stack, running or not, whichever engine made it."""
+    return api.labelled("/containers/json", "", [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"])
+
+
+__all__ = ["Action", "Change", "Display", "Engine", "Result", "StackConfig", "containers_of"]
