@@ -1,6 +1,7 @@
 """The settings of each service, with their defaults: image, limits, ports, environment, where data lives.
 
 Attribute paths are the YAML's keys. What keys demand of each other is in ``checks.py``.
+A model's docstring is what editors and the reference of keys say about its section.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -87,7 +88,7 @@ class ServiceSettings(Settings):
     data_key: ClassVar[str | None] = None  # the key, if any, that says where the service's own data lives
 
     enabled: bool = Field(default=True, description="Whether this host runs the service.")
-    image: ImageSettings = Field(default=ImageSettings(), description=ImageSettings.__doc__)
+    image: ImageSettings = ImageSettings()
     cpus: CpuLimit
     memory: MemoryLimit
     env: Annotated[dict[EnvironmentName, EnvironmentValue], AsMapping] = Field(
@@ -163,7 +164,7 @@ class RayCpuSettings(RayNodeSettings):
 
     cpus: CpuLimit = 2.0
     memory: MemoryLimit = 6 * GIB
-    ports: RayCpuPorts = Field(default=RayCpuPorts(), description=RayCpuPorts.__doc__)
+    ports: RayCpuPorts = RayCpuPorts()
 
 
 class RayGpuSettings(RayNodeSettings):
@@ -172,7 +173,7 @@ class RayGpuSettings(RayNodeSettings):
     enabled: bool = Field(default=False, description="Whether this host runs the node.")
     cpus: CpuLimit = 2.0
     memory: MemoryLimit = 16 * GIB
-    ports: RayGpuPorts = Field(default=RayGpuPorts(), description=RayGpuPorts.__doc__)
+    ports: RayGpuPorts = RayGpuPorts()
 
 
 class RaySettings(Settings):
@@ -189,8 +190,8 @@ class RaySettings(Settings):
         default=None, description="Health service that knows the existing head. Unset: the one of this stack."
     )
     health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
-    cpu: RayCpuSettings = Field(default=RayCpuSettings(), description=RayCpuSettings.__doc__)
-    gpu: RayGpuSettings = Field(default=RayGpuSettings(), description=RayGpuSettings.__doc__)
+    cpu: RayCpuSettings = RayCpuSettings()
+    gpu: RayGpuSettings = RayGpuSettings()
 
 
 class RedisSettings(SinglePortSettings):

@@ -97,8 +97,13 @@ class MirrorSettings(Settings):
 class ImagesSettings(Settings):
     """The image family that this stack runs on."""
 
-    cuda: Version = Field(default=DEFAULT_VARIANT.cuda, description="CUDA version of the images.")
-    python: Version = Field(default=DEFAULT_VARIANT.python, description="Python version of the images, in quotes.")
+    cuda: Version = Field(
+        default=DEFAULT_VARIANT.cuda,
+        description="CUDA of the images. Possible with Python: "
+        + ", ".join(f"{variant.cuda} with {variant.python}" for variant in VARIANTS)
+        + ".",
+    )
+    python: Version = Field(default=DEFAULT_VARIANT.python, description="Python of the images, in quotes.")
     torch: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
         description="PyTorch build. `auto`: `cpu` on a stack without GPU where PyTorch's own wheel index can be "
@@ -113,21 +118,21 @@ class ImagesSettings(Settings):
         "if it can be reached.",
     )
     parallel_builds: Count = Field(default=2, description="How many images are built at the same time.")
-    mirrors: MirrorSettings = Field(default=MirrorSettings(), description=MirrorSettings.__doc__)
+    mirrors: MirrorSettings = MirrorSettings()
 
 
 class PlatformSettings(Settings):
     """One host's part of the platform."""
 
-    network: NetworkSettings = Field(default=NetworkSettings(), description=NetworkSettings.__doc__)
-    gpu: GpuSettings = Field(default=GpuSettings(), description=GpuSettings.__doc__)
-    images: ImagesSettings = Field(default=ImagesSettings(), description=ImagesSettings.__doc__)
-    ray: RaySettings = Field(default=RaySettings(), description=RaySettings.__doc__)
-    redis: RedisSettings = Field(default=RedisSettings(), description=RedisSettings.__doc__)
-    postgres: PostgresSettings = Field(default=PostgresSettings(), description=PostgresSettings.__doc__)
-    mlflow: MLflowSettings = Field(default=MLflowSettings(), description=MLflowSettings.__doc__)
-    marimo: MarimoSettings = Field(default=MarimoSettings(), description=MarimoSettings.__doc__)
-    health: HealthSettings = Field(default=HealthSettings(), description=HealthSettings.__doc__)
+    network: NetworkSettings = NetworkSettings()
+    gpu: GpuSettings = GpuSettings()
+    images: ImagesSettings = ImagesSettings()
+    ray: RaySettings = RaySettings()
+    redis: RedisSettings = RedisSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    mlflow: MLflowSettings = MLflowSettings()
+    marimo: MarimoSettings = MarimoSettings()
+    health: HealthSettings = HealthSettings()
 
     def service(self, name: str) -> ServiceSettings:
         """The settings of a service by its name, enabled or not.

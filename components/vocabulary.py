@@ -235,41 +235,49 @@ def is_path(location: str) -> bool:
     return location.startswith("/")
 
 
-HostPort = Annotated[int, BeforeValidator(_parse_whole), Field(ge=1, le=65535)]
-Count = Annotated[int, BeforeValidator(_parse_whole), Field(ge=1, le=64)]
+# The title of a type is its name in the editor's hints and in the reference of keys.
+HostPort = Annotated[int, Field(title="port", ge=1, le=65535), BeforeValidator(_parse_whole)]
+Count = Annotated[int, Field(title="number", ge=1, le=64), BeforeValidator(_parse_whole)]
 Memory = Annotated[
     int,
     BeforeValidator(parse_quantity),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^[0-9.]+ ?[kmgtKMGT]?i?[bB]?$"}, {"type": "integer"}]}),
+    WithJsonSchema({"title": "quantity", "type": ["string", "integer"], "pattern": "^[0-9.]+ ?[kmgtKMGT]?i?[bB]?$"}),
 ]
 Cpus = Annotated[
     float,
     BeforeValidator(_parse_cpus),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST_CPUS, "multipleOf": 0.01}),
+    WithJsonSchema({"title": "cores", "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": LARGEST_CPUS}),
 ]
 Seconds = Annotated[
-    float, BeforeValidator(_parse_seconds), WithJsonSchema({"type": "number", "minimum": 0.1, "maximum": 60})
+    float,
+    BeforeValidator(_parse_seconds),
+    WithJsonSchema({"title": "seconds", "type": ["number", "string"], "minimum": 0.1, "maximum": 60}),
 ]
-Version = Annotated[str, BeforeValidator(_parse_version), WithJsonSchema({"type": ["string", "number"]})]
+Version = Annotated[
+    str, BeforeValidator(_parse_version), WithJsonSchema({"title": "version", "type": ["string", "number"]})
+]
 EnvironmentName = Annotated[str, AfterValidator(_check_environment_name)]
 EnvironmentValue = Annotated[
     str, BeforeValidator(_parse_environment_value), WithJsonSchema({"type": ["string", "integer"]})
 ]
-Subnet = Annotated[str, AfterValidator(_check_subnet)]
-BindAddress = Annotated[str, AfterValidator(_check_bind_address)]
-Url = Annotated[str, AfterValidator(_check_url)]
-HeadAddress = Annotated[str, AfterValidator(_check_head_address)]
-Location = Annotated[str, AfterValidator(_check_location)]
-Target = Annotated[str, AfterValidator(_check_target)]
-RegistryPrefix = Annotated[str, AfterValidator(_check_registry)]
-ImageReference = Annotated[str, AfterValidator(_check_reference)]
-User = Annotated[str, AfterValidator(_check_user)]
-NetworkName = Annotated[str, AfterValidator(_check_network_name)]
+Subnet = Annotated[str, AfterValidator(_check_subnet), Field(title="IPv4 network")]
+BindAddress = Annotated[str, AfterValidator(_check_bind_address), Field(title="IPv4 address")]
+Url = Annotated[str, AfterValidator(_check_url), Field(title="URL")]
+HeadAddress = Annotated[str, AfterValidator(_check_head_address), Field(title="host:port")]
+Location = Annotated[str, AfterValidator(_check_location), Field(title="volume or path")]
+Target = Annotated[str, AfterValidator(_check_target), Field(title="path")]
+RegistryPrefix = Annotated[str, AfterValidator(_check_registry), Field(title="image name prefix")]
+ImageReference = Annotated[str, AfterValidator(_check_reference), Field(title="image")]
+User = Annotated[str, AfterValidator(_check_user), Field(title="user:group")]
+NetworkName = Annotated[str, AfterValidator(_check_network_name), Field(title="name")]
 Devices = Annotated[
     Literal["all"] | tuple[str, ...],
     BeforeValidator(_check_devices),
     WithJsonSchema(
-        {"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}]}
+        {
+            "title": "all or list",
+            "anyOf": [{"const": "all"}, {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}],
+        }
     ),
 ]
 AsMapping = BeforeValidator(_parse_mapping)
