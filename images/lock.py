@@ -1,0 +1,119 @@
+"""Writes the lock files of the images from the table of inputs below, with uv.
+
+Usage: ``python -m images.lock`` (needs uv and a package index). Pins move only when an input or ``--upgrade`` says so.
+
+Each (CUDA, Python) pair is resolved once, as one environment, and then cut into one file per image layer. What a layer
+needs beyond the layers below it is in its own file, so a new Ray leaves the torch layer alone.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from components.variants import VARIANTS, Variant
+from images.catalog import FOLDER, ML
+from images.versions import Pin, parse
+
+RAY = "2.60.0"
+MLFLOW = "3.17.2"
+LAYERS = {  # lock file → what is asked for; each file holds what the files above it do not
+    "torch": ("torch=={torch}", "numpy"),
+    "pyg": ("torch-geometric==2.8.1",),
+    "ray": (f"ray[default,client,data,train,tune,serve]=={RAY}",),
+    "mlflow": (f"mlflow-skinny=={MLFLOW}",),
+    "marimo": ("marimo==0.25.2",),
+}
+LEAN = (f"ray[default,client]=={RAY}",)  # the same versions without torch, complete in itself
+TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"})  # tied to a CUDA build of torch
+SERVICES = {  # image → what its requirements.txt holds
+    "mlflow": (f"mlflow=={MLFLOW}", "psycopg2-binary"),
+    "health": ("aiohttp", "redis", "psycopg[binary]"),
+}
+SERVICE_PYTHON = "3.13"  # of Debian trixie
+UV = ("uv==0.13.9",)
+PLATFORM = "x86_64-manylinux_2_28"  # what torch's wheels ask for
+HEADER = "# Made by `python -m images.lock` from its table of inputs. Do not edit.\n"
+CPU_NOTE = "# No hash: this build is only on PyTorch's own index, chosen at build time.\n"
+
+
+Pins = dict[str, Pin]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write every lock file; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m images.lock", description="Write the lock files of the images.")
+    parser.add_argument("--upgrade", action="store_true", help="forget the present pins of indirect dependencies")
+    upgrade = parser.parse_args(arguments).upgrade
+    if shutil.which("uv") is None:
+        print("uv is missing. Install it with: pip install uv", file=sys.stderr)
+        return 1
+    try:
+        _write(ML / "locks/uv.txt", _resolve(UV, SERVICE_PYTHON, {}).values())
+        for variant in VARIANTS:
+            print(variant.key, flush=True)
+            _lock_variant(variant, upgrade)
+        for name, inputs in SERVICES.items():
+            print(name, flush=True)
+            path = FOLDER / name / "requirements.txt"
+            _write(path, _resolve(inputs, SERVICE_PYTHON, {} if upgrade else _present(path)).values())
+    except subprocess.CalledProcessError as error:
+        print(f"uv could not resolve the table of inputs in images/lock.py:\n{error.stderr}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _lock_variant(variant: Variant, upgrade: bool) -> None:
+    folder = ML / "locks" / variant.key
+    shared = ML / "locks" / f"cuda{variant.cuda}" / "cuda.txt"
+    layers = {name: tuple(item.format(torch=variant.torch) for item in inputs) for name, inputs in LAYERS.items()}
+    everything = [item for inputs in layers.values() for item in inputs]
+    whole = _resolve(everything, variant.python, {} if upgrade else _present(shared, *sorted(folder.glob("*.txt"))))
+
+    cut: dict[str, Pins] = {}
+    below: set[str] = set()
+    for name, inputs in layers.items():
+        needed = _resolve(inputs, variant.python, whole)
+        cut[name] = {package: pin for package, pin in needed.items() if package not in below}
+        below |= needed.keys()
+    torch = cut.pop("torch")
+    cuda = {package for package in torch if package.startswith("nvidia-") or package == "cuda-toolkit"}
+
+    _write(shared, (torch[package] for package in cuda))
+    _write(folder / "torch-cuda.txt", (torch[package] for package in TORCH_CUDA & torch.keys()))
+    _write(folder / "torch.txt", (torch[package] for package in torch.keys() - cuda - TORCH_CUDA))
+    cpu = f"torch=={variant.torch}+cpu"
+    _write(folder / "torch-cpu.txt", parse(cpu).values(), CPU_NOTE)
+    for name, pins in cut.items():
+        _write(folder / f"{name}.txt", pins.values())
+    _write(folder / "lean.txt", _resolve(LEAN, variant.python, whole).values())
+
+
+def _resolve(inputs: Iterable[str], python: str, preferred: Pins) -> Pins:
+    """Resolve the inputs with all they need, at the preferred versions where these exist."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as preferences:
+        # An output file that exists is what uv takes preferences from; constraints would make a changed input fail.
+        preferences.write("".join(f"{pin.name}=={pin.version}\n" for pin in preferred.values()))
+        preferences.flush()
+        command = ["uv", "pip", "compile", "-", "--output-file", preferences.name, "--quiet", "--generate-hashes"]
+        command += ["--no-header", "--no-annotate", "--python-version", python, "--python-platform", PLATFORM]
+        command += ["--only-binary", ":all:", "--no-python-downloads"]
+        subprocess.run(command, input="\n".join(inputs), check=True, capture_output=True, text=True)
+        return parse(Path(preferences.name).read_text(encoding="utf-8"))
+
+
+def _present(*paths: Path) -> Pins:
+    return {name: pin for path in paths if path.exists() for name, pin in parse(path.read_text()).items() if pin.hashed}
+
+
+def _write(path: Path, pins: Iterable[Pin], note: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(pin.text for pin in sorted(pins, key=lambda pin: pin.name))
+    path.write_text(HEADER + note + text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
