@@ -19,8 +19,8 @@ DATABASE = os.environ.get("MLFLOW_DATABASE", "mlflow@postgres:5432/mlflow")
 ARTIFACTS = Path(os.environ.get("MLFLOW_ARTIFACTS", "/mlflow/artifacts"))
 PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/postgres-password"))
 DEADLINE = float(os.environ.get("MLFLOW_DEADLINE", "120"))
-# Python packages that talk to Postgres, and how SQLAlchemy calls them.
-DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql"}
+# Python packages that talk to Postgres, and their SQLAlchemy names: plain "postgresql" is another one since 2.1.
+DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2"}
 # MLflow answers 403 to any other Host header (against DNS rebinding). Its own default lacks the name in our network.
 PRIVATE_NETWORKS = ("10.*", "192.168.*", *(f"172.{second}.*" for second in range(16, 32)))
 ALLOWED_HOSTS = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "mlflow", "mlflow:*", *PRIVATE_NETWORKS)
