@@ -358,17 +358,22 @@ class RayStatus:
 class Status:
     """Everything one round found out; time in UTC."""
 
-    state: str
     time: str
     stack: str
     services: tuple[ServiceStatus, ...]
     ray: RayStatus
 
     @property
+    def state(self) -> str:
+        """Healthy when nothing is down."""
+        return UNHEALTHY if self.down else HEALTHY
+
+    @property
     def down(self) -> list[str]:
-        """Names of services and expected Ray nodes that are not up."""
+        """Names of services and expected Ray nodes that are not up; ray when only the cluster as a whole is wrong."""
         names = [service.name for service in self.services if service.state != UP]
-        return names + [node.name for node in _missing(self.ray) if node.name not in names]
+        names += [node.name for node in _missing(self.ray) if node.name not in names]
+        return names or (["ray"] if self.ray.error else [])
 
 
 def _missing(ray: RayStatus) -> list[NodeStatus]:
@@ -551,9 +556,8 @@ class Monitor:
         )
         known = {answer.name: answer for answer in answers}
         services = tuple(known.get(service.name) or ray_service(service, ray) for service in configuration.services)
-        well = all(service.state == UP for service in services) and not _missing(ray) and ray.error is None
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = Status(HEALTHY if well else UNHEALTHY, now, configuration.stack, services, ray)
+        status = Status(now, configuration.stack, services, ray)
         self._log_changes(status)
         self._ended = time.monotonic()
         return status
@@ -719,7 +723,8 @@ async def get_health(request: web.Request) -> web.Response:
 
 async def get_status(request: web.Request) -> web.Response:
     """Everything known, as JSON."""
-    return _answer(request, asdict(await request.app[MONITOR].status()))
+    status = await request.app[MONITOR].status()
+    return _answer(request, {"state": status.state, **asdict(status)})
 
 
 async def get_page(request: web.Request) -> web.Response:

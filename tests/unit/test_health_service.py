@@ -421,6 +421,10 @@ class TestRayCluster:
             ("ray-gpu", False, False),
         ]
 
+    async def test_a_later_entry_that_died_does_not_hide_the_node_that_lives(self, platform):
+        await start_ray(platform, ray(HEAD, WORKER, ray_node("ray-gpu", alive=False, started=9)))
+        assert await platform.health() == 200
+
     async def test_any_candidate_may_be_the_head(self, platform):
         cpu, gpu = ray_node("ray-cpu"), ray_node("ray-gpu", address="172.28.0.4", head=True)
         await start_ray(platform, None, ray(cpu, gpu))
@@ -444,6 +448,10 @@ class TestRayCluster:
         await start_ray(platform, ray(HEAD, WORKER), ray(other, ray_node("ray-cpu")))
         assert await platform.health() == 503
         assert "ray-cpu and ray-gpu lead at the same time" in (await platform.status())["ray"]["error"]
+
+    async def test_a_fault_of_the_cluster_alone_is_unhealthy(self):
+        status = health.Status("2026-01-01T00:00:00Z", "dev", (), health.RayStatus(None, (), None, "two heads"))
+        assert (status.state, status.down) == ("unhealthy", ["ray"])
 
     async def test_a_token_that_the_head_refuses_is_said_and_the_head_still_told(self, platform):
         (platform.folder / "ray-token").write_text("another-token")
