@@ -403,8 +403,8 @@ def task_on_each_node(session: Session) -> str:
 def resources(session: Session) -> str:
     """CPUs, GPUs and memory of every node are as configured."""
     for node in session.spec.nodes:
-        wrong = resource_errors(node, session.listed[node.name]["Resources"], session.facts[node.name]["memory_limit"])
-        if wrong:
+        listed, limit = session.listed[node.name]["Resources"], session.facts[node.name]["memory_limit"]
+        if wrong := list(resource_errors(node, listed, limit)):
             raise CheckFailed(f"{node.name}: {'; '.join(wrong)}", node.container)
     sizes = (f"{n.name}: {n.cpus:g} CPU, {n.gpus} GPU, {n.memory / 2**30:.1f} GiB" for n in session.spec.nodes)
     return ", ".join(sizes)
