@@ -47,16 +47,15 @@ def keys(model: type[BaseModel], below: Path = ()) -> Iterator[Path]:
 
 
 def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
-    path = tuple(step for step in detail["loc"] if step != "[key]")
+    path = detail["loc"]
+    value, context = detail["input"], detail.get("ctx", {})
+    if path[-1:] == ("[key]",) and _model_at(path[:-2], model) is None:
+        path = path[:-1]  # pydantic's mark of a refused name in a mapping
     special = SPECIAL.get(detail["type"])
     if special:
         return special(path, model)
-    value, context = detail["input"], detail.get("ctx", {})
     reason = REASONS.get(detail["type"], detail["msg"]).format_map(context)
-    if isinstance(value, str | int | float) or detail["loc"][-1:] == ("[key]",):
-        reason = f"{show(value)} {reason}"
-    else:
-        reason = f"{reason}, not {show(value)}"
+    reason = f"{show(value)} {reason}" if isinstance(value, str | int | float) else f"{reason}, not {show(value)}"
     if not path:
         return Problem(path, reason, "An empty object is valid and gives every key its default.")
     example = context.get("example")
@@ -68,7 +67,7 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
 
 
 def _unknown_key(path: Path, model: type[BaseModel]) -> Problem:
-    word, siblings = str(path[-1]), list(_model_at(path[:-1], model).model_fields)
+    word, siblings = str(path[-1]), list((_model_at(path[:-1], model) or model).model_fields)
     if not closest(word, siblings):
         elsewhere = next((key for key in keys(model) if key[-1] == word), None)
         if elsewhere:
@@ -91,17 +90,20 @@ SPECIAL: Mapping[str, Callable[[Path, type[BaseModel]], Problem]] = {
 }
 
 
-def _model_at(path: Path, model: type[BaseModel]) -> type[BaseModel]:
+def _model_at(path: Path, model: type[BaseModel]) -> type[BaseModel] | None:
+    """The model that holds the keys below ``path``; None below a plain mapping or value."""
+    found: type[BaseModel] | None = model
     for step in path:
         if isinstance(step, str):
-            model = submodel(model.model_fields[step].annotation) or model
-    return model
+            field = found.model_fields.get(step) if found else None
+            found = submodel(field.annotation) if field else None
+    return found
 
 
 def _default(path: Path, model: type[BaseModel]) -> Any:  # noqa: ANN401 - whatever the key holds
     """The default of the key at ``path``; None for an entry of a list or a mapping."""
-    name = path[-1]
-    field = _model_at(path[:-1], model).model_fields.get(name) if isinstance(name, str) else None
+    holder, name = _model_at(path[:-1], model), path[-1]
+    field = holder.model_fields.get(name) if holder and isinstance(name, str) else None
     if field is None or field.default is PydanticUndefined:
         return None
     return format_quantity(field.default) if name == "memory" else field.default

@@ -1,0 +1,114 @@
+"""What editors and readers are told is what the models accept, and is never older than they are."""
+
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from components import schema, secrets
+from components.explain import keys
+from components.problems import dotted
+from components.service_settings import ServiceSettings
+from components.settings import PlatformSettings, load
+
+STACK_FILES = [schema.ROOT / name for name in ("Pulumi.dev.yaml", "Pulumi.gpu.yaml")]  # not those of a user
+
+
+def read(name: str) -> Any:
+    """A YAML file at the top of the repository."""
+    return yaml.safe_load((schema.ROOT / name).read_text())
+
+
+def is_accepted(stack: object) -> bool:
+    """Whether an editor would find nothing wrong with a stack file."""
+    return bool(jsonschema.Draft7Validator(schema.stack_schema()).is_valid(stack))
+
+
+class TestGeneratedFiles:
+    @pytest.mark.parametrize("file", sorted(schema.contents()), ids=lambda file: file.name)
+    def test_are_as_new_as_the_models(self, file):
+        assert file.read_text() == schema.contents()[file], "run: python -m components.schema"
+
+
+class TestSchema:
+    def test_is_a_valid_schema(self):
+        jsonschema.Draft7Validator.check_schema(schema.stack_schema())
+
+    @pytest.mark.parametrize("file", STACK_FILES, ids=lambda file: file.name)
+    def test_accepts_every_stack_file_of_the_repository(self, file):
+        stack = read(file.name)
+        assert is_accepted(stack)
+        load(stack["config"]["cslr:platform"], stack_file=file.name)
+
+    @pytest.mark.parametrize("file", STACK_FILES, ids=lambda file: file.name)
+    def test_is_named_in_the_first_line_of_every_stack_file(self, file):
+        assert file.read_text().startswith(f"# yaml-language-server: $schema={schema.SCHEMA_FILE.name}\n")
+
+    def test_accepts_all_defaults_as_they_are_written(self):
+        assert is_accepted({"config": {"cslr:platform": PlatformSettings().model_dump(mode="json")}})
+
+    @pytest.mark.parametrize(
+        "platform",
+        [
+            {"redis": {"memroy": "1g"}},
+            {"redis": {"memory": "lots"}},
+            {"images": {"torch": "gpu"}},
+            {"redis": {"port": 0}},
+        ],
+    )
+    def test_refuses_what_the_models_refuse(self, platform):
+        assert not is_accepted({"config": {"cslr:platform": platform}})
+
+    def test_describes_every_key(self):
+        for name, definition in schema.stack_schema()["$defs"].items():
+            for key, node in definition["properties"].items():
+                assert "$ref" in node or node.get("description"), f"{name}.{key}"
+            assert definition["description"]
+
+    def test_shows_quantities_as_people_write_them(self):
+        definition = schema.stack_schema()["$defs"]["RedisSettings"]
+        assert definition["properties"]["memory"]["default"] == "512m"
+
+    def test_knows_the_secrets_that_the_program_reads(self):
+        assert set(schema.SECRETS) == {f"cslr:{key}" for key in secrets.SECRETS.values()}
+
+
+class TestReference:
+    def test_lists_every_key(self):
+        text = schema.reference()
+        common = set(schema.COMMON_KEYS) & set(ServiceSettings.model_fields)
+        sections = {path[:n] for path in keys(PlatformSettings) for n in range(1, len(path))}
+        for path in keys(PlatformSettings):
+            if path not in sections and not common & set(map(str, path)):
+                assert f"| `{dotted(path)}` |" in text
+        assert all(f"| `{key}" in text for key in common)
+
+
+class TestProjectFile:
+    PROJECT = read("Pulumi.yaml")
+
+    def test_declares_the_key_with_a_description_and_a_default(self):
+        declared = self.PROJECT["config"]["cslr:platform"]
+        assert declared["type"] == "object"
+        assert declared["description"]
+        assert declared["default"] == {}
+
+    def test_does_not_declare_the_optional_secrets(self):
+        """Pulumi demands a value for every declared key, and refuses a plain default for a secret one."""
+        assert not set(schema.SECRETS) & set(self.PROJECT["config"])
+
+    def test_uses_the_environment_that_make_sets_up(self):
+        assert self.PROJECT["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}
+
+
+class TestStackFiles:
+    def test_of_a_host_without_gpu_shows_the_defaults(self):
+        assert (
+            load(read("Pulumi.dev.yaml")["config"]["cslr:platform"], stack_file="Pulumi.dev.yaml") == PlatformSettings()
+        )
+
+    def test_of_a_host_with_gpu_runs_the_gpu_node(self):
+        settings = load(read("Pulumi.gpu.yaml")["config"]["cslr:platform"], stack_file="Pulumi.gpu.yaml")
+        assert settings.gpu.enabled
+        assert "ray-gpu" in settings.ray_nodes
