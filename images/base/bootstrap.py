@@ -83,13 +83,15 @@ def make_base(suite: Suite, source: Source, tag: str, mirror: str | None) -> Non
             sources = apt_sources(suite, mirror.rstrip("/")) if mirror else None
             _finish(client, f"debian:{suite}-slim", suite, source, tag, sources)
         else:
-            with _lock(tag) as folder:
+            with _lock(suite) as folder:
                 if not _exists(client, tag):  # another run may have made it while this one waited
                     _bootstrap(client, suite, tag, mirror, folder)
     except docker.errors.DockerException as error:
         raise BaseImageError(f"the Docker Engine refused: {error}. Does it run, may this user reach it?") from error
-    except requests.RequestException as error:
+    except requests.RequestException as error:  # before OSError, which it is
         raise BaseImageError(f"the connection to the Docker Engine broke: {error}. Run the command again.") from error
+    except OSError as error:
+        raise BaseImageError(f"this host refused: {error}. Check the space and the rights of {WORK}.") from error
     print(f"{tag} ready after {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -100,18 +102,17 @@ def _exists(client: docker.APIClient, tag: str) -> bool:
 
 
 @contextlib.contextmanager
-def _lock(tag: str) -> Iterator[Path]:
-    """Give an empty working folder that no other run of the same tag uses; remove it afterwards."""
+def _lock(suite: Suite) -> Iterator[Path]:
+    """Give an empty working folder that no other run for the same suite uses; remove it afterwards."""
     if os.geteuid() != 0:
         raise BaseImageError("debootstrap needs root. Run the command as root, or choose `--source registry`.")
-    name = re.sub(r"[^\w.-]", "_", tag)
     WORK.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = WORK / name
-    with (WORK / f"{name}.lock").open("w") as lock:
+    folder = WORK / suite
+    with (WORK / f"{suite}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{tag}: another run makes it; waiting", flush=True)
+            print(f"another run makes a {suite} base; waiting", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o755)
@@ -123,7 +124,8 @@ def _lock(tag: str) -> Iterator[Path]:
 
 def _bootstrap(client: docker.APIClient, suite: Suite, tag: str, mirror: str | None, folder: Path) -> None:
     """Make the root file system with debootstrap, import it, and finish it as an image."""
-    program = shutil.which("debootstrap")
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # which a shell opened by su may lack
+    program = shutil.which("debootstrap", path=path)
     if program is None:
         raise BaseImageError("debootstrap is missing. Install it with: apt-get install debootstrap")
     root = folder / "root"
@@ -132,7 +134,7 @@ def _bootstrap(client: docker.APIClient, suite: Suite, tag: str, mirror: str | N
     # removed later holds no mounted /proc.
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", program, "--variant=minbase"]
     command += ["--include=ca-certificates", suite, str(root), *([mirror] if mirror else [])]
-    _run(command, {**os.environ, "DEBOOTSTRAP_DIR": str(_scripts(folder / "debootstrap", suite))})
+    _run(command, {**os.environ, "PATH": path, "DEBOOTSTRAP_DIR": str(_scripts(folder / "debootstrap", suite))})
     _prune(root)
     sources = apt_sources(suite, _mirror_of(root))
     rootfs = _import(client, root, folder / "root.tar")

@@ -16,7 +16,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 REPOSITORY = "cslr/base"
 FOLDER = Path(__file__).parent
-RECIPE_FILES = ("Dockerfile", "bootstrap.py", "recipe.py", "rootfs/**/*")
+RECIPE_FILES = ("Dockerfile", "bootstrap.py", "rootfs/**/*")
 
 BUNDLES = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
 DISTRIBUTED = (Path("/usr/share/ca-certificates"),)
