@@ -428,6 +428,7 @@ def start_arguments(settings: NodeSettings, role: Role) -> list[str]:
     store, tasks = split_memory(settings.memory or container_memory(), shared_memory())
     arguments = [
         "--block",
+        "--log-color=false",
         f"--num-cpus={settings.cpus:g}",
         f"--num-gpus={settings.gpus:g}",
         f"--object-store-memory={store}",
@@ -493,15 +494,21 @@ def hand_over_redis_password(ray_parameters: Any, head: bool) -> None:  # noqa: 
     password = ray_parameters.redis_password = read_secret(settings.redis_password_file, "the password of Redis")
     start_ray_process = services.start_ray_process
 
-    def start_without_password(command: list[str], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-        flag = f"--redis_password={password}"
-        if flag in command:
+    def start_adapted(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        variables = {}
+        if process_type == "gcs_server":
+            flag = f"--redis_password={password}"
             command = ["--fromenv=redis_password" if word == flag else word for word in command]
-            options["env_updates"] = {**(options.get("env_updates") or {}), "FLAGS_redis_password": password}
+            variables = {"FLAGS_redis_password": password}
             ray_parameters.redis_password = ""
-        return start_ray_process(command, *arguments, **options)
+        elif process_type == "ray_client_server":
+            # It forks a server for each client while its own gRPC runs; gRPC's fork handlers then at times crash the
+            # child (epoll_wait: Bad file descriptor), and the client reads "Starting Ray client server failed".
+            variables = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+        options["env_updates"] = {**(options.get("env_updates") or {}), **variables}
+        return start_ray_process(command, process_type, *arguments, **options)
 
-    services.start_ray_process = start_without_password
+    services.start_ray_process = start_adapted
 
 
 def start_ray(arguments: list[str]) -> int:

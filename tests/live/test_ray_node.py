@@ -1,0 +1,146 @@
+"""entrypoints/ray_node.py with the real Ray and the real Redis, as in a container: own network, processes, /dev/shm.
+
+Needs no Docker but root, for the namespaces. About 40 seconds.
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "entrypoints" / "ray_node.py"
+PASSWORD = "redis-password-of-the-test"
+MISSING = [tool for tool in ("redis-server", "unshare", "nsenter", "ip") if not shutil.which(tool)]
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(os.getuid() != 0, reason="needs root, for network and process namespaces"),
+    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}"),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"),
+]
+
+# PID 1 of the namespaces, in the place of Docker's init. The bridge has an address and, like Docker's, a default route.
+NAMESPACE = """
+set -e
+ip link set lo up
+ip link add br0 type bridge && ip addr add 10.77.0.2/24 dev br0 && ip link set br0 up
+ip link add v0 type veth peer name v1 && ip link set v0 master br0 up && ip link set v1 up
+ip route add default via 10.77.0.1
+mount -t tmpfs -o size=1g shm /dev/shm
+redis-server "$FOLDER/redis.conf" >"$FOLDER/redis.log" &
+touch "$FOLDER/ready"
+wait
+"""
+
+
+@dataclass
+class Container:
+    """The namespaces, and how to run a program in them."""
+
+    folder: Path
+    init: int  # process id of PID 1, as seen from outside
+
+    def start(self, *command: str | Path, **options) -> subprocess.Popen[str]:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "TMPDIR": str(self.folder),
+            "RAY_TMPDIR": str(self.folder),
+            "RAY_NODE_NAME": "ray-cpu",
+            "RAY_NODE_CANDIDATES": "ray-cpu,ray-gpu",
+            "RAY_NODE_CPUS": "1",
+            "RAY_NODE_MEMORY": str(2 * 1024**3),
+            "RAY_REDIS_ADDRESS": "10.77.0.2:7379",
+            "RAY_NODE_REDIS_PASSWORD_FILE": str(self.folder / "redis-password"),
+            "RAY_external_storage_namespace": "test",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
+        }
+        enter = ["nsenter", f"--target={self.init}", "--net", "--mount", "--pid", "--"]
+        return subprocess.Popen([*enter, *command], env=environment, text=True, **options)
+
+    def output(self, *command: str | Path) -> tuple[int, str]:
+        process = self.start(*command, stdout=subprocess.PIPE)
+        output = process.communicate(timeout=90)[0]
+        return process.returncode, output
+
+    def processes(self) -> dict[int, str]:
+        """Every process in the namespaces: process id as seen inside → command line."""
+        lines = self.output("ps", "-eo", "pid=,args=", "-ww")[1].splitlines()
+        return {int(pid): arguments for pid, arguments in (line.split(maxsplit=1) for line in lines)}
+
+
+@pytest.fixture
+def container():
+    # Not tmp_path: Ray's sockets need a short path (at most 107 bytes).
+    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/cslr-ray-XXXX"], text=True).strip())
+    (folder / "redis.conf").write_text(f"port 7379\nrequirepass {PASSWORD}\nsave ''\ndir {folder}\n")
+    (folder / "redis-password").write_text(PASSWORD + "\n")
+    (folder / "token").write_text("f" * 64)
+    unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    process = subprocess.Popen([*unshare, "sh", "-c", NAMESPACE], env={**os.environ, "FOLDER": str(folder)})
+    try:
+        deadline = time.monotonic() + 10
+        while not (folder / "ready").exists():
+            assert process.poll() is None, "the namespaces could not be made"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        init = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        yield Container(folder, init)
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_until_healthy(container: Container, node: subprocess.Popen[str], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        code, reason = container.output(sys.executable, PROGRAM, "health")
+        if code == 0:
+            return
+        assert node.poll() is None, (container.folder / "node.log").read_text()
+        assert time.monotonic() < deadline, reason
+        time.sleep(0.5)
+
+
+RUN_A_TASK = """
+import os, ray
+ray.init("ray://10.77.0.2:10001", logging_level="ERROR")
+environment = ray.get(ray.remote(resources={"ray-cpu": 1})(lambda: dict(os.environ)).remote())
+print(ray.nodes()[0]["NodeManagerAddress"], ray.nodes()[0]["Labels"]["cslr.node"])
+print(environment)
+"""
+
+
+def test_a_head_gets_healthy_hides_the_password_and_stops_without_a_trace(container):
+    before = set(container.processes().values())
+    with (container.folder / "node.log").open("w") as log:
+        node = container.start(sys.executable, PROGRAM, stdout=log, stderr=subprocess.STDOUT)
+    wait_until_healthy(container, node, seconds=120)
+
+    code, output = container.output(sys.executable, "-c", RUN_A_TASK)
+    assert code == 0
+    assert output.startswith("10.77.0.2 ray-cpu\n")
+
+    processes = container.processes()
+    assert any("gcs_server" in arguments for arguments in processes.values())
+    assert not [arguments for arguments in processes.values() if PASSWORD in arguments]
+    logs = [path for path in container.folder.rglob("*") if path.is_file() and path.parent != container.folder]
+    assert logs
+    assert not [path for path in logs if PASSWORD.encode() in path.read_bytes()]
+    assert PASSWORD not in output + (container.folder / "node.log").read_text()
+
+    supervisor = next(pid for pid, arguments in processes.items() if arguments.endswith("entrypoints/ray_node.py"))
+    container.output("kill", f"-{signal.SIGTERM}", str(supervisor))
+    assert node.wait(60) == 0
+    left = {arguments for arguments in container.processes().values() if not arguments.startswith("ps ")}
+    assert left <= before
+    keys = container.output("redis-cli", "-p", "7379", "-a", PASSWORD, "--no-auth-warning", "--scan")[1].split()
+    assert "cslr:head:test" not in keys
