@@ -93,6 +93,7 @@ class Check:
     part: str  # key of PARTS: what the stack must have
     container: str = "head"  # or the service whose log explains a failure
     after: str | None = None  # makes no sense unless that one passed
+    tries: int = 1  # at least so many attempts, settled or not
 
 
 @dataclass(frozen=True)
@@ -591,7 +592,8 @@ PARTS: dict[str, tuple[Callable[[Expected], object], str]] = {
 }
 
 CHECKS = (
-    Check(name="connect", run=connect, part="ray", attempt=60),
+    # Ray 2.60's first client server sometimes dies without a word where the node has only just become healthy.
+    Check(name="connect", run=connect, part="ray", attempt=60, tries=3),
     Check(name="nodes_alive", run=nodes_alive, part="ray", after="connect", attempt=15),
     Check(
         name="task_on_each_node",
@@ -674,7 +676,9 @@ def perform(session: Session, check: Check) -> str:
         return check.run(session)
 
     attempt: Callable[[], str] = lambda: check.run(session)  # noqa: E731  (it changes below)
+    number = 0
     while True:
+        number += 1
         try:
             return within(min(check.attempt, session.remaining()), attempt)
         except NotYet as error:
@@ -685,7 +689,8 @@ def perform(session: Session, check: Check) -> str:
             failure = NotYet(explain(error))
             if session.listed:
                 attempt = reconnect_and_run
-        if time.monotonic() >= min(settled, session.deadline):
+        now = time.monotonic()
+        if now >= session.deadline or (now >= settled and number >= check.tries):
             raise failure
         time.sleep(RETRY_EVERY)
 

@@ -1,0 +1,336 @@
+"""The checks of verify_cluster.py: their judgement, against services that are as they must not be."""
+
+import http.server
+import json
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from entrypoints import verify_cluster as program
+from entrypoints.verify_cluster import Check, CheckFailed, NotYet, Session
+from verification.spec import VerificationSpec
+
+GIB = 2**30
+NODE = SimpleNamespace(name="ray-cpu", container="cslr-dev-ray-cpu", cpus=2.0, gpus=0, memory=4 * GIB, torch=True)
+LISTED = {"CPU": 2.0, "memory": 2.5 * GIB, "object_store_memory": 1.2 * GIB}
+TOKEN = "let-me-in"
+Answer = tuple[int, Any]
+OPEN: Answer = (200, {})
+CLOSED: Answer = (401, {"error": "no token"})
+
+
+def session(**changes: Any) -> Session:
+    values: dict[str, Any] = {"nodes": [NODE], "settle": 0.0, "mlflow": None, "marimo": None, "health": None}
+    heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001)
+    spec = SimpleNamespace(**{"heads": heads, **values, **changes})
+    return Session(spec=spec, deadline=time.monotonic() + 30, ray_token=TOKEN, marimo_token=TOKEN)
+
+
+def check(run: Any, **changes: Any) -> Check:
+    return Check(**{"name": "sample", "run": run, "attempt": 5.0, "part": "ray", **changes})
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers from a table: (method, path) → answer without a token, answer with it; keeps what is PUT."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.answers: dict[tuple[str, str], tuple[Answer, Answer]] = {}
+
+    def always(self, method: str, path: str, status: int, content: Any) -> None:
+        self.answers[method, path] = ((status, content), (status, content))
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        answers = self.server.answers.get((self.command, self.path.partition("?")[0]), ((404, {}), (404, {})))
+        status, content = answers[known]
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class TestResources:
+    def test_as_configured_are_right(self):
+        assert not list(program.resource_errors(NODE, LISTED, NODE.memory))
+        assert not list(program.resource_errors(NODE, LISTED, None)), "a Docker that cannot limit memory"
+
+    @pytest.mark.parametrize(
+        ("listed", "limit", "complaint"),
+        [
+            ({**LISTED, "CPU": 16.0}, 4 * GIB, "16 CPUs instead of 2"),
+            ({**LISTED, "GPU": 1.0}, 4 * GIB, "1 GPUs instead of 0"),
+            ({**LISTED, "memory": 60 * GIB}, 4 * GIB, "Ray uses"),
+            ({"CPU": 2.0}, 4 * GIB, "Ray uses 0 MiB"),
+            (LISTED, 8 * GIB, "limited to 8192 MiB instead of 4096 MiB"),
+        ],
+    )
+    def test_that_differ_are_named(self, listed, limit, complaint):
+        assert complaint in "; ".join(program.resource_errors(NODE, listed, limit))
+
+    def test_all_gpus_means_at_least_one(self):
+        node = SimpleNamespace(**{**vars(NODE), "gpus": None})
+        assert "0 GPUs instead of at least 1" in list(program.resource_errors(node, LISTED, None))
+        assert not list(program.resource_errors(node, {**LISTED, "GPU": 3.0}, None))
+
+
+class TestVersions:
+    expected: ClassVar = {
+        "ray": "2.60.0",
+        "python": None,
+        "torch": "2.13.0",
+        "torch_cuda": "13.0",
+        "torch_geometric": "2.8.1",
+    }
+
+    def test_build_of_torch_does_not_matter(self):
+        facts = {"ray": "2.60.0", "torch": "2.13.0+cu130", "torch_cuda": "13.0", "torch_geometric": "2.8.1"}
+        assert not list(program.version_errors(self.expected, facts))
+
+    def test_node_without_torch_is_not_asked_for_it(self):
+        assert not list(program.version_errors(self.expected, {"ray": "2.60.0", "python": "3.14"}))
+
+    @pytest.mark.parametrize(
+        ("facts", "complaint"),
+        [
+            ({"ray": "2.59.0"}, "ray 2.59.0 instead of 2.60.0"),
+            ({"torch": "2.13.1"}, "torch 2.13.1 instead of 2.13.0"),
+            ({"torch_cuda": None}, "torch_cuda None instead of 13.0"),
+        ],
+    )
+    def test_another_version_is_named(self, facts, complaint):
+        assert list(program.version_errors(self.expected, facts)) == [complaint]
+
+    def test_nodes_must_have_the_same(self):
+        found = {"ray-cpu": {"python": "3.13", "torch": "2.13.0+cpu"}, "ray-gpu": {"python": "3.14"}}
+        assert list(program.version_differences(found)) == ["python differs: ray-cpu has 3.13, ray-gpu has 3.14"]
+
+
+class TestTraining:
+    def test_that_learns_nothing_fails(self):
+        with pytest.raises(CheckFailed, match="no learning"):
+            program.require_learning([{"name": "CPU", "first": 1.4, "last": 1.3}])
+
+    def test_that_diverges_fails(self):
+        with pytest.raises(CheckFailed, match="no learning"):
+            program.require_learning([{"name": "CPU", "first": 1.4, "last": float("nan")}])
+
+
+def hang(_: Session) -> str:
+    time.sleep(2)
+    return "too late"
+
+
+class TestRepeating:
+    def test_goes_on_while_the_platform_settles(self):
+        answers = iter([NotYet("starting"), ConnectionError("moved"), "ready"])
+
+        def run(_):
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        assert program.perform(session(settle=30.0), check(run)) == "ready"
+
+    def test_stops_at_what_waiting_cannot_change(self):
+        calls = []
+
+        def run(_):
+            calls.append(1)
+            raise CheckFailed("wrong version")
+
+        with pytest.raises(CheckFailed, match="wrong version"):
+            program.perform(session(settle=30.0), check(run))
+        assert len(calls) == 1
+
+    def test_a_check_that_hangs_is_left(self):
+        with pytest.raises(CheckFailed, match="no answer within"):
+            program.perform(session(), check(hang, attempt=0.1))
+
+    def test_nothing_outlives_the_deadline(self):
+        began, hurried = time.monotonic(), session(settle=60.0)
+        hurried.deadline = began + 0.5
+        with pytest.raises(CheckFailed):
+            program.perform(hurried, check(hang))
+        assert time.monotonic() - began < 2
+
+    def test_a_failure_names_the_container_to_look_into(self):
+        def run(_):
+            raise CheckFailed("gone", "cslr-dev-ray-gpu")
+
+        assert program.run_check(session(), check(run), {}).container == "cslr-dev-ray-gpu"
+        assert program.run_check(session(), check(lambda _: "fine"), {}).container == NODE.container
+
+
+class TestTable:
+    def test_each_row_refers_to_what_exists(self):
+        names = [row.name for row in program.CHECKS]
+        for position, row in enumerate(program.CHECKS):
+            assert row.part in program.PARTS
+            assert row.container == "head" or row.container in VerificationSpec.model_fields
+            assert row.after is None or row.after in names[:position]
+
+    def test_stack_without_gpu_skips_and_says_so(self):
+        row = next(row for row in program.CHECKS if row.name == "gpu_training")
+        outcome = program.run_check(session(), row, {"task_on_each_node": "pass"})
+        assert (outcome.result, outcome.detail) == ("skip", "no GPU in this stack")
+
+    def test_what_needs_a_failed_check_is_skipped(self):
+        row = next(row for row in program.CHECKS if row.name == "versions")
+        outcome = program.run_check(session(), row, {"task_on_each_node": "fail"})
+        assert (outcome.result, outcome.detail) == ("skip", "not run, because task_on_each_node did not pass")
+
+    def test_stack_without_ray_checks_the_rest(self):
+        bare = session(nodes=[], heads=None)
+        results = {row.name: program.run_check(bare, row, {}).result for row in program.CHECKS}
+        assert set(results.values()) == {"skip"}
+
+    def test_chosen_checks_bring_what_they_need(self):
+        assert [row.name for row in program.selected(["versions"])] == [
+            "connect",
+            "nodes_alive",
+            "task_on_each_node",
+            "versions",
+        ]
+
+    def test_unknown_check_is_refused(self):
+        with pytest.raises(ValueError, match="unknown check gpus; there are connect"):
+            program.selected(["gpus"])
+
+
+class TestDashboard:
+    def dashboard(self, server: Server, without_token: Answer) -> str:
+        server.answers["GET", "/api/version"] = (without_token, (200, {"ray_version": "2.60.0"}))
+        asked = session(heads=SimpleNamespace(dashboard_port=server.server_port))
+        asked.head = "127.0.0.1"
+        return program.dashboard(asked)
+
+    def test_that_asks_for_the_token_passes(self, server):
+        assert "refuses" in self.dashboard(server, CLOSED)
+
+    def test_open_to_everyone_fails(self, server):
+        with pytest.raises(CheckFailed, match="must refuse with 401"):
+            self.dashboard(server, OPEN)
+
+
+class TestHead:
+    def test_none_is_waited_for(self, server):
+        heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=server.server_port)
+        with pytest.raises(NotYet, match="no Ray head answers"):
+            program.find_head(session(heads=heads))
+
+    def test_two_are_a_split_cluster(self, server):
+        server.always("GET", "/api/gcs_healthz", 200, {})
+        heads = SimpleNamespace(hosts=["127.0.0.1", "localhost"], dashboard_port=server.server_port)
+        with pytest.raises(CheckFailed, match="and localhost both answer as Ray head"):
+            program.find_head(session(heads=heads))
+
+
+class TestMarimo:
+    def marimo(self, server: Server, page: Answer, api: Answer) -> str:
+        server.always("GET", "/health", 200, {"status": "healthy"})
+        server.answers["GET", "/"] = (page, page)
+        server.answers["GET", "/api/status"] = (api, (200, {"version": "0.25.2"}))
+        return program.marimo_answers(session(marimo=SimpleNamespace(url=server.url)))
+
+    def test_with_a_login_passes(self, server):
+        assert "refuses" in self.marimo(server, (303, {}), CLOSED)
+
+    @pytest.mark.parametrize(("page", "api"), [(OPEN, CLOSED), ((303, {}), OPEN)])
+    def test_open_to_everyone_fails(self, server, page, api):
+        with pytest.raises(CheckFailed, match="anyone on the network can run code"):
+            self.marimo(server, page, api)
+
+
+class TestMlflow:
+    API = "/api/2.0/mlflow"
+    ARTIFACT = "/api/2.0/mlflow-artifacts/artifacts/7/r1/artifacts/proof.txt"
+
+    @pytest.fixture
+    def mlflow(self, server):
+        root = "mlflow-artifacts:/7/r1/artifacts"
+        server.always("GET", f"{self.API}/experiments/get-by-name", 404, {})
+        server.always("POST", f"{self.API}/experiments/create", 200, {"experiment_id": "7"})
+        server.always("POST", f"{self.API}/runs/create", 200, {"run": {"info": {"run_id": "r1", "artifact_uri": root}}})
+        server.always("POST", f"{self.API}/runs/log-batch", 200, {})
+        server.always("POST", f"{self.API}/runs/update", 200, {})
+        server.always("PUT", self.ARTIFACT, 200, {})
+        data = {
+            "params": [{"key": "verified_by", "value": "verify_cluster"}],
+            "metrics": [{"key": "answer", "value": 42.5}],
+        }
+        server.always("GET", f"{self.API}/runs/get", 200, {"run": {"data": data}})
+        server.always("GET", f"{self.API}/artifacts/list", 200, {"files": [{"path": "proof.txt"}]})
+        server.always("GET", self.ARTIFACT, 200, b"r1")
+        return server
+
+    def test_run_that_reads_back_passes(self, mlflow):
+        assert program.keep_mlflow_run(mlflow.url) == "r1"
+
+    @pytest.mark.parametrize(
+        ("path", "content", "lost"),
+        [
+            (ARTIFACT, b"", "artifact"),
+            (f"{API}/artifacts/list", {}, "artifact list"),
+            (f"{API}/runs/get", {"run": {"data": {}}}, "parameter"),
+        ],
+    )
+    def test_lost_part_is_named(self, mlflow, path, content, lost):
+        mlflow.always("GET", path, 200, content)
+        with pytest.raises(CheckFailed, match=f"wrote the {lost}"):
+            program.keep_mlflow_run(mlflow.url)
+
+    def test_artifacts_beside_the_server_are_refused(self, mlflow):
+        info = {"run_id": "r1", "artifact_uri": "/var/lib/mlflow/7/r1"}
+        mlflow.always("POST", f"{self.API}/runs/create", 200, {"run": {"info": info}})
+        with pytest.raises(CheckFailed, match="not served through MLflow"):
+            program.keep_mlflow_run(mlflow.url)
+
+
+class TestHealth:
+    def health(self, server: Server, code: int, nodes: list[tuple[str, str, bool]]) -> str:
+        listed = [{"name": name, "node_id": node_id, "alive": alive} for name, node_id, alive in nodes]
+        services = [{"name": "redis", "state": "up" if code == 200 else "down", "error": "refused"}]
+        status = {"state": "healthy", "services": services, "ray": {"nodes": listed, "error": None}}
+        server.always("GET", "/status", 200, status)
+        server.always("GET", "/health", code, {})
+        asked = session(health=SimpleNamespace(url=server.url))
+        asked.listed = {"ray-cpu": {"NodeID": "a1"}}
+        return program.health_agrees(asked)
+
+    def test_that_sees_the_same_nodes_passes(self, server):
+        assert "1 Ray nodes" in self.health(server, 200, [("ray-cpu", "a1", True), ("ray-cpu", "a0", False)])
+
+    def test_that_misses_a_node_fails(self, server):
+        with pytest.raises(NotYet, match="sees the Ray nodes none; Ray itself lists ray-cpu"):
+            self.health(server, 200, [("ray-cpu", "a1", False)])
+
+    def test_unhealthy_platform_fails_with_the_service(self, server):
+        with pytest.raises(NotYet, match="answered 503: redis: refused"):
+            self.health(server, 503, [("ray-cpu", "a1", True)])
