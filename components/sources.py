@@ -37,12 +37,12 @@ def choose_sources(images: ImagesSettings, *, gpu: bool, kept: Path, dry_run: bo
     notes: list[str] = []
     bases = images.bases if images.bases != "auto" else answers.get("bases")
     if bases is None:
-        bases = "registry" if _answers(IMAGE_REGISTRY, needed_header="docker-distribution-api-version") else "bootstrap"
+        bases = "registry" if reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version") else "bootstrap"
         reason = "answers" if bases == "registry" else "does not answer"
         notes.append(f"bases: {bases} (the image registry {reason})")
     torch = images.torch if images.torch != "auto" else ("cuda" if gpu else answers.get("torch"))
     if torch is None:
-        torch = "cpu" if _answers(f"{images.mirrors.pytorch or PYTORCH_INDEX}/cpu/torch/") else "cuda"
+        torch = "cpu" if reachable(f"{images.mirrors.pytorch or PYTORCH_INDEX}/cpu/torch/") else "cuda"
         reason = "answers" if torch == "cpu" else "does not answer; this build runs on CPUs as well"
         notes.append(f"torch: {torch} (PyTorch's index of CPU wheels {reason})")
     chosen = Sources(
@@ -62,7 +62,7 @@ def _read(kept: Path) -> dict[str, str]:
     return answers if isinstance(answers, dict) else {}
 
 
-def _answers(url: str, *, needed_header: str | None = None) -> bool:
+def reachable(url: str, *, needed_header: str | None = None) -> bool:
     """Whether the server itself answers, and no proxy's page in its place."""
     try:
         with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:  # noqa: S310 (https, from settings)

@@ -1,0 +1,228 @@
+"""The commands. What they do is in the modules that they import when they are called, so that help comes at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from ws.engine_names import EngineOption
+from ws.errors import WsError, message
+
+if TYPE_CHECKING:
+    from ws.deploy import Session
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+app = typer.Typer(
+    name="ws",
+    help="Deploys and looks after one host's part of the platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+WIDE = 200  # columns of what no terminal shows
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, highlight=False)
+
+Stack = Annotated[str, typer.Option("--stack", "-s", help="Which Pulumi.<stack>.yaml.", metavar="NAME")]
+EngineChoice = Annotated[
+    EngineOption,
+    typer.Option("--engine", help="auto: the genuine Pulumi where its CLI is, or can be downloaded; else embedded."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
+
+
+@app.command()
+def up(stack: Stack = "dev", engine: EngineChoice = EngineOption.AUTO, yes: Yes = False) -> None:
+    """Set this host up, make it what the stack file says, and verify it."""
+    from ws.containers import containers, made_by
+    from ws.deploy import summary
+
+    began = time.monotonic()
+    session = _session(stack)
+    session.prepare_host()
+    choice = session.choose(engine)
+    maker = made_by(containers(session.identity))
+    if maker not in (None, choice.name):
+        _ask(f"Stack {stack} was made by the {maker} engine. Its containers will be made anew.", yes=yes)
+        session.change_over(choice)
+    result = session.run(choice, lambda chosen: chosen.up())
+    session.report(result)
+    session.show_services(result.outputs.get("urls") or {})
+    out.print(Text(summary(result, time.monotonic() - began), style="bold green"))
+
+
+@app.command()
+def preview(
+    stack: Stack = "dev",
+    engine: EngineChoice = EngineOption.AUTO,
+    expect_no_changes: Annotated[bool, typer.Option(help="Fail if there is anything to change.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what `up` would change, and why. Changes nothing."""
+    from ws import changes
+
+    session = _session(stack, quiet=as_json)
+    result = session.run(session.choose(engine), lambda chosen: chosen.preview())
+    if as_json:
+        print(json.dumps(changes.as_json(result), indent=2))
+    else:
+        changes.show_preview(result, out)
+        changes.show_failures(result, out)
+    if not result.ok or (expect_no_changes and not result.unchanged):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def down(
+    stack: Stack = "dev",
+    volumes: Annotated[
+        bool, typer.Option("--volumes", "-v", help="Also remove the data: volumes, generated secrets, kept state.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Remove the stack's containers and network. Data and images stay.
+
+    With -v a terminal is asked for confirmation, unless --yes is given; elsewhere -v itself is the confirmation.
+    """
+    from ws import changes
+
+    session = _session(stack)
+    if volumes:
+        _ask(f"All data of stack {stack} will be lost: volumes, generated secrets, kept state.", yes=yes)
+    result = session.take_down(volumes=volumes)
+    session.report(result)
+    kept = "" if volumes else ". Data stays; -v removes it"
+    out.print(Text(changes.counts(result, planned=False).capitalize() + kept, style="bold green"))
+
+
+@app.command()
+def ps(stack: Stack = "dev") -> None:
+    """List the stack's containers."""
+    from ws.containers import containers, table
+    from ws.project import identity
+
+    found = containers(identity(stack))
+    if not found:
+        out.print(f"Stack {stack} has no containers. Start it with: ws up --stack {stack}")
+        return
+    out.print(table(found))
+
+
+@app.command()
+def logs(
+    services: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]…", help="All, if none is named.")] = None,
+    stack: Stack = "dev",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    tail: Annotated[int, typer.Option("--tail", "-n", min=0, help="So many lines of each service.")] = 100,
+) -> None:
+    """Show what services wrote."""
+    from ws.containers import show_logs
+    from ws.project import identity
+
+    show_logs(identity(stack), services or [], tail=tail, follow=follow, console=out)
+
+
+@app.command("test")
+def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
+    """Verify the running stack from inside its network, as every deployment does."""
+    from ws.project import FOLDER
+
+    outputs = _session(stack, quiet=True).outputs()
+    spec = outputs.get("verification_spec")
+    if not spec:
+        raise WsError(f"stack {stack} is not completely deployed. Run: ws up --stack {stack}")
+    arguments = [sys.executable, "-m", "verification", *(["--json"] if as_json else [])]
+    environment = {**os.environ, "CSLR_VERIFICATION": spec if isinstance(spec, str) else json.dumps(spec)}
+    stdout = None if as_json else subprocess.DEVNULL
+    raise typer.Exit(subprocess.run(arguments, cwd=FOLDER, env=environment, stdout=stdout, check=False).returncode)
+
+
+@app.command()
+def doctor(stack: Stack = "dev") -> None:
+    """Check every precondition, and say how to meet those that are not met."""
+    from ws import doctor as checks
+    from ws.project import prepare_environment
+
+    prepare_environment()
+    rows = checks.examine(stack)
+    out.print(checks.table(rows))
+    if any(row.state is checks.State.FAIL for row in rows):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def outputs(stack: Stack = "dev", as_json: AsJson = False) -> None:
+    """Show the stack's outputs: addresses, sources of images, the last verification."""
+    found = _session(stack, quiet=True).outputs()
+    if as_json:
+        print(json.dumps(found, indent=2, default=str))
+        return
+    for name, value in sorted(found.items()):
+        out.print(Text(name, style="bold"))
+        out.print(value if isinstance(value, str) else json.dumps(value, indent=2, default=str), soft_wrap=True)
+
+
+@app.command()
+def env(stack: Stack = "dev") -> None:
+    """Print what makes the `pulumi` of your shell see the same stacks: eval "$(python -m ws env)"."""
+    import shlex
+
+    from ws import project
+
+    project.identity(stack)
+    project.prepare_environment()
+    for name in (project.BACKEND, project.PASSPHRASE_FILE, "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER"):
+        if name in os.environ:
+            print(f"export {name}={shlex.quote(os.environ[name])}")
+
+
+def _session(stack: str, *, quiet: bool = False) -> "Session":
+    from ws.deploy import Session
+    from ws.project import identity, prepare_environment
+
+    prepare_environment()
+    return Session(identity(stack), err if quiet else out)
+
+
+def _ask(warning: str, *, yes: bool) -> None:
+    """Asks a person before something that cannot be undone; where there is none, the command itself was the answer."""
+    out.print(Text(warning, style="yellow"), soft_wrap=True)
+    if not yes and sys.stdin.isatty() and out.is_terminal and not typer.confirm("Go on?"):
+        raise typer.Exit(FAILED)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command. Returns the exit code: 0 done, 1 not done, 2 wrong call, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(arguments, prog_name="ws")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            err.print("\ninterrupted; run it again to continue", style="yellow")
+        return end.code if isinstance(end.code, int) else DONE
+    except BrokenPipeError:
+        # Nobody reads on; what Python flushes at its end must not fail either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        text = message(error)
+        if text is None:
+            raise
+        err.print(Text(text, style="red"), soft_wrap=True)
+        return FAILED
+    return DONE

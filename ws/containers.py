@@ -1,0 +1,151 @@
+"""A stack's containers as Docker has them: what `ws ps` and `ws logs` show."""
+
+import heapq
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import docker
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.identity import StackIdentity
+from engine.docker_api import DockerApi
+from engine.resources.base import URN_LABEL
+from ws.engine_names import EngineName
+from ws.errors import WsError
+
+COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
+HEALTH_STYLES = {"healthy": "green", "unhealthy": "bold red", "starting": "yellow"}
+# The Engine's listing tells health only in words: "Up 2 hours (healthy)", "Up 3 seconds (health: starting)".
+HEALTH = re.compile(r"\((?:health: )?(\w+)\)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerState:
+    """One container of a stack."""
+
+    service: str
+    name: str
+    state: str  # running, exited, …
+    health: str  # healthy, unhealthy, starting; the state where it has no health check
+    status: str  # as Docker words it: "Up 2 hours (healthy)"
+    image: str
+    ports: tuple[str, ...]
+    engine: EngineName  # that made it
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> "ContainerState":
+        """From an entry of the Engine's listing."""
+        health = HEALTH.search(found["Status"])
+        published = {
+            f"{port.get('IP') or '*'}:{port['PublicPort']} → {port['PrivatePort']}"
+            for port in found.get("Ports") or ()
+            if "PublicPort" in port
+        }
+        return cls(
+            service=found["Labels"].get("cslr.component", ""),
+            name=found["Names"][0].lstrip("/"),
+            state=found["State"],
+            health=health[1] if health and found["State"] == "running" else found["State"],
+            status=found["Status"],
+            image=found["Image"],
+            ports=tuple(sorted(published)),
+            engine=EngineName.EMBEDDED if URN_LABEL in found["Labels"] else EngineName.PULUMI,
+        )
+
+
+def containers(identity: StackIdentity) -> list[ContainerState]:
+    """The containers of a stack, running or not, by service."""
+    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
+    found = DockerApi().labelled("/containers/json", "", labels)
+    return sorted((ContainerState.of(entry) for entry in found), key=lambda container: container.service)
+
+
+def styled(health: str) -> Text:
+    """A health in its colour."""
+    return Text(health, style=HEALTH_STYLES.get(health, "red"))
+
+
+def table(found: Iterable[ContainerState]) -> Table:
+    """`ws ps`."""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("Service", "Container", "Health", "Status", "Image", "Ports"):
+        shown.add_column(column, overflow="fold")
+    for one in found:
+        ports = "\n".join(one.ports)
+        shown.add_row(one.service, one.name, styled(one.health), one.status, short(one.image), ports)
+    return shown
+
+
+def short(image: str) -> str:
+    """An image's name, or the beginning of its ID."""
+    return image.removeprefix("sha256:")[:12] if image.startswith("sha256:") else image
+
+
+def show_logs(identity: StackIdentity, services: list[str], *, tail: int, follow: bool, console: Console) -> None:
+    """The last `tail` lines of each service in the order of their times; with `follow` also what comes."""
+    found = containers(identity)
+    if not found:
+        raise WsError(f"stack {identity.stack} has no containers. Start it with: ws up --stack {identity.stack}")
+    known = {one.service for one in found}
+    if unknown := [service for service in services if service not in known]:
+        raise WsError(
+            f"stack {identity.stack} has no service {', '.join(unknown)}. It has: {', '.join(sorted(known))}."
+        )
+    wanted = [one for one in found if not services or one.service in services]
+    prefixes = _prefixes(wanted)
+    client = docker.from_env(timeout=None)
+    streams = {
+        one.service: client.containers.get(one.name).logs(stream=True, follow=follow, tail=tail, timestamps=True)
+        for one in wanted
+    }
+    if not follow:
+        lines = [[(*line, service) for line in _lines(stream)] for service, stream in streams.items()]
+        for _, text, service in heapq.merge(*lines):
+            _print(console, prefixes[service], text)
+        return
+    threads = [
+        threading.Thread(target=_follow, args=(stream, prefixes[service], console), daemon=True)
+        for service, stream in streams.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _prefixes(wanted: list[ContainerState]) -> dict[str, Text]:
+    width = max(len(one.service) for one in wanted)
+    colours = cycle(COLOURS)
+    return {one.service: Text(f"{one.service:<{width}} │ ", style=next(colours)) for one in wanted}
+
+
+def _lines(stream: Iterator[bytes]) -> Iterator[tuple[str, str]]:
+    """Time and text of each line; the Engine's pieces need not be lines."""
+    pending = b""
+    for piece in stream:
+        *whole, pending = (pending + piece).split(b"\n")
+        for line in whole:
+            time, _, text = line.decode(errors="replace").partition(" ")
+            yield time, text
+
+
+def _follow(stream: Iterator[bytes], prefix: Text, console: Console) -> None:
+    for _, text in _lines(stream):
+        _print(console, prefix, text)
+
+
+def _print(console: Console, prefix: Text, text: str) -> None:
+    # Colours of the program's own are kept on a terminal and dropped elsewhere.
+    console.print(prefix + Text.from_ansi(text), soft_wrap=True)
+
+
+def made_by(found: Iterable[ContainerState]) -> EngineName | None:
+    """The engine that made a stack's containers; None without containers. One of Pulumi's makes the stack Pulumi's."""
+    engines = {one.engine for one in found if one.service != "verification"}
+    return next((engine for engine in EngineName if engine in engines), None)

@@ -1,0 +1,161 @@
+"""What `ws up`, `preview`, `down` and `outputs` do with an engine: set-up, choice, run, report."""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from components.files import stack_folder
+from components.identity import StackIdentity
+from engine.deployment import Change, Display
+from engine.run import Engine, Result
+from ws import changes, pulumi_cli, services
+from ws.containers import containers, made_by
+from ws.display import display_on, duration
+from ws.engine_names import EngineName, EngineOption
+from ws.engines import Choice, DeploymentEngine, choose
+from ws.errors import WsError
+from ws.project import FOLDER
+from ws.pulumi_engine import PulumiEngine
+from ws.setup import docker as setup
+
+PROGRAM_LOG = "cslr.program"  # where the embedded engine lets the program speak
+
+
+class Session:
+    """One command on one stack, with everything that it says going to one console."""
+
+    def __init__(self, identity: StackIdentity, console: Console) -> None:
+        self.identity = identity
+        self.console = console
+
+    def say(self, text: str) -> None:
+        """A line on what is going on."""
+        self.console.print(Text(text, style="dim"), soft_wrap=True)
+
+    def prepare_host(self) -> None:
+        """Docker runs, and what base images are made with is there."""
+        setup.ensure(self.say)
+        if not shutil.which("debootstrap") and self._bases_are_bootstrapped():
+            setup.ensure_debootstrap(self.say)
+
+    def choose(self, asked: EngineOption) -> Choice:
+        """The engine for this stack; says why, where it was not asked for."""
+        choice = choose(
+            asked,
+            made_by(containers(self.identity)),
+            lambda: pulumi_cli.look(self.say, fresh=asked is EngineOption.PULUMI),
+        )
+        if choice.reason:
+            self.say(f"Engine: {choice.name} ({choice.reason})")
+        return choice
+
+    def run(self, choice: Choice, action: Callable[[DeploymentEngine], Result]) -> Result:
+        """Does one thing with an engine, and shows its progress."""
+        with display_on(self.console) as display, self._program_speaks():
+            return action(self._engine(choice, display))
+
+    def change_over(self, choice: Choice) -> None:
+        """Takes down what the other engine made, so that this one makes it anew. Data is kept."""
+        maker = made_by(containers(self.identity))
+        if maker in (None, choice.name):
+            return
+        self.say(f"Changing over from the {maker} engine: its containers go first, all data stays")
+        self.report(self.take_down(volumes=False))
+
+    def take_down(self, *, volumes: bool) -> Result:
+        """Removes the stack, whichever engine made it. What Pulumi leaves, the embedded engine finds by its labels."""
+        cli = pulumi_cli.find()
+        removed: list[Change] = []
+        if cli and made_by(containers(self.identity)) is not EngineName.EMBEDDED:
+            pulumi = Choice(name=EngineName.PULUMI, cli=cli)
+            result = self.run(pulumi, lambda engine: engine.destroy(volumes=volumes))
+            if not result.ok:
+                return result
+            removed = result.changes
+        rest = self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.destroy(volumes=volumes))
+        if volumes and rest.ok:
+            shutil.rmtree(stack_folder(self.identity), ignore_errors=True)
+        return Result(changes=removed + rest.changes)
+
+    def report(self, result: Result) -> None:
+        """Failures in full. Raises `WsError` if there are any."""
+        changes.show_failures(result, self.console)
+        if not result.ok:
+            counts = changes.counts(result, planned=False)
+            raise WsError(f"{counts}. Mend what failed and run it again: it goes on from here.")
+
+    def show_services(self, urls: dict[str, str]) -> None:
+        """The table of services, and where secrets lie."""
+        states = services.services(containers(self.identity), urls, services.ask_health(urls.get("health")))
+        self.console.print(services.table(states))
+        for hint in services.secret_hints(self.identity):
+            self.say(hint)
+
+    def outputs(self, asked: EngineOption = EngineOption.AUTO) -> dict[str, Any]:
+        """The stack's outputs. Raises `WsError` where nothing is deployed."""
+        found = containers(self.identity)
+        if not found:
+            raise WsError(
+                f"stack {self.identity.stack} is not deployed. Start it with: ws up --stack {self.identity.stack}"
+            )
+        cli = pulumi_cli.find()
+        name = EngineName(asked) if asked is not EngineOption.AUTO else made_by(found)
+        choice = Choice(name=EngineName.PULUMI, cli=cli) if name is EngineName.PULUMI and cli else None
+        with display_on(self.console) as display:
+            return self._engine(choice or Choice(name=EngineName.EMBEDDED), display).outputs()
+
+    def _engine(self, choice: Choice, display: Display) -> DeploymentEngine:
+        if choice.cli:
+            return PulumiEngine(choice.cli, FOLDER, self.identity, display)
+        return Engine(FOLDER, self.identity.stack, display)
+
+    @contextlib.contextmanager
+    def _program_speaks(self) -> Iterator[None]:
+        """Shows what the program has to say, once, although the embedded engine runs it twice."""
+        log, handler = logging.getLogger(PROGRAM_LOG), _Once(self.say)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+
+    def _bases_are_bootstrapped(self) -> bool:
+        # Imported only on a host that lacks debootstrap: it takes half a second.
+        from components.sources import choose_sources
+        from ws.stack_settings import settings_of
+
+        settings = settings_of(self.identity.stack)
+        kept = stack_folder(self.identity) / "sources.json"
+        sources, notes = choose_sources(settings.images, gpu=settings.gpu.enabled, kept=kept, dry_run=False)
+        for note in notes:
+            self.say(note)
+        return sources.bases == "bootstrap"
+
+
+class _Once(logging.Handler):
+    """Hands each different message on, once."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._say = say
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
+
+def summary(result: Result, seconds: float) -> str:
+    """What remains to be said of a deployment."""
+    if result.unchanged:
+        return f"Nothing to change ({duration(seconds)})"
+    return f"Done in {duration(seconds)}: {changes.counts(result, planned=False)}"

@@ -1,0 +1,163 @@
+"""Shows a run while it goes on: on a terminal what is under way right now, elsewhere one line an event."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from engine.deployment import Change
+from ws.changes import WORDS, kind, title
+
+PLAIN_SECONDS = 10.0  # between two lines on the same resource's progress, where lines stay for ever
+FRAMES = 8  # a second
+
+
+class RunDisplay(Protocol):
+    """A display of the engines, for the time of a `with` block."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def started(self, change: Change) -> None:
+        """Work on a resource begins."""
+
+    def progress(self, change: Change, text: str) -> None:
+        """What is being done for it."""
+
+    def ended(self, change: Change) -> None:
+        """It is done, failed or was skipped."""
+
+
+def display_on(console: Console) -> RunDisplay:
+    """The display that suits what the console writes to."""
+    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+
+
+def outcome(change: Change, seconds: float) -> Text:
+    """The line that remains of a resource."""
+    took = f" {duration(seconds)}" if seconds >= 1 else ""
+    if change.error:
+        return Text.assemble(("✗ ", "bold red"), (change.name, "bold"), (f" {kind(change)} failed{took}", "red"))
+    return Text.assemble(title(change), f" {WORDS[change.action][3]}", (took, "dim"))
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 05 s``."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+
+
+class _Work:
+    """One resource that is under way."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.began = time.monotonic()
+        self.said = self.began  # when a line was last printed
+        self.step = WORDS[change.action][2]
+        self.spinner = Spinner("dots", style="cyan")
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+class LiveDisplay:
+    """A terminal: finished resources above, and below them a line for each that is under way, with its current step."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.RLock()
+        self._work: dict[str, _Work] = {}
+        self._live = Live(
+            get_renderable=self._render,
+            console=console,
+            transient=True,
+            refresh_per_second=FRAMES,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def started(self, change: Change) -> None:
+        """Adds its line."""
+        with self._lock:
+            self._work[change.urn] = _Work(change)
+
+    def progress(self, change: Change, text: str) -> None:
+        """Replaces the step in its line."""
+        with self._lock:
+            if change.urn in self._work:
+                self._work[change.urn].step = text
+
+    def ended(self, change: Change) -> None:
+        """Moves its line up, to what is finished. What never started was as it should be."""
+        with self._lock:
+            work = self._work.pop(change.urn, None)
+        if work or change.error:
+            self._live.console.print(outcome(change, work.seconds if work else 0), soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1), expand=True)
+        for options in ({"width": 1}, {}, {"justify": "right"}, {"ratio": 1, "style": "dim"}):
+            table.add_column(no_wrap=True, overflow="ellipsis", **options)  # type: ignore[arg-type]
+        with self._lock:
+            for work in self._work.values():
+                table.add_row(work.spinner, title(work.change), duration(work.seconds), Text(work.step))
+        return Group(table)
+
+
+class PlainDisplay:
+    """A file or a pipe: a line when something starts and ends, and now and then one on its progress."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.RLock()
+        self._work: dict[str, _Work] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def started(self, change: Change) -> None:
+        """Says so."""
+        with self._lock:
+            self._work[change.urn] = work = _Work(change)
+            self._say(title(change), f": {work.step}")
+
+    def progress(self, change: Change, text: str) -> None:
+        """Says so, if it has said nothing of this resource for some seconds."""
+        with self._lock:
+            work = self._work.get(change.urn)
+            if work and time.monotonic() - work.said >= PLAIN_SECONDS:
+                work.said = time.monotonic()
+                self._say(f"  {change.name}: {text} ({duration(work.seconds)})")
+
+    def ended(self, change: Change) -> None:
+        """Says so. What never started was as it should be."""
+        with self._lock:
+            work = self._work.pop(change.urn, None)
+            if work or change.error:
+                self._say(outcome(change, work.seconds if work else 0))
+
+    def _say(self, *parts: str | Text) -> None:
+        self._console.print(Text.assemble(*parts), soft_wrap=True)

@@ -1,0 +1,290 @@
+"""`ws doctor`: every precondition of a deployment, its state, and the remedy where it is not met."""
+
+import os
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from rich.table import Table
+from rich.text import Text
+
+from components import host as host_checks
+from components.files import stack_folder, state_root
+from components.host_facts import HostFacts
+from components.identity import StackIdentity
+from components.problems import Problem, SettingsError
+from components.settings import KEY, PlatformSettings
+from components.sources import IMAGE_REGISTRY, reachable
+from engine.config import ConfigError, stack_file
+from ws import pulumi_cli
+from ws.errors import WsError
+from ws.project import FOLDER, identity
+from ws.setup.docker import Host, plan
+from ws.stack_settings import settings_of
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_DOCKER = (20, 10)
+DISK_BYTES = 20 * 10**9  # the images of a stack with CUDA's torch, and room to build them
+ENGINE_TIMEOUT = 5  # seconds
+
+
+class State(StrEnum):
+    """How a precondition stands."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+MARKS = {State.OK: ("✓", "green"), State.WARN: ("!", "yellow"), State.FAIL: ("✗", "bold red")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One precondition."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the checks look at."""
+
+    stack: str
+    python: tuple[int, ...] = sys.version_info[:3]
+    host: Host = field(default_factory=Host)
+    engine: dict[str, Any] | None = None  # the Engine's /info
+    engine_version: dict[str, Any] = field(default_factory=dict)  # the Engine's /version
+    disk_free: int | None = None  # bytes, where Docker keeps its data
+    debootstrap: bool = False
+    registry: bool = False  # an image registry answers
+    settings: PlatformSettings | None = None
+    settings_error: str = ""
+    host_facts: HostFacts = field(default_factory=HostFacts)
+    pulumi: Path | None = None
+    missing_plugins: tuple[str, ...] = ()
+    pulumi_downloads: bool = False
+    state_mode: int | None = None  # of the state folder; None before the first deployment
+    state_owned: bool = True
+
+    @classmethod
+    def collect(cls, stack: str) -> "Facts":
+        """The facts of this host."""
+        facts: dict[str, Any] = {"stack": stack, "host": Host.probe(), "debootstrap": bool(shutil.which("debootstrap"))}
+        facts |= _engine_facts()
+        try:
+            facts["settings"] = settings_of(stack)
+            facts["host_facts"] = HostFacts.probe(identity(stack).project, stack)
+            folder = stack_folder(identity(stack))
+        except (ConfigError, SettingsError) as error:
+            facts["settings_error"] = str(error)
+            folder = stack_folder(StackIdentity(project="cslr", stack=stack))
+        facts["registry"] = reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version")
+        facts["pulumi"] = cli = pulumi_cli.find()
+        facts["pulumi_downloads"] = pulumi_cli.downloads_answer()
+        if cli:
+            facts["missing_plugins"] = tuple(p.program for p in pulumi_cli.plugins() if not p.present(cli))
+        with suppress(OSError):
+            found = folder.stat()
+            facts |= {"state_mode": stat.S_IMODE(found.st_mode), "state_owned": found.st_uid == os.geteuid()}
+        return cls(**facts)
+
+
+def _engine_facts() -> dict[str, Any]:
+    try:
+        client = docker.from_env(timeout=ENGINE_TIMEOUT)
+        facts: dict[str, Any] = {"engine": client.info(), "engine_version": client.version()}
+    except (docker.errors.DockerException, requests.RequestException):
+        return {}
+    with suppress(OSError):
+        facts["disk_free"] = shutil.disk_usage(facts["engine"]["DockerRootDir"]).free
+    return facts
+
+
+def python(facts: Facts) -> Row:
+    """The interpreter of this program."""
+    version = ".".join(map(str, facts.python))
+    if facts.python[:2] < OLDEST_PYTHON:
+        return Row(name="Python", state=State.FAIL, detail=version, remedy="install Python 3.11 or newer")
+    return Row(name="Python", state=State.OK, detail=version)
+
+
+def docker_engine(facts: Facts) -> Row:
+    """Docker is there, runs, and is new enough to build with BuildKit over its API."""
+    if facts.engine is None:
+        try:
+            plan(facts.host)
+            remedy = "`ws up` installs and starts it"
+        except WsError as error:
+            remedy = str(error)
+        detail = "does not run" if facts.host.installed else "is not installed"
+        return Row(name="Docker Engine", state=State.FAIL, detail=detail, remedy=remedy)
+    version = facts.engine["ServerVersion"]
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < OLDEST_DOCKER:
+        remedy = "update it to 20.10 or newer: images are built with its BuildKit"
+        return Row(name="Docker Engine", state=State.FAIL, detail=version, remedy=remedy)
+    return Row(name="Docker Engine", state=State.OK, detail=f"{version}, with BuildKit")
+
+
+def linux(facts: Facts) -> Row:
+    """Containers of this platform's images run on Linux on x86-64 or ARM."""
+    machine = facts.engine["Architecture"] if facts.engine else platform.machine()
+    return Row(name="Architecture", state=State.OK, detail=machine)
+
+
+def base_images(facts: Facts) -> Row:
+    """There is a way to a base image."""
+    bases = facts.settings.images.bases if facts.settings else "auto"
+    ways = {
+        "registry": (facts.registry, "an image registry answers"),
+        "bootstrap": (facts.debootstrap, "debootstrap is installed"),
+    }
+    usable = [said for way, (there, said) in ways.items() if there and bases in ("auto", way)]
+    if usable:
+        return Row(name="Base images", state=State.OK, detail=" and ".join(usable))
+    if facts.host.root and facts.host.debian and bases != "registry":
+        return Row(name="Base images", state=State.WARN, detail="debootstrap is missing", remedy="`ws up` installs it")
+    return Row(
+        name="Base images",
+        state=State.FAIL,
+        detail=f"images.bases is {bases}: no image registry answers, and debootstrap is not installed",
+        remedy="open the way to a registry, or install debootstrap and run as root",
+    )
+
+
+def disk(facts: Facts) -> Row:
+    """Images have room."""
+    if facts.disk_free is None:
+        return Row(
+            name="Disk", state=State.WARN, detail="not known", remedy="have 20 GB free where Docker keeps images"
+        )
+    place = facts.engine["DockerRootDir"] if facts.engine else ""
+    detail = f"{facts.disk_free / 1e9:.0f} GB free in {place}"
+    if facts.disk_free < DISK_BYTES:
+        remedy = "free 20 GB: `docker system df` shows what takes it, `docker image prune` removes unused images"
+        return Row(name="Disk", state=State.FAIL, detail=detail, remedy=remedy)
+    return Row(name="Disk", state=State.OK, detail=detail)
+
+
+def stack_is_valid(facts: Facts) -> Row:
+    """The stack file can be deployed, as far as it alone tells."""
+    name = stack_file(FOLDER, facts.stack).name
+    if facts.settings is None:
+        first, _, rest = facts.settings_error.partition("\n")
+        return Row(name="Stack file", state=State.FAIL, detail=first, remedy=rest.strip("\n"))
+    return Row(name="Stack file", state=State.OK, detail=f"{name}: {', '.join(facts.settings.services())}")
+
+
+def pulumi(facts: Facts) -> Row:
+    """Which engine `--engine auto` chooses."""
+    if facts.pulumi is None:
+        detail = "will be installed" if facts.pulumi_downloads else "not here, cannot be downloaded: embedded engine"
+        return Row(name="Pulumi CLI", state=State.OK, detail=detail)
+    if facts.missing_plugins and not facts.pulumi_downloads:
+        return Row(
+            name="Pulumi CLI",
+            state=State.WARN,
+            detail=f"{facts.pulumi} lacks {', '.join(facts.missing_plugins)}: embedded engine",
+            remedy="`pulumi plugin install resource NAME VERSION --file …`, or put them on PATH",
+        )
+    return Row(name="Pulumi CLI", state=State.OK, detail=str(facts.pulumi))
+
+
+def state_folder(facts: Facts) -> Row:
+    """Nobody else reads the secrets that are kept."""
+    detail = str(state_root())
+    if facts.state_mode is None:
+        return Row(name="State folder", state=State.OK, detail=f"{detail} (not yet there)")
+    if not facts.state_owned:
+        remedy = f"run this as its owner, or: sudo chown -R {os.geteuid()} {detail}"
+        return Row(name="State folder", state=State.FAIL, detail=f"{detail} belongs to another user", remedy=remedy)
+    if facts.state_mode & 0o077:
+        remedy = f"chmod -R go= {detail}"
+        return Row(name="State folder", state=State.WARN, detail=f"{detail} is open to other users", remedy=remedy)
+    return Row(name="State folder", state=State.OK, detail=detail)
+
+
+CHECKS: tuple[Callable[[Facts], Row], ...] = (
+    python,
+    docker_engine,
+    linux,
+    base_images,
+    disk,
+    pulumi,
+    state_folder,
+    stack_is_valid,
+)
+# What a stack wants of its host, checked by the program too before each deployment.
+HOST_CHECKS = {
+    "Network name": host_checks.network_name_is_free,
+    "Subnet": host_checks.subnet_is_free,
+    "Bind address": host_checks.bind_address_is_ours,
+    "Ports": host_checks.ports_are_free,
+    "CPUs, memory": host_checks.limits_fit,
+    "Folders": host_checks.folders_are_accessible,
+    "GPUs": host_checks.gpus_are_usable,
+}
+
+
+def rows(facts: Facts) -> list[Row]:
+    """Every check on these facts."""
+    found = [check(facts) for check in CHECKS]
+    if facts.settings:
+        for name, check in HOST_CHECKS.items():
+            found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
+    return found
+
+
+def _host_rows(name: str, problems: list[Problem], facts: Facts) -> list[Row]:
+    if not problems:
+        return [Row(name=name, state=State.OK, detail=_met(name, facts))]
+    file = stack_file(FOLDER, facts.stack).name
+    texts = [problem.text(file, KEY).partition("\n") for problem in problems]
+    return [Row(name=name, state=State.FAIL, detail=first, remedy=rest) for first, _, rest in texts]
+
+
+def _met(name: str, facts: Facts) -> str:
+    """What is fine about a check of the host."""
+    if facts.settings is None:
+        return ""
+    details = {
+        "Network name": facts.settings.network.name,
+        "Subnet": facts.settings.network.subnet,
+        "Bind address": facts.settings.network.bind_address,
+        "Ports": ", ".join(str(port) for _, port in facts.settings.published_ports()),
+        "CPUs, memory": f"{facts.host_facts.cpus} cores, {facts.host_facts.memory_bytes / 2**30:.1f} GiB",
+        "GPUs": "NVIDIA runtime" if facts.settings.gpu.enabled else "not wanted by this stack",
+    }
+    return details.get(name, "")
+
+
+def examine(stack: str) -> list[Row]:
+    """Every precondition of a stack on this host."""
+    return rows(Facts.collect(stack))
+
+
+def table(found: Iterable[Row]) -> Table:
+    """`ws doctor`."""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("", "Check", "State"):
+        shown.add_column(column, overflow="fold")
+    for row in found:
+        mark, style = MARKS[row.state]
+        detail = Text(row.detail)
+        if row.remedy:
+            detail.append(f"\n{row.remedy}", style="yellow")
+        shown.add_row(Text(mark, style=style), row.name, detail)
+    return shown

@@ -1,0 +1,54 @@
+"""Which engine deploys a stack: the genuine Pulumi, or the embedded one where no Pulumi CLI can be had."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.run import Result
+from ws.engine_names import EngineName, EngineOption
+from ws.errors import WsError
+from ws.pulumi_cli import Availability
+
+
+class DeploymentEngine(Protocol):
+    """What both engines do for one stack."""
+
+    def preview(self) -> Result:
+        """What `up` would do; changes nothing."""
+
+    def up(self) -> Result:
+        """Makes the host what the program wants."""
+
+    def destroy(self, *, volumes: bool = False) -> Result:
+        """Removes what `up` made; data only with `volumes`."""
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An engine, why it is this one (a clause; empty where it was asked for), and the CLI that it needs."""
+
+    name: EngineName
+    reason: str = ""
+    cli: Path | None = None
+
+
+def choose(asked: EngineOption, made_by: EngineName | None, look: Callable[[], Availability]) -> Choice:
+    """The engine for a stack whose containers `made_by` made, if there are any. Looks for Pulumi only if need be."""
+    if asked is EngineOption.EMBEDDED:
+        return Choice(name=EngineName.EMBEDDED)
+    if asked is EngineOption.AUTO and made_by is EngineName.EMBEDDED:
+        # A CLI that was installed meanwhile is no reason to restart what runs.
+        return Choice(name=EngineName.EMBEDDED, reason="it made this stack; --engine pulumi changes over")
+    found = look()
+    if found.cli:
+        return Choice(name=EngineName.PULUMI, cli=found.cli)
+    if asked is EngineOption.PULUMI:
+        raise WsError(
+            f"--engine pulumi: {found.reason}.\n"
+            "  Install the Pulumi CLI, or leave --engine out: the embedded engine makes the same containers without it."
+        )
+    return Choice(name=EngineName.EMBEDDED, reason=found.reason)

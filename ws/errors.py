@@ -1,0 +1,32 @@
+"""Mistakes and misfortunes that end a command with one clear message instead of a traceback."""
+
+
+class WsError(Exception):
+    """A command cannot do what it was asked; the message says why and what to do."""
+
+
+# Full names, so that showing an error of one part imports no other part.
+KNOWN = frozenset(
+    {
+        "components.problems.SettingsError",
+        "components.secrets.SecretError",
+        "engine.config.ConfigError",
+        "engine.deployment.UnknownTypeError",
+        "engine.docker_api.DockerError",
+        "engine.lock.LockedError",
+        "engine.program.ProgramError",
+        "ws.errors.WsError",
+    }
+)
+
+
+def message(error: BaseException) -> str | None:
+    """What to tell people; None for an error that is a defect of this program."""
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if kinds & KNOWN:
+        return str(error)
+    if {"docker.errors.DockerException", "requests.exceptions.RequestException"} & kinds:
+        return f"Docker does not answer: {error}\n  Run `ws doctor`."
+    if isinstance(error, PermissionError | FileNotFoundError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    return None

@@ -1,0 +1,58 @@
+"""Where the program is, whose objects a stack's are, and what both engines read from the environment."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from components.files import state_root
+from components.identity import StackIdentity
+from engine.config import read_stack_config
+
+FOLDER = Path(__file__).parent.parent
+DEFAULT_STACK = "dev"
+
+PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
+BACKEND = "PULUMI_BACKEND_URL"
+
+
+def identity(stack: str) -> StackIdentity:
+    """The identity of a stack that has a stack file. Raises `ConfigError` for another."""
+    return StackIdentity(project=read_stack_config(FOLDER, stack).project, stack=stack)
+
+
+def pulumi_home() -> Path:
+    """Where the Pulumi CLI keeps its plugins, its programs and who is logged in."""
+    return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+
+
+def prepare_environment() -> None:
+    """Gives both engines the same passphrase, and Pulumi a backend; what the user chose stays as it is."""
+    folder = state_root() / "pulumi"
+    if PASSPHRASE not in os.environ and PASSPHRASE_FILE not in os.environ:
+        os.environ[PASSPHRASE_FILE] = str(_passphrase(folder / "passphrase"))
+    if BACKEND not in os.environ and not _logged_in():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.environ[BACKEND] = f"file://{folder}"
+    os.environ.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
+    # Without it the CLI would write an encryptionsalt into the stack file, which is under version control.
+    os.environ.setdefault("PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER", "true")
+
+
+def _passphrase(file: Path) -> Path:
+    """The file with the passphrase, made on first use."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_urlsafe(32))
+    except FileExistsError:
+        pass
+    return file
+
+
+def _logged_in() -> bool:
+    """Whether the user has chosen a backend with `pulumi login`."""
+    try:
+        return bool(json.loads((pulumi_home() / "credentials.json").read_text()).get("current"))
+    except (OSError, ValueError, AttributeError):
+        return False

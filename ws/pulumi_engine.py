@@ -1,0 +1,247 @@
+"""The genuine Pulumi as an engine: runs its CLI and turns its events into the changes that our displays show."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.files import stack_folder, state_root
+from components.identity import StackIdentity
+from engine.config import stack_file
+from engine.deployment import Action, Change, Display
+from engine.lock import stack_lock
+from engine.program import ProgramError
+from engine.registration import UNKNOWN, differences
+from engine.run import Result
+from ws.errors import WsError
+
+STACK_TYPE = "pulumi:pulumi:Stack"
+STEPS = {
+    "same": Action.SAME,
+    "create": Action.CREATE,
+    "update": Action.UPDATE,
+    "delete": Action.DELETE,
+    "replace": Action.REPLACE,
+    "create-replacement": Action.REPLACE,
+    "delete-replaced": Action.REPLACE,
+}
+LAST_STEPS = frozenset(STEPS) - {"replace", "delete-replaced"}  # of the several that make one replacement
+NO_SUCH_STACK = "no stack named"
+# How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
+UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
+COLOUR_TAGS = re.compile(r"<\{%.*?%\}>")
+LAST_LINES = 15
+
+
+class PulumiEngine:
+    """The genuine engine on one stack of the program in `folder`."""
+
+    def __init__(self, cli: Path, folder: Path, identity: StackIdentity, display: Display) -> None:
+        self._cli = cli
+        self._folder = folder
+        self._identity = identity
+        self._display = display
+
+    def preview(self) -> Result:
+        """What `up` would do; changes nothing but the backend, which gets the stack."""
+        return self._run("preview")
+
+    def up(self) -> Result:
+        """Makes the host what the program wants. What went missing behind Pulumi's back is made again."""
+        return self._run("up", "--yes", "--skip-preview", "--refresh")
+
+    def destroy(self, *, volumes: bool = False) -> Result:
+        """Removes containers and network. Volumes are kept by the program; with `volumes` Pulumi forgets the stack."""
+        result = self._run("destroy", "--yes", "--skip-preview")
+        if volumes and result.ok:
+            self._call("stack", "rm", "--yes", "--preserve-config", self._identity.stack)
+        return result
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs; a stack that Pulumi does not know has none."""
+        done = self._call("stack", "output", "--json", "--stack", self._identity.stack, check=False)
+        if done.returncode and NO_SUCH_STACK in done.stderr:
+            return {}
+        outputs: dict[str, Any] = json.loads(self._checked(done).stdout)
+        return outputs
+
+    def _run(self, *arguments: str) -> Result:
+        with stack_lock(stack_folder(self._identity), self._identity.stack):
+            events = self._events(*arguments)
+            if events.code and NO_SUCH_STACK in events.stderr:
+                if arguments[0] == "destroy":
+                    return Result(changes=[])
+                self._init()
+                events = self._events(*arguments)
+        return events.result()
+
+    def _events(self, *arguments: str) -> "_Events":
+        events = _Events(self._display)
+        command = [self._cli, *arguments, "--json", "--non-interactive", "--stack", self._identity.stack]
+        with (
+            tempfile.TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                command,
+                cwd=self._folder,
+                env={**os.environ, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                # A second interrupt would make Pulumi drop what it is doing, and a terminal sends one to all.
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                self._read(process, events)
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
+                self._read(process, events)
+                raise
+            finally:
+                events.code = process.wait()
+            errors.seek(0)
+            events.stderr = errors.read()
+        return events
+
+    @staticmethod
+    def _read(process: subprocess.Popen[str], events: "_Events") -> None:
+        for line in process.stdout or ():
+            events.take(line)
+
+    def _init(self) -> None:
+        """Makes the stack from copies: the CLI adds the key's salt to the stack file, which is under version control."""
+        with tempfile.TemporaryDirectory(dir=state_root()) as scratch:
+            for file in (self._folder / "Pulumi.yaml", stack_file(self._folder, self._identity.stack)):
+                shutil.copy(file, scratch)
+            self._call("stack", "init", "--no-select", self._identity.stack, folder=Path(scratch))
+
+    def _call(
+        self, *arguments: str, folder: Path | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [self._cli, *arguments, "--non-interactive"],
+            cwd=folder or self._folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return self._checked(done) if check else done
+
+    @staticmethod
+    def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+        if done.returncode:
+            raise WsError(f"{' '.join(map(str, done.args))}: {_end(done.stderr or done.stdout)}")
+        return done
+
+
+class _Events:
+    """The events of one run of the CLI, gathered into changes and shown as they come."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._changes: dict[str, Change] = {}
+        self._began: dict[str, float] = {}
+        self._errors: dict[str, list[str]] = {}
+        self._outputs: dict[str, Any] = {}
+        self.code = 0
+        self.stderr = ""
+
+    def take(self, line: str) -> None:
+        """One line of the CLI's output."""
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return
+        handlers = {
+            "resourcePreEvent": self._begin,
+            "resOutputsEvent": self._end,
+            "resOpFailedEvent": self._fail,
+            "diagnosticEvent": self._diagnose,
+        }
+        for key, handle in handlers.items():
+            if key in event:
+                handle(event[key])
+
+    def result(self) -> Result:
+        """What the run did. Raises `ProgramError` for what the program reports, `WsError` where the CLI failed."""
+        changes = list(self._changes.values())
+        if not self.code or any(change.error for change in changes):
+            return Result(changes=changes, outputs=self._outputs)
+        said = [text for texts in self._errors.values() for text in texts]
+        if said:
+            raise ProgramError(said[0])
+        raise WsError(f"pulumi ended with exit code {self.code}: {_end(self.stderr)}")
+
+    def _change(self, step: dict[str, Any]) -> Change | None:
+        """The change that a step belongs to; None for steps that make nothing (components, providers, refresh)."""
+        state = step.get("new") or step.get("old") or {}
+        if not state.get("custom") or step["type"].startswith("pulumi:") or step["op"] not in STEPS:
+            return None
+        if step["op"] == "delete" and state.get("retainOnDelete"):
+            return None
+        urn, action = step["urn"], STEPS[step["op"]]
+        change = self._changes.get(urn)
+        if change is None:
+            change = Change(urn=urn, type=step["type"], name=urn.rpartition("::")[2], action=action)
+            self._changes[urn] = change
+        if action is not Action.SAME:
+            change.action = action
+            change.reasons = change.reasons or list(_reasons(step))
+        return change
+
+    def _begin(self, event: dict[str, Any]) -> None:
+        change = self._change(event["metadata"])
+        if change and change.action is not Action.SAME and change.urn not in self._began:
+            self._began[change.urn] = time.monotonic()
+            if not event.get("planning"):
+                self._display.started(change)
+
+    def _end(self, event: dict[str, Any]) -> None:
+        step = event["metadata"]
+        if step["type"] == STACK_TYPE:
+            self._outputs = (step.get("new") or {}).get("outputs") or self._outputs
+        change = self._change(step)
+        if change and step["op"] in LAST_STEPS:
+            change.seconds = time.monotonic() - self._began.get(change.urn, time.monotonic())
+            self._display.ended(change)
+
+    def _fail(self, event: dict[str, Any]) -> None:
+        change = self._change(event["metadata"])
+        if change:
+            change.error = "\n".join(self._errors.get(change.urn, ())) or "failed; Pulumi gave no reason"
+            self._display.ended(change)
+
+    def _diagnose(self, event: dict[str, Any]) -> None:
+        text = COLOUR_TAGS.sub("", event.get("message", "")).strip()
+        urn = event.get("urn", "")
+        if event.get("severity") == "error" and text:
+            self._errors.setdefault(urn, []).append(text.removeprefix("error: "))
+        elif text and urn in self._changes:
+            self._display.progress(self._changes[urn], text.splitlines()[-1])
+
+
+def _reasons(step: dict[str, Any]) -> Iterator[str]:
+    old, new = ((step.get(key) or {}).get("inputs") or {} for key in ("old", "new"))
+    if old and new:
+        yield from differences(_plain(old), _plain(new))
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (a property of a resource is any JSON value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if key != "__defaults"}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return UNKNOWN if value in UNKNOWN_VALUES else value
+
+
+def _end(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-LAST_LINES:]).removeprefix("error: ")

@@ -1,0 +1,81 @@
+"""What people want to know after a deployment: each service's address, health and version, and where secrets lie."""
+
+import json
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from components.files import stack_folder
+from components.identity import StackIdentity
+from ws.containers import ContainerState, styled
+
+STATUS_SECONDS = 5.0
+# State of the health service's answer → the word that Docker uses.
+STATES = {"up": "healthy", "down": "unhealthy"}
+SECRETS = {"marimo-token": "Marimo asks for the token in", "ray-token": "Ray clients and jobs need the token in"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceState:
+    """One service of a deployed stack."""
+
+    name: str
+    url: str | None
+    health: str
+    version: str | None
+    error: str | None
+
+
+def services(
+    found: list[ContainerState], urls: Mapping[str, str], status: Mapping[str, Any] | None
+) -> list[ServiceState]:
+    """Every service, from its container, its published address and what the health service says of it."""
+    reported = {entry["name"]: entry for entry in (status or {}).get("services", ())}
+    states = []
+    for one in found:
+        report = reported.get(one.service, {})
+        health = STATES.get(report.get("state", ""), report.get("state", one.health))
+        states.append(
+            ServiceState(
+                name=one.service,
+                url=urls.get(one.service),
+                health=health if one.health == "healthy" else one.health,
+                version=report.get("version"),
+                error=report.get("error"),
+            )
+        )
+    return states
+
+
+def ask_health(url: str | None) -> dict[str, Any] | None:
+    """The health service's report; None where it does not answer."""
+    if not url:
+        return None
+    try:
+        with urllib.request.urlopen(f"{url}/status", timeout=STATUS_SECONDS) as answer:  # noqa: S310 (http, our own)
+            report: dict[str, Any] = json.load(answer)
+            return report
+    except (OSError, ValueError):
+        return None
+
+
+def table(states: list[ServiceState]) -> Table:
+    """The table at the end of `ws up`."""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("Service", "URL", "Health", "Version"):
+        shown.add_column(column, overflow="fold")
+    for one in states:
+        health = styled(one.health)
+        if one.error:
+            health.append(f": {one.error}")
+        shown.add_row(one.name, one.url or "", health, one.version or "")
+    return shown
+
+
+def secret_hints(identity: StackIdentity) -> list[str]:
+    """Where secrets that people need were generated to; those of the stack config are the user's own."""
+    folder = stack_folder(identity) / "generated"
+    return [f"{text} {folder / name}" for name, text in SECRETS.items() if (folder / name).is_file()]

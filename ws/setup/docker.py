@@ -1,0 +1,168 @@
+"""Docker Engine: used as it is where it answers, else installed and started, or the commands named that do it."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.docker_api import DockerApi, DockerError
+from ws.errors import WsError
+
+SOCKET = Path("/var/run/docker.sock")
+LOG = Path("/var/log/dockerd.log")
+START_SECONDS = 60.0
+APT = ("apt-get", "-y", "--no-install-recommends", "install")
+UPDATE = ("apt-get", "update")
+# iptables: dockerd needs it, and docker.io only recommends it. debootstrap: base images where no registry answers.
+PACKAGES = ("docker.io", "debootstrap", "iptables")
+SYSTEMD_START = ("systemctl", "enable", "--now", "docker")
+DAEMON = ("dockerd",)
+LAST_LINES = 15
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """What decides how Docker gets to run here."""
+
+    answers: bool = False
+    root: bool = False
+    debian: bool = False  # Debian, Ubuntu or another that installs with apt-get
+    systemd: bool = False
+    installed: bool = False  # there is a dockerd
+    forbidden: bool = False  # there is a socket, which this user may not use
+    address: str = ""  # DOCKER_HOST
+
+    @classmethod
+    def probe(cls) -> "Host":
+        """This host."""
+        address = os.environ.get("DOCKER_HOST", "")
+        return cls(
+            answers=answers(),
+            root=os.geteuid() == 0,
+            debian=Path("/etc/debian_version").exists() and bool(shutil.which("apt-get")),
+            systemd=Path("/run/systemd/system").is_dir(),
+            installed=bool(shutil.which("dockerd")),
+            forbidden=not address and SOCKET.exists() and not os.access(SOCKET, os.R_OK | os.W_OK),
+            address=address,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run: commands that end, then the daemon, which does not."""
+
+    commands: tuple[tuple[str, ...], ...] = ()
+    daemon: tuple[str, ...] = ()
+
+
+def plan(host: Host) -> Plan:
+    """How to get Docker to run on a host. Raises `WsError` with the remedy where only its owner can."""
+    if host.answers:
+        return Plan()
+    if host.address:
+        raise WsError(
+            f"DOCKER_HOST is {host.address}, where no Docker answers.\n  Start it there, or unset DOCKER_HOST."
+        )
+    if host.forbidden:
+        raise WsError(
+            f"this user may not use Docker ({SOCKET} is closed to it).\n"
+            '  Run `sudo usermod -aG docker "$USER"` and log in again, or run this as root.'
+        )
+    if not (host.root and (host.installed or host.debian)):
+        raise WsError(_advice(host))
+    install = () if host.installed else (UPDATE, (*APT, *PACKAGES))
+    if host.systemd:
+        return Plan(commands=(*install, SYSTEMD_START))
+    return Plan(commands=install, daemon=DAEMON)
+
+
+def _advice(host: Host) -> str:
+    steps = [] if host.installed else [f"sudo {' '.join(command)}" for command in (UPDATE, (*APT, *PACKAGES))]
+    steps += [f"sudo {' '.join(SYSTEMD_START)}" if host.systemd else "sudo dockerd &"]
+    what = "Docker is installed, but does not run" if host.installed else "there is no Docker on this host"
+    if not host.installed and not host.debian:
+        return (
+            f"{what}, and this distribution is not one that it can be installed on by itself (Debian, Ubuntu).\n"
+            "  Install Docker Engine 20.10 or newer with your package manager, start it, and run this again."
+        )
+    return "\n".join([f"{what}, and only root can change that. Run this as root, or these commands:"]) + "".join(
+        f"\n    {step}" for step in steps
+    )
+
+
+def ensure(say: Say) -> None:
+    """Makes Docker answer. Touches nothing where it does."""
+    host = Host.probe()
+    steps = plan(host)
+    for command in steps.commands:
+        say(f"running {' '.join(command)}")
+        _run(command)
+    if steps.daemon and not answers():  # a package may have started it
+        say(f"starting {steps.daemon[0]}, log in {LOG}")
+        _start(steps.daemon)
+    elif steps.commands:
+        _wait(None)
+
+
+def answers() -> bool:
+    """Whether a Docker Engine answers."""
+    try:
+        DockerApi()
+    except DockerError:
+        return False
+    return True
+
+
+def ensure_debootstrap(say: Say) -> None:
+    """Installs debootstrap where it is missing and may be installed; base images then say so if it is needed."""
+    host = Host(root=os.geteuid() == 0, debian=bool(shutil.which("apt-get")))
+    if shutil.which("debootstrap") or not (host.root and host.debian):
+        return
+    for command in (UPDATE, (*APT, "debootstrap")):
+        say(f"running {' '.join(command)}")
+        _run(command)
+
+
+def _run(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        command,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        end = "\n".join(f"  {line}" for line in done.stdout.strip().splitlines()[-LAST_LINES:])
+        raise WsError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n{end}")
+
+
+def _start(daemon: tuple[str, ...]) -> None:
+    """Starts the daemon so that it outlives this program and its terminal."""
+    with LOG.open("ab") as log:
+        process = subprocess.Popen(daemon, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    _wait(process)
+
+
+def _wait(process: "subprocess.Popen[bytes] | None") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not answers():
+        ended = process is not None and process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            why = "ended at once" if ended else f"does not answer after {START_SECONDS:.0f} s"
+            raise WsError(f"dockerd {why}. The end of {LOG}:\n{_end_of_log()}")
+        time.sleep(0.5)
+
+
+def _end_of_log() -> str:
+    try:
+        lines = LOG.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    except OSError:
+        return "  (it cannot be read; try: journalctl -u docker)"
+    return "\n".join(f"  {line}" for line in lines)
