@@ -1,4 +1,4 @@
-"""The Pulumi program: stack config → settings → Platform → outputs. The only place that reads config or the environment."""
+"""The Pulumi program: stack config → settings → Platform → outputs. Nothing else reads config or the environment."""
 
 import json
 import sys

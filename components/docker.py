@@ -1,7 +1,8 @@
 """The one place that declares Docker containers and volumes.
 
-Carries what notes on the provider call traps, each named by its issue, so that a second ``up`` changes nothing and every
-change of a setting is applied. Does not know any service; images, commands and ports come from the components.
+Carries the known traps of the provider, each named by its issue where it has one, so that a second ``up`` changes
+nothing and every change of a setting is applied. Does not know any service: images, commands and ports come from the
+components.
 """
 
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ import pulumi_docker as docker
 from components.identity import StackIdentity
 from components.network import RayNetwork
 
-# Edits of these are recorded by the provider but never reach the container (healthcheck: upstream #988), or come back in
-# another order: only a replacement applies them.
+# Edits of these are recorded by the provider but never reach the container (healthcheck: upstream #988), or come back
+# in another order: only a replacement applies them.
 REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "mounts", "capabilities", "securityOpts", "memorySwap"]
 
 MEBIBYTE = 1024**2
@@ -30,8 +31,28 @@ def duration(seconds: int) -> str:
 
 
 def cpu_quota(cpus: float) -> str:
-    """CPUs as the daemon reads them back: the shortest decimal (``2``, ``1.5``)."""
-    return f"{cpus:g}"
+    """CPUs as the provider reads them back (``1.0``, ``0.5``, but ``10.``), or each refresh brings a replacement.
+
+    Its ``nanoInt64ToDecimalString`` cuts zeros off nine decimals, unless there are nine of them in all.
+    """
+    decimals = f"{cpus:.9f}"
+    return f"{cpus:.1f}" if decimals.count("0") == len("000000000") else decimals.rstrip("0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuRequest:
+    """Which of the host's GPUs a container gets."""
+
+    devices: tuple[str, ...] | None  # Docker's device numbers or UUIDs; None: all
+
+    def declare(self) -> docker.ContainerDeviceRequestArgs:
+        """As the provider wants it. Its `gpus` loses every device but the first of a list ("device=0,1")."""
+        return docker.ContainerDeviceRequestArgs(
+            driver="nvidia",
+            count=0 if self.devices else -1,
+            device_ids=sorted(self.devices or ()),
+            capabilities=["gpu"],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +85,9 @@ class Healthcheck:
     """When a container counts as healthy. All times in seconds."""
 
     command: tuple[str, ...]
-    interval: int = 5
+    interval: int = 2
     timeout: int = 5
-    retries: int = 12
+    retries: int = 10
     start_period: int = 60
 
     def declare(self) -> docker.ContainerHealthcheckArgs:
@@ -97,7 +118,7 @@ class ContainerSpec:
     address: str | None = None  # fixed IPv4 address; None lets Docker choose
     shm_bytes: int | None = None
     tmp_bytes: int = 256 * MEBIBYTE  # size limit of /tmp; it counts against the container's memory
-    gpus: str | None = None  # "all" or "device=0,1"
+    gpu: GpuRequest | None = None
     open_files: int | None = None
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 20
@@ -142,7 +163,7 @@ def run_container(
         memory=memory,
         memory_swap=memory,
         shm_size=spec.shm_bytes // MEBIBYTE if spec.shm_bytes else None,
-        gpus=spec.gpus,
+        device_requests=[spec.gpu.declare()] if spec.gpu else None,
         ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=spec.open_files, hard=spec.open_files)]
         if spec.open_files
         else None,
@@ -189,6 +210,10 @@ def data_volume(
         labels=[
             docker.VolumeLabelArgs(label=key, value=value) for key, value in sorted(identity.labels(component).items())
         ],
-        # A volume is data: the engine must not remove it when it merely leaves the program.
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(retain_on_delete=True)),
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            # A volume is data: no engine may remove it when it leaves the program, nor replace one that the user, or an
+            # earlier stack, made with other labels.
+            pulumi.ResourceOptions(retain_on_delete=True, ignore_changes=["labels"]),
+        ),
     )

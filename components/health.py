@@ -49,7 +49,7 @@ class Health(Service):
                 image=args.image,
                 command=run_python("health.py"),
                 healthcheck=Healthcheck(
-                    command=run_python("http_health.py", f"http://127.0.0.1:{HEALTH}/ping"), start_period=30
+                    command=run_python("http_health.py", f"http://127.0.0.1:{HEALTH}/ping"), interval=1, start_period=30
                 ),
                 cpus=settings.cpus,
                 memory=settings.memory,
@@ -65,7 +65,7 @@ class Health(Service):
                     *host.programs("with_python.sh", "health.py", "http_health.py"),
                     *(
                         host.secrets.mount(secret, user=settings.user)
-                        for secret in ("redis-password", "postgres-password", "ray-token")
+                        for secret in ("redis-password", "postgres-password", "ray-token", "marimo-token")
                     ),
                     *extra_mounts(settings.volumes),
                 ),

@@ -38,8 +38,8 @@ class BaseImageArgs:
 class BaseImage(pulumi.ComponentResource):
     """**Pulumi type** ``cslr:image:BaseImage``. Ready when the image `tag` exists.
 
-    A command and no `docker.Image`, because BuildKit cannot begin with debootstrap, nor take the site's certificates from
-    outside the project.
+    A command and no `docker.Image`, because BuildKit cannot begin with debootstrap, nor take the site's certificates
+    from outside the project.
     """
 
     tag: str

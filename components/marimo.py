@@ -44,7 +44,9 @@ class Marimo(Service):
                 image=args.image,
                 command=run_python("marimo_server.py"),
                 healthcheck=Healthcheck(
-                    command=run_python("http_health.py", f"http://127.0.0.1:{MARIMO}/health"), start_period=120
+                    command=run_python("http_health.py", f"http://127.0.0.1:{MARIMO}/health"),
+                    interval=1,
+                    start_period=120,
                 ),
                 cpus=settings.cpus,
                 memory=settings.memory,

@@ -12,6 +12,8 @@ import pulumi_docker as docker
 from components.identity import StackIdentity
 from components.settings import NetworkSettings
 
+FIRST_FIXED_HOST = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class RayNetworkArgs:
@@ -31,15 +33,14 @@ class RayNetwork(pulumi.ComponentResource):
         super().__init__("cslr:network:RayNetwork", name, None, opts)
         settings = args.settings
         self.network_name = settings.name
-        self.fixed_address = settings.fixed_address
+        self._subnet = settings.ipv4
+        lower, upper = settings.ipv4.subnets()
         self.resource = docker.Network(
             name,
             name=settings.name,
             driver="bridge",
             ipam_configs=[
-                docker.NetworkIpamConfigArgs(
-                    subnet=settings.subnet, ip_range=settings.dynamic_range, gateway=settings.gateway
-                )
+                docker.NetworkIpamConfigArgs(subnet=settings.subnet, ip_range=str(upper), gateway=str(lower[1]))
             ],
             labels=[
                 docker.NetworkLabelArgs(label=key, value=value)
@@ -49,3 +50,7 @@ class RayNetwork(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.register_outputs({"name": self.network_name})
+
+    def fixed_address(self, index: int) -> str:
+        """The address of the `index`-th Ray node (from 0), outside what Docker hands out."""
+        return str(self._subnet[FIRST_FIXED_HOST + index])

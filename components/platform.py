@@ -9,6 +9,7 @@ from functools import cached_property
 
 import pulumi
 
+from components.docker import GpuRequest
 from components.files import HostFiles
 from components.health import Health, HealthArgs, WatchedService
 from components.identity import StackIdentity
@@ -18,7 +19,7 @@ from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
 from components.ports import HEALTH, MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
 from components.postgres import Postgres, PostgresArgs
-from components.ray import GpuRequest, RayNode, RayNodeArgs, logical_cpus
+from components.ray import RayNode, RayNodeArgs, logical_cpus
 from components.redis import Redis, RedisArgs
 from components.secrets import SecretFiles, user_id
 from components.service import ENTRYPOINTS, Host, Service
@@ -212,9 +213,7 @@ class Platform(pulumi.ComponentResource):
 
     def _gpu_request(self) -> GpuRequest:
         devices = self._args.settings.gpu.devices
-        if devices == "all":
-            return GpuRequest(devices="all", count=None)
-        return GpuRequest(devices=",".join(devices), count=len(devices))
+        return GpuRequest(devices=None if devices == "all" else devices)
 
     def _nodes_heads_first(self) -> tuple[str, ...]:
         settings = self._args.settings
@@ -290,11 +289,12 @@ class Platform(pulumi.ComponentResource):
 
     def _expected_node(self, name: str) -> expected.ExpectedNode:
         node = self._args.settings.ray_nodes[name]
+        gpus = self._gpu_request().devices
         return expected.ExpectedNode(
             name=name,
             container=self._args.identity.object_name(name),
             cpus=logical_cpus(node.cpus),
-            gpus=self._gpu_request().count if name == "ray-gpu" else 0,
+            gpus=(len(gpus) if gpus else None) if name == "ray-gpu" else 0,
             memory=node.memory,
         )
 

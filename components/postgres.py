@@ -33,9 +33,7 @@ class Postgres(Service):
                 service=name,
                 image=args.image,
                 command=("sh", program_path("postgres.sh")),
-                healthcheck=Healthcheck(
-                    command=("pg_isready", "-q", "-h", "127.0.0.1", "-U", "mlflow", "-d", "mlflow"), start_period=60
-                ),
+                healthcheck=Healthcheck(command=("sh", program_path("postgres.sh"), "health"), interval=1),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.docker import ContainerSpec, Healthcheck
+from components.docker import ContainerSpec, GpuRequest, Healthcheck
 from components.ports import HEALTH, RAY_CLIENT, RAY_DASHBOARD, RAY_GCS, REDIS
 from components.service import Host, Service, extra_mounts, run_python
 from components.service_settings import RayNodeSettings, RaySettings
@@ -20,19 +20,6 @@ SHARED_MEMORY = 0.33
 TEMPORARY_FILES = 0.5
 # Ray drains for up to 30 s on SIGTERM (RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S), then its processes end.
 STOP_SECONDS = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class GpuRequest:
-    """Which of the host's GPUs a node gets."""
-
-    devices: str  # "all" or "0,1": Docker's device numbers or UUIDs
-    count: int | None  # None: all that there are
-
-    @property
-    def docker(self) -> str:
-        """As Docker's ``--gpus`` wants it."""
-        return self.devices if self.devices == "all" else f"device={self.devices}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +50,7 @@ class RayNode(Service):
                 service=name,
                 image=args.image,
                 command=run_python("ray_node.py"),
-                healthcheck=Healthcheck(
-                    command=run_python("ray_node.py", "health"), interval=3, retries=20, start_period=120
-                ),
+                healthcheck=Healthcheck(command=run_python("ray_node.py", "health"), start_period=120),
                 cpus=node.cpus,
                 memory=node.memory,
                 user=node.user,
@@ -84,7 +69,7 @@ class RayNode(Service):
                 address=self.address,
                 shm_bytes=int(node.memory * SHARED_MEMORY),
                 tmp_bytes=int(node.memory * TEMPORARY_FILES),
-                gpus=args.gpu.docker if args.gpu else None,
+                gpu=args.gpu,
                 open_files=65536,
                 stop_seconds=STOP_SECONDS,
                 wait_seconds=400,
@@ -121,4 +106,4 @@ def gpu_count(gpu: GpuRequest | None) -> str:
     """How many GPUs a node offers to Ray; ``auto`` lets Ray count what the container sees."""
     if gpu is None:
         return "0"
-    return "auto" if gpu.count is None else str(gpu.count)
+    return str(len(gpu.devices)) if gpu.devices else "auto"

@@ -37,7 +37,9 @@ def choose_sources(images: ImagesSettings, *, gpu: bool, kept: Path, dry_run: bo
     notes: list[str] = []
     bases = images.bases if images.bases != "auto" else answers.get("bases")
     if bases is None:
-        bases = "registry" if reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version") else "bootstrap"
+        bases = (
+            "registry" if reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version") else "bootstrap"
+        )
         reason = "answers" if bases == "registry" else "does not answer"
         notes.append(f"bases: {bases} (the image registry {reason})")
     torch = images.torch if images.torch != "auto" else ("cuda" if gpu else answers.get("torch"))

@@ -134,7 +134,7 @@ class Deployment:
         resource = self._types.get(wanted.type)
         if resource is None:
             raise UnknownTypeError(
-                f"the embedded engine does not know the type {wanted.type}. It covers {', '.join(sorted(self._types))}.\n"
+                f"the embedded engine does not know the type {wanted.type}, only {', '.join(sorted(self._types))}.\n"
                 "  Deploy this program with --engine pulumi."
             )
         if unknown := sorted(set(wanted.inputs) - resource.inputs):

@@ -51,11 +51,10 @@ class DockerApi:
 
     def logs(self, container: str, lines: int = 15) -> str:
         """The end of a container's log."""
-        content = self._client.logs(container, tail=lines)
-        return cast(bytes, content).decode(errors="replace").strip()
+        return self._client.logs(container, tail=lines).decode(errors="replace").strip()
 
     def labelled(self, path: str, key: str, labels: list[str]) -> list[Json]:
-        """The objects in the listing `path` that have all `labels`; `key` is where the answer holds them, if not at the top."""
+        """The objects in the listing `path` that have all `labels`; `key` says where the answer has them."""
         answer = self.call("GET", path, query={"all": "true", "filters": json.dumps({"label": labels})})
         return cast(list[Json], (answer.get(key) or []) if key else answer)
 
@@ -72,4 +71,4 @@ class DockerApi:
                 except (ValueError, KeyError):
                     message = answer.text
             raise DockerError(message.strip(), answer.status_code)
-        return cast(requests.Response, answer)
+        return answer

@@ -41,7 +41,7 @@ class Monitor(mocks.MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if not request.custom:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        sync_await._ensure_event_loop()
+        sync_await._ensure_event_loop()  # type: ignore[no-untyped-call]
         inputs = rpc.deserialize_properties(request.object, keep_unknowns=True)
         inputs.pop("__defaults", None)
         outcome = self._handler(
@@ -85,7 +85,7 @@ def run_program(folder: Path, config: StackConfig, handler: Handler, *, preview:
 
 async def _run(folder: Path, config: StackConfig, handler: Handler, preview: bool) -> dict[str, Any]:
     before = Path.cwd()
-    pulumi.runtime.settings.set_root_resource(None)  # of an earlier run in the same process
+    pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type]  # of an earlier run in the same process
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     # The SDK logs a failed registration with its traceback; what failed is in the deployment's report.

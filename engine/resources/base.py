@@ -77,7 +77,7 @@ def refuse_foreign(kind: str, name: str, existing: Json, wanted: Registration, l
     own = {item["label"]: item["value"] for item in wanted.inputs.get("labels", [])}
     if owner(labels) != owner(own):
         raise ResourceError(
-            f"a {kind} named {name} exists that is not this stack's (created {existing.get('Created', 'unknown when')}).\n"
+            f"a {kind} named {name} exists that is not this stack's (made {existing.get('Created', 'unknown when')}).\n"
             f"  Nothing of it was touched. Remove or rename it: docker {kind} rm {name}"
         )
 

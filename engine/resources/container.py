@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from typing import Any, cast
+from typing import Any
 
 from engine.docker_api import DockerError, Json
 from engine.registration import Registration
@@ -30,11 +30,12 @@ class Container(DockerObjects):
     """A container, ready when it is healthy."""
 
     replaces = True
-    inputs = frozenset(
-        "capabilities command cpus destroyGraceSeconds entrypoints envs gpus healthcheck hostname image init labels "
-        "logDriver logOpts memory memorySwap mounts mustRun name networkMode networksAdvanced ports readOnly restart securityOpts "
-        "shmSize stopSignal stopTimeout tmpfs ulimits user wait waitTimeout".split()
-    )
+    inputs = frozenset({
+        "capabilities", "command", "cpus", "destroyGraceSeconds", "deviceRequests", "entrypoints", "envs",
+        "healthcheck", "hostname", "image", "init", "labels", "logDriver", "logOpts", "memory", "memorySwap", "mounts",
+        "mustRun", "name", "networkMode", "networksAdvanced", "ports", "readOnly", "restart", "securityOpts", "shmSize", "stopSignal",
+        "stopTimeout", "tmpfs", "ulimits", "user", "wait", "waitTimeout",
+    })  # fmt: skip
 
     def read(self, wanted: Registration) -> Actual | None:
         """Found by name; defective if it is not running, not healthy, or was left half made."""
@@ -63,7 +64,7 @@ class Container(DockerObjects):
                 raise
         for network in inputs["networksAdvanced"]:
             ipam = {"IPv4Address": network["ipv4Address"]} if "ipv4Address" in network else {}
-            endpoint = {"Aliases": network["aliases"], "IPAMConfig": ipam}
+            endpoint = {"Aliases": network["aliases"], "IPAMConfig": ipam, "DriverOpts": {}}
             self.api.call(
                 "POST",
                 f"/networks/{network['name']}/connect",
@@ -180,8 +181,16 @@ def _host_config(inputs: Json) -> Json:
     }
     if "shmSize" in inputs:
         config["ShmSize"] = int(inputs["shmSize"]) * MEBIBYTE
-    if "gpus" in inputs:
-        config["DeviceRequests"] = [_device_request(cast(str, inputs["gpus"]))]
+    if "deviceRequests" in inputs:
+        config["DeviceRequests"] = [
+            {
+                "Driver": r["driver"],
+                "Count": int(r["count"]),
+                "DeviceIDs": r["deviceIds"],
+                "Capabilities": [r["capabilities"]],
+            }
+            for r in inputs["deviceRequests"]
+        ]
     if "ulimits" in inputs:
         config["Ulimits"] = [
             {"Name": u["name"], "Soft": int(u["soft"]), "Hard": int(u["hard"])} for u in inputs["ulimits"]
@@ -191,9 +200,3 @@ def _host_config(inputs: Json) -> Json:
 
 def _port(port: Json) -> str:
     return f"{int(port['internal'])}/{port['protocol']}"
-
-
-def _device_request(gpus: str) -> Json:
-    if gpus == "all":
-        return {"Count": -1, "Capabilities": [["gpu"]]}
-    return {"DeviceIDs": gpus.removeprefix("device=").split(","), "Capabilities": [["gpu"]]}

@@ -1,7 +1,7 @@
 """``docker:index/volume:Volume``."""
 
 from engine.registration import Registration
-from engine.resources.base import Actual, DockerObjects, Progress, engine_labels, refuse_foreign
+from engine.resources.base import Actual, DockerObjects, Progress, refuse_foreign
 
 
 class Volume(DockerObjects):
@@ -24,7 +24,9 @@ class Volume(DockerObjects):
         """Empty; Docker fills it from the image at the first start."""
         progress("creating")
         name = wanted.inputs["name"]
-        body = {"Name": name, "Driver": wanted.inputs["driver"], "Labels": engine_labels(wanted)}
+        # No label of this engine's own: it outlives a change to the other engine, which compares labels.
+        labels = {item["label"]: item["value"] for item in wanted.inputs["labels"]}
+        body = {"Name": name, "Driver": wanted.inputs["driver"], "Labels": labels}
         self.api.call("POST", "/volumes/create", body=body)
         return Actual(identifier=name, outputs={"name": name}, inputs=wanted.recorded)
 
