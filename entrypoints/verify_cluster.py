@@ -121,7 +121,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 def http(method: str, url: str, *, token: str | None = None, body: Json = None) -> tuple[int, bytes]:
     """Status and body of one request; HTTP errors are answers too. `body`: bytes, or what becomes JSON.
 
-    Raises OSError where nothing answers.
+    Raises ConnectionError where nothing answers.
     """
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Content-Type": "application/octet-stream" if isinstance(body, bytes) else "application/json"}
@@ -136,6 +136,8 @@ def http(method: str, url: str, *, token: str | None = None, body: Json = None) 
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
+    except OSError as error:
+        raise ConnectionError(f"{url} does not answer: {getattr(error, 'reason', error)}") from error
 
 
 def http_json(method: str, url: str, *, token: str | None = None, body: Json = None) -> Json:
@@ -309,9 +311,9 @@ def collect(
 
 
 def explain(error: BaseException | None) -> str:
-    """An error in one line."""
-    lines = str(error).strip().splitlines()
-    text = lines[-1] if lines else ""
+    """An error in one line: of a remote traceback only its end."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    text = lines[-1] if any(line.startswith("Traceback") for line in lines) else " ".join(lines)
     return text if isinstance(error, CheckFailed) else f"{type(error).__name__}: {text}"
 
 
@@ -334,7 +336,7 @@ def find_head(session: Session) -> str:
     heads = session.spec.heads
     answering: list[str] = []
     for host in heads.hosts:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ConnectionError):
             if http("GET", f"http://{host}:{heads.dashboard_port}/api/gcs_healthz")[0] == 200:
                 answering.append(host)
     if len(answering) > 1:
@@ -351,7 +353,10 @@ def connect(session: Session) -> str:
     token_file = os.environ.get("RAY_AUTH_TOKEN_PATH", "no token file")
     if http("GET", f"{session.dashboard}/api/version", token=session.ray_token)[0] in (401, 403):
         raise CheckFailed(f"Ray on {session.head} refuses the token ({token_file}): it was started with another one")
-    import ray
+    try:
+        import ray
+    except ImportError as error:
+        raise CheckFailed(f"{sys.executable} cannot import Ray: {error}") from error
 
     # A notebook's container says where Ray is; what it says must work.
     address = os.environ.get("RAY_ADDRESS") or f"ray://{session.head}:{session.spec.heads.client_port}"
@@ -592,7 +597,7 @@ PARTS: dict[str, tuple[Callable[[Expected], object], str]] = {
 }
 
 CHECKS = (
-    # Ray 2.60's first client server sometimes dies without a word where the node has only just become healthy.
+    # Ray's server for the first client crashes at times where entrypoints/ray_node.py did not start it.
     Check(name="connect", run=connect, part="ray", attempt=60, tries=3),
     Check(name="nodes_alive", run=nodes_alive, part="ray", after="connect", attempt=15),
     Check(

@@ -16,10 +16,11 @@ import pydantic
 from rich.console import Console
 
 from verification.report import Report, table
-from verification.runner import log_tail, verify
+from verification.runner import MARGIN, ClientError, log_tail, verify
 from verification.spec import ENVIRONMENT, VerificationSpec
 
 PASSED, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+LOG_WIDTH = 140
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,11 +49,13 @@ def read_spec(path: Path | None) -> VerificationSpec:
 
 def show_failures(report: Report, console: Console) -> None:
     """Each failed check with its reason and the end of the log that explains it."""
+    shown: set[str] = set()
     for check in report.failures:
         console.print(
             f"\n{check.name} failed: {check.detail}", style="bold red", markup=False, highlight=False, soft_wrap=True
         )
-        if check.container:
+        if check.container and check.container not in shown:
+            shown.add(check.container)
             console.print(f"Last lines of {check.container}:", highlight=False)
             console.print(log_tail(check.container), markup=False, highlight=False, soft_wrap=True)
 
@@ -62,10 +65,16 @@ def end(number: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def overdue(_: int, __: FrameType | None) -> NoReturn:
+    """Ends a run in which Docker itself hangs."""
+    raise ClientError("Docker did not answer before the deadline of the whole run")
+
+
 def main() -> int:
     """Verifies and reports. Returns the exit code."""
     arguments = parse_arguments()
-    console = Console(stderr=True, quiet=arguments.json)
+    # What goes into a log need not fit the 80 columns that rich assumes there.
+    console = Console(stderr=True, quiet=arguments.json, width=None if sys.stderr.isatty() else LOG_WIDTH)
     signal.signal(signal.SIGTERM, end)
     try:
         spec = read_spec(arguments.spec)
@@ -77,11 +86,15 @@ def main() -> int:
         if not arguments.quiet:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    signal.signal(signal.SIGALRM, overdue)
+    signal.setitimer(signal.ITIMER_REAL, spec.deadline + MARGIN)
     try:
         report = verify(spec, progress)
     except KeyboardInterrupt:
         print("verification interrupted; its container is removed", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     if not arguments.quiet:
         console.print(table(report))
     show_failures(report, console)

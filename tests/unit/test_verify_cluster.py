@@ -141,6 +141,30 @@ class TestTraining:
             program.require_learning([{"name": "CPU", "first": 1.4, "last": float("nan")}])
 
 
+class TestGpuTraining:
+    trained: ClassVar = {"device": "cuda", "name": "H100", "first": 1.4, "last": 0.1}
+
+    def train(self, monkeypatch: pytest.MonkeyPatch, *results: dict[str, Any]) -> str:
+        """As if a node with two GPUs had answered so."""
+        node = SimpleNamespace(**{**vars(NODE), "gpus": 2})
+        asked = session(nodes=[node])
+        asked.listed = {node.name: {"Resources": {**LISTED, "GPU": 2.0}}}
+        monkeypatch.setattr(program, "submit", lambda *_, num_gpus: num_gpus)
+        monkeypatch.setattr(program, "collect", lambda *_: {node.name: list(results)})
+        return program.gpu_training(asked)
+
+    def test_on_every_gpu_passes(self, monkeypatch):
+        assert self.train(monkeypatch, self.trained, self.trained).count("H100") == 2
+
+    def test_torch_that_misses_a_gpu_fails(self, monkeypatch):
+        with pytest.raises(CheckFailed, match="torch sees 1 GPUs, Ray 2"):
+            self.train(monkeypatch, self.trained)
+
+    def test_on_the_processor_fails(self, monkeypatch):
+        with pytest.raises(CheckFailed, match="on cpu instead of cuda"):
+            self.train(monkeypatch, {**self.trained, "device": "cpu"}, self.trained)
+
+
 def hang(_: Session) -> str:
     time.sleep(2)
     return "too late"
@@ -186,6 +210,17 @@ class TestRepeating:
 
         assert program.run_check(session(), check(run), {}).container == "cslr-dev-ray-gpu"
         assert program.run_check(session(), check(lambda _: "fine"), {}).container == NODE.container
+
+
+class TestExplanation:
+    def test_of_a_remote_traceback_is_its_end(self):
+        assert program.explain(ConnectionError("failed:\nTraceback (most recent call last):\n  x\nOSError: gone")) == (
+            "ConnectionError: OSError: gone"
+        )
+
+    def test_of_a_message_in_lines_is_all_of_it(self):
+        mismatch = "Version mismatch: cluster:\n    Ray: 2.60.0\n    Python: 3.14.1"
+        assert program.explain(RuntimeError(mismatch)).endswith("cluster: Ray: 2.60.0 Python: 3.14.1")
 
 
 class TestTable:
