@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
@@ -237,3 +238,11 @@ class TestCommand:
         assert not json.loads(captured.out)["ok"]
         assert "nodes_alive failed: ray-gpu is not alive" in captured.err
         assert "cslr-dev-ray-gpu" in captured.err
+
+    def test_docker_that_hangs_ends_with_the_deadline(self, monkeypatch, capsys, engine):
+        engine.containers.create.side_effect = lambda *_, **__: time.sleep(30)
+        monkeypatch.setattr("sys.argv", ["verification", "--quiet"])
+        monkeypatch.setattr(command, "MARGIN", 0.1)
+        monkeypatch.setenv(ENVIRONMENT, expected(deadline=0.1).model_dump_json())
+        assert command.main() == command.FAILED
+        assert "before the deadline" in json.loads(capsys.readouterr().out)["checks"][0]["detail"]
