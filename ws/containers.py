@@ -21,6 +21,7 @@ from ws.errors import WsError
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
 HEALTH_STYLES = {"healthy": "green", "unhealthy": "bold red", "starting": "yellow"}
+LOG_SECONDS = 24 * 3600  # that a followed log may be silent
 # The Engine's listing tells health only in words: "Up 2 hours (healthy)", "Up 3 seconds (health: starting)".
 HEALTH = re.compile(r"\((?:health: )?(\w+)\)$")
 
@@ -31,6 +32,7 @@ class ContainerState:
 
     service: str
     name: str
+    identifier: str
     state: str  # running, exited, …
     health: str  # healthy, unhealthy, starting; the state where it has no health check
     status: str  # as Docker words it: "Up 2 hours (healthy)"
@@ -50,6 +52,7 @@ class ContainerState:
         return cls(
             service=found["Labels"].get("cslr.component", ""),
             name=found["Names"][0].lstrip("/"),
+            identifier=found["Id"],
             state=found["State"],
             health=health[1] if health and found["State"] == "running" else found["State"],
             status=found["Status"],
@@ -99,7 +102,7 @@ def show_logs(identity: StackIdentity, services: list[str], *, tail: int, follow
         )
     wanted = [one for one in found if not services or one.service in services]
     prefixes = _prefixes(wanted)
-    client = docker.from_env(timeout=None)
+    client = docker.from_env(timeout=LOG_SECONDS)
     streams = {
         one.service: client.containers.get(one.name).logs(stream=True, follow=follow, tail=tail, timestamps=True)
         for one in wanted

@@ -93,7 +93,7 @@ class Session:
         """The table of services, and where secrets lie."""
         states = services.services(containers(self.identity), urls, services.ask_health(urls.get("health")))
         self.console.print(services.table(states))
-        for hint in services.secret_hints(self.identity):
+        for hint in services.secret_hints(self.identity, {state.name for state in states}):
             self.say(hint)
 
     def outputs(self, asked: EngineOption = EngineOption.AUTO) -> dict[str, Any]:

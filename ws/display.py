@@ -115,7 +115,7 @@ class LiveDisplay:
     def _render(self) -> RenderableType:
         table = Table.grid(padding=(0, 1), expand=True)
         for options in ({"width": 1}, {}, {"justify": "right"}, {"ratio": 1, "style": "dim"}):
-            table.add_column(no_wrap=True, overflow="ellipsis", **options)  # type: ignore[arg-type]
+            table.add_column(no_wrap=True, overflow="ellipsis", **options)
         with self._lock:
             for work in self._work.values():
                 table.add_row(work.spinner, title(work.change), duration(work.seconds), Text(work.step))

@@ -266,6 +266,7 @@ def _met(name: str, facts: Facts) -> str:
         "Bind address": facts.settings.network.bind_address,
         "Ports": ", ".join(str(port) for _, port in facts.settings.published_ports()),
         "CPUs, memory": f"{facts.host_facts.cpus} cores, {facts.host_facts.memory_bytes / 2**30:.1f} GiB",
+        "Folders": "every folder that is mounted is there",
         "GPUs": "NVIDIA runtime" if facts.settings.gpu.enabled else "not wanted by this stack",
     }
     return details.get(name, "")

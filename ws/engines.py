@@ -42,7 +42,7 @@ def choose(asked: EngineOption, made_by: EngineName | None, look: Callable[[], A
         return Choice(name=EngineName.EMBEDDED)
     if asked is EngineOption.AUTO and made_by is EngineName.EMBEDDED:
         # A CLI that was installed meanwhile is no reason to restart what runs.
-        return Choice(name=EngineName.EMBEDDED, reason="it made this stack; --engine pulumi changes over")
+        return Choice(name=EngineName.EMBEDDED, reason="it made this stack")
     found = look()
     if found.cli:
         return Choice(name=EngineName.PULUMI, cli=found.cli)

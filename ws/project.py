@@ -35,7 +35,7 @@ def prepare_environment() -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.environ[BACKEND] = f"file://{folder}"
     os.environ.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
-    # Without it the CLI would write an encryptionsalt into the stack file, which is under version control.
+    # The salt of its key is then the state's, where the stack file has none.
     os.environ.setdefault("PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER", "true")
 
 

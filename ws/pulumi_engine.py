@@ -20,6 +20,7 @@ from engine.lock import stack_lock
 from engine.program import ProgramError
 from engine.registration import UNKNOWN, differences
 from engine.run import Result
+from ws.containers import containers
 from ws.errors import WsError
 
 STACK_TYPE = "pulumi:pulumi:Stack"
@@ -51,11 +52,14 @@ class PulumiEngine:
 
     def preview(self) -> Result:
         """What `up` would do; changes nothing but the backend, which gets the stack."""
-        return self._run("preview")
+        return self._run("preview", *self._refresh())
 
     def up(self) -> Result:
         """Makes the host what the program wants. What went missing behind Pulumi's back is made again."""
-        return self._run("up", "--yes", "--skip-preview", "--refresh")
+        result = self._run("up", "--yes", "--skip-preview", *self._refresh())
+        if result.ok:
+            self._left.write_text(json.dumps(self._running()))
+        return result
 
     def destroy(self, *, volumes: bool = False) -> Result:
         """Removes containers and network. Volumes are kept by the program; with `volumes` Pulumi forgets the stack."""
@@ -72,6 +76,22 @@ class PulumiEngine:
         outputs: dict[str, Any] = json.loads(self._checked(done).stdout)
         return outputs
 
+    @property
+    def _left(self) -> Path:
+        """The file with the containers that were running at the end of the last deployment."""
+        return stack_folder(self._identity) / "pulumi-containers.json"
+
+    def _running(self) -> list[str]:
+        return sorted(one.identifier for one in containers(self._identity) if one.state == "running")
+
+    def _refresh(self) -> tuple[str, ...]:
+        """The option that makes Pulumi look at what there really is; not needed, and slow, where nobody interfered."""
+        try:
+            untouched = json.loads(self._left.read_text()) == self._running()
+        except (OSError, ValueError):
+            untouched = False
+        return () if untouched else ("--refresh",)
+
     def _run(self, *arguments: str) -> Result:
         with stack_lock(stack_folder(self._identity), self._identity.stack):
             events = self._events(*arguments)
@@ -84,7 +104,8 @@ class PulumiEngine:
 
     def _events(self, *arguments: str) -> "_Events":
         events = _Events(self._display)
-        command = [self._cli, *arguments, "--json", "--non-interactive", "--stack", self._identity.stack]
+        command = [str(self._cli), *arguments, "--json", "--non-interactive", "--stack", self._identity.stack]
+        command += ["--config-file", str(self._copied_config())]
         with (
             tempfile.TemporaryFile("w+") as errors,
             subprocess.Popen(
@@ -116,8 +137,14 @@ class PulumiEngine:
         for line in process.stdout or ():
             events.take(line)
 
+    def _copied_config(self) -> Path:
+        """A copy of the stack file. The CLI adds a salt to the one that it reads, and that is under version control."""
+        copy = stack_folder(self._identity) / "pulumi-config.yaml"
+        shutil.copyfile(stack_file(self._folder, self._identity.stack), copy)
+        return copy
+
     def _init(self) -> None:
-        """Makes the stack from copies: the CLI adds the key's salt to the stack file, which is under version control."""
+        """Makes the stack, from copies for the same reason."""
         with tempfile.TemporaryDirectory(dir=state_root()) as scratch:
             for file in (self._folder / "Pulumi.yaml", stack_file(self._folder, self._identity.stack)):
                 shutil.copy(file, scratch)

@@ -2,7 +2,7 @@
 
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,11 @@ from ws.containers import ContainerState, styled
 STATUS_SECONDS = 5.0
 # State of the health service's answer → the word that Docker uses.
 STATES = {"up": "healthy", "down": "unhealthy"}
-SECRETS = {"marimo-token": "Marimo asks for the token in", "ray-token": "Ray clients and jobs need the token in"}
+# file with a secret → services that ask for it, and what to tell people
+SECRETS = {
+    "marimo-token": (("marimo",), "Marimo asks for the token in"),
+    "ray-token": (("ray-cpu", "ray-gpu"), "Ray clients and jobs need the token in"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,11 @@ def table(states: list[ServiceState]) -> Table:
     return shown
 
 
-def secret_hints(identity: StackIdentity) -> list[str]:
-    """Where secrets that people need were generated to; those of the stack config are the user's own."""
+def secret_hints(identity: StackIdentity, names: Container[str]) -> list[str]:
+    """Where the secrets of services that people log in to were generated to; those of the stack config they know."""
     folder = stack_folder(identity) / "generated"
-    return [f"{text} {folder / name}" for name, text in SECRETS.items() if (folder / name).is_file()]
+    return [
+        f"{text} {folder / name}"
+        for name, (askers, text) in SECRETS.items()
+        if any(asker in names for asker in askers) and (folder / name).is_file()
+    ]

@@ -1,0 +1,92 @@
+# One command each for what people do most; everything else is `ws` (see `make help`).
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+STACK ?= dev
+ENGINE ?= auto
+VOLUMES ?=
+ARGS ?=
+
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+WS := .venv/bin/python -m ws
+PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
+
+.PHONY: help up preview down test ps logs doctor lint lock clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: STACK=$(STACK)  ENGINE=$(ENGINE) (auto, pulumi, embedded)  VOLUMES=1 (down: the data too)"
+	@echo "  More:      .venv/bin/python -m ws --help"
+
+up: .venv/ready ## Set this host up, deploy the stack and verify it
+	@$(WS) up --stack $(STACK) --engine $(ENGINE) $(ARGS)
+
+preview: .venv/ready ## Show what `make up` would change
+	@$(WS) preview --stack $(STACK) --engine $(ENGINE) $(ARGS)
+
+down: .venv/ready ## Remove the stack; VOLUMES=1 removes its data too
+	@$(WS) down --stack $(STACK) $(if $(VOLUMES),--volumes) $(ARGS)
+
+ps: .venv/ready ## List the stack's containers
+	@$(WS) ps --stack $(STACK) $(ARGS)
+
+logs: .venv/ready ## Follow what the services write
+	@$(WS) logs --stack $(STACK) --follow $(ARGS)
+
+doctor: .venv/ready ## Check every precondition
+	@$(WS) doctor --stack $(STACK) $(ARGS)
+
+test: .venv/ready-dev ## Run all tests; ARGS="-m 'not live'" for those that need no Docker
+	@.venv/bin/python -m ws.setup
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/ready-dev ## Check style, format and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+lock: .venv/ready-dev ## Resolve all dependencies anew, of this program and of its images (needs uv)
+	$(UV_COMPILE) --output-file requirements.txt requirements.in
+	$(UV_COMPILE) --output-file requirements-dev.txt requirements-dev.in
+	.venv/bin/python -m images.lock
+
+clean: ## Remove the Python environment and caches; deployments stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the Python environment ---
+
+NEWER_THAN := sys.version_info < (3, 11)
+FIND_PYTHON = for python in $(PYTHONS); do "$$python" -c 'import sys, ensurepip, venv; sys.exit($(NEWER_THAN))' \
+	2>/dev/null && command -v "$$python" && break; done | grep .
+INSTALL_PYTHON = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	&& echo "installing python3 and python3-venv" && apt-get update -qq \
+	&& DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3 python3-venv >/dev/null
+
+# An environment whose Python is gone, too old or half installed is made anew, with all that is in it.
+USABLE := $(shell .venv/bin/python -c 'import sys, pip; sys.exit($(NEWER_THAN))' 2>/dev/null && echo yes)
+ifneq ($(USABLE),yes)
+.PHONY: .venv/bin/python .venv/ready .venv/ready-dev
+endif
+
+.venv/bin/python:
+	@rm -rf .venv
+	@$(FIND_PYTHON) >/dev/null || { $(INSTALL_PYTHON); } || true
+	@python=$$($(FIND_PYTHON)) || { echo "Python 3.11 or newer, with its venv module, is needed and not here." \
+		"On Debian or Ubuntu: sudo apt-get install python3 python3-venv" >&2; exit 1; }; \
+	echo "making .venv with $$python"; "$$python" -m venv .venv
+
+# Written last: an installation that was interrupted is done again.
+.venv/ready: requirements.txt | .venv/bin/python
+	@echo "installing the packages of requirements.txt"
+	@$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+.venv/ready-dev: requirements-dev.txt | .venv/ready
+	@echo "installing the packages of requirements-dev.txt"
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
