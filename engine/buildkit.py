@@ -149,8 +149,8 @@ def _status_response() -> Any:  # noqa: ANN401 (a class made at run time)
     file = descriptor_pb2.FileDescriptorProto(name="cslr/buildkit.proto", package="cslr.buildkit", syntax="proto3")
     for name, fields in messages.items():
         declared = file.message_type.add(name=name)
-        for label, number, kind in fields:
-            declared.field.add(name=label, number=number, type=kind, label=field.LABEL_OPTIONAL)
+        for label, number, scalar in fields:
+            declared.field.add(name=label, number=number, type=scalar, label=field.LABEL_OPTIONAL)
     response = file.message_type.add(name="StatusResponse")
     for label, number, kind in (("vertexes", 1, "Vertex"), ("logs", 3, "VertexLog")):
         response.field.add(

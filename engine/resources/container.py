@@ -33,8 +33,8 @@ class Container(DockerObjects):
     inputs = frozenset({
         "capabilities", "command", "cpus", "destroyGraceSeconds", "deviceRequests", "entrypoints", "envs",
         "healthcheck", "hostname", "image", "init", "labels", "logDriver", "logOpts", "memory", "memorySwap", "mounts",
-        "mustRun", "name", "networkMode", "networksAdvanced", "ports", "readOnly", "restart", "securityOpts", "shmSize", "stopSignal",
-        "stopTimeout", "tmpfs", "ulimits", "user", "wait", "waitTimeout",
+        "mustRun", "name", "networkMode", "networksAdvanced", "ports", "readOnly", "restart",
+        "securityOpts", "shmSize", "stopSignal", "stopTimeout", "tmpfs", "ulimits", "user", "wait", "waitTimeout",
     })  # fmt: skip
 
     def read(self, wanted: Registration) -> Actual | None:
