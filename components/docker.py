@@ -119,7 +119,6 @@ class ContainerSpec:
     shm_bytes: int | None = None
     tmp_bytes: int = 256 * MEBIBYTE  # size limit of /tmp; it counts against the container's memory
     gpu: GpuRequest | None = None
-    open_files: int | None = None
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 20
     wait_seconds: int = 180  # how long `up` waits for it to become healthy
@@ -164,9 +163,6 @@ def run_container(
         memory_swap=memory,
         shm_size=spec.shm_bytes // MEBIBYTE if spec.shm_bytes else None,
         device_requests=[spec.gpu.declare()] if spec.gpu else None,
-        ulimits=[docker.ContainerUlimitArgs(name="nofile", soft=spec.open_files, hard=spec.open_files)]
-        if spec.open_files
-        else None,
         read_only=True,
         tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp_bytes}"},  # noqa: S108
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),

@@ -70,7 +70,6 @@ class RayNode(Service):
                 shm_bytes=int(node.memory * SHARED_MEMORY),
                 tmp_bytes=int(node.memory * TEMPORARY_FILES),
                 gpu=args.gpu,
-                open_files=65536,
                 stop_seconds=STOP_SECONDS,
                 wait_seconds=400,
             ),

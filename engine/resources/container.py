@@ -34,7 +34,7 @@ class Container(DockerObjects):
         "capabilities", "command", "cpus", "destroyGraceSeconds", "deviceRequests", "entrypoints", "envs",
         "healthcheck", "hostname", "image", "init", "labels", "logDriver", "logOpts", "memory", "memorySwap", "mounts",
         "mustRun", "name", "networkMode", "networksAdvanced", "ports", "readOnly", "restart",
-        "securityOpts", "shmSize", "stopSignal", "stopTimeout", "tmpfs", "ulimits", "user", "wait", "waitTimeout",
+        "securityOpts", "shmSize", "stopSignal", "stopTimeout", "tmpfs", "user", "wait", "waitTimeout",
     })  # fmt: skip
 
     def read(self, wanted: Registration) -> Actual | None:
@@ -190,10 +190,6 @@ def _host_config(inputs: Json) -> Json:
                 "Capabilities": [r["capabilities"]],
             }
             for r in inputs["deviceRequests"]
-        ]
-    if "ulimits" in inputs:
-        config["Ulimits"] = [
-            {"Name": u["name"], "Soft": int(u["soft"]), "Hard": int(u["hard"])} for u in inputs["ulimits"]
         ]
     return config
 
