@@ -20,10 +20,8 @@ from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice, DeploymentEngine, choose
 from ws.errors import WsError
 from ws.project import FOLDER
-from ws.pulumi_engine import PulumiEngine
+from ws.pulumi_engine import PROGRAM_LOG, PulumiEngine
 from ws.setup import docker as setup
-
-PROGRAM_LOG = "cslr.program"  # where the embedded engine lets the program speak
 
 
 class Session:

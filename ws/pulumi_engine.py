@@ -1,6 +1,7 @@
 """The genuine Pulumi as an engine: runs its CLI and turns its events into the changes that our displays show."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -39,6 +40,7 @@ NO_SUCH_STACK = "no stack named"
 UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
 COLOUR_TAGS = re.compile(r"<\{%.*?%\}>")
 LAST_LINES = 15
+PROGRAM_LOG = "cslr.program"  # where the embedded engine too lets the program speak
 
 
 class PulumiEngine:
@@ -244,7 +246,8 @@ class _Events:
     def _fail(self, event: dict[str, Any]) -> None:
         change = self._change(event["metadata"])
         if change:
-            change.error = "\n".join(self._errors.get(change.urn, ())) or "failed; Pulumi gave no reason"
+            # The provider logs a failure before Pulumi reports it, in more words.
+            change.error = self._errors.get(change.urn, ["failed; Pulumi gave no reason"])[-1]
             self._display.ended(change)
 
     def _diagnose(self, event: dict[str, Any]) -> None:
@@ -252,6 +255,8 @@ class _Events:
         urn = event.get("urn", "")
         if event.get("severity") == "error" and text:
             self._errors.setdefault(urn, []).append(text.removeprefix("error: "))
+        elif event.get("severity") == "info" and f"::{STACK_TYPE}::" in urn and text:
+            logging.getLogger(PROGRAM_LOG).info(text)
         elif text and urn in self._changes:
             self._display.progress(self._changes[urn], text.splitlines()[-1])
 

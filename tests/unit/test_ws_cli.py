@@ -1,0 +1,75 @@
+"""The command line from outside: exit codes, one clear message an error, help."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from engine.config import ConfigError
+from engine.docker_api import DockerError
+from engine.lock import LockedError
+from engine.program import ProgramError
+from ws import cli, containers
+from ws.errors import WsError
+
+FOLDER = Path(__file__).parents[2]
+COMMANDS = ("up", "preview", "down", "ps", "logs", "test", "doctor", "outputs")
+
+
+@pytest.fixture
+def ps_raises(monkeypatch):
+    def prepare(error: BaseException) -> None:
+        def fail(_identity):
+            raise error
+
+        monkeypatch.setattr(containers, "containers", fail)
+
+    return prepare
+
+
+class TestExitCodes:
+    @pytest.mark.parametrize("kind", [ConfigError, DockerError, LockedError, ProgramError, WsError])
+    def test_a_known_error_is_its_message_and_1(self, kind, ps_raises, capsys):
+        ps_raises(kind("redis.port: 70000 is no port.\n  Set another."))
+        assert cli.main(["ps"]) == 1
+        assert capsys.readouterr().err == "redis.port: 70000 is no port.\n  Set another.\n"
+
+    def test_an_unknown_stack_names_the_known_ones(self, capsys):
+        assert cli.main(["ps", "--stack", "nowhere"]) == 1
+        said = capsys.readouterr().err
+        assert "Pulumi.nowhere.yaml: there is no such stack file." in said
+        assert "dev, gpu" in said
+        assert "Traceback" not in said
+
+    def test_a_defect_of_ours_keeps_its_traceback(self, ps_raises):
+        ps_raises(AssertionError("cannot happen"))
+        with pytest.raises(AssertionError):
+            cli.main(["ps"])
+
+    @pytest.mark.parametrize("arguments", [["deploy"], ["up", "--engine", "terraform"], ["logs", "--tail", "-1"], []])
+    def test_a_wrong_call_is_2(self, arguments):
+        assert cli.main(arguments) == 2
+
+    def test_an_interrupt_is_130_and_says_how_to_go_on(self, ps_raises, capsys):
+        ps_raises(KeyboardInterrupt())
+        assert cli.main(["ps"]) == 130
+        assert "run it again to continue" in capsys.readouterr().err
+
+
+class TestHelp:
+    def test_it_lists_every_command(self, capsys):
+        assert cli.main(["--help"]) == 0
+        said = capsys.readouterr().out
+        assert all(command in said for command in COMMANDS)
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_command_has_its_own(self, command, capsys):
+        assert cli.main([command, "--help"]) == 0
+        assert f"Usage: ws {command}" in capsys.readouterr().out
+
+    def test_make_alone_prints_help_and_does_nothing(self):
+        done = subprocess.run(["make", "-C", str(FOLDER)], capture_output=True, text=True, check=True)
+        assert "make up" in done.stdout
+        assert "make test" in done.stdout
+        assert "installing" not in done.stdout
+        assert done.stderr == ""

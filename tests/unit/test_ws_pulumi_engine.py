@@ -1,0 +1,178 @@
+"""The genuine engine seen through its command line: a stand-in CLI says what the real one was seen to say."""
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.identity import StackIdentity
+from engine.deployment import Action, Change
+from engine.program import ProgramError
+from ws import pulumi_engine
+from ws.errors import WsError
+from ws.pulumi_engine import PulumiEngine
+
+CONTAINER = "docker:index/container:Container"
+STACK_URN = "urn:pulumi:dev::cslr::pulumi:pulumi:Stack::cslr-dev"
+
+
+def urn(kind: str, name: str) -> str:
+    return f"urn:pulumi:dev::cslr::{kind}::{name}"
+
+
+def step(event: str, op: str, name: str = "redis-container", kind: str = CONTAINER, **states) -> dict:
+    state = {"type": kind, "urn": urn(kind, name), "custom": not kind.startswith("cslr:"), "inputs": {}, "outputs": {}}
+    known = {key: {**state, **fields} for key, fields in (states or {"new": {}}).items()}
+    return {event: {"metadata": {"op": op, "urn": urn(kind, name), "type": kind, "detailedDiff": None, **known}}}
+
+
+def says(text: str, severity: str, about: str = "") -> dict:
+    return {"diagnosticEvent": {"urn": about, "severity": severity, "message": f"<{{%reset%}}>{text}<{{%reset%}}>\n"}}
+
+
+class Recorder:
+    """A display that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def started(self, change: Change) -> None:
+        self.told.append(("started", change.name))
+
+    def progress(self, change: Change, text: str) -> None:
+        self.told.append((text, change.name))
+
+    def ended(self, change: Change) -> None:
+        self.told.append(("failed" if change.error else "ended", change.name))
+
+
+@pytest.fixture
+def deployed(tmp_path, monkeypatch):
+    """Gives an engine whose CLI answers each call with the next of some scripts, and keeps what it was called with."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(pulumi_engine, "containers", lambda _identity: [])
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "Pulumi.yaml").write_text("name: cslr\n")
+    (project / "Pulumi.dev.yaml").write_text("config: {}\n")
+
+    def prepare(*answers: tuple[list[dict], str, int]):
+        cli = tmp_path / "pulumi"
+        for number, (events, errors, code) in enumerate(answers):
+            text = "".join(json.dumps(event) + "\n" for event in events)
+            (tmp_path / f"answer{number}.json").write_text(json.dumps([text, errors, code]))
+        cli.write_text(
+            f"#!{sys.executable}\n"
+            "import json, os, pathlib, sys\n"
+            f"folder = pathlib.Path({str(tmp_path)!r})\n"
+            "calls = folder / 'calls'\n"
+            "number = len(calls.read_text().splitlines()) if calls.exists() else 0\n"
+            "with calls.open('a') as file: file.write(json.dumps([os.getcwd(), *sys.argv[1:]]) + '\\n')\n"
+            "config = next((b for a, b in zip(sys.argv, sys.argv[1:]) if a == '--config-file'), 'Pulumi.dev.yaml')\n"
+            "with open(config, 'a') as file: file.write('encryptionsalt: x\\n')\n"
+            "out, errors, code = json.loads((folder / f'answer{number}.json').read_text())\n"
+            "sys.stdout.write(out); sys.stderr.write(errors); sys.exit(code)\n"
+        )
+        cli.chmod(cli.stat().st_mode | stat.S_IXUSR)
+        display = Recorder()
+        return PulumiEngine(cli, project, StackIdentity(project="cslr", stack="dev"), display), display
+
+    prepare.project = project  # type: ignore[attr-defined]
+    prepare.calls = lambda: [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]  # type: ignore[attr-defined]
+    return prepare
+
+
+class TestEventsBecomeChanges:
+    def test_what_stays_is_unchanged_and_not_shown(self, deployed):
+        engine, display = deployed(([step("resourcePreEvent", "same"), step("resOutputsEvent", "same")], "", 0))
+        result = engine.up()
+        assert [change.action for change in result.changes] == [Action.SAME]
+        assert result.unchanged
+        assert display.told == [("ended", "redis-container")]
+
+    def test_a_replacement_of_several_steps_is_one_change_with_its_reason(self, deployed):
+        states = {"old": {"inputs": {"memory": 512}}, "new": {"inputs": {"memory": 1024, "__defaults": []}}}
+        events = [
+            step(event, op, **states)
+            for op in ("delete-replaced", "replace", "create-replacement")
+            for event in ("resourcePreEvent", "resOutputsEvent")
+        ]
+        engine, display = deployed((events, "", 0))
+        [change] = engine.up().changes
+        assert change.action is Action.REPLACE
+        assert change.reasons == ["memory: 512 → 1024"]
+        assert display.told == [("started", "redis-container"), ("ended", "redis-container")]
+
+    def test_components_providers_and_refreshing_are_no_changes(self, deployed):
+        events = [
+            step("resourcePreEvent", "create", "platform", "cslr:platform:Platform"),
+            step("resourcePreEvent", "create", "default", "pulumi:providers:docker"),
+            step("resourcePreEvent", "refresh"),
+        ]
+        engine, _ = deployed((events, "", 0))
+        assert engine.up().changes == []
+
+    def test_volumes_that_are_kept_are_not_reported_as_deleted(self, deployed):
+        event = step("resOutputsEvent", "delete", old={"retainOnDelete": True})
+        engine, _ = deployed(([event], "", 0))
+        assert engine.destroy().changes == []
+
+    def test_outputs_are_those_of_the_stack(self, deployed):
+        event = step(
+            "resOutputsEvent", "update", "cslr-dev", "pulumi:pulumi:Stack", new={"outputs": {"urls": {"a": "b"}}}
+        )
+        engine, _ = deployed(([event], "", 0))
+        assert engine.up().outputs == {"urls": {"a": "b"}}
+
+
+class TestFailures:
+    def test_a_resource_fails_with_what_its_provider_said(self, deployed):
+        events = [
+            step("resourcePreEvent", "create"),
+            says("error: no such image", "error", urn(CONTAINER, "redis-container")),
+            step("resOpFailedEvent", "create"),
+        ]
+        engine, display = deployed((events, "error: update failed", 255))
+        result = engine.up()
+        assert [change.error for change in result.failed] == ["no such image"]
+        assert display.told[-1] == ("failed", "redis-container")
+
+    def test_what_the_program_refuses_is_in_its_own_words(self, deployed):
+        said = "Pulumi.dev.yaml: cslr:platform.redis.port: 0 is no port."
+        engine, _ = deployed(([says(said, "error", STACK_URN), says("exited with 1", "error")], "", 255))
+        with pytest.raises(ProgramError) as refused:
+            engine.preview()
+        assert str(refused.value) == said
+
+    def test_what_the_cli_itself_refuses_is_shown(self, deployed):
+        engine, _ = deployed(([], "error: incorrect passphrase", 255))
+        with pytest.raises(WsError, match="incorrect passphrase"):
+            engine.up()
+
+
+class TestStack:
+    def test_it_is_made_on_first_use_and_the_stack_file_stays_as_it_was(self, deployed):
+        missing = ([], "error: no stack named 'dev' found", 255)
+        engine, _ = deployed(missing, ([], "", 0), ([step("resOutputsEvent", "create")], "", 0))
+        assert len(engine.up().changes) == 1
+        calls = deployed.calls()
+        assert [call[1] for call in calls] == ["up", "stack", "up"]
+        assert os.path.realpath(calls[1][0]) != os.path.realpath(deployed.project)
+        assert (deployed.project / "Pulumi.dev.yaml").read_text() == "config: {}\n"
+
+    def test_taking_down_what_never_was_makes_no_stack(self, deployed):
+        engine, _ = deployed(([], "error: no stack named 'dev' found", 255))
+        assert engine.destroy().changes == []
+        assert len(deployed.calls()) == 1
+
+    def test_the_host_is_looked_at_only_where_something_changed_behind_pulumis_back(self, deployed, monkeypatch):
+        done = ([step("resOutputsEvent", "same")], "", 0)
+        engine, _ = deployed(done, done, done)
+        engine.up()
+        engine.up()
+        Path(engine._left).write_text('["a container that is gone"]')
+        engine.up()
+        assert ["--refresh" in call for call in deployed.calls()] == [True, False, True]
