@@ -40,7 +40,7 @@ class TestPlainDisplay:
 
     def test_progress_is_a_line_at_most_every_ten_seconds(self, console, monkeypatch):
         now = 100.0
-        monkeypatch.setattr(display.time, "monotonic", lambda: now)
+        monkeypatch.setattr("time.monotonic", lambda: now)
         shown, built = display.PlainDisplay(console), change()
         shown.started(built)
         for now in (101.0, 105.0, 111.0, 112.0, 122.0):

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,11 +14,12 @@ from ws import doctor
 from ws.doctor import Facts, State
 from ws.setup.docker import Host
 
+ENGINE = {"ServerVersion": "29.0.1", "Architecture": "x86_64", "DockerRootDir": "/var/lib/docker"}
 SOUND = Facts(
     stack="dev",
     python=(3, 13, 2),
     host=Host(answers=True, root=True, debian=True, installed=True),
-    engine={"ServerVersion": "29.0.1", "Architecture": "x86_64", "DockerRootDir": "/var/lib/docker"},
+    engine=ENGINE,
     disk_free=100 * 10**9,
     debootstrap=True,
     settings=PlatformSettings(),
@@ -25,7 +27,7 @@ SOUND = Facts(
     state_mode=0o700,
 )
 # what is wrong → (facts, the check that says so, state, part of the remedy)
-FAULTS = {
+FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
     "old Python": ({"python": (3, 9, 2)}, "Python", State.FAIL, "3.11"),
     "no Docker, but we may install it": (
         {"engine": None, "host": Host(root=True, debian=True)},

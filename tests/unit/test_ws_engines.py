@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import time
 import urllib.error
 
 import pytest
@@ -63,7 +65,7 @@ class Network:
 def network(monkeypatch):
     def serve(content: bytes | None) -> Network:
         network = Network(content)
-        monkeypatch.setattr(pulumi_cli.urllib.request, "urlopen", network.urlopen)
+        monkeypatch.setattr("urllib.request.urlopen", network.urlopen)
         return network
 
     return serve
@@ -109,8 +111,8 @@ class TestLookingForTheCli:
     def test_after_a_day_it_is_asked_again(self, network, monkeypatch):
         served = network(None)
         pulumi_cli.look(print)
-        later = pulumi_cli.time.time() + 25 * 3600
-        monkeypatch.setattr(pulumi_cli.time, "time", lambda: later)
+        later = time.time() + 25 * 3600
+        monkeypatch.setattr("time.time", lambda: later)
         pulumi_cli.look(print)
         assert served.asked == 2
 
@@ -183,12 +185,12 @@ class TestEnvironment:
         monkeypatch.setenv(project.PASSPHRASE, "")
         monkeypatch.setenv(project.BACKEND, "s3://ours")
         project.prepare_environment()
-        assert project.os.environ[project.BACKEND] == "s3://ours"
-        assert project.PASSPHRASE_FILE not in project.os.environ
+        assert os.environ[project.BACKEND] == "s3://ours"
+        assert project.PASSPHRASE_FILE not in os.environ
         assert not (tmp_path / "state" / "cslr" / "pulumi" / "passphrase").exists()
 
     def test_a_login_is_respected(self, tmp_path):
         (tmp_path / "home").mkdir(exist_ok=True)
         (tmp_path / "home" / "credentials.json").write_text(json.dumps({"current": "https://api.example.org"}))
         project.prepare_environment()
-        assert project.BACKEND not in project.os.environ
+        assert project.BACKEND not in os.environ

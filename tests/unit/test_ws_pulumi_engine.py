@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,9 @@ from ws import pulumi_engine
 from ws.errors import WsError
 from ws.pulumi_engine import PulumiEngine
 
+Json = dict[str, Any]
+Answer = tuple[list[Json], str, int]  # events, stderr, exit code
+
 CONTAINER = "docker:index/container:Container"
 STACK_URN = "urn:pulumi:dev::cslr::pulumi:pulumi:Stack::cslr-dev"
 
@@ -23,13 +27,13 @@ def urn(kind: str, name: str) -> str:
     return f"urn:pulumi:dev::cslr::{kind}::{name}"
 
 
-def step(event: str, op: str, name: str = "redis-container", kind: str = CONTAINER, **states) -> dict:
+def step(event: str, op: str, name: str = "redis-container", kind: str = CONTAINER, **states: Json) -> Json:
     state = {"type": kind, "urn": urn(kind, name), "custom": not kind.startswith("cslr:"), "inputs": {}, "outputs": {}}
     known = {key: {**state, **fields} for key, fields in (states or {"new": {}}).items()}
     return {event: {"metadata": {"op": op, "urn": urn(kind, name), "type": kind, "detailedDiff": None, **known}}}
 
 
-def says(text: str, severity: str, about: str = "") -> dict:
+def says(text: str, severity: str, about: str = "") -> Json:
     return {"diagnosticEvent": {"urn": about, "severity": severity, "message": f"<{{%reset%}}>{text}<{{%reset%}}>\n"}}
 
 
@@ -59,7 +63,7 @@ def deployed(tmp_path, monkeypatch):
     (project / "Pulumi.yaml").write_text("name: cslr\n")
     (project / "Pulumi.dev.yaml").write_text("config: {}\n")
 
-    def prepare(*answers: tuple[list[dict], str, int]):
+    def prepare(*answers: Answer):
         cli = tmp_path / "pulumi"
         for number, (events, errors, code) in enumerate(answers):
             text = "".join(json.dumps(event) + "\n" for event in events)
@@ -94,7 +98,10 @@ class TestEventsBecomeChanges:
         assert display.told == [("ended", "redis-container")]
 
     def test_a_replacement_of_several_steps_is_one_change_with_its_reason(self, deployed):
-        states = {"old": {"inputs": {"memory": 512}}, "new": {"inputs": {"memory": 1024, "__defaults": []}}}
+        states: dict[str, Json] = {
+            "old": {"inputs": {"memory": 512}},
+            "new": {"inputs": {"memory": 1024, "__defaults": []}},
+        }
         events = [
             step(event, op, **states)
             for op in ("delete-replaced", "replace", "create-replacement")
@@ -121,9 +128,8 @@ class TestEventsBecomeChanges:
         assert engine.destroy().changes == []
 
     def test_outputs_are_those_of_the_stack(self, deployed):
-        event = step(
-            "resOutputsEvent", "update", "cslr-dev", "pulumi:pulumi:Stack", new={"outputs": {"urls": {"a": "b"}}}
-        )
+        outputs = {"outputs": {"urls": {"a": "b"}}}
+        event = step("resOutputsEvent", "update", "cslr-dev", "pulumi:pulumi:Stack", new=outputs)
         engine, _ = deployed(([event], "", 0))
         assert engine.up().outputs == {"urls": {"a": "b"}}
 
@@ -155,7 +161,7 @@ class TestFailures:
 
 class TestStack:
     def test_it_is_made_on_first_use_and_the_stack_file_stays_as_it_was(self, deployed):
-        missing = ([], "error: no stack named 'dev' found", 255)
+        missing: Answer = ([], "error: no stack named 'dev' found", 255)
         engine, _ = deployed(missing, ([], "", 0), ([step("resOutputsEvent", "create")], "", 0))
         assert len(engine.up().changes) == 1
         calls = deployed.calls()
