@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from engine.docker_api import DockerError
+from docker_engine.api import DockerError
 from engine.program import Outcome
 from engine.registration import Registration, differences
 from engine.resources.base import Actual, ResourceType
@@ -112,11 +112,9 @@ class Deployment:
         def progress(text: str) -> None:
             self._display.progress(change, text)
 
-        if change.action is Action.REPAIR and actual:
-            return resource.repair(wanted, actual, progress)
         if change.action is Action.REPLACE and actual:
             resource.delete(actual, progress)
-        return resource.create(wanted, progress)
+        return resource.create(wanted, actual if change.action is Action.REPAIR else None, progress)
 
     def _decide(self, wanted: Registration, resource: ResourceType, actual: Actual | None) -> tuple[Action, list[str]]:
         redo = Action.REPLACE if resource.replaces else Action.UPDATE

@@ -14,7 +14,7 @@ import pulumi
 from pulumi.runtime import mocks, rpc, stack, sync_await
 from pulumi.runtime.proto import resource_pb2
 
-from engine.config import StackConfig
+from components.stack_file import StackConfig
 from engine.registration import Registration, plain, recorded
 
 # What a handler answers for a resource: its ID and outputs; None where it failed or was skipped.
@@ -72,18 +72,18 @@ class _NoCalls(mocks.Mocks):
         raise NotImplementedError
 
 
-def run_program(folder: Path, config: StackConfig, handler: Handler, *, preview: bool) -> dict[str, Any]:
-    """Runs ``__main__.py`` of `folder` and returns the stack's outputs, secret ones as `pulumi.Output` never: as text.
+def run_program(folder: Path, config: StackConfig, monitor: mocks.MockMonitor, *, preview: bool) -> dict[str, Any]:
+    """Runs ``__main__.py`` of `folder` and returns the stack's outputs, without what is unknown and what is secret.
 
-    Calls `handler` for every custom resource, in dependency order, independent ones at the same time. Raises
+    `monitor` is told of every resource in dependency order, of independent ones at the same time. Raises
     `ProgramError` for what the program itself reports.
     """
     with asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(ThreadPoolExecutor(WORKERS))
-        return runner.run(_run(folder, config, handler, preview))
+        return runner.run(_run(folder, config, monitor, preview))
 
 
-async def _run(folder: Path, config: StackConfig, handler: Handler, preview: bool) -> dict[str, Any]:
+async def _run(folder: Path, config: StackConfig, monitor: mocks.MockMonitor, preview: bool) -> dict[str, Any]:
     before = Path.cwd()
     pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type]  # of an earlier run in the same process
     os.chdir(folder)
@@ -96,7 +96,7 @@ async def _run(folder: Path, config: StackConfig, handler: Handler, preview: boo
             project=config.project,
             stack=config.stack,
             preview=preview,
-            monitor=Monitor(handler),
+            monitor=monitor,
             logger=logging.getLogger("cslr.program"),
         )
         pulumi.runtime.set_all_config(config.values, list(config.secret_keys))

@@ -12,11 +12,11 @@ from typing import Any
 
 from components.files import stack_folder
 from components.identity import StackIdentity
-from engine.config import StackConfig, read_stack_config
+from components.stack_file import read_stack_config
+from docker_engine.api import DockerApi, DockerError, Json
 from engine.deployment import Action, Change, Deployment, Display
-from engine.docker_api import DockerApi, DockerError, Json
 from engine.lock import stack_lock
-from engine.program import run_program
+from engine.program import Monitor, run_program
 from engine.resources.base import AFTER_LABEL, URN_LABEL, ResourceType, remove_container
 from engine.resources.command import Command
 from engine.resources.container import TYPE as CONTAINER
@@ -96,7 +96,7 @@ class Engine:
 
     def _pass(self, *, preview: bool) -> Result:
         deployment = Deployment(self._types(), self._display, preview=preview, cancelled=self._cancelled)
-        outputs = run_program(self._folder, self._config, deployment.handle, preview=preview)
+        outputs = run_program(self._folder, self._config, Monitor(deployment.handle), preview=preview)
         changes = list(deployment.changes.values())
         orphans = self._orphans(set(deployment.changes))
         return Result(changes=changes + (orphans if preview else self._remove(orphans)), outputs=outputs)
@@ -173,6 +173,3 @@ class Engine:
 def containers_of(api: DockerApi, identity: StackIdentity) -> list[Json]:
     """Every container of a stack, running or not, whichever engine made it."""
     return api.labelled("/containers/json", "", [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"])
-
-
-__all__ = ["Action", "Change", "Display", "Engine", "Result", "StackConfig", "containers_of"]

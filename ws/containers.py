@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.identity import StackIdentity
-from engine.docker_api import DockerApi
+from docker_engine.api import DockerApi
 from engine.resources.base import URN_LABEL
 from ws.engine_names import EngineName
 from ws.errors import WsError

@@ -24,7 +24,7 @@ from components.identity import StackIdentity
 from components.problems import Problem, SettingsError
 from components.settings import KEY, PlatformSettings
 from components.sources import IMAGE_REGISTRY, reachable
-from engine.config import ConfigError, stack_file
+from components.stack_file import ConfigError, stack_file
 from ws import pulumi_cli
 from ws.errors import WsError
 from ws.project import FOLDER, identity

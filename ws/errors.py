@@ -10,9 +10,9 @@ KNOWN = frozenset(
     {
         "components.problems.SettingsError",
         "components.secrets.SecretError",
-        "engine.config.ConfigError",
+        "components.stack_file.ConfigError",
         "engine.deployment.UnknownTypeError",
-        "engine.docker_api.DockerError",
+        "docker_engine.api.DockerError",
         "engine.lock.LockedError",
         "engine.program.ProgramError",
         "ws.errors.WsError",

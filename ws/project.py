@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.files import state_root
 from components.identity import StackIdentity
-from engine.config import read_stack_config
+from components.stack_file import read_stack_config
 
 FOLDER = Path(__file__).parent.parent
 DEFAULT_STACK = "dev"

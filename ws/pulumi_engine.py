@@ -15,7 +15,7 @@ from typing import Any
 
 from components.files import stack_folder, state_root
 from components.identity import StackIdentity
-from engine.config import stack_file
+from components.stack_file import stack_file
 from engine.deployment import Action, Change, Display
 from engine.lock import stack_lock
 from engine.program import ProgramError

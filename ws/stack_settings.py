@@ -3,7 +3,7 @@
 import json
 
 from components.settings import KEY, PlatformSettings, load
-from engine.config import read_stack_config, stack_file
+from components.stack_file import read_stack_config, stack_file
 from ws.project import FOLDER
 
 

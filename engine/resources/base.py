@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.docker_api import DockerApi, DockerError, Json
+from docker_engine.api import DockerApi, DockerError, Json
 from engine.registration import Registration
 
 URN_LABEL = "cslr.engine.urn"
@@ -29,7 +29,7 @@ class Actual:
     identifier: str
     outputs: dict[str, Any]
     inputs: dict[str, Any] | None  # as recorded when it was made; None where something else made it
-    defect: str | None = field(default=None)  # why it needs repair although its inputs are right
+    defect: str | None = None  # why it needs repair although its inputs are right
 
 
 class ResourceType(Protocol):
@@ -41,11 +41,8 @@ class ResourceType(Protocol):
     def read(self, wanted: Registration) -> Actual | None:
         """What is there for this registration; None where nothing is."""
 
-    def create(self, wanted: Registration, progress: Progress) -> Actual:
-        """Makes it, and returns when it is ready."""
-
-    def repair(self, wanted: Registration, actual: Actual, progress: Progress) -> Actual:
-        """Mends the defect that `read` found."""
+    def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
+        """Makes it, or mends one that `read` found a defect of; returns when it is ready."""
 
     def delete(self, actual: Actual, progress: Progress) -> None:
         """Removes it before a replacement."""
@@ -98,6 +95,5 @@ class DockerObjects:
     def __init__(self, api: DockerApi) -> None:
         self.api = api
 
-    def repair(self, wanted: Registration, actual: Actual, progress: Progress) -> Actual:
-        """Types whose objects have no defects need none."""
-        raise NotImplementedError(f"{wanted.type} reports no defects ({actual.defect}, {progress})")
+    def delete(self, actual: Actual, progress: Progress) -> None:
+        """Images and volumes stay: another stack may use them, and data is the user's."""

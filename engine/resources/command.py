@@ -36,7 +36,7 @@ class Command:
             return None
         return Actual(identifier=path.stem, outputs=record["outputs"], inputs=record["inputs"])
 
-    def create(self, wanted: Registration, progress: Progress) -> Actual:
+    def create(self, wanted: Registration, _: Actual | None, progress: Progress) -> Actual:
         """Runs it to its end. It ends with this process, also if that is killed by an interrupt."""
         progress("running")
         path = self._record(wanted)
@@ -74,10 +74,6 @@ class Command:
         draft.chmod(0o600)
         draft.replace(path)
         return Actual(identifier=path.stem, outputs=outputs, inputs=wanted.recorded)
-
-    def repair(self, wanted: Registration, actual: Actual, progress: Progress) -> Actual:
-        """A command has no defects."""
-        raise NotImplementedError(f"{wanted.urn} reports no defects ({actual}, {progress})")
 
     def delete(self, actual: Actual, progress: Progress) -> None:
         """Forgets its answer."""

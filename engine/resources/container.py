@@ -5,7 +5,7 @@ import re
 import time
 from typing import Any
 
-from engine.docker_api import DockerError, Json
+from docker_engine.api import DockerError, Json
 from engine.registration import Registration
 from engine.resources.base import (
     AFTER_LABEL,
@@ -50,8 +50,10 @@ class Container(DockerObjects):
             return _actual(found, inputs=None)
         return _actual(found, inputs=recorded_inputs(labels), defect=_defect(found["State"]))
 
-    def create(self, wanted: Registration, progress: Progress) -> Actual:
+    def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
         """Created, moved from the default bridge to its network, started, waited for."""
+        if defective:
+            return self._start(wanted, defective.identifier, progress)
         progress("creating")
         inputs = wanted.inputs
         created = self.api.call("POST", "/containers/create", query={"name": inputs["name"]}, body=_body(wanted))
@@ -71,10 +73,6 @@ class Container(DockerObjects):
                 body={"Container": identifier, "EndpointConfig": endpoint},
             )
         return self._start(wanted, identifier, progress)
-
-    def repair(self, wanted: Registration, actual: Actual, progress: Progress) -> Actual:
-        """Started again, or waited for."""
-        return self._start(wanted, actual.identifier, progress)
 
     def delete(self, actual: Actual, progress: Progress) -> None:
         """Stopped, then removed."""
@@ -173,7 +171,8 @@ def _host_config(inputs: Json) -> Json:
         "LogConfig": {"Type": inputs["logDriver"], "Config": inputs["logOpts"]},
         "PortBindings": {
             _port(p): [{"HostIp": p["ip"], "HostPort": str(int(p["external"]))}] for p in inputs.get("ports", [])
-        },
+        }
+        or None,
         "Mounts": [
             {"Type": m["type"], "Source": m["source"], "Target": m["target"], "ReadOnly": m["readOnly"]}
             for m in inputs.get("mounts", [])

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from engine.buildkit import Build, build
-from engine.docker_api import Json
+from docker_engine.api import Json
+from docker_engine.builds import Build, build
 from engine.registration import Registration
 from engine.resources.base import Actual, DockerObjects, Progress, ResourceError
 
@@ -19,7 +19,7 @@ class Image(DockerObjects):
         found = self.api.find(f"/images/{wanted.inputs['imageName']}/json")
         return _actual(wanted, found["Id"]) if found else None
 
-    def create(self, wanted: Registration, progress: Progress) -> Actual:
+    def create(self, wanted: Registration, _: Actual | None, progress: Progress) -> Actual:
         """Built by BuildKit."""
         inputs = wanted.inputs["build"]
         return _actual(
@@ -38,9 +38,6 @@ class Image(DockerObjects):
             ),
         )
 
-    def delete(self, actual: Actual, progress: Progress) -> None:
-        """Kept, as by the provider: another stack may use it."""
-
 
 class RemoteImage(DockerObjects):
     """An image pulled from a registry, unless it is here already (as behind a closed network, after `docker load`)."""
@@ -53,7 +50,7 @@ class RemoteImage(DockerObjects):
         found = self.api.find(f"/images/{wanted.inputs['name']}/json")
         return _pulled(wanted, found) if found else None
 
-    def create(self, wanted: Registration, progress: Progress) -> Actual:
+    def create(self, wanted: Registration, _: Actual | None, progress: Progress) -> Actual:
         """Pulled."""
         reference: str = wanted.inputs["name"]
         layers: dict[str, tuple[int, int]] = {}
@@ -72,9 +69,6 @@ class RemoteImage(DockerObjects):
         if found is None:
             raise ResourceError(f"{reference} was pulled, but is not there")
         return _pulled(wanted, found)
-
-    def delete(self, actual: Actual, progress: Progress) -> None:
-        """Kept: pulling it again may not be possible."""
 
 
 def _actual(wanted: Registration, identifier: str) -> Actual:

@@ -1,6 +1,6 @@
 """``docker:index/network:Network``."""
 
-from engine.docker_api import Json
+from docker_engine.api import Json
 from engine.registration import Registration
 from engine.resources.base import (
     Actual,
@@ -29,7 +29,7 @@ class Network(DockerObjects):
         refuse_foreign("network", name, found, wanted, found["Labels"])
         return _actual(found)
 
-    def create(self, wanted: Registration, progress: Progress) -> Actual:
+    def create(self, wanted: Registration, _: Actual | None, progress: Progress) -> Actual:
         """As the provider does."""
         progress("creating")
         inputs = wanted.inputs

@@ -20,7 +20,7 @@ class Volume(DockerObjects):
             refuse_foreign("volume", name, found, wanted, found["Labels"])
         return Actual(identifier=name, outputs={"name": name}, inputs=wanted.recorded)
 
-    def create(self, wanted: Registration, progress: Progress) -> Actual:
+    def create(self, wanted: Registration, _: Actual | None, progress: Progress) -> Actual:
         """Empty; Docker fills it from the image at the first start."""
         progress("creating")
         name = wanted.inputs["name"]
@@ -29,7 +29,3 @@ class Volume(DockerObjects):
         body = {"Name": name, "Driver": wanted.inputs["driver"], "Labels": labels}
         self.api.call("POST", "/volumes/create", body=body)
         return Actual(identifier=name, outputs={"name": name}, inputs=wanted.recorded)
-
-    def delete(self, actual: Actual, progress: Progress) -> None:
-        """Never: `ws down -v` is the one way to lose data."""
-        raise NotImplementedError(f"volume {actual.identifier} is not replaced ({progress})")

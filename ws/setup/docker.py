@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.docker_api import DockerApi, DockerError
+from docker_engine.api import DockerApi, DockerError
 from ws.errors import WsError
 
 SOCKET = Path("/var/run/docker.sock")

@@ -17,7 +17,7 @@ from typing import Any
 from docker.utils.build import exclude_paths
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from engine.docker_api import DockerApi
+from docker_engine.api import DockerApi
 
 LOG_LINES = 30
 TRACE = "moby.buildkit.trace"
