@@ -18,6 +18,7 @@ WORDS = {
     Action.DELETE: ("-", "red", "deleting", "deleted", "to delete"),
     Action.SAME: (" ", "dim", "checking", "unchanged", "unchanged"),
 }
+MOST_ITEMS = 4  # of a list, that are shown each
 KINDS = {
     "docker:index/remoteImage:RemoteImage": "pulled image",
     "docker:index/image:Image": "image",
@@ -42,9 +43,23 @@ def show_preview(result: Result, console: Console) -> None:
         if change.action is Action.SAME or change.error or change.skipped:
             continue
         console.print(title(change), soft_wrap=True)
-        for reason in change.reasons:
+        for reason in condensed(change.reasons):
             console.print(Text(f"    {reason}", style=WORDS[change.action][1]), soft_wrap=True)
     console.print(Text(counts(result, planned=True), style="bold"))
+
+
+def condensed(reasons: list[str]) -> list[str]:
+    """The reasons, with many items of one list as their number: ``triggers: 6 removed, 6 added``."""
+    items = Counter(tuple(reason.split(" ", 2)[:2]) for reason in reasons)
+    lines = {}
+    for reason in reasons:
+        key, sign, *_ = (*reason.split(" ", 2), "")
+        removed, added = items[key, "-"], items[key, "+"]
+        if sign in ("-", "+") and removed + added > MOST_ITEMS:
+            lines[f"{key} {removed} removed, {added} added"] = None
+        else:
+            lines[reason] = None
+    return list(lines)
 
 
 def counts(result: Result, *, planned: bool) -> str:

@@ -112,6 +112,11 @@ class TestPreview:
             "1 to replace, 1 to repair, 1 to delete, 1 unchanged",
         ]
 
+    def test_many_items_of_one_list_are_counted(self):
+        reasons = [f"triggers: {sign} {number}" for sign in "-+" for number in range(3)]
+        assert changes.condensed(["memory: 1 → 2", *reasons]) == ["memory: 1 → 2", "triggers: 3 removed, 3 added"]
+        assert changes.condensed(reasons[:3]) == reasons[:3]
+
     def test_json_has_the_changes_and_the_counts(self):
         told = changes.as_json(self.RESULT)
         assert [entry["action"] for entry in told["changes"]] == ["replace", "repair", "delete"]

@@ -27,7 +27,7 @@ def urn(kind: str, name: str) -> str:
     return f"urn:pulumi:dev::cslr::{kind}::{name}"
 
 
-def step(event: str, op: str, name: str = "redis-container", kind: str = CONTAINER, **states: Json) -> Json:
+def step(event: str, op: str, name: str = "redis-container", kind: str = CONTAINER, **states: Any) -> Json:
     state = {"type": kind, "urn": urn(kind, name), "custom": not kind.startswith("cslr:"), "inputs": {}, "outputs": {}}
     known = {key: {**state, **fields} for key, fields in (states or {"new": {}}).items()}
     return {event: {"metadata": {"op": op, "urn": urn(kind, name), "type": kind, "detailedDiff": None, **known}}}
@@ -98,7 +98,7 @@ class TestEventsBecomeChanges:
         assert display.told == [("ended", "redis-container")]
 
     def test_a_replacement_of_several_steps_is_one_change_with_its_reason(self, deployed):
-        states: dict[str, Json] = {
+        states: dict[str, Any] = {
             "old": {"inputs": {"memory": 512}},
             "new": {"inputs": {"memory": 1024, "__defaults": []}},
         }
