@@ -23,6 +23,14 @@ def interpreter() -> str:
     return f"{prefix.relative_to(PROJECT)}/bin/python" if prefix.is_relative_to(PROJECT) else sys.executable
 
 
+def _object(text: str | None) -> object:
+    """The value of a key as the stack file has it; what is no JSON is left for the settings to explain."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
 def main() -> None:
     """Declares one host's part of the platform."""
     config = pulumi.Config()
@@ -31,7 +39,7 @@ def main() -> None:
     dry_run = pulumi.runtime.is_dry_run()
     files = HostFiles(folder=stack_folder(identity), dry_run=dry_run)
     try:
-        settings = load(config.get_object("platform"), stack_file=stack_file)
+        settings = load(_object(config.get("platform")), stack_file=stack_file)
         if config.get_bool("preflight") is not False:
             check(settings, HostFacts.probe(identity.project, identity.stack), stack_file)
         secrets = SecretFiles.resolve(files, config.get, stack_file=stack_file, namespace=identity.project)

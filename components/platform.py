@@ -41,6 +41,7 @@ IMAGES = {
     "ray-gpu": "ray-runtime",
     "marimo": "marimo-runtime",
 }
+LEAN_IMAGE = "ray-lean"
 INTERNAL_PORTS = {"redis": REDIS, "postgres": POSTGRES, "mlflow": MLFLOW, "marimo": MARIMO, "health": HEALTH}
 
 
@@ -104,11 +105,15 @@ class Platform(pulumi.ComponentResource):
                     pulled[source.reference] = PulledImage(f"{service}-image", source.reference, self._child)
                 images[service] = pulled[source.reference]
             else:
-                name = IMAGES[service]
+                name = self._image_name(service)
                 if name not in built:
                     built[name] = self._build(name, list(built.values()))
                 images[service] = built[name]
         return images
+
+    def _image_name(self, service: str) -> str:
+        node = self._args.settings.ray_nodes.get(service)
+        return IMAGES[service] if node is None or node.torch else LEAN_IMAGE
 
     def _build(self, name: str, before: list[ImageVariant]) -> ImageVariant:
         args = self._args
@@ -296,6 +301,7 @@ class Platform(pulumi.ComponentResource):
             cpus=logical_cpus(node.cpus),
             gpus=(len(gpus) if gpus else None) if name == "ray-gpu" else 0,
             memory=node.memory,
+            torch=node.torch,
         )
 
     def _expected_versions(self) -> expected.ExpectedVersions:

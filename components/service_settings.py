@@ -151,6 +151,9 @@ class RayGpuPorts(RayPorts):
 class RayNodeSettings(ServiceSettings):
     """A Ray node of this host."""
 
+    torch: bool = Field(
+        default=True, description="Whether its built image has PyTorch and PyG; without them it is a tenth of the size."
+    )
     ports: RayPorts
 
     @property

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import ConfigError
-from engine.docker_api import DockerError
+from components.stack_file import ConfigError
+from docker_engine.api import DockerError
 from engine.lock import LockedError
 from engine.program import ProgramError
 from ws import cli, containers
