@@ -51,7 +51,7 @@ def show_preview(result: Result, console: Console) -> None:
 def condensed(reasons: list[str]) -> list[str]:
     """The reasons, with many items of one list as their number: ``triggers: 6 removed, 6 added``."""
     items = Counter(tuple(reason.split(" ", 2)[:2]) for reason in reasons)
-    lines = {}
+    lines: dict[str, None] = {}  # in order, each once
     for reason in reasons:
         key, sign, *_ = (*reason.split(" ", 2), "")
         removed, added = items[key, "-"], items[key, "+"]

@@ -58,6 +58,7 @@ def up(stack: Stack = "dev", engine: EngineChoice = EngineOption.AUTO, yes: Yes 
         session.change_over(choice)
     result = session.run(choice, lambda chosen: chosen.up())
     session.report(result)
+    session.show_verification(result)
     session.show_services(result.outputs.get("urls") or {})
     out.print(Text(summary(result, time.monotonic() - began), style="bold green"))
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from components.files import stack_folder
 from components.identity import StackIdentity
-from engine.deployment import Change, Display
+from engine.deployment import Action, Change, Display
 from engine.run import Engine, Result
 from ws import changes, pulumi_cli, services
 from ws.containers import containers, made_by
@@ -22,6 +22,8 @@ from ws.errors import WsError
 from ws.project import FOLDER
 from ws.pulumi_engine import PROGRAM_LOG, PulumiEngine
 from ws.setup import docker as setup
+
+VERIFICATION = "verification"  # the command's name in the program
 
 
 class Session:
@@ -86,6 +88,15 @@ class Session:
         if not result.ok:
             counts = changes.counts(result, planned=False)
             raise WsError(f"{counts}. Mend what failed and run it again: it goes on from here.")
+
+    def show_verification(self, result: Result) -> None:
+        """The table of checks, if they were made in this run."""
+        found = result.outputs.get("verification")
+        if found and any(change.name == VERIFICATION and change.action is not Action.SAME for change in result.changes):
+            from verification.report import Report, table
+
+            self.console.print(table(Report.model_validate(found)))
+            self.console.print()
 
     def show_services(self, urls: dict[str, str]) -> None:
         """The table of services, and where secrets lie."""
