@@ -97,7 +97,7 @@ class Recorder(Monitor):
         outputs = rpc.deserialize_properties(request.outputs, keep_unknowns=True)
         with self._lock:
             self.recorded[request.urn].outputs = plain(outputs)
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
     def _make(self, wanted: Registration) -> Outcome:
         """The answer to a resource. What a preview cannot know, Pulumi hands to the program as unknown."""

@@ -1,0 +1,492 @@
+"""The whole program, as the stack files have it: what it asks an engine for, in an update and in a preview."""
+
+import importlib
+import json
+import re
+from itertools import combinations
+from typing import Any
+
+import pytest
+from pulumi.output import Unknown
+
+from components.platform import IMAGES
+from components.service_settings import SERVICES
+from engine.program import ProgramError
+from tests.harness import (
+    COMMAND,
+    CONTAINER,
+    IMAGE,
+    NETWORK,
+    REMOTE_IMAGE,
+    VOLUME,
+    Deployed,
+    deploy,
+    merged,
+    stack_settings,
+)
+from verification.spec import VerificationSpec
+
+DEV_SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo"}
+SERVICES_OF = {"dev": DEV_SERVICES, "gpu": DEV_SERVICES | {"ray-gpu"}}
+SECRETS = {
+    "redisPassword": "redis-Password-7f3a",
+    "postgresPassword": "postgres-Password-81bc",
+    "rayToken": "ray-Token-55d0",
+    "marimoToken": "marimo-Token-e94c",
+}
+PULLED = {"source": "pull", "reference": "registry.example.org/lab/image:1"}
+ALL_PULLED = {
+    "redis": {"image": PULLED},
+    "postgres": {"image": PULLED},
+    "mlflow": {"image": PULLED},
+    "marimo": {"image": PULLED},
+    "health": {"image": PULLED},
+    "ray": {"cpu": {"image": PULLED}},
+}
+
+
+@pytest.fixture(scope="module")
+def state_home(tmp_path_factory):
+    """One state folder for all runs of this module, so that they share secrets and can be compared."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def dev(state_home) -> Deployed:
+    return deploy(stack_settings("dev"), state_home=state_home)
+
+
+@pytest.fixture(scope="module", params=[(s, p) for s in ("dev", "gpu") for p in (False, True)], ids=str)
+def program(request, state_home) -> Deployed:
+    """Each stack file, in an update and in a preview."""
+    stack, preview = request.param
+    return deploy(stack_settings(stack), state_home=state_home, stack=stack, preview=preview)
+
+
+def changed_containers(before: Deployed, after: Deployed) -> dict[str, set[str]]:
+    """Service → names of the inputs that differ; `{"*"}` for a container that is new or gone."""
+    services = {*before.containers, *after.containers}
+    changes = {}
+    for service in services:
+        old, new = before.containers.get(service), after.containers.get(service)
+        if old is None or new is None:
+            changes[service] = {"*"}
+        elif keys := {k for k in {*old.inputs, *new.inputs} if old.inputs.get(k) != new.inputs.get(k)}:
+            changes[service] = keys
+    return changes
+
+
+def everything_said(deployed: Deployed) -> str:
+    """All inputs, outputs and names of a run as one text, to search in."""
+    said = [[r.urn, r.inputs, r.outputs] for r in deployed.resources.values()]
+    return json.dumps([said, deployed.outputs], default=str)
+
+
+class TestEveryContainer:
+    def test_stands_for_a_service_of_the_stack(self, program):
+        stack = next(iter(program.resources)).split(":")[2]
+        assert set(program.containers) == SERVICES_OF[stack]
+        for service, container in program.containers.items():
+            assert container.inputs["name"] == f"cslr-{stack}-{service}"
+
+    def test_says_when_it_is_healthy_and_is_waited_for(self, program):
+        for container in program.containers.values():
+            check = container.inputs["healthcheck"]
+            assert check["tests"][0] == "CMD"
+            assert len(check["tests"]) > 1
+            assert {"interval", "timeout", "retries", "startPeriod"} <= set(check)
+            assert container.inputs["wait"] is True
+            assert container.inputs["waitTimeout"] >= 60
+
+    def test_cannot_fill_the_disk_with_its_log(self, program):
+        for container in program.containers.values():
+            assert container.inputs["logDriver"] == "json-file"
+            assert container.inputs["logOpts"] == {"max-file": "3", "max-size": "10m"}
+
+    def test_says_whose_it_is(self, program):
+        stack = next(iter(program.resources)).split(":")[2]
+        for service, container in program.containers.items():
+            assert container.labels == {"cslr.project": "cslr", "cslr.stack": stack, "cslr.component": service}
+
+    def test_has_no_more_rights_than_it_needs(self, program):
+        for container in program.containers.values():
+            assert container.inputs["user"] == "1000:1000"
+            assert container.inputs["readOnly"] is True
+            assert container.inputs["capabilities"] == {"drops": ["ALL"]}
+            assert container.inputs["securityOpts"] == ["no-new-privileges:true"]
+            assert "privileged" not in container.inputs
+
+    def test_cannot_reach_the_docker_daemon(self, program):
+        for container in program.containers.values():
+            for mount in container.mounts.values():
+                assert "docker" not in str(mount["source"])
+                assert not str(mount["source"]).startswith(("/var/run", "/run"))
+
+    def test_publishes_on_the_bind_address_alone(self, program):
+        for container in program.containers.values():
+            for port in container.inputs.get("ports", []):
+                assert port["ip"] == "127.0.0.1"
+                assert port["protocol"] == "tcp"
+
+    def test_cannot_swap(self, program):
+        for container in program.containers.values():
+            assert container.inputs["memory"] == container.inputs["memorySwap"] > 0
+
+    def test_is_reached_by_the_name_of_its_service(self, program):
+        for service, container in program.containers.items():
+            (network,) = container.inputs["networksAdvanced"]
+            assert network["aliases"] == [service]
+            assert network["name"] == "ray-network"
+
+    def test_keeps_data_in_a_labelled_volume_that_outlives_it(self, program):
+        volumes = program.of_type(VOLUME)
+        assert set(volumes) == {"redis-data", "postgres-data", "mlflow-artifacts", "marimo-notebooks"}
+        for volume in volumes.values():
+            assert volume.retain_on_delete
+            assert volume.labels["cslr.project"] == "cslr"
+
+
+class TestGpu:
+    def test_none_is_asked_for_on_dev(self, dev):
+        assert all("gpus" not in r.inputs and "deviceRequests" not in r.inputs for r in dev.custom)
+        assert dev.containers["ray-cpu"].env["RAY_NODE_GPUS"] == "0"
+
+    def test_one_container_alone_asks_for_it_on_gpu(self, state_home):
+        gpu = deploy(stack_settings("gpu"), state_home=state_home, stack="gpu")
+        assert {s for s, c in gpu.containers.items() if "deviceRequests" in c.inputs} == {"ray-gpu"}
+        assert gpu.containers["ray-gpu"].env["RAY_NODE_GPUS"] == "auto"
+
+    def test_stacks_differ_only_where_meant(self, dev, state_home):
+        gpu = deploy(stack_settings("gpu"), state_home=state_home)
+        assert changed_containers(dev, gpu) == {
+            "ray-gpu": {"*"},
+            "ray-cpu": {"image", "envs"},  # torch for CUDA; a second candidate
+            "marimo": {"image"},
+            "health": {"envs"},  # one node more to watch
+        }
+        assert {r.name for r in gpu.custom} - {r.name for r in dev.custom} == {"ray-gpu-container"}
+        assert {r.name for r in dev.custom} <= {r.name for r in gpu.custom}
+
+    def test_listed_devices_are_requested_and_counted(self, state_home):
+        settings = merged(stack_settings("gpu"), {"gpu": {"devices": [1, 0]}})
+        node = deploy(settings, state_home=state_home, stack="gpu").containers["ray-gpu"]
+        assert node.inputs["deviceRequests"][0]["deviceIds"] == ["0", "1"]
+        assert node.env["RAY_NODE_GPUS"] == "2"
+
+
+class TestSecrets:
+    def test_no_generated_secret_is_said_anywhere(self, dev):
+        secrets = dev.generated_secrets()
+        assert set(secrets) == {"redis-password", "postgres-password", "ray-token", "marimo-token", "salt"}
+        said = everything_said(dev)
+        assert [name for name, value in secrets.items() if value in said] == []
+
+    @pytest.mark.parametrize("preview", [False, True])
+    def test_no_configured_secret_is_said_anywhere(self, state_home, preview):
+        deployed = deploy(stack_settings("dev"), state_home=state_home, secrets=SECRETS, preview=preview)
+        said = everything_said(deployed)
+        assert [key for key, value in SECRETS.items() if value in said] == []
+
+    def test_reach_a_container_as_read_only_files(self, program):
+        for container in program.containers.values():
+            mounts = [m for target, m in container.mounts.items() if target.startswith("/run/secrets/")]
+            assert mounts
+            assert all(mount["type"] == "bind" and mount["readOnly"] is True for mount in mounts)
+
+    def test_go_only_where_they_are_needed(self, dev):
+        given = {
+            service: {target.rpartition("/")[2] for target in container.mounts if target.startswith("/run/secrets/")}
+            for service, container in dev.containers.items()
+        }
+        assert given == {
+            "redis": {"redis.conf", "redis-password"},
+            "postgres": {"postgres-password"},
+            "mlflow": {"postgres-password"},
+            "ray-cpu": {"ray-token", "redis-password"},
+            "marimo": {"marimo-token", "ray-token"},
+            "health": {"redis-password", "postgres-password", "ray-token", "marimo-token"},
+        }
+
+    def test_unusable_one_is_refused_by_its_key(self, state_home):
+        with pytest.raises(ProgramError, match=r"Pulumi\.dev\.yaml: cslr:rayToken: not usable as a secret"):
+            deploy({}, state_home=state_home, secrets={"rayToken": "short"})
+
+
+class TestComponents:
+    def test_tokens_name_package_module_and_class(self, program):
+        for component in program.components:
+            package, module, name = component.type.split(":")
+            assert package == "cslr"
+            declared = getattr(importlib.import_module(f"components.{module}"), name)
+            assert f"**Pulumi type** ``{component.type}``" in declared.__doc__
+
+    def test_every_resource_belongs_to_one(self, program):
+        components = {component.urn: component for component in program.components}
+        for resource in program.custom:
+            assert resource.parent in components
+            assert resource.name.startswith(components[resource.parent].name)
+
+    def test_every_one_belongs_to_the_platform(self, program):
+        (platform,) = [c for c in program.components if c.name == "platform"]
+        assert program.resources[platform.parent].type == "pulumi:pulumi:Stack"
+        assert {c.parent for c in program.components if c is not platform} == {platform.urn}
+
+    def test_every_one_ends_its_construction_with_outputs(self, program):
+        assert [c.name for c in program.components if not c.outputs] == []
+
+
+class TestOrder:
+    @pytest.mark.parametrize(
+        ("service", "needed"),
+        [
+            ("mlflow", {"postgres"}),
+            ("ray-cpu", {"redis", "health"}),
+            ("ray-gpu", {"redis", "health", "ray-cpu"}),
+            ("marimo", {"ray-cpu", "ray-gpu", "mlflow"}),
+        ],
+    )
+    def test_service_waits_for_what_it_needs(self, state_home, service, needed):
+        gpu = deploy(stack_settings("gpu"), state_home=state_home, stack="gpu")
+        assert {f"{name}-container" for name in needed} <= gpu.needs(gpu.containers[service])
+
+    @pytest.mark.parametrize("service", ["redis", "postgres", "health"])
+    def test_others_wait_for_no_service(self, program, service):
+        needed = program.needs(program.containers[service])
+        assert {name for name in needed if name.endswith("-container")} == set()
+
+    def test_every_container_waits_for_its_network_and_image(self, dev):
+        for service, container in dev.containers.items():
+            assert {"network", IMAGES[service]} <= dev.needs(container)
+
+    def test_verification_waits_for_all(self, program):
+        verification = program.of_type(COMMAND)["verification"]
+        assert {c.name for c in program.containers.values()} <= program.needs(verification)
+
+    def test_preferred_head_starts_first(self, state_home):
+        settings = merged(stack_settings("gpu"), {"ray": {"head_whitelist": ["ray-gpu", "ray-cpu"]}})
+        gpu = deploy(settings, state_home=state_home, stack="gpu")
+        assert "ray-gpu-container" in gpu.needs(gpu.containers["ray-cpu"])
+        assert "ray-cpu-container" not in gpu.needs(gpu.containers["ray-gpu"])
+        assert gpu.containers["marimo"].env["RAY_ADDRESS"] == "ray://ray-gpu:10001"
+
+    def test_every_node_has_a_fixed_address_of_its_own(self, state_home):
+        gpu = deploy(stack_settings("gpu"), state_home=state_home, stack="gpu")
+        addresses = {s: c.inputs["networksAdvanced"][0].get("ipv4Address") for s, c in gpu.containers.items()}
+        assert {s: a for s, a in addresses.items() if a} == {"ray-cpu": "172.28.0.10", "ray-gpu": "172.28.0.11"}
+        (pool,) = gpu.of_type(NETWORK)["network"].inputs["ipamConfigs"]
+        assert pool == {"subnet": "172.28.0.0/16", "ipRange": "172.28.128.0/17", "gateway": "172.28.0.1"}
+
+
+class TestImages:
+    @pytest.mark.parametrize("parallel", [1, 2, 6])
+    def test_no_more_are_built_at_once_than_allowed(self, state_home, parallel):
+        deployed = deploy({"images": {"parallel_builds": parallel}}, state_home=state_home)
+        images = deployed.of_type(IMAGE)
+        needs = {name: deployed.needs(image) & set(images) for name, image in images.items()}
+        together = max(
+            size
+            for size in range(1, len(images) + 1)
+            for group in combinations(images, size)
+            if all(b not in needs[a] and a not in needs[b] for a, b in combinations(group, 2))
+        )
+        assert len(images) == 6
+        assert together == parallel
+
+    def test_wait_for_their_base(self, dev):
+        for image in dev.of_type(IMAGE).values():
+            assert {"base-forky", "base-trixie"} & dev.needs(image)
+
+    def test_are_built_for_one_platform_from_paths_that_every_checkout_shares(self, program):
+        for image in program.of_type(IMAGE).values():
+            build = image.inputs["build"]
+            assert build["platform"] == "linux/amd64"
+            assert build["builderVersion"] == "BuilderBuildKit"
+            assert not build["context"].startswith("/")
+            assert not build["dockerfile"].startswith("/")
+            assert image.inputs["skipPush"] is True
+
+    def test_tag_names_the_content(self, dev):
+        for image in dev.of_type(IMAGE).values():
+            assert re.fullmatch(r"cslr/[a-z-]+:(cuda13\.1\.1-py3\.14-cpu-)?[0-9a-f]{12}", image.inputs["imageName"])
+
+    def test_containers_run_image_ids_and_no_tags(self, dev):
+        assert all(c.inputs["image"].startswith("sha256:") for c in dev.containers.values())
+
+    def test_registry_prefixes_the_tags(self, state_home):
+        deployed = deploy({"images": {"registry": "registry.example.org:5000/lab"}}, state_home=state_home)
+        names = [image.inputs["imageName"] for image in deployed.of_type(IMAGE).values()]
+        assert all(name.startswith("registry.example.org:5000/lab/") for name in names)
+
+    def test_pulled_one_is_not_built(self, state_home):
+        deployed = deploy({"marimo": {"image": PULLED}}, state_home=state_home)
+        assert "marimo-runtime" not in deployed.of_type(IMAGE)
+        (pulled,) = deployed.of_type(REMOTE_IMAGE).values()
+        assert pulled.inputs == {"name": PULLED["reference"], "keepLocally": True}
+        assert pulled.name in deployed.needs(deployed.containers["marimo"])
+
+    def test_same_reference_is_pulled_once(self, state_home):
+        deployed = deploy(ALL_PULLED, state_home=state_home)
+        assert len(deployed.of_type(REMOTE_IMAGE)) == 1
+        assert deployed.of_type(IMAGE) == {}
+        assert set(deployed.of_type(COMMAND)) == {"verification"}, "a base is made that nothing is built on"
+
+    def test_versions_of_a_pulled_node_are_not_expected(self, state_home):
+        deployed = deploy(ALL_PULLED, state_home=state_home)
+        spec = VerificationSpec.model_validate_json(deployed.outputs["verification_spec"])
+        assert set(spec.versions.model_dump().values()) == {None}
+
+
+class TestDisabledServices:
+    @pytest.mark.parametrize(
+        ("disabled", "image"),
+        [
+            (("marimo",), "marimo-runtime"),
+            (("health",), "health"),
+            (("mlflow",), "mlflow"),
+            (("mlflow", "postgres"), "postgres"),
+            (("ray-cpu",), None),
+        ],
+        ids=lambda value: "+".join(value) if isinstance(value, tuple) else None,
+    )
+    def test_leave_nothing(self, state_home, disabled, image):
+        changes: dict[str, Any] = {}
+        for service in disabled:
+            path = SERVICES[service]
+            change: dict[str, Any] = {"enabled": False}
+            for step in reversed(path):
+                change = {step: change}
+            changes = merged(changes, change)
+        deployed = deploy(merged(stack_settings("dev"), changes), state_home=state_home)
+        assert set(deployed.containers) == DEV_SERVICES - set(disabled)
+        assert image not in deployed.of_type(IMAGE)
+        assert not {r.name.split("-")[0] for r in deployed.of_type(VOLUME).values()} & set(disabled)
+        assert not set(deployed.outputs["urls"]) & set(disabled)
+        spec = VerificationSpec.model_validate_json(deployed.outputs["verification_spec"])
+        assert [name for name in disabled if getattr(spec, name, None)] == []
+        if "health" in deployed.containers:
+            watched = {w["name"] for w in json.loads(deployed.containers["health"].env["HEALTH_SERVICES"])}
+            assert not watched & set(disabled)
+
+    def test_notebooks_without_mlflow_know_no_tracking_server(self, state_home):
+        off = {"mlflow": {"enabled": False}, "postgres": {"enabled": False}}
+        assert "MLFLOW_TRACKING_URI" not in deploy(off, state_home=state_home).containers["marimo"].env
+
+
+class TestHeadElsewhere:
+    def test_is_joined_and_used(self, state_home):
+        deployed = deploy({"ray": {"head_address": "192.168.7.5:6379"}}, state_home=state_home)
+        assert deployed.containers["ray-cpu"].env["RAY_NODE_HEAD_ADDRESS"] == "192.168.7.5:6379"
+        assert deployed.containers["marimo"].env["RAY_ADDRESS"] == "ray://192.168.7.5:10001"
+        spec = VerificationSpec.model_validate_json(deployed.outputs["verification_spec"])
+        assert spec.heads is not None
+        assert spec.heads.hosts == ("192.168.7.5",)
+        assert spec.other_nodes is True
+
+
+PUBLISHED = ("redis", "mlflow", "health", "ray-cpu", "marimo")
+ONE_SETTING = {
+    "marimo.memory": ({"marimo": {"memory": "5g"}}, {"marimo": {"memory", "memorySwap"}}),
+    "mlflow.env": ({"mlflow": {"env": {"NEW": "1"}}}, {"mlflow": {"envs"}}),
+    "redis.user": ({"redis": {"user": "2000:2000"}}, {"redis": {"user", "mounts"}}),
+    "marimo.notebooks": ({"marimo": {"notebooks": "/srv/notebooks"}}, {"marimo": {"mounts"}}),
+    "postgres.volumes": (
+        {"postgres": {"volumes": [{"source": "backups", "target": "/backups"}]}},
+        {"postgres": {"mounts"}},
+    ),
+    "ray.cpu.cpus": ({"ray": {"cpu": {"cpus": 3}}}, {"ray-cpu": {"cpus", "envs"}}),
+    "ray.health_timeout": ({"ray": {"health_timeout": 2}}, {"ray-cpu": {"envs"}}),
+    "ray.head_address": ({"ray": {"head_address": "10.0.0.5:6379"}}, {"ray-cpu": {"envs"}, "marimo": {"envs"}}),
+    # The page of the health service links what is published.
+    "redis.port": ({"redis": {"port": 6399}}, {"redis": {"ports"}, "health": {"envs"}}),
+    "network.bind_address": ({"network": {"bind_address": "0.0.0.0"}}, {name: {"ports"} for name in PUBLISHED}),
+    # A replaced network takes its containers with it; only the fixed address is an input.
+    "network.subnet": ({"network": {"subnet": "172.29.0.0/16"}}, {"ray-cpu": {"networksAdvanced"}}),
+    "images.torch": ({"images": {"torch": "cuda"}}, {"ray-cpu": {"image"}, "marimo": {"image"}}),
+    "images.parallel_builds": ({"images": {"parallel_builds": 5}}, {}),
+}
+
+
+class TestOneSetting:
+    @pytest.mark.parametrize(("change", "expected"), ONE_SETTING.values(), ids=ONE_SETTING)
+    def test_changes_only_the_containers_that_depend_on_it(self, dev, state_home, change, expected):
+        after = deploy(merged(stack_settings("dev"), change), state_home=state_home)
+        assert changed_containers(dev, after) == expected
+
+    def test_nothing_changes_where_nothing_was_set(self, dev, state_home):
+        again = deploy(stack_settings("dev"), state_home=state_home)
+        assert {u: r.inputs for u, r in again.resources.items()} == {u: r.inputs for u, r in dev.resources.items()}
+
+    def test_stack_file_of_dev_says_nothing_but_defaults(self, dev, state_home):
+        assert changed_containers(dev, deploy({}, state_home=state_home)) == {}
+
+    def test_rotated_secret_changes_those_that_use_it(self, dev, state_home):
+        after = deploy(stack_settings("dev"), state_home=state_home, secrets={"redisPassword": "another-password"})
+        mounts = {"mounts"}
+        assert changed_containers(dev, after) == {"redis": mounts, "ray-cpu": mounts, "health": mounts}
+
+
+class TestPreviewBeforeFirstUse:
+    @pytest.mark.parametrize("stack", ["dev", "gpu"])
+    def test_writes_nothing(self, tmp_path, stack):
+        deploy(stack_settings(stack), state_home=tmp_path, stack=stack, preview=True)
+        assert list(tmp_path.rglob("*")) == []
+
+    def test_survives_what_is_not_known_yet(self, tmp_path):
+        deployed = deploy(stack_settings("dev"), state_home=tmp_path, preview=True)
+        assert all(isinstance(c.inputs["image"], Unknown) for c in deployed.containers.values())
+        assert set(deployed.outputs) == {"urls", "sources"}
+
+    def test_knows_all_else(self, tmp_path):
+        deployed = deploy(stack_settings("dev"), state_home=tmp_path, preview=True)
+        unknown = {key for c in deployed.containers.values() for key, value in c.inputs.items() if holds_unknown(value)}
+        assert unknown == {"image"}
+
+
+def holds_unknown(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(holds_unknown(item) for item in value.values())
+    return any(holds_unknown(item) for item in value) if isinstance(value, list) else isinstance(value, Unknown)
+
+
+class TestOutputs:
+    def test_say_where_everything_is(self, dev):
+        assert dev.outputs["urls"] == {
+            "redis": "redis://127.0.0.1:6381",
+            "mlflow": "http://127.0.0.1:5000",
+            "health": "http://127.0.0.1:8888",
+            "ray-cpu": "http://127.0.0.1:8265",
+            "marimo": "http://127.0.0.1:8080",
+        }
+
+    def test_say_what_was_chosen_and_checked(self, dev):
+        assert dev.outputs["sources"] == {"bases": "registry", "torch": "cpu"}
+        assert dev.outputs["verification"] == {"checks": []}
+
+    def test_expectation_of_the_verification_is_that_of_the_stack(self, state_home):
+        gpu = deploy(stack_settings("gpu"), state_home=state_home, stack="gpu")
+        spec = VerificationSpec.model_validate_json(gpu.outputs["verification_spec"])
+        assert {node.name: node.gpus for node in spec.nodes} == {"ray-cpu": 0, "ray-gpu": None}
+        assert spec.versions.torch_cuda == "13.0"
+        names = {c.inputs["name"] for c in gpu.containers.values()}
+        assert {node.container for node in spec.nodes} <= names
+
+    def test_verification_runs_again_when_a_container_was_replaced(self, dev):
+        verification = dev.of_type(COMMAND)["verification"]
+        assert set(verification.inputs["triggers"]) == {f"{name}-container-id" for name in DEV_SERVICES}
+
+
+class TestRefusal:
+    def test_is_the_sentence_of_the_settings(self, tmp_path):
+        with pytest.raises(ProgramError, match=r"Pulumi\.dev\.yaml: cslr:platform\.marimo\.prot: "):
+            deploy({"marimo": {"prot": 8081}}, state_home=tmp_path)
+        assert list(tmp_path.rglob("*")) == []
+
+
+def test_every_container_goes_through_the_factory(dev):
+    """The factory alone marks containers so; a container declared elsewhere would lack it."""
+    assert all(r.delete_before_replace and r.replace_on_changes for r in dev.of_type(CONTAINER).values())
+
+
+def test_resources_hold_no_secret_wrappers(dev):
+    """Nothing secret reaches an engine, so nothing need be encrypted in its state."""
+    assert [r.name for r in dev.resources.values() if r.secret_inputs] == []
