@@ -33,10 +33,12 @@ def duration(seconds: int) -> str:
 def cpu_quota(cpus: float) -> str:
     """CPUs as the provider reads them back (``1.0``, ``0.5``, but ``10.``), or each refresh brings a replacement.
 
-    Its ``nanoInt64ToDecimalString`` cuts zeros off nine decimals, unless there are nine of them in all.
+    Its ``nanoInt64ToDecimalString`` cuts zeros off nine decimals, unless there are nine of them in all: then it rounds
+    to one decimal. Where that would set another limit (0.05 → 0.1, 0.01 → none) the limit counts, not the refresh.
     """
-    decimals = f"{cpus:.9f}"
-    return f"{cpus:.1f}" if decimals.count("0") == len("000000000") else decimals.rstrip("0")
+    decimals, rounded = f"{cpus:.9f}", f"{cpus:.1f}"
+    exact = float(rounded) == cpus
+    return rounded if exact and decimals.count("0") == len("000000000") else decimals.rstrip("0")
 
 
 @dataclass(frozen=True, kw_only=True)
