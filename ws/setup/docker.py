@@ -1,5 +1,6 @@
 """Docker Engine: used as it is where it answers, else installed and started, or the commands named that do it."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ APT = ("apt-get", "-y", "--no-install-recommends", "install")
 UPDATE = ("apt-get", "update")
 # iptables: dockerd needs it, and docker.io only recommends it. debootstrap: base images where no registry answers.
 PACKAGES = ("docker.io", "debootstrap", "iptables")
+# Apart from docker.io since Debian 13. Nothing here needs it; people do, and remedies name it.
+CLIENT = "docker-cli"
 SYSTEMD_START = ("systemctl", "enable", "--now", "docker")
 DAEMON = ("dockerd",)
 LAST_LINES = 15
@@ -102,6 +105,9 @@ def ensure(say: Say) -> None:
     for command in steps.commands:
         say(f"running {' '.join(command)}")
         _run(command)
+    if (*APT, *PACKAGES) in steps.commands and not shutil.which("docker"):
+        with contextlib.suppress(WsError):
+            _run((*APT, CLIENT))
     if steps.daemon and not answers():  # a package may have started it
         say(f"starting {steps.daemon[0]}, log in {LOG}")
         _start(steps.daemon)
