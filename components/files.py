@@ -26,8 +26,15 @@ def stack_folder(identity: StackIdentity) -> Path:
     return state_root() / identity.project / identity.stack
 
 
+def make_closed(folder: Path) -> None:
+    """Makes a folder that others cannot enter. Folders missing above it are closed too; `mkdir` would open those."""
+    if not folder.is_dir():
+        make_closed(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def _write_atomically(path: Path, content: bytes, mode: int) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_closed(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)

@@ -5,12 +5,13 @@ Kept in the state folder, because an answer that changes with the weather of the
 
 import http.client
 import json
-import ssl
+import threading
 import urllib.error
 import urllib.request
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from components.files import make_closed
 from components.settings import ImagesSettings
 from images.base.recipe import Source
 from images.catalog import Flavour
@@ -34,25 +35,25 @@ def choose_sources(images: ImagesSettings, *, gpu: bool, kept: Path, dry_run: bo
     `kept` is the file with earlier answers; it is written unless `dry_run`. Deleting it probes again.
     """
     answers = _read(kept)
+    probed: dict[str, str] = {}
     notes: list[str] = []
     bases = images.bases if images.bases != "auto" else answers.get("bases")
     if bases is None:
-        bases = (
-            "registry" if reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version") else "bootstrap"
-        )
-        reason = "answers" if bases == "registry" else "does not answer"
-        notes.append(f"bases: {bases} (the image registry {reason})")
+        answered = reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version")
+        bases = probed["bases"] = "registry" if answered else "bootstrap"
+        notes.append(f"bases: {bases} (the image registry {'answers' if answered else 'does not answer'})")
     torch = images.torch if images.torch != "auto" else ("cuda" if gpu else answers.get("torch"))
     if torch is None:
-        torch = "cpu" if reachable(f"{images.mirrors.pytorch or PYTORCH_INDEX}/cpu/torch/") else "cuda"
-        reason = "answers" if torch == "cpu" else "does not answer; this build runs on CPUs as well"
+        answered = reachable(f"{images.mirrors.pytorch or PYTORCH_INDEX}/cpu/torch/")
+        torch = probed["torch"] = "cpu" if answered else "cuda"
+        reason = "answers" if answered else "does not answer; this build runs on CPUs as well"
         notes.append(f"torch: {torch} (PyTorch's index of CPU wheels {reason})")
+    if probed and not dry_run:
+        make_closed(kept.parent)
+        kept.write_text(json.dumps({**answers, **probed}))
     chosen = Sources(
         bases="registry" if bases == "registry" else "bootstrap", torch="cpu" if torch == "cpu" else "cuda"
     )
-    if notes and not dry_run:
-        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kept.write_text(json.dumps({**answers, **asdict(chosen)}))
     return chosen, tuple(notes)
 
 
@@ -65,12 +66,21 @@ def _read(kept: Path) -> dict[str, str]:
 
 
 def reachable(url: str, *, needed_header: str | None = None) -> bool:
-    """Whether the server itself answers, and no proxy's page in its place."""
+    """Whether the server itself answers within `PROBE_SECONDS`, and no proxy's page in its place."""
+    answers: list[bool] = []
+    # A thread, because the timeout of a socket bounds neither a slow resolver nor an answer that drips in.
+    probe = threading.Thread(target=lambda: answers.append(_answers(url, needed_header)), daemon=True)
+    probe.start()
+    probe.join(PROBE_SECONDS)
+    return answers == [True]
+
+
+def _answers(url: str, needed_header: str | None) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as answer:  # noqa: S310 (https, from settings)
             return needed_header is None or needed_header in answer.headers
     except urllib.error.HTTPError as error:
         # A registry asks for a login first; that is an answer.
         return needed_header is not None and needed_header in error.headers
-    except (OSError, ssl.SSLError, http.client.HTTPException, ValueError):
+    except (OSError, http.client.HTTPException, ValueError):
         return False
