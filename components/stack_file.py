@@ -102,17 +102,22 @@ class _Decrypter:
             ) from error
 
     def _derive(self) -> AESGCM:
-        if not isinstance(self._salt, str):
+        # v1:<salt>:<a known text, encrypted>; another secrets provider leaves no salt.
+        version, _, rest = str(self._salt or "").partition(":")
+        if version != "v1":
             raise ConfigError(
                 f"{self._file}: has encrypted values, but no encryptionsalt. Only passphrase encryption can be read "
                 "without the Pulumi CLI; use --engine pulumi."
             )
-        salt = base64.b64decode(self._salt.split(":")[1])
+        salt = base64.b64decode(rest.partition(":")[0])
         return AESGCM(hashlib.pbkdf2_hmac("sha256", _passphrase().encode(), salt, ITERATIONS, KEY_BYTES))
 
 
 def _passphrase() -> str:
     file = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
     if "PULUMI_CONFIG_PASSPHRASE" not in os.environ and file:
-        return Path(file).read_text().strip()
+        try:
+            return Path(file).read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"PULUMI_CONFIG_PASSPHRASE_FILE: {file} cannot be read: {error.strerror}.") from error
     return os.environ.get("PULUMI_CONFIG_PASSPHRASE", "")
