@@ -1,5 +1,6 @@
 """The commands. What they do is in the modules that they import when they are called, so that help comes at once."""
 
+import contextlib
 import json
 import os
 import signal
@@ -131,7 +132,9 @@ def logs(
     from ws.containers import show_logs
     from ws.project import identity
 
-    show_logs(identity(stack), services or [], tail=tail, follow=follow, console=out)
+    # To interrupt is how one ends following.
+    with contextlib.suppress(KeyboardInterrupt):
+        show_logs(identity(stack), services or [], tail=tail, follow=follow, console=out)
 
 
 @app.command("test")

@@ -1,14 +1,17 @@
 """A stack's containers as Docker has them: what `ws ps` and `ws logs` show."""
 
 import heapq
+import queue
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
 import docker
+import requests
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -112,14 +115,8 @@ def show_logs(identity: StackIdentity, services: list[str], *, tail: int, follow
         for _, text, service in heapq.merge(*lines):
             _print(console, prefixes[service], text)
         return
-    threads = [
-        threading.Thread(target=_follow, args=(stream, prefixes[service], console), daemon=True)
-        for service, stream in streams.items()
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for text, service in _as_they_come(streams):
+        _print(console, prefixes[service], text)
 
 
 def _prefixes(wanted: list[ContainerState]) -> dict[str, Text]:
@@ -138,9 +135,26 @@ def _lines(stream: Iterator[bytes]) -> Iterator[tuple[str, str]]:
             yield time, text
 
 
-def _follow(stream: Iterator[bytes], prefix: Text, console: Console) -> None:
-    for _, text in _lines(stream):
-        _print(console, prefix, text)
+def _as_they_come(streams: Mapping[str, Iterator[bytes]]) -> Iterator[tuple[str, str]]:
+    """Text and service of each line of several streams, until all have ended."""
+    lines: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+
+    def read(service: str, stream: Iterator[bytes]) -> None:
+        # A container that is removed ends its stream, in whatever way.
+        with suppress(docker.errors.DockerException, requests.RequestException):
+            for _, text in _lines(stream):
+                lines.put((text, service))
+        lines.put(None)
+
+    for service, stream in streams.items():
+        threading.Thread(target=read, args=(service, stream), daemon=True).start()
+    ended = 0
+    while ended < len(streams):
+        line = lines.get()
+        if line is None:
+            ended += 1
+        else:
+            yield line
 
 
 def _print(console: Console, prefix: Text, text: str) -> None:

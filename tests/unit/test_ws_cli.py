@@ -1,5 +1,6 @@
 """The command line from outside: exit codes, one clear message an error, help."""
 
+import importlib
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from components.stack_file import ConfigError
 from docker_engine.api import DockerError
 from engine.lock import LockedError
 from engine.program import ProgramError
-from ws import cli, containers
+from ws import cli, containers, errors
 from ws.errors import WsError
 
 FOLDER = Path(__file__).parents[2]
@@ -28,6 +29,11 @@ def ps_raises(monkeypatch):
 
 
 class TestExitCodes:
+    @pytest.mark.parametrize("name", sorted(errors.KNOWN))
+    def test_every_known_error_is_there(self, name):
+        module, _, kind = name.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(module), kind), Exception)
+
     @pytest.mark.parametrize("kind", [ConfigError, DockerError, LockedError, ProgramError, WsError])
     def test_a_known_error_is_its_message_and_1(self, kind, ps_raises, capsys):
         ps_raises(kind("redis.port: 70000 is no port.\n  Set another."))
