@@ -35,6 +35,8 @@ STEPS = {
     "delete-replaced": Action.REPLACE,
 }
 LAST_STEPS = frozenset(STEPS) - {"replace", "delete-replaced"}  # of the several that make one replacement
+# What Pulumi forgets when it deletes: images stay, and commands that have run have run.
+ONLY_FORGOTTEN = ("docker:index/image:Image", "command:local:Command")
 NO_SUCH_STACK = "no stack named"
 # How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
 UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
@@ -215,7 +217,7 @@ class _Events:
         state = step.get("new") or step.get("old") or {}
         if not state.get("custom") or step["type"].startswith("pulumi:") or step["op"] not in STEPS:
             return None
-        if step["op"] == "delete" and state.get("retainOnDelete"):
+        if step["op"] == "delete" and (state.get("retainOnDelete") or step["type"] in ONLY_FORGOTTEN):
             return None
         urn, action = step["urn"], STEPS[step["op"]]
         change = self._changes.get(urn)

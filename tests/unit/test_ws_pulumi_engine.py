@@ -127,6 +127,11 @@ class TestEventsBecomeChanges:
         engine, _ = deployed(([event], "", 0))
         assert engine.destroy().changes == []
 
+    def test_images_are_not_reported_as_deleted_since_they_stay(self, deployed):
+        event = step("resOutputsEvent", "delete", "redis", "docker:index/image:Image", old={})
+        engine, _ = deployed(([event], "", 0))
+        assert engine.destroy().changes == []
+
     def test_outputs_are_those_of_the_stack(self, deployed):
         outputs = {"outputs": {"urls": {"a": "b"}}}
         event = step("resOutputsEvent", "update", "cslr-dev", "pulumi:pulumi:Stack", new=outputs)
