@@ -23,6 +23,7 @@ TYPE = "docker:index/container:Container"
 MEBIBYTE = 1024**2
 NANOSECONDS = 10**9
 POLL_SECONDS = 0.2
+PAUSED = "is paused"  # the defect of a container that has to be unpaused: Docker refuses to start it
 DURATION_UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -53,6 +54,9 @@ class Container(DockerObjects):
     def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
         """Created, moved from the default bridge to its network, started, waited for."""
         if defective:
+            if defective.defect == PAUSED:
+                progress("unpausing")
+                self.api.call("POST", f"/containers/{defective.identifier}/unpause")
             return self._start(wanted, defective.identifier, progress)
         progress("creating")
         inputs = wanted.inputs

@@ -3,6 +3,7 @@
 from docker_engine.api import Json
 from engine.registration import Registration
 from engine.resources.base import (
+    URN_LABEL,
     Actual,
     DockerObjects,
     Progress,
@@ -21,11 +22,11 @@ class Network(DockerObjects):
     inputs = frozenset({"name", "driver", "ipamConfigs", "labels"})
 
     def read(self, wanted: Registration) -> Actual | None:
-        """Found by name."""
+        """Found by name; else under another name that it was given before."""
         name = wanted.inputs["name"]
         found = self.api.find(f"/networks/{name}")
         if found is None or found["Name"] != name:
-            return None
+            return next(map(_actual, self.api.labelled("/networks", "", [f"{URN_LABEL}={wanted.urn}"])), None)
         refuse_foreign("network", name, found, wanted, found["Labels"])
         return _actual(found)
 

@@ -1,0 +1,54 @@
+"""The stacks that live tests share. One deployment of the whole platform serves all of them, in the order of the files:
+
+interruptions on a small stack of their own, the life of the platform, its security, and last how it is taken down.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+import requests
+
+from tests.live.stack import FULL, SMALL, LiveStack
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """Skips tests where no Docker Engine answers."""
+    try:
+        docker.from_env(timeout=10).ping()
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        pytest.skip(f"needs a running Docker Engine, which does not answer: {error}")
+
+
+@pytest.fixture(scope="session")
+def undeployed(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    """The whole platform without GPU, not deployed yet; nothing is left of it in the end."""
+    yield from _stack("live", FULL, tmp_path_factory.mktemp("live"))
+
+
+@pytest.fixture(scope="session")
+def platform(undeployed: LiveStack) -> LiveStack:
+    """The whole platform, deployed as people do it. A test leaves it complete and healthy."""
+    done = undeployed.ws("up", "--engine", "embedded")
+    assert done.returncode == 0, done.stdout
+    return undeployed
+
+
+@pytest.fixture(scope="module")
+def small(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    """Redis and the health service alone, deployed."""
+    for stack in _stack("live-small", SMALL, tmp_path_factory.mktemp("small")):
+        done = stack.ws("up", "--engine", "embedded")
+        assert done.returncode == 0, done.stdout
+        yield stack
+
+
+def _stack(name: str, settings: dict[str, object], folder: Path) -> Iterator[LiveStack]:
+    stack = LiveStack.make(name, settings, folder)
+    stack.remove()  # what a killed run of these tests left
+    try:
+        yield stack
+    finally:
+        stack.remove()

@@ -1,0 +1,103 @@
+"""The life of the whole platform on the embedded engine, on one deployment. About four minutes with built images."""
+
+import threading
+import time
+
+import docker
+import pytest
+
+from tests.live.stack import LiveStack, done, wait_until
+
+pytestmark = pytest.mark.live
+
+SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo"}
+UNCHANGED_SECONDS = 10.0  # the goal is 3 s; a shared machine may be slow
+VERIFICATION = "verification"
+
+
+class TestDeployed:
+    def test_every_service_is_healthy(self, platform):
+        assert set(platform.containers()) == SERVICES
+        assert platform.unhealthy() == {}
+
+    def test_the_verification_passed(self, platform):
+        verification = platform.outputs()["verification"]
+        assert verification["ok"]
+        assert list(verification["nodes"]) == ["ray-cpu"]
+        results = {check["name"]: check["result"] for check in verification["checks"]}
+        assert set(results.values()) <= {"pass", "skip"}
+
+    def test_an_up_changes_nothing_and_takes_seconds(self, platform):
+        before = platform.ids()
+        began = time.monotonic()
+        again = platform.ws("up", "--engine", "embedded")
+        assert again.returncode == 0, again.stdout
+        assert time.monotonic() - began < UNCHANGED_SECONDS
+        assert platform.ids() == before
+        assert done(platform.up()) == {}
+
+    def test_a_preview_is_clean(self, platform):
+        assert platform.ws("preview", "--engine", "embedded", "--expect-no-changes").returncode == 0
+
+
+class TestChange:
+    def test_of_one_setting_replaces_exactly_its_container_and_verifies_again(self, platform):
+        before, verified = platform.ids(), platform.outputs()["verification"]["started"]
+        platform.settings["health"]["env"] = {"LIVE_TEST": "1"}
+        platform.configure()
+        planned = done(platform.preview())
+        assert done(platform.up()) == planned == {"health-container": "replace", VERIFICATION: "update"}
+        after = platform.ids()
+        assert {service for service in after if after[service] != before[service]} == {"health"}
+        assert platform.outputs()["verification"]["started"] > verified
+        assert platform.unhealthy() == {}
+
+
+class TestBehindItsBack:
+    def test_a_removed_container_is_made_again_and_the_others_stay(self, platform):
+        before = platform.ids()
+        platform.container("health").remove(force=True)
+        assert done(platform.up()) == {"health-container": "create", VERIFICATION: "update"}
+        after = platform.ids()
+        assert {service for service in SERVICES if after[service] != before[service]} == {"health"}
+        assert platform.unhealthy() == {}
+
+    @pytest.mark.parametrize("interfere", ["stop", "pause"])
+    def test_a_container_that_does_not_run_runs_again(self, platform, interfere):
+        before = platform.ids()
+        getattr(platform.container("mlflow"), interfere)()
+        assert done(platform.up()) == {"mlflow-container": "repair"}
+        assert platform.ids() == before
+        assert platform.unhealthy() == {}
+
+
+class TestFailedVerification:
+    def test_fails_the_run_names_the_check_shows_the_log_and_is_made_good_by_the_next(self, platform):
+        """The Ray node dies while it is verified: a node is missing."""
+        platform.settings["health"]["env"] = {"LIVE_TEST": "2"}
+        platform.configure()
+        killer = threading.Thread(target=kill_ray_once_verification_runs, args=(platform,))
+        killer.start()
+        failed = platform.ws("up", "--engine", "embedded")
+        killer.join()
+        assert failed.returncode == 1
+        assert "verification" in failed.stdout
+        assert "ray_nodes failed" in failed.stdout or "head failed" in failed.stdout, failed.stdout
+        assert "Last lines of cslr-live-ray-cpu" in failed.stdout
+        assert 'Traceback (most recent call last):\n  File "/work' not in failed.stdout
+        repaired = done(platform.up())
+        assert repaired["ray-cpu-container"] == "repair"
+        assert repaired[VERIFICATION] in ("create", "update")
+        assert platform.unhealthy() == {}
+        assert platform.outputs()["verification"]["ok"]
+
+
+def kill_ray_once_verification_runs(stack: LiveStack) -> None:
+    def verifies() -> bool:
+        try:
+            return bool(stack.engine.containers.get("cslr-live-verify").status == "running")
+        except docker.errors.NotFound:
+            return False
+
+    wait_until(verifies, "the verification", seconds=120)
+    stack.container("ray-cpu").kill()

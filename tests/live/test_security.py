@@ -1,0 +1,160 @@
+"""What other users of the host and of its network can see and reach of the whole platform: nothing without a secret."""
+
+import json
+import re
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+import requests
+
+from tests.live.stack import FULL, LiveStack
+
+pytestmark = pytest.mark.live
+
+NO_CAPABILITIES = "0" * 16
+SECONDS = 10
+REFUSED = (requests.codes.unauthorized, requests.codes.forbidden)
+
+
+@pytest.fixture
+def inspected(platform) -> dict[str, dict[str, Any]]:
+    """What `docker inspect` says of each service."""
+    return {service: container.attrs for service, container in platform.containers().items()}
+
+
+def url(service: str, path: str) -> str:
+    ports = {"ray": FULL["ray"]["cpu"]["ports"]["dashboard"], **{k: FULL[k]["port"] for k in ("marimo", "mlflow")}}
+    return f"http://127.0.0.1:{ports[service]}{path}"
+
+
+def run_in(stack: LiveStack, service: str, *command: str) -> str:
+    code, output = stack.exec(service, *command)
+    assert code == 0, output
+    return output
+
+
+class TestContainers:
+    def test_run_as_an_ordinary_user_without_rights(self, inspected):
+        for service, found in inspected.items():
+            host = found["HostConfig"]
+            assert found["Config"]["User"] == "1000:1000", service
+            assert host["CapDrop"] == ["ALL"], service
+            assert not host["CapAdd"], service
+            assert "no-new-privileges:true" in host["SecurityOpt"], service
+            assert not host["Privileged"], service
+
+    def test_every_process_has_the_user_and_no_capability(self, platform):
+        for service in platform.containers():
+            status = run_in(platform, service, "sh", "-c", "cat /proc/[0-9]*/status")
+            assert set(re.findall(r"^Uid:\s+(\d+)", status, re.MULTILINE)) == {"1000"}, service
+            assert set(re.findall(r"^Cap(?:Eff|Prm|Bnd):\s+(\w+)", status, re.MULTILINE)) == {NO_CAPABILITIES}, service
+
+    def test_cannot_write_to_their_own_root(self, platform, inspected):
+        for service, found in inspected.items():
+            assert found["HostConfig"]["ReadonlyRootfs"], service
+            code, _ = platform.exec(service, "sh", "-c", "touch /written || touch /opt/written")
+            assert code != 0, service
+
+    def test_get_no_docker_socket(self, inspected):
+        for service, found in inspected.items():
+            assert not [m for m in found["Mounts"] if "docker" in m["Source"] and m["Source"].endswith(".sock")], (
+                service
+            )
+
+    def test_share_no_namespace_with_the_host(self, inspected):
+        for service, found in inspected.items():
+            host = found["HostConfig"]
+            assert "host" not in (host["NetworkMode"], host["PidMode"], host["IpcMode"], host["UTSMode"]), service
+
+    def test_publish_on_the_loopback_alone(self, inspected):
+        published = [p for found in inspected.values() for p in found["NetworkSettings"]["Ports"].values() if p]
+        assert len(published) == 8
+        assert {address["HostIp"] for port in published for address in port} == {"127.0.0.1"}
+
+
+class TestServicesRefuse:
+    def test_redis_without_its_password(self):
+        with (
+            redis.Redis(port=FULL["redis"]["port"], socket_timeout=SECONDS) as client,
+            pytest.raises(redis.exceptions.AuthenticationError),
+        ):
+            client.ping()
+
+    def test_redis_with_a_wrong_password(self):
+        with (
+            redis.Redis(port=FULL["redis"]["port"], password="wrong", socket_timeout=SECONDS) as client,
+            pytest.raises(redis.exceptions.AuthenticationError),
+        ):
+            client.ping()
+
+    @pytest.mark.parametrize(("user", "password"), [("mlflow", "wrong"), ("mlflow", ""), ("postgres", "wrong")])
+    def test_postgres_with_a_wrong_password(self, user, password):
+        with pytest.raises(psycopg.OperationalError, match=r"password|authentication"):
+            psycopg.connect(
+                host="127.0.0.1", port=FULL["postgres"]["port"], dbname="mlflow", user=user, password=password,
+                connect_timeout=SECONDS,
+            )  # fmt: skip
+
+    @pytest.mark.parametrize("path", ["/api/version", "/api/jobs/", "/nodes?view=summary"])
+    @pytest.mark.parametrize("token", [None, "wrong"])
+    def test_the_ray_dashboard_without_its_token(self, platform, path, token):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = requests.get(url("ray", path), headers=headers, timeout=SECONDS)
+        assert answer.status_code in REFUSED
+
+    def test_marimo_without_its_token(self, platform):
+        assert requests.get(url("marimo", "/api/status"), timeout=SECONDS).status_code == requests.codes.unauthorized
+        page = requests.get(url("marimo", "/"), timeout=SECONDS, allow_redirects=False)
+        assert page.is_redirect
+        assert "/auth/login" in page.headers["Location"]
+
+    def test_nobody_with_the_secret(self, platform):
+        secrets = platform.secrets()
+        with redis.Redis(port=FULL["redis"]["port"], password=secrets["redis-password"]) as client:
+            assert client.ping()
+        psycopg.connect(
+            host="127.0.0.1", port=FULL["postgres"]["port"], dbname="mlflow", user="mlflow",
+            password=secrets["postgres-password"],
+        ).close()  # fmt: skip
+        bearer = {"Authorization": f"Bearer {secrets['ray-token']}"}
+        assert requests.get(url("ray", "/api/version"), headers=bearer, timeout=SECONDS).ok
+        assert requests.get(url("marimo", f"/?access_token={secrets['marimo-token']}"), timeout=SECONDS).ok
+
+
+class TestSecrets:
+    """No secret is anywhere but in the files that are mounted."""
+
+    def test_are_four_and_a_salt(self, platform):
+        assert set(platform.secrets()) == {
+            "redis-password", "postgres-password", "ray-token", "marimo-token", "salt",
+        }  # fmt: skip
+        assert all(len(value) >= 32 for value in platform.secrets().values())
+
+    def test_are_not_in_docker_inspect(self, platform, inspected):
+        networks = [platform.engine.networks.get(name).attrs for name in platform.networks()]
+        assert named(platform, json.dumps([*inspected.values(), *networks])) == []
+
+    def test_are_in_no_log(self, platform):
+        for service, container in platform.containers().items():
+            assert named(platform, container.logs().decode(errors="replace")) == [], service
+
+    def test_are_in_no_command_line(self, platform):
+        for service in platform.containers():
+            lines = run_in(platform, service, "sh", "-c", "cat /proc/[0-9]*/cmdline")
+            assert named(platform, lines) == [], service
+
+    def test_are_not_in_what_the_engine_said(self, platform):
+        assert named(platform, "\n".join(platform.output)) == []
+        assert named(platform, json.dumps(platform.outputs())) == []
+        assert named(platform, platform.ws("outputs", "--json").stdout) == []
+
+    def test_are_files_for_their_owners_alone(self, platform):
+        for path in (platform.state / "generated").iterdir():
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def named(stack: LiveStack, text: str) -> list[str]:
+    """Names of the secrets whose value is in a text."""
+    return [name for name, value in stack.secrets().items() if value in text]
