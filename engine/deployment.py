@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from docker_engine.api import DockerError
+from docker_engine.builds import BuildError
 from engine.program import Outcome
 from engine.registration import Registration, differences
-from engine.resources.base import Actual, ResourceType
+from engine.resources.base import Actual, ResourceError, ResourceType
 
 
 class Action(StrEnum):
@@ -78,12 +79,10 @@ class Deployment:
         actual = None
         try:
             actual = None if change.skipped or change.error else self._apply(wanted, change)
-        except DockerError as error:
+        except (BuildError, DockerError, ResourceError, UnknownTypeError) as error:
             change.error = str(error)
         except Exception as error:  # noqa: BLE001 (what is under way elsewhere must come to its end)
-            change.error = (
-                str(error) if type(error).__module__.startswith("engine") else f"{type(error).__name__}: {error}"
-            )
+            change.error = f"{type(error).__name__}: {error}"
         change.seconds = time.monotonic() - began
         if change.error or change.skipped:
             with self._lock:

@@ -32,9 +32,9 @@ class Command:
         path = self._record(wanted)
         try:
             record = json.loads(path.read_text())
-        except (OSError, ValueError):
+            return Actual(identifier=path.stem, outputs=record["outputs"], inputs=record["inputs"])
+        except (OSError, ValueError, TypeError, KeyError):
             return None
-        return Actual(identifier=path.stem, outputs=record["outputs"], inputs=record["inputs"])
 
     def create(self, wanted: Registration, _: Actual | None, progress: Progress) -> Actual:
         """Runs it to its end. It ends with this process, also if that is killed by an interrupt."""
