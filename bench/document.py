@@ -1,0 +1,43 @@
+"""What every measurement reports beside its numbers, and its section of docs/benchmarks.md."""
+
+import os
+import platform
+import re
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+import docker
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+GIB = 2**30
+
+
+def machine() -> dict[str, str]:
+    """This host and what it runs on, for people."""
+    cpu = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    return {
+        "date": f"{datetime.now().astimezone():%Y-%m-%d}",
+        "machine": f"{os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, {memory:.0f} GiB",
+        "system": f"Linux {platform.release()}, Python {platform.python_version()}",
+        "Docker Engine": str(docker.from_env().version()["Version"]),
+    }
+
+
+def version_of(*command: str) -> str:
+    """What a program says of its version, in one line."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[0]
+
+
+def write_section(name: str, content: str) -> None:
+    """Puts a section into the document, in the place of the section of that name that is there."""
+    begin, end = f"<!-- {name}: begin, written by python -m bench.{name} -->", f"<!-- {name}: end -->"
+    text = DOCUMENT.read_text() if DOCUMENT.exists() else "# Benchmarks\n"
+    section = f"{begin}\n{content.strip()}\n{end}"
+    if begin in text:
+        before, rest = text.split(begin, 1)
+        text = before + section + rest.split(end, 1)[1]
+    else:
+        text = f"{text.rstrip()}\n\n{section}\n"
+    DOCUMENT.write_text(text)
