@@ -1,6 +1,7 @@
 """The program under the embedded engine: order, failures, outputs, and what it may not do."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -78,8 +79,8 @@ class TestFailure:
         boxes = Boxes("first")
         began = time.monotonic()
         run(CHAIN, boxes)
-        assert "beside" in boxes.seen
         assert time.monotonic() - began < 10
+        assert set(boxes.seen) == {"first", "beside", "second"}, "what needs it is seen, to be reported as skipped"
 
     def test_leaves_the_next_run_unharmed(self, run):
         run(CHAIN, Boxes("first"))
@@ -95,6 +96,22 @@ class TestFailure:
         with pytest.raises(ProgramError):
             run("raise pulumi.RunError('no')\n", Boxes())
         assert (Path.cwd(), list(sys.path)) == before
+
+
+class TestInterrupt:
+    def test_begins_nothing_more(self, run):
+        seen = []
+
+        def interrupted(wanted: Registration) -> Outcome:
+            seen.append(wanted.name)
+            if wanted.name == "first":
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.3)
+            return wanted.name, {"made": "x"}
+
+        with pytest.raises(KeyboardInterrupt):
+            run(CHAIN, interrupted)
+        assert "second" not in seen
 
 
 class TestPreview:

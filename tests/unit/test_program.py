@@ -394,6 +394,7 @@ ONE_SETTING = {
         {"postgres": {"mounts"}},
     ),
     "ray.cpu.cpus": ({"ray": {"cpu": {"cpus": 3}}}, {"ray-cpu": {"cpus", "envs"}}),
+    "ray.cpu.torch": ({"ray": {"cpu": {"torch": False}}}, {"ray-cpu": {"image"}}),
     "ray.health_timeout": ({"ray": {"health_timeout": 2}}, {"ray-cpu": {"envs"}}),
     "ray.head_address": ({"ray": {"head_address": "10.0.0.5:6379"}}, {"ray-cpu": {"envs"}, "marimo": {"envs"}}),
     # The page of the health service links what is published.
