@@ -23,6 +23,8 @@ PROJECT = Path(__file__).parent.parent
 REPOSITORY = "cslr"
 # The lock files are for this platform. It is named because the default is that of the machine that runs Pulumi.
 PLATFORM = "linux/amd64"
+# By this variable of a command's environment the embedded engine knows which image it makes, and whether that is there.
+LEAVES_IMAGE = "CSLR_LEAVES_IMAGE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,7 @@ class BaseImage(pulumi.ComponentResource):
         command.local.Command(
             name,
             create=shlex.join([args.python, "-m", "images.base.bootstrap", *words]),
+            environment={LEAVES_IMAGE: self.tag},
             triggers=[self.tag],
             # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).
             add_previous_output_in_env=False,

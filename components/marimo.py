@@ -37,6 +37,8 @@ class Marimo(Service):
         links = {
             "RAY_ADDRESS": args.ray_address,
             "MLFLOW_TRACKING_URI": args.mlflow.url if args.mlflow else None,
+            # MLflow's client looks for git, which is not here, and says so at length.
+            "GIT_PYTHON_REFRESH": "quiet",
         }
         self._run(
             ContainerSpec(

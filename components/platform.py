@@ -169,7 +169,7 @@ class Platform(pulumi.ComponentResource):
                 ray_nodes=self._nodes_heads_first(),
             )
             self.services["health"] = Health("health", health_args, self._child)
-        self._declare_ray(settings, host)
+        self._declare_ray(settings, host, mlflow)
         if "marimo" in enabled:
             marimo_args = MarimoArgs(
                 settings=settings.marimo,
@@ -195,7 +195,7 @@ class Platform(pulumi.ComponentResource):
         self.services["mlflow"] = mlflow
         return mlflow
 
-    def _declare_ray(self, settings: PlatformSettings, host: Host) -> None:
+    def _declare_ray(self, settings: PlatformSettings, host: Host, mlflow: MLflow | None) -> None:
         """Nodes that may become head first, each after the one before it: the first finds no other and leads."""
         stores = [self.services[name] for name in ("redis", "health") if name in self.services]
         started: list[Service] = []
@@ -206,6 +206,7 @@ class Platform(pulumi.ComponentResource):
                 host=host,
                 image=self._image(name),
                 candidates=settings.head_candidates,
+                mlflow=mlflow,
                 position=RAY_NODES.index(name),
                 gpu=self._gpu_request() if name == "ray-gpu" else None,
                 after=[*stores, *started],

@@ -47,7 +47,10 @@ class SettingsError(Exception):
 
     def __init__(self, problems: Iterable[Problem], stack_file: str, key: str) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(problem.text(stack_file, key) for problem in self.problems))
+        lines = [problem.text(stack_file, key) for problem in self.problems]
+        if any(isinstance(command, Set | Remove) for problem in self.problems for command in problem.commands):
+            lines.append(f"Where there is no Pulumi CLI, edit the same keys in {stack_file}.")
+        super().__init__("\n".join(lines))
 
 
 def dotted(path: Path, key: str = "") -> str:

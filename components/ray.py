@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import ContainerSpec, GpuRequest, Healthcheck
+from components.mlflow import MLflow
 from components.ports import HEALTH, RAY_CLIENT, RAY_DASHBOARD, RAY_GCS, REDIS
 from components.service import Host, Service, extra_mounts, run_python
 from components.service_settings import RayNodeSettings, RaySettings
@@ -31,6 +32,7 @@ class RayNodeArgs:
     host: Host
     image: pulumi.Input[str]
     candidates: tuple[str, ...]  # nodes of this host that may become head, in order
+    mlflow: MLflow | None  # where tasks log their runs; the node does not wait for it
     position: int  # gives the node its fixed address
     gpu: GpuRequest | None = None
     after: Sequence[pulumi.Resource] = ()
@@ -91,6 +93,7 @@ class RayNode(Service):
             "RAY_NODE_CLIENT_PORT": str(RAY_CLIENT),
             "RAY_REDIS_ADDRESS": f"redis:{REDIS}",
             "RAY_external_storage_namespace": args.host.identity.prefix,
+            **({"MLFLOW_TRACKING_URI": args.mlflow.url, "GIT_PYTHON_REFRESH": "quiet"} if args.mlflow else {}),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray-token",
         }

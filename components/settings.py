@@ -87,9 +87,9 @@ class GpuSettings(Settings):
 class MirrorSettings(Settings):
     """Where image builds find packages."""
 
-    debian: Url | None = Field(default=None, description="Mirror of Debian's packages. Unset: this host's own.")
+    debian: Url | None = Field(default=None, description="Mirror of Debian's packages. Unset: debootstrap's default.")
     pypi: Url | None = Field(
-        default=None, description="Mirror of the Python package index. Unset: that of this host's pip."
+        default=None, description="Mirror of the Python package index. Unset: the default of pip and uv."
     )
     pytorch: Url | None = Field(default=None, description="Mirror of PyTorch's wheel index. Unset: PyTorch's own.")
 

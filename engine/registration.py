@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from pulumi.runtime import rpc
 SECRET = "[secret]"  # noqa: S105 (what is shown instead of one)
 UNKNOWN = "[not known yet]"
 MISSING = "[not set]"
+WIDTH = 70
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +69,24 @@ def _difference(key: str, before: Any, after: Any) -> list[str]:  # noqa: ANN401
     if isinstance(before, dict) and isinstance(after, dict):
         return [f"{key}.{line}" for line in differences(before, after)]
     if isinstance(before, list) and isinstance(after, list):
-        removed = [_short(item) for item in before if item not in after]
-        added = [_short(item) for item in after if item not in before]
+        removed = [item for item in before if item not in after]
+        added = [item for item in after if item not in before]
         if len(removed) == len(added) == 1:
-            return [f"{key}: {removed[0]} → {added[0]}"]
-        changes = [f"- {item}" for item in removed] + [f"+ {item}" for item in added]
+            return _difference(key, removed[0], added[0])
+        changes = [f"- {_short(_text(item))}" for item in removed] + [f"+ {_short(_text(item))}" for item in added]
         return [f"{key}: {change}" for change in changes] or [f"{key}: other order"]
-    return [f"{key}: {_short(before)} → {_short(after)}"]
+    texts = [_text(before), _text(after)]
+    same = len(os.path.commonprefix(texts))  # noqa: RUF071 (no paths)
+    return [f"{key}: {' → '.join(_short(text, same) for text in texts)}"]
 
 
-def _short(value: Any) -> str:  # noqa: ANN401
+def _text(value: Any) -> str:  # noqa: ANN401
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-    text = " ".join(text.split())
-    return text if len(text) <= 70 else f"{text[:45]}…{text[-24:]}"
+    return " ".join(text.split())
+
+
+def _short(text: str, start: int = 0) -> str:
+    """At most so much of a text as a line bears, around what begins at `start`."""
+    begin = max(0, min(start - WIDTH // 4, len(text) - WIDTH))
+    end = begin + WIDTH
+    return f"{'…' if begin else ''}{text[begin:end]}{'…' if end < len(text) else ''}"

@@ -108,7 +108,9 @@ class Engine:
             CONTAINER: Container(self._api),
             "docker:index/image:Image": Image(self._api),
             "docker:index/remoteImage:RemoteImage": RemoteImage(self._api),
-            "command:local:Command": Command(self._state / "commands"),
+            "command:local:Command": Command(
+                self._state / "commands", lambda tag: self._api.find(f"/images/{tag}/json") is not None
+            ),
         }
 
     def _orphans(self, declared: set[str]) -> list[Change]:

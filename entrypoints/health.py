@@ -731,6 +731,8 @@ async def get_page(request: web.Request) -> web.Response:
     """Everything known, for people."""
     monitor = request.app[MONITOR]
     text = page(await monitor.status(), refresh=request.query.get("refresh") != "off")
+    # Ports open to the network are listed by the loopback address; the reader came by one that works for him.
+    text = text.replace("//127.0.0.1:", f"//{html.escape(request.url.host or '127.0.0.1')}:")
     return web.Response(text=monitor.secrets.redact(text), content_type="text/html", headers=PAGE_HEADERS)
 
 

@@ -41,7 +41,8 @@ def serve() -> NoReturn:
     # Offline: no look for a newer version, no sandbox environment that packages would be downloaded into.
     options += ["--skip-update-check", "--no-sandbox"]
     print(f"[marimo] serving {NOTEBOOKS} on port {PORT}", flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "marimo", "--yes", "edit", *options, str(NOTEBOOKS)])  # noqa: S606
+    # Quiet: it would write its address with the token into the log.
+    os.execv(sys.executable, [sys.executable, "-m", "marimo", "--yes", "--quiet", "edit", *options, str(NOTEBOOKS)])  # noqa: S606
 
 
 if __name__ == "__main__":

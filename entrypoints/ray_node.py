@@ -641,6 +641,7 @@ def run() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    os.chdir(tempfile.gettempdir())  # where tasks begin; the image's own folder cannot be written to
     settings = NodeSettings.from_environment(os.environ)
     if settings.token_file:
         read_secret(settings.token_file, "Ray's authentication token, RAY_AUTH_TOKEN_PATH")

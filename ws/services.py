@@ -17,6 +17,8 @@ STATUS_SECONDS = 5.0
 STATES = {"up": "healthy", "down": "unhealthy"}
 # file with a secret → services that ask for it, and what to tell people
 SECRETS = {
+    "redis-password": (("redis",), "Redis asks for the password in"),
+    "postgres-password": (("postgres",), "Postgres asks for the password in"),
     "marimo-token": (("marimo",), "Marimo asks for the token in"),
     "ray-token": (("ray-cpu", "ray-gpu"), "Ray clients and jobs need the token in"),
 }

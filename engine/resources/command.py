@@ -10,8 +10,10 @@ import signal
 import subprocess
 import tempfile
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
+from components.image import LEAVES_IMAGE
 from engine.registration import Registration
 from engine.resources.base import Actual, Progress, ResourceError
 
@@ -24,11 +26,15 @@ class Command:
     replaces = False
     inputs = frozenset({"addPreviousOutputInEnv", "create", "dir", "environment", "logging", "triggers"})
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, has_image: Callable[[str], bool]) -> None:
         self._folder = folder
+        self._has_image = has_image
 
     def read(self, wanted: Registration) -> Actual | None:
         """What it answered the last time that it ran without an error."""
+        image = wanted.inputs.get("environment", {}).get(LEAVES_IMAGE)
+        if image and not self._has_image(image):
+            return None  # it was pruned since
         path = self._record(wanted)
         try:
             record = json.loads(path.read_text())

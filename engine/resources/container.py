@@ -23,6 +23,7 @@ TYPE = "docker:index/container:Container"
 MEBIBYTE = 1024**2
 NANOSECONDS = 10**9
 POLL_SECONDS = 0.2
+UNHEALTHY = "is unhealthy"
 PAUSED = "is paused"  # the defect of a container that has to be unpaused: Docker refuses to start it
 DURATION_UNITS = {"h": 3600, "m": 60, "s": 1}
 
@@ -57,7 +58,8 @@ class Container(DockerObjects):
             if defective.defect == PAUSED:
                 progress("unpausing")
                 self.api.call("POST", f"/containers/{defective.identifier}/unpause")
-            return self._start(wanted, defective.identifier, progress)
+            verb = "restart" if defective.defect == UNHEALTHY else "start"
+            return self._start(wanted, defective.identifier, progress, verb)
         progress("creating")
         inputs = wanted.inputs
         created = self.api.call("POST", "/containers/create", query={"name": inputs["name"]}, body=_body(wanted))
@@ -83,10 +85,11 @@ class Container(DockerObjects):
         progress("stopping")
         remove_container(self.api, actual.identifier)
 
-    def _start(self, wanted: Registration, identifier: str, progress: Progress) -> Actual:
+    def _start(self, wanted: Registration, identifier: str, progress: Progress, verb: str = "start") -> Actual:
         progress("starting")
         try:
-            self.api.call("POST", f"/containers/{identifier}/start")
+            # An unhealthy one is running: it needs more than a start.
+            self.api.call("POST", f"/containers/{identifier}/{verb}")
         except DockerError as error:
             raise ResourceError(f"could not be started: {error}") from error
         deadline = time.monotonic() + wanted.inputs["waitTimeout"]

@@ -1,8 +1,9 @@
 """``docker:index/image:Image`` and ``docker:index/remoteImage:RemoteImage``."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from docker_engine.api import Json
+from docker_engine.api import DockerError, Json
 from docker_engine.builds import Build, build
 from engine.registration import Registration
 from engine.resources.base import Actual, DockerObjects, Progress, ResourceError
@@ -54,12 +55,7 @@ class RemoteImage(DockerObjects):
         """Pulled."""
         reference: str = wanted.inputs["name"]
         layers: dict[str, tuple[int, int]] = {}
-        for message in self.api.stream("/images/create", query={"fromImage": _with_tag(reference)}):
-            if "error" in message:
-                raise ResourceError(
-                    f"{reference} cannot be pulled: {message['error']}\n"
-                    "  Where the registry cannot be reached, load it by hand (docker load), or set `source: build`."
-                )
+        for message in self._pull(reference):
             detail = message.get("progressDetail") or {}
             if "total" in detail:
                 layers[message["id"]] = (detail["current"], detail["total"])
@@ -69,6 +65,18 @@ class RemoteImage(DockerObjects):
         if found is None:
             raise ResourceError(f"{reference} was pulled, but is not there")
         return _pulled(wanted, found)
+
+    def _pull(self, reference: str) -> Iterator[Json]:
+        try:
+            for message in self.api.stream("/images/create", query={"fromImage": _with_tag(reference)}):
+                if "error" in message:
+                    raise DockerError(message["error"])
+                yield message
+        except DockerError as error:
+            raise ResourceError(
+                f"{reference} cannot be pulled: {error}\n"
+                "  Where the registry cannot be reached, load it by hand (docker load), or set `source: build`."
+            ) from error
 
 
 def _actual(wanted: Registration, identifier: str) -> Actual:

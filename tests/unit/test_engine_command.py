@@ -6,14 +6,17 @@ import time
 
 import pytest
 
+from components.image import LEAVES_IMAGE
 from engine.registration import Registration, recorded
 from engine.resources.base import Actual, Progress, ResourceError
 from engine.resources.command import TAIL_LINES, Command
 
+HERE = {"cslr/base:here"}
+
 
 @pytest.fixture
 def command(tmp_path):
-    return Command(tmp_path / "commands")
+    return Command(tmp_path / "commands", HERE.__contains__)
 
 
 def wanted(create: str, name: str = "check", **inputs) -> Registration:
@@ -44,7 +47,13 @@ class TestAnswer:
 
     def test_is_kept(self, command, tmp_path):
         made = run(command, wanted("echo answer"))
-        assert Command(tmp_path / "commands").read(wanted("echo answer")) == made
+        assert Command(tmp_path / "commands", HERE.__contains__).read(wanted("echo answer")) == made
+
+    def test_counts_only_while_the_image_that_it_left_is_there(self, command):
+        for image, kept in (("cslr/base:here", True), ("cslr/base:pruned", False)):
+            registration = wanted("echo made", name=image[-4:], environment={LEAVES_IMAGE: image})
+            run(command, registration)
+            assert (command.read(registration) is not None) == kept
 
     def test_is_kept_with_its_inputs(self, command):
         run(command, wanted("echo answer", triggers=["a"]))
