@@ -85,7 +85,9 @@ def run_program(folder: Path, config: StackConfig, monitor: mocks.MockMonitor, *
 
 async def _run(folder: Path, config: StackConfig, monitor: mocks.MockMonitor, preview: bool) -> dict[str, Any]:
     before = Path.cwd()
-    pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type]  # of an earlier run in the same process
+    # Of an earlier run in the same process, which may have been aborted: its root, and tasks of its event loop.
+    pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type]
+    pulumi.runtime.settings.SETTINGS.outputs.clear()
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     # The SDK logs a failed registration with its traceback; what failed is in the deployment's report.

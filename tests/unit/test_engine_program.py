@@ -112,6 +112,7 @@ class TestInterrupt:
         with pytest.raises(KeyboardInterrupt):
             run(CHAIN, interrupted)
         assert "second" not in seen
+        assert run(CHAIN, Boxes()) == {"made": "box second"}, "the next run is not disturbed"
 
 
 class TestPreview:
