@@ -28,7 +28,7 @@ def compose_file(config: StackConfig) -> Json:
     registrations = _registrations(config)
     containers = {r.urn: r for r in registrations if r.type == CONTAINER}
     (network,) = (r.inputs for r in registrations if r.type == NETWORK)
-    volumes = [r.inputs["name"] for r in registrations if r.type == VOLUME]
+    volumes = [r.inputs for r in registrations if r.type == VOLUME]
     file: Json = {
         "name": f"{config.project}-{config.stack}",
         "services": {
@@ -43,7 +43,7 @@ def compose_file(config: StackConfig) -> Json:
             for r in containers.values()
         },
         "networks": {"default": _network(network)},
-        "volumes": {name: {"name": name} for name in volumes},
+        "volumes": {v["name"]: {"name": v["name"], "labels": _labels(v)} for v in volumes},
     }
     return dict(_escaped(file))
 
@@ -84,7 +84,7 @@ def _service(inputs: Json) -> Json:
         "command": inputs["command"],
         "user": inputs["user"],
         "environment": inputs["envs"],
-        "labels": {item["label"]: item["value"] for item in inputs["labels"]},
+        "labels": _labels(inputs),
         "ports": [
             f"{p['ip']}:{p['external']:.0f}:{p['internal']:.0f}/{p['protocol']}" for p in inputs.get("ports", [])
         ],
@@ -123,7 +123,16 @@ def _attachment(network: Json) -> Json:
 
 def _network(inputs: Json) -> Json:
     pools = [{"subnet": c["subnet"], "ip_range": c["ipRange"], "gateway": c["gateway"]} for c in inputs["ipamConfigs"]]
-    return {"name": inputs["name"], "driver": inputs["driver"], "ipam": {"config": pools}}
+    return {
+        "name": inputs["name"],
+        "driver": inputs["driver"],
+        "ipam": {"config": pools},
+        "labels": _labels(inputs),
+    }
+
+
+def _labels(inputs: Json) -> Json:
+    return {item["label"]: item["value"] for item in inputs["labels"]}
 
 
 def _escaped(value: Any) -> Any:  # noqa: ANN401
