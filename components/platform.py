@@ -10,38 +10,25 @@ from functools import cached_property
 import pulumi
 
 from components.docker import GpuRequest
+from components.expectation import Expectation
 from components.files import HostFiles
 from components.health import Health, HealthArgs, WatchedService
 from components.identity import StackIdentity
-from components.image import BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, PulledImage
+from components.image_set import ImageSet, ImageSetArgs
 from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
 from components.ports import HEALTH, MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
 from components.postgres import Postgres, PostgresArgs
-from components.ray import RayNode, RayNodeArgs, logical_cpus
+from components.ray import RayNode, RayNodeArgs
 from components.redis import Redis, RedisArgs
-from components.secrets import SecretFiles, user_id
-from components.service import ENTRYPOINTS, Host, Service
+from components.secrets import SecretFiles
+from components.service import Host, Service
 from components.service_settings import RAY_NODES
 from components.settings import PlatformSettings
 from components.sources import Sources
 from components.verification import Verification, VerificationArgs
-from images.base.recipe import Suite
-from images.catalog import CATALOG
-from verification import spec as expected
 
-# Service → image that is built for it.
-IMAGES = {
-    "redis": "redis",
-    "postgres": "postgres",
-    "mlflow": "mlflow",
-    "health": "health",
-    "ray-cpu": "ray-runtime",
-    "ray-gpu": "ray-runtime",
-    "marimo": "marimo-runtime",
-}
-LEAN_IMAGE = "ray-lean"
 INTERNAL_PORTS = {"redis": REDIS, "postgres": POSTGRES, "mlflow": MLFLOW, "marimo": MARIMO, "health": HEALTH}
 
 
@@ -67,15 +54,18 @@ class Platform(pulumi.ComponentResource):
         super().__init__("cslr:platform:Platform", name, None, opts)
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
-        self._bases: dict[Suite, BaseImage] = {}
-        self._images = self._declare_images()
+        self._images = ImageSet(
+            ImageSetArgs(settings=args.settings, sources=args.sources, python=args.python), self._child
+        )
         self.services = {}
         self._declare_services(args.settings)
-        self.verification = Verification(
-            "verification",
-            VerificationArgs(spec=self._expectation(), services=list(self.services.values()), python=args.python),
-            self._child,
+        expectation = self._expectation()
+        verification_args = VerificationArgs(
+            spec=self._images.image_id(expectation.client).apply(expectation.spec),
+            services=list(self.services.values()),
+            python=args.python,
         )
+        self.verification = Verification("verification", verification_args, self._child)
         self.register_outputs({"services": list(self.services)})
 
     def urls(self) -> dict[str, str]:
@@ -90,60 +80,6 @@ class Platform(pulumi.ComponentResource):
         address = self._args.settings.network.bind_address
         return "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 (compared, not bound)
 
-    # --- images ---
-
-    def _declare_images(self) -> dict[str, ImageVariant | PulledImage]:
-        """One image a service; services with the same image share it."""
-        settings = self._args.settings
-        built: dict[str, ImageVariant] = {}
-        pulled: dict[str, PulledImage] = {}
-        images: dict[str, ImageVariant | PulledImage] = {}
-        for service in settings.services():
-            source = settings.service(service).image
-            if source.source == "pull" and source.reference:
-                if source.reference not in pulled:
-                    pulled[source.reference] = PulledImage(f"{service}-image", source.reference, self._child)
-                images[service] = pulled[source.reference]
-            else:
-                name = self._image_name(service)
-                if name not in built:
-                    built[name] = self._build(name, list(built.values()))
-                images[service] = built[name]
-        return images
-
-    def _image_name(self, service: str) -> str:
-        node = self._args.settings.ray_nodes.get(service)
-        return IMAGES[service] if node is None or node.torch else LEAN_IMAGE
-
-    def _build(self, name: str, before: list[ImageVariant]) -> ImageVariant:
-        args = self._args
-        images, image = args.settings.images, CATALOG[name]
-        if image.suite not in self._bases:
-            self._bases[image.suite] = BaseImage(
-                f"base-{image.suite}",
-                BaseImageArgs(
-                    suite=image.suite, source=args.sources.bases, python=args.python, mirror=images.mirrors.debian
-                ),
-                self._child,
-            )
-        return ImageVariant(
-            name,
-            ImageVariantArgs(
-                image=image,
-                base=self._bases[image.suite],
-                variant=args.settings.variant,
-                flavour=args.sources.torch,
-                registry=images.registry,
-                pypi_index=images.mirrors.pypi,
-                pytorch_index=images.mirrors.pytorch,
-                # Neither engine bounds builds by itself (pulumi-docker#496).
-                after=before[-images.parallel_builds :][:1] if len(before) >= images.parallel_builds else (),
-            ),
-            self._child,
-        )
-
-    # --- services ---
-
     def _declare_services(self, settings: PlatformSettings) -> None:
         args = self._args
         network = RayNetwork("network", RayNetworkArgs(identity=args.identity, settings=settings.network), self._child)
@@ -157,14 +93,16 @@ class Platform(pulumi.ComponentResource):
         enabled = settings.services()
         if "redis" in enabled:
             self.services["redis"] = Redis(
-                "redis", RedisArgs(settings=settings.redis, host=host, image=self._image("redis")), self._child
+                "redis",
+                RedisArgs(settings=settings.redis, host=host, image=self._images.image_id("redis")),
+                self._child,
             )
         mlflow = self._declare_tracking(settings, host) if "mlflow" in enabled or "postgres" in enabled else None
         if "health" in enabled:
             health_args = HealthArgs(
                 settings=settings.health,
                 host=host,
-                image=self._image("health"),
+                image=self._images.image_id("health"),
                 watched=self._watched(),
                 ray_nodes=self._nodes_heads_first(),
             )
@@ -174,7 +112,7 @@ class Platform(pulumi.ComponentResource):
             marimo_args = MarimoArgs(
                 settings=settings.marimo,
                 host=host,
-                image=self._image("marimo"),
+                image=self._images.image_id("marimo"),
                 ray_address=self._ray_address(),
                 mlflow=mlflow,
                 after=[self.services[name] for name in settings.ray_nodes] + ([mlflow] if mlflow else []),
@@ -184,13 +122,13 @@ class Platform(pulumi.ComponentResource):
     def _declare_tracking(self, settings: PlatformSettings, host: Host) -> MLflow | None:
         postgres = Postgres(
             "postgres",
-            PostgresArgs(settings=settings.postgres, host=host, image=self._image("postgres")),
+            PostgresArgs(settings=settings.postgres, host=host, image=self._images.image_id("postgres")),
             self._child,
         )
         self.services["postgres"] = postgres
         if not settings.mlflow.enabled:
             return None
-        args = MLflowArgs(settings=settings.mlflow, host=host, image=self._image("mlflow"), postgres=postgres)
+        args = MLflowArgs(settings=settings.mlflow, host=host, image=self._images.image_id("mlflow"), postgres=postgres)
         mlflow = MLflow("mlflow", args, self._child)
         self.services["mlflow"] = mlflow
         return mlflow
@@ -204,7 +142,7 @@ class Platform(pulumi.ComponentResource):
                 node=settings.ray_nodes[name],
                 ray=settings.ray,
                 host=host,
-                image=self._image(name),
+                image=self._images.image_id(name),
                 candidates=settings.head_candidates,
                 mlflow=mlflow,
                 position=RAY_NODES.index(name),
@@ -213,9 +151,6 @@ class Platform(pulumi.ComponentResource):
             )
             started.append(RayNode(name, node_args, self._child))
             self.services[name] = started[-1]
-
-    def _image(self, service: str) -> pulumi.Output[str]:
-        return self._images[service].image_id
 
     def _gpu_request(self) -> GpuRequest:
         devices = self._args.settings.gpu.devices
@@ -248,76 +183,17 @@ class Platform(pulumi.ComponentResource):
             if name != "health"
         )
 
-    # --- verification ---
-
-    def _expectation(self) -> pulumi.Output[expected.VerificationSpec]:
-        """What must be true after the deployment. Only the client's image waits for an output."""
-        settings = self._args.settings
-        client = next((name for name in (*settings.ray_nodes, "marimo", "health") if name in self._images), None)
-        if client is None:
-            client = next(iter(self._images))
-        return self._image(client).apply(lambda image: self._spec(image, settings, client))
-
-    def _spec(self, image: str, settings: PlatformSettings, client: str) -> expected.VerificationSpec:
-        args = self._args
-        user = settings.service(client).user
-
-        def service(name: str) -> expected.Service | None:
-            port = INTERNAL_PORTS[name]
-            url = f"http://{name}:{port}"
-            return (
-                expected.Service(url=url, container=args.identity.object_name(name)) if name in self.services else None
-            )
-
-        return expected.VerificationSpec(
-            project=args.identity.project,
-            stack=args.identity.stack,
-            network=settings.network.name,
-            client=expected.Client(
-                image=image,
-                program=args.files.program(ENTRYPOINTS / "verify_cluster.py"),
-                with_python=args.files.program(ENTRYPOINTS / "with_python.sh"),
-                user=user,
-                labels=args.identity.labels("verification"),
-            ),
-            heads=expected.Heads(hosts=self._head_hosts()) if settings.ray_nodes else None,
-            nodes=tuple(self._expected_node(name) for name in settings.ray_nodes),
-            other_nodes=settings.ray.head_address is not None,
-            versions=self._expected_versions(),
-            mlflow=service("mlflow"),
-            marimo=service("marimo"),
-            health=service("health"),
-            secrets=expected.SecretFiles(
-                ray_token=args.secrets.path("ray-token", uid=user_id(user)),
-                marimo_token=args.secrets.path("marimo-token", uid=user_id(user)),
-            ),
-        )
-
-    def _expected_node(self, name: str) -> expected.ExpectedNode:
-        node = self._args.settings.ray_nodes[name]
-        gpus = self._gpu_request().devices
-        return expected.ExpectedNode(
-            name=name,
-            container=self._args.identity.object_name(name),
-            cpus=logical_cpus(node.cpus),
-            gpus=(len(gpus) if gpus else None) if name == "ray-gpu" else 0,
-            memory=node.memory,
-            torch=node.torch,
-        )
-
-    def _expected_versions(self) -> expected.ExpectedVersions:
-        """The lock's, if every node's image was built from it; a pulled image brings its own."""
-        args = self._args
-        if any(node.image.source == "pull" for node in args.settings.ray_nodes.values()):
-            return expected.ExpectedVersions()
-        variant, flavour = args.settings.variant, args.sources.torch
-        locked = CATALOG["ray-runtime"].versions(variant, flavour)
-        return expected.ExpectedVersions(
-            ray=locked["ray"],
-            python=variant.python,
-            torch=variant.torch,
-            torch_cuda=variant.torch_cuda if flavour == "cuda" else None,
-            torch_geometric=locked["torch-geometric"],
+    def _expectation(self) -> Expectation:
+        args, gpus = self._args, self._gpu_request().devices
+        return Expectation(
+            settings=args.settings,
+            identity=args.identity,
+            files=args.files,
+            secrets=args.secrets,
+            sources=args.sources,
+            services=tuple(self.services),
+            head_hosts=self._head_hosts(),
+            gpus=len(gpus) if gpus else None,
         )
 
 

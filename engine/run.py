@@ -13,7 +13,7 @@ from typing import Any
 from components.files import stack_folder
 from components.identity import StackIdentity
 from components.stack_file import read_stack_config
-from docker_engine.api import DockerApi, DockerError, Json
+from docker_engine.api import DockerApi, DockerError
 from engine.deployment import Action, Change, Deployment, Display
 from engine.lock import stack_lock
 from engine.program import Monitor, run_program
@@ -170,8 +170,3 @@ class Engine:
         except KeyboardInterrupt:
             self.cancel()
             raise
-
-
-def containers_of(api: DockerApi, identity: StackIdentity) -> list[Json]:
-    """Every container of a stack, running or not, whichever engine made it."""
-    return api.labelled("/containers/json", "", [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pulumi.output import Unknown
 
-from components.platform import IMAGES
+from components.image_set import IMAGES
 from components.service_settings import SERVICES
 from engine.program import ProgramError
 from tests.harness import (

@@ -1,0 +1,92 @@
+"""What must be true after a deployment, as the verification is told it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from components.files import HostFiles
+from components.identity import StackIdentity
+from components.ports import HEALTH, MARIMO, MLFLOW
+from components.ray import logical_cpus
+from components.secrets import SecretFiles, user_id
+from components.service import ENTRYPOINTS
+from components.settings import PlatformSettings
+from components.sources import Sources
+from images.catalog import CATALOG
+from verification import spec as expected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """Derives the specification from what was declared. Plain values only."""
+
+    settings: PlatformSettings
+    identity: StackIdentity
+    files: HostFiles
+    secrets: SecretFiles
+    sources: Sources
+    services: Collection[str]  # names of those that run
+    head_hosts: tuple[str, ...]  # where the Ray head may be
+    gpus: int | None  # of the GPU node; None: all that there are
+
+    @property
+    def client(self) -> str:
+        """The service whose image the client container runs: one with Ray where there is one."""
+        preferred = (*self.settings.ray_nodes, "marimo", "health")
+        return next((name for name in preferred if name in self.services), next(iter(self.services), ""))
+
+    def spec(self, client_image: str) -> expected.VerificationSpec:
+        """The specification, once the ID of the client's image is known."""
+        user = self.settings.service(self.client).user
+        return expected.VerificationSpec(
+            project=self.identity.project,
+            stack=self.identity.stack,
+            network=self.settings.network.name,
+            client=expected.Client(
+                image=client_image,
+                program=self.files.program(ENTRYPOINTS / "verify_cluster.py"),
+                with_python=self.files.program(ENTRYPOINTS / "with_python.sh"),
+                user=user,
+                labels=self.identity.labels("verification"),
+            ),
+            heads=expected.Heads(hosts=self.head_hosts) if self.settings.ray_nodes else None,
+            nodes=tuple(self._node(name) for name in self.settings.ray_nodes),
+            other_nodes=self.settings.ray.head_address is not None,
+            versions=self._versions(),
+            mlflow=self._service("mlflow", MLFLOW),
+            marimo=self._service("marimo", MARIMO),
+            health=self._service("health", HEALTH),
+            secrets=expected.SecretFiles(
+                ray_token=self.secrets.path("ray-token", uid=user_id(user)),
+                marimo_token=self.secrets.path("marimo-token", uid=user_id(user)),
+            ),
+        )
+
+    def _service(self, name: str, port: int) -> expected.Service | None:
+        if name not in self.services:
+            return None
+        return expected.Service(url=f"http://{name}:{port}", container=self.identity.object_name(name))
+
+    def _node(self, name: str) -> expected.ExpectedNode:
+        node = self.settings.ray_nodes[name]
+        return expected.ExpectedNode(
+            name=name,
+            container=self.identity.object_name(name),
+            cpus=logical_cpus(node.cpus),
+            gpus=self.gpus if name == "ray-gpu" else 0,
+            memory=node.memory,
+            torch=node.torch,
+        )
+
+    def _versions(self) -> expected.ExpectedVersions:
+        """The lock's, if every node's image was built from it; a pulled image brings its own."""
+        if any(node.image.source == "pull" for node in self.settings.ray_nodes.values()):
+            return expected.ExpectedVersions()
+        variant, flavour = self.settings.variant, self.sources.torch
+        locked = CATALOG["ray-runtime"].versions(variant, flavour)
+        return expected.ExpectedVersions(
+            ray=locked["ray"],
+            python=variant.python,
+            torch=variant.torch,
+            torch_cuda=variant.torch_cuda if flavour == "cuda" else None,
+            torch_geometric=locked["torch-geometric"],
+        )
