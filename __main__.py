@@ -58,8 +58,9 @@ def main() -> None:
     )
     pulumi.export("urls", platform.urls())
     pulumi.export("sources", {"bases": sources.bases, "torch": sources.torch})
-    pulumi.export("verification", platform.verification.result.apply(json.loads))
-    pulumi.export("verification_spec", platform.verification.spec)
+    if platform.verification:
+        pulumi.export("verification", platform.verification.result.apply(json.loads))
+        pulumi.export("verification_spec", platform.verification.spec)
 
 
 main()

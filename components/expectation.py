@@ -29,20 +29,23 @@ class Expectation:
     gpus: int | None  # of the GPU node; None: all that there are
 
     @property
-    def client(self) -> str:
-        """The service whose image the client container runs: one with Ray where there is one."""
-        preferred = (*self.settings.ray_nodes, "marimo", "health")
-        return next((name for name in preferred if name in self.services), next(iter(self.services), ""))
+    def client(self) -> str | None:
+        """The service whose image the client container runs: one with Python, and Ray where there is one.
 
-    def spec(self, client_image: str) -> expected.VerificationSpec:
-        """The specification, once the ID of the client's image is known."""
-        user = self.settings.service(self.client).user
+        None where there is no such service: then Docker's health checks say all that can be asked.
+        """
+        preferred = (*self.settings.ray_nodes, "marimo", "health", "mlflow")
+        return next((name for name in preferred if name in self.services), None)
+
+    def spec(self, client: str, image: str) -> expected.VerificationSpec:
+        """The specification, once the ID of the image of the service `client` is known."""
+        user = self.settings.service(client).user
         return expected.VerificationSpec(
             project=self.identity.project,
             stack=self.identity.stack,
             network=self.settings.network.name,
             client=expected.Client(
-                image=client_image,
+                image=image,
                 program=self.files.program(ENTRYPOINTS / "verify_cluster.py"),
                 with_python=self.files.program(ENTRYPOINTS / "with_python.sh"),
                 user=user,

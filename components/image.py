@@ -53,7 +53,8 @@ class BaseImage(pulumi.ComponentResource):
         words = [word for option, value in options.items() if value for word in (option, value)]
         command.local.Command(
             name,
-            create=shlex.join([args.python, "-m", "images.base.bootstrap", *words]),
+            # To standard error, where both engines look for progress.
+            create=f"{shlex.join([args.python, '-m', 'images.base.bootstrap', *words])} >&2",
             environment={LEAVES_IMAGE: self.tag},
             triggers=[self.tag],
             # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).

@@ -48,7 +48,7 @@ class Platform(pulumi.ComponentResource):
     """**Pulumi type** ``cslr:platform:Platform``. Ready when its verification has passed."""
 
     services: dict[str, Service]
-    verification: Verification
+    verification: Verification | None  # None: no service is there that could ask the others
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:platform:Platform", name, None, opts)
@@ -59,13 +59,7 @@ class Platform(pulumi.ComponentResource):
         )
         self.services = {}
         self._declare_services(args.settings)
-        expectation = self._expectation()
-        verification_args = VerificationArgs(
-            spec=self._images.image_id(expectation.client).apply(expectation.spec),
-            services=list(self.services.values()),
-            python=args.python,
-        )
-        self.verification = Verification("verification", verification_args, self._child)
+        self.verification = self._declare_verification()
         self.register_outputs({"services": list(self.services)})
 
     def urls(self) -> dict[str, str]:
@@ -183,9 +177,9 @@ class Platform(pulumi.ComponentResource):
             if name != "health"
         )
 
-    def _expectation(self) -> Expectation:
+    def _declare_verification(self) -> Verification | None:
         args, gpus = self._args, self._gpu_request().devices
-        return Expectation(
+        expectation = Expectation(
             settings=args.settings,
             identity=args.identity,
             files=args.files,
@@ -195,6 +189,15 @@ class Platform(pulumi.ComponentResource):
             head_hosts=self._head_hosts(),
             gpus=len(gpus) if gpus else None,
         )
+        client = expectation.client
+        if client is None:
+            return None
+        verification_args = VerificationArgs(
+            spec=self._images.image_id(client).apply(lambda image: expectation.spec(client, image)),
+            services=list(self.services.values()),
+            python=args.python,
+        )
+        return Verification("verification", verification_args, self._child)
 
 
 def _link(service: str, address: str, ports: Mapping[tuple[str | int, ...], int]) -> str | None:

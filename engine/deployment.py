@@ -109,6 +109,8 @@ class Deployment:
 
     def _make(self, wanted: Registration, resource: ResourceType, actual: Actual | None, change: Change) -> Actual:
         def progress(text: str) -> None:
+            if self._cancelled.is_set():
+                raise ResourceError("was interrupted")
             self._display.progress(change, text)
 
         if change.action is Action.REPLACE and actual:

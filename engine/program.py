@@ -72,18 +72,27 @@ class _NoCalls(mocks.Mocks):
         raise NotImplementedError
 
 
-def run_program(folder: Path, config: StackConfig, monitor: mocks.MockMonitor, *, preview: bool) -> dict[str, Any]:
+def run_program(
+    folder: Path,
+    config: StackConfig,
+    monitor: mocks.MockMonitor,
+    *,
+    preview: bool,
+    on_interrupt: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
     """Runs ``__main__.py`` of `folder` and returns the stack's outputs, without what is unknown and what is secret.
 
-    `monitor` is told of every resource in dependency order, of independent ones at the same time. Raises
-    `ProgramError` for what the program itself reports.
+    `monitor` is told of every resource in dependency order, of independent ones at the same time; `on_interrupt` is
+    called before an interrupt waits for those under way. Raises `ProgramError` for what the program itself reports.
     """
     with asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(ThreadPoolExecutor(WORKERS))
-        return runner.run(_run(folder, config, monitor, preview))
+        return runner.run(_run(folder, config, monitor, preview, on_interrupt))
 
 
-async def _run(folder: Path, config: StackConfig, monitor: mocks.MockMonitor, preview: bool) -> dict[str, Any]:
+async def _run(
+    folder: Path, config: StackConfig, monitor: mocks.MockMonitor, preview: bool, on_interrupt: Callable[[], object]
+) -> dict[str, Any]:
     before = Path.cwd()
     # Of an earlier run in the same process, which may have been aborted: its root, and tasks of its event loop.
     pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type]
@@ -107,6 +116,9 @@ async def _run(folder: Path, config: StackConfig, monitor: mocks.MockMonitor, pr
         return await _outputs(root.outputs if isinstance(root, stack.Stack) else {})
     except pulumi.RunError as error:
         raise ProgramError(str(error)) from error
+    except asyncio.CancelledError:
+        on_interrupt()  # before the event loop waits for the resources that are under way
+        raise
     finally:
         sys.path.remove(str(folder))
         os.chdir(before)

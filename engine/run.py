@@ -96,7 +96,8 @@ class Engine:
 
     def _pass(self, *, preview: bool) -> Result:
         deployment = Deployment(self._types(), self._display, preview=preview, cancelled=self._cancelled)
-        outputs = run_program(self._folder, self._config, Monitor(deployment.handle), preview=preview)
+        monitor = Monitor(deployment.handle)
+        outputs = run_program(self._folder, self._config, monitor, preview=preview, on_interrupt=self.cancel)
         changes = list(deployment.changes.values())
         orphans = self._orphans(set(deployment.changes))
         return Result(changes=changes + (orphans if preview else self._remove(orphans)), outputs=outputs)
@@ -109,7 +110,9 @@ class Engine:
             "docker:index/image:Image": Image(self._api),
             "docker:index/remoteImage:RemoteImage": RemoteImage(self._api),
             "command:local:Command": Command(
-                self._state / "commands", lambda tag: self._api.find(f"/images/{tag}/json") is not None
+                self._state / "commands",
+                lambda tag: self._api.find(f"/images/{tag}/json") is not None,
+                self._cancelled,
             ),
         }
 

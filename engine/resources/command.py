@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from engine.registration import Registration
 from engine.resources.base import Actual, Progress, ResourceError
 
 TAIL_LINES = 40
+POLL_SECONDS = 0.5
 
 
 class Command:
@@ -26,8 +28,9 @@ class Command:
     replaces = False
     inputs = frozenset({"addPreviousOutputInEnv", "create", "dir", "environment", "logging", "triggers"})
 
-    def __init__(self, folder: Path, has_image: Callable[[str], bool]) -> None:
+    def __init__(self, folder: Path, has_image: Callable[[str], bool], cancelled: threading.Event) -> None:
         self._folder = folder
+        self._cancelled = cancelled
         self._has_image = has_image
 
     def read(self, wanted: Registration) -> Actual | None:
@@ -43,7 +46,7 @@ class Command:
             return None
 
     def create(self, wanted: Registration, _: Actual | None, progress: Progress) -> Actual:
-        """Runs it to its end. It ends with this process, also if that is killed by an interrupt."""
+        """Runs it to its end, or until the run is interrupted."""
         progress("running")
         path = self._record(wanted)
         path.unlink(missing_ok=True)
@@ -61,14 +64,12 @@ class Command:
                 errors="replace",
                 start_new_session=True,
             )
-            try:
-                for line in process.stderr or ():
-                    tail.append(line.rstrip())
+            threading.Thread(target=self._end_if_cancelled, args=(process,), daemon=True).start()
+            for line in process.stderr or ():
+                tail.append(line.rstrip())
+                if not self._cancelled.is_set():
                     progress(line.strip())
-                code = process.wait()
-            except BaseException:
-                os.killpg(process.pid, signal.SIGTERM)
-                raise
+            code = process.wait()
             answer.seek(0)
             stdout = answer.read()
         if code != 0:
@@ -85,6 +86,12 @@ class Command:
         """Forgets its answer."""
         progress("forgetting")
         (self._folder / f"{actual.identifier}.json").unlink(missing_ok=True)
+
+    def _end_if_cancelled(self, process: "subprocess.Popen[str]") -> None:
+        while process.poll() is None:
+            if self._cancelled.wait(POLL_SECONDS):
+                os.killpg(process.pid, signal.SIGTERM)
+                return
 
     def _record(self, wanted: Registration) -> Path:
         return self._folder / f"{wanted.name}-{hashlib.sha256(wanted.urn.encode()).hexdigest()[:8]}.json"

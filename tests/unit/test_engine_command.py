@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 import time
 
 import pytest
@@ -16,7 +17,7 @@ HERE = {"cslr/base:here"}
 
 @pytest.fixture
 def command(tmp_path):
-    return Command(tmp_path / "commands", HERE.__contains__)
+    return Command(tmp_path / "commands", HERE.__contains__, threading.Event())
 
 
 def wanted(create: str, name: str = "check", **inputs) -> Registration:
@@ -47,7 +48,7 @@ class TestAnswer:
 
     def test_is_kept(self, command, tmp_path):
         made = run(command, wanted("echo answer"))
-        assert Command(tmp_path / "commands", HERE.__contains__).read(wanted("echo answer")) == made
+        assert Command(tmp_path / "commands", HERE.__contains__, threading.Event()).read(wanted("echo answer")) == made
 
     def test_counts_only_while_the_image_that_it_left_is_there(self, command):
         for image, kept in (("cslr/base:here", True), ("cslr/base:pruned", False)):
@@ -146,12 +147,10 @@ class TestInterrupt:
         """Ctrl-C reaches this process alone: the command is in a session of its own."""
         pid = tmp_path / "pid"
 
-        def interrupt(text: str) -> None:
-            if text == "started":
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            run(command, wanted(f"sleep 60 & echo $! > {pid}; echo started >&2; wait"), interrupt)
+        registration = wanted(f"sleep 60 & echo $! > {pid}; wait")  # says nothing all the time
+        threading.Timer(1.0, command._cancelled.set).start()
+        with pytest.raises(ResourceError):
+            run(command, registration)
         assert ends(int(pid.read_text()))
         assert command.read(wanted("")) is None
 
