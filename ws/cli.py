@@ -145,7 +145,10 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
     outputs = _session(stack, quiet=True).outputs()
     spec = outputs.get("verification_spec")
     if not spec:
-        raise WsError(f"stack {stack} is not completely deployed. Run: ws up --stack {stack}")
+        raise WsError(
+            f"stack {stack} is not completely deployed, or has no service that could ask the others.\n"
+            f"  Run: ws up --stack {stack}"
+        )
     arguments = [sys.executable, "-m", "verification", *(["--json"] if as_json else [])]
     environment = {**os.environ, "CSLR_VERIFICATION": spec if isinstance(spec, str) else json.dumps(spec)}
     stdout = None if as_json else subprocess.DEVNULL
