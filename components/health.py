@@ -49,7 +49,7 @@ class Health(Service):
                 image=args.image,
                 command=run_python("health.py"),
                 healthcheck=Healthcheck(
-                    command=run_python("http_health.py", f"http://127.0.0.1:{HEALTH}/ping"), interval=1, start_period=30
+                    command=run_python("http_health.py", f"http://127.0.0.1:{HEALTH}/ping"), interval=3, start_period=30
                 ),
                 cpus=settings.cpus,
                 memory=settings.memory,

@@ -33,7 +33,7 @@ class Postgres(Service):
                 service=name,
                 image=args.image,
                 command=("sh", program_path("postgres.sh")),
-                healthcheck=Healthcheck(command=("sh", program_path("postgres.sh"), "health"), interval=1),
+                healthcheck=Healthcheck(command=("sh", program_path("postgres.sh"), "health"), interval=3),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,

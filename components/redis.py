@@ -48,7 +48,7 @@ class Redis(Service):
                 service=name,
                 image=args.image,
                 command=("redis-server", f"{SECRETS_TARGET}/redis.conf"),
-                healthcheck=Healthcheck(command=("sh", "-c", ping), interval=1, start_period=30),
+                healthcheck=Healthcheck(command=("sh", "-c", ping), interval=3, start_period=30),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
