@@ -47,7 +47,6 @@ class Marimo(Service):
                 command=run_python("marimo_server.py"),
                 healthcheck=Healthcheck(
                     command=run_python("http_health.py", f"http://127.0.0.1:{MARIMO}/health"),
-                    interval=1,
                     start_period=120,
                 ),
                 cpus=settings.cpus,
