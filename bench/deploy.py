@@ -34,6 +34,7 @@ STACK = "bench"
 SETTINGS = merged(FULL, {"network": {"name": "cslr-bench", "subnet": "10.218.0.0/24"}})
 CONTAINERS = 6
 POLL_SECONDS = 0.2
+WIDE = 120  # columns of what no terminal shows
 UP_GOAL, UNCHANGED_GOAL = 1.2, 3.0  # times Compose's time to healthy; seconds
 NOT_HERE = "docker compose is not here: install it (`docker compose`, or `docker-compose` on PATH) and run this again"
 
@@ -69,6 +70,7 @@ def main() -> int:
     if compose is None:
         print(NOT_HERE, file=sys.stderr)
         return 1
+    host = machine()
     with tempfile.TemporaryDirectory(prefix="cslr-bench-") as folder:
         stack = LiveStack.make(STACK, SETTINGS, Path(folder))
         try:
@@ -76,11 +78,11 @@ def main() -> int:
             measurements = list(measure(stack, contenders, arguments.rounds))
         finally:
             stack.remove()
-    versions = machine() | {contender.name: contender.version for contender in contenders}
+    versions = host | {contender.name: contender.version for contender in contenders}
     if arguments.json:
         print(json.dumps({"versions": versions, "measurements": [asdict(m) for m in measurements]}, indent=2))
     else:
-        Console().print(table(measurements))
+        Console(width=None if sys.stdout.isatty() else WIDE).print(table(measurements))
     write_section("deploy", markdown(measurements, versions, arguments.rounds))
     return 0
 

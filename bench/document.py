@@ -20,6 +20,7 @@ def machine() -> dict[str, str]:
     return {
         "date": f"{datetime.now().astimezone():%Y-%m-%d}",
         "machine": f"{os.cpu_count()} cores of {cpu[1] if cpu else platform.machine()}, {memory:.0f} GiB",
+        "load before": f"{os.getloadavg()[1]:.1f} over 5 minutes",
         "system": f"Linux {platform.release()}, Python {platform.python_version()}",
         "Docker Engine": str(docker.from_env().version()["Version"]),
     }
