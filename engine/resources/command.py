@@ -18,7 +18,7 @@ from components.image import LEAVES_IMAGE
 from engine.registration import Registration
 from engine.resources.base import Actual, Progress, ResourceError
 
-TAIL_LINES = 40
+TAIL_LINES = 120  # the verification's table and the ends of three logs
 POLL_SECONDS = 0.5
 
 
