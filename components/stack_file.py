@@ -70,6 +70,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.name}: cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name}: is not valid YAML: {' '.join(str(error).split())}.") from error
+    if content is None:  # all defaults, as for Pulumi
+        return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path.name}: must be a mapping; Pulumi's stack files begin with `config:`.")
     return content

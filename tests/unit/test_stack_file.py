@@ -176,7 +176,11 @@ class TestRefusal:
         with pytest.raises(ConfigError, match=r"Pulumi\.test\.yaml: is not valid YAML"):
             read_stack_config(folder, "test")
 
-    @pytest.mark.parametrize("text", ["", "[]\n", "3\n", "text\n"])
+    def test_of_an_empty_file_there_is_none(self, folder):
+        (folder / "Pulumi.test.yaml").write_text("")
+        assert read_stack_config(folder, "test").values == {}
+
+    @pytest.mark.parametrize("text", ["[]\n", "3\n", "text\n"])
     def test_of_what_is_no_mapping(self, folder, text):
         assert refusal(folder, text).startswith("Pulumi.test.yaml: must be a mapping;")
 
