@@ -39,7 +39,8 @@ class RunDisplay(Protocol):
 
 def display_on(console: Console) -> RunDisplay:
     """The display that suits what the console writes to."""
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    # On a dumb terminal rich draws nothing at all.
+    return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else PlainDisplay(console)
 
 
 def outcome(change: Change, seconds: float) -> Text:

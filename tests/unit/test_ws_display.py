@@ -62,7 +62,8 @@ class TestPlainDisplay:
 
 class TestLiveDisplay:
     def test_finished_resources_stay_above_those_under_way(self):
-        console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+        terminal = {"TERM": "xterm"}
+        console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None, _environ=terminal)
         first, second = change(), change(name="mlflow-container")
         with display.LiveDisplay(console) as shown:
             shown.started(first)
