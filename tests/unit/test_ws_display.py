@@ -75,8 +75,9 @@ class TestLiveDisplay:
         assert "waiting until it is healthy, 3 s" in text_of(console)
 
     def test_a_terminal_gets_it_and_a_pipe_does_not(self):
-        terminal = Console(file=io.StringIO(), force_terminal=True)
-        assert isinstance(display.display_on(terminal), display.LiveDisplay)
+        for kind, shown in (("xterm", display.LiveDisplay), ("dumb", display.PlainDisplay)):
+            terminal = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": kind})
+            assert isinstance(display.display_on(terminal), shown)
         assert isinstance(display.display_on(Console(file=io.StringIO())), display.PlainDisplay)
 
     def test_no_color_is_honoured(self, monkeypatch):
