@@ -182,7 +182,7 @@ def outputs(stack: Stack = "dev", as_json: AsJson = False) -> None:
 
 @app.command()
 def env(stack: Stack = "dev") -> None:
-    """Print what makes the `pulumi` of your shell see the same stacks: eval "$(python -m ws env)"."""
+    """Print what makes the `pulumi` of your shell see the same stacks: eval "$(ws env)"."""
     import shlex
 
     from ws import project
