@@ -17,8 +17,9 @@ LOG = Path("/var/log/dockerd.log")
 START_SECONDS = 60.0
 APT = ("apt-get", "-y", "--no-install-recommends", "install")
 UPDATE = ("apt-get", "update")
-# iptables: dockerd needs it, and docker.io only recommends it. debootstrap: base images where no registry answers.
-PACKAGES = ("docker.io", "debootstrap", "iptables")
+# iptables: dockerd needs it, and docker.io only recommends it. debootstrap: base images where no registry answers; on
+# Ubuntu it can check what it downloads only with Debian's keys.
+PACKAGES = ("docker.io", "debootstrap", "debian-archive-keyring", "iptables")
 # Apart from docker.io since Debian 13. Nothing here needs it; people do, and remedies name it.
 CLIENT = "docker-cli"
 SYSTEMD_START = ("systemctl", "enable", "--now", "docker")
