@@ -11,7 +11,7 @@ from components.host import HostFacts, check
 from components.identity import StackIdentity
 from components.platform import Platform, PlatformArgs
 from components.secrets import SecretError, SecretFiles
-from components.settings import SettingsError, load
+from components.settings import SettingsError, config_value, load
 from components.sources import choose_sources
 
 PROJECT = Path(__file__).parent
@@ -23,14 +23,6 @@ def interpreter() -> str:
     return f"{prefix.relative_to(PROJECT)}/bin/python" if prefix.is_relative_to(PROJECT) else sys.executable
 
 
-def _object(text: str | None) -> object:
-    """The value of a key as the stack file has it; what is no JSON is left for the settings to explain."""
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return text
-
-
 def main() -> None:
     """Declares one host's part of the platform."""
     config = pulumi.Config()
@@ -39,7 +31,7 @@ def main() -> None:
     dry_run = pulumi.runtime.is_dry_run()
     files = HostFiles(folder=stack_folder(identity), dry_run=dry_run)
     try:
-        settings = load(_object(config.get("platform")), stack_file=stack_file)
+        settings = load(config_value(config.get("platform")), stack_file=stack_file)
         if config.get_bool("preflight") is not False:
             check(settings, HostFacts.probe(identity.project, identity.stack), stack_file)
         secrets = SecretFiles.resolve(files, config.get, stack_file=stack_file, namespace=identity.project)

@@ -33,7 +33,8 @@ def make_closed(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def _write_atomically(path: Path, content: bytes, mode: int) -> None:
+def write_atomically(path: Path, content: bytes, mode: int) -> None:
+    """Writes a file whole or not at all, in a folder closed to others."""
     make_closed(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -57,7 +58,7 @@ class HostFiles:
         digest = hashlib.sha256(content).hexdigest()[:12]
         path = self.folder / "programs" / digest / source.name
         if not self.dry_run and not path.exists():
-            _write_atomically(path, content, 0o644)
+            write_atomically(path, content, 0o644)
         return str(path)
 
     def secret(self, name: str, value: str, *, uid: int) -> str:
@@ -68,7 +69,7 @@ class HostFiles:
         path = self.folder / "secrets" / digest / str(uid) / name
         if not self.dry_run and not (path.is_file() and path.read_bytes() == content):
             # Only root can give a file away; otherwise it is the closed folder above that keeps others out.
-            _write_atomically(path, content, 0o600 if os.getuid() in (0, uid) else 0o644)
+            write_atomically(path, content, 0o600 if os.getuid() in (0, uid) else 0o644)
             if os.getuid() == 0:
                 os.chown(path, uid, uid)
         return str(path)
@@ -80,7 +81,7 @@ class HostFiles:
             return path.read_text()
         value = secrets.token_urlsafe(32)
         if not self.dry_run:
-            _write_atomically(path, value.encode(), 0o600)
+            write_atomically(path, value.encode(), 0o600)
         return value
 
     def _salt(self) -> bytes:

@@ -5,7 +5,6 @@ Owns the order: network and images first, then stores, then what needs them; eac
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import pulumi
 
@@ -65,14 +64,11 @@ class Platform(pulumi.ComponentResource):
     def urls(self) -> dict[str, str]:
         """Where people and clients reach each published service from this host."""
         settings = self._args.settings
-        address = self._link_address
+        address = settings.network.bind_address
+        if address == "0.0.0.0":  # noqa: S104 (compared, not bound)
+            address = "127.0.0.1"
         links = {name: _link(name, address, settings.service(name).host_ports) for name in settings.services()}
         return {name: link for name, link in links.items() if link}
-
-    @cached_property
-    def _link_address(self) -> str:
-        address = self._args.settings.network.bind_address
-        return "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 (compared, not bound)
 
     def _declare_services(self, settings: PlatformSettings) -> None:
         args = self._args

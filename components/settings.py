@@ -6,6 +6,7 @@ an empty object is a valid stack for a host without GPU.
 """
 
 import ipaddress
+import json
 from typing import Literal, cast
 
 from pydantic import Field, ValidationError
@@ -172,6 +173,14 @@ class PlatformSettings(Settings):
             for name in self.services()
             for path, port in self.service(name).host_ports.items()
         ]
+
+
+def config_value(text: str | None) -> object:
+    """The value of a config key from its text: JSON, as objects are kept; other text is left for `load` to explain."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
 
 
 def load(raw: object, *, stack_file: str, key: str = KEY) -> PlatformSettings:

@@ -11,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.files import make_closed
+from components.files import write_atomically
 from components.settings import ImagesSettings
 from images.base.recipe import Source
 from images.catalog import Flavour
@@ -49,8 +49,7 @@ def choose_sources(images: ImagesSettings, *, gpu: bool, kept: Path, dry_run: bo
         reason = "answers" if answered else "does not answer; this build runs on CPUs as well"
         notes.append(f"torch: {torch} (PyTorch's index of CPU wheels {reason})")
     if probed and not dry_run:
-        make_closed(kept.parent)
-        kept.write_text(json.dumps({**answers, **probed}))
+        write_atomically(kept, json.dumps({**answers, **probed}).encode(), 0o600)
     chosen = Sources(
         bases="registry" if bases == "registry" else "bootstrap", torch="cpu" if torch == "cpu" else "cuda"
     )

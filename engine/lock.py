@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from components.files import make_closed
+
 
 class LockedError(Exception):
     """Another run works on this stack."""
@@ -15,7 +17,7 @@ class LockedError(Exception):
 @contextmanager
 def stack_lock(folder: Path, stack: str) -> Iterator[None]:
     """Holds the lock of a stack. Raises `LockedError` at once if another process has it."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_closed(folder)
     with (folder / "lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

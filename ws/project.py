@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from components.files import state_root
+from components.files import make_closed, state_root
 from components.identity import StackIdentity
 from components.stack_file import read_stack_config
 
@@ -32,7 +32,7 @@ def prepare_environment() -> None:
     if PASSPHRASE not in os.environ and PASSPHRASE_FILE not in os.environ:
         os.environ[PASSPHRASE_FILE] = str(_passphrase(folder / "passphrase"))
     if BACKEND not in os.environ and not _logged_in():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_closed(folder)
         os.environ[BACKEND] = f"file://{folder}"
     os.environ.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
     # The salt of its key is then the state's, where the stack file has none.
@@ -41,7 +41,7 @@ def prepare_environment() -> None:
 
 def _passphrase(file: Path) -> Path:
     """The file with the passphrase, made on first use."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_closed(file.parent)
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
             new.write(secrets.token_urlsafe(32))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from components.files import state_root
+from components.files import state_root, write_atomically
 from ws.project import pulumi_home
 
 INSTALLER = "https://get.pulumi.com/install.sh"
@@ -105,8 +105,7 @@ def downloads_answer(*, fresh: bool = False, seconds: float = PROBE_SECONDS) -> 
         except (OSError, ValueError, KeyError, TypeError):
             pass
     answer = _is_shell_script(INSTALLER, seconds)
-    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept.write_text(json.dumps({"answer": answer, "at": time.time()}))
+    write_atomically(kept, json.dumps({"answer": answer, "at": time.time()}).encode(), 0o600)
     return answer
 
 

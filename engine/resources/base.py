@@ -48,10 +48,15 @@ class ResourceType(Protocol):
         """Removes it before a replacement."""
 
 
+def program_labels(wanted: Registration) -> dict[str, str]:
+    """The labels that the program sets."""
+    return {item["label"]: item["value"] for item in wanted.inputs.get("labels", [])}
+
+
 def engine_labels(wanted: Registration) -> dict[str, str]:
     """The labels that `recorded_inputs` reads back, beside those that the program sets."""
     return {
-        **{item["label"]: item["value"] for item in wanted.inputs.get("labels", [])},
+        **program_labels(wanted),
         URN_LABEL: wanted.urn,
         INPUTS_LABEL: json.dumps(wanted.recorded, sort_keys=True),
     }
@@ -71,8 +76,7 @@ def owner(labels: dict[str, str] | None) -> tuple[str | None, str | None]:
 
 def refuse_foreign(kind: str, name: str, existing: Json, wanted: Registration, labels: dict[str, str] | None) -> None:
     """Raises `ResourceError` if an object of this name is not this stack's own."""
-    own = {item["label"]: item["value"] for item in wanted.inputs.get("labels", [])}
-    if owner(labels) != owner(own):
+    if owner(labels) != owner(program_labels(wanted)):
         raise ResourceError(
             f"a {kind} named {name} exists that is not this stack's (made {existing.get('Created', 'unknown when')}).\n"
             f"  Nothing of it was touched. Remove or rename it: docker {kind} rm {name}"

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from components.files import write_atomically
 from components.image import LEAVES_IMAGE
 from engine.registration import Registration
 from engine.resources.base import Actual, Progress, ResourceError
@@ -75,11 +76,7 @@ class Command:
         if code != 0:
             raise ResourceError("\n".join(tail) or stdout.strip() or f"ended with exit code {code}")
         outputs = {"stdout": stdout.rstrip("\n"), "stderr": "\n".join(tail)}
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps({"inputs": wanted.recorded, "outputs": outputs}))
-        draft.chmod(0o600)
-        draft.replace(path)
+        write_atomically(path, json.dumps({"inputs": wanted.recorded, "outputs": outputs}).encode(), 0o600)
         return Actual(identifier=path.stem, outputs=outputs, inputs=wanted.recorded)
 
     def delete(self, actual: Actual, progress: Progress) -> None:

@@ -1,7 +1,7 @@
 """``docker:index/volume:Volume``."""
 
 from engine.registration import Registration
-from engine.resources.base import Actual, DockerObjects, Progress, refuse_foreign
+from engine.resources.base import Actual, DockerObjects, Progress, program_labels, refuse_foreign
 
 
 class Volume(DockerObjects):
@@ -25,7 +25,6 @@ class Volume(DockerObjects):
         progress("creating")
         name = wanted.inputs["name"]
         # No label of this engine's own: it outlives a change to the other engine, which compares labels.
-        labels = {item["label"]: item["value"] for item in wanted.inputs["labels"]}
-        body = {"Name": name, "Driver": wanted.inputs["driver"], "Labels": labels}
+        body = {"Name": name, "Driver": wanted.inputs["driver"], "Labels": program_labels(wanted)}
         self.api.call("POST", "/volumes/create", body=body)
         return Actual(identifier=name, outputs={"name": name}, inputs=wanted.recorded)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components import checks, vocabulary
 from components.problems import Set, dotted
 from components.service_settings import SERVICES
-from components.settings import PlatformSettings, SettingsError, load
+from components.settings import PlatformSettings, SettingsError, config_value, load
 from components.variants import VARIANTS
 
 FILE = "Pulumi.dev.yaml"
@@ -497,3 +497,13 @@ class TestTables:
     def test_every_service_with_data_of_its_own_says_where_it_is_mounted(self):
         settings = PlatformSettings()
         assert set(checks.DATA_TARGETS) == {name for name in SERVICES if settings.service(name).data_key}
+
+
+class TestTextOfAConfigKey:
+    @pytest.mark.parametrize(("text", "value"), [(None, None), ("", None), ('{"gpu": {}}', {"gpu": {}}), ("3", 3)])
+    def test_is_read_as_json(self, text, value):
+        assert config_value(text) == value
+
+    def test_that_is_no_json_is_left_for_the_settings_to_explain(self):
+        with pytest.raises(SettingsError, match="'hello' must be a mapping"):
+            load(config_value("hello"), stack_file="Pulumi.dev.yaml")
