@@ -1,0 +1,205 @@
+"""What is known of builds and images, as plain values. What the store keeps and every view is made from."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Engine = Literal["embedded", "pulumi"]
+Result = Literal["built", "failed", "over budget"]
+Timing = Literal["steps", "history"]  # BuildKit's own times of its steps; or the creation times of the image's layers
+Kind = Literal["debian", "python"]
+
+# <anything>/<image>:<variant>[-cpu]-<digest>[-arm64], as components/image.py names images
+VARIANT_TAG = re.compile(r"^(?P<variant>cuda[0-9.]+-py[0-9.]+)(?:-(?P<flavour>cuda|cpu))?-")
+
+
+class Step(Protocol):
+    """One step of a build as BuildKit tells of it; times in seconds since the epoch."""
+
+    @property
+    def name(self) -> str:
+        """As BuildKit shows it: ``[torch 2/3] RUN …``."""
+
+    @property
+    def started(self) -> float | None:
+        """None: it never began."""
+
+    @property
+    def completed(self) -> float | None:
+        """None: it did not end."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether its result was there already."""
+
+    @property
+    def error(self) -> str:
+        """Why it failed; empty if it did not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredStep:
+    """A step as it comes back from the store."""
+
+    name: str
+    started: float | None
+    completed: float | None
+    cached: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the whole host used while something went on. Other work of the host is in it."""
+
+    cpu_peak: float  # percent of all cores
+    cpu_mean: float
+    memory_peak: int  # bytes in use
+    disk_before: int | None  # bytes free where Docker keeps its data; None: this is not to be seen from here
+    disk_after: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One look at the host."""
+
+    time: float
+    cpu: float  # percent of all cores, since the look before
+    memory: int  # bytes in use
+    disk: int | None  # bytes free
+
+
+def used(samples: Sequence[Sample]) -> Usage | None:
+    """The samples in sum; None if there are none."""
+    if not samples:
+        return None
+    return Usage(
+        cpu_peak=max(sample.cpu for sample in samples),
+        cpu_mean=sum(sample.cpu for sample in samples) / len(samples),
+        memory_peak=max(sample.memory for sample in samples),
+        disk_before=samples[0].disk,
+        disk_after=samples[-1].disk,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a build is about. Two builds of the same subject are compared."""
+
+    image: str  # the catalog's name
+    target: str | None = None
+    variant: str | None = None  # key: cuda13.1.1-py3.14
+    flavour: str = "cuda"
+    platform: str = "linux/amd64"
+
+    @property
+    def title(self) -> str:
+        """For people: ``ray-runtime cuda13.1.1-py3.14``, with flavour and platform where they are not the usual."""
+        parts = [self.image, self.variant, self.flavour if self.flavour != "cuda" else None]
+        parts += [self.platform] if self.platform != "linux/amd64" else []
+        return " ".join(part for part in parts if part)
+
+
+def subject_of(tag: str, *, platform: str, target: str | None = None) -> Subject:
+    """What a tag of this project names."""
+    repository, _, label = tag.rpartition("/")[2].partition(":")
+    found = VARIANT_TAG.match(label)
+    return Subject(
+        image=repository,
+        target=target,
+        variant=found["variant"] if found else None,
+        flavour=(found["flavour"] if found else None) or "cuda",
+        platform=platform,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRecord:
+    """One build, successful or not, as an engine reports it. Times in seconds since the epoch."""
+
+    tag: str
+    subject: Subject
+    engine: Engine
+    started: float
+    ended: float
+    result: Result = "built"
+    error: str = ""
+    image_id: str | None = None
+    steps: Sequence[Step] = ()
+    builder: str = ""  # version of the Docker Engine
+    sent: int | None = None  # bytes of context
+    usage: Usage | None = None
+    timing: Timing = "steps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build(BuildRecord):
+    """A build as it comes back from the store."""
+
+    number: int
+    run: str
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.started
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer of an image, the lowest first."""
+
+    diff_id: str  # digest of its content
+    chain_id: str  # digest of it and all below it: what a daemon keeps once
+    name: str  # of images/layers.py, or base, or other
+    size: int  # bytes, unpacked
+    created: float  # seconds since the epoch
+    created_by: str = ""
+    compressed: int | None = None  # bytes, where they were measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """One package in an image."""
+
+    kind: Kind
+    name: str
+    version: str
+    size: int  # bytes on disk
+    architecture: str = ""  # Debian's
+    source: str = ""  # Debian's source package, where it is another
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image as it was measured. It is named by its ID, so it never changes."""
+
+    image_id: str
+    created: float
+    labels: dict[str, str]
+    distribution: str  # ID-VERSION of /etc/os-release: debian-13
+    python: str  # of its own interpreter; empty where it has none
+    torch: str
+    torch_cuda: str
+    layers: tuple[Layer, ...]
+    packages: tuple[Package, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes, unpacked: what `docker image inspect` says."""
+        return sum(layer.size for layer in self.layers)
+
+    @property
+    def compressed(self) -> int | None:
+        """Bytes as a registry holds them; None unless all layers were measured."""
+        sizes = [layer.compressed for layer in self.layers]
+        return sum(size for size in sizes if size is not None) if None not in sizes else None
+
+    @property
+    def layer_sizes(self) -> dict[str, int]:
+        """Bytes by layer name, the lowest first."""
+        sizes: dict[str, int] = {}
+        for layer in self.layers:
+            sizes[layer.name] = sizes.get(layer.name, 0) + layer.size
+        return sizes

@@ -1,0 +1,104 @@
+"""What the host uses while a build goes on: processor, memory, and the disk that Docker's data is on.
+
+Host-wide, since a build's processes are the daemon's: what else runs at the time is in it.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from build_report.records import Sample, Usage, used
+from build_report.store import Store, StoreError, current_run
+from docker_engine.api import DockerApi
+
+SECONDS = 0.5  # between two looks at the host
+SHORT = 0.1  # of the first look
+RUN_SECONDS = 2.0  # between two that are kept, each of them a line in the store
+
+
+def docker_root(api: DockerApi) -> Path | None:
+    """The folder where Docker keeps its data; None where the daemon is on another host."""
+    if not os.environ.get("DOCKER_HOST", "unix://").startswith("unix://"):
+        return None
+    folder = Path(api.call("GET", "/info")["DockerRootDir"])
+    return folder if _free(folder) is not None else None
+
+
+def _free(folder: Path) -> int | None:
+    """Bytes free on the disk that a folder is on; None where it cannot be seen."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+class Sampler:
+    """Looks at the host for the time of a `with` block; afterwards `usage` says what was seen."""
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        seconds: float = SECONDS,
+        each: Callable[[Sample], None] = lambda _: None,
+    ) -> None:
+        """`folder`: of Docker's data, see `docker_root`. `each` gets every sample."""
+        self._folder = folder
+        self._seconds = seconds
+        self._each = each
+        self._samples: list[Sample] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="build-report-sampler", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was seen so far."""
+        return used(tuple(self._samples))
+
+    def _run(self) -> None:
+        self._look(psutil.cpu_percent(interval=SHORT))
+        while not self._end.wait(self._seconds):
+            self._look(psutil.cpu_percent())
+        # Over the moment since the look before, the processor's share would say nothing.
+        self._look(self._samples[-1].cpu)
+
+    def _look(self, cpu: float) -> None:
+        memory = psutil.virtual_memory()
+        sample = Sample(
+            time=time.time(),
+            cpu=cpu,
+            memory=memory.total - memory.available,
+            disk=_free(self._folder) if self._folder else None,
+        )
+        self._samples.append(sample)
+        self._each(sample)
+
+
+def sampled_run(folder: Path | None) -> Sampler:
+    """A sampler that keeps what it sees in the store, for builds of this run that another program makes."""
+    store, run = Store(), current_run()
+
+    def keep(sample: Sample) -> None:
+        # A look that cannot be kept is missing in the report, and that is all.
+        with contextlib.suppress(StoreError):
+            store.add_sample(run, sample)
+
+    return Sampler(folder, seconds=RUN_SECONDS, each=keep)

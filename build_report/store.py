@@ -1,0 +1,280 @@
+"""Where builds and what was measured of images are kept: SQLite in the user's state folder.
+
+Owns the file. Several processes use it at once: each call is one short transaction. Imports little, because a program
+that finds its image measured already wants to end at once.
+"""
+
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from build_report.records import Build, BuildRecord, Image, Layer, Package, Sample, StoredStep, Subject, Usage, used
+from build_report.schema import MIGRATIONS
+from components.files import make_closed, state_root
+
+RUN = "CSLR_RUN"  # the environment variable by which all processes of one run know that they belong together
+WAIT = 30.0  # seconds for other writers
+LOG = logging.getLogger("build_report")
+
+USAGE = ("cpu_peak", "cpu_mean", "memory_peak", "disk_before", "disk_after")
+SUBJECT = ("image", "target", "variant", "flavour", "platform")
+PLAIN = ("tag", "engine", "started", "ended", "result", "error", "image_id", "builder", "sent", "timing")
+NEWEST = f"SELECT max(number) FROM builds WHERE result <> 'failed' AND image_id NOTNULL GROUP BY {', '.join(SUBJECT)}"  # noqa: S608
+OF_SUBJECT = " AND ".join(f"{name} IS :{name}" for name in SUBJECT)
+
+
+class StoreError(Exception):
+    """The store cannot be read or written: one sentence."""
+
+
+def default_path() -> Path:
+    """The user's store."""
+    return state_root() / "builds.sqlite"
+
+
+def current_run() -> str:
+    """The run that this process belongs to. One that belongs to none begins one, for itself and what it starts."""
+    return os.environ.setdefault(RUN, new_run())
+
+
+def new_run() -> str:
+    """A name for a run, in the order of time."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+
+
+def record_build(record: BuildRecord) -> None:
+    """Keeps a build of the current run. A store that fails is a warning: the build itself is what counts."""
+    try:
+        Store().add_build(record)
+    except StoreError as error:
+        LOG.warning("the build of %s is not in the build report: %s", record.tag, error)
+
+
+class Store:
+    """One store, by default the user's. Raises `StoreError`, from every method."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or default_path()
+
+    # --- builds ---
+
+    def add_build(self, record: BuildRecord, run: str | None = None) -> int:
+        """Keeps a build; returns its number."""
+        run = run or current_run()
+        row = {name: getattr(record, name) for name in PLAIN} | {"run": run} | vars(record.subject)
+        row |= {name: getattr(record.usage, name) if record.usage else None for name in USAGE}
+        with self._open() as db:
+            db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?)", (run, record.started))
+            number = db.execute(
+                f"INSERT INTO builds ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})",  # noqa: S608
+                row,
+            ).lastrowid
+            db.executemany(
+                "INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (number, position, step.name, step.started, step.completed, step.cached, step.error)
+                    for position, step in enumerate(record.steps)
+                ],
+            )
+        return int(number or 0)
+
+    def amend_build(self, number: int, **values: Any) -> None:  # noqa: ANN401
+        """Sets columns of a build, or its `subject`."""
+        subject = values.pop("subject", None)
+        row = values | (vars(subject) if subject else {})
+        with self._open() as db:
+            db.execute(
+                f"UPDATE builds SET {', '.join(f'{name} = :{name}' for name in row)} WHERE number = :number",  # noqa: S608
+                row | {"number": number},
+            )
+
+    def build_of_tag(self, tag: str) -> Build | None:
+        """The newest successful build of a tag."""
+        return next(iter(self._builds("tag = ? AND result <> 'failed' ORDER BY number DESC LIMIT 1", (tag,))), None)
+
+    def builds_of_run(self, run: str) -> list[Build]:
+        """A run's builds in the order in which they began."""
+        return self._builds("run = ? ORDER BY started, number", (run,))
+
+    def builds_since(self, runs: int) -> list[Build]:
+        """The builds of the last so many runs, the oldest first."""
+        return self._builds(
+            "run IN (SELECT run FROM runs ORDER BY started DESC, run DESC LIMIT ?) ORDER BY started, number", (runs,)
+        )
+
+    def previous(self, build: Build) -> Build | None:
+        """The build before this of the same subject that left an image which was measured."""
+        values = vars(build.subject) | {"number": build.number, "started": build.started}
+        condition = "number <> :number AND started <= :started AND image_id IN (SELECT image_id FROM images)"
+        found = self._builds(f"{OF_SUBJECT} AND {condition} ORDER BY started DESC, number DESC LIMIT 1", values)
+        return found[0] if found else None
+
+    def newest(self) -> list[Build]:
+        """The newest successful build of every subject."""
+        return self._builds(f"number IN ({NEWEST}) ORDER BY started, number", ())
+
+    def last_run(self) -> str | None:
+        """The run that began last."""
+        with self._open() as db:
+            row = db.execute(
+                "SELECT run FROM runs JOIN builds USING (run) ORDER BY runs.started DESC, run DESC"
+            ).fetchone()
+        return row["run"] if row else None
+
+    def step_names(self) -> set[str]:
+        """Names of all steps of builds that this project made, by which its part of the build cache is known."""
+        with self._open() as db:
+            return {row["name"] for row in db.execute("SELECT DISTINCT name FROM steps")}
+
+    # --- images ---
+
+    def measured(self, image_id: str) -> bool:
+        """Whether an image was measured."""
+        with self._open() as db:
+            return db.execute("SELECT 1 FROM images WHERE image_id = ?", (image_id,)).fetchone() is not None
+
+    def add_image(self, image: Image) -> None:
+        """Keeps what was measured of an image; what was kept of it before is replaced."""
+        row = (image.image_id, image.created, json.dumps(image.labels), image.distribution, image.python)
+        with self._open() as db:
+            db.execute("DELETE FROM images WHERE image_id = ?", (image.image_id,))
+            db.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, image.torch, image.torch_cuda))
+            db.executemany(
+                "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        image.image_id,
+                        position,
+                        *(
+                            getattr(layer, name)
+                            for name in ("diff_id", "chain_id", "name", "size", "created", "created_by")
+                        ),
+                    )
+                    for position, layer in enumerate(image.layers)
+                ],
+            )
+            db.executemany(
+                "INSERT INTO packages VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (image.image_id, package.kind, package.name, package.version, package.size, package.architecture,
+                     package.source)
+                    for package in image.packages
+                ],
+            )  # fmt: skip
+
+    def image(self, image_id: str | None) -> Image | None:
+        """What was measured of an image."""
+        with self._open() as db:
+            row = db.execute("SELECT * FROM images WHERE image_id = ?", (image_id,)).fetchone()
+            if row is None:
+                return None
+            layers = db.execute(
+                "SELECT layers.*, compressed.size AS compressed FROM layers LEFT JOIN compressed USING (diff_id)"
+                " WHERE image_id = ? ORDER BY position",
+                (image_id,),
+            )
+            packages = db.execute("SELECT * FROM packages WHERE image_id = ? ORDER BY kind, name", (image_id,))
+            return Image(
+                **{
+                    name: row[name] for name in ("image_id", "created", "distribution", "python", "torch", "torch_cuda")
+                },
+                labels=json.loads(row["labels"]),
+                layers=tuple(Layer(**_without(layer, "image_id", "position")) for layer in layers),
+                packages=tuple(Package(**_without(package, "image_id")) for package in packages),
+            )
+
+    def add_compressed(self, sizes: Iterable[tuple[str, int]], method: str) -> None:
+        """Keeps compressed sizes by diff ID; how they were found is `method`: a registry's are final."""
+        with self._open() as db:
+            db.executemany(
+                "INSERT INTO compressed VALUES (?, ?, ?) ON CONFLICT (diff_id) DO UPDATE"
+                " SET size = excluded.size, method = excluded.method WHERE excluded.method = 'registry'",
+                [(diff_id, size, method) for diff_id, size in sizes],
+            )
+
+    # --- usage ---
+
+    def add_sample(self, run: str, sample: Sample) -> None:
+        """Keeps one look at the host during a run."""
+        with self._open() as db:
+            db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?)", (run, sample.time))
+            db.execute(
+                "INSERT OR REPLACE INTO samples VALUES (:run, :time, :cpu, :memory, :disk)",
+                {"run": run} | vars(sample),
+            )
+
+    def usage(self, run: str, started: float, ended: float) -> Usage | None:
+        """What the host used between two times of a run; None where nobody looked."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT time, cpu, memory, disk FROM samples WHERE run = ? AND time BETWEEN ? AND ? ORDER BY time",
+                (run, started, ended),
+            ).fetchall()
+        return used([Sample(**_without(row)) for row in rows])
+
+    # --- the file ---
+
+    def _builds(self, condition: str, values: Sequence[Any] | dict[str, Any]) -> list[Build]:
+        with self._open() as db:
+            rows = db.execute(f"SELECT * FROM builds WHERE {condition}", values).fetchall()  # noqa: S608
+            return [self._build(db, row) for row in rows]
+
+    @staticmethod
+    def _build(db: sqlite3.Connection, row: sqlite3.Row) -> Build:
+        steps = db.execute("SELECT * FROM steps WHERE build = ? ORDER BY position", (row["number"],))
+        return Build(
+            **{name: row[name] for name in (*PLAIN, "number", "run")},
+            subject=Subject(**{name: row[name] for name in SUBJECT}),
+            steps=tuple(
+                StoredStep(**{**_without(step, "build", "position"), "cached": bool(step["cached"])}) for step in steps
+            ),
+            usage=Usage(**{name: row[name] for name in USAGE}) if row["cpu_peak"] is not None else None,
+        )
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside one transaction, on tables that are up to date."""
+        try:
+            make_closed(self.path.parent)
+            with closing(sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)) as db:
+                db.row_factory = sqlite3.Row
+                db.execute("PRAGMA foreign_keys = ON")
+                if db.execute("PRAGMA user_version").fetchone()[0] != len(MIGRATIONS):
+                    _migrate(db, self.path)
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                except BaseException:
+                    db.execute("ROLLBACK")
+                    raise
+                db.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path}: {error}. Free or repair it, or remove it to begin anew.") from error
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Makes the missing tables. Of several processes at once, the first does it."""
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("BEGIN EXCLUSIVE")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        db.execute("ROLLBACK")
+        raise StoreError(
+            f"{path} was written by a newer version of this project (schema {version}, known are {len(MIGRATIONS)}): "
+            "update the project, or remove the file to begin anew."
+        )
+    for script in MIGRATIONS[version:]:
+        for statement in script.split(";"):  # executescript would end the transaction
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    db.execute("COMMIT")
+
+
+def _without(row: sqlite3.Row, *names: str) -> dict[str, Any]:
+    return {name: row[name] for name in row.keys() if name not in names}  # noqa: SIM118 (a Row is no mapping)
