@@ -1,28 +1,32 @@
 """Images: bases, variants built on them, and images pulled instead.
 
-Owns the resources that build or pull, and the tags. What an image is made from is images/catalog.py's table; what is in
-it, its Dockerfile's.
+Owns the resources that build, push or pull, and the tags. What an image is made from is images/catalog.py's table; what
+is in it, its Dockerfile's.
 """
 
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pulumi
 import pulumi_command as command
 import pulumi_docker as docker
 
 from components.variants import Variant
-from images.base.recipe import Source, Suite, base_tag
+from docker_engine.dockerfile import Recipe, recipe
+from images.base.recipe import PLATFORM, Platform, Source, Suite, base_tag, platform_suffix
 from images.catalog import Flavour, Image
 
 PROJECT = Path(__file__).parent.parent
 REPOSITORY = "cslr"
-# The lock files are for this platform. It is named because the default is that of the machine that runs Pulumi.
-PLATFORM = "linux/amd64"
+FAMILY_REPOSITORY = "ml"  # of the readable tags
+# Makes BuildKit write into the image which step left which layer, so that it can serve as a cache elsewhere.
+INLINE_CACHE = {"BUILDKIT_INLINE_CACHE": "1"}
 # By this variable of a command's environment the embedded engine knows which image it makes, and whether that is there.
 LEAVES_IMAGE = "CSLR_LEAVES_IMAGE"
 
@@ -35,6 +39,7 @@ class BaseImageArgs:
     source: Source
     python: str  # the interpreter that runs the program that makes it
     mirror: str | None = None
+    platform: Platform = PLATFORM
 
 
 class BaseImage(pulumi.ComponentResource):
@@ -48,8 +53,14 @@ class BaseImage(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: BaseImageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:image:BaseImage", name, None, opts)
-        self.tag = base_tag(args.suite, args.source, args.mirror)
-        options = {"--suite": args.suite, "--source": args.source, "--tag": self.tag, "--debian-mirror": args.mirror}
+        self.tag = base_tag(args.suite, args.source, args.mirror, args.platform)
+        options = {
+            "--suite": args.suite,
+            "--source": args.source,
+            "--platform": args.platform,
+            "--tag": self.tag,
+            "--debian-mirror": args.mirror,
+        }
         words = [word for option, value in options.items() if value for word in (option, value)]
         command.local.Command(
             name,
@@ -64,53 +75,61 @@ class BaseImage(pulumi.ComponentResource):
         self.register_outputs({"tag": self.tag})
 
 
+class Base(Protocol):
+    """What an image is built on: a `BaseImage`, or its name where only tags are wanted."""
+
+    tag: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageVariantArgs:
     """One row of the catalog, and what it becomes here. Plain values, so that previews know the tag."""
 
     image: Image
-    base: BaseImage
+    base: Base
     variant: Variant
     flavour: Flavour
+    python: str = sys.executable  # the interpreter that runs the commands beside the build
+    platform: Platform = PLATFORM
+    in_index: bool = False  # whether an index will hold it beside other platforms, and takes the readable tag
     registry: str | None = None
+    push: bool = False  # needs a registry
+    cache_from: Sequence[str] = ()  # registries, as in `registry`, whose images of earlier builds are used as a cache
     pypi_index: str | None = None
     pytorch_index: str | None = None
+    pyg_index: str | None = None
+    nvidia_apt: str | None = None
     after: Sequence[pulumi.Resource] = ()  # bounds how many are built at the same time
 
 
 class ImageVariant(pulumi.ComponentResource):
-    """**Pulumi type** ``cslr:image:ImageVariant``. Produces a `docker.Image`, built here and not pushed."""
+    """**Pulumi type** ``cslr:image:ImageVariant``. Produces a `docker.Image`, built here and pushed if so asked."""
 
     tag: str
-    image_id: pulumi.Output[str]
+    readable_tag: str | None  # ``…/ml:<target>-cuda<cuda>-py<python>``, of an image of the family
+    image_id: pulumi.Output[str]  # of one that was pushed: ``name@sha256:…``
 
     def __init__(self, name: str, args: ImageVariantArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:image:ImageVariant", name, None, opts)
-        image = args.image
-        build_args = image.build_args(
-            base=args.base.tag,
-            variant=args.variant,
-            flavour=args.flavour,
-            pypi_index=args.pypi_index,
-            pytorch_index=args.pytorch_index,
-        )
-        digest = content_digest(image, args.variant, args.flavour, build_args)
-        kind = f"{args.variant.key}-{args.flavour}-" if image.depends_on_variant else ""
-        self.tag = f"{args.registry or REPOSITORY}/{image.name}:{kind}{digest}"
+        image, content = args.image, _content(args)
+        base = [args.base] if isinstance(args.base, BaseImage) else []
+        self.tag, self.readable_tag = tag_of(args), readable_tag_of(args)
         built = docker.Image(
             name,
             image_name=self.tag,
-            skip_push=True,
+            skip_push=not args.push,
             build=docker.DockerBuildArgs(
                 # Relative, because the provider compares paths literally: another checkout must not differ.
                 context=str(image.folder.relative_to(PROJECT)),
                 dockerfile=str(image.dockerfile.relative_to(PROJECT)),
                 target=image.target,
-                args=dict(sorted(build_args.items())),
-                platform=PLATFORM,
+                # Only those that count, so that another value of the rest is no change.
+                args={**content.args, **(INLINE_CACHE if args.registry else {})},
+                platform=args.platform,
                 builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
+                cache_from=_cache_from(args),
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.base, *args.after]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*base, *args.after]),
         )
         # With skip_push this is the local image ID, which replaces the container when the content changed.
         self.image_id = built.repo_digest
@@ -137,13 +156,57 @@ class PulledImage(pulumi.ComponentResource):
         self.register_outputs({"tag": self.tag, "image_id": self.image_id})
 
 
-def content_digest(image: Image, variant: Variant, flavour: Flavour, build_args: Mapping[str, str]) -> str:
-    """Twelve hexadecimal digits that change with anything that the image is made of.
+def tag_of(args: ImageVariantArgs) -> str:
+    """The tag that names everything that the image is made of: ``cslr/runtime:cuda13.1.1-py3.14-0123456789ab``."""
+    kind = f"{_kind(args)}-" if args.image.depends_on_variant else ""
+    digest = content_digest(args, _content(args))
+    return f"{args.registry or REPOSITORY}/{args.image.name}:{kind}{digest}{platform_suffix(args.platform)}"
+
+
+def readable_tag_of(args: ImageVariantArgs) -> str | None:
+    """The tag for people and caches, of an image that is made per variant: ``cslr/ml:runtime-cuda13.1.1-py3.14``."""
+    return _readable_tag(args, args.registry or REPOSITORY) if args.image.depends_on_variant else None
+
+
+def content_digest(args: ImageVariantArgs, content: Recipe) -> str:
+    """Twelve hexadecimal digits that change with anything that the image is made of, and with nothing else.
 
     The base's tag is among the arguments, so a changed base changes what is built on it.
     """
-    digest = hashlib.sha256(json.dumps([image.target, PLATFORM, sorted(build_args.items())]).encode())
-    for path in image.context_files(variant, flavour):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(image.folder)}\0{len(content)}\0".encode() + content)
+    parts = [args.image.target, args.platform, sorted(content.args.items()), content.text]
+    digest = hashlib.sha256(json.dumps(parts).encode())
+    for name in content.files:
+        data = (args.image.folder / name).read_bytes()
+        digest.update(f"{name}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()[:12]
+
+
+def _content(args: ImageVariantArgs) -> Recipe:
+    image = args.image
+    return recipe(
+        image.dockerfile,
+        image.folder,
+        target=image.target,
+        args=image.build_args(
+            base=args.base.tag,
+            variant=args.variant,
+            flavour=args.flavour,
+            pypi_index=args.pypi_index,
+            pytorch_index=args.pytorch_index,
+        ),
+        platform=args.platform,
+    )
+
+
+def _kind(args: ImageVariantArgs) -> str:
+    return args.variant.key if args.flavour == "cuda" else f"{args.variant.key}-{args.flavour}"
+
+
+def _readable_tag(args: ImageVariantArgs, registry: str) -> str:
+    suffix = platform_suffix(args.platform, always=args.in_index)
+    return f"{registry}/{FAMILY_REPOSITORY}:{args.image.name}-{_kind(args)}{suffix}"
+
+
+def _cache_from(args: ImageVariantArgs) -> docker.CacheFromArgs | None:
+    images = [_readable_tag(args, place) for place in args.cache_from] if args.image.depends_on_variant else []
+    return docker.CacheFromArgs(images=images) if images else None

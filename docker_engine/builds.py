@@ -1,6 +1,7 @@
 """Builds by the Engine's own BuildKit: ``POST /build?version=2`` with the context as a tar body.
 
-Needs no docker CLI and no buildx; tried on Engine 20.10. Each step is reported while it runs.
+Needs no docker CLI and no buildx; tried on Engine 20.10. Each step is reported while it runs, and with its times in the
+end.
 """
 
 import base64
@@ -8,23 +9,25 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from docker.utils.build import exclude_paths
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from docker_engine.api import DockerApi
+from docker_engine.api import DockerApi, DockerError
+from docker_engine.trace import MESSAGE_ID, Step, Trace
 
-LOG_LINES = 30
-TRACE = "moby.buildkit.trace"
+# What a kernel says of a program for another processor when no emulator is registered.
+FOREIGN_PROGRAM = "exec format error"
 
 
 class BuildError(Exception):
     """A step failed; names it and shows the end of its output."""
+
+    def __init__(self, message: str, steps: tuple[Step, ...] = ()) -> None:
+        super().__init__(message)
+        self.steps = steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +40,25 @@ class Build:
     target: str | None
     args: dict[str, str]
     platform: str
+    cache_from: tuple[str, ...] = ()  # images with an inline cache, here or in a registry; one that is missing is none
 
 
-def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> str:
-    """Builds and tags the image; returns its ID. Raises `BuildError`."""
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What a build left, and how it went. Times are seconds of the epoch."""
+
+    image_id: str
+    steps: tuple[Step, ...]
+    started: float
+    ended: float
+    sent: int  # bytes of the context
+
+
+def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Built:
+    """Builds and tags the image. Raises `BuildError`."""
     progress("sending the context")
-    trace = _Trace(progress)
+    started = time.time()
+    trace = Trace(progress)
     query = {
         "version": "2",
         "t": wanted.tag,
@@ -50,17 +66,31 @@ def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> str
         "buildargs": json.dumps(wanted.args),
         "platform": wanted.platform,
         **({"target": wanted.target} if wanted.target else {}),
+        **({"cachefrom": json.dumps(wanted.cache_from)} if wanted.cache_from else {}),
     }
     body = context_tar(wanted)
-    for message in api.stream("/build", query=query, data=body, headers={"Content-Type": "application/x-tar"}):
-        if "error" in message:
-            raise BuildError(trace.explain(message["error"]))
-        if message.get("id") == TRACE:
-            trace.take(base64.b64decode(message["aux"]))
-    found = api.find(f"/images/{wanted.tag}/json")
+    try:
+        for message in api.stream("/build", query=query, data=body, headers={"Content-Type": "application/x-tar"}):
+            if "error" in message:
+                raise BuildError(_explain(trace, message["error"], wanted.platform), trace.steps)
+            if message.get("id") == MESSAGE_ID:
+                trace.take(base64.b64decode(message["aux"]))
+        found = api.find(f"/images/{wanted.tag}/json")
+    except DockerError as error:
+        raise BuildError(str(error), trace.steps) from error
     if found is None:
-        raise BuildError(f"the build of {wanted.tag} ended without an image")
-    return str(found["Id"])
+        raise BuildError(f"the build of {wanted.tag} ended without an image", trace.steps)
+    return Built(image_id=str(found["Id"]), steps=trace.steps, started=started, ended=time.time(), sent=len(body))
+
+
+def _explain(trace: Trace, error: str, platform: str) -> str:
+    text = trace.explain(error)
+    if FOREIGN_PROGRAM in text:
+        text += (
+            f"\n  This host cannot run programs of {platform}. Install an emulator, as root: "
+            "apt-get install qemu-user-static binfmt-support"
+        )
+    return text
 
 
 def context_tar(wanted: Build) -> bytes:
@@ -89,73 +119,3 @@ def _add(tar: tarfile.TarFile, name: str, path: Path) -> None:
     entry.size = len(content)
     entry.mode = 0o644
     tar.addfile(entry, io.BytesIO(content))
-
-
-class _Trace:
-    """What BuildKit tells of its steps (``moby.buildkit.v1.StatusResponse``)."""
-
-    def __init__(self, progress: Callable[[str], None]) -> None:
-        self._progress = progress
-        self._names: dict[str, str] = {}
-        self._errors: dict[str, str] = {}
-        self._logs: dict[str, list[str]] = {}
-        self._shown = 0.0
-
-    def take(self, message: bytes) -> None:
-        status = _status_response()()
-        status.ParseFromString(message)
-        for vertex in status.vertexes:
-            self._names[vertex.digest] = vertex.name
-            if vertex.error:
-                self._errors[vertex.digest] = vertex.error
-            elif vertex.started and not vertex.completed and not vertex.cached:
-                self._progress(vertex.name)
-        for log in status.logs:
-            lines = self._logs.setdefault(log.vertex, [])
-            lines.extend(self._lines(log.msg))
-            del lines[:-LOG_LINES]
-            if lines and time.monotonic() - self._shown > 0.5:
-                self._shown = time.monotonic()
-                self._progress(f"{self._names.get(log.vertex, '')} │ {lines[-1]}")
-
-    def explain(self, error: str) -> str:
-        """The error, the step that failed and the end of what it printed."""
-        # A step that was cancelled because another failed is no cause.
-        failed = [d for d, text in self._errors.items() if "context canceled" not in text] or list(self._errors)
-        if not failed:
-            return error
-        log = "\n".join(self._logs.get(failed[0], []))
-        return f"{self._names.get(failed[0], 'a step')} failed: {error}\n{log}".rstrip()
-
-    @staticmethod
-    def _lines(content: bytes) -> Iterator[str]:
-        for line in content.decode(errors="replace").replace("\r", "\n").splitlines():
-            if line.strip():
-                yield line.strip()
-
-
-@cache
-def _status_response() -> Any:  # noqa: ANN401 (a class made at run time)
-    """The message class, from the few fields that we read of api/services/control/control.proto in moby/buildkit."""
-    field = descriptor_pb2.FieldDescriptorProto
-    string, message, boolean, raw = field.TYPE_STRING, field.TYPE_MESSAGE, field.TYPE_BOOL, field.TYPE_BYTES
-    messages = {
-        "Vertex": (
-            ("digest", 1, string), ("name", 3, string), ("cached", 4, boolean), ("started", 5, raw),
-            ("completed", 6, raw), ("error", 7, string),
-        ),
-        "VertexLog": (("vertex", 1, string), ("msg", 4, raw)),
-    }  # fmt: skip
-    file = descriptor_pb2.FileDescriptorProto(name="cslr/buildkit.proto", package="cslr.buildkit", syntax="proto3")
-    for name, fields in messages.items():
-        declared = file.message_type.add(name=name)
-        for label, number, scalar in fields:
-            declared.field.add(name=label, number=number, type=scalar, label=field.LABEL_OPTIONAL)
-    response = file.message_type.add(name="StatusResponse")
-    for label, number, kind in (("vertexes", 1, "Vertex"), ("logs", 3, "VertexLog")):
-        response.field.add(
-            name=label, number=number, type=message, label=field.LABEL_REPEATED, type_name=f".cslr.buildkit.{kind}"
-        )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("cslr.buildkit.StatusResponse"))

@@ -36,7 +36,7 @@ class Image(DockerObjects):
                     platform=inputs["platform"],
                 ),
                 progress,
-            ),
+            ).image_id,
         )
 
 

@@ -9,9 +9,11 @@ its working folder is removed by the next run of the same tag.
 import argparse
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import os
+import platform as this_host
 import re
 import shutil
 import signal
@@ -20,6 +22,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -30,10 +33,23 @@ import docker.errors
 import docker.utils
 import requests
 
-from images.base.recipe import FOLDER, SOURCES, SUITES, Source, Suite, site_certificates
+from images.base.recipe import (
+    FOLDER,
+    PLATFORM,
+    PLATFORMS,
+    SOURCES,
+    SUITES,
+    Platform,
+    Source,
+    Suite,
+    architecture,
+    site_certificates,
+)
 
 WORK = Path("/var/cache/cslr/base")  # not /tmp: debootstrap needs a file system that allows devices and programs
 DEBOOTSTRAP = Path("/usr/share/debootstrap")
+BINFMT = Path("/proc/sys/fs/binfmt_misc")  # where Linux shows which emulators are registered for foreign programs
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # Debian's name of a processor → the kernel's and QEMU's
 NEWEST_SCRIPT = "sid"  # debootstrap's own name for "the rules of today", valid for suites it does not know yet
 PROBE_TIMEOUT = 10.0  # seconds
 ENGINE_TIMEOUT = 900  # seconds: the Engine answers a build only when the step in progress says something
@@ -58,11 +74,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--suite", choices=SUITES, required=True, help="Debian release")
     parser.add_argument("--source", choices=SOURCES, required=True, help="pull debian:<suite>-slim, or debootstrap")
     parser.add_argument("--tag", required=True, help="name of the image to make, for example cslr/base:forky-1")
+    parser.add_argument("--platform", choices=PLATFORMS, default=PLATFORM, help=f"default: {PLATFORM}")
     parser.add_argument("--debian-mirror", metavar="URL", help="Debian mirror; without it, debootstrap's default")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that children and folders go too
     try:
-        make_base(options.suite, options.source, options.tag, options.debian_mirror)
+        make_base(options.suite, options.source, options.tag, options.debian_mirror, options.platform)
     except BaseImageError as error:
         print(f"{options.tag}: {error}", file=sys.stderr)
         return 1
@@ -71,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def make_base(suite: Suite, source: Source, tag: str, mirror: str | None) -> None:
+def make_base(suite: Suite, source: Source, tag: str, mirror: str | None, platform: Platform) -> None:
     """Make the image ``tag`` unless it exists. Raises BaseImageError."""
     started = time.monotonic()
     try:
@@ -81,11 +98,12 @@ def make_base(suite: Suite, source: Source, tag: str, mirror: str | None) -> Non
             return
         if source == "registry":
             sources = apt_sources(suite, mirror.rstrip("/")) if mirror else None
-            _finish(client, f"debian:{suite}-slim", suite, source, tag, sources)
+            _finish(client, _Rootfs(f"debian:{suite}-slim", suite, source, platform), tag, sources)
         else:
-            with _lock(suite) as folder:
+            _require_emulator(platform)
+            with _lock(f"{suite}-{architecture(platform)}") as folder:
                 if not _exists(client, tag):  # another run may have made it while this one waited
-                    _bootstrap(client, suite, tag, mirror, folder)
+                    _bootstrap(client, suite, tag, mirror, platform, folder)
     except docker.errors.DockerException as error:
         raise BaseImageError(f"the Docker Engine refused: {error}. Does it run, may this user reach it?") from error
     except requests.RequestException as error:  # before OSError, which it is
@@ -101,18 +119,32 @@ def _exists(client: docker.APIClient, tag: str) -> bool:
     return False
 
 
+def _require_emulator(platform: Platform) -> None:
+    """Raise BaseImageError unless this host runs programs of ``platform``, by itself or in an emulator."""
+    machine = MACHINES[architecture(platform)]
+    if machine == this_host.machine():
+        return
+    handler = BINFMT / f"qemu-{machine}"
+    if not handler.is_file() or not handler.read_text().startswith("enabled"):
+        raise BaseImageError(
+            f"this host does not run programs of {platform}, which debootstrap must. Install an emulator, as root: "
+            "apt-get install qemu-user-static binfmt-support"
+            + ("" if (BINFMT / "status").is_file() else f"; before it: mount -t binfmt_misc binfmt_misc {BINFMT}")
+        )
+
+
 @contextlib.contextmanager
-def _lock(suite: Suite) -> Iterator[Path]:
-    """Give an empty working folder that no other run for the same suite uses; remove it afterwards."""
+def _lock(name: str) -> Iterator[Path]:
+    """Give an empty working folder that no other run of the same name uses; remove it afterwards."""
     if os.geteuid() != 0:
         raise BaseImageError("debootstrap needs root. Run the command as root, or choose `--source registry`.")
     WORK.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = WORK / suite
-    with (WORK / f"{suite}.lock").open("w") as lock:
+    folder = WORK / name
+    with (WORK / f"{name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"another run makes a {suite} base; waiting", flush=True)
+            print(f"another run makes a {name} base; waiting", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o755)
@@ -122,29 +154,37 @@ def _lock(suite: Suite) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _bootstrap(client: docker.APIClient, suite: Suite, tag: str, mirror: str | None, folder: Path) -> None:
-    """Make the root file system with debootstrap, import it, and finish it as an image."""
+def _bootstrap(
+    client: docker.APIClient, suite: Suite, tag: str, mirror: str | None, platform: Platform, folder: Path
+) -> None:
+    """Make the root file system with debootstrap, load it, and finish it as an image."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # which a shell opened by su may lack
     program = shutil.which("debootstrap", path=path)
     if program is None:
         raise BaseImageError("debootstrap is missing. Install it with: apt-get install debootstrap")
     root = folder / "root"
-    print(f"{tag}: debootstrap {suite}", flush=True)
+    print(f"{tag}: debootstrap {suite} for {platform}", flush=True)
     # Mounts and processes live in namespaces of their own: whatever ends this run ends them, and a folder that is
     # removed later holds no mounted /proc.
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", program, "--variant=minbase"]
-    command += ["--include=ca-certificates", suite, str(root), *([mirror] if mirror else [])]
+    command += [
+        f"--arch={architecture(platform)}",
+        "--include=ca-certificates",
+        suite,
+        str(root),
+        *([mirror] if mirror else []),
+    ]
     _run(command, {**os.environ, "PATH": path, "DEBOOTSTRAP_DIR": str(_scripts(folder / "debootstrap", suite))})
     _prune(root)
     sources = apt_sources(suite, _mirror_of(root))
-    rootfs = _import(client, root, folder / "root.tar")
+    rootfs = _load(client, root, folder, _Rootfs("", suite, "bootstrap", platform))
     try:
-        _finish(client, rootfs, suite, "bootstrap", tag, sources)
+        _finish(client, rootfs, tag, sources)
     except BaseException:
         with contextlib.suppress(
             docker.errors.APIError
         ):  # a half-built child keeps it; `docker image prune` takes both
-            client.remove_image(rootfs)
+            client.remove_image(rootfs.image)
         raise
 
 
@@ -235,23 +275,62 @@ def _expired(release: str) -> bool:
     return found is not None and parsedate_to_datetime(found[1].replace("UTC", "+0000")) < datetime.now(UTC)
 
 
-def _import(client: docker.APIClient, root: Path, archive: Path) -> str:
-    """Make an unnamed image of the folder; return its ID."""
-    with tarfile.open(archive, "w") as tar:
+@dataclass(frozen=True)
+class _Rootfs:
+    """A root file system as an image."""
+
+    image: str  # name or ID
+    suite: Suite
+    source: Source
+    platform: Platform
+
+
+def _load(client: docker.APIClient, root: Path, folder: Path, wanted: _Rootfs) -> _Rootfs:
+    """Make an unnamed image of the folder ``root``.
+
+    As `docker save` writes it, because `docker import` on Engine 20.10 takes every file system for one of its own host.
+    """
+    layer = folder / "layer.tar"
+    with tarfile.open(layer, "w") as tar:
         tar.add(root, arcname=".")
-    answer = [json.loads(line) for line in client.import_image(src=str(archive)).splitlines()]
+    with layer.open("rb") as content:
+        diff_id = f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+    now = datetime.now(UTC).isoformat()
+    config = {
+        "architecture": architecture(wanted.platform),
+        "os": "linux",
+        "created": now,
+        "config": {},
+        "history": [{"created": now, "created_by": f"debootstrap --variant=minbase {wanted.suite}"}],
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+    archive = folder / "image.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(layer, arcname=layer.name)
+        layer.unlink()
+        for name, data in (
+            ("config.json", config),
+            ("manifest.json", [{"Config": "config.json", "RepoTags": None, "Layers": [layer.name]}]),
+        ):
+            _add(tar, name, json.dumps(data).encode())
+    with archive.open("rb") as content:
+        answer = list(client.load_image(content))  # type: ignore[no-untyped-call]
     _refuse_errors(answer)
-    return str(answer[-1]["status"])
+    loaded = re.search(r"sha256:[0-9a-f]{64}", json.dumps(answer))
+    if not loaded:
+        raise BaseImageError(f"the Docker Engine loaded no image, but said: {answer}")
+    return replace(wanted, image=loaded[0])
 
 
-def _finish(client: docker.APIClient, rootfs: str, suite: Suite, source: Source, tag: str, sources: str | None) -> None:
-    """Build this folder's Dockerfile on ``rootfs``, an image's name or ID."""
-    print(f"{tag}: build on {rootfs}", flush=True)
+def _finish(client: docker.APIClient, rootfs: _Rootfs, tag: str, sources: str | None) -> None:
+    """Build this folder's Dockerfile on a root file system."""
+    print(f"{tag}: build on {rootfs.image}", flush=True)
     steps = client.build(
         fileobj=_context(sources),
         custom_context=True,
         tag=tag,
-        buildargs={"ROOTFS": rootfs, "SUITE": suite, "SOURCE": source},
+        buildargs={"ROOTFS": rootfs.image, "SUITE": rootfs.suite, "SOURCE": rootfs.source},
+        platform=rootfs.platform,
         rm=True,
         forcerm=True,
         decode=True,
@@ -275,12 +354,16 @@ def _context(sources: str | None) -> io.BytesIO:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            entry.mode = 0o755 if "/sbin/" in name else 0o644
-            tar.addfile(entry, io.BytesIO(content))
+            _add(tar, name, content)
     packed.seek(0)
     return packed
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    entry.mode = 0o755 if "/sbin/" in name else 0o644
+    tar.addfile(entry, io.BytesIO(content))
 
 
 def _refuse_errors(messages: list[dict[str, Any]]) -> None:

@@ -13,6 +13,10 @@ Suite = Literal["trixie", "forky"]
 Source = Literal["registry", "bootstrap"]
 SUITES: tuple[Suite, ...] = get_args(Suite)
 SOURCES: tuple[Source, ...] = get_args(Source)
+Platform = Literal["linux/amd64", "linux/arm64"]
+PLATFORMS: tuple[Platform, ...] = get_args(Platform)
+# The first whose lock files there are. It is always named, because the default is that of the machine that builds.
+PLATFORM: Platform = "linux/amd64"
 
 REPOSITORY = "cslr/base"
 FOLDER = Path(__file__).parent
@@ -28,8 +32,8 @@ ANCHORS = (  # where Debian, Fedora and SUSE keep the authorities that the site 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def base_tag(suite: Suite, source: Source, mirror: str | None = None) -> str:
-    """Name the base image of ``suite``: ``cslr/base:<suite>-<12 hex digits>``.
+def base_tag(suite: Suite, source: Source, mirror: str | None = None, platform: Platform = PLATFORM) -> str:
+    """Name the base image of ``suite``: ``cslr/base:<suite>-<12 hex digits>``, ``…-arm64`` for another processor.
 
     The digits cover the recipe's files, the source, the Debian mirror and the site's certificate authorities, so that
     a change of any of them is a new image and everything built on it follows.
@@ -39,7 +43,17 @@ def base_tag(suite: Suite, source: Source, mirror: str | None = None) -> str:
         digest.update(part.encode() + b"\0")
     for path in recipe_files():
         digest.update(str(path.relative_to(FOLDER)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{REPOSITORY}:{suite}-{digest.hexdigest()[:12]}"
+    return f"{REPOSITORY}:{suite}-{digest.hexdigest()[:12]}{platform_suffix(platform)}"
+
+
+def platform_suffix(platform: Platform, *, always: bool = False) -> str:
+    """End the tag of an image for one platform: with nothing for the usual one, unless ``always``."""
+    return f"-{architecture(platform)}" if always or platform != PLATFORM else ""
+
+
+def architecture(platform: Platform) -> str:
+    """Name the processor as Docker, Go and Debian do: ``amd64``, ``arm64``."""
+    return platform.partition("/")[2]
 
 
 def recipe_files() -> list[Path]:

@@ -5,7 +5,9 @@ import io
 import json
 import re
 import tarfile
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,8 @@ import pytest
 
 from components.variants import VARIANTS
 from docker_engine.api import DockerApi
-from docker_engine.builds import TRACE, Build, BuildError, build, context_files, context_tar
+from docker_engine.builds import Build, BuildError, Built, build, context_files, context_tar
+from docker_engine.trace import MESSAGE_ID, Step
 from images.catalog import CATALOG, Image
 
 # `COPY [--flag=value …] source … destination`, from the context (and not from another stage).
@@ -36,12 +39,17 @@ def varint(number: int) -> bytes:
     return bytes([*digits, number])
 
 
-def vertex(digest: str, name: str, *, started=False, completed=False, cached=False, error="") -> bytes:
-    """A step. Times are messages of their own, of which only the presence counts."""
+def stamp(seconds: float) -> bytes:
+    """A google.protobuf.Timestamp: seconds (1) and nanoseconds (2)."""
+    return b"\x08" + varint(int(seconds)) + b"\x10" + varint(round(seconds % 1 * 1e9))
+
+
+def vertex(digest: str, name: str, *, started=0.0, completed=0.0, cached=False, error="") -> bytes:
+    """A step."""
     parts = [field(1, digest), field(2, "sha256:input"), field(3, name)]
     parts += [bytes([4 << 3, 1])] if cached else []
-    parts += [field(5, b"\x08\x01")] if started else []
-    parts += [field(6, b"\x08\x02")] if completed else []
+    parts += [field(5, stamp(started))] if started else []
+    parts += [field(6, stamp(completed))] if completed else []
     parts += [field(7, error)] if error else []
     return field(1, b"".join(parts))
 
@@ -61,7 +69,9 @@ class FakeApi:
     def stream(self, path: str, *, query: dict[str, Any], data: bytes, headers: Any) -> Iterator[dict[str, Any]]:
         self.sent = {"path": path, "data": data, **query}
         for message in self.messages:
-            aux = message if isinstance(message, dict) else {"id": TRACE, "aux": base64.b64encode(message).decode()}
+            aux = (
+                message if isinstance(message, dict) else {"id": MESSAGE_ID, "aux": base64.b64encode(message).decode()}
+            )
             yield aux
 
     def find(self, path: str) -> dict[str, Any] | None:
@@ -84,8 +94,8 @@ def wanted(tmp_path):
     )
 
 
-def run(wanted: Build, *messages: bytes | dict[str, Any]) -> tuple[str, list[str], FakeApi]:
-    """Builds; the image's ID, what was shown, and the Engine that did it."""
+def run(wanted: Build, *messages: bytes | dict[str, Any]) -> tuple[Built, list[str], FakeApi]:
+    """Builds; what came of it, what was shown, and the Engine that did it."""
     api, shown = FakeApi(*messages), list[str]()
     return build(cast(DockerApi, api), wanted, shown.append), shown, api
 
@@ -98,8 +108,8 @@ def failure(wanted: Build, *messages: bytes | dict[str, Any]) -> str:
 
 class TestRequest:
     def test_asks_buildkit_for_one_stage_platform_and_tag(self, wanted):
-        identifier, _, api = run(wanted)
-        assert identifier == "sha256:made"
+        built, _, api = run(wanted)
+        assert built.image_id == "sha256:made"
         assert {key: api.sent[key] for key in ("version", "t", "target", "platform", "dockerfile")} == {
             "version": "2",
             "t": "cslr/x:1",
@@ -108,6 +118,17 @@ class TestRequest:
             "dockerfile": "Dockerfile",
         }
         assert json.loads(api.sent["buildargs"]) == {"BASE": "base:1"}
+
+    def test_names_images_to_take_steps_from_only_where_there_are_any(self, wanted):
+        assert "cachefrom" not in run(wanted)[2].sent
+        sent = run(replace(wanted, cache_from=("registry.test/x:1",)))[2].sent
+        assert json.loads(sent["cachefrom"]) == ["registry.test/x:1"]
+
+    def test_says_how_much_was_sent_and_when(self, wanted):
+        before = time.time()
+        built, _, api = run(wanted)
+        assert built.sent == len(api.sent["data"]) > 0
+        assert before <= built.started <= built.ended <= time.time()
 
     def test_sends_what_the_allow_list_lets_in(self, wanted):
         with tarfile.open(fileobj=io.BytesIO(context_tar(wanted))) as tar:
@@ -127,40 +148,77 @@ class TestRequest:
 
 class TestProgress:
     def test_names_a_step_that_begins(self, wanted):
-        _, shown, _ = run(wanted, vertex("sha256:1", "[1/2] FROM base", started=True))
+        _, shown, _ = run(wanted, vertex("sha256:1", "[1/2] FROM base", started=1))
         assert shown == ["sending the context", "[1/2] FROM base"]
 
     def test_does_not_name_what_is_done_or_cached_or_not_begun(self, wanted):
         _, shown, _ = run(
             wanted,
-            vertex("sha256:1", "one", started=True, completed=True)
-            + vertex("sha256:2", "two", started=True, cached=True)
+            vertex("sha256:1", "one", started=1, completed=2)
+            + vertex("sha256:2", "two", started=1, cached=True)
             + vertex("sha256:3", "three"),
         )
         assert shown == ["sending the context"]
 
     def test_shows_the_last_line_of_a_steps_output(self, wanted):
-        step = vertex("sha256:1", "RUN uv", started=True)
+        step = vertex("sha256:1", "RUN uv", started=1)
         _, shown, _ = run(wanted, step, log("sha256:1", "10 %\r50 %\rResolved 80 packages\n\n"))
         assert shown[-1] == "RUN uv │ Resolved 80 packages"
 
     def test_survives_output_that_is_no_text(self, wanted):
         message = field(3, field(1, "sha256:1") + field(4, b"\xff\xfe"))
-        assert run(wanted, message)[0] == "sha256:made"
+        assert run(wanted, message)[0].image_id == "sha256:made"
 
     def test_ignores_messages_of_other_kinds(self, wanted):
-        assert run(wanted, {"stream": "Step 1"}, {"id": "moby.image.id", "aux": {"ID": "x"}})[0] == "sha256:made"
+        assert (
+            run(wanted, {"stream": "Step 1"}, {"id": "moby.image.id", "aux": {"ID": "x"}})[0].image_id == "sha256:made"
+        )
+
+
+class TestSteps:
+    def test_have_the_times_that_buildkit_took(self, wanted):
+        built, _, _ = run(
+            wanted,
+            vertex("sha256:1", "RUN one", started=100.25),
+            vertex("sha256:2", "RUN two"),
+            vertex("sha256:1", "RUN one", started=100.25, completed=103.5),
+        )
+        assert built.steps == (Step(name="RUN one", started=100.25, completed=103.5), Step(name="RUN two"))
+        assert [step.seconds for step in built.steps] == [3.25, 0.0]
+
+    def test_from_the_cache_are_told_apart(self, wanted):
+        built, _, _ = run(wanted, vertex("sha256:1", "RUN one", started=1, completed=1, cached=True))
+        assert [step.cached for step in built.steps] == [True]
+
+    def test_that_were_worked_on_twice_have_the_times_of_the_longer_work(self, wanted):
+        """BuildKit tells of a step when it looks for it in the cache, and again when it runs."""
+        looking = vertex("sha256:1", "COPY", started=1, completed=1.5)
+        running = vertex("sha256:1", "COPY", started=2) + vertex("sha256:1", "COPY", started=2, completed=9)
+        for messages in ((looking, running), (running, looking)):
+            built, _, _ = run(wanted, *messages)
+            assert [(step.started, step.completed) for step in built.steps] == [(2, 9)]
+
+    def test_of_a_failed_build_are_known(self, wanted):
+        failed = vertex("sha256:1", "RUN false", started=1, completed=2, error="exit code: 1")
+        with pytest.raises(BuildError) as caught:
+            run(wanted, failed, {"error": "failed"})
+        assert caught.value.steps == (Step(name="RUN false", started=1, completed=2, error="exit code: 1"),)
 
 
 class TestFailure:
+    def test_for_want_of_an_emulator_says_how_to_get_one(self, wanted):
+        text = failure(wanted, {"error": "failed to load: exec /bin/sh: exec format error"})
+        assert "cannot run programs of linux/amd64" in text
+        assert "apt-get install qemu-user-static binfmt-support" in text
+
     def test_names_the_step_and_shows_the_end_of_its_output(self, wanted):
         lines = "".join(f"line {i}\n" for i in range(100))
         text = failure(
             wanted,
-            vertex("sha256:1", "RUN false", started=True),
+            vertex("sha256:1", "RUN false", started=1),
             log("sha256:1", lines),
             log("sha256:2", "of another step\n"),
-            vertex("sha256:1", "RUN false", started=True, completed=True, error="exit code: 1"),
+            vertex("sha256:1", "RUN false", started=1, completed=2, error="exit code: 1"),
             {"error": "process did not complete: exit code: 1"},
         )
         assert text.startswith("RUN false failed: process did not complete: exit code: 1\n")
@@ -171,8 +229,8 @@ class TestFailure:
     def test_of_a_step_is_not_blamed_on_one_that_was_cancelled(self, wanted):
         text = failure(
             wanted,
-            vertex("sha256:1", "RUN slow", started=True, error="context canceled"),
-            vertex("sha256:2", "RUN false", started=True, error="exit code: 1"),
+            vertex("sha256:1", "RUN slow", started=1, error="context canceled"),
+            vertex("sha256:2", "RUN false", started=1, error="exit code: 1"),
             {"error": "failed"},
         )
         assert text == "RUN false failed: failed"
@@ -209,13 +267,6 @@ class TestContextOfTheCatalog:
         sent = context_files(image.folder, image.dockerfile)
         for path in copied(image):
             assert any(name == path or name.startswith(f"{path}/") for name in sent), path
-
-    @pytest.mark.parametrize("image", CATALOG.values(), ids=CATALOG)
-    def test_holds_every_file_that_decides_the_tag(self, image: Image):
-        sent = {image.folder / name for name in context_files(image.folder, image.dockerfile)} | {image.dockerfile}
-        for variant in VARIANTS:
-            for flavour in ("cuda", "cpu"):
-                assert set(image.context_files(variant, flavour)) <= sent
 
     def test_copies_are_found(self):
         assert copied(CATALOG["mlflow"]) == {"requirements.txt"}
