@@ -8,7 +8,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -62,14 +62,12 @@ class BaseImage(pulumi.ComponentResource):
             "--debian-mirror": args.mirror,
         }
         words = [word for option, value in options.items() if value for word in (option, value)]
-        command.local.Command(
+        _command(
             name,
             # To standard error, where both engines look for progress.
-            create=f"{shlex.join([args.python, '-m', 'images.base.bootstrap', *words])} >&2",
+            f"{shlex.join([args.python, '-m', 'images.base.bootstrap', *words])} >&2",
             environment={LEAVES_IMAGE: self.tag},
             triggers=[self.tag],
-            # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).
-            add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({"tag": self.tag})
@@ -105,16 +103,19 @@ class ImageVariantArgs:
 class ImageVariant(pulumi.ComponentResource):
     """**Pulumi type** ``cslr:image:ImageVariant``. Produces a `docker.Image`, built here and pushed if so asked."""
 
+    args: ImageVariantArgs
     tag: str
-    readable_tag: str | None  # ``…/ml:<target>-cuda<cuda>-py<python>``, of an image of the family
+    readable_tag: str | None  # ``…/ml:<target>-cuda<cuda>-py<python>``, of an image that is made per variant
     image_id: pulumi.Output[str]  # of one that was pushed: ``name@sha256:…``
+    built: docker.Image  # what an image that is built on this one waits for: neither its further name nor its report
 
     def __init__(self, name: str, args: ImageVariantArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:image:ImageVariant", name, None, opts)
         image, content = args.image, _content(args)
         base = [args.base] if isinstance(args.base, BaseImage) else []
+        self.args = args
         self.tag, self.readable_tag = tag_of(args), readable_tag_of(args)
-        built = docker.Image(
+        self.built = docker.Image(
             name,
             image_name=self.tag,
             skip_push=not args.push,
@@ -132,7 +133,29 @@ class ImageVariant(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*base, *args.after]),
         )
         # With skip_push this is the local image ID, which replaces the container when the content changed.
-        self.image_id = built.repo_digest
+        self.image_id = self.built.repo_digest
+        after_build = pulumi.ResourceOptions(parent=self, depends_on=[self.built])
+        if self.readable_tag:
+            push = ["--push"] if args.push else []
+            _command(
+                f"{name}-tag",
+                shlex.join([args.python, "-m", "docker_engine.registry", "tag", self.tag, self.readable_tag, *push]),
+                environment={LEAVES_IMAGE: self.readable_tag},
+                triggers=[self.image_id],
+                opts=after_build,
+            )
+        spec, budget = _report_spec(args, self.tag), _budget(args)
+        _command(
+            f"{name}-report",
+            shlex.join([args.python, "-m", "build_report.measure"]),
+            environment={
+                "CSLR_BUILD": json.dumps(spec),
+                # Spares the question to Docker. What is known of one that was pushed is its name there.
+                **({} if args.push else {"CSLR_IMAGE_ID": self.image_id}),
+            },
+            triggers=[self.image_id, *([hashlib.sha256(budget.read_bytes()).hexdigest()] if budget else [])],
+            opts=after_build,
+        )
         self.register_outputs({"tag": self.tag, "image_id": self.image_id})
 
 
@@ -156,11 +179,34 @@ class PulledImage(pulumi.ComponentResource):
         self.register_outputs({"tag": self.tag, "image_id": self.image_id})
 
 
+def _command(
+    name: str,
+    line: str,
+    *,
+    environment: Mapping[str, pulumi.Input[str]],
+    triggers: Sequence[pulumi.Input[str]],
+    opts: pulumi.ResourceOptions,
+) -> None:
+    command.local.Command(
+        name,
+        create=line,
+        environment=environment,
+        triggers=triggers,
+        # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
 def tag_of(args: ImageVariantArgs) -> str:
     """The tag that names everything that the image is made of: ``cslr/runtime:cuda13.1.1-py3.14-0123456789ab``."""
+    return content_tag(args, content_digest(args, _content(args))) + platform_suffix(args.platform)
+
+
+def content_tag(args: ImageVariantArgs, digest: str) -> str:
+    """The tag of such an image with this digest of its content."""
     kind = f"{_kind(args)}-" if args.image.depends_on_variant else ""
-    digest = content_digest(args, _content(args))
-    return f"{args.registry or REPOSITORY}/{args.image.name}:{kind}{digest}{platform_suffix(args.platform)}"
+    return f"{args.registry or REPOSITORY}/{args.image.name}:{kind}{digest}"
 
 
 def readable_tag_of(args: ImageVariantArgs) -> str | None:
@@ -196,6 +242,26 @@ def _content(args: ImageVariantArgs) -> Recipe:
         ),
         platform=args.platform,
     )
+
+
+def _budget(args: ImageVariantArgs) -> Path | None:
+    """The table of sizes that the image is held to, beside its Dockerfile."""
+    path = args.image.folder / "budgets.toml"
+    return path if path.is_file() else None
+
+
+def _report_spec(args: ImageVariantArgs, tag: str) -> dict[str, str | None]:
+    """What `build_report.measure` is told of an image."""
+    budget = _budget(args)
+    return {
+        "tag": tag,
+        "image": args.image.name,
+        "target": args.image.target,
+        "variant": args.variant.key if args.image.depends_on_variant else None,
+        "flavour": args.flavour,
+        "platform": args.platform,
+        "budget": str(budget.relative_to(PROJECT)) if budget else None,
+    }
 
 
 def _kind(args: ImageVariantArgs) -> str:

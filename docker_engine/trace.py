@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 
 MESSAGE_ID = "moby.buildkit.trace"
+CACHE_IMPORT = "importing cache manifest"  # beginning of a step's name
 LOG_LINES = 30
 SHOW_SECONDS = 0.5
 
@@ -60,8 +61,12 @@ class Trace:
         failed = {digest: step for digest, step in self._steps.items() if step.error}
         if not failed:
             return error
-        # A step that was cancelled because another failed is no cause.
-        causes = [digest for digest, step in failed.items() if "context canceled" not in step.error]
+        # Neither one that was cancelled because another failed is a cause, nor a cache that is missing.
+        causes = [
+            digest
+            for digest, step in failed.items()
+            if "context canceled" not in step.error and not step.name.startswith(CACHE_IMPORT)
+        ]
         digest = (causes or list(failed))[0]
         log = "\n".join(self._logs.get(digest, []))
         return f"{failed[digest].name or 'a step'} failed: {error}\n{log}".rstrip()

@@ -1,0 +1,79 @@
+"""The parts of an image's name, and who Docker is logged in as at its registry."""
+
+from dataclasses import dataclass
+
+import docker.auth
+import docker.errors
+
+HUB = "docker.io"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """``<host>/<repository>:<tag>``, or ``@<digest>`` in place of the tag."""
+
+    text: str  # as it was given
+    host: str
+    repository: str  # as the registry names it
+    reference: str  # tag or digest
+
+    @property
+    def local(self) -> str:
+        """The repository as the Engine names it: without the tag."""
+        return self.text.removesuffix(self.reference)[:-1] if self.text.endswith(self.reference) else self.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """As whom Docker is logged in."""
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""  # in place of both
+
+
+class LoginError(Exception):
+    """Docker's own config cannot be used: one sentence."""
+
+
+def parse(text: str) -> Name:
+    """The parts of a name; a missing tag is ``latest``."""
+    repository, at, digest = text.partition("@")
+    if not at:
+        head, slash, last = text.rpartition("/")
+        last, _, tag = last.partition(":")
+        repository, digest = f"{head}{slash}{last}", tag or "latest"
+    host, path = docker.auth.resolve_repository_name(repository)
+    return Name(
+        text=text,
+        host=host,
+        repository=f"library/{path}" if host == HUB and "/" not in path else path,
+        reference=digest,
+    )
+
+
+def login(host: str) -> Login | None:
+    """The login for a registry from Docker's config, its credential store or helper; None where there is none."""
+    found = _config(host)
+    values = {key.lower(): value for key, value in (found or {}).items()}
+    if values.get("identitytoken"):
+        return Login(identity_token=values["identitytoken"])
+    if values.get("username"):
+        return Login(username=values["username"], password=values.get("password") or "")
+    return None
+
+
+def header(host: str) -> dict[str, str]:
+    """The header by which the Engine gets that login; needed even where there is none."""
+    return {"X-Registry-Auth": docker.auth.encode_header(_config(host) or {}).decode()}
+
+
+def _config(host: str) -> dict[str, str] | None:
+    try:
+        found: dict[str, str] | None = docker.auth.load_config().resolve_authconfig(host)
+    except docker.errors.DockerException as error:
+        raise LoginError(
+            f"Docker's config.json names a way to the login for {host} that fails: {error}. "
+            f"Install that credential helper, or remove it there and run docker login {host}"
+        ) from error
+    return found
