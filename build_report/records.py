@@ -14,6 +14,10 @@ Kind = Literal["debian", "python"]
 VARIANT_TAG = re.compile(r"^(?P<variant>cuda[0-9.]+-py[0-9.]+)(?:-(?P<flavour>cuda|cpu))?-")
 
 
+class ReportError(Exception):
+    """Something of the build report cannot be done: one sentence with a way out."""
+
+
 class Step(Protocol):
     """One step of a build as BuildKit tells of it; times in seconds since the epoch."""
 

@@ -14,11 +14,24 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from build_report.records import Build, BuildRecord, Image, Layer, Package, Sample, StoredStep, Subject, Usage, used
+from build_report.records import (
+    Build,
+    BuildRecord,
+    Image,
+    Layer,
+    Package,
+    ReportError,
+    Sample,
+    StoredStep,
+    Subject,
+    Usage,
+    used,
+)
 from build_report.schema import MIGRATIONS
 from components.files import make_closed, state_root
 
 RUN = "CSLR_RUN"  # the environment variable by which all processes of one run know that they belong together
+RUN_TIME = "%Y%m%dT%H%M%SZ"  # what names of runs begin with
 WAIT = 30.0  # seconds for other writers
 LOG = logging.getLogger("build_report")
 
@@ -29,7 +42,7 @@ NEWEST = f"SELECT max(number) FROM builds WHERE result <> 'failed' AND image_id 
 OF_SUBJECT = " AND ".join(f"{name} IS :{name}" for name in SUBJECT)
 
 
-class StoreError(Exception):
+class StoreError(ReportError):
     """The store cannot be read or written: one sentence."""
 
 
@@ -43,9 +56,9 @@ def current_run() -> str:
     return os.environ.setdefault(RUN, new_run())
 
 
-def new_run() -> str:
-    """A name for a run, in the order of time."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+def new_run(began: float | None = None, process: int | None = None) -> str:
+    """A name for a run, by default one that this process begins now. Names are in the order of time."""
+    return f"{time.strftime(RUN_TIME, time.gmtime(began))}-{process or os.getpid()}"
 
 
 def record_build(record: BuildRecord) -> None:
@@ -64,8 +77,8 @@ class Store:
 
     # --- builds ---
 
-    def add_build(self, record: BuildRecord, run: str | None = None) -> int:
-        """Keeps a build; returns its number."""
+    def add_build(self, record: BuildRecord, run: str | None = None) -> Build:
+        """Keeps a build."""
         run = run or current_run()
         row = {name: getattr(record, name) for name in PLAIN} | {"run": run} | vars(record.subject)
         row |= {name: getattr(record.usage, name) if record.usage else None for name in USAGE}
@@ -82,7 +95,7 @@ class Store:
                     for position, step in enumerate(record.steps)
                 ],
             )
-        return int(number or 0)
+            return self._build(db, db.execute("SELECT * FROM builds WHERE number = ?", (number,)).fetchone())
 
     def amend_build(self, number: int, **values: Any) -> None:  # noqa: ANN401
         """Sets columns of a build, or its `subject`."""
@@ -134,11 +147,6 @@ class Store:
 
     # --- images ---
 
-    def measured(self, image_id: str) -> bool:
-        """Whether an image was measured."""
-        with self._open() as db:
-            return db.execute("SELECT 1 FROM images WHERE image_id = ?", (image_id,)).fetchone() is not None
-
     def add_image(self, image: Image) -> None:
         """Keeps what was measured of an image; what was kept of it before is replaced."""
         row = (image.image_id, image.created, json.dumps(image.labels), image.distribution, image.python)
@@ -167,6 +175,11 @@ class Store:
                     for package in image.packages
                 ],
             )  # fmt: skip
+
+    def chain_ids(self, *, other_than: str) -> set[str]:
+        """Chain IDs of all layers of the other images."""
+        with self._open() as db:
+            return {row[0] for row in db.execute("SELECT chain_id FROM layers WHERE image_id <> ?", (other_than,))}
 
     def image(self, image_id: str | None) -> Image | None:
         """What was measured of an image."""

@@ -1,0 +1,132 @@
+"""What is in an image, asked from a container: Debian's packages, Python's, and torch's own word on its CUDA.
+
+Owns the container, which has no network, cannot write, ends within a bounded time and is removed whatever happens.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+from docker.types import LogConfig
+
+from build_report.records import Package, ReportError
+
+INVENTORY = Path(__file__).with_name("inventory.py")
+# Three parts with a zero byte between them: the distribution, Debian's packages, what inventory.py says.
+PROGRAM = r"""
+. /etc/os-release 2>/dev/null && printf '%s-%s' "$ID" "${VERSION_ID:-$VERSION_CODENAME}"
+printf '\0'
+dpkg-query --show 2>/dev/null \
+    --showformat '${Package}\t${Version}\t${Installed-Size}\t${Architecture}\t${source:Package}\n'
+printf '\0'
+python=$(command -v python3 || command -v python) && exec "$python" -B -c "$1"
+exit 0
+"""
+SECONDS = 180.0
+MEMORY = 2**30  # bytes
+LOG_LINES = 5
+# There is no shell, or it is for another processor: then there is nobody to ask.
+NOBODY = ("executable file not found", "exec format error")
+
+
+class ContentsError(ReportError):
+    """An image did not say what is in it: one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What an image says of itself. Empty where it has no such thing."""
+
+    distribution: str = ""
+    python: str = ""
+    torch: str = ""
+    torch_cuda: str = ""
+    packages: tuple[Package, ...] = ()
+
+
+def contents(image_id: str, platform: str) -> Contents:
+    """Asks an image what is in it. Raises ContentsError."""
+    engine = docker.from_env(timeout=60)
+    try:
+        with _container(engine, image_id, platform) as container:
+            try:
+                container.start()
+            except APIError as error:
+                if any(reason in str(error) for reason in NOBODY):
+                    return Contents()
+                raise
+            try:
+                code = container.wait(timeout=SECONDS)["StatusCode"]
+            except requests.RequestException:
+                raise ContentsError(f"{image_id} did not list its packages within {SECONDS:.0f} s") from None
+            if code:
+                last = container.logs(stdout=False, tail=LOG_LINES).decode(errors="replace").strip()
+                if any(reason in last for reason in NOBODY):
+                    return Contents()
+                raise ContentsError(f"{image_id} cannot list its packages (exit code {code}): {last}")
+            return _parse(container.logs(stderr=False).decode(errors="replace"))
+    except APIError as error:
+        raise ContentsError(f"{image_id} cannot be asked for its packages: {error.explanation or error}") from error
+    finally:
+        engine.close()
+
+
+@contextlib.contextmanager
+def _container(engine: docker.DockerClient, image_id: str, platform: str) -> Iterator[Container]:
+    container = engine.containers.create(
+        image_id,
+        entrypoint=["sh", "-c", PROGRAM, "sh"],
+        command=[INVENTORY.read_text(encoding="utf-8")],
+        platform=platform,
+        network_mode="none",
+        read_only=True,
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        mem_limit=MEMORY,
+        healthcheck={"test": ["NONE"]},
+        labels={"cslr.component": "build-report"},
+        # The list is read from the log, which not every log driver can give back.
+        log_config=LogConfig(type=LogConfig.types.JSON),
+    )
+    try:
+        yield container
+    finally:
+        with contextlib.suppress(NotFound):
+            container.remove(force=True, v=True)
+
+
+def _parse(output: str) -> Contents:
+    distribution, debian, python = output.split("\0")
+    packages = []
+    for line in debian.splitlines():
+        name, version, size, architecture, source = line.split("\t")
+        packages.append(
+            Package(
+                kind="debian",
+                name=name,
+                version=version,
+                size=int(size or 0) * 1024,
+                architecture=architecture,
+                source=source if source != name else "",
+            )
+        )
+    said: dict[str, Any] = json.loads(python) if python.strip() else {}
+    packages += [
+        Package(kind="python", name=name, version=version, size=size)
+        for name, (version, size) in sorted(said.get("packages", {}).items())
+    ]
+    torch = said.get("torch", {})
+    return Contents(
+        distribution=distribution,
+        python=said.get("python", ""),
+        torch=torch.get("__version__", ""),
+        torch_cuda=torch.get("cuda", ""),
+        packages=tuple(packages),
+    )

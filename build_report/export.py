@@ -1,0 +1,118 @@
+"""The report for programs. Keys stay as they are and new ones may come, unless `schema` is another.
+
+- ``run``: ``id``, ``started``, ``seconds`` from the first build's beginning to the last one's end, ``ok``, counts.
+- ``totals`` of the run's images and ``family``, of the newest build of every image: ``images``, ``size`` (sum),
+  ``unique`` (each chain of layers once: what one disk needs), ``saved``, ``compressed`` (each layer once, or null).
+- ``builds`` of the run. Who: ``build`` (number), ``run``, ``tag``, ``image``, ``target``, ``variant``, ``flavour``,
+  ``platform``, ``engine``, ``builder`` (version of Docker). How: ``result`` (built, failed, over budget), ``error``,
+  ``started``, ``ended``, ``seconds``, ``cache`` (cold, partly, warm, unknown), ``phases`` (seconds by name), ``timing``
+  (steps: BuildKit's times; history: those of layers), ``sent`` (bytes of context), ``usage`` (of the whole host). What:
+  ``image_id``, ``size``, ``compressed``, ``shared`` (bytes that other images have too), ``layers`` from the lowest,
+  ``labels``, ``packages`` (count). Against the build before: ``previous``, with what grew first.
+- ``trend``: the builds of the last runs, the oldest first, with the first keys of ``builds``.
+
+Sizes are in bytes, unpacked unless they are called compressed; moments are ISO 8601 in UTC.
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from build_report.compare import Comparison, PackageChange
+from build_report.overview import Overview, Row, Totals
+
+SCHEMA = 1  # changes if a key goes away or means something else
+
+
+def as_json(report: Overview) -> dict[str, Any]:
+    """The whole report."""
+    return {
+        "schema": SCHEMA,
+        "run": {
+            "id": report.run,
+            "started": _time(report.started),
+            "seconds": round(report.seconds, 3),
+            "ok": not report.not_built,
+            "builds": len(report.rows),
+            "not_built": len(report.not_built),
+        },
+        "totals": _totals(report.totals),
+        "family": _totals(report.family_totals),
+        "builds": [_build(row) | _details(row) for row in report.rows],
+        "trend": [_build(row) for row in report.trend],
+    }
+
+
+def _build(row: Row) -> dict[str, Any]:
+    build = row.build
+    return {
+        "build": build.number,
+        "run": build.run,
+        "tag": build.tag,
+        **vars(build.subject),
+        "engine": build.engine,
+        "result": build.result,
+        "error": build.error,
+        "started": _time(build.started),
+        "ended": _time(build.ended),
+        "seconds": round(build.seconds, 3),
+        "cache": row.cache,
+        "image_id": build.image_id,
+        "size": row.image.size if row.image else None,
+        "compressed": row.image.compressed if row.image else None,
+    }
+
+
+def _details(row: Row) -> dict[str, Any]:
+    build, image = row.build, row.image
+    return {
+        "timing": build.timing,
+        "phases": {name: round(seconds, 3) for name, seconds in row.phases.items()},
+        "builder": build.builder,
+        "sent": build.sent,
+        "usage": asdict(build.usage) if build.usage else None,
+        "shared": row.shared,
+        "layers": [
+            {
+                "name": layer.name,
+                "size": layer.size,
+                "compressed": layer.compressed,
+                "diff_id": layer.diff_id,
+                "chain_id": layer.chain_id,
+            }
+            for layer in (image.layers if image else ())
+        ],
+        "labels": image.labels if image else {},
+        "packages": len(image.packages) if image else 0,
+        "previous": _comparison(row.comparison) if row.comparison else None,
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "build": comparison.previous.number,
+        "started": _time(comparison.previous.started),
+        "size": comparison.size,
+        "seconds": round(comparison.seconds, 3),
+        "layers": [vars(layer) | {"growth": layer.growth} for layer in comparison.layers],
+        "packages": [_package(package) for package in comparison.packages],
+    }
+
+
+def _package(change: PackageChange) -> dict[str, Any]:
+    return {
+        "kind": change.kind,
+        "name": change.name,
+        "change": change.change,
+        "before": change.before.version if change.before else None,
+        "after": change.after.version if change.after else None,
+        "growth": change.growth,
+    }
+
+
+def _totals(totals: Totals) -> dict[str, Any]:
+    return asdict(totals) | {"saved": totals.size - totals.unique}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,222 @@
+"""`python -m build_report.measure`: measures the image that CSLR_BUILD describes, and holds it to its budget.
+
+Declared after every image that is built (components/image.py), for both engines. Each image is measured once: one that
+is known already costs the start of Python and one look into the store. stdout gets exactly one JSON document.
+Exit code: 0 within its budget, 1 over it, 2 the call or the budget is wrong.
+"""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn, TypeGuard
+
+from build_report.records import Build, BuildRecord, Image, ReportError, Subject
+from build_report.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from docker_engine.api import DockerApi, Json
+
+ENVIRONMENT = "CSLR_BUILD"
+IMAGE_ID = "CSLR_IMAGE_ID"  # spares the question to Docker, where it is known
+PROJECT = Path(__file__).parent.parent
+WITHIN, OVER, WRONG_CALL = 0, 1, 2
+
+TEXTS, OPTIONAL = ("tag", "image", "flavour", "platform"), ("target", "variant", "budget")
+
+
+class MeasureError(ReportError):
+    """An image cannot be measured: one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """The image to measure."""
+
+    tag: str
+    subject: Subject
+    budget: Path | None  # the table, if the image is held to one
+
+
+def read_spec(text: str | None) -> Spec:
+    """The spec. Raises MeasureError with one sentence where it is missing or wrong."""
+    if text is None:
+        raise MeasureError(f"{ENVIRONMENT} is not set: give the image to measure there, as JSON")
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise MeasureError(f"{ENVIRONMENT} is no JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise MeasureError(f"{ENVIRONMENT} must be an object with {', '.join((*TEXTS, *OPTIONAL))}")
+    wrong = [f"{key} must be a text" for key in TEXTS if not (isinstance(values.get(key), str) and values[key])]
+    wrong += [f"{key} must be a text or null" for key in OPTIONAL if not isinstance(values.get(key), str | None)]
+    wrong += [f"{key} is unknown" for key in values if key not in (*TEXTS, *OPTIONAL)]
+    if wrong:
+        raise MeasureError(f"{ENVIRONMENT} describes no image: {'; '.join(wrong)}")
+    subject = Subject(
+        image=values["image"],
+        target=values.get("target"),
+        variant=values.get("variant"),
+        flavour=values["flavour"],
+        platform=values["platform"],
+    )
+    return Spec(tag=values["tag"], subject=subject, budget=Path(values["budget"]) if values.get("budget") else None)
+
+
+def measure(spec: Spec, image_id: str | None, store: Store) -> int:
+    """Measures what is not measured, keeps it, and checks the budget. Returns the exit code."""
+    build, image = _known(spec, image_id, store) or _examine(spec, store)
+    text = _over_budget(spec, build, image, store)
+    store.amend_build(
+        build.number,
+        subject=spec.subject,
+        image_id=image.image_id,
+        result="over budget" if text else "built",
+        error=text,
+    )
+    said = {"build": build.number, "image_id": image.image_id, "size": image.size, "within_budget": not text}
+    print(json.dumps(said))
+    if text:
+        print(text, file=sys.stderr)
+    return OVER if text else WITHIN
+
+
+def _known(spec: Spec, image_id: str | None, store: Store) -> tuple[Build, Image] | None:
+    """The build and its image, if the image was measured before."""
+    image, build = store.image(image_id), store.build_of_tag(spec.tag)
+    return (build, image) if image and _made(build, image.image_id) else None
+
+
+def _made(build: Build | None, image_id: str) -> TypeGuard[Build]:
+    """Whether a build is the one that made an image."""
+    return build is not None and build.image_id in (None, image_id)
+
+
+def _examine(spec: Spec, store: Store) -> tuple[Build, Image]:
+    """Asks Docker for the image, and the image for its contents."""
+    from docker_engine.api import DockerApi, DockerError
+
+    try:
+        api = DockerApi()
+        found = api.find(f"/images/{spec.tag}/json")
+        if found is None:
+            raise MeasureError(f"{spec.tag} is not on this Docker host, so it cannot be measured: build it first")
+        image = store.image(found["Id"])
+        if image is None:
+            print(f"measuring {spec.tag}", file=sys.stderr)
+            image = _image(api, found, spec.subject.platform)
+            store.add_image(image)
+        build = store.build_of_tag(spec.tag)
+        if not _made(build, image.image_id):
+            build = store.add_build(*_unrecorded(api, spec, found, image, store))
+    except DockerError as error:
+        raise MeasureError(f"{spec.tag} cannot be measured: {error}") from error
+    return build, image
+
+
+def _image(api: "DockerApi", found: "Json", platform: str) -> Image:
+    from build_report.contents import Contents, ContentsError, contents
+    from build_report.layers import image_layers
+
+    layers = image_layers(api, found)
+    labels: dict[str, str] = found["Config"].get("Labels") or {}
+    try:
+        said = contents(found["Id"], platform)
+    except ContentsError as error:
+        # Sizes are known all the same, and a build is not wrong because its report has a gap.
+        print(f"{error}. Its packages are missing in the build report.", file=sys.stderr)
+        said = Contents()
+    return Image(
+        image_id=found["Id"],
+        created=_seconds(found["Created"]),
+        labels=labels,
+        distribution=said.distribution,
+        python=said.python,
+        torch=said.torch or labels.get("cslr.torch", ""),
+        torch_cuda=said.torch_cuda or labels.get("cslr.torch.cuda", ""),
+        layers=layers,
+        packages=said.packages,
+    )
+
+
+def _unrecorded(api: "DockerApi", spec: Spec, found: "Json", image: Image, store: Store) -> tuple[BuildRecord, str]:
+    """A build that no engine reported, as Pulumi does not, from what the image tells; and its run."""
+    from build_report.ancestry import outer_run
+    from build_report.phases import from_history
+
+    run, began = outer_run()
+    tagged = _seconds((found.get("Metadata") or {}).get("LastTagTime") or found["Created"])
+    started, ended = from_history(
+        image.layers, max(tagged, image.created), began, store.chain_ids(other_than=image.image_id)
+    )
+    record = BuildRecord(
+        tag=spec.tag,
+        subject=spec.subject,
+        engine="pulumi",
+        started=started,
+        ended=ended,
+        image_id=image.image_id,
+        builder=api.call("GET", "/version")["Version"],
+        usage=store.usage(run, started, ended),
+        timing="history",
+    )
+    return record, run
+
+
+def _over_budget(spec: Spec, build: Build, image: Image, store: Store) -> str:
+    """What to tell of an image that is over its budget; of another, nothing."""
+    if spec.budget is None:
+        return ""
+    from build_report.budget import load
+    from build_report.compare import with_previous
+    from images.catalog import CATALOG
+
+    excesses = load(PROJECT / spec.budget, frozenset(CATALOG)).exceeded(spec.subject, image)
+    if not excesses:
+        return ""
+    comparison = with_previous(replace(build, subject=spec.subject), image, store)
+    return "\n".join(
+        (
+            f"{spec.tag} is over its size budget:",
+            *(f"  {excess.text}" for excess in excesses),
+            f"  {comparison.text if comparison else 'There is no build before it to compare with.'}",
+            f"  Take out what grew, or raise the entry in {spec.budget}.",
+        )
+    )
+
+
+def _seconds(text: str) -> float:
+    """The Engine's time of nine digits after the point, as seconds since the epoch."""
+    from datetime import datetime
+
+    return max(0.0, datetime.fromisoformat(text).timestamp())
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """Ends on a signal, by way of every clean-up."""
+    sys.exit(128 + number)
+
+
+def main() -> int:
+    """Measures one image. Returns the exit code."""
+    signal.signal(signal.SIGTERM, _end)
+    image_id = os.environ.get(IMAGE_ID, "")
+    try:
+        spec = read_spec(os.environ.get(ENVIRONMENT))
+        # An image that was pushed is known to Pulumi by its name in the registry.
+        return measure(spec, image_id if image_id.startswith("sha256:") else None, Store())
+    except StoreError as error:
+        print(f"the build report is not kept, nor any budget checked: {error}", file=sys.stderr)
+        return WITHIN
+    except ReportError as error:
+        print(error, file=sys.stderr)
+        return WRONG_CALL
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""How long each part of a build took, and what of it was there before."""
+
+import itertools
+import re
+from collections.abc import Container, Iterable, Sequence
+from typing import Literal
+
+from build_report.layers import BASE, OTHER
+from build_report.records import Build, Image, Layer, Step
+from images.layers import LAYERS, layer_of
+
+Cache = Literal["cold", "partly", "warm", "unknown"]
+EXPORT = "export"
+ORDER = (*dict.fromkeys((BASE, *LAYERS)), OTHER, EXPORT)
+
+FROM = re.compile(r"^\[[^\]]*\] FROM ")
+EXPORTING = re.compile(r"^(exporting|preparing .*cache|writing .*cache|pushing) ")
+MAKING = re.compile(r"^\[[^\]]*\] (RUN|COPY|ADD|WORKDIR) ")
+
+LONGEST = 3600.0  # seconds: layers that are further apart were not made by one build
+SAME = 1.0  # second: as exact is a layer's creation time
+
+
+def phase_of(step: str) -> str:
+    """The phase that a step of BuildKit's belongs to, by its name."""
+    if EXPORTING.match(step):
+        return EXPORT
+    if FROM.match(step):
+        return BASE
+    return layer_of(step) or OTHER
+
+
+def phases(build: Build, image: Image | None) -> dict[str, float]:
+    """Seconds by phase, in the order of the layers; of phases that took no time, nothing.
+
+    Of steps that ran at the same time in one phase, the time counts once. Phases may overlap each other.
+    """
+    if build.timing == "history":
+        found = _by_layers(image.layers, build.started) if image else {}
+    else:
+        found = _by_steps(build.steps)
+    return {name: found[name] for name in ORDER if found.get(name, 0) > 0}
+
+
+def cache_state(build: Build, image: Image | None) -> Cache:
+    """How much of what a build needed was there before it."""
+    if build.timing == "history":
+        there = [layer.created <= build.started for layer in image.layers if layer.name != BASE] if image else []
+    else:
+        # A step that another one's failure kept from beginning says nothing.
+        there = [step.cached for step in build.steps if MAKING.match(step.name) and (step.cached or step.started)]
+    if not there:
+        return "unknown"
+    return "warm" if all(there) else "partly" if any(there) else "cold"
+
+
+def from_history(
+    layers: Sequence[Layer], tagged: float, run_began: float, known: Container[str]
+) -> tuple[float, float]:
+    """Beginning and end of a build of which only the image tells.
+
+    `tagged`: when the image got its name; `known`: chain IDs of layers that other builds made. Exact to the end. The
+    beginning is not known: it is not before the run, nor before the layers that the build stands on.
+    """
+    own = [layer for layer in layers if layer.name != BASE]
+    if tagged >= run_began or not own:
+        there = [layer.created for layer in own if layer.created < run_began or layer.chain_id in known]
+        return min(tagged, max([run_began, *there])), tagged
+    began = own[-1].created
+    for layer in reversed(own):
+        if not 0 <= began - layer.created <= LONGEST:
+            break
+        began = layer.created
+    return began - SAME, own[-1].created
+
+
+def _by_steps(steps: Iterable[Step]) -> dict[str, float]:
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for step in steps:
+        if step.started is not None and step.completed is not None and not step.cached:
+            spans.setdefault(phase_of(step.name), []).append((step.started, step.completed))
+    return {name: _covered(parts) for name, parts in spans.items()}
+
+
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds in at least one of the spans."""
+    total, reached = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
+
+
+def _by_layers(layers: Sequence[Layer], started: float) -> dict[str, float]:
+    """The time between a layer and the one below, for layers that the build made."""
+    found: dict[str, float] = {}
+    for below, layer in itertools.pairwise(layers):
+        if layer.name != BASE and layer.created > started:
+            found[layer.name] = found.get(layer.name, 0) + max(0.0, layer.created - max(below.created, started))
+    return found

@@ -1,0 +1,152 @@
+"""The report as tables of text, which the terminal, Markdown and the page show each in its way."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from build_report.overview import Overview, Row
+from build_report.phases import ORDER
+from build_report.units import NOTHING, delta, duration, moment, percent, seconds_delta, size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column: what it says of a build."""
+
+    title: str
+    cell: Callable[[Row], str]
+    right: bool = True  # numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """One table."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    last: Sequence[str] = ()  # the line of sums
+    note: str = ""
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The texts of all lines but the last."""
+        return [[column.cell(row) for column in self.columns] for row in self.rows]
+
+
+def _shared(row: Row) -> str:
+    return percent(row.shared, row.image.size) if row.image and row.shared is not None else NOTHING
+
+
+def _usage(value: Callable[..., str]) -> Callable[[Row], str]:
+    return lambda row: value(row.build.usage) if row.build.usage else NOTHING
+
+
+def _disk(before: int | None, after: int | None) -> str:
+    return delta(None if before is None or after is None else before - after)
+
+
+IMAGE = Column(title="Image", cell=lambda row: row.build.subject.title, right=False)
+RESULT = Column(title="Result", cell=lambda row: row.build.result, right=False)
+TIME = Column(title="Time", cell=lambda row: duration(row.build.seconds))
+SIZE = Column(title="Size", cell=lambda row: size(row.image.size if row.image else None))
+CACHE = Column(title="Cache", cell=lambda row: row.cache, right=False)
+SIZE_CHANGE = Column(title="Size ±", cell=lambda row: delta(row.comparison.size if row.comparison else None))
+TIME_CHANGE = Column(title="Time ±", cell=lambda row: seconds_delta(row.comparison.seconds if row.comparison else None))
+
+RESULTS = (
+    IMAGE,
+    RESULT,
+    CACHE,
+    TIME,
+    TIME_CHANGE,
+    SIZE,
+    SIZE_CHANGE,
+    Column(title="Compressed", cell=lambda row: size(row.image.compressed if row.image else None)),
+    Column(title="Shared", cell=_shared),
+)
+TREND = (
+    Column(title="Begun", cell=lambda row: moment(row.build.started), right=False),
+    IMAGE,
+    RESULT,
+    CACHE,
+    TIME,
+    TIME_CHANGE,
+    SIZE,
+    SIZE_CHANGE,
+)
+HOST = (
+    IMAGE,
+    Column(title="CPU mean", cell=_usage(lambda used: f"{used.cpu_mean:.0f} %")),
+    Column(title="CPU peak", cell=_usage(lambda used: f"{used.cpu_peak:.0f} %")),
+    Column(title="Memory peak", cell=_usage(lambda used: size(used.memory_peak))),
+    Column(title="Disk free before", cell=_usage(lambda used: size(used.disk_before))),
+    Column(title="after", cell=_usage(lambda used: size(used.disk_after))),
+    Column(title="used", cell=_usage(lambda used: _disk(used.disk_before, used.disk_after))),
+    Column(title="Context sent", cell=lambda row: size(row.build.sent)),
+    Column(title="Engine", cell=lambda row: row.build.engine, right=False),
+    Column(title="Docker", cell=lambda row: row.build.builder or NOTHING, right=False),
+    Column(title="Platform", cell=lambda row: row.build.subject.platform, right=False),
+)
+
+
+def results(report: Overview) -> Sheet:
+    """The run's builds, with the sum of their images."""
+    sums = {
+        "Image": f"{report.totals.images} images, {size(report.totals.unique)} unique",
+        "Time": duration(report.seconds),
+        "Size": size(report.totals.size),
+        "Compressed": size(report.totals.compressed),
+        "Shared": percent(report.totals.size - report.totals.unique, report.totals.size),
+    }
+    return Sheet(
+        title=f"Builds of {moment(report.started)}",
+        columns=RESULTS,
+        rows=report.rows,
+        last=[sums.get(column.title, "") for column in RESULTS],
+        note="Sizes are unpacked. Shared: with the newest builds of other images; in the last line, what sharing saves"
+        " on one disk. Compressed, in the last line: layers of the same content once.",
+    )
+
+
+def phase_times(report: Overview) -> Sheet:
+    """The run's builds, by phase."""
+    names = [name for name in ORDER if any(name in row.phases for row in report.rows)]
+    history = any(row.build.timing == "history" for row in report.rows)
+    return Sheet(
+        title="Seconds by phase",
+        columns=(IMAGE, *(_phase(name) for name in names)),
+        rows=[row for row in report.rows if row.phases],
+        note="Phases run beside each other, and builds wait for steps that they share."
+        + (" Of builds without BuildKit's step times: the time between layers, from the image's history." * history),
+    )
+
+
+def host(report: Overview) -> Sheet:
+    """What the host used meanwhile."""
+    return Sheet(
+        title="Host during the build", columns=HOST, rows=report.rows, note="Of the whole host, other work included."
+    )
+
+
+def trend(report: Overview) -> Sheet:
+    """The builds of the last runs, image by image."""
+    rows = sorted(report.trend, key=lambda row: (row.build.subject.title, row.build.started))
+    return Sheet(title="Trend", columns=TREND, rows=rows)
+
+
+def growth(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """Images that are not what they were, with what changed."""
+    return [
+        (row.build.subject.title, row.comparison.text)
+        for row in rows
+        if row.comparison and (row.comparison.layers or row.comparison.packages)
+    ]
+
+
+def failures(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """Builds without a proper image, with the reason."""
+    return [(row.build.subject.title, row.build.error) for row in rows if row.build.result != "built"]
+
+
+def _phase(name: str) -> Column:
+    return Column(title=name, cell=lambda row: f"{row.phases[name]:.1f}" if name in row.phases else NOTHING)

@@ -1,0 +1,92 @@
+"""Builds of an image family as the tests of the build report need them: made up, with sizes that one can add up."""
+
+from collections.abc import Mapping
+
+from build_report.layers import chain_ids
+from build_report.records import Build, BuildRecord, Image, Layer, Package, StoredStep, Subject, Usage
+from build_report.store import Store
+
+MB, GB = 10**6, 10**9
+BEGAN = 1_790_000_000.0
+SIZES = {"base": 85 * MB, "cuda": 2870 * MB, "python": 40 * MB, "torch": 1767 * MB, "pyg": 32 * MB}
+
+
+def subject(name: str = "runtime", variant: str = "cuda13.1.1-py3.14") -> Subject:
+    return Subject(image=name, target=name, variant=variant)
+
+
+def image(
+    sizes: Mapping[str, int], *, packages: Mapping[str, tuple[str, int]] | None = None, began: float = BEGAN
+) -> Image:
+    """An image of these layers. Its layers' digests follow from names and sizes, as from contents."""
+    diff_ids = [f"sha256:{name}-{size}" for name, size in sizes.items()]
+    layers = zip(sizes.items(), diff_ids, chain_ids(diff_ids), strict=True)
+    return Image(
+        image_id=f"sha256:{chain_ids(diff_ids)[-1][-12:]}-{sorted((packages or {}).items())}",
+        created=began + 60,
+        labels={"cslr.torch": "2.13.0"},
+        distribution="debian-13",
+        python="3.14.0",
+        torch="2.13.0+cu130",
+        torch_cuda="13.0",
+        layers=tuple(
+            Layer(diff_id=diff_id, chain_id=chain_id, name=name, size=size, created=began + 10 * position)
+            for position, ((name, size), diff_id, chain_id) in enumerate(layers)
+        ),
+        packages=tuple(
+            Package(kind="python", name=name, version=version, size=size)
+            for name, (version, size) in (packages or {}).items()
+        ),
+    )
+
+
+def step(name: str, started: float | None, seconds: float = 0, *, cached: bool = False, error: str = "") -> StoredStep:
+    """A step; `started` after the beginning of the build."""
+    begun = None if started is None else BEGAN + started
+    return StoredStep(
+        name=name, started=begun, completed=None if begun is None else begun + seconds, cached=cached, error=error
+    )
+
+
+STEPS = (
+    step("[internal] load build definition from Dockerfile", 0, 0.1),
+    step("[libraries-cuda 1/2] FROM docker.io/cslr/base", 0.1, 0.2),
+    step("[libraries-cuda 2/2] RUN python install.py cuda", 1, 20),
+    step("[torch 1/2] RUN python install.py torch", 21, 30),
+    step("[torch 2/2] RUN python install.py torch", 41, 20),
+    step("[pyg 1/1] RUN python install.py pyg", 61, 3),
+    step("exporting to image", 64, 8),
+)
+USAGE = Usage(cpu_peak=98, cpu_mean=61.5, memory_peak=3 * GB, disk_before=90 * GB, disk_after=84 * GB)
+
+
+def built(
+    store: Store,
+    measured: Image | None,
+    *,
+    of: Subject | None = None,
+    run: str = "20261122T100000Z-1",
+    after: float = 0,
+    seconds: float = 72,
+    steps: tuple[StoredStep, ...] = STEPS,
+    error: str = "",
+) -> Build:
+    """A build as an engine records it, and its image as it is measured afterwards; None: the build failed."""
+    if measured:
+        store.add_image(measured)
+    what = of or subject()
+    record = BuildRecord(
+        tag=f"cslr/{what.image}:{what.variant}-cuda-0123456789ab",
+        subject=what,
+        engine="embedded",
+        started=BEGAN + after,
+        ended=BEGAN + after + seconds,
+        result="built" if measured else "failed",
+        error=error,
+        image_id=measured.image_id if measured else None,
+        steps=steps,
+        builder="20.10.24",
+        sent=12_345,
+        usage=USAGE,
+    )
+    return store.add_build(record, run)

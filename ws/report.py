@@ -1,0 +1,167 @@
+"""The build report on the terminal and as files. What it says is worked out in build_report."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from build_report import compress, sheets
+from build_report.overview import Overview, Row, overview
+from build_report.records import Build, Image
+from build_report.sheets import Sheet
+from build_report.store import Store
+from ws.errors import WsError
+
+STYLES = {"built": "green", "failed": "bold red", "over budget": "bold yellow"}
+RUNS = 10  # whose builds the trend shows, unless asked for others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What to write, and where. None: it is not asked for."""
+
+    markdown: Path | None = None
+    html: Path | None = None
+    sbom: Path | None = None  # a folder
+    manifest: Path | None = None  # a folder
+
+
+def show(
+    out: Console,
+    err: Console,
+    *,
+    last: int | None = None,
+    image: str = "*",
+    as_json: bool = False,
+    compressed: bool = False,
+    files: Files | None = None,
+    store: Store | None = None,
+) -> None:
+    """Shows the last run, and with `last` the trend over so many; writes the files. Raises WsError, ReportError."""
+    store = store or Store()
+    report = _report(store, last, image)
+    if compressed and _measure_compressed(report, store, err):
+        report = _report(store, last, image)
+    if as_json:
+        from build_report.export import as_json as exported
+
+        print(json.dumps(exported(report), indent=2))
+    else:
+        _print(report, out, trend=last is not None)
+    _write(report, files or Files(), err)
+
+
+def print_run(report: Overview, out: Console) -> None:
+    """One run, as it is shown after the builds."""
+    _print(report, out, trend=False)
+
+
+def table(sheet: Sheet) -> Table:
+    """A sheet for a terminal."""
+    shown = Table(
+        title=sheet.title,
+        title_justify="left",
+        title_style="bold",
+        caption=sheet.note or None,
+        caption_justify="left",
+        pad_edge=False,
+        box=None,
+        show_footer=bool(sheet.last),
+    )
+    for position, column in enumerate(sheet.columns):
+        footer = sheet.last[position] if sheet.last else ""
+        shown.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            footer=Text(footer, style="bold"),
+            overflow="fold",
+            no_wrap=column.right,
+        )
+    for cells in sheet.cells:
+        shown.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
+    return shown
+
+
+def _report(store: Store, last: int | None, image: str) -> Overview:
+    report = overview(store, runs=last or RUNS, image=image)
+    if report is None:
+        which = "" if image == "*" else f" of images like {image!r}"
+        raise WsError(f"Nothing{which} was built yet, so there is nothing to report.\n  Run: ws matrix")
+    return report
+
+
+def _print(report: Overview, out: Console, *, trend: bool) -> None:
+    out.print(table(sheets.results(report)))
+    if any(row.phases for row in report.rows):
+        out.print()
+        out.print(table(sheets.phase_times(report)))
+    if any(row.build.usage for row in report.rows):
+        out.print()
+        out.print(table(sheets.host(report)))
+    for title, text in sheets.growth(report.rows):
+        out.print(Text.assemble("\n", (title, "bold"), f": {text}"), soft_wrap=True)
+    for title, error in sheets.failures(report.rows):
+        out.print(Text.assemble("\n✗ ", (title, "bold"), ":\n", error, style="red"), soft_wrap=True)
+    if trend:
+        out.print()
+        out.print(table(sheets.trend(report)))
+
+
+def _measure_compressed(report: Overview, store: Store, err: Console) -> bool:
+    """Measures compressed sizes that nobody knows. Returns whether there were any."""
+    images = [row.image for row in report.rows if row.image]
+    missing = compress.missing(images)
+    if not missing:
+        return False
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        # Tar adds to what the layers hold, and shared layers come more than once: an estimate.
+        total = sum(image.size for image in compress.to_save(images))
+        task = progress.add_task(f"compressing {len(missing)} layers", total=total)
+        compress.measure(images, store, lambda count: progress.advance(task, count))
+    return True
+
+
+def _write(report: Overview, files: Files, err: Console) -> None:
+    from build_report.markdown import document, manifest
+
+    if files.markdown:
+        _save(files.markdown, document(report), err)
+    if files.html:
+        from build_report.page import page
+
+        _save(files.html, page(report), err)
+    if files.manifest:
+        _per_image(report, files.manifest, ".md", manifest, err)
+    if files.sbom:
+        from build_report.sbom import sbom
+
+        _per_image(report, files.sbom, ".cdx.json", sbom, err)
+
+
+def _per_image(
+    report: Overview, folder: Path, ending: str, content: Callable[[Build, Image], str], err: Console
+) -> None:
+    """A file for each image that there is."""
+    for row in report.family:
+        if row.image:
+            _save(folder / f"{_file_name(row)}{ending}", content(row.build, row.image), err)
+
+
+def _file_name(row: Row) -> str:
+    subject = row.build.subject
+    return "-".join(part for part in subject.title.replace("/", " ").split(" ") if part)
+
+
+def _save(path: Path, text: str, err: Console) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise WsError(f"{path} cannot be written: {error.strerror}. Name another place.") from error
+    err.print(Text(f"wrote {path}"), soft_wrap=True)
