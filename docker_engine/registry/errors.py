@@ -6,7 +6,7 @@ from docker_engine.registry.names import Name
 MEANINGS = (
     (
         ("unauthorized", "no basic auth", "authentication required", "401"),
-        "{host} does not accept the login for {name}. Log in as one who may: docker login {host}",
+        "{host} wants a login that may use {name}. Log in as one who may: docker login {host}",
     ),
     (
         ("denied", "403", "insufficient_scope"),

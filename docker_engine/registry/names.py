@@ -1,5 +1,6 @@
 """The parts of an image's name, and who Docker is logged in as at its registry."""
 
+import warnings
 from dataclasses import dataclass
 
 import docker.auth
@@ -70,7 +71,8 @@ def header(host: str) -> dict[str, str]:
 
 def _config(host: str) -> dict[str, str] | None:
     try:
-        found: dict[str, str] | None = docker.auth.load_config().resolve_authconfig(host)
+        with warnings.catch_warnings(action="ignore"):  # of a helper that is missing: that is the error below
+            found: dict[str, str] | None = docker.auth.load_config().resolve_authconfig(host)
     except docker.errors.DockerException as error:
         raise LoginError(
             f"Docker's config.json names a way to the login for {host} that fails: {error}. "
