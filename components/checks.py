@@ -6,9 +6,10 @@ Each check is a function from the settings to the problems that it finds; ``CHEC
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from components.build_settings import cache_problem
 from components.problems import Path, Problem, Remove, Set, did_you_mean, dotted
 from components.service_settings import RAY_NODES, SERVICES, ServiceSettings
-from components.variants import VARIANTS, Variant
+from components.variants import ImpossiblePair, resolve
 from components.vocabulary import format_quantity, parse_quantity
 
 if TYPE_CHECKING:
@@ -121,28 +122,21 @@ def whitelist_names_nodes(settings: "PlatformSettings") -> Iterator[Problem]:
 
 def variant_exists(settings: "PlatformSettings") -> Iterator[Problem]:
     """Images are built for this pair of CUDA and Python."""
-    cuda, python = settings.images.cuda, settings.images.python
-    if any((v.cuda, v.python) == (cuda, python) for v in VARIANTS):
-        return
-    cudas, pythons = {v.cuda for v in VARIANTS}, {v.python for v in VARIANTS}
-    if cuda in cudas and python in pythons:
-        path, reason = ("images", "python"), f"CUDA {cuda} is not built with Python {python}"
-    elif cuda in cudas:
-        path, reason = ("images", "python"), f"{python[:20]!r} is no Python that images are built with"
-    else:
-        path, reason = ("images", "cuda"), f"{cuda[:20]!r} is no CUDA that images are built with"
+    try:
+        resolve(settings.images.cuda, settings.images.python)
+    except ImpossiblePair as pair:
+        nearest = pair.nearest[0]
+        yield Problem(
+            ("images", pair.axis),
+            str(pair),
+            pair.advice,
+            (Set(("images", "cuda"), nearest.cuda), Set(("images", "python"), nearest.python)),
+        )
 
-    def distance(variant: Variant) -> tuple[bool, bool]:
-        return variant.cuda != cuda, variant.python != python
 
-    nearest, *others = sorted(VARIANTS, key=lambda variant: sorted(distance(variant)))
-    pairs = "; ".join(f"CUDA {v.cuda} with Python {v.python}" for v in (nearest, *others))
-    yield Problem(
-        path,
-        f"{reason}, and PyTorch, PyG and Ray are pinned per pair",
-        f"Possible pairs, the nearest first: {pairs}.",
-        (Set(("images", "cuda"), nearest.cuda), Set(("images", "python"), nearest.python)),
-    )
+def caches_have_names(settings: "PlatformSettings") -> Iterator[Problem]:
+    """See `build_settings.cache_problem`."""
+    yield from cache_problem(settings.images, ("images",))
 
 
 def gpu_services_have_gpus(settings: "PlatformSettings") -> Iterator[Problem]:
@@ -254,6 +248,7 @@ def environment_is_not_the_platforms(settings: "PlatformSettings") -> Iterator[P
 
 CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     variant_exists,
+    caches_have_names,
     gpu_services_have_gpus,
     images_have_one_source,
     needed_services_are_enabled,

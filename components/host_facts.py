@@ -116,7 +116,7 @@ class HostFacts:
 
         Without an Engine, only those of this host. Takes a fraction of a second.
         """
-        local = _engine_is_local()
+        local = engine_is_local()
         facts: dict[str, Any] = {"project": project, "stack": stack}
         if local:
             facts |= {
@@ -195,7 +195,8 @@ def _socket_owners() -> dict[str, str]:
     return owners
 
 
-def _engine_is_local() -> bool:
+def engine_is_local() -> bool:
+    """Whether the Docker Engine is the one of this host."""
     return (os.environ.get("DOCKER_HOST") or "unix:").startswith(("unix:", "/"))
 
 

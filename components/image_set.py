@@ -6,7 +6,7 @@ import pulumi
 
 from components.image import BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, PulledImage
 from components.settings import PlatformSettings
-from components.sources import Sources
+from components.sources import Sources, indices
 from images.base.recipe import Suite
 from images.catalog import CATALOG
 
@@ -71,8 +71,9 @@ class ImageSet:
                 variant=args.settings.variant,
                 flavour=args.sources.torch,
                 registry=images.registry,
-                pypi_index=images.mirrors.pypi,
-                pytorch_index=images.mirrors.pytorch,
+                cache_from=(images.cache_from,) if images.cache_from else (),
+                python=args.python,
+                **indices(images, args.sources),
                 after=before[:1] if len(before) == images.parallel_builds else (),
             ),
             self._opts,

@@ -8,8 +8,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from components import matrix_settings
+from components.build_settings import BuildSettings
+from components.matrix_settings import MatrixSettings
 from components.settings import KEY, PlatformSettings
 from components.vocabulary import format_quantity
 
@@ -24,6 +30,12 @@ SECRETS = {
     "cslr:rayToken": "Token of the Ray cluster, shared by all its hosts and users.",
     "cslr:marimoToken": "Token that opens the notebooks.",
 }
+WEBHOOKS = {
+    "cslr:slackWebhook": "Slack's incoming webhook.",
+    "cslr:discordWebhook": "Discord's webhook.",
+}
+# Key → the model of its object. A stack has one of them.
+KEYS: dict[str, type[BaseModel]] = {KEY: PlatformSettings, matrix_settings.KEY: MatrixSettings}
 # Keys that every service has with the same default: the reference lists them once.
 COMMON_KEYS = ("image", "env", "volumes", "user")
 WRITTEN_BY_PULUMI = ("encryptionsalt", "encryptedkey", "secretsprovider")
@@ -33,21 +45,23 @@ Node = dict[str, Any]
 
 def stack_schema() -> Node:
     """JSON schema of a whole ``Pulumi.<stack>.yaml``."""
-    platform = _tidy(PlatformSettings.model_json_schema())
-    definitions = platform.pop("$defs")
+    models: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in KEYS.values()]
+    definitions = _tidy(models_json_schema(models)[1]["$defs"])
     secret = {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"]}
     secrets = {key: {"description": f"{text} Unset: generated.", **secret} for key, text in SECRETS.items()}
+    secrets |= {key: {"description": text, **secret} for key, text in WEBHOOKS.items()}
+    settings = {key: {"$ref": f"#/$defs/{model.__name__}"} for key, model in KEYS.items()}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Stack file of the CSLR platform",
         "type": "object",
         "properties": {
-            "config": {"type": "object", "properties": {KEY: {"$ref": "#/$defs/PlatformSettings"}, **secrets}},
+            "config": {"type": "object", "properties": {**settings, **secrets}},
             "environment": {"description": "Pulumi ESC environments that the stack imports."},
             **{key: {"type": "string", "description": "Written by Pulumi."} for key in WRITTEN_BY_PULUMI},
         },
         "additionalProperties": False,
-        "$defs": {**definitions, "PlatformSettings": platform},
+        "$defs": definitions,
     }
 
 
@@ -68,7 +82,7 @@ def reference() -> str:
         "first line of the stack files complete and check keys while you type.",
         "",
     ]
-    for section in _sections((), definitions["PlatformSettings"], definitions):
+    for section in _sections((), definitions[PlatformSettings.__name__], definitions):
         lines += [f"## `{section.name}`", "", section.text, "", *_table(section.keys), ""]
     service = definitions["HealthSettings"]["properties"]
     common = list(_keys((), {key: service[key] for key in COMMON_KEYS}, definitions))
@@ -76,7 +90,18 @@ def reference() -> str:
     lines += ["## Keys of every service", "", "Below `ray.cpu`, `ray.gpu` and each other service.", ""]
     lines += [*_table([*common, *mount]), "", "## Secrets", ""]
     lines += ["Generated on first use. Set them where several hosts share them: `pulumi config set --secret KEY`.", ""]
-    lines += ["| key | meaning |", "|---|---|", *(f"| `{key}` | {text} |" for key, text in SECRETS.items())]
+    lines += [*_secrets_table(SECRETS), "", "## A stack that only builds images", ""]
+    matrix = definitions[MatrixSettings.__name__]
+    lines += [f"It has the key `{matrix_settings.KEY}` in place of `{KEY}`. {matrix['description']}", ""]
+    own = {key: node for key, node in matrix["properties"].items() if key not in BuildSettings.model_fields}
+    lines += [*_table(list(_keys((), own, definitions))), ""]
+    shared = ", ".join(f"`{key}`" for key in BuildSettings.model_fields)
+    lines += [f"Besides them it has {shared}, which mean the same as below `images`.", ""]
+    lines += [
+        "`ws matrix` tells the result to these webhooks, which are secrets as well:",
+        "",
+        *_secrets_table(WEBHOOKS),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -159,6 +184,10 @@ def _table(keys: list[_Key]) -> list[str]:
         for key in keys
     ]
     return ["| key | type | default | meaning |", "|---|---|---|---|", *rows]
+
+
+def _secrets_table(secrets: dict[str, str]) -> list[str]:
+    return ["| key | meaning |", "|---|---|", *(f"| `{key}` | {text} |" for key, text in secrets.items())]
 
 
 def _type(node: Node) -> str:

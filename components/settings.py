@@ -12,6 +12,7 @@ from typing import Literal, cast
 from pydantic import Field, ValidationError
 
 from components import checks
+from components.build_settings import ImagesSettings, MirrorSettings
 from components.explain import explain
 from components.problems import Path, SettingsError
 from components.service_settings import (
@@ -28,8 +29,8 @@ from components.service_settings import (
     Settings,
     VolumeMount,
 )
-from components.variants import VARIANTS, Variant
-from components.vocabulary import BindAddress, Count, Devices, NetworkName, RegistryPrefix, Subnet, Url, Version
+from components.variants import Variant, resolve
+from components.vocabulary import BindAddress, Devices, NetworkName, Subnet
 
 __all__ = [
     "KEY",
@@ -54,7 +55,6 @@ __all__ = [
 ]
 
 KEY = "cslr:platform"
-DEFAULT_VARIANT = VARIANTS[1]
 
 
 class NetworkSettings(Settings):
@@ -83,43 +83,6 @@ class GpuSettings(Settings):
     devices: Devices = Field(
         default="all", description="Which GPUs: `all`, or a list of numbers or UUIDs as `nvidia-smi -L` prints them."
     )
-
-
-class MirrorSettings(Settings):
-    """Where image builds find packages."""
-
-    debian: Url | None = Field(default=None, description="Mirror of Debian's packages. Unset: debootstrap's default.")
-    pypi: Url | None = Field(
-        default=None, description="Mirror of the Python package index. Unset: the default of pip and uv."
-    )
-    pytorch: Url | None = Field(default=None, description="Mirror of PyTorch's wheel index. Unset: PyTorch's own.")
-
-
-class ImagesSettings(Settings):
-    """The image family that this stack runs on."""
-
-    cuda: Version = Field(
-        default=DEFAULT_VARIANT.cuda,
-        description="CUDA of the images. Possible with Python: "
-        + ", ".join(f"{variant.cuda} with {variant.python}" for variant in VARIANTS)
-        + ".",
-    )
-    python: Version = Field(default=DEFAULT_VARIANT.python, description="Python of the images, in quotes.")
-    torch: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto",
-        description="PyTorch build. `auto`: `cpu` on a stack without GPU where PyTorch's own wheel index can be "
-        "reached, which saves 4 GB, else `cuda`, which runs on CPUs as well.",
-    )
-    registry: RegistryPrefix | None = Field(
-        default=None, description="Prefix of the names of built images, for example `registry.example.org:5000/cslr`."
-    )
-    bases: Literal["auto", "registry", "bootstrap"] = Field(
-        default="auto",
-        description="Where base images come from: a `registry`, or Debian's packages (`bootstrap`). `auto`: a registry "
-        "if it can be reached.",
-    )
-    parallel_builds: Count = Field(default=2, description="How many images are built at the same time.")
-    mirrors: MirrorSettings = MirrorSettings()
 
 
 class PlatformSettings(Settings):
@@ -164,7 +127,12 @@ class PlatformSettings(Settings):
     @property
     def variant(self) -> Variant:
         """The (CUDA, Python) pair of the images, with its pins."""
-        return next(v for v in VARIANTS if (v.cuda, v.python) == (self.images.cuda, self.images.python))
+        return resolve(self.images.cuda, self.images.python)
+
+    @property
+    def torch(self) -> Literal["auto", "cpu", "cuda"]:
+        """The PyTorch build, where it does not depend on what can be reached."""
+        return "cuda" if self.images.torch == "auto" and self.gpu.enabled else self.images.torch
 
     def published_ports(self) -> list[tuple[Path, int]]:
         """Path below the key and port, for each port of this host that an enabled service publishes."""

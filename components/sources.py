@@ -10,15 +10,22 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypedDict
 
+from components.build_settings import BuildSettings
 from components.files import write_atomically
-from components.settings import ImagesSettings
+from components.variants import DEFAULT_VARIANT
 from images.base.recipe import Source
 from images.catalog import Flavour
 
 IMAGE_REGISTRY = "https://registry-1.docker.io/v2/"
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
+PYG_INDEX = "https://data.pyg.org/whl"
+PYG_PAGE = f"torch-{DEFAULT_VARIANT.torch}+cu{DEFAULT_VARIANT.torch_cuda.replace('.', '')}.html"
+NVIDIA_APT = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64"
 PROBE_SECONDS = 3.0
+
+TorchChoice = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,33 +34,108 @@ class Sources:
 
     bases: Source
     torch: Flavour
+    pyg: bool = False  # whether PyG's own wheel index is used
+    nvidia: bool = False  # whether NVIDIA's apt repository is
 
 
-def choose_sources(images: ImagesSettings, *, gpu: bool, kept: Path, dry_run: bool) -> tuple[Sources, tuple[str, ...]]:
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A server to probe, and what follows from whether it answers."""
+
+    name: str  # in notes and in the file of kept answers
+    server: str
+    yes: str = "yes"
+    no: str = "no"
+    consolation: str = ""  # what is to be said where it does not answer
+    header: str | None = None  # what only the server itself sends
+
+
+BASES = Question(
+    name="bases",
+    server="the image registry",
+    yes="registry",
+    no="bootstrap",
+    header="docker-distribution-api-version",
+)
+TORCH = Question(
+    name="torch",
+    server="PyTorch's index of CPU wheels",
+    yes="cpu",
+    no="cuda",
+    consolation="; this build runs on CPUs as well",
+)
+PYG = Question(name="pyg-lib", server="PyG's wheel index", consolation="; PyG works without it, more slowly")
+NVIDIA = Question(
+    name="nvidia", server="NVIDIA's package repository", consolation="; devel images for CUDA 12 have no nvcc"
+)
+
+
+def choose_sources(
+    images: BuildSettings, *, torch: TorchChoice, devel: bool = False, kept: Path, dry_run: bool
+) -> tuple[Sources, tuple[str, ...]]:
     """The sources for a stack, and a sentence on each one that was probed just now.
 
-    `kept` is the file with earlier answers; it is written unless `dry_run`. Deleting it probes again.
+    `devel`: whether images with a compiler are among them. `kept` is the file with earlier answers; it is written
+    unless `dry_run`. Deleting it probes again.
     """
-    answers = _read(kept)
-    probed: dict[str, str] = {}
-    notes: list[str] = []
-    bases = images.bases if images.bases != "auto" else answers.get("bases")
-    if bases is None:
-        answered = reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version")
-        bases = probed["bases"] = "registry" if answered else "bootstrap"
-        notes.append(f"bases: {bases} (the image registry {'answers' if answered else 'does not answer'})")
-    torch = images.torch if images.torch != "auto" else ("cuda" if gpu else answers.get("torch"))
-    if torch is None:
-        answered = reachable(f"{images.mirrors.pytorch or PYTORCH_INDEX}/cpu/torch/")
-        torch = probed["torch"] = "cpu" if answered else "cuda"
-        reason = "answers" if answered else "does not answer; this build runs on CPUs as well"
-        notes.append(f"torch: {torch} (PyTorch's index of CPU wheels {reason})")
-    if probed and not dry_run:
-        write_atomically(kept, json.dumps({**answers, **probed}).encode(), 0o600)
+    ask = _Answers(kept)
+    mirrors = images.mirrors
+    bases = images.bases if images.bases != "auto" else ask(BASES, IMAGE_REGISTRY)
+    if torch == "auto":
+        torch = "cpu" if ask(TORCH, f"{mirrors.pytorch or PYTORCH_INDEX}/cpu/torch/") == TORCH.yes else "cuda"
     chosen = Sources(
-        bases="registry" if bases == "registry" else "bootstrap", torch="cpu" if torch == "cpu" else "cuda"
+        bases="registry" if bases == BASES.yes else "bootstrap",
+        torch=torch,
+        pyg=images.pyg_lib == "auto" and ask(PYG, f"{mirrors.pyg or PYG_INDEX}/{PYG_PAGE}") == PYG.yes,
+        nvidia=devel and ask(NVIDIA, f"{mirrors.nvidia or NVIDIA_APT}/Packages.gz") == NVIDIA.yes,
     )
-    return chosen, tuple(notes)
+    if not dry_run:
+        ask.keep()
+    return chosen, tuple(ask.notes)
+
+
+class Indices(TypedDict):
+    """The package indices of a build, as `ImageVariantArgs` names them; None where there is none to name."""
+
+    pypi_index: str | None
+    pytorch_index: str | None
+    pyg_index: str | None
+    nvidia_apt: str | None
+
+
+def indices(images: BuildSettings, sources: Sources) -> Indices:
+    """The package indices of a stack's builds."""
+    mirrors = images.mirrors
+    return Indices(
+        pypi_index=mirrors.pypi,
+        pytorch_index=mirrors.pytorch,
+        pyg_index=mirrors.pyg or PYG_INDEX if sources.pyg else None,
+        nvidia_apt=mirrors.nvidia or NVIDIA_APT if sources.nvidia else None,
+    )
+
+
+class _Answers:
+    """Asks each question once in the life of a stack."""
+
+    def __init__(self, kept: Path) -> None:
+        self._kept = kept
+        self._known = _read(kept)
+        self._new: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    def __call__(self, question: Question, url: str) -> str:
+        if question.name in self._known:
+            return self._known[question.name]
+        answered = reachable(url, needed_header=question.header)
+        answer = question.yes if answered else question.no
+        reason = "answers" if answered else f"does not answer{question.consolation}"
+        self.notes.append(f"{question.name}: {answer} ({question.server} {reason})")
+        self._new[question.name] = answer
+        return answer
+
+    def keep(self) -> None:
+        if self._new:
+            write_atomically(self._kept, json.dumps({**self._known, **self._new}).encode(), 0o600)
 
 
 def _read(kept: Path) -> dict[str, str]:

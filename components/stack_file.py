@@ -5,7 +5,9 @@ import binascii
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,10 @@ class StackConfig:
     stack: str
     values: dict[str, str] = field(repr=False)
     secret_keys: frozenset[str]
+
+    def laid_over(self, values: Mapping[str, object]) -> "StackConfig":
+        """The same with other values of some full keys."""
+        return replace(self, values=self.values | {key: json.dumps(value) for key, value in values.items()})
 
 
 def stack_file(folder: Path, stack: str) -> Path:
@@ -61,6 +67,16 @@ def read_stack_config(folder: Path, stack: str) -> StackConfig:
         # YAML knows dates; Pulumi reads them as text.
         values[full_key] = plain if isinstance(plain, str) else json.dumps(plain, default=str)
     return StackConfig(project=project, stack=stack, values=values, secret_keys=frozenset(secret_keys))
+
+
+def copy_laid_over(original: Path, copy: Path, values: Mapping[str, object]) -> None:
+    """Copies a stack file, with other values of some full keys. Raises `ConfigError`."""
+    if not values:
+        shutil.copyfile(original, copy)
+        return
+    content = _read(original)
+    content["config"] = (content.get("config") or {}) | dict(values)
+    copy.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def _read(path: Path) -> dict[str, Any]:

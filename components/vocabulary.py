@@ -230,6 +230,12 @@ def _check_devices(value: object) -> object:
     return names
 
 
+def _check_glob(value: str) -> str:
+    if not re.fullmatch(r"[\w.*?!\[\]-]{1,100}", value, re.ASCII):
+        raise refuse("is no name or pattern of names: use letters, digits, '.', '-' and the wildcards * and ?", "*")
+    return value
+
+
 def is_path(location: str) -> bool:
     """Whether a location is a folder of the host (a bind mount) and not the name of a volume."""
     return location.startswith("/")
@@ -255,6 +261,12 @@ Seconds = Annotated[
 ]
 Version = Annotated[
     str, BeforeValidator(_parse_version), WithJsonSchema({"title": "version", "type": ["string", "number"]})
+]
+Glob = Annotated[
+    str,
+    BeforeValidator(_parse_version),
+    AfterValidator(_check_glob),
+    WithJsonSchema({"title": "pattern", "type": ["string", "number"]}),
 ]
 EnvironmentName = Annotated[str, AfterValidator(_check_environment_name)]
 EnvironmentValue = Annotated[

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,12 +57,15 @@ class Result:
 class Engine:
     """The embedded engine on one stack of the program in `folder`."""
 
-    def __init__(self, folder: Path, stack: str, display: Display) -> None:
+    def __init__(
+        self, folder: Path, stack: str, display: Display, overrides: Mapping[str, object] | None = None
+    ) -> None:
+        """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file."""
         self._folder = folder
         self._stack = stack
         self._display = display
         self._api = DockerApi()
-        self._config = read_stack_config(folder, stack)
+        self._config = read_stack_config(folder, stack).laid_over(overrides or {})
         self.identity = StackIdentity(project=self._config.project, stack=stack)
         self._state = stack_folder(self.identity)
         self._cancelled = threading.Event()

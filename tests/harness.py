@@ -20,6 +20,7 @@ from engine.program import Monitor, Outcome, run_program
 from engine.registration import Registration, plain
 
 PROJECT = Path(__file__).parent.parent
+PLATFORM, MATRIX = "cslr:platform", "cslr:matrix"
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
@@ -154,10 +155,10 @@ class Deployed:
         return {path.name: path.read_text() for path in (self.state / "generated").iterdir()}
 
 
-def stack_settings(stack: str) -> dict[str, Any]:
-    """The value of ``cslr:platform`` in the project's own stack file."""
+def stack_settings(stack: str, key: str = PLATFORM) -> dict[str, Any]:
+    """The value of a key in the project's own stack file."""
     content = yaml.safe_load((PROJECT / f"Pulumi.{stack}.yaml").read_text())
-    settings: dict[str, Any] = content["config"]["cslr:platform"]
+    settings: dict[str, Any] = content["config"][key]
     return settings
 
 
@@ -176,11 +177,12 @@ def deploy(
     *,
     state_home: Path,
     stack: str = "dev",
+    key: str = PLATFORM,
     preview: bool = False,
     secrets: dict[str, str] | None = None,
 ) -> Deployed:
-    """Runs ``__main__.py`` with `settings` as ``cslr:platform`` and `secrets` as further keys of the stack config."""
-    values = {"cslr:platform": json.dumps(settings), "cslr:preflight": "false"}
+    """Runs ``__main__.py`` with `settings` as the value of `key` and `secrets` as further keys of the stack config."""
+    values = {key: json.dumps(settings), "cslr:preflight": "false"}
     values |= {f"cslr:{key}": value for key, value in (secrets or {}).items()}
     config = StackConfig(
         project="cslr", stack=stack, values=values, secret_keys=frozenset(f"cslr:{key}" for key in secrets or {})

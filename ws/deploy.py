@@ -142,7 +142,7 @@ class Session:
 
         settings = settings_of(self.identity.stack)
         kept = stack_folder(self.identity) / "sources.json"
-        sources, notes = choose_sources(settings.images, gpu=settings.gpu.enabled, kept=kept, dry_run=False)
+        sources, notes = choose_sources(settings.images, torch=settings.torch, kept=kept, dry_run=False)
         for note in notes:
             self.say(note)
         return sources.bases == "bootstrap"

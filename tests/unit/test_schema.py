@@ -8,11 +8,14 @@ import yaml
 
 from components import schema, secrets
 from components.explain import keys
+from components.matrix_settings import MatrixSettings
 from components.problems import dotted
 from components.service_settings import ServiceSettings
 from components.settings import PlatformSettings, load
 
-STACK_FILES = [schema.ROOT / name for name in ("Pulumi.dev.yaml", "Pulumi.gpu.yaml")]  # not those of a user
+STACK_FILES = [
+    schema.ROOT / name for name in ("Pulumi.dev.yaml", "Pulumi.gpu.yaml", "Pulumi.matrix.yaml")
+]  # not those of a user
 
 
 def read(name: str) -> Any:
@@ -39,14 +42,16 @@ class TestSchema:
     def test_accepts_every_stack_file_of_the_repository(self, file):
         stack = read(file.name)
         assert is_accepted(stack)
-        load(stack["config"]["cslr:platform"], stack_file=file.name)
+        ((key, value),) = stack["config"].items()
+        schema.KEYS[key].model_validate(value)
 
     @pytest.mark.parametrize("file", STACK_FILES, ids=lambda file: file.name)
     def test_is_named_in_the_first_line_of_every_stack_file(self, file):
         assert file.read_text().startswith(f"# yaml-language-server: $schema={schema.SCHEMA_FILE.name}\n")
 
     def test_accepts_all_defaults_as_they_are_written(self):
-        assert is_accepted({"config": {"cslr:platform": PlatformSettings().model_dump(mode="json")}})
+        for key, model in schema.KEYS.items():
+            assert is_accepted({"config": {key: model().model_dump(mode="json")}})
 
     @pytest.mark.parametrize(
         "platform",
@@ -59,6 +64,10 @@ class TestSchema:
     )
     def test_refuses_what_the_models_refuse(self, platform):
         assert not is_accepted({"config": {"cslr:platform": platform}})
+
+    @pytest.mark.parametrize("matrix", [{"phases": [5]}, {"platforms": ["linux/riscv64"]}, {"tarsets": []}])
+    def test_refuses_what_the_model_of_the_matrix_refuses(self, matrix):
+        assert not is_accepted({"config": {"cslr:matrix": matrix}})
 
     def test_describes_every_key(self):
         for name, definition in schema.stack_schema()["$defs"].items():
@@ -84,6 +93,10 @@ class TestReference:
                 assert f"| `{dotted(path)}` |" in text
         assert all(f"| `{key}" in text for key in common)
 
+    def test_lists_every_key_of_a_matrix(self):
+        chapter = schema.reference().partition("`cslr:matrix`")[2]
+        assert all(f"`{key}`" in chapter for key in MatrixSettings.model_fields)
+
 
 class TestProjectFile:
     PROJECT = read("Pulumi.yaml")
@@ -107,6 +120,10 @@ class TestStackFiles:
         assert (
             load(read("Pulumi.dev.yaml")["config"]["cslr:platform"], stack_file="Pulumi.dev.yaml") == PlatformSettings()
         )
+
+    def test_of_the_matrix_selects_the_whole_family(self):
+        settings = MatrixSettings.model_validate(read("Pulumi.matrix.yaml")["config"]["cslr:matrix"])
+        assert settings == MatrixSettings()
 
     def test_of_a_host_with_gpu_runs_the_gpu_node(self):
         settings = load(read("Pulumi.gpu.yaml")["config"]["cslr:platform"], stack_file="Pulumi.gpu.yaml")

@@ -1,0 +1,126 @@
+"""The image family: the selected images declared once each, and nothing that runs.
+
+Owns the order of builds. Which images those are is ``selection.py``'s answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import pulumi
+
+from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, tag_of
+from components.image_index import ImageIndex, ImageIndexArgs
+from components.matrix_settings import MatrixSettings, parse
+from components.selection import Wanted, check, select
+from components.sources import Sources, indices
+from images.base.recipe import base_tag, platform_suffix
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFamilyArgs:
+    """Plain values, already validated."""
+
+    settings: MatrixSettings
+    sources: Sources
+    wanted: Sequence[Wanted]  # parents before what is built on them
+    python: str  # the interpreter for the commands beside builds
+
+
+@dataclass
+class PlannedBase:
+    """A base image by its name alone."""
+
+    tag: str
+
+
+class ImageFamily(pulumi.ComponentResource):
+    """**Pulumi type** ``cslr:image:ImageFamily``. Ready when every image is built, and pushed where that is asked."""
+
+    images: dict[str, ImageVariant]  # by the names of what was wanted
+
+    def __init__(self, name: str, args: ImageFamilyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:image:ImageFamily", name, None, opts)
+        self._args = args
+        self._child = pulumi.ResourceOptions(parent=self)
+        self._bases: dict[str, BaseImage] = {}
+        self.images = {}
+        for wanted in args.wanted:
+            image_args = replace(_image_args(wanted, args, self._base(wanted)), after=self._before(wanted))
+            self.images[wanted.name] = ImageVariant(wanted.name, image_args, self._child)
+        for siblings in _by_platform(args.wanted) if args.settings.push else ():
+            variants = [self.images[wanted.name] for wanted in siblings]
+            index_args = ImageIndexArgs(variants=variants, python=args.python)
+            ImageIndex(f"{siblings[0].family_name}-index", index_args, self._child)
+        self.register_outputs({"tags": self.tags()})
+
+    def tags(self) -> dict[str, str]:
+        """The tag of each image."""
+        return {name: image.tag for name, image in self.images.items()}
+
+    def _before(self, wanted: Wanted) -> list[pulumi.Resource]:
+        """The image that `wanted` is built on, and the one so many places before it: no engine bounds builds itself."""
+        parent = next((self.images[a.name] for a in wanted.ancestors if a.name in self.images), None)
+        places = self._args.settings.parallel_builds
+        earlier = list(self.images.values())[-places:]
+        before = [*earlier[:1], parent] if len(earlier) == places else [parent]
+        return [image.built for image in before if image]
+
+    def _base(self, wanted: Wanted) -> BaseImage:
+        name = f"base-{wanted.image.suite}{platform_suffix(wanted.platform)}"
+        if name not in self._bases:
+            args = BaseImageArgs(
+                suite=wanted.image.suite,
+                source=self._args.sources.bases,
+                platform=wanted.platform,
+                python=self._args.python,
+                mirror=self._args.settings.mirrors.debian,
+            )
+            self._bases[name] = BaseImage(name, args, self._child)
+        return self._bases[name]
+
+
+def family_args(raw: object, *, stack_file: str, python: str, choose: Callable[..., Sources]) -> ImageFamilyArgs:
+    """What the value of ``cslr:matrix`` in a stack file makes of the family; `choose` is asked for the sources.
+
+    Raises:
+        SettingsError: the value is wrong, or selects nothing.
+    """
+    settings = parse(raw, stack_file=stack_file)
+    check(settings, stack_file)
+    wanted = select(settings)
+    sources = choose(settings, torch="cuda", devel=any("toolkit" in one.image.layers for one in wanted))
+    return ImageFamilyArgs(settings=settings, sources=sources, wanted=wanted, python=python)
+
+
+def planned_tags(args: ImageFamilyArgs) -> list[tuple[Wanted, str]]:
+    """Each image with the tag that it will have. Declares nothing."""
+    tags = []
+    for wanted in args.wanted:
+        base = base_tag(wanted.image.suite, args.sources.bases, args.settings.mirrors.debian, wanted.platform)
+        tags.append((wanted, tag_of(_image_args(wanted, args, PlannedBase(base)))))
+    return tags
+
+
+def _by_platform(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
+    """The images that differ in nothing but the platform, together; those that have one platform are left out."""
+    families: dict[str, list[Wanted]] = {}
+    for one in wanted:
+        families.setdefault(one.family_name, []).append(one)
+    return [siblings for siblings in families.values() if len(siblings) > 1]
+
+
+def _image_args(wanted: Wanted, args: ImageFamilyArgs, base: Base) -> ImageVariantArgs:
+    settings = args.settings
+    return ImageVariantArgs(
+        image=wanted.image,
+        base=base,
+        variant=wanted.variant,
+        flavour=args.sources.torch,
+        platform=wanted.platform,
+        in_index=settings.push and any(wanted in siblings for siblings in _by_platform(args.wanted)),
+        registry=settings.registry,
+        push=settings.push,
+        cache_from=(settings.cache_from,) if settings.cache_from else (),
+        python=args.python,
+        **indices(settings, args.sources),
+    )

@@ -1,0 +1,53 @@
+"""Stack config of a stack that builds images and deploys nothing: the object ``cslr:matrix``, validated.
+
+What its keys demand of each other is in ``selection.py``, beside the selection that they make.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from components.build_settings import BuildSettings
+from components.explain import explain
+from components.problems import SettingsError
+from components.vocabulary import AsTuple, Glob
+from images.base.recipe import PLATFORM, Platform
+
+KEY = "cslr:matrix"
+
+Phase = Literal[1, 2, 3, 4]
+Globs = Annotated[tuple[Glob, ...], AsTuple]
+
+
+class MatrixSettings(BuildSettings):
+    """Which images of the family are built. They are those that every key selects."""
+
+    cuda: Globs = Field(default=("*",), description="Versions of CUDA, as patterns: `12.*`.")
+    python: Globs = Field(default=("*",), description="Versions of Python, as patterns, in quotes.")
+    targets: Globs = Field(default=("*",), description="Images, as patterns: `*-runtime`.")
+    phases: Annotated[tuple[Phase, ...], AsTuple] = Field(
+        default=(1, 2, 3, 4),
+        description="Parts of the family: 1 `runtime`, 2 `ray-runtime`, 3 `marimo-runtime`, 4 what has a compiler.",
+    )
+    minimal: bool = Field(default=False, description="Whether one image of each target is enough.")
+    without: Globs = Field(
+        default=(), description="Images to leave out, as patterns of whole names: `devel-cuda12.8.1-*`."
+    )
+    platforms: Annotated[tuple[Platform, ...], AsTuple] = Field(
+        default=(PLATFORM,),
+        description="`linux/amd64`, `linux/arm64`, or both. Images that a platform has no torch with CUDA for are left "
+        "out there. Pushed, those of several platforms become one name.",
+    )
+    push: bool = Field(default=False, description="Whether images are pushed. Needs `registry`.")
+
+
+def parse(raw: object, *, stack_file: str) -> MatrixSettings:
+    """The settings in ``raw``, the value of ``cslr:matrix`` in ``stack_file``.
+
+    Raises:
+        SettingsError: with every key that is not valid on its own.
+    """
+    try:
+        return MatrixSettings.model_validate(raw)
+    except ValidationError as error:
+        raise SettingsError(explain(error, MatrixSettings), stack_file, KEY) from None

@@ -1,0 +1,110 @@
+"""The two kinds of stacks: one that deploys a host's part of the platform, and one that only builds images."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from components import build_host, host, matrix_settings
+from components.build_settings import BuildSettings
+from components.files import HostFiles, stack_folder
+from components.identity import StackIdentity
+from components.image_family import ImageFamily, family_args, planned_tags
+from components.platform import Platform, PlatformArgs
+from components.problems import Problem, Remove, SettingsError
+from components.secrets import SecretFiles
+from components.settings import KEY, config_value, load
+from components.sources import Sources, TorchChoice, choose_sources
+
+Outputs = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What the program knows of the stack that it declares."""
+
+    identity: StackIdentity
+    config: Callable[[str], str | None]  # the text of a key of this project
+    dry_run: bool
+    python: str  # the interpreter of this program, for the commands that it declares
+
+    @property
+    def file(self) -> str:
+        """The name of its stack file."""
+        return f"Pulumi.{self.identity.stack}.yaml"
+
+    @property
+    def files(self) -> HostFiles:
+        """Its files on this host."""
+        return HostFiles(folder=stack_folder(self.identity), dry_run=self.dry_run)
+
+    @property
+    def preflight(self) -> bool:
+        """Whether the host is checked first."""
+        return self.config("preflight") != "false"
+
+    def sources(self, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:
+        """Where its images come from; says so, where that was found out just now."""
+        kept = self.files.folder / "sources.json"
+        sources, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=self.dry_run)
+        for note in notes:
+            pulumi.info(note)
+        return sources
+
+
+def declare(stack: Stack) -> Outputs:
+    """Declares what the stack's config asks for, and returns the stack's outputs.
+
+    Raises:
+        SettingsError: the config, or the host, makes that impossible.
+        SecretError: a secret of the config does.
+    """
+    return declare_family(stack) if stack.config("matrix") is not None else declare_platform(stack)
+
+
+def declare_platform(stack: Stack) -> Outputs:
+    """One host's part of the platform."""
+    settings = load(config_value(stack.config("platform")), stack_file=stack.file)
+    if stack.preflight:
+        host.check(settings, host.HostFacts.probe(stack.identity.project, stack.identity.stack), stack.file)
+    secrets = SecretFiles.resolve(stack.files, stack.config, stack_file=stack.file, namespace=stack.identity.project)
+    sources = stack.sources(settings.images, torch=settings.torch)
+    platform = Platform(
+        "platform",
+        PlatformArgs(
+            settings=settings,
+            identity=stack.identity,
+            files=stack.files,
+            secrets=secrets,
+            sources=sources,
+            python=stack.python,
+        ),
+    )
+    outputs = {"urls": platform.urls(), "sources": {"bases": sources.bases, "torch": sources.torch}}
+    if platform.verification is None:
+        return outputs
+    result = platform.verification.result.apply(json.loads)
+    return {**outputs, "verification": result, "verification_spec": platform.verification.spec}
+
+
+def declare_family(stack: Stack) -> Outputs:
+    """The selected images, and nothing that runs."""
+    # Pulumi adds the project's default, which says nothing.
+    if config_value(stack.config("platform")):
+        raise SettingsError([BOTH], stack.file, KEY)
+    raw = config_value(stack.config("matrix"))
+    args = family_args(raw, stack_file=stack.file, python=stack.python, choose=stack.sources)
+    if stack.preflight:
+        build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
+    family, sources = ImageFamily("family", args), args.sources
+    return {"images": family.tags(), "sources": {"bases": sources.bases, "pyg": sources.pyg, "nvidia": sources.nvidia}}
+
+
+BOTH = Problem(
+    (),
+    f"is in this file beside {matrix_settings.KEY}, with which a stack only builds images and deploys nothing",
+    "Keep one of the two, in a stack file of its own:",
+    (Remove(()),),
+)
