@@ -7,18 +7,13 @@ import base64
 import json
 import os
 import random
-import shutil
 import socket
 import stat
-import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from build_report.records import Build
 from build_report.store import Store, current_run
@@ -28,68 +23,9 @@ from docker_engine.registry.__main__ import main
 from engine.registration import Registration, recorded
 from engine.resources.base import Actual, ResourceError
 from engine.resources.image import Image
+from tests.live.registry import PASSWORD, USER, Registry, serve
 
 pytestmark = pytest.mark.live
-
-PROGRAM = "docker-registry"
-USER, PASSWORD = "cslr", "right"
-# By bcrypt, which the registry insists on.
-HTPASSWD = "cslr:$2y$04$swxH44T9pvgPjLMu.sYRMefnEIWttcAOmyBl2cX./RmW/MgF.42qC\n"
-START_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Registry:
-    """A registry program of this test's own."""
-
-    host: str
-
-    def manifest(self, repository: str, reference: str, **auth: Any) -> requests.Response:
-        """What the registry itself answers."""
-        types = ("vnd.docker.distribution.manifest.v2", "vnd.docker.distribution.manifest.list.v2")
-        accept = ", ".join(f"application/{name}+json" for name in types)
-        return requests.get(
-            f"http://{self.host}/v2/{repository}/manifests/{reference}", headers={"Accept": accept}, timeout=10, **auth
-        )
-
-
-def serve(folder: Path, *, login: bool) -> Iterator[Registry]:
-    """Runs the registry program with its storage in `folder`."""
-    program = shutil.which(PROGRAM)
-    if program is None:
-        pytest.skip(f"needs the registry program, which is missing: apt-get install {PROGRAM}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config: dict[str, Any] = {
-        "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(folder)}},
-        "http": {"addr": f"127.0.0.1:{port}"},
-    }
-    if login:
-        (folder / "htpasswd").write_text(HTPASSWD)
-        config["auth"] = {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
-    path = folder / "config.yml"
-    path.write_text(json.dumps(config))  # which is YAML too
-    with subprocess.Popen([program, "serve", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_until_it_answers(port)
-            yield Registry(f"localhost:{port}")
-        finally:
-            process.terminate()
-
-
-def wait_until_it_answers(port: int) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        try:
-            requests.get(f"http://127.0.0.1:{port}/v2/", timeout=1)
-        except requests.ConnectionError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail(f"{PROGRAM} did not answer within {START_SECONDS} s")
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +130,7 @@ class TestPush:
 
     def test_answers_with_the_name_by_digest(self, workshop, open_registry):
         made = workshop.up(workshop.wanted(f"{open_registry.host}/team/digest:1"))
-        digest = open_registry.manifest("team/digest", "1").headers["Docker-Content-Digest"]
+        digest = open_registry.digest("team/digest", "1")
         assert made.outputs["repoDigest"] == f"{open_registry.host}/team/digest@{digest}"
 
     def test_second_run_builds_nothing_and_pushes_nothing(self, workshop, open_registry):

@@ -1,0 +1,170 @@
+"""Images of a few bytes, declared as the project's own: pushed, named, measured and joined for two platforms, by either
+engine; and what a second run does.
+"""
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from build_report.store import Store
+from components.variants import VARIANTS
+from docker_engine.api import DockerApi
+from tests.harness import PROJECT
+from tests.live.registry import Registry, serve
+from tests.live.stack import LiveStack, done
+from tests.live.test_pulumi_engine import PulumiStack
+
+pytestmark = pytest.mark.live
+
+PROGRAM = """
+import sys
+from dataclasses import dataclass
+
+import pulumi
+
+from components.image import PROJECT, ImageVariant, ImageVariantArgs
+from components.image_index import ImageIndex, ImageIndexArgs
+from components.variants import VARIANTS
+from images.base.recipe import PLATFORMS
+from images.catalog import Image
+
+
+@dataclass
+class Nothing:
+    tag: str = "scratch"
+
+
+registry = pulumi.Config("cslr").require("registry")
+image = Image(name="tiny", folder=PROJECT / "images" / "tiny", suite="trixie", args=("BASE", "PYTHON"))
+variants = [
+    ImageVariant(
+        f"tiny-{platform.rpartition('/')[2]}",
+        ImageVariantArgs(
+            image=image, base=Nothing(), variant=VARIANTS[0], flavour="cuda", python=sys.executable, platform=platform,
+            in_index=True, registry=registry, push=True, cache_from=[registry],
+        ),
+    )
+    for platform in PLATFORMS
+]
+index = ImageIndex("tiny", ImageIndexArgs(variants=variants, python=sys.executable))
+pulumi.export("index", list(index.tags))
+"""
+STACK = "live-images"
+READABLE = f"tiny-{VARIANTS[0].key}"
+RESOURCES = {f"tiny-{processor}{part}" for processor in ("amd64", "arm64") for part in ("", "-tag", "-report")} | {
+    "tiny"
+}
+DOCKERFILE = "ARG BASE\nFROM ${BASE}\nARG PYTHON\nCOPY content /\n"
+
+
+class SmallImages:
+    """The program above as a stack."""
+
+    def __init__(self, stack: LiveStack, registry: Registry) -> None:
+        self.stack = stack
+        self.registry = registry
+        self._api = DockerApi()
+        shutil.copytree(PROJECT / "build_report", stack.folder / "build_report", dirs_exist_ok=True)
+        (stack.folder / "__main__.py").write_text(PROGRAM)
+        self.folder = stack.folder / "images" / "tiny"
+        self.folder.mkdir()
+        (self.folder / "Dockerfile").write_text(DOCKERFILE)
+        self.change()
+        config = {"config": {"cslr:registry": f"{registry.host}/cslr"}}
+        (stack.folder / f"Pulumi.{stack.name}.yaml").write_text(yaml.safe_dump(config))
+
+    def store(self) -> Store:
+        """The stack's user's build report."""
+        return Store(self.stack.state_home / "cslr" / "builds.sqlite")
+
+    def content(self) -> bytes:
+        """What is in the images."""
+        return (self.folder / "content").read_bytes()
+
+    def tags_here(self) -> dict[str, set[str]]:
+        """Tags in this Engine by repository."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for image in self._api.call("GET", "/images/json"):
+            for name in image.get("RepoTags") or ():
+                host, _, rest = name.partition("/")
+                if host == self.registry.host:
+                    repository, _, tag = rest.partition(":")
+                    found[repository].add(tag)
+        return found
+
+    def change(self) -> None:
+        """Gives the images another content."""
+        (self.folder / "content").write_bytes(os.urandom(1000))
+
+    def remove(self) -> None:
+        """Their names and, with the last of them, the images."""
+        for repository, tags in self.tags_here().items():
+            for tag in tags:
+                self._api.call("DELETE", f"/images/{self.registry.host}/{repository}:{tag}", query={"force": "true"})
+
+
+@pytest.fixture
+def images(docker_engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallImages]:
+    """Not made yet; nobody is logged in anywhere."""
+    for name in ("docker", "storage"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    for registry in serve(tmp_path / "storage", login=False):
+        images = SmallImages(LiveStack.make(STACK, {}, tmp_path), registry)
+        yield images
+        images.remove()
+
+
+def assert_complete(images: SmallImages) -> None:
+    """Everything is in the registry, has its names here, and is in the build report."""
+    registry = images.registry
+    tags = images.tags_here()
+    assert len(tags["cslr/tiny"]) == len(tags["cslr/ml"]) == 2
+    assert tags["cslr/ml"] == {f"{READABLE}-amd64", f"{READABLE}-arm64"}
+    for repository in ("cslr/tiny", "cslr/ml"):
+        # And the index of both.
+        (name,) = registry.tags(repository) - tags[repository]
+        assert "-amd64" not in name
+        assert "-arm64" not in name
+        members = registry.manifest(repository, name).json()["manifests"]
+        assert {member["platform"]["architecture"] for member in members} == {"amd64", "arm64"}
+        digests = {registry.digest(repository, tag) for tag in tags[repository]}
+        assert {member["digest"] for member in members} == digests
+    builds = images.store().newest()
+    assert {build.subject.platform for build in builds} == {"linux/amd64", "linux/arm64"}
+    for build in builds:
+        assert build.result == "built"
+        image = images.store().image(build.image_id)
+        assert image
+        assert image.size == len(images.content())
+
+
+class TestEmbeddedEngine:
+    def test_makes_them_once(self, images):
+        assert set(done(images.stack.up())) == RESOURCES
+        assert_complete(images)
+        assert done(images.stack.up()) == {}
+
+    def test_makes_again_what_changed(self, images):
+        assert images.stack.up().ok
+        images.change()
+        assert set(done(images.stack.up())) == RESOURCES
+        assert all(step.name for build in images.store().newest() for step in build.steps)
+
+
+@pytest.mark.pulumi
+@pytest.mark.skipif(shutil.which("pulumi") is None, reason="needs the Pulumi CLI, which is not on PATH")
+class TestGenuineEngine:
+    def test_makes_them_once(self, images, tmp_path):
+        pulumi = PulumiStack(images.stack, tmp_path)
+        pulumi("stack", "init")
+        pulumi("up", "--yes", "--skip-preview")
+        assert_complete(images)
+        pulumi("preview", "--expect-no-changes")
+        images.change()
+        pulumi("up", "--yes", "--skip-preview")
