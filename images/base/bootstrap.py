@@ -54,6 +54,8 @@ NEWEST_SCRIPT = "sid"  # debootstrap's own name for "the rules of today", valid 
 PROBE_TIMEOUT = 10.0  # seconds
 ENGINE_TIMEOUT = 900  # seconds: the Engine answers a build only when the step in progress says something
 LINE = 120  # characters of a progress line
+FOREIGN_PROGRAM = "exec format error"  # what a kernel says of one
+EMULATOR = "Install an emulator, as root: apt-get install qemu-user-static binfmt-support"
 PRUNED = (
     "usr/share/man",
     "usr/share/info",
@@ -127,8 +129,7 @@ def _require_emulator(platform: Platform) -> None:
     handler = BINFMT / f"qemu-{machine}"
     if not handler.is_file() or not handler.read_text().startswith("enabled"):
         raise BaseImageError(
-            f"this host does not run programs of {platform}, which debootstrap must. Install an emulator, as root: "
-            "apt-get install qemu-user-static binfmt-support"
+            f"this host does not run programs of {platform}, which debootstrap must. {EMULATOR}"
             + ("" if (BINFMT / "status").is_file() else f"; before it: mount -t binfmt_misc binfmt_misc {BINFMT}")
         )
 
@@ -368,6 +369,8 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def _refuse_errors(messages: list[dict[str, Any]]) -> None:
     for message in messages:
+        if FOREIGN_PROGRAM in message.get("error", ""):
+            raise BaseImageError(f"Docker's host does not run programs of that platform. {EMULATOR}")
         if "error" in message:
             raise BaseImageError(
                 f"the Docker Engine could not make it: {message['error'].strip()}. "

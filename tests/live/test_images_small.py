@@ -102,10 +102,11 @@ class SmallImages:
         (self.folder / "content").write_bytes(os.urandom(1000))
 
     def remove(self) -> None:
-        """Their names and, with the last of them, the images."""
-        for repository, tags in self.tags_here().items():
-            for tag in tags:
-                self._api.call("DELETE", f"/images/{self.registry.host}/{repository}:{tag}", query={"force": "true"})
+        """The images, also those of before that lost their names to newer ones."""
+        for image in self._api.call("GET", "/images/json"):
+            names = [*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ())]
+            if any(name.startswith(f"{self.registry.host}/") for name in names):
+                self._api.call("DELETE", f"/images/{image['Id']}", query={"force": "true"})
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
 """Base images: the name follows from the recipe, the site's authorities get in, and the host's old ones do not."""
 
+import hashlib
+import io
+import json
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import docker
 import pytest
 
 from images.base import bootstrap, recipe
-from images.base.recipe import SOURCES, SUITES, base_tag
+from images.base.recipe import PLATFORMS, SOURCES, SUITES, base_tag
 
 MIRROR = "http://mirror.test/debian"
 
@@ -67,6 +71,10 @@ class TestTag:
         names.add(base_tag("forky", "bootstrap"))
         assert len(names) == len(SUITES) * len(SOURCES) * 2 + 1
 
+    def test_platform_shows_where_it_is_not_the_usual_one(self, host):
+        usual = base_tag("forky", "bootstrap")
+        assert [base_tag("forky", "bootstrap", None, platform) for platform in PLATFORMS] == [usual, f"{usual}-arm64"]
+
     def test_recipe_holds_the_files_that_decide(self):
         names = {path.name for path in recipe.recipe_files()}
         assert {"Dockerfile", "bootstrap.py", "policy-rc.d"} <= names
@@ -118,7 +126,54 @@ class TestRefusal:
         assert bootstrap.main(["--suite", "forky", "--source", "bootstrap", "--tag", "x:1"]) == 1
         assert "apt-get install debootstrap" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ("mounted", "said"), [(True, "binfmt-support\n"), (False, "before it: mount -t binfmt_misc")]
+    )
+    def test_no_emulator_for_another_processor(self, engine, monkeypatch, capsys, tmp_path, mounted, said):
+        monkeypatch.setattr(bootstrap, "BINFMT", tmp_path)
+        if mounted:
+            (tmp_path / "status").write_text("enabled\n")
+            (tmp_path / "qemu-aarch64").write_text("disabled\n")
+        monkeypatch.setattr(bootstrap.this_host, "machine", lambda: "x86_64")
+        arguments = ["--suite", "forky", "--source", "bootstrap", "--tag", "x:1", "--platform", "linux/arm64"]
+        assert bootstrap.main(arguments) == 1
+        answer = capsys.readouterr().err
+        assert "does not run programs of linux/arm64" in answer
+        assert "apt-get install qemu-user-static" in answer
+        assert said in answer
+
+    def test_no_emulator_on_dockers_host(self):
+        with pytest.raises(bootstrap.BaseImageError, match="apt-get install qemu-user-static"):
+            bootstrap._refuse_errors([{"stream": "Step 1"}, {"error": "exec /bin/sh: exec format error"}])
+
     def test_existing_image_is_left_alone(self, engine, monkeypatch, capsys):
         monkeypatch.setattr(bootstrap, "_exists", lambda *_: True)
         assert bootstrap.main(["--suite", "forky", "--source", "bootstrap", "--tag", "x:1"]) == 0
         assert "x:1 exists" in capsys.readouterr().out
+
+
+class TestRootFileSystem:
+    """A folder becomes an image of the platform that it is for, whatever the Engine's own is."""
+
+    def test_is_loaded_for_its_platform(self, tmp_path):
+        class Engine:
+            def load_image(self, content):
+                self.files = {}
+                with tarfile.open(fileobj=io.BytesIO(content.read())) as tar:
+                    for entry in tar:
+                        self.files[entry.name] = tar.extractfile(entry).read()
+                return [{"stream": f"Loaded image ID: sha256:{'1' * 64}\n"}]
+
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root" / "file").write_text("content")
+        engine = Engine()
+        wanted = bootstrap._Rootfs("", "trixie", "bootstrap", "linux/arm64")
+        loaded = bootstrap._load(engine, tmp_path / "root", tmp_path, wanted)
+        assert loaded == bootstrap._Rootfs(f"sha256:{'1' * 64}", "trixie", "bootstrap", "linux/arm64")
+        (manifest,) = json.loads(engine.files["manifest.json"])
+        config = json.loads(engine.files[manifest["Config"]])
+        layer = engine.files[manifest["Layers"][0]]
+        assert config["architecture"] == "arm64"
+        assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(layer).hexdigest()}"]
+        with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+            assert "./file" in tar.getnames()
