@@ -4,9 +4,11 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import tarfile
 from pathlib import Path
+from typing import cast
 
 import docker
 import pytest
@@ -134,7 +136,7 @@ class TestRefusal:
         if mounted:
             (tmp_path / "status").write_text("enabled\n")
             (tmp_path / "qemu-aarch64").write_text("disabled\n")
-        monkeypatch.setattr(bootstrap.this_host, "machine", lambda: "x86_64")
+        monkeypatch.setattr(platform, "machine", lambda: "x86_64")
         arguments = ["--suite", "forky", "--source", "bootstrap", "--tag", "x:1", "--platform", "linux/arm64"]
         assert bootstrap.main(arguments) == 1
         answer = capsys.readouterr().err
@@ -161,14 +163,16 @@ class TestRootFileSystem:
                 self.files = {}
                 with tarfile.open(fileobj=io.BytesIO(content.read())) as tar:
                     for entry in tar:
-                        self.files[entry.name] = tar.extractfile(entry).read()
+                        file = tar.extractfile(entry)
+                        assert file
+                        self.files[entry.name] = file.read()
                 return [{"stream": f"Loaded image ID: sha256:{'1' * 64}\n"}]
 
         (tmp_path / "root").mkdir()
         (tmp_path / "root" / "file").write_text("content")
         engine = Engine()
         wanted = bootstrap._Rootfs("", "trixie", "bootstrap", "linux/arm64")
-        loaded = bootstrap._load(engine, tmp_path / "root", tmp_path, wanted)
+        loaded = bootstrap._load(cast(docker.APIClient, engine), tmp_path / "root", tmp_path, wanted)
         assert loaded == bootstrap._Rootfs(f"sha256:{'1' * 64}", "trixie", "bootstrap", "linux/arm64")
         (manifest,) = json.loads(engine.files["manifest.json"])
         config = json.loads(engine.files[manifest["Config"]])
