@@ -3,6 +3,7 @@
 The ML images differ by variant and by torch flavour (``cuda`` or ``cpu``). The service images ignore both.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,10 +16,26 @@ Flavour = Literal["cuda", "cpu"]
 
 FOLDER = Path(__file__).parent
 ML = FOLDER / "ml"
-ML_ARGS = ("BASE", "CUDA", "PYTHON", "TORCH", "TORCH_VERSION", "TORCH_CUDA", "DRIVER", "PYPI_INDEX", "PYTORCH_INDEX")
-ML_TOOLS = ("install.sh", "locks/uv.txt")
+ML_ARGS = (
+    *(
+        "BASE",
+        "CUDA",
+        "PYTHON",
+        "TORCH",
+        "BELOW_RAY",
+        "TORCH_VERSION",
+        "TORCH_CUDA",
+        "DRIVER",
+        "PYG_LIB",
+        "NVCC",
+        "LOCK",
+    ),
+    *("PYPI_INDEX", "PYTORCH_INDEX", "PYG_INDEX", "NVIDIA_APT"),
+)
+NONE = "none"  # a label's value: the image goes without
 
 CUDA_LOCK = "locks/cuda{cuda}/cuda.txt"  # shared by the Pythons of one CUDA
+TOOLKIT_LOCK = "locks/cuda{cuda}/toolkit.txt"  # where the index has the whole toolkit; apart from the environment
 TORCH_LOCKS: dict[Flavour, tuple[str, ...]] = {
     "cuda": (CUDA_LOCK, "locks/{key}/torch-cuda.txt", "locks/{key}/torch.txt"),
     "cpu": ("locks/{key}/torch-cpu.txt", "locks/{key}/torch.txt"),
@@ -34,9 +51,10 @@ class Image:
     target: str | None = None  # stage of the Dockerfile; None: the last
     suite: Suite  # of the base that it is built on
     args: tuple[str, ...]  # build arguments that its Dockerfile declares
-    tools: tuple[str, ...] = ()  # context files besides locks
     locks: tuple[str, ...] = ()  # context files that pin its packages
     torch: bool = False  # whether it holds torch, so that TORCH_LOCKS count as well
+    parent: str | None = None  # the image of the family that it is built on
+    layers: tuple[str, ...] = ()  # of images/layers.py, above the base's
     packaged: tuple[tuple[str, str], ...] = ()  # from Debian, pinned by its release: (package, version's beginning)
 
     @property
@@ -55,10 +73,10 @@ class Image:
         values = {"cuda": variant.cuda, "key": variant.key} if variant else {}
         return tuple(self.folder / name.format_map(values) for name in names)
 
-    def context_files(self, variant: Variant | None = None, flavour: Flavour = "cuda") -> tuple[Path, ...]:
-        """Return the files that decide what this image holds, the Dockerfile first; nothing else need be sent."""
-        tools = (self.folder / name for name in self.tools)
-        return (self.dockerfile, *tools, *self.lock_files(variant, flavour))
+    def toolkit_lock(self, variant: Variant) -> Path | None:
+        """Return the lock file of its CUDA toolkit, if it has one from the package index."""
+        path = self.folder / TOOLKIT_LOCK.format(cuda=variant.cuda)
+        return path if "toolkit" in self.layers and variant.nvcc == "wheels" else None
 
     def build_args(
         self,
@@ -68,6 +86,8 @@ class Image:
         flavour: Flavour = "cuda",
         pypi_index: str | None = None,
         pytorch_index: str | None = None,
+        pyg_index: str | None = None,
+        nvidia_apt: str | None = None,
     ) -> dict[str, str]:
         """Return the build arguments, only those that the Dockerfile declares. ``base`` is a reference of an image."""
         values = {"BASE": base, "PYPI_INDEX": pypi_index, "PYTORCH_INDEX": pytorch_index}
@@ -76,10 +96,16 @@ class Image:
             values |= {
                 "CUDA": variant.cuda,
                 "PYTHON": variant.python,
-                "TORCH": flavour if self.torch else "none",
+                "TORCH": flavour if self.torch else NONE,
+                "BELOW_RAY": "toolkit" if "toolkit" in self.layers else "pyg",
                 "TORCH_VERSION": variant.torch if cuda else f"{variant.torch}+cpu",
                 "TORCH_CUDA": variant.torch_cuda if cuda else "",
                 "DRIVER": str(variant.driver) if cuda else "",
+                "PYG_LIB": _pyg_lib(variant, flavour) if pyg_index else NONE,
+                "PYG_INDEX": pyg_index if variant.pyg_lib else None,
+                "NVCC": self._nvcc(variant, nvidia_apt),
+                "NVIDIA_APT": nvidia_apt if variant.nvcc == "nvidia" else None,
+                "LOCK": self._lock_digest(variant, flavour),
             }
         return {name: value for name, value in values.items() if value is not None and name in self.args}
 
@@ -87,11 +113,42 @@ class Image:
         """Return package → version as locked. Packages of Debian are in ``packaged``, with the version's beginning."""
         return locked(*self.lock_files(variant, flavour))
 
+    def _nvcc(self, variant: Variant, nvidia_apt: str | None) -> str:
+        """The version of its CUDA compiler, as exactly as it is known before the build."""
+        lock = self.toolkit_lock(variant)
+        if lock:
+            return locked(lock)["nvidia-cuda-nvcc"]
+        return variant.cuda.rpartition(".")[0] if nvidia_apt and "toolkit" in self.layers else NONE
 
-def _ml(name: str, *locks: str, torch: bool = True) -> Image:
-    paths = tuple(f"locks/{{key}}/{lock}.txt" for lock in locks)
+    def _lock_digest(self, variant: Variant, flavour: Flavour) -> str:
+        digest = hashlib.sha256()
+        for path in (*self.lock_files(variant, flavour), self.toolkit_lock(variant)):
+            digest.update(path.read_bytes() if path else b"")
+        return digest.hexdigest()[:12]
+
+
+def _pyg_lib(variant: Variant, flavour: Flavour) -> str:
+    """The version of PyG's wheel for this build of torch."""
+    if variant.pyg_lib is None:
+        return NONE
+    build = f"cu{variant.torch_cuda.replace('.', '')}" if flavour == "cuda" else "cpu"
+    return f"{variant.pyg_lib}+pt{''.join(variant.torch.split('.')[:2])}{build}"
+
+
+def _ml(name: str, parent: str | None, *layers: str) -> Image:
+    """An image with torch; a layer that has a lock file is locked per variant."""
+    below: tuple[str, ...] = ("cuda", "python", "torch", "pyg")
+    paths = tuple(f"locks/{{key}}/{layer}.txt" for layer in ("pyg", *layers) if layer not in ("tools", "toolkit"))
     return Image(
-        name=name, folder=ML, target=name, suite="forky", args=ML_ARGS, tools=ML_TOOLS, locks=paths, torch=torch
+        name=name,
+        folder=ML,
+        target=name,
+        suite="forky",
+        args=ML_ARGS,
+        locks=paths,
+        torch=True,
+        parent=parent,
+        layers=(*below, *layers),
     )
 
 
@@ -102,13 +159,33 @@ def _service(name: str, *args: str, locks: tuple[str, ...] = (), packaged: tuple
 CATALOG: dict[str, Image] = {
     image.name: image
     for image in (
-        _ml("ray-lean", "lean", torch=False),
-        _ml("runtime", "pyg"),
-        _ml("ray-runtime", "pyg", "ray", "mlflow"),
-        _ml("marimo-runtime", "pyg", "ray", "mlflow", "marimo"),
+        Image(
+            name="ray-lean",
+            folder=ML,
+            target="ray-lean",
+            suite="forky",
+            args=ML_ARGS,
+            locks=("locks/{key}/lean.txt",),
+            layers=("python", "ray"),
+        ),
+        _ml("runtime", None),
+        _ml("ray-runtime", "runtime", "ray", "mlflow"),
+        _ml("marimo-runtime", "ray-runtime", "ray", "mlflow", "marimo"),
+        _ml("devel", "runtime", "tools", "toolkit"),
+        _ml("ray-devel", "devel", "tools", "toolkit", "ray", "mlflow"),
+        _ml("marimo-devel", "ray-devel", "tools", "toolkit", "ray", "mlflow", "marimo"),
         _service("redis", packaged=(("redis-server", "8.0."),)),
         _service("postgres", packaged=(("postgresql-17", "17."),)),
         _service("mlflow", "PYPI_INDEX", locks=("requirements.txt",)),
         _service("health", "PYPI_INDEX", locks=("requirements.txt",)),
     )
+}
+
+# The images that are built for every variant, parents first, and the phases in which they may be asked for.
+FAMILY: tuple[str, ...] = ("runtime", "ray-runtime", "marimo-runtime", "devel", "ray-devel", "marimo-devel")
+PHASES: dict[int, tuple[str, ...]] = {
+    1: ("runtime",),
+    2: ("ray-runtime",),
+    3: ("marimo-runtime",),
+    4: ("devel", "ray-devel", "marimo-devel"),
 }

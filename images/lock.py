@@ -3,7 +3,9 @@
 Usage: ``python -m images.lock`` (needs uv and a package index). Pins move only when an input or ``--upgrade`` says so.
 
 Each (CUDA, Python) pair is resolved once, as one environment, and then cut into one file per image layer. What a layer
-needs beyond the layers below it is in its own file, so a new Ray leaves the torch layer alone.
+needs beyond the layers below it is in its own file, so a new Ray leaves the torch layer alone. The CUDA toolkit of the
+devel images is resolved apart, since torch pins libraries of another minor version. A file has the hashes of every
+platform's wheels, so it serves all platforms on which the same versions resolve; this is checked.
 """
 
 import argparse
@@ -15,7 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from components.variants import VARIANTS, Variant
-from images.catalog import FOLDER, ML
+from images.base.recipe import PLATFORM, Platform
+from images.catalog import FOLDER, ML, TOOLKIT_LOCK
 from images.versions import Pin, parse
 
 RAY = "2.60.0"
@@ -28,6 +31,7 @@ LAYERS = {  # lock file → what is asked for; each file holds what the files ab
     "marimo": ("marimo==0.25.2",),
 }
 LEAN = (f"ray[default,client]=={RAY}",)  # the same versions without torch, complete in itself
+TOOLKIT = ("cuda-toolkit[nvcc,crt,nvvm,cccl,cudart,nvrtc]=={cuda}",)
 TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"})  # tied to a CUDA build of torch
 SERVICES = {  # image → what its requirements.txt holds
     "mlflow": (f"mlflow=={MLFLOW}", "psycopg2-binary"),
@@ -35,12 +39,19 @@ SERVICES = {  # image → what its requirements.txt holds
 }
 SERVICE_PYTHON = "3.13"  # of Debian trixie
 UV = ("uv==0.13.9",)
-PLATFORM = "x86_64-manylinux_2_28"  # what torch's wheels ask for
+WHEELS: dict[Platform, str] = {  # what torch's wheels ask for
+    "linux/amd64": "x86_64-manylinux_2_28",
+    "linux/arm64": "aarch64-manylinux_2_28",
+}
 HEADER = "# Made by `python -m images.lock` from its table of inputs. Do not edit.\n"
 CPU_NOTE = "# No hash: this build is only on PyTorch's own index, chosen at build time.\n"
 
 
 Pins = dict[str, Pin]
+
+
+class LockError(Exception):
+    """The table of inputs cannot be locked. The message is one sentence with the remedy."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,6 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(name, flush=True)
             path = FOLDER / name / "requirements.txt"
             _write(path, _resolve(inputs, SERVICE_PYTHON, {} if upgrade else _present(path)).values())
+    except LockError as error:
+        print(f"images/lock.py: {error}", file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         print(f"uv could not resolve the table of inputs in images/lock.py:\n{error.stderr}", file=sys.stderr)
         return 1
@@ -72,6 +86,8 @@ def _lock_variant(variant: Variant, upgrade: bool) -> None:
     layers = {name: tuple(item.format(torch=variant.torch) for item in inputs) for name, inputs in LAYERS.items()}
     everything = [item for inputs in layers.values() for item in inputs]
     whole = _resolve(everything, variant.python, {} if upgrade else _present(shared, *sorted(folder.glob("*.txt"))))
+    for platform in variant.platforms:
+        _refuse_other_pins(whole, _resolve(everything, variant.python, whole, platform), variant, platform)
 
     cut: dict[str, Pins] = {}
     below: set[str] = set()
@@ -90,16 +106,30 @@ def _lock_variant(variant: Variant, upgrade: bool) -> None:
     for name, pins in cut.items():
         _write(folder / f"{name}.txt", pins.values())
     _write(folder / "lean.txt", _resolve(LEAN, variant.python, whole).values())
+    if variant.nvcc == "wheels":
+        path = ML / TOOLKIT_LOCK.format(cuda=variant.cuda)
+        toolkit = [item.format(cuda=variant.cuda) for item in TOOLKIT]
+        _write(path, _resolve(toolkit, variant.python, {} if upgrade else _present(path)).values())
 
 
-def _resolve(inputs: Iterable[str], python: str, preferred: Pins) -> Pins:
+def _refuse_other_pins(here: Pins, there: Pins, variant: Variant, platform: Platform) -> None:
+    """Raise LockError unless both platforms resolve to the same versions, and so one lock file serves both."""
+    differ = {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)}
+    if differ:
+        raise LockError(
+            f"{variant.key} resolves otherwise for {platform}: {', '.join(sorted(differ))}. "
+            "Choose another torch, or take the platform from the variant in components/variants.py."
+        )
+
+
+def _resolve(inputs: Iterable[str], python: str, preferred: Pins, platform: Platform = PLATFORM) -> Pins:
     """Resolve the inputs with all they need, at the preferred versions where these exist."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as preferences:
         # An output file that exists is what uv takes preferences from; constraints would make a changed input fail.
         preferences.write("".join(f"{pin.name}=={pin.version}\n" for pin in preferred.values()))
         preferences.flush()
         command = ["uv", "pip", "compile", "-", "--output-file", preferences.name, "--quiet", "--generate-hashes"]
-        command += ["--no-header", "--no-annotate", "--python-version", python, "--python-platform", PLATFORM]
+        command += ["--no-header", "--no-annotate", "--python-version", python, "--python-platform", WHEELS[platform]]
         command += ["--only-binary", ":all:", "--no-python-downloads"]
         subprocess.run(command, input="\n".join(inputs), check=True, capture_output=True, text=True)
         return parse(Path(preferences.name).read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ import pytest
 from docker.utils.build import exclude_paths
 
 from components.variants import VARIANTS, Variant
+from docker_engine.dockerfile import recipe
 from images import lock
 from images.catalog import CATALOG, FOLDER, ML, Flavour, Image
 from images.versions import parse
@@ -85,7 +86,7 @@ class TestVariant:
 class TestFamily:
     def test_every_image_is_locked_for_every_variant(self, variant):
         for image in ML_IMAGES:
-            assert all(file.is_file() for file in image.context_files(variant))
+            assert all(file.is_file() for file in image.lock_files(variant))
 
     def test_mlflow_client_and_server_are_the_same_version(self, variant):
         assert CATALOG["ray-runtime"].versions(variant)["mlflow-skinny"] == CATALOG["mlflow"].versions()["mlflow"]
@@ -128,4 +129,12 @@ def suffix(variant: Variant) -> str:
 def read_by_any_build() -> set[Path]:
     """Return the context files of every image in every variant and flavour."""
     cases = product(CATALOG.values(), VARIANTS, FLAVOURS)
-    return {file for image, variant, flavour in cases for file in image.context_files(variant, flavour)}
+    return {file for image, variant, flavour in cases for file in read_by_build(image, variant, flavour)}
+
+
+def read_by_build(image: Image, variant: Variant, flavour: Flavour) -> set[Path]:
+    """Return the context files that one build reads."""
+    args = image.build_args(base="base", variant=variant, flavour=flavour)
+    return {
+        image.folder / name for name in recipe(image.dockerfile, image.folder, target=image.target, args=args).files
+    }
