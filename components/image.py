@@ -239,6 +239,8 @@ def _content(args: ImageVariantArgs) -> Recipe:
             flavour=args.flavour,
             pypi_index=args.pypi_index,
             pytorch_index=args.pytorch_index,
+            pyg_index=args.pyg_index,
+            nvidia_apt=args.nvidia_apt,
         ),
         platform=args.platform,
     )
