@@ -6,20 +6,9 @@ interruptions on a small stack of their own, the life of the platform, its secur
 from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import pytest
-import requests
 
 from tests.live.stack import FULL, SMALL, LiveStack
-
-
-@pytest.fixture(scope="session")
-def docker_engine() -> None:
-    """Skips tests where no Docker Engine answers."""
-    try:
-        docker.from_env(timeout=10).ping()
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        pytest.skip(f"needs a running Docker Engine, which does not answer: {error}")
 
 
 @pytest.fixture(scope="session")

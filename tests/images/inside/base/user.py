@@ -1,0 +1,42 @@
+"""A process of a user that the image knows nothing of, on a read-only root, without any right."""
+
+import os
+import tempfile
+from pathlib import Path
+
+STRANGER = 4242  # as the tests start it
+PLACES = ("/", "/etc", "/home", "/opt", "/opt/venv", "/usr/bin", "/var", "/workspace")
+
+
+def status(key: str) -> str:
+    """A value of this process's status in the kernel."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(f"{key}:"))
+
+
+def check_is_the_stranger() -> None:
+    """The other checks rest on it."""
+    assert (os.getuid(), os.getgid(), os.getgroups()) in ((STRANGER, STRANGER, []), (STRANGER, STRANGER, [STRANGER]))
+
+
+def check_has_no_capability_and_can_gain_none() -> None:
+    """Whatever a program asks for."""
+    assert {key: int(status(key), 16) for key in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")} == dict.fromkeys(
+        ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"), 0
+    )
+    assert status("NoNewPrivs") == "1"
+
+
+def check_can_write_nowhere_but_to_tmp() -> None:
+    """The root is read-only."""
+    assert [place for place in PLACES if os.access(place, os.W_OK)] == []
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"written")
+
+
+def check_has_no_sudo() -> None:
+    """Nothing that was made to gain rights is here."""
+    folders = (Path(folder) for folder in os.environ["PATH"].split(":"))
+    assert [
+        folder / name for folder in folders for name in ("sudo", "doas", "pkexec") if (folder / name).exists()
+    ] == []
