@@ -42,7 +42,7 @@ def charts(report: Overview) -> list[Chart]:
         ),
         (
             "Size over time",
-            f"Unpacked size of each image in its last builds ({many}).",
+            f"Unpacked size of each image in its last builds, {many} in all.",
             over_time(report.trend, lambda row: row.image.size / 1e9 if row.image else None, "GB", _size_text),
         ),
         (

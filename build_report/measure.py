@@ -60,7 +60,8 @@ def read_spec(text: str | None) -> Spec:
         image=values["image"],
         target=values.get("target"),
         variant=values.get("variant"),
-        flavour=values["flavour"],
+        # What is not made per variant is the same in every flavour.
+        flavour=values["flavour"] if values.get("variant") else "cuda",
         platform=values["platform"],
     )
     return Spec(tag=values["tag"], subject=subject, budget=Path(values["budget"]) if values.get("budget") else None)
@@ -109,12 +110,26 @@ def _examine(spec: Spec, store: Store) -> tuple[Build, Image]:
             print(f"measuring {spec.tag}", file=sys.stderr)
             image = _image(api, found, spec.subject.platform)
             store.add_image(image)
+        _ask_registry(spec.tag, found, store)
         build = store.build_of_tag(spec.tag)
         if not _made(build, image.image_id):
             build = store.add_build(*_unrecorded(api, spec, found, image, store))
     except DockerError as error:
         raise MeasureError(f"{spec.tag} cannot be measured: {error}") from error
     return build, image
+
+
+def _ask_registry(tag: str, found: "Json", store: Store) -> None:
+    """Keeps the compressed sizes of an image that was pushed."""
+    if not found.get("RepoDigests"):
+        return
+    from docker_engine.registry import RegistryError, is_pushed, manifest_sizes
+
+    try:
+        if name := is_pushed(found, tag):
+            store.add_compressed(manifest_sizes(name).items(), "registry")
+    except RegistryError as error:
+        print(f"{error}. Compressed sizes are missing in the build report.", file=sys.stderr)
 
 
 def _image(api: "DockerApi", found: "Json", platform: str) -> Image:

@@ -258,6 +258,7 @@ class Store:
             with closing(sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)) as db:
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA foreign_keys = ON")
+                db.execute("PRAGMA synchronous = NORMAL")  # with WAL, losing power loses the last build and no more
                 if db.execute("PRAGMA user_version").fetchone()[0] != len(MIGRATIONS):
                     _migrate(db, self.path)
                 db.execute("BEGIN IMMEDIATE")

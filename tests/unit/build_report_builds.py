@@ -1,8 +1,15 @@
 """Builds of an image family as the tests of the build report need them: made up, with sizes that one can add up."""
 
+import hashlib
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
+from typing import Any
 
 from build_report.layers import chain_ids
+from build_report.measure import ENVIRONMENT, IMAGE_ID, PROJECT
 from build_report.records import Build, BuildRecord, Image, Layer, Package, StoredStep, Subject, Usage
 from build_report.store import Store
 
@@ -19,10 +26,10 @@ def image(
     sizes: Mapping[str, int], *, packages: Mapping[str, tuple[str, int]] | None = None, began: float = BEGAN
 ) -> Image:
     """An image of these layers. Its layers' digests follow from names and sizes, as from contents."""
-    diff_ids = [f"sha256:{name}-{size}" for name, size in sizes.items()]
+    diff_ids = [_digest(name, size) for name, size in sizes.items()]
     layers = zip(sizes.items(), diff_ids, chain_ids(diff_ids), strict=True)
     return Image(
-        image_id=f"sha256:{chain_ids(diff_ids)[-1][-12:]}-{sorted((packages or {}).items())}",
+        image_id=_digest(chain_ids(diff_ids)[-1], *sorted((packages or {}).items())),
         created=began + 60,
         labels={"cslr.torch": "2.13.0"},
         distribution="debian-13",
@@ -38,6 +45,10 @@ def image(
             for name, (version, size) in (packages or {}).items()
         ),
     )
+
+
+def _digest(*parts: object) -> str:
+    return f"sha256:{hashlib.sha256(repr(parts).encode()).hexdigest()}"
 
 
 def step(name: str, started: float | None, seconds: float = 0, *, cached: bool = False, error: str = "") -> StoredStep:
@@ -90,3 +101,13 @@ def built(
         usage=USAGE,
     )
     return store.add_build(record, run)
+
+
+def measured(spec: Mapping[str, Any], image_id: str | None = None) -> subprocess.CompletedProcess[str]:
+    """`python -m build_report.measure`, as an engine starts it."""
+    environment = {name: value for name, value in os.environ.items() if name not in (ENVIRONMENT, IMAGE_ID)}
+    environment |= {ENVIRONMENT: json.dumps(spec)} | ({IMAGE_ID: image_id} if image_id else {})
+    command = [sys.executable, "-m", "build_report.measure"]
+    return subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
