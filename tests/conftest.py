@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--images-present", action="store_true", help="test the images that are here; build none")
     group.addoption(
         "--environment", metavar="FOLDER",
-        help="run the checks in this virtual environment, made by `python -m tests.images.environment`, without Docker",
+        help="run the checks without Docker, in what `python -m tests.images.environment` made in this folder",
     )  # fmt: skip
 
 

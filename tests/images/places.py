@@ -22,6 +22,7 @@ from docker.types import DeviceRequest, Mount
 
 from components.variants import Variant
 from images.catalog import Flavour, Image
+from tests.images.environment import VENV
 from tests.images.programs import INSIDE, Check, Program
 
 SUBJECT = "CSLR_SUBJECT"  # environment variable by which the checks know what to expect, as JSON
@@ -198,10 +199,15 @@ class ImageContainer(Place):
 
 @dataclass(kw_only=True)
 class Environment(Place):
-    """A virtual environment that holds what the image would hold, made by environment.py."""
+    """What the image would hold, in a folder of this host that environment.py made."""
 
     folder: Path
     scratch: Path
+
+    @property
+    def venv(self) -> Path:
+        """The environment of Python."""
+        return self.folder / VENV
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -213,7 +219,7 @@ class Environment(Place):
 
     def run(self, program: Program) -> Ended:
         """See Place. What a program leaves running is ended with it."""
-        command = [str(self.folder / "bin/python"), "-P", str(INSIDE / RUNNER), str(INSIDE / program.path)]
+        command = [str(self.venv / "bin/python"), "-P", str(INSIDE / RUNNER), str(INSIDE / program.path)]
         environment = {**os.environ, "PATH": self._path, "TMPDIR": str(self.scratch), **self.subject_variable}
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -229,10 +235,10 @@ class Environment(Place):
 
     @property
     def _path(self) -> str:
-        return f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        return f"{self.venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
     def _pyg_lib(self) -> str:
-        found = list(self.folder.glob("lib/python3*/site-packages/pyg_lib-*.dist-info"))
+        found = list(self.venv.glob("lib/python3*/site-packages/pyg_lib-*.dist-info"))
         return found[0].name.removesuffix(".dist-info").split("-")[1] if found else "none"
 
 

@@ -1,0 +1,88 @@
+"""What an image says of itself, without being run: complete labels, its user, its parent's layers, no secret."""
+
+import re
+from collections import defaultdict
+
+import pytest
+
+from images.catalog import CATALOG
+from tests.images.places import Subject
+
+pytestmark = pytest.mark.live
+
+CREDENTIALS = re.compile(r"://[^/\s@]+@|(?:password|passwd|secret|api[-_]?key|access[-_]?key)\s*[=:]", re.IGNORECASE)
+TWELVE_DIGITS = re.compile(r"[0-9a-f]{12}")
+VERSION_OR_NONE = re.compile(r"none|\d+(\.\d+)+(\+\w+)?")
+
+
+@pytest.fixture
+def labels(image) -> dict[str, str]:
+    return defaultdict(str, image.labels)
+
+
+class TestLabels:
+    def test_name_the_image(self, image, labels):
+        assert image.subject.image.name in labels["org.opencontainers.image.title"]
+        assert image.subject.variant.key in labels["org.opencontainers.image.version"]
+        assert labels["org.opencontainers.image.base.name"].startswith("debian:")
+        assert labels["org.opencontainers.image.description"]
+
+    def test_say_what_is_in_it(self, image, labels):
+        """That it is in it, the checks inside find out."""
+        variant = image.subject.variant
+        cpu = image.flavour == "cpu"
+        expected = {
+            "target": image.subject.image.name,
+            "cuda": variant.cuda,
+            "python": variant.python,
+            "torch": f"{variant.torch}+cpu" if cpu else variant.torch,
+            "torch.cuda": "" if cpu else variant.torch_cuda,
+            "driver": "" if cpu else str(variant.driver),
+        }
+        assert {name: labels[f"cslr.{name}"] for name in expected} == expected
+
+    def test_name_the_lock_files(self, image, labels):
+        arguments = image.subject.image.build_args(base="any", variant=image.subject.variant, flavour=image.flavour)
+        assert TWELVE_DIGITS.fullmatch(arguments["LOCK"])
+        assert labels["cslr.lock"] == arguments["LOCK"]
+
+    def test_say_what_could_not_be_had(self, image, labels):
+        for name in ("pyg-lib", *(["nvcc"] if "toolkit" in image.layers else [])):
+            assert VERSION_OR_NONE.fullmatch(labels[f"cslr.{name}"]), name
+
+
+class TestConfiguration:
+    def test_runs_as_an_ordinary_user(self, image):
+        assert image.image["Config"]["User"] == "1000:1000"
+
+    def test_publishes_no_port_and_declares_no_volume(self, image):
+        assert not image.image["Config"].get("ExposedPorts")
+        assert not image.image["Config"].get("Volumes")
+
+    def test_lets_the_gpu_compute_and_no_more(self, image):
+        environment = dict(variable.split("=", 1) for variable in image.image["Config"]["Env"])
+        expected = "compute,utility" if image.flavour == "cuda" else None
+        assert environment.get("NVIDIA_DRIVER_CAPABILITIES") == expected
+
+    def test_no_secret_is_in_its_history_and_environment(self, image):
+        history = [step["CreatedBy"] for step in image.engine.images.get(image.tag).history()]
+        texts = [*history, *image.image["Config"]["Env"], *map(str, image.labels.values())]
+        assert [text for text in texts if CREDENTIALS.search(text)] == []
+
+
+class TestFiles:
+    @pytest.mark.parametrize("folder", ["/tmp", "/var/tmp", "/run/lock", "/mnt", "/srv"])
+    def test_folder_for_others_is_empty(self, image, folder):
+        """Looked at from outside: when the image runs, others use these, or something is mounted over them."""
+        assert image.files_below(folder) == []
+
+
+class TestLayers:
+    def test_begin_with_those_of_its_parent(self, image):
+        """So a host that has the parent stores and pulls only what the child adds."""
+        parent = image.subject.image.parent
+        if parent is None:
+            pytest.skip("the family's first image stands on no other")
+        tag = image.tag.replace(str(image.subject), str(Subject(image=CATALOG[parent], variant=image.subject.variant)))
+        below = image.engine.images.get(tag).attrs["RootFS"]["Layers"]
+        assert image.image["RootFS"]["Layers"][: len(below)] == below
