@@ -114,7 +114,7 @@ class ImageVariant(pulumi.ComponentResource):
         image, content = args.image, _content(args)
         base = [args.base] if isinstance(args.base, BaseImage) else []
         self.args = args
-        self.tag, self.readable_tag = tag_of(args), readable_tag_of(args)
+        self.tag, self.readable_tag = _tag(args, content), readable_tag_of(args)
         self.built = docker.Image(
             name,
             image_name=self.tag,
@@ -200,7 +200,7 @@ def _command(
 
 def tag_of(args: ImageVariantArgs) -> str:
     """The tag that names everything that the image is made of: ``cslr/runtime:cuda13.1.1-py3.14-0123456789ab``."""
-    return content_tag(args, content_digest(args, _content(args))) + platform_suffix(args.platform)
+    return _tag(args, _content(args))
 
 
 def content_tag(args: ImageVariantArgs, digest: str) -> str:
@@ -225,6 +225,10 @@ def content_digest(args: ImageVariantArgs, content: Recipe) -> str:
         data = (args.image.folder / name).read_bytes()
         digest.update(f"{name}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()[:12]
+
+
+def _tag(args: ImageVariantArgs, content: Recipe) -> str:
+    return content_tag(args, content_digest(args, content)) + platform_suffix(args.platform)
 
 
 def _content(args: ImageVariantArgs) -> Recipe:

@@ -145,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture(params=[MANIFESTS[0], MANIFESTS[1]], ids=["oci", "docker"])
 def registry(request, config: Path) -> Iterator[TokenRegistry]:
     with TokenRegistry(request.param) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         config.write_text(auths(server.host, "me", "right"))
         yield server
         server.shutdown()
