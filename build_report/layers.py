@@ -28,20 +28,16 @@ def image_layers(api: DockerApi, found: Json) -> tuple[Layer, ...]:
         *_lasting(below, count),
         *_lasting(history[len(below) :], len(diff_ids) - count),
     )
-    layers = []
-    for position, (diff_id, chain_id, entry) in enumerate(zip(diff_ids, chain_ids(diff_ids), entries, strict=True)):
-        created_by = entry["CreatedBy"]
-        layers.append(
-            Layer(
-                diff_id=diff_id,
-                chain_id=chain_id,
-                name=BASE if position < count else layer_of(created_by) or OTHER,
-                size=entry["Size"],
-                created=entry["Created"],
-                created_by=created_by,
-            )
+    return tuple(
+        Layer(
+            diff_id=diff_id,
+            chain_id=chain_id,
+            name=BASE if position < count else layer_of(entry["CreatedBy"]) or OTHER,
+            size=entry["Size"],
+            created=entry["Created"],
         )
-    return tuple(layers)
+        for position, (diff_id, chain_id, entry) in enumerate(zip(diff_ids, chain_ids(diff_ids), entries, strict=True))
+    )
 
 
 def chain_ids(diff_ids: Sequence[str]) -> list[str]:

@@ -159,7 +159,6 @@ class Layer:
     name: str  # of images/layers.py, or base, or other
     size: int  # bytes, unpacked
     created: float  # seconds since the epoch
-    created_by: str = ""
     compressed: int | None = None  # bytes, where they were measured
 
 

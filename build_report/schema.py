@@ -55,7 +55,6 @@ MIGRATIONS = (
         name       TEXT NOT NULL,
         size       INTEGER NOT NULL,
         created    REAL NOT NULL,
-        created_by TEXT NOT NULL,
         PRIMARY KEY (image_id, position)
     ) WITHOUT ROWID;
     CREATE TABLE packages (

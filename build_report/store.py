@@ -154,16 +154,9 @@ class Store:
             db.execute("DELETE FROM images WHERE image_id = ?", (image.image_id,))
             db.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, image.torch, image.torch_cuda))
             db.executemany(
-                "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO layers VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (
-                        image.image_id,
-                        position,
-                        *(
-                            getattr(layer, name)
-                            for name in ("diff_id", "chain_id", "name", "size", "created", "created_by")
-                        ),
-                    )
+                    (image.image_id, position, layer.diff_id, layer.chain_id, layer.name, layer.size, layer.created)
                     for position, layer in enumerate(image.layers)
                 ],
             )
@@ -255,6 +248,7 @@ class Store:
         """A connection inside one transaction, on tables that are up to date."""
         try:
             make_closed(self.path.parent)
+            self.path.touch(mode=0o600)  # what builds write when they fail is nobody else's business
             with closing(sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)) as db:
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA foreign_keys = ON")

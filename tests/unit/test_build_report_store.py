@@ -161,9 +161,9 @@ class TestSeveralProcesses:
 
 
 class TestFile:
-    def test_nobody_else_may_enter_its_folder(self, kept):
+    def test_is_closed_to_others_as_is_its_folder(self, kept):
         built(kept, None)
-        assert stat.S_IMODE(kept.path.parent.stat().st_mode) == 0o700
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (kept.path.parent, kept.path)] == [0o700, 0o600]
 
     def test_a_store_of_an_older_version_is_brought_up_to_date_and_keeps_its_builds(self, kept, monkeypatch):
         before = built(kept, image(SIZES))
