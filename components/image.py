@@ -7,7 +7,6 @@ is in it, its Dockerfile's.
 import hashlib
 import json
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,7 @@ class ImageVariantArgs:
     base: Base
     variant: Variant
     flavour: Flavour
-    python: str = sys.executable  # the interpreter that runs the commands beside the build
+    python: str  # the interpreter that runs the commands beside the build
     platform: Platform = PLATFORM
     in_index: bool = False  # whether an index will hold it beside other platforms, and takes the readable tag
     registry: str | None = None

@@ -28,9 +28,17 @@ class DockerApi:
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise DockerError(f"Docker does not answer: {error}. Start it, or run `ws doctor`.") from error
 
-    def call(self, method: str, path: str, *, query: Json | None = None, body: Json | None = None) -> Any:  # noqa: ANN401
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Json | None = None,
+        body: Json | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Any:  # noqa: ANN401
         """One call; returns the decoded answer (None where there is none). Raises `DockerError`."""
-        with self._request(method, path, query=query, json=body) as answer:
+        with self._request(method, path, query=query, json=body, headers=headers) as answer:
             return answer.json() if answer.content and "json" in answer.headers.get("Content-Type", "") else None
 
     def find(self, path: str) -> Json | None:

@@ -36,10 +36,14 @@ def tag_image(api: DockerApi, image: str, tag: str) -> None:
     api.call("POST", f"/images/{image}/tag", query={"repo": name.local, "tag": name.reference})
 
 
-def is_pushed(found: Json, tag: str) -> str | None:
-    """The name by digest under which an image (as the Engine inspects it) was pushed to the repository of `tag`."""
-    local = parse(tag).local
-    return next((digest for digest in found.get("RepoDigests") or () if digest.startswith(f"{local}@")), None)
+def is_pushed(api: DockerApi, found: Json, tag: str) -> str | None:
+    """The name by digest under which an image (as the Engine inspects it) was pushed as `tag`; None: it was not."""
+    name = parse(tag)
+    by_digest = next((one for one in found.get("RepoDigests") or () if one.startswith(f"{name.local}@")), None)
+    # An Engine on containerd's image store, which tells a descriptor, names digests of images that were never pushed.
+    if by_digest and found.get("Descriptor") and _digest_there(api, name) != by_digest.rpartition("@")[2]:
+        return None
+    return by_digest
 
 
 def has_login(reference: str) -> bool:
@@ -48,6 +52,15 @@ def has_login(reference: str) -> bool:
         return login(parse(reference).host) is not None
     except LoginError as error:
         raise RegistryError(str(error)) from error
+
+
+def _digest_there(api: DockerApi, name: Name) -> str | None:
+    """What the registry has under a name; None where it does not tell, which a push will explain."""
+    try:
+        answer = api.call("GET", f"/distribution/{name.text}/json", headers=header(name.host))
+    except (DockerError, LoginError):
+        return None
+    return str(answer["Descriptor"]["digest"])
 
 
 def _transfer(api: DockerApi, name: Name, path: str, query: Json, done: str, progress: Progress) -> Iterator[Json]:

@@ -24,7 +24,7 @@ class Image(DockerObjects):
             return None
         if not _pushes(wanted):
             return _actual(wanted, found["Id"])
-        digest = is_pushed(found, tag)
+        digest = is_pushed(self.api, found, tag)
         return _actual(wanted, found["Id"], digest, defect=None if digest else "is not pushed yet")
 
     def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:

@@ -18,7 +18,9 @@ class Base:
 
 
 def args(name: str, image: Image | None = None, **changes) -> ImageVariantArgs:
-    known = ImageVariantArgs(image=image or CATALOG[name], base=Base(), variant=VARIANTS[0], flavour="cuda")
+    known = ImageVariantArgs(
+        image=image or CATALOG[name], base=Base(), variant=VARIANTS[0], flavour="cuda", python="python3"
+    )
     return replace(known, **changes)
 
 

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import pytest
 
+from docker_engine.api import DockerApi, DockerError
 from docker_engine.registry import RegistryError, index, is_pushed, manifest_sizes
 from docker_engine.registry.errors import explained
 from docker_engine.registry.manifests import DOCKER_LIST, MANIFESTS, OCI_INDEX
@@ -31,11 +33,38 @@ class TestName:
         name = parse(text)
         assert (name.host, name.repository, name.reference, name.local) == (host, repository, reference, local)
 
-    def test_by_digest_is_that_of_its_own_repository(self):
+
+class TestPushedImage:
+    """An Engine without containerd's image store names digests of pushed and pulled images only."""
+
+    def test_is_known_by_the_digest_in_its_own_repository(self):
+        engine = Engine()
         found = {"RepoDigests": ["a.test/x@sha256:1", "b.test/x@sha256:2"]}
-        assert is_pushed(found, "b.test/x:1") == "b.test/x@sha256:2"
-        assert is_pushed(found, "b.test/xy:1") is None
-        assert is_pushed({"RepoDigests": None}, "b.test/x:1") is None
+        assert is_pushed(engine, found, "b.test/x:1") == "b.test/x@sha256:2"
+        assert is_pushed(engine, found, "b.test/xy:1") is None
+        assert is_pushed(engine, {"RepoDigests": None}, "b.test/x:1") is None
+        assert engine.asked == []
+
+    @pytest.mark.parametrize(("there", "pushed"), [("sha256:2", "b.test/x@sha256:2"), ("sha256:3", None), (None, None)])
+    def test_on_containerds_store_is_one_that_the_registry_has(self, config, there, pushed):
+        engine = Engine(there)
+        found = {"RepoDigests": ["b.test/x@sha256:2"], "Descriptor": {"digest": "sha256:2"}}
+        assert is_pushed(engine, found, "b.test/x:1") == pushed
+        assert engine.asked == ["/distribution/b.test/x:1/json"]
+
+
+class Engine(DockerApi):
+    """Says what a registry has; not asked of it in vain."""
+
+    def __init__(self, digest: str | None = None) -> None:
+        self._digest = digest
+        self.asked: list[str] = []
+
+    def call(self, method: str, path: str, **_: Any) -> Any:
+        self.asked.append(path)
+        if self._digest is None:
+            raise DockerError("not found", 404)
+        return {"Descriptor": {"digest": self._digest}}
 
 
 class TestError:
