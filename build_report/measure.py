@@ -110,7 +110,7 @@ def _examine(spec: Spec, store: Store) -> tuple[Build, Image]:
             print(f"measuring {spec.tag}", file=sys.stderr)
             image = _image(api, found, spec.subject.platform)
             store.add_image(image)
-        _ask_registry(spec.tag, found, store)
+        _ask_registry(api, spec.tag, found, store)
         build = store.build_of_tag(spec.tag)
         if not _made(build, image.image_id):
             build = store.add_build(*_unrecorded(api, spec, found, image, store))
@@ -119,14 +119,14 @@ def _examine(spec: Spec, store: Store) -> tuple[Build, Image]:
     return build, image
 
 
-def _ask_registry(tag: str, found: "Json", store: Store) -> None:
+def _ask_registry(api: "DockerApi", tag: str, found: "Json", store: Store) -> None:
     """Keeps the compressed sizes of an image that was pushed."""
     if not found.get("RepoDigests"):
         return
     from docker_engine.registry import RegistryError, is_pushed, manifest_sizes
 
     try:
-        if name := is_pushed(found, tag):
+        if name := is_pushed(api, found, tag):
             store.add_compressed(manifest_sizes(name).items(), "registry")
     except RegistryError as error:
         print(f"{error}. Compressed sizes are missing in the build report.", file=sys.stderr)

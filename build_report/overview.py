@@ -86,7 +86,7 @@ def totals(rows: Iterable[Row]) -> Totals:
         images=len(images),
         size=sum(image.size for image in images),
         unique=unique(image.layers for image in images),
-        compressed=None if None in contents.values() else sum(size or 0 for size in contents.values()),
+        compressed=sum(size or 0 for size in contents.values()) if None not in contents.values() and contents else None,
     )
 
 

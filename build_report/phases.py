@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import Literal
 
 from build_report.layers import BASE, OTHER
-from build_report.records import Build, Image, Layer, Step
+from build_report.records import Build, Image, Layer
 from images.layers import LAYERS, layer_of
 
 Cache = Literal["cold", "partly", "warm", "unknown"]
@@ -38,7 +38,7 @@ def phases(build: Build, image: Image | None) -> dict[str, float]:
     if build.timing == "history":
         found = _by_layers(image.layers, build.started) if image else {}
     else:
-        found = _by_steps(build.steps)
+        found = _by_steps(build)
     return {name: found[name] for name in ORDER if found.get(name, 0) > 0}
 
 
@@ -74,11 +74,15 @@ def from_history(
     return began - SAME, own[-1].created
 
 
-def _by_steps(steps: Iterable[Step]) -> dict[str, float]:
+def _by_steps(build: Build) -> dict[str, float]:
     spans: dict[str, list[tuple[float, float]]] = {}
-    for step in steps:
-        if step.started is not None and step.completed is not None and not step.cached:
-            spans.setdefault(phase_of(step.name), []).append((step.started, step.completed))
+    for step in build.steps:
+        if step.started is not None and step.completed is not None:
+            phase = phase_of(step.name)
+            # The image is not there before the build ends; what Pulumi tells of a build has no end of this step.
+            completed = build.ended if phase == EXPORT else min(step.completed, build.ended)
+            # A step that another build began is there with its own times.
+            spans.setdefault(phase, []).append((max(step.started, build.started), completed))
     return {name: _covered(parts) for name, parts in spans.items()}
 
 

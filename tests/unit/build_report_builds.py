@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from build_report.layers import chain_ids
@@ -45,6 +46,12 @@ def image(
             for name, (version, size) in (packages or {}).items()
         ),
     )
+
+
+def _later(one: StoredStep, seconds: float) -> StoredStep:
+    if one.started is None or one.completed is None:
+        return one
+    return replace(one, started=one.started + seconds, completed=one.completed + seconds)
 
 
 def _digest(*parts: object) -> str:
@@ -95,7 +102,7 @@ def built(
         result="built" if measured else "failed",
         error=error,
         image_id=measured.image_id if measured else None,
-        steps=steps,
+        steps=tuple(_later(one, after) for one in steps),
         builder="20.10.24",
         sent=12_345,
         usage=USAGE,

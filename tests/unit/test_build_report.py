@@ -69,9 +69,13 @@ class TestPhases:
         torch = phases(built(kept, image(SIZES)), None)["torch"]
         assert torch == pytest.approx(40)  # 21 to 51 and 41 to 61
 
-    def test_cached_steps_took_no_time(self, kept):
-        steps = (step("[torch 1/1] RUN python install.py torch", 0, 9, cached=True), step("exporting to image", 9, 1))
-        assert phases(built(kept, image(SIZES), steps=steps), None) == {"export": 1}
+    def test_steps_that_another_build_began_count_from_this_ones_beginning(self, kept):
+        steps = (step("[torch 1/1] RUN python install.py torch", -9, 12), step("[ray 1/1] RUN install.py ray", -9, 8))
+        assert phases(built(kept, image(SIZES), steps=steps), None) == {"torch": 3}
+
+    def test_export_lasts_until_the_image_is_there(self, kept):
+        steps = (step("exporting to image", 60, 0), step("exporting cache", 65, 1))
+        assert phases(built(kept, image(SIZES), steps=steps, seconds=72), None) == {"export": 12}
 
     def test_without_steps_they_are_the_times_between_layers(self, kept):
         measured = image(SIZES)
