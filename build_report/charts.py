@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from build_report.overview import Overview, Row
 from build_report.phases import ORDER
-from build_report.units import delta, duration, size
+from build_report.units import delta, duration, images, size
 
 # Okabe and Ito's, which all eyes tell apart, and lighter or darker ones of them; grey for what is nobody's.
 COLOURS = (
@@ -158,7 +158,7 @@ def _bars(figure: go.Figure, titles: Iterable[str], unit: str) -> go.Figure:
 
 def _sharing(report: Overview) -> str:
     sums = report.family_totals
-    return f"{sums.images} images of {size(sums.size)} need {size(sums.unique)}."
+    return f"{images(sums.images)} of {size(sums.size)} need {size(sums.unique)}."
 
 
 def _size_text(row: Row) -> str:

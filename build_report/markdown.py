@@ -6,7 +6,7 @@ from build_report import sheets
 from build_report.overview import Overview
 from build_report.records import Build, Image
 from build_report.sheets import Sheet
-from build_report.units import delta, duration, moment, percent, size
+from build_report.units import delta, duration, images, moment, percent, size
 
 MOST = 10  # lines of one kind in a summary
 LONGEST = 300  # characters of a reason in a summary
@@ -49,7 +49,7 @@ def headline(report: Overview) -> str:
     sums = report.totals
     return (
         f"**{len(report.built)} of {len(report.rows)} builds in order{bad}**, in {duration(report.seconds)}: "
-        f"{sums.images} images of {size(sums.size)}, {size(sums.unique)} unique"
+        f"{images(sums.images)} of {size(sums.size)}, {size(sums.unique)} unique"
         f" ({percent(sums.size - sums.unique, sums.size)} saved by sharing)."
     )
 

@@ -70,7 +70,7 @@ def overview(store: Store, *, runs: int = 10, image: str = "*", run: str | None 
     """The last run (or `run`), of images whose name or title matches; None if nothing of that was ever built."""
     work = _Work(store, image)
     trend = work.rows(store.builds_since(runs))
-    run = run or next((row.build.run for row in reversed(trend)), None) or work.last_run()
+    run = run or work.last_run()
     rows = work.rows(store.builds_of_run(run)) if run else ()
     if run is None or not rows:
         return None
@@ -112,8 +112,9 @@ class _Work:
         return tuple(self._row(build) for build in builds if self._asked_for(build))
 
     def last_run(self) -> str | None:
-        """The last run at all in which such an image was built."""
-        return next((build.run for build in reversed(self._store.newest()) if self._asked_for(build)), None)
+        """The last run in which such an image was built."""
+        builds = [build for build in self._store.newest(failed=True) if self._asked_for(build)]
+        return builds[-1].run if builds else None
 
     def _asked_for(self, build: Build) -> bool:
         return any(fnmatch(name, self._pattern) for name in (build.subject.image, build.subject.title))

@@ -64,7 +64,8 @@ def from_history(
     """
     own = [layer for layer in layers if layer.name != BASE]
     if tagged >= run_began or not own:
-        there = [layer.created for layer in own if layer.created < run_began or layer.chain_id in known]
+        there = [layer.created for layer in layers if layer.name == BASE or layer.chain_id in known]
+        there += [layer.created for layer in own if layer.created < run_began]
         return min(tagged, max([run_began, *there])), tagged
     began = own[-1].created
     for layer in reversed(own):

@@ -2,13 +2,9 @@
 
 MIGRATIONS = (
     """
-    CREATE TABLE runs (
-        run      TEXT PRIMARY KEY,
-        started  REAL NOT NULL
-    );
     CREATE TABLE builds (
         number   INTEGER PRIMARY KEY,
-        run      TEXT NOT NULL REFERENCES runs,
+        run      TEXT NOT NULL,
         tag      TEXT NOT NULL,
         image    TEXT NOT NULL,
         target   TEXT,
@@ -73,11 +69,11 @@ MIGRATIONS = (
         method  TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE TABLE samples (
-        run         TEXT NOT NULL REFERENCES runs ON DELETE CASCADE,
-        time        REAL NOT NULL,
-        cpu         REAL NOT NULL,
-        memory      INTEGER NOT NULL,
-        disk        INTEGER,
+        run    TEXT NOT NULL,
+        time   REAL NOT NULL,
+        cpu    REAL NOT NULL,
+        memory INTEGER NOT NULL,
+        disk   INTEGER,
         PRIMARY KEY (run, time)
     ) WITHOUT ROWID;
     """,

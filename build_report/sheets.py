@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from build_report.overview import Overview, Row
 from build_report.phases import ORDER
-from build_report.units import NOTHING, delta, duration, moment, percent, seconds_delta, size
+from build_report.units import NOTHING, delta, duration, images, moment, percent, seconds_delta, size
+
+
+HISTORY = (
+    " Of builds without BuildKit's step times: the time between layers, by the image's history;"
+    " for the first layer at most so much."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +98,7 @@ HOST = (
 def results(report: Overview) -> Sheet:
     """The run's builds, with the sum of their images."""
     sums = {
-        "Image": f"{report.totals.images} images, {size(report.totals.unique)} unique",
+        "Image": f"{images(report.totals.images)}, {size(report.totals.unique)} unique",
         "Time": duration(report.seconds),
         "Size": size(report.totals.size),
         "Compressed": size(report.totals.compressed),
@@ -116,8 +122,7 @@ def phase_times(report: Overview) -> Sheet:
         title="Seconds by phase",
         columns=(IMAGE, *(_phase(name) for name in names)),
         rows=[row for row in report.rows if row.phases],
-        note="Phases run beside each other, and builds wait for steps that they share."
-        + (" Of builds without BuildKit's step times: the time between layers, from the image's history." * history),
+        note="Phases run beside each other, and builds wait for steps that they share." + HISTORY * history,
     )
 
 

@@ -38,7 +38,6 @@ LOG = logging.getLogger("build_report")
 USAGE = ("cpu_peak", "cpu_mean", "memory_peak", "disk_before", "disk_after")
 SUBJECT = ("image", "target", "variant", "flavour", "platform")
 PLAIN = ("tag", "engine", "started", "ended", "result", "error", "image_id", "builder", "sent", "timing")
-NEWEST = f"SELECT max(number) FROM builds WHERE result <> 'failed' AND image_id NOTNULL GROUP BY {', '.join(SUBJECT)}"  # noqa: S608
 OF_SUBJECT = " AND ".join(f"{name} IS :{name}" for name in SUBJECT)
 
 
@@ -83,7 +82,6 @@ class Store:
         row = {name: getattr(record, name) for name in PLAIN} | {"run": run} | vars(record.subject)
         row |= {name: getattr(record.usage, name) if record.usage else None for name in USAGE}
         with self._open() as db:
-            db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?)", (run, record.started))
             number = db.execute(
                 f"INSERT INTO builds ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})",  # noqa: S608
                 row,
@@ -118,7 +116,8 @@ class Store:
     def builds_since(self, runs: int) -> list[Build]:
         """The builds of the last so many runs, the oldest first."""
         return self._builds(
-            "run IN (SELECT run FROM runs ORDER BY started DESC, run DESC LIMIT ?) ORDER BY started, number", (runs,)
+            "run IN (SELECT run FROM builds GROUP BY run ORDER BY max(number) DESC LIMIT ?) ORDER BY started, number",
+            (runs,),
         )
 
     def previous(self, build: Build) -> Build | None:
@@ -128,16 +127,16 @@ class Store:
         found = self._builds(f"{OF_SUBJECT} AND {condition} ORDER BY started DESC, number DESC LIMIT 1", values)
         return found[0] if found else None
 
-    def newest(self) -> list[Build]:
-        """The newest successful build of every subject."""
-        return self._builds(f"number IN ({NEWEST}) ORDER BY started, number", ())
+    def newest(self, *, failed: bool = False) -> list[Build]:
+        """The newest successful build of every subject; with `failed`, the newest."""
+        which = "1" if failed else "result <> 'failed' AND image_id NOTNULL"
+        numbers = f"SELECT max(number) FROM builds WHERE {which} GROUP BY {', '.join(SUBJECT)}"  # noqa: S608
+        return self._builds(f"number IN ({numbers}) ORDER BY number", ())
 
     def last_run(self) -> str | None:
-        """The run that began last."""
+        """The run of the last build."""
         with self._open() as db:
-            row = db.execute(
-                "SELECT run FROM runs JOIN builds USING (run) ORDER BY runs.started DESC, run DESC"
-            ).fetchone()
+            row = db.execute("SELECT run FROM builds ORDER BY number DESC LIMIT 1").fetchone()
         return row["run"] if row else None
 
     def step_names(self) -> set[str]:
@@ -209,7 +208,6 @@ class Store:
     def add_sample(self, run: str, sample: Sample) -> None:
         """Keeps one look at the host during a run."""
         with self._open() as db:
-            db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?)", (run, sample.time))
             db.execute(
                 "INSERT OR REPLACE INTO samples VALUES (:run, :time, :cpu, :memory, :disk)",
                 {"run": run} | vars(sample),

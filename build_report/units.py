@@ -55,6 +55,11 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f} %" if whole else NOTHING
 
 
+def images(count: int) -> str:
+    """``1 image``, ``18 images``."""
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
 def moment(seconds: float) -> str:
     """``2026-11-22 10:20`` in this host's time."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

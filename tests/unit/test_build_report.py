@@ -277,7 +277,9 @@ class TestTerminal:
 
     def test_images_not_built_in_the_last_run_are_shown_from_theirs(self, family):
         built(family, image({"base": 1}), of=subject("devel"), run="run3", after=2000)
-        assert "ray-runtime" in shown(family, image="ray-*", last=1)
+        text = shown(family, image="ray-*", last=1)
+        assert "ray-runtime" in text
+        assert "Builds of 2026-09-21" in text
 
     def test_an_empty_store_says_what_to_run(self, kept):
         with pytest.raises(WsError, match=r"Nothing was built yet.*\n  Run: ws matrix"):

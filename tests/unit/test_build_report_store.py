@@ -53,7 +53,8 @@ class TestWhatIsKept:
         assert kept.image(None) is None
 
     def test_an_empty_store_has_no_run_and_no_build(self, kept):
-        assert (kept.builds_of_run("x"), kept.builds_since(5), kept.newest(), kept.step_names()) == ([], [], [], set())
+        assert (kept.builds_of_run("x"), kept.builds_since(5), kept.newest(), kept.last_run()) == ([], [], [], None)
+        assert kept.step_names() == set()
 
     def test_steps_are_known_by_name(self, kept):
         built(kept, image(SIZES))
@@ -113,10 +114,11 @@ class TestRuns:
     def test_names_are_in_the_order_of_time(self):
         assert new_run(BEGAN, 9) < new_run(BEGAN + 1, 1)
 
-    def test_the_last_runs_are_those_that_began_last(self, kept):
+    def test_the_last_runs_are_those_with_the_last_builds_however_old_their_images(self, kept):
         for position, run in enumerate(("c", "a", "b")):
-            built(kept, None, run=run, after=100 * position)
-        assert [build.run for build in kept.builds_since(2)] == ["a", "b"]
+            built(kept, None, run=run, after=-100 * position)
+        assert {build.run for build in kept.builds_since(2)} == {"a", "b"}
+        assert kept.last_run() == "b"
 
 
 class TestTags:
@@ -167,15 +169,15 @@ class TestFile:
 
     def test_a_store_of_an_older_version_is_brought_up_to_date_and_keeps_its_builds(self, kept, monkeypatch):
         before = built(kept, image(SIZES))
-        monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "ALTER TABLE runs ADD COLUMN note TEXT"))
+        monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "ALTER TABLE builds ADD COLUMN note TEXT"))
         monkeypatch.setattr(store, "MIGRATIONS", schema.MIGRATIONS)
         assert kept.builds_of_run(before.run) == [before]
         with sqlite3.connect(kept.path) as db:
-            assert db.execute("SELECT note FROM runs").fetchall() == [(None,)]
+            assert db.execute("SELECT note FROM builds").fetchall() == [(None,)]
 
     def test_a_migration_that_fails_leaves_the_store_as_it_was(self, kept, monkeypatch):
         before = built(kept, None)
-        wrong = "ALTER TABLE runs ADD COLUMN note TEXT; CREATE TABLE runs (run TEXT)"
+        wrong = "ALTER TABLE builds ADD COLUMN note TEXT; CREATE TABLE builds (run TEXT)"
         with monkeypatch.context() as patch:
             patch.setattr(store, "MIGRATIONS", (*schema.MIGRATIONS, wrong))
             with pytest.raises(StoreError, match="already exists"):
