@@ -7,7 +7,6 @@ from build_report.overview import Overview, Row
 from build_report.phases import ORDER
 from build_report.units import NOTHING, delta, duration, images, moment, percent, seconds_delta, size
 
-
 HISTORY = (
     " Of builds without BuildKit's step times: the time between layers, by the image's history;"
     " for the first layer at most so much."
