@@ -43,15 +43,19 @@ def stack_file(folder: Path, stack: str) -> Path:
     return folder / f"Pulumi.{stack}.yaml"
 
 
+def stacks(folder: Path) -> list[str]:
+    """The stacks that there are files for."""
+    return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml"))
+
+
 def read_stack_config(folder: Path, stack: str) -> StackConfig:
     """Reads ``Pulumi.yaml`` and ``Pulumi.<stack>.yaml`` in `folder`. Raises `ConfigError`."""
     project = str(_read(folder / "Pulumi.yaml").get("name"))
     path = stack_file(folder, stack)
     if not path.is_file():
-        known = sorted(p.name.removeprefix("Pulumi.").removesuffix(".yaml") for p in folder.glob("Pulumi.*.yaml"))
         raise ConfigError(
             f"{path.name}: there is no such stack file.\n"
-            f"  Choose one of {', '.join(known)}, or copy one of them to {path.name} and edit it."
+            f"  Choose one of {', '.join(stacks(folder))}, or copy one of them to {path.name} and edit it."
         )
     content = _read(path)
     raw = content.get("config") or {}
@@ -75,7 +79,9 @@ def copy_laid_over(original: Path, copy: Path, values: Mapping[str, object]) -> 
         shutil.copyfile(original, copy)
         return
     content = _read(original)
-    content["config"] = (content.get("config") or {}) | dict(values)
+    replaced = {*values, *(key.partition(":")[2] for key in values)}  # Pulumi takes a key without the project as well
+    kept = {key: value for key, value in (content.get("config") or {}).items() if key not in replaced}
+    content["config"] = kept | dict(values)
     copy.write_text(yaml.safe_dump(content, sort_keys=False))
 
 

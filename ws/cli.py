@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,6 +20,7 @@ from ws.errors import WsError, message
 
 if TYPE_CHECKING:
     from ws.deploy import Session
+    from ws.matrix import Plan
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -60,7 +62,8 @@ def up(stack: Stack = "dev", engine: EngineChoice = EngineOption.AUTO, yes: Yes 
     result = session.run(choice, lambda chosen: chosen.up())
     session.report(result)
     session.show_verification(result)
-    session.show_services(result.outputs.get("urls") or {})
+    if "urls" in result.outputs:
+        session.show_services(result.outputs["urls"])
     out.print(Text(summary(result, time.monotonic() - began), style="bold green"))
 
 
@@ -106,6 +109,85 @@ def down(
     session.report(result)
     kept = "" if volumes else ". Data stays; -v removes it"
     out.print(Text(changes.counts(result, planned=False).capitalize() + kept, style="bold green"))
+
+
+@app.command()
+def matrix(
+    cuda: Annotated[list[str] | None, typer.Option(help="CUDA versions.", metavar="GLOB", show_default=False)] = None,
+    python: Annotated[list[str] | None, typer.Option(help="Python versions.", metavar="GLOB")] = None,
+    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="Targets.", metavar="GLOB")] = None,
+    phase: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=4, help="1 runtime, 2 ray-runtime, 3 marimo-runtime, 4 devel ones.", metavar="NUMBER"),
+    ] = None,
+    minimal: Annotated[bool, typer.Option("--minimal", help="One image of each target.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="The whole family, whatever the stack file says.")] = False,
+    platform: Annotated[list[str] | None, typer.Option(help="linux/amd64, linux/arm64.", metavar="PLATFORM")] = None,
+    registry: Annotated[str | None, typer.Option(help="Prefix of the images' names.", metavar="PREFIX")] = None,
+    push: Annotated[bool, typer.Option("--push", help="Push them there.")] = False,
+    stack: Stack = "matrix",
+    engine: EngineChoice = EngineOption.AUTO,
+    retries: Annotated[int, typer.Option(min=0, help="How often to try again what the network failed.")] = 2,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="First remove images of this project that no stack file wants any more.")
+    ] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="Show what would be built, and build nothing.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Build the image family, or what is selected of it. Deploys nothing.
+
+    What is not given is as the stack file says. Options that take a GLOB may be given several times.
+    """
+    from ws import matrix as family
+    from ws import matrix_run
+
+    session = _session(stack)
+    named = {"cuda": cuda, "python": python, "targets": target, "phases": phase, "platforms": platform}
+    options = {**(family.WHOLE if everything else {}), **{key: value for key, value in named.items() if value}}
+    options |= {"registry": registry} if registry else {}
+    options |= {key: True for key, said in (("minimal", minimal), ("push", push)) if said}
+    if not only_list:
+        session.prepare_host()
+    planned = family.plan(session, options)
+    if prune:
+        _prune(planned, yes=yes, only_list=only_list)
+    out.print(family.table(planned))
+    out.print(Text(family.in_words(planned), style="bold"))
+    if only_list:
+        return
+    outcome = matrix_run.build(session, session.choose(engine), planned, retries)
+    matrix_run.show_outcome(outcome, out, err)
+    matrix_run.notify(stack, outcome, err)
+    if outcome.failures:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def report(
+    last: Annotated[
+        int | None, typer.Option("--last", "-n", min=1, help="Also the trend over so many runs.", show_default=False)
+    ] = None,
+    image: Annotated[
+        str, typer.Option("--image", "-i", help="Only images whose name, or name and variant, match.", metavar="GLOB")
+    ] = "*",
+    markdown: Annotated[Path | None, typer.Option(help="Also write it as Markdown.", metavar="FILE")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write it as one page with charts.", metavar="FILE")] = None,
+    as_json: AsJson = False,
+    compressed: Annotated[
+        bool, typer.Option("--compressed", help="Measure compressed sizes that no registry knows. Takes minutes.")
+    ] = False,
+    sbom: Annotated[
+        Path | None, typer.Option(help="Write each image's bill of materials (CycloneDX).", metavar="FOLDER")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Write what is in each image, as Markdown.", metavar="FOLDER")
+    ] = None,
+) -> None:
+    """Show the last builds of images: times, sizes, what grew and why."""
+    from ws.report import Files, show
+
+    files = Files(markdown=markdown, html=html, sbom=sbom, manifest=manifest)
+    show(out, err, last=last, image=image, as_json=as_json, compressed=compressed, files=files)
 
 
 @app.command()
@@ -200,6 +282,29 @@ def _session(stack: str, *, quiet: bool = False) -> "Session":
 
     prepare_environment()
     return Session(identity(stack), err if quiet else out)
+
+
+def _prune(planned: "Plan", *, yes: bool, only_list: bool) -> None:
+    """Shows what is old, and removes it."""
+    from build_report.store import Store
+    from build_report.units import size
+    from components.stack_file import stacks
+    from docker_engine.api import DockerApi
+    from ws import prune
+    from ws.project import FOLDER
+
+    api = DockerApi()
+    wanted = prune.wanted_tags(stacks(FOLDER)) | {tag for _, tag in planned.tags}
+    old = prune.look(api, wanted, Store().step_names())
+    for reference in old.images:
+        out.print(Text(f"- {reference}", style="red"), soft_wrap=True)
+    found = f"{len(old.images)} images and {len(old.records)} records of the build cache are old: {size(old.size)}"
+    if only_list or not old:
+        out.print(found)
+        return
+    _ask(f"{found}. They will be removed.", yes=yes)
+    for sentence in prune.remove(api, old):
+        err.print(Text(sentence, style="yellow"), soft_wrap=True)
 
 
 def _ask(warning: str, *, yes: bool) -> None:

@@ -3,12 +3,13 @@
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
+from build_report.store import current_run
 from components.files import stack_folder
 from components.identity import StackIdentity
 from engine.deployment import Action, Change, Display
@@ -22,6 +23,10 @@ from ws.errors import WsError
 from ws.project import FOLDER
 from ws.pulumi_engine import PROGRAM_LOG, PulumiEngine
 from ws.setup import docker as setup
+
+if TYPE_CHECKING:
+    from components.build_settings import BuildSettings
+    from components.sources import Sources, TorchChoice
 
 VERIFICATION = "verification"  # the command's name in the program
 
@@ -54,10 +59,16 @@ class Session:
             self.say(f"Engine: {choice.name} ({choice.reason})")
         return choice
 
-    def run(self, choice: Choice, action: Callable[[DeploymentEngine], Result]) -> Result:
-        """Does one thing with an engine, and shows its progress."""
+    def run(
+        self,
+        choice: Choice,
+        action: Callable[[DeploymentEngine], Result],
+        overrides: Mapping[str, object] | None = None,
+    ) -> Result:
+        """Does one thing with an engine, and shows its progress. `overrides`: config keys for this time."""
+        current_run()  # named here, so that all that the engine starts belongs to it
         with display_on(self.console) as display, self._program_speaks():
-            return action(self._engine(choice, display))
+            return action(self._engine(choice, display, overrides))
 
     def change_over(self, choice: Choice) -> None:
         """Takes down what the other engine made, so that this one makes it anew. Data is kept."""
@@ -118,10 +129,22 @@ class Session:
         with display_on(self.console) as display:
             return self._engine(choice or Choice(name=EngineName.EMBEDDED), display).outputs()
 
-    def _engine(self, choice: Choice, display: Display) -> DeploymentEngine:
+    def sources(self, images: "BuildSettings", *, torch: "TorchChoice", devel: bool = False) -> "Sources":
+        """Where images come from, as the program will choose; says so, where that was found out just now."""
+        from components.sources import choose_sources
+
+        kept = stack_folder(self.identity) / "sources.json"
+        found, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=False)
+        for note in notes:
+            self.say(note)
+        return found
+
+    def _engine(
+        self, choice: Choice, display: Display, overrides: Mapping[str, object] | None = None
+    ) -> DeploymentEngine:
         if choice.cli:
-            return PulumiEngine(choice.cli, FOLDER, self.identity, display)
-        return Engine(FOLDER, self.identity.stack, display)
+            return PulumiEngine(choice.cli, FOLDER, self.identity, display, overrides)
+        return Engine(FOLDER, self.identity.stack, display, overrides)
 
     @contextlib.contextmanager
     def _program_speaks(self) -> Iterator[None]:
@@ -137,15 +160,10 @@ class Session:
 
     def _bases_are_bootstrapped(self) -> bool:
         # Imported only on a host that lacks debootstrap: it takes half a second.
-        from components.sources import choose_sources
-        from ws.stack_settings import settings_of
+        from ws.stack_settings import build_settings_of
 
-        settings = settings_of(self.identity.stack)
-        kept = stack_folder(self.identity) / "sources.json"
-        sources, notes = choose_sources(settings.images, torch=settings.torch, kept=kept, dry_run=False)
-        for note in notes:
-            self.say(note)
-        return sources.bases == "bootstrap"
+        images, torch = build_settings_of(self.identity.stack)
+        return self.sources(images, torch=torch).bases == "bootstrap"
 
 
 class _Once(logging.Handler):

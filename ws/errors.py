@@ -8,6 +8,7 @@ class WsError(Exception):
 # Full names, so that showing an error of one part imports no other part.
 KNOWN = frozenset(
     {
+        "build_report.records.ReportError",
         "components.problems.SettingsError",
         "components.secrets.SecretError",
         "components.stack_file.ConfigError",

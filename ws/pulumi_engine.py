@@ -9,13 +9,15 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from build_report.sampling import docker_root, sampled_run
 from components.files import stack_folder, state_root
 from components.identity import StackIdentity
-from components.stack_file import stack_file
+from components.stack_file import copy_laid_over, stack_file
+from docker_engine.api import DockerApi, DockerError
 from engine.deployment import Action, Change, Display
 from engine.lock import stack_lock
 from engine.program import ProgramError
@@ -23,8 +25,10 @@ from engine.registration import UNKNOWN, differences
 from engine.run import Result
 from ws.containers import containers
 from ws.errors import WsError
+from ws.pulumi_builds import BuildWatch
 
 STACK_TYPE = "pulumi:pulumi:Stack"
+IMAGE = "docker:index/image:Image"
 STEPS = {
     "same": Action.SAME,
     "create": Action.CREATE,
@@ -36,7 +40,7 @@ STEPS = {
 }
 LAST_STEPS = frozenset(STEPS) - {"replace", "delete-replaced"}  # of the several that make one replacement
 # What Pulumi forgets when it deletes: images stay, and commands that have run have run.
-ONLY_FORGOTTEN = ("docker:index/image:Image", "command:local:Command")
+ONLY_FORGOTTEN = (IMAGE, "command:local:Command")
 NO_SUCH_STACK = "no stack named"
 # How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
 UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
@@ -48,21 +52,32 @@ PROGRAM_LOG = "cslr.program"  # where the embedded engine too lets the program s
 class PulumiEngine:
     """The genuine engine on one stack of the program in `folder`."""
 
-    def __init__(self, cli: Path, folder: Path, identity: StackIdentity, display: Display) -> None:
+    def __init__(
+        self,
+        cli: Path,
+        folder: Path,
+        identity: StackIdentity,
+        display: Display,
+        overrides: Mapping[str, object] | None = None,
+    ) -> None:
+        """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file."""
         self._cli = cli
         self._folder = folder
         self._identity = identity
         self._display = display
+        self._overrides = overrides or {}
+        self._images: dict[str, str] = {}  # URN → tag
 
     def preview(self) -> Result:
         """What `up` would do; changes nothing but the backend, which gets the stack."""
-        return self._run("preview", *self._refresh())
+        return self._run("preview", *self._interference())
 
     def up(self) -> Result:
         """Makes the host what the program wants. What went missing behind Pulumi's back is made again."""
-        result = self._run("up", "--yes", "--skip-preview", *self._refresh())
-        if result.ok:
-            self._left.write_text(json.dumps(self._running()))
+        with sampled_run(_docker_root()):
+            # What does not need a resource that failed is made, as by the embedded engine.
+            result = self._run("up", "--yes", "--skip-preview", "--continue-on-error", *self._interference())
+        self._left.write_text(json.dumps({"running": self._running() if result.ok else None, "images": self._images}))
         return result
 
     def destroy(self, *, volumes: bool = False) -> Result:
@@ -82,19 +97,27 @@ class PulumiEngine:
 
     @property
     def _left(self) -> Path:
-        """The file with the containers that were running at the end of the last deployment."""
-        return stack_folder(self._identity) / "pulumi-containers.json"
+        """The file with what the last deployment left: containers that were running, and images by their URNs."""
+        return stack_folder(self._identity) / "pulumi-left.json"
 
     def _running(self) -> list[str]:
         return sorted(one.identifier for one in containers(self._identity) if one.state == "running")
 
-    def _refresh(self) -> tuple[str, ...]:
-        """The option that makes Pulumi look at what there really is; not needed, and slow, where nobody interfered."""
+    def _interference(self) -> tuple[str, ...]:
+        """The options by which Pulumi makes good what others did to the host since the last deployment.
+
+        To look at what there really is takes long, and is not needed where nobody interfered. An image that is gone it
+        would not see even then: its provider has no way to look.
+        """
         try:
-            untouched = json.loads(self._left.read_text()) == self._running()
-        except (OSError, ValueError):
-            untouched = False
-        return () if untouched else ("--refresh",)
+            left = json.loads(self._left.read_text())
+            running, self._images = left["running"], left["images"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return ("--refresh",)
+        refresh = () if running == self._running() else ("--refresh",)
+        api = DockerApi() if self._images else None
+        gone = [urn for urn, tag in self._images.items() if api and api.find(f"/images/{tag}/json") is None]
+        return (*refresh, *(f"--replace={urn}" for urn in gone))
 
     def _run(self, *arguments: str) -> Result:
         with stack_lock(stack_folder(self._identity), self._identity.stack):
@@ -104,6 +127,7 @@ class PulumiEngine:
                     return Result(changes=[])
                 self._init()
                 events = self._events(*arguments)
+        self._images.update(events.images)
         return events.result()
 
     def _events(self, *arguments: str) -> "_Events":
@@ -144,7 +168,7 @@ class PulumiEngine:
     def _copied_config(self) -> Path:
         """A copy of the stack file. The CLI adds a salt to the one that it reads, and that is under version control."""
         copy = stack_folder(self._identity) / "pulumi-config.yaml"
-        shutil.copyfile(stack_file(self._folder, self._identity.stack), copy)
+        copy_laid_over(stack_file(self._folder, self._identity.stack), copy, self._overrides)
         return copy
 
     def _init(self) -> None:
@@ -183,6 +207,8 @@ class _Events:
         self._began: dict[str, float] = {}
         self._errors: dict[str, list[str]] = {}
         self._outputs: dict[str, Any] = {}
+        self._builds: dict[str, BuildWatch] = {}  # of images that are being built
+        self.images: dict[str, str] = {}  # URN → tag of each image that is there
         self.code = 0
         self.stderr = ""
 
@@ -235,12 +261,18 @@ class _Events:
             self._began[change.urn] = time.monotonic()
             if not event.get("planning"):
                 self._display.started(change)
+                if change.type == IMAGE:
+                    self._builds[change.urn] = BuildWatch()
 
     def _end(self, event: dict[str, Any]) -> None:
         step = event["metadata"]
         if step["type"] == STACK_TYPE:
             self._outputs = (step.get("new") or {}).get("outputs") or self._outputs
         change = self._change(step)
+        if step["type"] == IMAGE and step["op"] in LAST_STEPS - {"delete"}:
+            self.images[step["urn"]] = step["new"]["inputs"]["imageName"]
+            if build := self._builds.pop(step["urn"], None):
+                build.record(step["new"])
         if change and step["op"] in LAST_STEPS:
             change.seconds = time.monotonic() - self._began.get(change.urn, time.monotonic())
             self._display.ended(change)
@@ -250,6 +282,9 @@ class _Events:
         if change:
             # The provider logs a failure before Pulumi reports it, in more words.
             change.error = self._errors.get(change.urn, ["failed; Pulumi gave no reason"])[-1]
+            if build := self._builds.pop(change.urn, None):
+                build.record(event["metadata"]["new"], change.error)
+                change.error = f"{change.error}\n{build.log}".rstrip()
             self._display.ended(change)
 
     def _diagnose(self, event: dict[str, Any]) -> None:
@@ -260,7 +295,16 @@ class _Events:
         elif event.get("severity") == "info" and f"::{STACK_TYPE}::" in urn and text:
             logging.getLogger(PROGRAM_LOG).info(text)
         elif text and urn in self._changes:
+            if urn in self._builds:
+                self._builds[urn].take(text)
             self._display.progress(self._changes[urn], text.splitlines()[-1])
+
+
+def _docker_root() -> Path | None:
+    try:
+        return docker_root(DockerApi())
+    except DockerError:
+        return None
 
 
 def _reasons(step: dict[str, Any]) -> Iterator[str]:

@@ -1,11 +1,31 @@
 """A stack's settings, as the program reads them."""
 
+from components import matrix_settings
+from components.build_settings import BuildSettings
 from components.settings import KEY, PlatformSettings, config_value, load
+from components.sources import TorchChoice
 from components.stack_file import read_stack_config, stack_file
 from ws.project import FOLDER
 
 
 def settings_of(stack: str) -> PlatformSettings:
     """The settings in a stack's file. Raises `ConfigError` and `SettingsError`."""
-    text = read_stack_config(FOLDER, stack).values.get(KEY)
-    return load(config_value(text), stack_file=stack_file(FOLDER, stack).name)
+    return load(_value(stack, KEY), stack_file=stack_file(FOLDER, stack).name)
+
+
+def matrix_of(stack: str) -> object:
+    """What a stack's file says of a matrix, unchecked; None for a stack that deploys. Raises `ConfigError`."""
+    return _value(stack, matrix_settings.KEY)
+
+
+def build_settings_of(stack: str) -> tuple[BuildSettings, TorchChoice]:
+    """How a stack's images are built, and with which torch. Raises `ConfigError` and `SettingsError`."""
+    matrix = matrix_of(stack)
+    if matrix is not None:
+        return matrix_settings.parse(matrix, stack_file=stack_file(FOLDER, stack).name), "cuda"
+    settings = settings_of(stack)
+    return settings.images, settings.torch
+
+
+def _value(stack: str, key: str) -> object:
+    return config_value(read_stack_config(FOLDER, stack).values.get(key))

@@ -22,7 +22,7 @@ from engine.run import Result
 from tests.harness import PROJECT, merged
 
 SOURCES = (
-    "Pulumi.yaml", "__main__.py", "components", "docker_engine", "engine", "entrypoints", "images",
+    "Pulumi.yaml", "__main__.py", "build_report", "components", "docker_engine", "engine", "entrypoints", "images",
     "verification", "ws",
 )  # fmt: skip
 ENGINE_RUN = Path(__file__).with_name("engine_run.py")

@@ -6,10 +6,11 @@ import json
 import os
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from components import stack_file
-from components.stack_file import ConfigError, StackConfig, read_stack_config
+from components.stack_file import ConfigError, StackConfig, copy_laid_over, read_stack_config, stacks
 
 PASSPHRASE = "correct horse"
 # Written by Pulumi's own command line with PASSPHRASE.
@@ -191,3 +192,48 @@ class TestRefusal:
     def test_of_a_project_without_its_file(self, tmp_path):
         with pytest.raises(ConfigError, match=r"Pulumi\.yaml: cannot be read: No such file"):
             read_stack_config(tmp_path, "dev")
+
+
+class TestLaidOver:
+    """What holds for one run alone, in the config that is read and in the copy that the Pulumi CLI reads."""
+
+    FILE = "config:\n  cslr:matrix: {minimal: true}\n  cslr:rayToken:\n    secure: v1:abc\nencryptionsalt: v1:xyz\n"
+
+    def test_a_value_takes_the_place_of_the_one_in_the_file(self, folder):
+        config = read(folder, "config: {cslr:matrix: {minimal: true}, cslr:preflight: false}")
+        laid = config.laid_over({"cslr:matrix": {"push": True}})
+        assert laid.values == {"cslr:matrix": '{"push": true}', "cslr:preflight": "false"}
+        assert config.values["cslr:matrix"] == '{"minimal": true}'
+
+    def test_a_copy_has_it_too_and_keeps_the_rest_as_it_is_encrypted(self, folder):
+        original, copy = folder / "Pulumi.test.yaml", folder / "copy.yaml"
+        original.write_text(self.FILE)
+        copy_laid_over(original, copy, {"cslr:matrix": {"push": True}})
+        content = yaml.safe_load(copy.read_text())
+        assert content["config"] == {"cslr:rayToken": {"secure": "v1:abc"}, "cslr:matrix": {"push": True}}
+        assert content["encryptionsalt"] == "v1:xyz"
+        assert original.read_text() == self.FILE
+
+    def test_a_key_without_its_project_is_the_same_key(self, folder):
+        original, copy = folder / "Pulumi.test.yaml", folder / "copy.yaml"
+        original.write_text("config: {matrix: {minimal: true}}")
+        copy_laid_over(original, copy, {"cslr:matrix": {}})
+        assert yaml.safe_load(copy.read_text())["config"] == {"cslr:matrix": {}}
+
+    @pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n"])
+    def test_an_empty_file_gets_it(self, folder, text):
+        original, copy = folder / "Pulumi.test.yaml", folder / "copy.yaml"
+        original.write_text(text)
+        copy_laid_over(original, copy, {"cslr:matrix": {}})
+        assert yaml.safe_load(copy.read_text()) == {"config": {"cslr:matrix": {}}}
+
+    def test_without_values_the_copy_is_the_file(self, folder):
+        original, copy = folder / "Pulumi.test.yaml", folder / "copy.yaml"
+        original.write_text("# a comment\nconfig: {}\n")
+        copy_laid_over(original, copy, {})
+        assert copy.read_text() == original.read_text()
+
+    def test_stacks_are_those_that_have_a_file(self, folder):
+        for name in ("b", "a"):
+            (folder / f"Pulumi.{name}.yaml").write_text("")
+        assert stacks(folder) == ["a", "b"]

@@ -14,7 +14,7 @@ from ws import cli, containers, errors
 from ws.errors import WsError
 
 FOLDER = Path(__file__).parents[2]
-COMMANDS = ("up", "preview", "down", "ps", "logs", "test", "doctor", "outputs")
+COMMANDS = ("up", "preview", "down", "matrix", "report", "ps", "logs", "test", "doctor", "outputs")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ class TestExitCodes:
         assert cli.main(["ps", "--stack", "nowhere"]) == 1
         said = capsys.readouterr().err
         assert "Pulumi.nowhere.yaml: there is no such stack file." in said
-        assert "dev, gpu" in said
+        assert "dev, gpu, matrix" in said
         assert "Traceback" not in said
 
     def test_a_defect_of_ours_keeps_its_traceback(self, ps_raises):
@@ -52,7 +52,10 @@ class TestExitCodes:
         with pytest.raises(AssertionError):
             cli.main(["ps"])
 
-    @pytest.mark.parametrize("arguments", [["deploy"], ["up", "--engine", "terraform"], ["logs", "--tail", "-1"], []])
+    @pytest.mark.parametrize(
+        "arguments",
+        [["deploy"], ["up", "--engine", "terraform"], ["logs", "--tail", "-1"], ["matrix", "--phase", "5"], []],
+    )
     def test_a_wrong_call_is_2(self, arguments):
         assert cli.main(arguments) == 2
 

@@ -4,11 +4,12 @@ import json
 import os
 import stat
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from build_report.store import Store, current_run
 from components.identity import StackIdentity
 from engine.deployment import Action, Change
 from engine.program import ProgramError
@@ -20,6 +21,7 @@ Json = dict[str, Any]
 Answer = tuple[list[Json], str, int]  # events, stderr, exit code
 
 CONTAINER = "docker:index/container:Container"
+IMAGE = "docker:index/image:Image"
 STACK_URN = "urn:pulumi:dev::cslr::pulumi:pulumi:Stack::cslr-dev"
 
 
@@ -35,6 +37,21 @@ def step(event: str, op: str, name: str = "redis-container", kind: str = CONTAIN
 
 def says(text: str, severity: str, about: str = "") -> Json:
     return {"diagnosticEvent": {"urn": about, "severity": severity, "message": f"<{{%reset%}}>{text}<{{%reset%}}>\n"}}
+
+
+INPUTS: Json = {"imageName": "cslr/redis:1", "build": {"platform": "linux/amd64"}}
+
+
+class Docker:
+    """An Engine with images."""
+
+    there: Callable[[str], bool] = staticmethod(lambda _: True)
+
+    def find(self, path: str) -> Json | None:
+        return {"Id": "sha256:1"} if type(self).there(path) else None
+
+    def call(self, *_: str) -> Json:
+        return {"Version": "20.10", "DockerRootDir": "/"}
 
 
 class Recorder:
@@ -184,6 +201,74 @@ class TestStack:
         engine, _ = deployed(done, done, done)
         engine.up()
         engine.up()
-        Path(engine._left).write_text('["a container that is gone"]')
+        left = json.loads(engine._left.read_text())
+        engine._left.write_text(json.dumps({**left, "running": ["a container that is gone"]}))
         engine.up()
         assert ["--refresh" in call for call in deployed.calls()] == [True, False, True]
+
+    def test_an_image_that_is_gone_is_made_again_which_a_look_at_the_host_would_not_do(self, deployed, monkeypatch):
+        monkeypatch.setattr(Docker, "there", lambda path: "gone" not in path)
+        monkeypatch.setattr(pulumi_engine, "DockerApi", Docker)
+        images = [
+            step("resOutputsEvent", "same", name, IMAGE, new={"inputs": {"imageName": f"cslr/{name}:1"}})
+            for name in ("here", "gone")
+        ]
+        engine, _ = deployed((images, "", 0), (images, "", 0))
+        engine.up()
+        engine.up()
+        asked = [[word for word in call if word.startswith("--replace")] for call in deployed.calls()]
+        assert asked == [[], [f"--replace={urn(IMAGE, 'gone')}"]]
+
+    def test_values_for_one_run_are_in_the_copy_that_the_cli_reads(self, deployed):
+        engine, _ = deployed(([step("resOutputsEvent", "same")], "", 0))
+        engine._overrides = {"cslr:matrix": {"minimal": True}}
+        engine.up()
+        (copy,) = (engine._left.parent).glob("pulumi-config.yaml")
+        assert "minimal: true" in copy.read_text()
+        assert (deployed.project / "Pulumi.dev.yaml").read_text() == "config: {}\n"
+
+
+class TestBuilds:
+    """Builds are in the build report, with what the provider says of their steps."""
+
+    @pytest.fixture(autouse=True)
+    def _docker(self, monkeypatch):
+        monkeypatch.setattr("ws.pulumi_builds.DockerApi", Docker)
+        monkeypatch.setattr(pulumi_engine, "DockerApi", Docker)
+
+    def events(self, *said: str, end: str = "resOutputsEvent") -> list[Json]:
+        about = urn(IMAGE, "redis")
+        return [
+            step("resourcePreEvent", "create", "redis", IMAGE, new={"inputs": INPUTS}),
+            *(says(text, "info", about) for text in said),
+            *([says("error: exit code: 100", "error", about)] if end == "resOpFailedEvent" else []),
+            step(end, "create", "redis", IMAGE, new={"inputs": INPUTS}),
+        ]
+
+    def test_a_build_is_recorded_with_the_steps_that_were_begun(self, deployed):
+        planned = "digest: sha256:a\n[1/2] RUN x\ndigest: sha256:b\n[2/2] RUN y"
+        begun = "digest: sha256:a\n[1/2] RUN x"
+        engine, _ = deployed((self.events(planned, begun, begun), "", 0))
+        engine.up()
+        [build] = Store().builds_of_run(current_run())
+        assert (build.tag, build.engine, build.result, build.image_id) == (
+            "cslr/redis:1",
+            "pulumi",
+            "built",
+            "sha256:1",
+        )
+        assert [one.name for one in build.steps] == ["[1/2] RUN x"]
+
+    def test_a_failed_one_tells_the_end_of_its_log_which_the_provider_keeps_to_itself(self, deployed):
+        said = "digest: sha256:a\n[1/2] RUN x\nE: Temporary failure resolving 'deb.debian.org'"
+        engine, _ = deployed((self.events(said, end="resOpFailedEvent"), "", 1))
+        [failed] = engine.up().failed
+        assert failed.error == "exit code: 100\nE: Temporary failure resolving 'deb.debian.org'"
+        [build] = Store().builds_of_run(current_run())
+        assert (build.result, build.error) == ("failed", "exit code: 100")
+
+    def test_a_preview_records_nothing(self, deployed):
+        events = [{key: {**value, "planning": True} for key, value in event.items()} for event in self.events()]
+        engine, _ = deployed((events, "", 0))
+        engine.preview()
+        assert Store().builds_of_run(current_run()) == []

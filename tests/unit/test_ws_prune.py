@@ -1,0 +1,143 @@
+"""What may be removed: only this project's, only what nobody wants, and nothing that is in use."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.stack_file import stacks
+from tests.harness import PROJECT
+from ws.prune import TARGET_LABEL, Old, look, old_records, old_references, remove, wanted_tags
+
+WANTED = frozenset(
+    {"cslr/runtime:cuda13.1.1-py3.14-new", "cslr/base:forky-new", "registry.example.org/lab/ml:runtime-x"}
+)
+OTHERS = (
+    "redis:8",
+    "someone/runtime:1",
+    "cslr/unknown:1",
+    "example.org/lab/runtime:1",
+    "cslr/runtime/sub:1",
+    "busybox",
+)
+
+
+def record(identifier: str, description: str, **facts: Any) -> dict[str, Any]:
+    return {"ID": identifier, "Description": description, "InUse": False, "Shared": False, "Size": 10, **facts}
+
+
+class TestImage:
+    @pytest.mark.parametrize(
+        "tag", ["cslr/runtime:cuda13.1.1-py3.14-old", "cslr/base:forky-old", "registry.example.org/lab/ml:devel-y"]
+    )
+    def test_of_this_project_that_nobody_wants_is_old(self, tag):
+        assert old_references("sha256:1", [tag], {}, WANTED) == (tag,)
+
+    @pytest.mark.parametrize("tag", sorted(WANTED))
+    def test_that_is_wanted_is_not(self, tag):
+        assert old_references("sha256:1", [tag], {TARGET_LABEL: "runtime"}, WANTED) == ()
+
+    @pytest.mark.parametrize("tag", OTHERS)
+    def test_under_a_name_of_others_is_not_even_with_our_label(self, tag):
+        assert old_references("sha256:1", [tag], {TARGET_LABEL: "runtime"}, WANTED) == ()
+
+    def test_loses_only_the_tags_that_are_ours(self):
+        tags = ["mine/kept:1", "cslr/runtime:old"]
+        assert old_references("sha256:1", tags, {}, WANTED) == ("cslr/runtime:old",)
+
+    @pytest.mark.parametrize("tags", [[], ["<none>:<none>"]])
+    def test_without_any_tag_is_old_if_its_label_is_ours(self, tags):
+        assert old_references("sha256:1", tags, {TARGET_LABEL: "runtime"}, WANTED) == ("sha256:1",)
+        assert old_references("sha256:1", tags, {}, WANTED) == ()
+
+    @given(st.lists(st.sampled_from([*OTHERS, *WANTED])), st.booleans())
+    def test_is_never_old_for_tags_of_others_and_wanted_ones(self, tags, labelled):
+        labels = {TARGET_LABEL: "devel"} if labelled else {}
+        assert not set(old_references("sha256:1", tags, labels, WANTED)) & {*OTHERS, *WANTED}
+
+
+class TestBuildCache:
+    STEPS = (
+        "[torch 2/3] RUN --mount=type=tmpfs,target=/tmp --mount=type=bind,from=x,target=/y   install.py   torch 2.13",
+    )
+
+    def test_of_our_steps_is_old(self):
+        ours = record("a", "mount / from exec /bin/sh -c install.py torch 2.13")
+        mounted = record("b", "cached mount /root/.cache from exec /bin/sh -c install.py   torch 2.13")
+        assert [found["ID"] for found in old_records([ours, mounted], self.STEPS)] == ["a", "b"]
+
+    def test_is_recognised_by_variables_too_which_steps_show_with_their_value(self):
+        ours = record("a", "mount / from exec /bin/sh -c install.py torch ${TORCH_VERSION}")
+        assert old_records([ours], self.STEPS) == [ours]
+
+    @pytest.mark.parametrize(
+        "description",
+        [
+            "mount / from exec /bin/sh -c make",
+            "mount / from exec /bin/sh -c $ANYTHING && make",
+            "mount / from exec /bin/sh -c $ANYTHING",
+            "pulled from docker.io/library/redis",
+            "http url http://build-context-1",
+            "fileop target",
+        ],
+    )
+    def test_of_others_is_not(self, description):
+        assert old_records([record("a", description)], self.STEPS) == []
+
+    @pytest.mark.parametrize("fact", ["InUse", "Shared"])
+    def test_that_an_image_or_a_build_uses_is_not(self, fact):
+        ours = record("a", "mount / from exec /bin/sh -c install.py torch 2.13", **{fact: True})
+        assert old_records([ours], self.STEPS) == []
+
+
+class Host:
+    """An Engine with these images and containers."""
+
+    def __init__(self, images: list[dict[str, Any]], used: list[str]) -> None:
+        self.images, self.used = images, used
+        self.calls: list[tuple[str, str]] = []
+
+    def call(self, method: str, path: str, **_: Any) -> Any:
+        self.calls.append((method, path))
+        answers = {
+            "/system/df": {"Images": self.images, "BuildCache": None},
+            "/containers/json": [{"ImageID": identifier} for identifier in self.used],
+        }
+        return answers.get(path)
+
+
+def image(identifier: str, *tags: str) -> dict[str, Any]:
+    return {"Id": identifier, "RepoTags": list(tags), "Labels": None, "Size": 100, "SharedSize": 60}
+
+
+class TestLook:
+    def test_leaves_out_what_a_container_uses(self):
+        host: Any = Host([image("1", "cslr/runtime:a"), image("2", "cslr/runtime:b")], used=["1"])
+        assert look(host, WANTED, ()) == Old(images=("cslr/runtime:b",), size=40)
+
+    def test_counts_only_what_goes_with_its_last_tag(self):
+        host: Any = Host([image("1", "cslr/runtime:a", "mine/kept:1")], used=[])
+        assert look(host, WANTED, ()) == Old(images=("cslr/runtime:a",), size=0)
+
+    def test_removes_by_tag_and_never_by_force(self):
+        host: Any = Host([], used=[])
+        assert remove(host, Old(images=("cslr/runtime:a",))) == []
+        assert host.calls == [("DELETE", "/images/cslr/runtime:a")]
+
+
+class TestWanted:
+    def test_are_the_images_of_every_stack_file(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setattr("components.sources.reachable", lambda _url, **_: True)
+        tags = wanted_tags(["dev", "gpu", "matrix"])
+        repositories = {tag.partition(":")[0] for tag in tags}
+        assert {"cslr/redis", "cslr/postgres", "cslr/mlflow", "cslr/health", "cslr/base", "cslr/ml"} <= repositories
+        assert len({tag for tag in tags if tag.startswith("cslr/runtime:")}) == 3
+        assert set(stacks(PROJECT)) >= {"dev", "gpu", "matrix"}
+
+    def test_are_asked_for_without_making_anything(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setattr("components.sources.reachable", lambda _url, **_: True)
+        wanted_tags(["matrix"])
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,141 @@
+"""`ws matrix --prune`: removes images of this project that no stack file here wants, and what builds kept beside them.
+
+Owns the decision what is old. Images of others, images in use and other people's build cache are never touched.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from components.image import FAMILY_REPOSITORY, LEAVES_IMAGE, REPOSITORY
+from components.stack_file import read_stack_config
+from docker_engine.api import DockerApi, DockerError, Json
+from engine.program import Monitor, Outcome, run_program
+from engine.registration import Registration
+from images.catalog import CATALOG
+from ws.project import FOLDER
+
+TARGET_LABEL = "cslr.target"
+NAMES = frozenset({*CATALOG, FAMILY_REPOSITORY, "base"})  # last parts of this project's repositories
+IMAGE = "docker:index/image:Image"
+STEP = re.compile(r"\] RUN (?:--\S+ )*(?P<command>.*)", re.DOTALL)  # as BuildKit shows it
+RECORD = re.compile(r" from exec (?:/bin/sh -c )?(?P<command>.*)", re.DOTALL)  # as its cache describes it
+VARIABLE = re.compile(r"\\\$(?:\\\{.*?\\\}|\w+)")  # escaped; shown with its value, described without
+
+
+@dataclass(frozen=True, kw_only=True)
+class Old:
+    """What can go: images, by tags or, where they have none, by ID; and records of the build cache."""
+
+    images: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    size: int = 0  # bytes that nothing else shares
+
+    def __bool__(self) -> bool:
+        return bool(self.images or self.records)
+
+
+def wanted_tags(stacks: Iterable[str]) -> set[str]:
+    """The tags of all images that the program makes for these stacks. Raises what it raises for a wrong stack file."""
+    tags: set[str] = set()
+
+    def take(wanted: Registration) -> Outcome:
+        if wanted.type == IMAGE:
+            tags.add(wanted.inputs["imageName"])
+        if tag := wanted.inputs.get("environment", {}).get(LEAVES_IMAGE):
+            tags.add(tag)
+        return "", {"name": wanted.inputs.get("name")}
+
+    for stack in stacks:
+        config = read_stack_config(FOLDER, stack)
+        # Whether this host could bear the stack does not matter.
+        run_program(FOLDER, config.laid_over({f"{config.project}:preflight": False}), Monitor(take), preview=True)
+    return tags
+
+
+def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
+    """What is old on this host; `steps` are the names of the steps that this project's builds had."""
+    usage = api.call("GET", "/system/df")
+    used = {container["ImageID"] for container in api.call("GET", "/containers/json", query={"all": "true"})}
+    images = {
+        reference: image
+        for image in usage["Images"]
+        if image["Id"] not in used
+        for reference in old_references(image["Id"], image["RepoTags"] or (), image["Labels"] or {}, wanted)
+    }
+    records = old_records(usage["BuildCache"] or (), steps)
+    gone = {image["Id"]: image for image in images.values() if set(image["RepoTags"] or ()) <= images.keys()}
+    size = sum(max(0, image["Size"] - image["SharedSize"]) for image in gone.values())
+    return Old(
+        images=tuple(images),
+        records=tuple(record["ID"] for record in records),
+        size=size + sum(record["Size"] for record in records),
+    )
+
+
+def old_references(
+    identifier: str, tags: Iterable[str], labels: dict[str, str], wanted: Collection[str]
+) -> tuple[str, ...]:
+    """The tags of an image that are this project's and that nobody wants; its ID, where it has lost all of them."""
+    tags = [tag for tag in tags if tag != "<none>:<none>"]
+    if not tags:
+        return (identifier,) if TARGET_LABEL in labels else ()
+    places = {REPOSITORY, *(_place(tag) for tag in wanted)}
+    return tuple(tag for tag in tags if tag not in wanted and _place(tag) in places and _name(tag) in NAMES)
+
+
+def old_records(records: Iterable[Json], steps: Iterable[str]) -> list[Json]:
+    """What BuildKit keeps of this project's steps and nothing uses: no image, no build."""
+    own = {" ".join(match["command"].split()) for step in steps if (match := STEP.search(step))}
+    return [
+        record
+        for record in records
+        if not (record["InUse"] or record["Shared"])
+        and (match := RECORD.search(record["Description"]))
+        and _is_one_of(match["command"], own)
+    ]
+
+
+def remove(api: DockerApi, old: Old) -> list[str]:
+    """Removes it. Returns a sentence on each image that stays."""
+    kept = []
+    for reference in old.images:
+        try:
+            api.call("DELETE", f"/images/{reference}")
+        except DockerError as error:
+            kept.append(f"{reference} stays: {error}")
+    left = set(old.records)
+    # A record that another stands on cannot go before that.
+    while left:
+        gone = {record for record in left if _forget(api, record)}
+        if not gone:
+            break
+        left -= gone
+    return kept
+
+
+def _forget(api: DockerApi, record: str) -> bool:
+    filters = json.dumps({"id": [record]})
+    answer = api.call("POST", "/build/prune", query={"all": "true", "filters": filters})
+    return bool(answer.get("CachesDeleted"))
+
+
+def _is_one_of(command: str, own: Collection[str]) -> bool:
+    text = " ".join(command.split())
+    if text in own:
+        return True
+    escaped = re.escape(text)
+    # What is mostly variables could be anybody's.
+    telling = len(VARIABLE.sub("", escaped)) >= len(escaped) / 2
+    pattern = re.compile(VARIABLE.sub(".*", escaped), re.DOTALL)
+    return telling and any(pattern.fullmatch(known) for known in own)
+
+
+def _place(tag: str) -> str:
+    """What comes before the last part of a repository: ``registry.example.org/cslr``."""
+    return tag.rpartition(":")[0].rpartition("/")[0]
+
+
+def _name(tag: str) -> str:
+    return tag.rpartition(":")[0].rpartition("/")[2]
