@@ -61,7 +61,7 @@ class BaseImage(pulumi.ComponentResource):
             "--debian-mirror": args.mirror,
         }
         words = [word for option, value in options.items() if value for word in (option, value)]
-        _command(
+        image_command(
             name,
             # To standard error, where both engines look for progress.
             f"{shlex.join([args.python, '-m', 'images.base.bootstrap', *words])} >&2",
@@ -136,7 +136,7 @@ class ImageVariant(pulumi.ComponentResource):
         after_build = pulumi.ResourceOptions(parent=self, depends_on=[self.built])
         if self.readable_tag:
             push = ["--push"] if args.push else []
-            _command(
+            image_command(
                 f"{name}-tag",
                 shlex.join([args.python, "-m", "docker_engine.registry", "tag", self.tag, self.readable_tag, *push]),
                 environment={LEAVES_IMAGE: self.readable_tag},
@@ -144,7 +144,7 @@ class ImageVariant(pulumi.ComponentResource):
                 opts=after_build,
             )
         spec, budget = _report_spec(args, self.tag), _budget(args)
-        _command(
+        image_command(
             f"{name}-report",
             shlex.join([args.python, "-m", "build_report.measure"]),
             environment={
@@ -178,14 +178,15 @@ class PulledImage(pulumi.ComponentResource):
         self.register_outputs({"tag": self.tag, "image_id": self.image_id})
 
 
-def _command(
+def image_command(
     name: str,
     line: str,
     *,
-    environment: Mapping[str, pulumi.Input[str]],
     triggers: Sequence[pulumi.Input[str]],
     opts: pulumi.ResourceOptions,
+    environment: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> None:
+    """Declares a program that does something with images, again when `triggers` change."""
     command.local.Command(
         name,
         create=line,

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pulumi
-import pulumi_command as command
 
-from components.image import ImageVariant, ImageVariantArgs, content_tag, readable_tag_of, tag_of
+from components.image import ImageVariant, ImageVariantArgs, content_tag, image_command, readable_tag_of, tag_of
 from images.base.recipe import PLATFORM
 
 
@@ -35,11 +34,10 @@ class ImageIndex(pulumi.ComponentResource):
         calls = (
             shlex.join([args.python, "-m", "docker_engine.registry", "index", tag, *of]) for tag, of in members.items()
         )
-        command.local.Command(
+        image_command(
             name,
-            create=" && ".join(calls),
+            " && ".join(calls),
             triggers=[variant.image_id for variant in args.variants],
-            add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(parent=self, depends_on=args.variants),
         )
         self.register_outputs({"tags": list(self.tags)})

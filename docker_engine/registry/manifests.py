@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -158,6 +159,7 @@ def _token(realm: str, wanted: dict[str, str | None], known: Login | None) -> re
     return requests.get(realm, params=wanted, auth=auth, timeout=SECONDS)
 
 
+@cache
 def _may_be_insecure(host: str) -> bool:
     """Whether Docker speaks to this registry without TLS too: one of this host, or one that the daemon is told of."""
     name = host.rpartition(":")[0] or host
