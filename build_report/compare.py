@@ -1,6 +1,6 @@
 """A build against the one before of the same image: what grew, and which package did it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -99,10 +99,12 @@ def compare(build: Build, image: Image, previous: Build, before: Image) -> Compa
     )
 
 
-def with_previous(build: Build, image: Image, store: Store) -> Comparison | None:
+def with_previous(
+    build: Build, image: Image, store: Store, image_of: Callable[[str | None], Image | None]
+) -> Comparison | None:
     """The same with the build before it; None if there is none."""
     previous = store.previous(build)
-    before = store.image(previous.image_id) if previous else None
+    before = image_of(previous.image_id) if previous else None
     return compare(build, image, previous, before) if previous and before else None
 
 

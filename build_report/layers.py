@@ -24,10 +24,7 @@ def image_layers(api: DockerApi, found: Json) -> tuple[Layer, ...]:
     below = _history(api, base.image_id) if base else []
     count = len(base.diff_ids) if base else 0
     # Each half is matched by itself: a doubt about one does not shift the other.
-    entries = (
-        *_lasting(below, count),
-        *_lasting(history[len(below) :], len(diff_ids) - count),
-    )
+    entries = (*_lasting(below, count), *_lasting(history[len(below) :], len(diff_ids) - count))
     return tuple(
         Layer(
             diff_id=diff_id,
@@ -92,10 +89,10 @@ def _lasting(history: Sequence[Json], count: int) -> list[Json]:
         if position not in certain and (LEGACY.search(entry["CreatedBy"]) or not entry["CreatedBy"])
     ]
     missing = count - len(certain)
-    chosen = sorted({*certain, *possible[:missing]} if missing > 0 else {*certain} - {*empty[: -missing or 0]})
+    chosen = {*certain, *possible[:missing]} if missing >= 0 else {*certain} - {*empty[:-missing]}
     # Layers that no entry explains (an image that was squashed or imported) are at the top and of unknown size.
     unknown: Json = {"Size": 0, "Created": 0, "CreatedBy": ""}
-    return [*(history[position] for position in chosen), *[unknown] * count][:count]
+    return [*(history[position] for position in sorted(chosen)), *[unknown] * count][:count]
 
 
 def _by_buildkit(entry: Json) -> bool:

@@ -192,7 +192,7 @@ def _over_budget(spec: Spec, build: Build, image: Image, store: Store) -> str:
     excesses = load(PROJECT / spec.budget, frozenset(CATALOG)).exceeded(spec.subject, image)
     if not excesses:
         return ""
-    comparison = with_previous(replace(build, subject=spec.subject), image, store)
+    comparison = with_previous(replace(build, subject=spec.subject), image, store, store.image)
     return "\n".join(
         (
             f"{spec.tag} is over its size budget:",

@@ -104,7 +104,7 @@ class _Work:
         self._store = store
         self._pattern = image
         self._images: dict[str | None, Image | None] = {None: None}
-        newest = ((build, self._image(build)) for build in store.newest())
+        newest = ((build, self._image(build.image_id)) for build in store.newest())
         self._layers = [(build.subject, image.layers) for build, image in newest if image]
 
     def rows(self, builds: Iterable[Build]) -> tuple[Row, ...]:
@@ -120,20 +120,20 @@ class _Work:
         return any(fnmatch(name, self._pattern) for name in (build.subject.image, build.subject.title))
 
     def _row(self, build: Build) -> Row:
-        image = self._image(build)
+        image = self._image(build.image_id)
         return Row(
             build=build,
             image=image,
             phases=phases(build, image),
             cache=cache_state(build, image),
             shared=shared(image.layers, self._others(build)) if image else None,
-            comparison=with_previous(build, image, self._store) if image else None,
+            comparison=with_previous(build, image, self._store, self._image) if image else None,
         )
 
     def _others(self, build: Build) -> list[Sequence[Layer]]:
         return [layers for subject, layers in self._layers if subject != build.subject]
 
-    def _image(self, build: Build) -> Image | None:
-        if build.image_id not in self._images:
-            self._images[build.image_id] = self._store.image(build.image_id)
-        return self._images[build.image_id]
+    def _image(self, image_id: str | None) -> Image | None:
+        if image_id not in self._images:
+            self._images[image_id] = self._store.image(image_id)
+        return self._images[image_id]

@@ -15,7 +15,6 @@ from build_report import budget, charts, compress, units
 from build_report.budget import BudgetError
 from build_report.compare import compare
 from build_report.export import as_json
-from build_report.layers import chain_ids, shared, unique
 from build_report.overview import overview
 from build_report.page import page
 from build_report.phases import cache_state, from_history, phases
@@ -109,24 +108,8 @@ class TestCache:
         assert cache_state(built(kept, None, steps=steps), None) == "warm"
 
 
-class TestSharing:
-    def test_chain_ids_are_those_of_the_image_specification(self):
-        first, second = "sha256:" + "1" * 64, "sha256:" + "2" * 64
-        # printf 'sha256:111… sha256:222…' | sha256sum
-        both = "sha256:9932074217c35353d2e03a3f5a86549f7c67bfeb0ba53e23d69f4d4c8f7958f5"
-        assert chain_ids([first, second]) == [first, both]
-
-    def test_a_chain_of_layers_counts_once(self):
-        runtime, ray = image(SIZES).layers, image(RAY).layers
-        assert unique([runtime, ray, runtime]) == sum(RAY.values())
-        assert shared(ray, [runtime]) == sum(SIZES.values())
-
-    def test_the_same_layer_on_another_one_is_another(self):
-        one, other = image({"base": 1, "cuda": 10}).layers, image({"base": 2, "cuda": 10}).layers
-        assert unique([one, other]) == 23
-        assert shared(one, [other]) == 0
-
-    def test_totals_are_of_each_image_once(self, family):
+class TestTotals:
+    def test_count_each_image_once(self, family):
         report = reported(family)
         assert report.totals.size == sum(SIZES.values()) + sum(RAY.values()) + 40 * MB
         assert report.totals.unique == sum(RAY.values()) + 40 * MB
