@@ -4,16 +4,16 @@ import docker
 import pytest
 import requests
 
+SELECTING = {"cuda": "GLOB", "python": "GLOB", "target": "GLOB", "phase": "NUMBER"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Here and not beside the tests that they are for: pytest reads options only from the first conftest.py."""
     group = parser.getgroup("images", "tests in the images (tests/images)")
+    for name, what in SELECTING.items():
+        group.addoption(f"--image-{name}", action="append", metavar=what, help=f"as `ws matrix --{name}`; repeatable")
     group.addoption(
-        "--image-variant", action="append", metavar="GLOB",
-        help="variants to test, by keys such as cuda12.8.1-py3.14 (repeatable); the default one if none is named",
-    )  # fmt: skip
-    group.addoption(
-        "--image-target", action="append", metavar="GLOB", help="targets to test (repeatable); all if none is named"
+        "--image-all", action="store_true", help="all that these select; without it one image of each target"
     )
     group.addoption(
         "--image-repository", default="cslr/ml", metavar="NAME", help="repository of the images (default: %(default)s)"

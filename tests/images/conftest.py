@@ -4,45 +4,45 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import cast
 
 import docker
 import pytest
 
-from components.variants import DEFAULT_VARIANT, VARIANTS
-from images.catalog import CATALOG, FAMILY
+from components.matrix_settings import parse
+from components.problems import SettingsError
+from components.selection import Wanted, check, select
 from tests.harness import PROJECT
-from tests.images.places import BASE, Environment, ImageContainer, Place, Subject
+from tests.images.places import BASE, Environment, ImageContainer, Place
 from tests.images.programs import Check, checks_for
 
 BUILD_SECONDS = 2400.0  # a bare machine downloads and installs everything
 HERE = Path(__file__).parent
+SELECTED_BY = {"cuda": "cuda", "python": "python", "target": "targets", "phase": "phases"}  # option → key of the stack
 
 
-def layers_of(config: pytest.Config, subject: Subject) -> tuple[str, ...]:
+def selection(config: pytest.Config) -> dict[str, list[str]]:
+    """The options that select: what `ws matrix` calls them → their values."""
+    return {name: config.getoption(f"--image-{name}") or [] for name in SELECTED_BY}
+
+
+def subjects(config: pytest.Config) -> tuple[Wanted, ...]:
+    """What the options select, as `ws matrix` does. Raises UsageError."""
+    chosen = {SELECTED_BY[name]: values for name, values in selection(config).items() if values}
+    try:
+        settings = parse({**chosen, "minimal": not config.getoption("--image-all")}, stack_file="the options")
+        check(settings, "the options")
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from None
+    found = select(settings)
+    # An environment is one place; it holds what the last of the images holds.
+    return found[-1:] if config.getoption("--environment") else found
+
+
+def layers_of(config: pytest.Config, subject: Wanted) -> tuple[str, ...]:
     """The layers whose checks apply, from the lowest on."""
-    layers = tuple(layer for layer in subject.image.layers if layer != BASE)
-    return layers if config.getoption("--environment") else (BASE, *layers)
-
-
-def subjects(config: pytest.Config) -> list[Subject]:
-    """What the options choose, parents before their children."""
-    variants = config.getoption("--image-variant") or [DEFAULT_VARIANT.key]
-    targets = config.getoption("--image-target") or ["*"]
-    chosen = [
-        Subject(image=CATALOG[target], variant=variant)
-        for variant in VARIANTS if any(fnmatchcase(variant.key, glob) for glob in variants)
-        for target in FAMILY if any(fnmatchcase(target, glob) for glob in targets)
-    ]  # fmt: skip
-    if not chosen:
-        raise pytest.UsageError(
-            f"No image has a variant like {', '.join(variants)} and a target like {', '.join(targets)}. "
-            f"Variants are {', '.join(variant.key for variant in VARIANTS)}, targets {', '.join(FAMILY)}."
-        )
-    # An environment is one place; it holds what the last of the targets holds.
-    return chosen[-1:] if config.getoption("--environment") else chosen
+    return subject.image.layers if config.getoption("--environment") else (BASE, *subject.image.layers)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,32 +52,28 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = subjects(metafunc.config)
     if "check" in metafunc.fixturenames:
         pairs = [(subject, check) for subject in chosen for check in checks_for(layers_of(metafunc.config, subject))]
-        ids = [f"{subject}:{check}" for subject, check in pairs]
+        ids = [f"{subject.name}:{check}" for subject, check in pairs]
         metafunc.parametrize(("place", "check"), pairs, indirect=["place"], ids=ids, scope="session")
     else:
-        metafunc.parametrize("place", chosen, indirect=True, ids=str, scope="session")
+        metafunc.parametrize("place", chosen, indirect=True, ids=[subject.name for subject in chosen], scope="session")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of an image after each other, so that it has one container."""
     own = [index for index, item in enumerate(items) if item.path.is_relative_to(HERE) and _subject(item)]
-    ordered = sorted((items[index] for index in own), key=lambda item: _order(_subject(item)))
+    order = list(dict.fromkeys(_subject(items[index]) for index in own))
+    ordered = sorted((items[index] for index in own), key=lambda item: order.index(_subject(item)))
     for index, item in zip(own, ordered, strict=True):
         items[index] = item
 
 
-def _subject(item: pytest.Item) -> Subject | None:
-    return cast("Subject | None", _parameters(item).get("place"))
+def _subject(item: pytest.Item) -> Wanted | None:
+    return cast("Wanted | None", _parameters(item).get("place"))
 
 
 def _parameters(item: pytest.Item) -> dict[str, object]:
     return dict(item.callspec.params) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-
-
-def _order(subject: Subject | None) -> tuple[int, int]:
-    assert subject
-    return VARIANTS.index(subject.variant), FAMILY.index(subject.image.name)
 
 
 @pytest.fixture(scope="session")
@@ -85,18 +81,15 @@ def family(docker_engine: None, request: pytest.FixtureRequest, tmp_path_factory
     """The images under test, on the engine. What is there already is not built again."""
     if request.config.getoption("--images-present"):
         return
-    chosen = subjects(request.config)
-    state = tmp_path_factory.mktemp("state")
-    for variant in dict.fromkeys(subject.variant for subject in chosen):
-        targets = [subject.image.name for subject in chosen if subject.variant == variant]
-        words = [word for target in targets for word in ("--target", target)]
-        command = [sys.executable, "-m", "ws", "matrix", "--engine", "embedded", "--yes"]
-        command += ["--cuda", variant.cuda, "--python", variant.python, *words]
-        done = subprocess.run(
-            command, cwd=PROJECT, env={**os.environ, "XDG_STATE_HOME": str(state)}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_SECONDS, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+    words = [word for name, values in selection(request.config).items() for v in values for word in (f"--{name}", v)]
+    extent = "--all" if request.config.getoption("--image-all") else "--minimal"
+    done = subprocess.run(
+        [sys.executable, "-m", "ws", "matrix", "--engine", "embedded", "--yes", extent, *words],
+        cwd=PROJECT, env={**os.environ, "XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        timeout=BUILD_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +102,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         place = Environment(subject=subject, layers=layers, folder=Path(folder).absolute(), scratch=scratch)
     else:
         request.getfixturevalue("family")
-        tag = f"{request.config.getoption('--image-repository')}:{subject}"
+        tag = f"{request.config.getoption('--image-repository')}:{subject.name}"
         place = ImageContainer(subject=subject, layers=layers, engine=docker.from_env(timeout=600), tag=tag)
     chosen = [_parameters(item) for item in request.session.items if _subject(item) == subject]
     place.begin(check.program for parameters in chosen if isinstance(check := parameters.get("check"), Check))

@@ -1,7 +1,7 @@
 """Makes a plain environment that holds what an image would hold, from the same lock files and pruned by the same list.
 
     python -m tests.images.environment ray-runtime cuda13.1.1-py3.14 FOLDER
-    python -m pytest tests/images --environment FOLDER --image-target ray-runtime --image-variant cuda13.1.1-py3.14
+    python -m pytest tests/images --environment FOLDER --image-target ray-runtime --image-cuda 13.1.1
 
 So a machine with a GPU can run the checks without Docker. Needs uv, binutils and the variant's Python. Where packages
 come from is uv's own setting. Compilers and nvcc are the machine's own.

@@ -20,8 +20,8 @@ import docker
 from docker.models.containers import Container
 from docker.types import DeviceRequest, Mount
 
-from components.variants import Variant
-from images.catalog import Flavour, Image
+from components.selection import Wanted
+from images.catalog import NONE, Flavour
 from tests.images.environment import VENV
 from tests.images.programs import INSIDE, Check, Program
 
@@ -36,28 +36,19 @@ KILL_SECONDS = 5
 LABELS = {"cslr.project": "cslr-test-images"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is tested: an image of the catalog in one variant."""
-
-    image: Image
-    variant: Variant
-
-    def __str__(self) -> str:
-        return f"{self.image.name}-{self.variant.key}"
-
-    def facts(self, flavour: Flavour, *, pyg_lib: str, nvcc: str) -> dict[str, Any]:
-        """What the checks expect. ``pyg_lib`` and ``nvcc``, whose sources may be out of reach, may be none."""
-        versions = self.image.versions(self.variant, flavour)
-        return {
-            "cuda": self.variant.cuda,
-            "python": self.variant.python,
-            "torch": self.variant.torch,
-            "torch_cuda": self.variant.torch_cuda if flavour == "cuda" else "",
-            "pyg_lib": pyg_lib,
-            "nvcc": nvcc,
-            "versions": versions | ({} if pyg_lib == "none" else {"pyg-lib": pyg_lib}),
-        }
+def facts_of(subject: Wanted, flavour: Flavour, *, pyg_lib: str, nvcc: str) -> dict[str, Any]:
+    """What the checks expect. ``pyg_lib`` and ``nvcc``, whose sources may be out of reach, may be none."""
+    variant = subject.variant
+    versions = subject.image.versions(variant, flavour)
+    return {
+        "cuda": variant.cuda,
+        "python": variant.python,
+        "torch": variant.torch,
+        "torch_cuda": variant.torch_cuda if flavour == "cuda" else "",
+        "pyg_lib": pyg_lib,
+        "nvcc": nvcc,
+        "versions": versions | ({} if pyg_lib == NONE else {"pyg-lib": pyg_lib}),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +72,7 @@ class Ended:
 class Place(ABC):
     """Runs each program once, some at the same time, and knows what came of every check."""
 
-    subject: Subject
+    subject: Wanted
     layers: tuple[str, ...]
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(AT_ONCE))
     _running: dict[Program, Future[dict[str, Outcome]]] = field(default_factory=dict)
@@ -152,9 +143,8 @@ class ImageContainer(Place):
     def facts(self) -> dict[str, Any]:
         """As locked; and where the label names what could not be had, as it says."""
         labels = self.labels
-        return self.subject.facts(
-            self.flavour, pyg_lib=labels.get("cslr.pyg-lib", "none"), nvcc=labels.get("cslr.nvcc", "none")
-        )
+        pyg_lib, nvcc = (labels.get(f"cslr.{name}", NONE) for name in ("pyg-lib", "nvcc"))
+        return facts_of(self.subject, self.flavour, pyg_lib=pyg_lib, nvcc=nvcc)
 
     @cached_property
     def container(self) -> Container:
@@ -213,9 +203,8 @@ class Environment(Place):
     def facts(self) -> dict[str, Any]:
         """As locked; and what could not be had, as it is here."""
         has_nvcc = "toolkit" in self.layers and shutil.which("nvcc", path=self._path)
-        return self.subject.facts(
-            "cuda", pyg_lib=self._pyg_lib(), nvcc=self.subject.variant.cuda if has_nvcc else "none"
-        )
+        nvcc = self.subject.variant.cuda if has_nvcc else NONE
+        return facts_of(self.subject, "cuda", pyg_lib=self._pyg_lib(), nvcc=nvcc)
 
     def run(self, program: Program) -> Ended:
         """See Place. What a program leaves running is ended with it."""
@@ -239,7 +228,7 @@ class Environment(Place):
 
     def _pyg_lib(self) -> str:
         found = list(self.venv.glob("lib/python3*/site-packages/pyg_lib-*.dist-info"))
-        return found[0].name.removesuffix(".dist-info").split("-")[1] if found else "none"
+        return found[0].name.removesuffix(".dist-info").split("-")[1] if found else NONE
 
 
 def _text(output: bytes | None) -> str:

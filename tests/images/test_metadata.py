@@ -5,9 +5,6 @@ from collections import defaultdict
 
 import pytest
 
-from images.catalog import CATALOG
-from tests.images.places import Subject
-
 pytestmark = pytest.mark.live
 
 CREDENTIALS = re.compile(r"://[^/\s@]+@|(?:password|passwd|secret|api[-_]?key|access[-_]?key)\s*[=:]", re.IGNORECASE)
@@ -24,7 +21,7 @@ class TestLabels:
     def test_name_the_image(self, image, labels):
         assert image.subject.image.name in labels["org.opencontainers.image.title"]
         assert image.subject.variant.key in labels["org.opencontainers.image.version"]
-        assert labels["org.opencontainers.image.base.name"].startswith("debian:")
+        assert labels["org.opencontainers.image.base.name"]
         assert labels["org.opencontainers.image.description"]
 
     def test_say_what_is_in_it(self, image, labels):
@@ -80,9 +77,8 @@ class TestFiles:
 class TestLayers:
     def test_begin_with_those_of_its_parent(self, image):
         """So a host that has the parent stores and pulls only what the child adds."""
-        parent = image.subject.image.parent
+        parent = next(image.subject.ancestors, None)
         if parent is None:
             pytest.skip("the family's first image stands on no other")
-        tag = image.tag.replace(str(image.subject), str(Subject(image=CATALOG[parent], variant=image.subject.variant)))
-        below = image.engine.images.get(tag).attrs["RootFS"]["Layers"]
+        below = image.engine.images.get(image.tag.replace(image.subject.name, parent.name)).attrs["RootFS"]["Layers"]
         assert image.image["RootFS"]["Layers"][: len(below)] == below

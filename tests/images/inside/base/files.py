@@ -38,6 +38,7 @@ RESIDUE = (
     "opt/uv",
     "opt/install.*",
     "opt/*/.lock",
+    "opt/venv/bin/__pycache__",
     "usr/bin/uv",
 )
 MOUNTED = {"/checks"}  # by these tests

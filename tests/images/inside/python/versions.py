@@ -43,7 +43,7 @@ def check_no_installer_came_along() -> None:
 def check_every_program_has_its_interpreter() -> None:
     """An entry point names the Python it was installed for."""
     broken = []
-    for path in Path(sys.executable).parent.iterdir():
+    for path in filter(Path.is_file, Path(sys.executable).parent.iterdir()):
         with path.open("rb") as file:
             first = file.readline(512).decode(errors="replace")
         words = first[2:].split()
