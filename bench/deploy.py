@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.compose import compose_file
-from bench.document import machine, version_of, write_section
+from bench.document import WIDE, machine, version_of, write_section
 from components.stack_file import read_stack_config
 from tests.harness import merged
 from tests.live.stack import FULL, LiveStack
@@ -34,7 +34,6 @@ STACK = "bench"
 SETTINGS = merged(FULL, {"network": {"name": "cslr-bench", "subnet": "10.218.0.0/24"}})
 CONTAINERS = 6
 POLL_SECONDS = 0.2
-WIDE = 120  # columns of what no terminal shows
 UP_GOAL, UNCHANGED_GOAL = 1.2, 3.0  # times Compose's time to healthy; seconds
 NOT_HERE = "docker compose is not here: install it (`docker compose`, or `docker-compose` on PATH) and run this again"
 

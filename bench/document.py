@@ -11,6 +11,7 @@ import docker
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 GIB = 2**30
+WIDE = 120  # columns of what no terminal shows
 
 
 def machine() -> dict[str, str]:
