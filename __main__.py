@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pulumi
 
+from build_report.records import ReportError
 from components.identity import StackIdentity
 from components.secrets import SecretError
 from components.settings import SettingsError
@@ -29,7 +30,7 @@ def main() -> None:
     )
     try:
         outputs = declare(stack)
-    except (SettingsError, SecretError) as error:
+    except (SettingsError, SecretError, ReportError) as error:
         raise pulumi.RunError(str(error)) from None
     for name, value in outputs.items():
         pulumi.export(name, value)

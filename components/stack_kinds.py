@@ -60,6 +60,7 @@ def declare(stack: Stack) -> Outputs:
     Raises:
         SettingsError: the config, or the host, makes that impossible.
         SecretError: a secret of the config does.
+        ReportError: the table of budgets cannot be read.
     """
     return declare_family(stack) if stack.config("matrix") is not None else declare_platform(stack)
 

@@ -108,6 +108,8 @@ def down(
     result = session.take_down(volumes=volumes)
     session.report(result)
     kept = "" if volumes else ". Data stays; -v removes it"
+    if session.only_builds:
+        kept = ". Images stay; `ws matrix --prune` removes old ones"
     out.print(Text(changes.counts(result, planned=False).capitalize() + kept, style="bold green"))
 
 
@@ -198,7 +200,10 @@ def ps(stack: Stack = "dev") -> None:
 
     found = containers(identity(stack))
     if not found:
-        out.print(f"Stack {stack} has no containers. Start it with: ws up --stack {stack}")
+        if _session(stack).only_builds:
+            out.print(f"Stack {stack} only builds images. They are listed by: ws matrix --list --stack {stack}")
+        else:
+            out.print(f"Stack {stack} has no containers. Start it with: ws up --stack {stack}")
         return
     out.print(table(found))
 
@@ -224,7 +229,10 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Verify the running stack from inside its network, as every deployment does."""
     from ws.project import FOLDER
 
-    outputs = _session(stack, quiet=True).outputs()
+    session = _session(stack, quiet=True)
+    if session.only_builds:
+        raise WsError(f"stack {stack} only builds images; what is in them is tested by: make test ARGS=tests/images")
+    outputs = session.outputs()
     spec = outputs.get("verification_spec")
     if not spec:
         raise WsError(

@@ -116,9 +116,19 @@ class Session:
         for hint in services.secret_hints(self.identity, {state.name for state in states}):
             self.say(hint)
 
+    @property
+    def only_builds(self) -> bool:
+        """Whether the stack builds images and deploys nothing."""
+        from ws.stack_settings import matrix_of
+
+        return matrix_of(self.identity.stack) is not None
+
     def outputs(self, asked: EngineOption = EngineOption.AUTO) -> dict[str, Any]:
         """The stack's outputs. Raises `WsError` where nothing is deployed."""
         found = containers(self.identity)
+        if not found and self.only_builds:
+            with display_on(self.console) as display:
+                return self._engine(Choice(name=EngineName.EMBEDDED), display).outputs()
         if not found:
             raise WsError(
                 f"stack {self.identity.stack} is not deployed. Start it with: ws up --stack {self.identity.stack}"

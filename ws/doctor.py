@@ -17,19 +17,26 @@ import requests
 from rich.table import Table
 from rich.text import Text
 
+from components import build_host, matrix_settings
 from components import host as host_checks
+from components.build_host import BuildHost, room
+from components.build_settings import BuildSettings
+from components.estimate import GB
 from components.files import stack_folder, state_root
 from components.host_facts import HostFacts
 from components.identity import StackIdentity
+from components.image_family import family_args, planned_tags
+from components.matrix_settings import MatrixSettings
 from components.problems import Problem, SettingsError
+from components.selection import Wanted
 from components.settings import KEY, PlatformSettings
-from components.sources import IMAGE_REGISTRY, reachable
+from components.sources import IMAGE_REGISTRY, Sources, TorchChoice, choose_sources, reachable
 from components.stack_file import ConfigError, stack_file
 from ws import pulumi_cli
 from ws.errors import WsError
 from ws.project import FOLDER, identity
 from ws.setup.docker import Host, plan
-from ws.stack_settings import settings_of
+from ws.stack_settings import matrix_of, settings_of
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_DOCKER = (20, 10)
@@ -73,6 +80,9 @@ class Facts:
     settings: PlatformSettings | None = None
     settings_error: str = ""
     host_facts: HostFacts = field(default_factory=HostFacts)
+    matrix: MatrixSettings | None = None  # of a stack that builds images, which has no other settings
+    images: tuple[tuple[Wanted, str], ...] = ()  # that it builds, with their tags
+    build_host: BuildHost = field(default_factory=BuildHost)
     pulumi: Path | None = None
     missing_plugins: tuple[str, ...] = ()
     pulumi_downloads: bool = False
@@ -85,9 +95,8 @@ class Facts:
         facts: dict[str, Any] = {"stack": stack, "host": Host.probe(), "debootstrap": bool(shutil.which("debootstrap"))}
         facts |= _engine_facts()
         try:
-            facts["settings"] = settings_of(stack)
-            facts["host_facts"] = HostFacts.probe(identity(stack).project, stack)
             folder = stack_folder(identity(stack))
+            facts |= _matrix_facts(stack) or _platform_facts(stack)
         except (ConfigError, SettingsError) as error:
             facts["settings_error"] = str(error)
             folder = stack_folder(StackIdentity(project="cslr", stack=stack))
@@ -100,6 +109,23 @@ class Facts:
             found = folder.stat()
             facts |= {"state_mode": stat.S_IMODE(found.st_mode), "state_owned": found.st_uid == os.geteuid()}
         return cls(**facts)
+
+
+def _platform_facts(stack: str) -> dict[str, Any]:
+    return {"settings": settings_of(stack), "host_facts": HostFacts.probe(identity(stack).project, stack)}
+
+
+def _matrix_facts(stack: str) -> dict[str, Any]:
+    value = matrix_of(stack)
+    if value is None:
+        return {}
+
+    def choose(settings: BuildSettings, *, torch: TorchChoice, devel: bool) -> Sources:
+        kept = stack_folder(identity(stack)) / "sources.json"
+        return choose_sources(settings, torch=torch, devel=devel, kept=kept, dry_run=True)[0]
+
+    args = family_args(value, stack_file=stack_file(FOLDER, stack).name, python=sys.executable, choose=choose)
+    return {"matrix": args.settings, "images": tuple(planned_tags(args)), "build_host": BuildHost.probe()}
 
 
 def _engine_facts() -> dict[str, Any]:
@@ -147,7 +173,8 @@ def linux(facts: Facts) -> Row:
 
 def base_images(facts: Facts) -> Row:
     """There is a way to a base image."""
-    bases = facts.settings.images.bases if facts.settings else "auto"
+    images = facts.settings.images if facts.settings else facts.matrix
+    bases = images.bases if images else "auto"
     ways = {
         "registry": (facts.registry, "an image registry answers"),
         "bootstrap": (facts.debootstrap, "debootstrap is installed"),
@@ -182,6 +209,8 @@ def disk(facts: Facts) -> Row:
 def stack_is_valid(facts: Facts) -> Row:
     """The stack file can be deployed, as far as it alone tells."""
     name = stack_file(FOLDER, facts.stack).name
+    if facts.matrix:
+        return Row(name="Stack file", state=State.OK, detail=f"{name}: {len(facts.images)} images of the family")
     if facts.settings is None:
         first, _, rest = facts.settings_error.partition("\n")
         return Row(name="Stack file", state=State.FAIL, detail=first, remedy=rest.strip("\n"))
@@ -237,6 +266,9 @@ HOST_CHECKS = {
     "Folders": host_checks.folders_are_accessible,
     "GPUs": host_checks.gpus_are_usable,
 }
+ROOM = "Room for images"
+# What a stack that builds images wants of it.
+BUILD_CHECKS = {ROOM: build_host.disk_suffices, "Platforms": build_host.platforms_can_run}
 
 
 def rows(facts: Facts) -> list[Row]:
@@ -245,6 +277,8 @@ def rows(facts: Facts) -> list[Row]:
     if facts.settings:
         for name, check in HOST_CHECKS.items():
             found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
+    for name, build_check in BUILD_CHECKS.items() if facts.matrix else ():
+        found += _host_rows(name, list(build_check(facts.images, facts.build_host)), facts)
     return found
 
 
@@ -252,12 +286,20 @@ def _host_rows(name: str, problems: list[Problem], facts: Facts) -> list[Row]:
     if not problems:
         return [Row(name=name, state=State.OK, detail=_met(name, facts))]
     file = stack_file(FOLDER, facts.stack).name
-    texts = [problem.text(file, KEY).partition("\n") for problem in problems]
+    key = matrix_settings.KEY if facts.matrix else KEY
+    texts = [problem.text(file, key).partition("\n") for problem in problems]
     return [Row(name=name, state=State.FAIL, detail=first, remedy=rest) for first, _, rest in texts]
 
 
 def _met(name: str, facts: Facts) -> str:
     """What is fine about a check of the host."""
+    if facts.matrix:
+        missing, needed = room(facts.images, facts.build_host)
+        return (
+            f"{missing} images are missing, about {needed / GB:.1f} GB"
+            if name == ROOM
+            else ", ".join(facts.matrix.platforms)
+        )
     if facts.settings is None:
         return ""
     details = {

@@ -78,6 +78,7 @@ def build(
             seconds = pause_before(most - 1)
             session.say(f"Trying {', '.join(sorted(again))} again in {duration(seconds)} ({most} of {retries})")
             pause(seconds)
+            session.prepare_host()  # it may have been Docker that went away
         elif not failed or not _unreached(outcome, result):
             break
     return outcome

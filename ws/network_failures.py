@@ -1,4 +1,8 @@
-"""Which failures of builds are the network's, and so may be gone a minute later. Two tables of what programs say."""
+"""Which failures of builds may be gone a minute later: the network's, and those of a daemon that restarts.
+
+Two tables of what programs say. BuildKit of Docker 20.10 can end its daemon where two builds share stages (a panic in
+its CalcSlowCache); systemd, or `ws`, starts it again.
+"""
 
 import re
 
@@ -26,6 +30,8 @@ NETWORK = (
     # Docker and registries
     r"TLS handshake timeout|i/o timeout|Client\.Timeout|context deadline exceeded|unexpected EOF",
     r"unexpected HTTP status:? 5\d\d|toomanyrequests|429 Too Many Requests|50[0234] (Internal|Bad|Service|Gateway)",
+    # A daemon that went away
+    r"Remote end closed connection|Cannot connect to the Docker daemon|Docker (did|does) not answer|error during connect",
     # Kernel
     r"Connection timed out|[Nn]etwork is unreachable|[Nn]o route to host|Broken pipe",
 )

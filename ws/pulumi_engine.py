@@ -16,6 +16,7 @@ from typing import Any
 from build_report.sampling import docker_root, sampled_run
 from components.files import stack_folder, state_root
 from components.identity import StackIdentity
+from components.image import LEAVES_IMAGE
 from components.stack_file import copy_laid_over, stack_file
 from docker_engine.api import DockerApi, DockerError
 from engine.deployment import Action, Change, Display
@@ -208,7 +209,7 @@ class _Events:
         self._errors: dict[str, list[str]] = {}
         self._outputs: dict[str, Any] = {}
         self._builds: dict[str, BuildWatch] = {}  # of images that are being built
-        self.images: dict[str, str] = {}  # URN → tag of each image that is there
+        self.images: dict[str, str] = {}  # URN → tag of the image that the resource left
         self.code = 0
         self.stderr = ""
 
@@ -269,8 +270,9 @@ class _Events:
         if step["type"] == STACK_TYPE:
             self._outputs = (step.get("new") or {}).get("outputs") or self._outputs
         change = self._change(step)
-        if step["type"] == IMAGE and step["op"] in LAST_STEPS - {"delete"}:
-            self.images[step["urn"]] = step["new"]["inputs"]["imageName"]
+        if step["op"] in LAST_STEPS - {"delete"}:
+            if tag := _image_left(step):
+                self.images[step["urn"]] = tag
             if build := self._builds.pop(step["urn"], None):
                 build.record(step["new"])
         if change and step["op"] in LAST_STEPS:
@@ -298,6 +300,13 @@ class _Events:
             if urn in self._builds:
                 self._builds[urn].take(text)
             self._display.progress(self._changes[urn], text.splitlines()[-1])
+
+
+def _image_left(step: dict[str, Any]) -> str | None:
+    """The tag of the image that a resource makes, or that its command does."""
+    inputs = (step.get("new") or {}).get("inputs") or {}
+    tag = inputs.get("imageName") if step["type"] == IMAGE else (inputs.get("environment") or {}).get(LEAVES_IMAGE)
+    return str(tag) if tag else None
 
 
 def _docker_root() -> Path | None:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from components.build_host import BuildHost
 from components.host_facts import ContainerPort, HostFacts
+from components.matrix_settings import MatrixSettings
+from components.selection import select
 from components.settings import PlatformSettings
 from ws import doctor
 from ws.doctor import Facts, State
@@ -102,3 +105,38 @@ def test_the_table_shows_remedies_below_the_state():
     console = Console(file=io.StringIO(), width=120)
     console.print(doctor.table(doctor.rows(replace(SOUND, disk_free=0))))
     assert "free 20 GB" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+class TestMatrix:
+    """A stack that builds images is asked for what building needs, not for ports and folders."""
+
+    TAGS = tuple((wanted, wanted.name) for wanted in select(MatrixSettings()))
+    FACTS = replace(
+        SOUND,
+        stack="matrix",
+        settings=None,
+        matrix=MatrixSettings(),
+        images=TAGS,
+        build_host=BuildHost(processor="x86_64", place="/var/lib/docker", free=10**12),
+    )
+
+    def test_is_sound_where_there_is_room(self):
+        found = {row.name: row for row in doctor.rows(self.FACTS)}
+        assert {row.state for row in found.values()} == {State.OK}
+        assert found["Stack file"].detail == "Pulumi.matrix.yaml: 18 images of the family"
+        assert found["Room for images"].detail.startswith("18 images are missing, about ")
+        assert "Ports" not in found
+
+    def test_says_that_there_is_no_room_and_what_to_do(self):
+        facts = replace(self.FACTS, build_host=replace(self.FACTS.build_host, free=10**9))
+        row = next(row for row in doctor.rows(facts) if row.name == "Room for images")
+        assert row.state is State.FAIL
+        assert "ws matrix --prune" in row.remedy
+
+    def test_collects_what_the_stack_file_selects(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setattr("components.sources.reachable", lambda _url, **_: True)
+        monkeypatch.setattr(doctor, "reachable", lambda _url, **_: True)
+        facts = Facts.collect("matrix")
+        assert (facts.settings, len(facts.images), facts.settings_error) == (None, 18, "")
+        assert not list(tmp_path.rglob("sources.json"))

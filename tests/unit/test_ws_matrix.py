@@ -52,6 +52,9 @@ class FailingEngine:
     def say(self, text: str) -> None:
         self.console.print(text)
 
+    def prepare_host(self) -> None:
+        self.looked_after = True
+
     def run(self, _: Choice, __: Callable[..., Result], overrides: Mapping[str, Any]) -> Result:
         self.rounds += 1
         settings = MatrixSettings.model_validate(overrides[KEY])
@@ -108,6 +111,7 @@ class TestBuild:
         assert engine.tried[NAMES[1]] == 2
         assert engine.tried[NAMES[2]] == 4
         assert NAMES[1] not in failures
+        assert engine.looked_after
         assert failures[NAMES[2]] == NETWORK
 
     def test_without_retries_the_network_has_one_chance(self):

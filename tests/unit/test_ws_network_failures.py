@@ -31,6 +31,8 @@ NETWORK = [
     "toomanyrequests: You have reached your pull rate limit",
     "dial tcp 10.0.0.1:443: connect: network is unreachable",
     "failed to copy: httpReadSeeker: failed open: unexpected EOF",
+    "Docker did not answer POST /build: ('Connection aborted.', RemoteDisconnected('Remote end closed connection'))",
+    "error building image: error during connect: Post http://docker/build: EOF",
     "[cuda 2/2] RUN install.py cuda failed: exit code: 1\nwarning: slow\nerror sending request for url (https://x)",
 ]
 LASTING = [

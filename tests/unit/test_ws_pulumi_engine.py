@@ -213,11 +213,14 @@ class TestStack:
             step("resOutputsEvent", "same", name, IMAGE, new={"inputs": {"imageName": f"cslr/{name}:1"}})
             for name in ("here", "gone")
         ]
+        left = {"inputs": {"environment": {"CSLR_LEAVES_IMAGE": "cslr/base:gone"}}}
+        images.append(step("resOutputsEvent", "same", "base", "command:local:Command", new=left))
         engine, _ = deployed((images, "", 0), (images, "", 0))
         engine.up()
         engine.up()
         asked = [[word for word in call if word.startswith("--replace")] for call in deployed.calls()]
-        assert asked == [[], [f"--replace={urn(IMAGE, 'gone')}"]]
+        base = urn("command:local:Command", "base")
+        assert asked == [[], [f"--replace={urn(IMAGE, 'gone')}", f"--replace={base}"]]
 
     def test_values_for_one_run_are_in_the_copy_that_the_cli_reads(self, deployed):
         engine, _ = deployed(([step("resOutputsEvent", "same")], "", 0))
