@@ -1,7 +1,7 @@
 """The build report on the terminal and as files. What it says is worked out in build_report."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from build_report import compress, sheets
+from build_report.layers import OTHER
 from build_report.overview import Overview, Row, overview
 from build_report.records import Build, Image
 from build_report.sheets import Sheet
@@ -67,8 +68,6 @@ def table(sheet: Sheet) -> Table:
         title=sheet.title,
         title_justify="left",
         title_style="bold",
-        caption=sheet.note or None,
-        caption_justify="left",
         pad_edge=False,
         box=None,
         show_footer=bool(sheet.last),
@@ -96,20 +95,28 @@ def _report(store: Store, last: int | None, image: str) -> Overview:
 
 
 def _print(report: Overview, out: Console, *, trend: bool) -> None:
-    out.print(table(sheets.results(report)))
-    if any(row.phases for row in report.rows):
-        out.print()
-        out.print(table(sheets.phase_times(report)))
+    shown = [sheets.results(report)]
+    if any(row.phases.keys() - {OTHER} for row in report.rows):
+        shown.append(sheets.phase_times(report))
     if any(row.build.usage for row in report.rows):
-        out.print()
-        out.print(table(sheets.host(report)))
+        shown.append(sheets.host(report))
+    _print_sheets(shown, out)
     for title, text in sheets.growth(report.rows):
         out.print(Text.assemble("\n", (title, "bold"), f": {text}"), soft_wrap=True)
     for title, error in sheets.failures(report.rows):
         out.print(Text.assemble("\n✗ ", (title, "bold"), ":\n", error, style="red"), soft_wrap=True)
     if trend:
         out.print()
-        out.print(table(sheets.trend(report)))
+        _print_sheets([sheets.trend(report)], out)
+
+
+def _print_sheets(shown: Iterable[Sheet], out: Console) -> None:
+    for position, sheet in enumerate(shown):
+        if position:
+            out.print()
+        out.print(table(sheet))
+        if sheet.note:
+            out.print(Text(sheet.note, style="dim"))
 
 
 def _measure_compressed(report: Overview, store: Store, err: Console) -> bool:
