@@ -18,7 +18,8 @@ def document(report: Overview) -> str:
     if report.not_built:
         parts.append("## Failures")
         parts += [f"**{_text(title)}**\n\n```\n{error}\n```" for title, error in sheets.failures(report.rows)]
-    parts += [_sheet(sheets.results(report)), _sheet(sheets.phase_times(report)), _sheet(sheets.host(report))]
+    shown = (sheets.results(report), sheets.phase_times(report), sheets.host(report))
+    parts += [_sheet(sheet) for sheet in shown if sheet.rows]
     if grown := sheets.growth(report.rows):
         parts.append("## What changed\n\n" + "\n".join(f"- **{_text(title)}**: {_text(text)}" for title, text in grown))
     parts.append(_sheet(sheets.trend(report)))
