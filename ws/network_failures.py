@@ -31,7 +31,8 @@ NETWORK = (
     r"TLS handshake timeout|i/o timeout|Client\.Timeout|context deadline exceeded|unexpected EOF",
     r"unexpected HTTP status:? 5\d\d|toomanyrequests|429 Too Many Requests|50[0234] (Internal|Bad|Service|Gateway)",
     # A daemon that went away
-    r"Remote end closed connection|Cannot connect to the Docker daemon|Docker (did|does) not answer|error during connect",
+    r"Remote end closed connection|error during connect|Cannot connect to the Docker daemon",
+    r"Docker (did|does) not answer",
     # Kernel
     r"Connection timed out|[Nn]etwork is unreachable|[Nn]o route to host|Broken pipe",
 )

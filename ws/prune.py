@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from components.image import FAMILY_REPOSITORY, LEAVES_IMAGE, REPOSITORY
+from components.image import FAMILY_REPOSITORY, LEAVES_IMAGE
 from components.stack_file import read_stack_config
 from docker_engine.api import DockerApi, DockerError, Json
 from engine.program import Monitor, Outcome, run_program
@@ -17,7 +17,7 @@ from images.catalog import CATALOG
 from ws.project import FOLDER
 
 TARGET_LABEL = "cslr.target"
-NAMES = frozenset({*CATALOG, FAMILY_REPOSITORY, "base"})  # last parts of this project's repositories
+NAMES = (*CATALOG, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
 IMAGE = "docker:index/image:Image"
 STEP = re.compile(r"\] RUN (?:--\S+ )*(?P<command>.*)", re.DOTALL)  # as BuildKit shows it
 RECORD = re.compile(r" from exec (?:/bin/sh -c )?(?P<command>.*)", re.DOTALL)  # as its cache describes it
@@ -58,11 +58,12 @@ def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
     """What is old on this host; `steps` are the names of the steps that this project's builds had."""
     usage = api.call("GET", "/system/df")
     used = {container["ImageID"] for container in api.call("GET", "/containers/json", query={"all": "true"})}
+    own = own_repositories(wanted)
     images = {
         reference: image
         for image in usage["Images"]
         if image["Id"] not in used
-        for reference in old_references(image["Id"], image["RepoTags"] or (), image["Labels"] or {}, wanted)
+        for reference in old_references(image, own, wanted)
     }
     records = old_records(usage["BuildCache"] or (), steps)
     gone = {image["Id"]: image for image in images.values() if set(image["RepoTags"] or ()) <= images.keys()}
@@ -74,15 +75,19 @@ def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
     )
 
 
-def old_references(
-    identifier: str, tags: Iterable[str], labels: dict[str, str], wanted: Collection[str]
-) -> tuple[str, ...]:
+def own_repositories(wanted: Iterable[str]) -> set[str]:
+    """The repositories of this project's images: wherever some image is wanted, any other of them may have been."""
+    repositories = {_repository(tag) for tag in wanted}
+    places = {place for place, _, name in (found.rpartition("/") for found in repositories) if name in NAMES}
+    return repositories | {f"{place}/{name}" for place in places for name in NAMES}
+
+
+def old_references(image: Json, own: Collection[str], wanted: Collection[str]) -> tuple[str, ...]:
     """The tags of an image that are this project's and that nobody wants; its ID, where it has lost all of them."""
-    tags = [tag for tag in tags if tag != "<none>:<none>"]
+    tags = [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
     if not tags:
-        return (identifier,) if TARGET_LABEL in labels else ()
-    places = {REPOSITORY, *(_place(tag) for tag in wanted)}
-    return tuple(tag for tag in tags if tag not in wanted and _place(tag) in places and _name(tag) in NAMES)
+        return (image["Id"],) if TARGET_LABEL in (image["Labels"] or {}) else ()
+    return tuple(tag for tag in tags if tag not in wanted and _repository(tag) in own)
 
 
 def old_records(records: Iterable[Json], steps: Iterable[str]) -> list[Json]:
@@ -132,10 +137,5 @@ def _is_one_of(command: str, own: Collection[str]) -> bool:
     return telling and any(pattern.fullmatch(known) for known in own)
 
 
-def _place(tag: str) -> str:
-    """What comes before the last part of a repository: ``registry.example.org/cslr``."""
-    return tag.rpartition(":")[0].rpartition("/")[0]
-
-
-def _name(tag: str) -> str:
-    return tag.rpartition(":")[0].rpartition("/")[2]
+def _repository(tag: str) -> str:
+    return tag.rpartition(":")[0]

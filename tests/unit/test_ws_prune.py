@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from components.stack_file import stacks
 from tests.harness import PROJECT
-from ws.prune import TARGET_LABEL, Old, look, old_records, old_references, remove, wanted_tags
+from ws.prune import TARGET_LABEL, Old, look, old_records, old_references, own_repositories, remove, wanted_tags
 
 WANTED = frozenset(
     {"cslr/runtime:cuda13.1.1-py3.14-new", "cslr/base:forky-new", "registry.example.org/lab/ml:runtime-x"}
@@ -27,34 +27,48 @@ def record(identifier: str, description: str, **facts: Any) -> dict[str, Any]:
     return {"ID": identifier, "Description": description, "InUse": False, "Shared": False, "Size": 10, **facts}
 
 
+def old(*tags: str, labelled: bool = False, wanted: frozenset[str] = WANTED) -> tuple[str, ...]:
+    """What of an image is old."""
+    found = {"Id": "sha256:1", "RepoTags": list(tags), "Labels": {TARGET_LABEL: "runtime"} if labelled else None}
+    return old_references(found, own_repositories(wanted), wanted)
+
+
 class TestImage:
     @pytest.mark.parametrize(
-        "tag", ["cslr/runtime:cuda13.1.1-py3.14-old", "cslr/base:forky-old", "registry.example.org/lab/ml:devel-y"]
+        "tag",
+        [
+            "cslr/runtime:cuda13.1.1-py3.14-old",
+            "cslr/redis:0123456789ab",
+            "cslr/base:forky-old",
+            "registry.example.org/lab/ml:devel-y",
+            "registry.example.org/lab/devel:cuda13.1.1-py3.14-old",
+        ],
     )
     def test_of_this_project_that_nobody_wants_is_old(self, tag):
-        assert old_references("sha256:1", [tag], {}, WANTED) == (tag,)
+        assert old(tag) == (tag,)
 
     @pytest.mark.parametrize("tag", sorted(WANTED))
     def test_that_is_wanted_is_not(self, tag):
-        assert old_references("sha256:1", [tag], {TARGET_LABEL: "runtime"}, WANTED) == ()
+        assert old(tag, labelled=True) == ()
 
     @pytest.mark.parametrize("tag", OTHERS)
     def test_under_a_name_of_others_is_not_even_with_our_label(self, tag):
-        assert old_references("sha256:1", [tag], {TARGET_LABEL: "runtime"}, WANTED) == ()
+        assert old(tag, labelled=True) == ()
+
+    def test_where_no_stack_file_names_its_images_is_not(self):
+        assert old("cslr/runtime:old", wanted=frozenset({"registry.example.org/lab/runtime:new", "cslr/base:x"})) == ()
 
     def test_loses_only_the_tags_that_are_ours(self):
-        tags = ["mine/kept:1", "cslr/runtime:old"]
-        assert old_references("sha256:1", tags, {}, WANTED) == ("cslr/runtime:old",)
+        assert old("mine/kept:1", "cslr/runtime:old") == ("cslr/runtime:old",)
 
     @pytest.mark.parametrize("tags", [[], ["<none>:<none>"]])
     def test_without_any_tag_is_old_if_its_label_is_ours(self, tags):
-        assert old_references("sha256:1", tags, {TARGET_LABEL: "runtime"}, WANTED) == ("sha256:1",)
-        assert old_references("sha256:1", tags, {}, WANTED) == ()
+        assert old(*tags, labelled=True) == ("sha256:1",)
+        assert old(*tags) == ()
 
-    @given(st.lists(st.sampled_from([*OTHERS, *WANTED])), st.booleans())
+    @given(st.lists(st.sampled_from([*OTHERS, *WANTED]), min_size=1), st.booleans())
     def test_is_never_old_for_tags_of_others_and_wanted_ones(self, tags, labelled):
-        labels = {TARGET_LABEL: "devel"} if labelled else {}
-        assert not set(old_references("sha256:1", tags, labels, WANTED)) & {*OTHERS, *WANTED}
+        assert old(*tags, labelled=labelled) == ()
 
 
 class TestBuildCache:

@@ -1,0 +1,213 @@
+"""`ws matrix` from outside, on a family of the same names whose images are a few bytes on the real base."""
+
+import contextlib
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import yaml
+
+from docker_engine.api import DockerApi
+from docker_engine.builds import Build, build
+from tests.live.stack import LiveStack
+from ws.prune import look, remove
+
+pytestmark = pytest.mark.live
+
+REGISTRY = "cslr-live-matrix"  # a prefix of names alone: nothing is pushed
+# What each image adds. The whole chain of the real family, so that what is shared and what is rebuilt is the same.
+STAGES = {
+    "runtime": "${BASE}",
+    "ray-runtime": "runtime",
+    "marimo-runtime": "ray-runtime",
+    "devel": "runtime",
+    "ray-devel": "devel",
+    "marimo-devel": "ray-devel",
+}
+ENGINES = [
+    "embedded",
+    pytest.param("pulumi", marks=[
+        pytest.mark.pulumi, pytest.mark.skipif(shutil.which("pulumi") is None, reason="needs the Pulumi CLI on PATH")
+    ]),
+]  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class TinyFamily:
+    """A copy of the project whose family is tiny."""
+
+    stack: LiveStack
+    engine: docker.DockerClient
+
+    @classmethod
+    def make(cls, at: Path) -> "TinyFamily":
+        stack = LiveStack.make("matrix", {}, at)
+        (stack.folder / ".venv").symlink_to(sys.prefix)
+        family = cls(stack=stack, engine=stack.engine)
+        family.configure()
+        family.write_dockerfile()
+        return family
+
+    def configure(self, **settings: Any) -> None:
+        """Writes the stack file."""
+        # What the budgets of the real family would need is no concern here.
+        config = {"cslr:preflight": False, "cslr:matrix": {"registry": REGISTRY, "cuda": ["13.*"], **settings}}
+        (self.stack.folder / "Pulumi.matrix.yaml").write_text(yaml.safe_dump({"config": config}))
+
+    def write_dockerfile(self, **steps: str) -> None:
+        """Writes the family's Dockerfile, with other steps for some targets (their names with _)."""
+        lines = ["ARG BASE"]
+        for target, parent in STAGES.items():
+            step = steps.get(target.replace("-", "_"), f"echo {target} >> /family")
+            lines += [f"FROM {parent} AS {target}", "ARG CUDA", f"RUN {step}"]
+        (self.stack.folder / "images/ml/Dockerfile").write_text("\n".join(lines))
+
+    def ws(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.stack.ws("matrix", *arguments)
+
+    def tags(self) -> set[str]:
+        """The tags that there are."""
+        found = (tag for image in self.engine.images.list() for tag in image.tags)
+        return {tag for tag in found if tag.startswith(f"{REGISTRY}/")}
+
+    def built(self) -> set[str]:
+        """The targets that there are images of, by their readable names."""
+        return {tag.partition("ml:")[2].partition("-cuda")[0] for tag in self.tags() if "/ml:" in tag}
+
+    def remove(self) -> None:
+        """All images of this family, and nothing else."""
+        for tag in self.tags():
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                self.engine.images.remove(tag, force=True)
+
+
+@pytest.fixture
+def family(docker_engine: None, tmp_path: Path) -> Iterator[TinyFamily]:
+    found = TinyFamily.make(tmp_path)
+    found.remove()
+    try:
+        yield found
+    finally:
+        found.remove()
+
+
+class TestBuilding:
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_builds_what_is_selected_and_then_nothing(self, family, engine):
+        first = family.ws("--engine", engine, "--target", "*-runtime", "--target", "runtime")
+        assert first.returncode == 0, first.stdout
+        assert family.built() == {"runtime", "ray-runtime", "marimo-runtime"}
+        assert "3 of 3 images are to be built" in first.stdout
+        again = family.ws("--engine", engine, "--target", "*-runtime", "--target", "runtime")
+        assert again.returncode == 0, again.stdout
+        assert "All 3 images are here" in again.stdout
+        assert "image: " not in again.stdout  # creating, updating
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_goes_on_when_an_image_fails_and_names_it(self, family, engine):
+        family.write_dockerfile(devel="echo 'main.c:1: error: no' >&2; exit 1")
+        done = family.ws("--engine", engine, "--retries", "3")
+        assert done.returncode == 1
+        assert family.built() == {"runtime", "ray-runtime", "marimo-runtime"}
+        assert "✗ devel-cuda13.1.1-py3.14: " in done.stdout
+        assert "✗ marimo-devel-cuda13.1.1-py3.14: is built on devel-cuda13.1.1-py3.14, which failed" in done.stdout
+        assert "Trying " not in done.stdout
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_tries_again_what_the_network_failed(self, family, engine):
+        family.write_dockerfile(runtime="echo \"Temporary failure resolving 'deb.debian.org'\" >&2; exit 100")
+        with family.stack.ws_started("matrix", "--engine", engine, "--target", "runtime", "--retries", "2") as process:
+            assert process.stdout
+            for line in process.stdout:
+                family.stack.output.append(line)
+                if line.startswith("Trying runtime-cuda13.1.1-py3.14 again in "):
+                    family.write_dockerfile()  # the network is back
+                    break
+            rest, _ = process.communicate()
+        assert process.returncode == 0, rest
+        assert family.built() == {"runtime"}
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_makes_an_image_again_that_somebody_removed(self, family, engine):
+        assert family.ws("--engine", engine, "--target", "runtime").returncode == 0
+        family.remove()
+        assert family.ws("--engine", engine, "--target", "runtime").returncode == 0
+        assert family.built() == {"runtime"}
+
+    def test_interrupted_goes_on_where_it_was(self, family):
+        family.write_dockerfile(devel="for i in $(seq 600); do echo $i; sleep 0.1; done")
+        with family.stack.ws_started("matrix", "--engine", "embedded") as process:
+            deadline = time.monotonic() + 300
+            while "ray-runtime" not in family.built() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=20)
+        assert process.returncode == 130, said
+        assert "run it again to continue" in said
+        before = family.tags()
+        family.write_dockerfile()
+        assert family.ws("--engine", "embedded").returncode == 0
+        assert family.built() == set(STAGES)
+        assert before <= family.tags()
+
+
+class TestPrune:
+    def test_lists_what_no_stack_file_wants_any_more(self, family):
+        assert family.ws("--engine", "embedded", "--target", "runtime").returncode == 0
+        before = family.tags()
+        family.write_dockerfile(runtime="echo changed > /family")
+        shown = family.ws("--list", "--prune", "--target", "runtime").stdout
+        assert all(f"- {tag}" in shown for tag in before if "/ml:" not in tag)
+        assert family.tags() == before
+
+    def test_removes_images_and_records_of_its_own_and_nothing_else(self, docker_engine, tmp_path):
+        """On the functions themselves, so that no stack of this host loses an image to a test."""
+        api, engine = DockerApi(), docker.from_env()
+        place, secret = "cslr-live-prune", secrets.token_hex(8)
+        (tmp_path / "Dockerfile").write_text(
+            f"FROM {base(engine)} AS maker\nRUN echo {secret} > /made\nFROM scratch\nCOPY --from=maker /made /\n"
+        )
+        build_args = {"context": tmp_path, "dockerfile": tmp_path / "Dockerfile", "target": None, "args": {}}
+        tags = [f"{place}/runtime:{name}" for name in ("wanted", "old", "older")]
+        built = [build(api, Build(tag=tag, platform="linux/amd64", **build_args), lambda _: None) for tag in tags]
+        engine.images.get(tags[1]).tag(f"{place}/not-ours", "1")
+        before = {tag for image in engine.images.list() for tag in image.tags}
+        try:
+            old = look(api, {tags[0]}, [step.name for step in built[0].steps if secret in step.name])
+            assert [image for image in old.images if not image.startswith("sha256:")] == tags[1:]
+            assert old.records
+            ours = replace(old, images=tuple(tags[1:]))
+            assert remove(api, ours) == []
+            after = {tag for image in engine.images.list() for tag in image.tags}
+            assert before - after == set(tags[1:])
+            records = api.call("GET", "/system/df")["BuildCache"]
+            assert not any(secret in record["Description"] for record in records)
+        finally:
+            for tag in (*tags, f"{place}/not-ours:1"):
+                with contextlib.suppress(docker.errors.ImageNotFound):
+                    engine.images.remove(tag)
+
+
+def base(engine: docker.DockerClient) -> str:
+    """A base image of this project that is here."""
+    return next(tag for image in engine.images.list() for tag in image.tags if tag.startswith("cslr/base:"))
+
+
+class TestOtherCommands:
+    def test_know_that_nothing_runs(self, family):
+        assert family.stack.ws("up", "--engine", "embedded").returncode == 0
+        assert family.built() == set(STAGES)
+        assert "only builds images" in family.stack.ws("ps").stdout
+        assert re.search(r"Images stay", family.stack.ws("down").stdout)
+        assert family.built() == set(STAGES)
+        assert f"{REGISTRY}/runtime:cuda13.1.1-py3.14-" in family.stack.ws("outputs").stdout
