@@ -78,8 +78,8 @@ class Place(ABC):
     _running: dict[Program, Future[dict[str, Outcome]]] = field(default_factory=dict)
 
     def begin(self, programs: Iterable[Program]) -> None:
-        """Have these run, in this order."""
-        for program in programs:
+        """Have these run, those first that may take longest."""
+        for program in sorted(programs, key=lambda program: -program.seconds):
             if program not in self._running:
                 self._running[program] = self._pool.submit(self._outcomes, program)
 

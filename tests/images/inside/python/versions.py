@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -33,11 +32,6 @@ def check_every_locked_version_is_installed() -> None:
 def check_nothing_else_is_installed() -> None:
     """What no lock file pins changes behind everybody's back."""
     assert installed().keys() - LOCKED.keys() == set()
-
-
-def check_no_installer_came_along() -> None:
-    """Packages come with the image or not at all."""
-    assert [tool for tool in ("pip", "pip3", "uv", "conda") if shutil.which(tool)] == []
 
 
 def check_every_program_has_its_interpreter() -> None:
