@@ -76,8 +76,9 @@ def target_of(layer: str, folder: Path) -> str:
 
 
 def install(*what: str, place: str, hashed: bool = False) -> None:
-    """Install with uv, exactly what is named."""
-    run("uv", "pip", "install", "--quiet", "--no-deps", *(["--require-hashes"] if hashed else []), place, *what)
+    """Install with uv, exactly what is named. Copied, since stripping a file must not change uv's cache."""
+    options = ["--quiet", "--no-deps", "--link-mode=copy", *(["--require-hashes"] if hashed else [])]
+    run("uv", "pip", "install", *options, place, *what)
 
 
 def link(libraries: Path, packages: Path) -> None:

@@ -160,13 +160,11 @@ class ImageContainer(Place):
             device_requests=[DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpus else [],
         )  # fmt: skip
 
-    def files_below(self, folder: str) -> list[str]:
-        """What the image itself has in a folder, without running it."""
+    def files_below(self, *folders: str) -> list[str]:
+        """What the image itself has in folders, without running it."""
         created = self.engine.containers.create(self.tag, labels=LABELS)
         try:
-            chunks, _ = created.get_archive(folder)
-            with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-                return archive.getnames()[1:]
+            return [name for folder in folders for name in _names(created, folder)]
         finally:
             created.remove()
 
@@ -233,3 +231,9 @@ class Environment(Place):
 
 def _text(output: bytes | None) -> str:
     return (output or b"").decode(errors="replace")
+
+
+def _names(container: Container, folder: str) -> list[str]:
+    chunks, _ = container.get_archive(folder)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+        return archive.getnames()[1:]  # without the folder's own

@@ -1,6 +1,7 @@
 """A process of a user that the image knows nothing of, on a read-only root, without any right."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -34,9 +35,11 @@ def check_can_write_nowhere_but_to_tmp() -> None:
         file.write(b"written")
 
 
-def check_has_no_sudo() -> None:
-    """Nothing that was made to gain rights is here."""
-    folders = (Path(folder) for folder in os.environ["PATH"].split(":"))
-    assert [
-        folder / name for folder in folders for name in ("sudo", "doas", "pkexec") if (folder / name).exists()
-    ] == []
+def check_finds_no_program_to_gain_rights() -> None:
+    """Nor one that would need them."""
+    assert [name for name in ("sudo", "doas", "pkexec") if shutil.which(name)] == []
+
+
+def check_finds_no_installer_of_packages() -> None:
+    """They come with the image or not at all."""
+    assert [name for name in ("pip", "pip3", "uv", "conda") if shutil.which(name)] == []
