@@ -1,15 +1,18 @@
 """`ws matrix` from outside, on a family of the same names whose images are a few bytes on the real base."""
 
 import contextlib
+import json
 import re
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import yaml
 
 from docker_engine.api import DockerApi
 from docker_engine.builds import Build, build
+from tests.live.registry import Registry, serve
 from tests.live.stack import LiveStack
 from ws.prune import look, remove
 
@@ -78,7 +82,7 @@ class TinyFamily:
     def tags(self) -> set[str]:
         """The tags that there are."""
         found = (tag for image in self.engine.images.list() for tag in image.tags)
-        return {tag for tag in found if tag.startswith(f"{REGISTRY}/")}
+        return {tag for tag in found if f"{REGISTRY}/" in tag}
 
     def built(self) -> set[str]:
         """The targets that there are images of, by their readable names."""
@@ -99,6 +103,11 @@ def family(docker_engine: None, tmp_path: Path) -> Iterator[TinyFamily]:
         yield found
     finally:
         found.remove()
+
+
+@pytest.fixture(scope="module")
+def registry(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    yield from serve(tmp_path_factory.mktemp("registry"), login=False)
 
 
 class TestBuilding:
@@ -159,6 +168,49 @@ class TestBuilding:
         assert family.ws("--engine", "embedded").returncode == 0
         assert family.built() == set(STAGES)
         assert before <= family.tags()
+
+
+class TestPush:
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_puts_images_where_they_are_named_after(self, family, registry, engine):
+        place = f"{REGISTRY}/{engine}"
+        options = ("--engine", engine, "--target", "*runtime", "--push", "--registry", f"{registry.host}/{place}")
+        done = family.ws(*options)
+        assert done.returncode == 0, done.stdout
+        assert registry.tags(f"{place}/ml") == {
+            f"{target}-cuda13.1.1-py3.14" for target in ("runtime", "ray-runtime", "marimo-runtime")
+        }
+        (by_content,) = registry.tags(f"{place}/runtime")
+        assert f"{registry.host}/{place}/runtime:{by_content}" in done.stdout
+        again = family.ws(*options)
+        assert again.returncode == 0, again.stdout
+        assert "image: " not in again.stdout  # creating, updating
+
+
+class TestNotification:
+    def test_tells_a_webhook_how_it_went(self, family, monkeypatch):
+        told: list[Any] = []
+
+        class Receiver(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        family.write_dockerfile(devel="echo 'main.c:1: error: no' >&2; exit 1")
+        with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            monkeypatch.setenv("CSLR_SLACK_WEBHOOK", f"http://127.0.0.1:{server.server_port}/")
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+            done = family.ws("--engine", "embedded", "--target", "runtime", "--target", "devel")
+            server.shutdown()
+        assert done.returncode == 1
+        (message,) = told
+        assert "❌" in json.dumps(message, ensure_ascii=False)
+        assert "devel" in json.dumps(message)
 
 
 class TestPrune:
