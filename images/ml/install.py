@@ -27,6 +27,7 @@ CUDA = Path("/opt/cuda")
 VENV = Path("/opt/venv")
 TOOLKIT = Path("/opt/toolkit")
 CUDA_HOME = Path("/usr/local/cuda")
+STUB = Path("/usr/local/bin/nvcc")
 WORKSPACE = Path("/workspace")
 OWNER = 1000
 NVIDIA_KEY = "3bf863cc.pub"
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         STEPS[layer](os.environ)
         trim.trim(layer, plan, strip=INSTALLER / "usr/bin/strip")
-        trim.finish(started, plan, python=VENV / "bin/python", readelf=INSTALLER / "usr/bin/readelf")
+        trim.finish(started, plan, readelf=INSTALLER / "usr/bin/readelf", bytecode=CACHE / "bytecode")
     except trim.TrimError as error:
         print(f"{layer}: {error}", file=sys.stderr)
         return 1
@@ -108,8 +109,9 @@ def install_tools(_: Mapping[str, str]) -> None:
 
 def install_toolkit(environment: Mapping[str, str]) -> None:
     """The CUDA toolkit: of wheels where these hold its compiler, else of NVIDIA's packages, else a clear message."""
-    if (LOCKS / "toolkit.txt").exists():
-        install_wheels(environment, target=TOOLKIT)
+    lock = LOCKS / "toolkit.txt"  # the folder is mounted as a whole, since not every variant has the file
+    if lock.exists():
+        install_wheels(environment, lock, target=TOOLKIT)
         CUDA_HOME.symlink_to(next(TOOLKIT.glob("nvidia/cu*")))
         for name in ("bin/*", "nvvm/bin/*"):
             for path in CUDA_HOME.glob(name):
@@ -154,11 +156,11 @@ def site_packages() -> Path:
     return next(VENV.glob("lib/python3*/site-packages"))
 
 
-def install_wheels(environment: Mapping[str, str], target: Path | None = None) -> None:
-    """Install the mounted lock files; those without hashes come from PyTorch's own index."""
+def install_wheels(environment: Mapping[str, str], *locks: Path, target: Path | None = None) -> None:
+    """Install lock files, by default all that are mounted; those without hashes come from PyTorch's own index."""
     index = environment.get("PYPI_INDEX")
     options = [f"--default-index={index}"] if index else []
-    locks = sorted(LOCKS.glob("*.txt"))
+    locks = locks or tuple(sorted(LOCKS.glob("*.txt")))
     unhashed = [path for path in locks if "--hash" not in path.read_text(encoding="utf-8")]
     for path in unhashed:
         pytorch = environment.get("PYTORCH_INDEX")
@@ -208,19 +210,18 @@ def write_stub(cuda: str) -> None:
         "not be reached when the image was built. Set images.mirrors.nvidia to a mirror of it and build again, or use "
         "the CUDA 13 variant."
     )
-    stub = Path("/usr/local/bin/nvcc")
-    stub.write_text(f'#!/bin/sh\necho "{message}" >&2\nexit 1\n', encoding="utf-8")
-    stub.chmod(0o755)
+    STUB.write_text(f'#!/bin/sh\necho "{message}" >&2\nexit 1\n', encoding="utf-8")
+    STUB.chmod(0o755)
 
 
 def complete_toolkit() -> None:
     """Make the toolkit look as builds expect it, with torch's own CUDA libraries and headers in it."""
-    if not (CUDA_HOME / "lib64").exists():
-        (CUDA_HOME / "lib64").symlink_to("lib")
-    for kind in ("include", "lib"):
+    libraries = CUDA_HOME / "lib64"
+    link(Path("lib"), libraries)
+    for kind, folder in (("include", CUDA_HOME / "include"), ("lib", libraries)):
         for path in sorted(CUDA.glob(f"nvidia/*/{kind}/*")):
-            link(path, CUDA_HOME / kind / path.name)
-    for path in sorted((CUDA_HOME / "lib").glob("lib*.so.*")):
+            link(path, folder / path.name)
+    for path in sorted(libraries.glob("lib*.so.*")):
         link(Path(path.name), path.with_name(f"{path.name.partition('.so.')[0]}.so"))
 
 

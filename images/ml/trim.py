@@ -1,9 +1,12 @@
 """Makes a layer small and uniform: removes, strips, checks, compiles. What, and why, is data in ``prune.toml``."""
 
+import hashlib
 import os
+import secrets
 import shutil
 import stat
 import subprocess
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +22,7 @@ ROOT = Path("/")
 SITE = "opt/venv/lib/python3*/site-packages"  # {site} in a path of the plan
 MOUNTED = frozenset({"dev", "proc", "sys", "tmp"})  # no part of the layer
 OWN = Path("/opt")  # where modes are ours to set; elsewhere they are Debian's
-TRACES = ("var/log/*", "var/cache/*", "var/lib/apt/lists/*", "var/lib/dpkg/*-old", "root/.*cache", "root/.config")
+TRACES = ("var/log/*", "var/cache/*", "var/lib/apt/lists/*", "var/lib/dpkg/*-old", "root/.*cache", "opt/*/.lock")
 ELF = b"\x7fELF"
 # One time for all files, so that the same content is the same layer, wherever and whenever it was made.
 EPOCH = 946_684_800
@@ -64,9 +67,10 @@ def trim(layer: str, plan: Iterable[Entry], strip: Path) -> None:
     """Remove and strip what the plan says of this layer, and tell what each entry gave."""
     for entry in (entry for entry in plan if entry.layer == layer and entry.kind != "uncompiled"):
         act = remove if entry.kind == "prune" else partial(shrink, strip=strip, options=entry.options)
+        began = time.monotonic()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             freed = sum(pool.map(act, entry.found()))
-        print(f"{entry.kind}: {freed / 1e6:.1f} MB: {entry.why}", flush=True)
+        print(f"{entry.kind}: {freed / 1e6:.1f} MB in {time.monotonic() - began:.1f} s: {entry.why}", flush=True)
 
 
 def remove(path: Path) -> int:
@@ -89,7 +93,7 @@ def shrink(path: Path, strip: Path, options: Sequence[str]) -> int:
     return before - path.stat().st_size
 
 
-def finish(started: float, plan: Sequence[Entry], python: Path, readelf: Path) -> None:
+def finish(started: float, plan: Sequence[Entry], readelf: Path, bytecode: Path) -> None:
     """Check, compile and even out what was made since ``started``. Raises TrimError."""
     for pattern in TRACES:
         for path in ROOT.glob(pattern):
@@ -99,9 +103,10 @@ def finish(started: float, plan: Sequence[Entry], python: Path, readelf: Path) -
     broken = missing(needed(libraries, readelf), present_libraries(), plan)
     if broken:
         raise TrimError(f"prune.toml removes what is needed: {'; '.join(broken)}. Take it out of prune.toml.")
-    compile_bytecode([path for path in fresh if path.suffix == ".py"], plan, python)
+    began = time.monotonic()
+    print(f"bytecode: {compile_bytecode(fresh, plan, bytecode)} in {time.monotonic() - began:.1f} s", flush=True)
     for path in made_since(started):
-        settle(path)
+        settle(path, started)
 
 
 def made_since(started: float, folder: Path = ROOT) -> Iterator[Path]:
@@ -151,28 +156,61 @@ def missing(users: Mapping[str, set[str]], present: set[str], plan: Iterable[Ent
     return [f"{name}, by {', '.join(sorted(users[name]))}" for name in sorted(removed)]
 
 
-def compile_bytecode(sources: Sequence[Path], plan: Iterable[Entry], python: Path) -> None:
-    """Compile what is imported: uncompiled, it would be compiled at each start, since nobody may write here.
+def compile_bytecode(paths: Iterable[Path], plan: Iterable[Entry], kept: Path) -> str:
+    """Compile the packages that are imported, and say how many files: nobody may write here at run time.
 
-    The bytecode is never compared with its source, which nobody may change either; so it holds no time of a file.
+    The bytecode is never compared with its source, which nobody may change either; so it holds no time of a file, and
+    what was compiled for another image is taken from the folder ``kept``.
     """
-    skipped = tuple(f"/{pattern}/*" for entry in plan if entry.kind == "uncompiled" for pattern in entry.paths)
-    wanted = [path for path in sources if not any(fnmatch(str(path), pattern) for pattern in skipped)]
-    if not (wanted and python.exists()):
-        return
+    site = next(ROOT.glob(SITE), None)
+    if site is None:
+        return "0 files"
+    python, tag = site.parents[2] / "bin/python", site.parent.name.replace("python", "cpython-").replace(".", "")
+    skipped = [f"/{pattern}/*" for entry in plan if entry.kind == "uncompiled" for pattern in entry.paths]
+    sources = [
+        path
+        for path in paths
+        if path.suffix == ".py" and path.is_relative_to(site) and not any(fnmatch(str(path), name) for name in skipped)
+    ]
+    pairs = {path: (path.parent / f"__pycache__/{path.stem}.{tag}.pyc", key(path, kept / tag)) for path in sources}
+    for compiled, copy in pairs.values():
+        if copy.exists():
+            compiled.parent.mkdir(exist_ok=True)
+            shutil.copyfile(copy, compiled)
+    new = [source for source, (compiled, _) in pairs.items() if not compiled.exists()]
     command: list[str | Path] = [python, "-m", "compileall", "-qq", "-j", "0"]
     command += ["--invalidation-mode", "unchecked-hash", "-i", "-"]
     # Its status says only that some file is no valid Python, as templates and test data are not.
-    subprocess.run(command, input="\n".join(map(str, wanted)), check=False, text=True)
+    if new:
+        subprocess.run(command, input="\n".join(map(str, new)), check=False, text=True)
+    for source in new:
+        keep(*pairs[source])
+    return f"{len(new)} files compiled, {len(sources) - len(new)} known"
 
 
-def settle(path: Path) -> None:
-    """Give a file the time that all have, and in our folders what every user needs to read it."""
-    if not path.is_symlink():
-        mode = stat.S_IMODE(path.stat().st_mode)
-        wanted = mode & ~(stat.S_ISUID | stat.S_ISGID)
-        if path.is_relative_to(OWN):
-            wanted |= 0o555 if path.is_dir() or mode & stat.S_IXUSR else 0o444
-        if wanted != mode:
-            path.chmod(wanted)
-    os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+def key(source: Path, folder: Path) -> Path:
+    """Where the bytecode of this text at this path is kept; its path is part of it."""
+    digest = hashlib.sha256(f"{source}\0".encode() + source.read_bytes()).hexdigest()
+    return folder / digest[:2] / digest
+
+
+def keep(compiled: Path, copy: Path) -> None:
+    """Keep a file for later builds, whole or not at all: another build may do the same now."""
+    if compiled.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        draft = copy.with_suffix(f".{secrets.token_hex(4)}")  # process numbers repeat from container to container
+        shutil.copyfile(compiled, draft)
+        draft.replace(copy)
+
+
+def settle(path: Path, started: float) -> None:
+    """Give a new file the time that all have, and in our folders what every user needs to read it."""
+    found = path.lstat()
+    mode = stat.S_IMODE(found.st_mode)
+    wanted = mode & ~(stat.S_ISUID | stat.S_ISGID)
+    if path.is_relative_to(OWN):
+        wanted |= 0o555 if stat.S_ISDIR(found.st_mode) or mode & stat.S_IXUSR else 0o444
+    if wanted != mode and not stat.S_ISLNK(found.st_mode):
+        path.chmod(wanted)
+    if found.st_mtime >= started:  # files of Debian's packages have times of their own, which their bytecode names
+        os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
