@@ -87,7 +87,11 @@ def old_references(image: Json, own: Collection[str], wanted: Collection[str]) -
     tags = [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
     if not tags:
         return (image["Id"],) if TARGET_LABEL in (image["Labels"] or {}) else ()
-    return tuple(tag for tag in tags if tag not in wanted and _repository(tag) in own)
+    # The readable name of what nobody wants any more waits for the next build to take it; it holds the old image.
+    kept = {tag for tag in tags if tag in wanted}
+    if all(_repository(tag).endswith(f"/{FAMILY_REPOSITORY}") for tag in kept):
+        kept = set()
+    return tuple(tag for tag in tags if tag not in kept and _repository(tag) in own)
 
 
 def old_records(records: Iterable[Json], steps: Iterable[str]) -> list[Json]:
