@@ -1,13 +1,17 @@
 """The Docker Engine API as the engine needs it: JSON in, JSON out, and errors as one sentence."""
 
+import contextlib
 import json
-from collections.abc import Iterator
-from typing import Any, cast
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Self, cast
 
 import docker
 import requests
 
 Json = dict[str, Any]
+PULSE_SECONDS = 1.0
 
 
 class DockerError(Exception):
@@ -16,6 +20,34 @@ class DockerError(Exception):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+class _Pulse:
+    """Calls something each second from a thread of its own, until the block ends or the call raises."""
+
+    def __init__(self, call: Callable[[], None], stop: Callable[[], None]) -> None:
+        self._call = call
+        self._stop = stop
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._over.wait(PULSE_SECONDS):
+            try:
+                self._call()
+            except Exception as error:  # noqa: BLE001 (it is raised where the block is)
+                self.error = error
+                self._stop()
+                return
 
 
 class DockerApi:
@@ -50,12 +82,33 @@ class DockerApi:
                 return None
             raise
 
-    def stream(self, path: str, *, query: Json, data: Any = None, headers: Json | None = None) -> Iterator[Json]:  # noqa: ANN401
-        """A call that answers with one JSON document a line, for as long as it takes."""
-        with self._request("POST", path, query=query, data=data, headers=headers, stream=True, timeout=None) as answer:
-            for line in answer.iter_lines():
-                if line:
-                    yield json.loads(line)
+    def stream(
+        self,
+        path: str,
+        *,
+        query: Json,
+        data: Any = None,  # noqa: ANN401
+        headers: Json | None = None,
+        pulse: Callable[[], None] = lambda: None,
+    ) -> Iterator[Json]:
+        """A call that answers with one JSON document a line, for as long as it takes.
+
+        `pulse` is called each second meanwhile, from another thread, also when the daemon has nothing to say. An error
+        of it ends the call, and with it what the daemon does for it, and is raised here.
+        """
+        with (
+            self._request("POST", path, query=query, data=data, headers=headers, stream=True, timeout=None) as answer,
+            _Pulse(pulse, lambda: self._hang_up(answer)) as beating,
+        ):
+            try:
+                for line in answer.iter_lines():
+                    if line:
+                        yield json.loads(line)
+            except requests.RequestException as error:
+                if beating.error is None:
+                    raise DockerError(f"Docker did not answer to the end: POST {path}: {error}") from error
+        if beating.error:
+            raise beating.error
 
     def logs(self, container: str, lines: int = 15) -> str:
         """The end of a container's log."""
@@ -65,6 +118,11 @@ class DockerApi:
         """The objects in the listing `path` that have all `labels`; `key` says where the answer has them."""
         answer = self.call("GET", path, query={"all": "true", "filters": json.dumps({"label": labels})})
         return cast(list[Json], (answer.get(key) or []) if key else answer)
+
+    def _hang_up(self, answer: requests.Response) -> None:
+        """Ends a connection from which another thread reads; to close it would not wake that."""
+        with contextlib.suppress(OSError, AttributeError):
+            cast(Any, self._client)._get_raw_response_socket(answer)._sock.shutdown(socket.SHUT_RDWR)
 
     def _request(self, method: str, path: str, *, query: Json | None, **options: Any) -> requests.Response:  # noqa: ANN401
         options.setdefault("timeout", 120)

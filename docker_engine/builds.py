@@ -54,11 +54,27 @@ class Built:
     sent: int  # bytes of the context
 
 
+class _Shown:
+    """Repeats the progress that was told last: long steps print nothing, and an interrupt shows when it is told."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self._progress = progress
+        self._text = ""
+
+    def show(self, text: str) -> None:
+        self._text = text
+        self._progress(text)
+
+    def repeat(self) -> None:
+        self._progress(self._text)
+
+
 def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Built:
-    """Builds and tags the image. Raises `BuildError`."""
-    progress("sending the context")
+    """Builds and tags the image. Raises `BuildError`, and what `progress` raises: the build is ended then."""
+    shown = _Shown(progress)
+    shown.show("sending the context")
     started = time.time()
-    trace = Trace(progress)
+    trace = Trace(shown.show)
     query = {
         "version": "2",
         "t": wanted.tag,
@@ -70,7 +86,8 @@ def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Bui
     }
     body = context_tar(wanted)
     try:
-        for message in api.stream("/build", query=query, data=body, headers={"Content-Type": "application/x-tar"}):
+        headers = {"Content-Type": "application/x-tar"}
+        for message in api.stream("/build", query=query, data=body, headers=headers, pulse=shown.repeat):
             if "error" in message:
                 raise BuildError(_explain(trace, message["error"], wanted.platform), trace.steps)
             if message.get("id") == MESSAGE_ID:

@@ -76,7 +76,8 @@ def recorded_build(api: DockerApi, wanted: Build, progress: Progress) -> Built:
     from build_report.sampling import Sampler, docker_root
     from build_report.store import record_build
 
-    started = time.time()
+    # Asked before: a build can end with its daemon.
+    started, builder = time.time(), api.call("GET", "/version")["Version"]
     with Sampler(docker_root(api)) as sampler:
         try:
             outcome: Built | BuildError = build(api, wanted, progress)
@@ -94,7 +95,7 @@ def recorded_build(api: DockerApi, wanted: Build, progress: Progress) -> Built:
             error="" if built else str(outcome),
             image_id=built.image_id if built else None,
             steps=outcome.steps,
-            builder=api.call("GET", "/version")["Version"],
+            builder=builder,
             sent=built.sent if built else None,
             usage=sampler.usage,
         )

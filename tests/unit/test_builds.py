@@ -66,7 +66,9 @@ class FakeApi:
         self.messages = messages
         self.sent: dict[str, Any] = {}
 
-    def stream(self, path: str, *, query: dict[str, Any], data: bytes, headers: Any) -> Iterator[dict[str, Any]]:
+    def stream(
+        self, path: str, *, query: dict[str, Any], data: bytes, headers: Any, **_: Any
+    ) -> Iterator[dict[str, Any]]:
         self.sent = {"path": path, "data": data, **query}
         for message in self.messages:
             aux = (
