@@ -5,6 +5,7 @@ Owns the container, which has no network, cannot write, ends within a bounded ti
 
 import contextlib
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,26 +81,28 @@ def contents(image_id: str, platform: str) -> Contents:
 
 @contextlib.contextmanager
 def _container(engine: docker.DockerClient, image_id: str, platform: str) -> Iterator[Container]:
-    container = engine.containers.create(
-        image_id,
-        entrypoint=["sh", "-c", PROGRAM, "sh"],
-        command=[INVENTORY.read_text(encoding="utf-8")],
-        platform=platform,
-        network_mode="none",
-        read_only=True,
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
-        mem_limit=MEMORY,
-        healthcheck={"test": ["NONE"]},
-        labels={"cslr.component": "build-report"},
-        # The list is read from the log, which not every log driver can give back.
-        log_config=LogConfig(type=LogConfig.types.JSON),
-    )
+    # By its name it is also found where a signal comes before Docker's answer with the ID.
+    name = f"cslr-report-{secrets.token_hex(6)}"
     try:
-        yield container
+        yield engine.containers.create(
+            image_id,
+            name=name,
+            entrypoint=["sh", "-c", PROGRAM, "sh"],
+            command=[INVENTORY.read_text(encoding="utf-8")],
+            platform=platform,
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=MEMORY,
+            healthcheck={"test": ["NONE"]},
+            labels={"cslr.component": "build-report"},
+            # The list is read from the log, which not every log driver can give back.
+            log_config=LogConfig(type=LogConfig.types.JSON),
+        )
     finally:
         with contextlib.suppress(NotFound):
-            container.remove(force=True, v=True)
+            engine.containers.get(name).remove(force=True, v=True)
 
 
 def _parse(output: str) -> Contents:
