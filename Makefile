@@ -14,7 +14,7 @@ WS := .venv/bin/python -m ws
 PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
-.PHONY: help up preview down test ps logs doctor lint lock clean
+.PHONY: help up preview down matrix report test ps logs doctor lint lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ preview: .venv/ready ## Show what `make up` would change
 
 down: .venv/ready ## Remove the stack; VOLUMES=1 removes its data too
 	@$(WS) down --stack $(STACK) $(if $(VOLUMES),--volumes) $(ARGS)
+
+matrix: .venv/ready ## Build the image family; ARGS="--minimal" for one image of each target
+	@$(WS) matrix --engine $(ENGINE) $(ARGS)
+
+report: .venv/ready ## Show the last builds of images
+	@$(WS) report $(ARGS)
 
 ps: .venv/ready ## List the stack's containers
 	@$(WS) ps --stack $(STACK) $(ARGS)
