@@ -90,11 +90,7 @@ class PulumiEngine:
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs; a stack that Pulumi does not know has none."""
-        done = self._call("stack", "output", "--json", "--stack", self._identity.stack, check=False)
-        if done.returncode and NO_SUCH_STACK in done.stderr:
-            return {}
-        outputs: dict[str, Any] = json.loads(self._checked(done).stdout)
-        return outputs
+        return self._stack_json("output", "--json")
 
     @property
     def _left(self) -> Path:
@@ -117,8 +113,24 @@ class PulumiEngine:
             return ("--refresh",)
         refresh = () if running == self._running() else ("--refresh",)
         api = DockerApi() if self._images else None
-        gone = [urn for urn, tag in self._images.items() if api and api.find(f"/images/{tag}/json") is None]
-        return (*refresh, *(f"--replace={urn}" for urn in gone))
+        gone = {urn for urn, tag in self._images.items() if api and api.find(f"/images/{tag}/json") is None}
+        # Pulumi refuses to replace what it does not have, such as an image that is no longer selected.
+        forgotten = gone - self._known_urns() if gone else gone
+        self._images = {urn: tag for urn, tag in self._images.items() if urn not in forgotten}
+        return (*refresh, *(f"--replace={urn}" for urn in self._images if urn in gone))
+
+    def _known_urns(self) -> set[str]:
+        """The resources in Pulumi's state of the stack."""
+        state = self._stack_json("export")
+        return {resource["urn"] for resource in state.get("deployment", {}).get("resources") or ()}
+
+    def _stack_json(self, *command: str) -> dict[str, Any]:
+        """What a command of ``pulumi stack`` answers; of a stack that Pulumi does not know, nothing."""
+        done = self._call("stack", *command, "--stack", self._identity.stack, check=False)
+        if done.returncode and NO_SUCH_STACK in done.stderr:
+            return {}
+        answer: dict[str, Any] = json.loads(self._checked(done).stdout)
+        return answer
 
     def _run(self, *arguments: str) -> Result:
         with stack_lock(stack_folder(self._identity), self._identity.stack):

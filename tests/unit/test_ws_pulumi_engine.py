@@ -18,7 +18,7 @@ from ws.errors import WsError
 from ws.pulumi_engine import PulumiEngine
 
 Json = dict[str, Any]
-Answer = tuple[list[Json], str, int]  # events, stderr, exit code
+Answer = tuple[list[Json] | Json, str, int]  # events or one document, stderr, exit code
 
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
@@ -37,6 +37,11 @@ def step(event: str, op: str, name: str = "redis-container", kind: str = CONTAIN
 
 def says(text: str, severity: str, about: str = "") -> Json:
     return {"diagnosticEvent": {"urn": about, "severity": severity, "message": f"<{{%reset%}}>{text}<{{%reset%}}>\n"}}
+
+
+def state(*urns: str) -> Answer:
+    """What `pulumi stack export` answers."""
+    return {"version": 3, "deployment": {"resources": [{"urn": urn} for urn in urns]}}, "", 0
 
 
 INPUTS: Json = {"imageName": "cslr/redis:1", "build": {"platform": "linux/amd64"}}
@@ -83,7 +88,9 @@ def deployed(tmp_path, monkeypatch):
     def prepare(*answers: Answer):
         cli = tmp_path / "pulumi"
         for number, (events, errors, code) in enumerate(answers):
-            text = "".join(json.dumps(event) + "\n" for event in events)
+            # Events come one a line; any other answer is one document.
+            documents = events if isinstance(events, list) else [events]
+            text = "".join(json.dumps(document) + "\n" for document in documents)
             (tmp_path / f"answer{number}.json").write_text(json.dumps([text, errors, code]))
         cli.write_text(
             f"#!{sys.executable}\n"
@@ -215,12 +222,25 @@ class TestStack:
         ]
         left = {"inputs": {"environment": {"CSLR_LEAVES_IMAGE": "cslr/base:gone"}}}
         images.append(step("resOutputsEvent", "same", "base", "command:local:Command", new=left))
-        engine, _ = deployed((images, "", 0), (images, "", 0))
-        engine.up()
-        engine.up()
-        asked = [[word for word in call if word.startswith("--replace")] for call in deployed.calls()]
         base = urn("command:local:Command", "base")
-        assert asked == [[], [f"--replace={urn(IMAGE, 'gone')}", f"--replace={base}"]]
+        engine, _ = deployed((images, "", 0), state(urn(IMAGE, "gone"), base), (images, "", 0))
+        engine.up()
+        engine.up()
+        assert self.replaced(deployed) == [[], [], [f"--replace={urn(IMAGE, 'gone')}", f"--replace={base}"]]
+
+    def test_an_image_that_pulumi_forgot_is_not_to_be_replaced_which_it_would_refuse(self, deployed, monkeypatch):
+        monkeypatch.setattr(Docker, "there", lambda _: False)
+        monkeypatch.setattr(pulumi_engine, "DockerApi", Docker)
+        image = step("resOutputsEvent", "same", "gone", IMAGE, new={"inputs": {"imageName": "cslr/gone:1"}})
+        nothing = ([step("resOutputsEvent", "same")], "", 0)
+        engine, _ = deployed(([image], "", 0), state(), nothing, nothing)
+        for _ in range(3):
+            engine.up()
+        assert self.replaced(deployed) == [[], [], [], []], "and is not asked for again"
+
+    @staticmethod
+    def replaced(deployed) -> list[list[str]]:
+        return [[word for word in call if word.startswith("--replace")] for call in deployed.calls()]
 
     def test_values_for_one_run_are_in_the_copy_that_the_cli_reads(self, deployed):
         engine, _ = deployed(([step("resOutputsEvent", "same")], "", 0))
