@@ -137,7 +137,7 @@ def _pyg_lib(variant: Variant, flavour: Flavour) -> str:
 
 def _ml(name: str, parent: str | None, *layers: str) -> Image:
     """An image with torch; a layer that has a lock file is locked per variant."""
-    below: tuple[str, ...] = ("cuda", "python", "torch", "pyg")
+    below: tuple[str, ...] = ("cuda", "python", "compiler", "torch", "pyg")
     paths = tuple(f"locks/{{key}}/{layer}.txt" for layer in ("pyg", *layers) if layer not in ("tools", "toolkit"))
     return Image(
         name=name,

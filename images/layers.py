@@ -2,7 +2,7 @@
 
 import re
 
-LAYERS: tuple[str, ...] = ("cuda", "python", "torch", "pyg", "tools", "toolkit", "ray", "mlflow", "marimo")
+LAYERS: tuple[str, ...] = ("cuda", "python", "compiler", "torch", "pyg", "tools", "toolkit", "ray", "mlflow", "marimo")
 
 STEP = re.compile(rf"\binstall\.py ({'|'.join(LAYERS)})\b")
 

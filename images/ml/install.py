@@ -96,8 +96,8 @@ def install_marimo(environment: Mapping[str, str]) -> None:
     make_owned(WORKSPACE / "notebooks")
 
 
-def install_tools(_: Mapping[str, str]) -> None:
-    """Compilers, build and debugging tools. The compiler is one that nvcc supports, under its plain names."""
+def install_compiler(_: Mapping[str, str]) -> None:
+    """The compiler that torch.compile runs, one that nvcc supports, under its plain names."""
     install_packages()
     triplet = f"{platform.machine()}-linux-gnu"
     for name in COMPILERS:
@@ -105,6 +105,11 @@ def install_tools(_: Mapping[str, str]) -> None:
         aliases = (name, f"{triplet}-{name}", *([PLAIN[name]] if name in PLAIN else []))
         for alias in aliases:
             Path("/usr/local/bin", alias).symlink_to(versioned)
+
+
+def install_tools(_: Mapping[str, str]) -> None:
+    """Build and debugging tools."""
+    install_packages()
 
 
 def install_toolkit(environment: Mapping[str, str]) -> None:
@@ -122,11 +127,14 @@ def install_toolkit(environment: Mapping[str, str]) -> None:
         write_stub(environment["CUDA"])
         return
     complete_toolkit()
+    Path("/etc/ld.so.conf.d/cuda.conf").write_text(f"{CUDA_HOME}/lib64\n", encoding="utf-8")
+    run("ldconfig")
 
 
 STEPS: dict[str, Callable[[Mapping[str, str]], None]] = {
     "cuda": install_cuda,
     "python": install_python,
+    "compiler": install_compiler,
     "torch": install_torch,
     "pyg": install_pyg,
     "tools": install_tools,
@@ -223,6 +231,17 @@ def complete_toolkit() -> None:
             link(path, folder / path.name)
     for path in sorted(libraries.glob("lib*.so.*")):
         link(Path(path.name), path.with_name(f"{path.name.partition('.so.')[0]}.so"))
+    make_headers_system(CUDA_HOME / "bin/nvcc.profile")
+
+
+def make_headers_system(profile: Path) -> None:
+    """Have nvcc take CUDA's headers for the system's, where a declaration that differs from glibc's is no error.
+
+    They declare rsqrt without the exception specification that glibc's declaration has since 2.42, and before CUDA 13
+    cospi and sinpi as well, which glibc has had since 2.41. torch's extension builder does the same by an option.
+    """
+    text = profile.read_text(encoding="utf-8")
+    profile.write_text(text.replace('"-I$(TOP)', '"-isystem" "$(TOP)'), encoding="utf-8")
 
 
 def link(target: Path, path: Path) -> None:
