@@ -152,7 +152,7 @@ def matrix(
         session.prepare_host()
     planned = family.plan(session, options)
     if prune:
-        _prune(planned, yes=yes, only_list=only_list)
+        _prune(session, planned, yes=yes, only_list=only_list)
     out.print(family.table(planned))
     out.print(Text(family.in_words(planned), style="bold"))
     if only_list:
@@ -292,17 +292,19 @@ def _session(stack: str, *, quiet: bool = False) -> "Session":
     return Session(identity(stack), err if quiet else out)
 
 
-def _prune(planned: "Plan", *, yes: bool, only_list: bool) -> None:
+def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -> None:
     """Shows what is old, and removes it."""
     from build_report.store import Store
     from build_report.units import size
-    from components.stack_file import stacks
+    from components.stack_file import read_stack_config, stacks
     from docker_engine.api import DockerApi
     from ws import prune
     from ws.project import FOLDER
 
     api = DockerApi()
-    wanted = prune.wanted_tags(stacks(FOLDER)) | {tag for _, tag in planned.tags}
+    # What options select for this run no stack file may name, nor the bases of it.
+    this_run = read_stack_config(FOLDER, session.identity.stack).laid_over(planned.without(()))
+    wanted = prune.wanted_tags([*(read_stack_config(FOLDER, stack) for stack in stacks(FOLDER)), this_run])
     old = prune.look(api, wanted, Store().step_names())
     for reference in old.images:
         out.print(Text(f"- {reference}", style="red"), soft_wrap=True)

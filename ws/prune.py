@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from components.image import FAMILY_REPOSITORY, LEAVES_IMAGE
-from components.stack_file import read_stack_config
+from components.stack_file import StackConfig
 from docker_engine.api import DockerApi, DockerError, Json
 from engine.program import Monitor, Outcome, run_program
 from engine.registration import Registration
@@ -36,8 +36,8 @@ class Old:
         return bool(self.images or self.records)
 
 
-def wanted_tags(stacks: Iterable[str]) -> set[str]:
-    """The tags of all images that the program makes for these stacks. Raises what it raises for a wrong stack file."""
+def wanted_tags(configs: Iterable[StackConfig]) -> set[str]:
+    """The tags of all images that the program makes with these configs. Raises what it raises for a wrong one."""
     tags: set[str] = set()
 
     def take(wanted: Registration) -> Outcome:
@@ -47,8 +47,7 @@ def wanted_tags(stacks: Iterable[str]) -> set[str]:
             tags.add(tag)
         return "", {"name": wanted.inputs.get("name")}
 
-    for stack in stacks:
-        config = read_stack_config(FOLDER, stack)
+    for config in configs:
         # Whether this host could bear the stack does not matter.
         run_program(FOLDER, config.laid_over({f"{config.project}:preflight": False}), Monitor(take), preview=True)
     return tags
@@ -66,7 +65,7 @@ def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
         for reference in old_references(image, own, wanted)
     }
     records = old_records(usage["BuildCache"] or (), steps)
-    gone = {image["Id"]: image for image in images.values() if set(image["RepoTags"] or ()) <= images.keys()}
+    gone = {image["Id"]: image for image in images.values() if images.keys() >= set(_tags(image))}
     size = sum(max(0, image["Size"] - image["SharedSize"]) for image in gone.values())
     return Old(
         images=tuple(images),
@@ -84,7 +83,7 @@ def own_repositories(wanted: Iterable[str]) -> set[str]:
 
 def old_references(image: Json, own: Collection[str], wanted: Collection[str]) -> tuple[str, ...]:
     """The tags of an image that are this project's and that nobody wants; its ID, where it has lost all of them."""
-    tags = [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
+    tags = _tags(image)
     if not tags:
         return (image["Id"],) if TARGET_LABEL in (image["Labels"] or {}) else ()
     # The readable name of what nobody wants any more waits for the next build to take it; it holds the old image.
@@ -139,6 +138,10 @@ def _is_one_of(command: str, own: Collection[str]) -> bool:
     telling = len(VARIABLE.sub("", escaped)) >= len(escaped) / 2
     pattern = re.compile(VARIABLE.sub(".*", escaped), re.DOTALL)
     return telling and any(pattern.fullmatch(known) for known in own)
+
+
+def _tags(image: Json) -> list[str]:
+    return [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
 
 
 def _repository(tag: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.stack_file import stacks
+from components.stack_file import read_stack_config, stacks
 from tests.harness import PROJECT
 from ws.prune import TARGET_LABEL, Old, look, old_records, old_references, own_repositories, remove, wanted_tags
 
@@ -139,6 +139,11 @@ class TestLook:
         host: Any = Host([image("1", "cslr/runtime:a", "mine/kept:1")], used=[])
         assert look(host, WANTED, ()) == Old(images=("cslr/runtime:a",), size=0)
 
+    def test_counts_what_has_lost_all_tags(self):
+        untagged = {**image("sha256:1", "<none>:<none>"), "Labels": {TARGET_LABEL: "runtime"}}
+        host: Any = Host([untagged], used=[])
+        assert look(host, WANTED, ()) == Old(images=("sha256:1",), size=40)
+
     def test_removes_by_tag_and_never_by_force(self):
         host: Any = Host([], used=[])
         assert remove(host, Old(images=("cslr/runtime:a",))) == []
@@ -146,17 +151,27 @@ class TestLook:
 
 
 class TestWanted:
-    def test_are_the_images_of_every_stack_file(self, monkeypatch, tmp_path):
+    @pytest.fixture(autouse=True)
+    def state(self, monkeypatch, tmp_path):
+        """An empty state folder, and a network with everything."""
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         monkeypatch.setattr("components.sources.reachable", lambda _url, **_: True)
-        tags = wanted_tags(["dev", "gpu", "matrix"])
+        return tmp_path
+
+    def test_are_the_images_of_every_stack_file(self):
+        tags = wanted_tags(read_stack_config(PROJECT, stack) for stack in ("dev", "gpu", "matrix"))
         repositories = {tag.partition(":")[0] for tag in tags}
         assert {"cslr/redis", "cslr/postgres", "cslr/mlflow", "cslr/health", "cslr/base", "cslr/ml"} <= repositories
         assert len({tag for tag in tags if tag.startswith("cslr/runtime:")}) == 3
         assert set(stacks(PROJECT)) >= {"dev", "gpu", "matrix"}
 
-    def test_are_asked_for_without_making_anything(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-        monkeypatch.setattr("components.sources.reachable", lambda _url, **_: True)
-        wanted_tags(["matrix"])
-        assert list(tmp_path.iterdir()) == []
+    def test_are_the_bases_and_readable_names_of_what_options_select_for_this_run(self):
+        file = read_stack_config(PROJECT, "matrix")
+        run = file.laid_over({"cslr:matrix": {"targets": ["runtime"], "platforms": ["linux/arm64"], "registry": "r"}})
+        added = wanted_tags([file, run]) - wanted_tags([file])
+        assert {tag.partition(":")[0] for tag in added} == {"cslr/base", "r/ml", "r/runtime"}
+        assert all(tag.endswith("-arm64") for tag in added)
+
+    def test_are_asked_for_without_making_anything(self, state):
+        wanted_tags([read_stack_config(PROJECT, "matrix")])
+        assert list(state.iterdir()) == []
