@@ -241,7 +241,10 @@ def make_headers_system(profile: Path) -> None:
     cospi and sinpi as well, which glibc has had since 2.41. torch's extension builder does the same by an option.
     """
     text = profile.read_text(encoding="utf-8")
-    profile.write_text(text.replace('"-I$(TOP)', '"-isystem" "$(TOP)'), encoding="utf-8")
+    # Beside the plain option, which CMake reads, and which gcc ignores where a folder is named by both.
+    folders = re.findall(r'"-I([^"]+)"', text)
+    text += "".join(f'SYSTEM_INCLUDES += "-isystem" "{folder}" $(_SPACE_)\n' for folder in folders)
+    profile.write_text(text, encoding="utf-8")
 
 
 def link(target: Path, path: Path) -> None:
