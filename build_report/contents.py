@@ -13,7 +13,7 @@ from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig
 
@@ -54,29 +54,33 @@ class Contents:
 
 def contents(image_id: str, platform: str) -> Contents:
     """Asks an image what is in it. Raises ContentsError."""
-    engine = docker.from_env(timeout=60)
     try:
-        with _container(engine, image_id, platform) as container:
-            try:
-                container.start()
-            except APIError as error:
-                if any(reason in str(error) for reason in NOBODY):
-                    return Contents()
-                raise
-            try:
-                code = container.wait(timeout=SECONDS)["StatusCode"]
-            except requests.RequestException:
-                raise ContentsError(f"{image_id} did not list its packages within {SECONDS:.0f} s") from None
-            if code:
-                last = container.logs(stdout=False, tail=LOG_LINES).decode(errors="replace").strip()
-                if any(reason in last for reason in NOBODY):
-                    return Contents()
-                raise ContentsError(f"{image_id} cannot list its packages (exit code {code}): {last}")
-            return _parse(container.logs(stderr=False).decode(errors="replace"))
+        with (
+            contextlib.closing(docker.from_env(timeout=60)) as engine,
+            _container(engine, image_id, platform) as container,
+        ):
+            return _answer(container, image_id)
+    except (DockerException, requests.RequestException) as error:
+        raise ContentsError(f"{image_id} cannot be asked for its packages: {error}") from error
+
+
+def _answer(container: Container, image_id: str) -> Contents:
+    try:
+        container.start()
     except APIError as error:
-        raise ContentsError(f"{image_id} cannot be asked for its packages: {error.explanation or error}") from error
-    finally:
-        engine.close()
+        if any(reason in str(error) for reason in NOBODY):
+            return Contents()
+        raise
+    try:
+        code = container.wait(timeout=SECONDS)["StatusCode"]
+    except requests.RequestException:
+        raise ContentsError(f"{image_id} did not list its packages within {SECONDS:.0f} s") from None
+    if code:
+        last = container.logs(stdout=False, tail=LOG_LINES).decode(errors="replace").strip()
+        if any(reason in last for reason in NOBODY):
+            return Contents()
+        raise ContentsError(f"{image_id} cannot list its packages (exit code {code}): {last}")
+    return _parse(container.logs(stderr=False).decode(errors="replace"))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
-from build_report.contents import INVENTORY
+import pytest
+
+from build_report.contents import INVENTORY, ContentsError, contents
 from build_report.layers import chain_ids, image_layers, shared, unique
 from tests.unit.build_report_builds import MB, SIZES, image
 
@@ -96,6 +98,13 @@ class TestInventory:
         found = json.loads(done.stdout)
         assert found["torch"] == {"__version__": "2.13.0+cu130", "cuda": "13.0"}
         assert sorted((found["packages"]["one"][1], found["packages"]["two"][1])) == [0, 1000]
+
+
+class TestContents:
+    def test_of_an_engine_that_went_away_are_missing_which_is_one_sentence(self, monkeypatch):
+        monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+        with pytest.raises(ContentsError, match=r"^sha256:1 cannot be asked for its packages"):
+            contents("sha256:1", "linux/amd64")
 
 
 class TestSharing:
