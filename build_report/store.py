@@ -257,7 +257,8 @@ class Store:
                 try:
                     yield db
                 except BaseException:
-                    db.execute("ROLLBACK")
+                    if db.in_transaction:  # SQLite ends it itself when the disk is full
+                        db.execute("ROLLBACK")
                     raise
                 db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:

@@ -197,6 +197,15 @@ class TestFile:
         with pytest.raises(StoreError, match=rf"{kept.path}.*not a database.*remove it"):
             kept.newest()
 
+    def test_what_failed_is_told_where_sqlite_has_undone_it_already(self, kept):
+        def fill_the_disk() -> None:
+            with kept._open() as db:
+                db.execute("ROLLBACK")
+                raise sqlite3.OperationalError("database or disk is full")
+
+        with pytest.raises(StoreError, match="disk is full"):
+            fill_the_disk()
+
     def test_a_store_that_fails_is_a_warning_for_the_engine(self, kept, tmp_path, monkeypatch, caplog):
         build = built(kept, None)
         (tmp_path / "cslr").write_text("a file where the folder should be")
