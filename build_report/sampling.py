@@ -4,7 +4,6 @@ Host-wide, since a build's processes are the daemon's: what else runs at the tim
 """
 
 import contextlib
-import os
 import shutil
 import threading
 import time
@@ -17,7 +16,7 @@ import psutil
 
 from build_report.records import Sample, Usage, used
 from build_report.store import Store, StoreError, current_run
-from docker_engine.api import DockerApi
+from docker_engine.api import DockerApi, engine_is_local
 
 SECONDS = 0.5  # between two looks at the host
 SHORT = 0.1  # of the first look
@@ -26,7 +25,7 @@ RUN_SECONDS = 2.0  # between two that are kept, each of them a line in the store
 
 def docker_root(api: DockerApi) -> Path | None:
     """The folder where Docker keeps its data; None where the daemon is on another host."""
-    if not os.environ.get("DOCKER_HOST", "unix://").startswith("unix://"):
+    if not engine_is_local():
         return None
     folder = Path(api.call("GET", "/info")["DockerRootDir"])
     return folder if _free(folder) is not None else None

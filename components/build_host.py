@@ -11,10 +11,11 @@ import docker
 from docker.errors import DockerException
 
 from components.estimate import GB, estimate, layer_budgets
-from components.host_facts import ENGINE_TIMEOUT, engine_is_local
+from components.host_facts import ENGINE_TIMEOUT
 from components.matrix_settings import KEY
 from components.problems import Problem, Remove, Set, SettingsError
 from components.selection import Wanted
+from docker_engine.api import engine_is_local
 from images.base.recipe import architecture
 
 SPARE = 10 * GB  # beyond what the images take: layers exist twice while they are exported

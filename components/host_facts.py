@@ -18,6 +18,8 @@ from typing import Any
 import docker
 from docker.errors import DockerException
 
+from docker_engine.api import engine_is_local
+
 LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
 ENGINE_TIMEOUT = 5  # seconds
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
@@ -193,11 +195,6 @@ def _socket_owners() -> dict[str, str]:
                     if target.startswith("socket:["):
                         owners[target[8:-1]] = f"{_read(f'{process}/comm').strip()} (process {process.name})"
     return owners
-
-
-def engine_is_local() -> bool:
-    """Whether the Docker Engine is the one of this host."""
-    return (os.environ.get("DOCKER_HOST") or "unix:").startswith(("unix:", "/"))
 
 
 def _ask_engine(*, local: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,11 @@ import requests
 
 Json = dict[str, Any]
 PULSE_SECONDS = 1.0
+
+
+def engine_is_local() -> bool:
+    """Whether the Docker Engine is the one of this host."""
+    return (os.environ.get("DOCKER_HOST") or "unix:").startswith(("unix:", "/"))
 
 
 class DockerError(Exception):

@@ -2,15 +2,41 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
-from build_report.sampling import Sampler, sampled_run
+import pytest
+
+from build_report.sampling import Sampler, docker_root, sampled_run
 from build_report.store import RUN, Store
+from docker_engine.api import DockerApi
 
 
 def busy(seconds: float) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
+
+
+class Engine(DockerApi):
+    """An Engine that keeps its data in the root folder."""
+
+    def __init__(self) -> None:
+        pass
+
+    def call(self, *_: Any, **__: Any) -> Any:
+        return {"DockerRootDir": "/"}
+
+
+class TestFolder:
+    @pytest.mark.parametrize(
+        ("host", "folder"),
+        [(None, Path("/")), ("", Path("/")), ("unix:///run/docker.sock", Path("/")), ("tcp://elsewhere:2375", None)],
+    )
+    def test_is_looked_at_only_where_it_is_on_this_host(self, monkeypatch, host, folder):
+        monkeypatch.delenv("DOCKER_HOST", raising=False)
+        if host is not None:
+            monkeypatch.setenv("DOCKER_HOST", host)
+        assert docker_root(Engine()) == folder
 
 
 class TestSampler:
