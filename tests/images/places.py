@@ -21,7 +21,7 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest, Mount
 
 from components.selection import Wanted
-from images.catalog import NONE, Flavour
+from images.catalog import NONE
 from tests.images.environment import VENV
 from tests.images.programs import INSIDE, Check, Program
 
@@ -36,15 +36,15 @@ KILL_SECONDS = 5
 LABELS = {"cslr.project": "cslr-test-images"}
 
 
-def facts_of(subject: Wanted, flavour: Flavour, *, pyg_lib: str, nvcc: str) -> dict[str, Any]:
+def facts_of(subject: Wanted, *, pyg_lib: str, nvcc: str) -> dict[str, Any]:
     """What the checks expect. ``pyg_lib`` and ``nvcc``, whose sources may be out of reach, may be none."""
     variant = subject.variant
-    versions = subject.image.versions(variant, flavour)
+    versions = subject.image.versions(variant)
     return {
         "cuda": variant.cuda,
         "python": variant.python,
         "torch": variant.torch,
-        "torch_cuda": variant.torch_cuda if flavour == "cuda" else "",
+        "torch_cuda": variant.torch_cuda,
         "pyg_lib": pyg_lib,
         "nvcc": nvcc,
         "versions": versions | ({} if pyg_lib == NONE else {"pyg-lib": pyg_lib}),
@@ -135,16 +135,11 @@ class ImageContainer(Place):
         return dict(self.image["Config"]["Labels"] or {})
 
     @property
-    def flavour(self) -> Flavour:
-        """Of the torch that the image says it holds."""
-        return "cuda" if self.labels.get("cslr.torch.cuda") else "cpu"
-
-    @property
     def facts(self) -> dict[str, Any]:
         """As locked; and where the label names what could not be had, as it says."""
         labels = self.labels
         pyg_lib, nvcc = (labels.get(f"cslr.{name}", NONE) for name in ("pyg-lib", "nvcc"))
-        return facts_of(self.subject, self.flavour, pyg_lib=pyg_lib, nvcc=nvcc)
+        return facts_of(self.subject, pyg_lib=pyg_lib, nvcc=nvcc)
 
     @cached_property
     def container(self) -> Container:
@@ -202,7 +197,7 @@ class Environment(Place):
         """As locked; and what could not be had, as it is here."""
         has_nvcc = "toolkit" in self.layers and shutil.which("nvcc", path=self._path)
         nvcc = self.subject.variant.cuda if has_nvcc else NONE
-        return facts_of(self.subject, "cuda", pyg_lib=self._pyg_lib(), nvcc=nvcc)
+        return facts_of(self.subject, pyg_lib=self._pyg_lib(), nvcc=nvcc)
 
     def run(self, program: Program) -> Ended:
         """See Place. What a program leaves running is ended with it."""

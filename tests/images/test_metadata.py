@@ -27,19 +27,18 @@ class TestLabels:
     def test_say_what_is_in_it(self, image, labels):
         """That it is in it, the checks inside find out."""
         variant = image.subject.variant
-        cpu = image.flavour == "cpu"
         expected = {
             "target": image.subject.image.name,
             "cuda": variant.cuda,
             "python": variant.python,
-            "torch": f"{variant.torch}+cpu" if cpu else variant.torch,
-            "torch.cuda": "" if cpu else variant.torch_cuda,
-            "driver": "" if cpu else str(variant.driver),
+            "torch": variant.torch,
+            "torch.cuda": variant.torch_cuda,
+            "driver": str(variant.driver),
         }
         assert {name: labels[f"cslr.{name}"] for name in expected} == expected
 
     def test_name_the_lock_files(self, image, labels):
-        arguments = image.subject.image.build_args(base="any", variant=image.subject.variant, flavour=image.flavour)
+        arguments = image.subject.image.build_args(base="any", variant=image.subject.variant)
         assert TWELVE_DIGITS.fullmatch(arguments["LOCK"])
         assert labels["cslr.lock"] == arguments["LOCK"]
 
@@ -58,8 +57,7 @@ class TestConfiguration:
 
     def test_lets_the_gpu_compute_and_no_more(self, image):
         environment = dict(variable.split("=", 1) for variable in image.image["Config"]["Env"])
-        expected = "compute,utility" if image.flavour == "cuda" else None
-        assert environment.get("NVIDIA_DRIVER_CAPABILITIES") == expected
+        assert environment.get("NVIDIA_DRIVER_CAPABILITIES") == "compute,utility"
 
     def test_no_secret_is_in_its_history_and_environment(self, image):
         history = [step["CreatedBy"] for step in image.engine.images.get(image.tag).history()]

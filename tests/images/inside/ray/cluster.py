@@ -90,7 +90,7 @@ def check_data_is_mapped_and_summed() -> None:
 
     started()
     ray.data.DataContext.get_current().enable_progress_bars = False
-    doubled = ray.data.range(100, override_num_blocks=2).map_batches(lambda batch: {"id": batch["id"] * 2})
+    doubled = ray.data.range(100, override_num_blocks=1).map_batches(lambda batch: {"id": batch["id"] * 2})
     assert doubled.sum("id") == 9900
 
 

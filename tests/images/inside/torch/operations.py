@@ -24,8 +24,8 @@ def close(found: torch.Tensor, expected: torch.Tensor | numpy.ndarray) -> None:
 
 def check_is_the_locked_build() -> None:
     """Built for the CUDA version that the labels name."""
-    assert torch.__version__.split("+")[0] == SUBJECT["torch"]
-    assert (torch.version.cuda or "") == SUBJECT["torch_cuda"]
+    assert torch.__version__.partition("+")[0] == SUBJECT["torch"]
+    assert torch.version.cuda == SUBJECT["torch_cuda"]
 
 
 def check_gpu_is_found(device: str) -> None:
