@@ -101,9 +101,15 @@ class Engine:
         deployment = Deployment(self._types(), self._display, preview=preview, cancelled=self._cancelled)
         monitor = Monitor(deployment.handle)
         outputs = run_program(self._folder, self._config, monitor, preview=preview, on_interrupt=self.cancel)
-        changes = list(deployment.changes.values())
-        orphans = self._orphans(set(deployment.changes))
-        return Result(changes=changes + (orphans if preview else self._remove(orphans)), outputs=outputs)
+        result = Result(changes=list(deployment.changes.values()), outputs=outputs)
+        try:
+            orphans = self._orphans(set(deployment.changes))
+        except DockerError:
+            if not result.failed:
+                raise
+            return result  # what Docker's end made fail says more, and `ws matrix` tries it again
+        result.changes += orphans if preview else self._remove(orphans)
+        return result
 
     def _types(self) -> dict[str, ResourceType]:
         return {

@@ -1,0 +1,57 @@
+"""A run of the embedded engine as a whole, where Docker is not what it was when the run began."""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from docker_engine.api import DockerError
+from engine.deployment import Change
+from engine.run import Engine
+
+PROGRAM = """
+import pulumi_docker as docker
+
+docker.Image("x", image_name="cslr/x:1", skip_push=True, build=docker.DockerBuildArgs(context="."))
+"""
+GONE = "Docker did not answer GET /images/cslr/x:1/json: Remote end closed connection"
+
+
+class Silent:
+    """A display of nothing."""
+
+    def started(self, change: Change) -> None: ...
+
+    def progress(self, change: Change, text: str) -> None: ...
+
+    def ended(self, change: Change) -> None: ...
+
+
+class Gone:
+    """An Engine that ended after the connection was made."""
+
+    def find(self, _: str) -> NoReturn:
+        raise DockerError(GONE)
+
+    def labelled(self, *_: Any) -> NoReturn:
+        raise DockerError("Docker did not answer GET /containers/json")
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("engine.run.DockerApi", Gone)
+    (tmp_path / "Pulumi.yaml").write_text("name: test\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    return Engine(tmp_path, "dev", Silent())
+
+
+class TestDockerThatWentAway:
+    def test_is_told_by_what_failed_so_that_it_can_be_tried_again(self, engine):
+        assert [(change.name, change.error) for change in engine.up().failed] == [("x", GONE)]
+
+    def test_is_an_error_where_nothing_else_tells_of_it(self, engine):
+        (Path(engine._folder) / "__main__.py").write_text("")
+        with pytest.raises(DockerError):
+            engine.up()
