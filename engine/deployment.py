@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -136,12 +136,21 @@ class Deployment:
                 f"the embedded engine does not know the type {wanted.type}, only {', '.join(sorted(self._types))}.\n"
                 "  Deploy this program with --engine pulumi."
             )
-        if unknown := sorted(set(wanted.inputs) - resource.inputs):
+        if unknown := sorted(set(_names(wanted.inputs, resource.inputs)) - resource.inputs):
             raise UnknownTypeError(
                 f"the embedded engine does not know the input {', '.join(unknown)} of {wanted.type}.\n"
                 "  Deploy this program with --engine pulumi."
             )
         return resource
+
+
+def _names(inputs: Mapping[str, object], known: Collection[str]) -> Iterator[str]:
+    """The names of inputs; of an object of which single keys are known, those of its keys: ``build.args``."""
+    for name, value in inputs.items():
+        if isinstance(value, dict) and any(one.startswith(f"{name}.") for one in known):
+            yield from (f"{name}.{key}" for key in value)
+        else:
+            yield name
 
 
 class UnknownTypeError(Exception):

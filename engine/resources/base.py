@@ -36,7 +36,7 @@ class ResourceType(Protocol):
     """How resources of one type are read, made and unmade. Calls come from several threads."""
 
     replaces: bool  # whether a change makes a new one (else it is redone in place)
-    inputs: frozenset[str]  # what it honours; any other input is refused
+    inputs: frozenset[str]  # what it honours, of an object its keys (``build.args``); any other input is refused
 
     def read(self, wanted: Registration) -> Actual | None:
         """What is there for this registration; None where nothing is."""

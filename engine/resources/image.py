@@ -14,7 +14,10 @@ class Image(DockerObjects):
     """An image built here, and pushed if so asked. Its tag names its content, so one that exists is right."""
 
     replaces = False
-    inputs = frozenset({"build", "buildOnPreview", "imageName", "skipPush"})
+    inputs = frozenset({
+        "build.args", "build.builderVersion", "build.cacheFrom", "build.context", "build.dockerfile", "build.platform",
+        "build.target", "buildOnPreview", "imageName", "skipPush",
+    })  # fmt: skip
 
     def read(self, wanted: Registration) -> Actual | None:
         """Found by tag. One that should have been pushed and was not has a defect."""

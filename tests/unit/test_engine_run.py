@@ -1,4 +1,4 @@
-"""A run of the embedded engine as a whole, where Docker is not what it was when the run began."""
+"""A run of the embedded engine as a whole: what it refuses, and where Docker goes away meanwhile."""
 
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,9 +10,10 @@ from engine.deployment import Change
 from engine.run import Engine
 
 PROGRAM = """
+KEYS = {}
 import pulumi_docker as docker
 
-docker.Image("x", image_name="cslr/x:1", skip_push=True, build=docker.DockerBuildArgs(context="."))
+docker.Image("x", image_name="cslr/x:1", skip_push=True, build=docker.DockerBuildArgs(context=".", **KEYS))
 """
 GONE = "Docker did not answer GET /images/cslr/x:1/json: Remote end closed connection"
 
@@ -45,6 +46,14 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
     (tmp_path / "__main__.py").write_text(PROGRAM)
     return Engine(tmp_path, "dev", Silent())
+
+
+class TestInputs:
+    def test_that_the_engine_would_ignore_are_refused_inside_of_objects_too(self, engine):
+        program = Path(engine._folder) / "__main__.py"
+        program.write_text(PROGRAM.replace("{}", "{'network': 'host', 'add_hosts': ['a:127.0.0.1']}"))
+        (failed,) = engine.up().failed
+        assert "does not know the input build.addHosts, build.network of docker:index/image:Image" in failed.error
 
 
 class TestDockerThatWentAway:
