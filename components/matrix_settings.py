@@ -9,11 +9,19 @@ from pydantic import Field, ValidationError
 
 from components.build_settings import BuildSettings
 from components.explain import explain
-from components.problems import SettingsError
+from components.problems import Problem, Remove, SettingsError
+from components.settings import KEY as PLATFORM_KEY
 from components.vocabulary import AsTuple, Glob
 from images.base.recipe import PLATFORM, Platform
 
 KEY = "cslr:matrix"
+
+BOTH = Problem(
+    (),
+    f"is in this file beside {KEY}, with which a stack only builds images and deploys nothing",
+    "Keep one of the two, in a stack file of its own:",
+    (Remove(()),),
+)
 
 Phase = Literal[1, 2, 3, 4]
 Globs = Annotated[tuple[Glob, ...], AsTuple]
@@ -39,6 +47,16 @@ class MatrixSettings(BuildSettings):
         "out there. Pushed, those of several platforms become one name.",
     )
     push: bool = Field(default=False, description="Whether images are pushed. Needs `registry`.")
+
+
+def refuse_beside(platform: object, *, stack_file: str) -> None:
+    """Passes unless ``cslr:platform``, whose value is `platform`, asks for something: such a stack deploys nothing.
+
+    Raises:
+        SettingsError: it does.
+    """
+    if platform:  # Pulumi adds the project's default, which says nothing
+        raise SettingsError([BOTH], stack_file, PLATFORM_KEY)
 
 
 def parse(raw: object, *, stack_file: str) -> MatrixSettings:

@@ -81,8 +81,8 @@ def show(value: object) -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that a misspelt one probably means."""
-    known = list(known)
+    """The known word that a misspelt one probably means. Versions differ by too little to be guessed."""
+    known = [name for name in known if not name[:1].isdigit()]
     folded = {name.lower().replace("-", "_"): name for name in known}
     matches = difflib.get_close_matches(word[:60].lower().replace("-", "_"), folded, n=1, cutoff=0.6)
     return folded[matches[0]] if matches else None

@@ -11,7 +11,7 @@ from components.build_settings import cache_problem
 from components.matrix_settings import KEY, MatrixSettings
 from components.problems import Problem, Remove, Set, SettingsError, did_you_mean
 from components.variants import DEFAULT_VARIANT, VARIANTS, ImpossiblePair, Variant, resolve
-from images.base.recipe import Platform, platform_suffix
+from images.base.recipe import PLATFORMS, Platform, platform_suffix
 from images.catalog import CATALOG, FAMILY, PHASES, Image
 
 
@@ -87,12 +87,18 @@ def patterns_match_something(settings: MatrixSettings) -> Iterator[Problem]:
         "cuda": [variant.cuda for variant in VARIANTS],
         "python": [variant.python for variant in VARIANTS],
         "targets": list(FAMILY),
+        "without": [wanted.name for wanted in select(EVERYTHING)],
     }
     for key, names in known.items():
-        for index, pattern in enumerate(getattr(settings, key)):
+        patterns = getattr(settings, key)
+        for index, pattern in enumerate(patterns):
             if not any(fnmatchcase(name, pattern) for name in names):
                 there = did_you_mean(pattern, dict.fromkeys(names))
-                yield Problem((key, index), f"{pattern!r} selects nothing", there, (Remove((key, index)),))
+                # The last entry goes with its key: an empty list selects nothing either.
+                place = (key, index) if len(patterns) > 1 else (key,)
+                yield Problem(
+                    (key, index), f"{pattern!r} {MISSES.get(key, 'selects')} nothing", there, (Remove(place),)
+                )
 
 
 def a_pair_is_selected(settings: MatrixSettings) -> Iterator[Problem]:
@@ -160,6 +166,10 @@ def pushes_go_somewhere(settings: MatrixSettings) -> Iterator[Problem]:
             (Set(("registry",), "registry.example.org:5000/cslr"), Set(("push",), value=False)),
         )
 
+
+# Every image of every platform.
+EVERYTHING = MatrixSettings(platforms=PLATFORMS)
+MISSES = {"without": "leaves out"}  # what a pattern that matches nothing does not do; all others select
 
 CHECKS = (
     lists_have_entries,

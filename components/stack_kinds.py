@@ -13,9 +13,8 @@ from components.files import HostFiles, stack_folder
 from components.identity import StackIdentity
 from components.image_family import ImageFamily, family_args, planned_tags
 from components.platform import Platform, PlatformArgs
-from components.problems import Problem, Remove, SettingsError
 from components.secrets import SecretFiles
-from components.settings import KEY, config_value, load
+from components.settings import config_value, load
 from components.sources import Sources, TorchChoice, choose_sources
 
 Outputs = Mapping[str, Any]
@@ -92,20 +91,10 @@ def declare_platform(stack: Stack) -> Outputs:
 
 def declare_family(stack: Stack) -> Outputs:
     """The selected images, and nothing that runs."""
-    # Pulumi adds the project's default, which says nothing.
-    if config_value(stack.config("platform")):
-        raise SettingsError([BOTH], stack.file, KEY)
+    matrix_settings.refuse_beside(config_value(stack.config("platform")), stack_file=stack.file)
     raw = config_value(stack.config("matrix"))
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=stack.sources)
     if stack.preflight:
         build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
     family, sources = ImageFamily("family", args), args.sources
     return {"images": family.tags(), "sources": {"bases": sources.bases, "pyg": sources.pyg, "nvidia": sources.nvidia}}
-
-
-BOTH = Problem(
-    (),
-    f"is in this file beside {matrix_settings.KEY}, with which a stack only builds images and deploys nothing",
-    "Keep one of the two, in a stack file of its own:",
-    (Remove(()),),
-)

@@ -32,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+MOST_RUNS = 1000  # that a trend is readable of
 WIDE = 200  # columns of what no terminal shows
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
@@ -146,7 +147,7 @@ def matrix(
     session = _session(stack)
     named = {"cuda": cuda, "python": python, "targets": target, "phases": phase, "platforms": platform}
     options = {**(family.WHOLE if everything else {}), **{key: value for key, value in named.items() if value}}
-    options |= {"registry": registry} if registry else {}
+    options |= {"registry": registry} if registry is not None else {}
     options |= {key: True for key, said in (("minimal", minimal), ("push", push)) if said}
     if not only_list:
         session.prepare_host()
@@ -167,7 +168,10 @@ def matrix(
 @app.command()
 def report(
     last: Annotated[
-        int | None, typer.Option("--last", "-n", min=1, help="Also the trend over so many runs.", show_default=False)
+        int | None,
+        typer.Option(
+            "--last", "-n", min=1, max=MOST_RUNS, help="Also the trend over so many runs.", show_default=False
+        ),
     ] = None,
     image: Annotated[
         str, typer.Option("--image", "-i", help="Only images whose name, or name and variant, match.", metavar="GLOB")

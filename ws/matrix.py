@@ -1,6 +1,6 @@
 """What `ws matrix` is going to build: the images that stack file and options select, and what they will take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from components.build_host import SPARE, BuildHost, room
 from components.estimate import GB, estimate, layer_budgets
 from components.image_family import ImageFamilyArgs, family_args, planned_tags
 from components.matrix_settings import KEY
+from components.problems import Problem, Remove, Set, SettingsError
 from components.selection import Wanted
 from components.stack_file import stack_file
 from ws.deploy import Session
@@ -29,6 +30,19 @@ WHOLE: Mapping[str, Any] = {
 }
 
 
+# Key of the stack file → the option that says the same for one run.
+OPTIONS = {
+    "cuda": "--cuda",
+    "python": "--python",
+    "targets": "--target",
+    "phases": "--phase",
+    "platforms": "--platform",
+    "registry": "--registry",
+    "minimal": "--minimal",
+    "push": "--push",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is to be built."""
@@ -44,7 +58,12 @@ class Plan:
 
 
 def plan(session: Session, options: Mapping[str, Any]) -> Plan:
-    """What the stack file selects, and the `options`: keys of ``cslr:matrix`` for this run. Raises `SettingsError`."""
+    """What the stack file selects, and the `options`: keys of ``cslr:matrix`` for this run.
+
+    Raises:
+        SettingsError: the stack file selects nothing.
+        WsError: the options do, or there is nothing to select from.
+    """
     file = stack_file(FOLDER, session.identity.stack).name
     value = matrix_of(session.identity.stack)
     if value is None:
@@ -52,13 +71,37 @@ def plan(session: Session, options: Mapping[str, Any]) -> Plan:
             f"{file}: has no {KEY}, so there is nothing to select from.\n"
             "  Choose a stack that builds images: ws matrix --stack matrix"
         )
-    args = family_args(
-        {**value, **options} if isinstance(value, dict) else value,
-        stack_file=file,
-        python="python",
-        choose=session.sources,
-    )
+    laid_over = {**value, **options} if isinstance(value, dict) else value
+    try:
+        args = family_args(laid_over, stack_file=file, python="python", choose=session.sources)
+    except SettingsError as error:
+        if not any(problem.path[0] in options for problem in error.problems if problem.path):
+            raise
+        texts = [_in_options(problem, options) or problem.text(file, KEY) for problem in error.problems]
+        raise WsError("\n".join(texts)) from None
     return Plan(args=args, tags=planned_tags(args), host=BuildHost.probe())
+
+
+def _in_options(problem: Problem, options: Mapping[str, Any]) -> str | None:
+    """A problem in words of the options; None for one of the stack file."""
+    key = str(problem.path[0]) if problem.path else ""
+    if key not in options:
+        return None
+    lines = [f"ws matrix {OPTIONS[key]}: {problem.reason}."]
+    lines += [f"  {line}" for line in problem.advice.splitlines()]
+    lines += [f"    {line}" for line in _remedies(problem)]
+    return "\n".join(lines)
+
+
+def _remedies(problem: Problem) -> Iterator[str]:
+    """The options that change what the problem's commands change in the stack file."""
+    for command in problem.commands:
+        option = OPTIONS.get(str(command.path[0])) if isinstance(command, Set | Remove) else None
+        value = command.value if isinstance(command, Set) else None
+        if option and isinstance(value, str | list | tuple):
+            yield " ".join(f"{option} {one}" for one in ([value] if isinstance(value, str) else value))
+        elif option and problem.advice.endswith(":"):
+            yield f"leave {option} out"
 
 
 def table(planned: Plan) -> Table:
@@ -83,11 +126,13 @@ def table(planned: Plan) -> Table:
 def in_words(planned: Plan) -> str:
     """How much there is to do."""
     missing, needed = room(planned.tags, planned.host)
+    number = len(planned.tags)
     if not missing:
-        return f"All {len(planned.tags)} images are here"
+        return "The image is here" if number == 1 else f"All {number} images are here"
     free = (
         f"; {planned.host.free / GB:.0f} GB are free, of which {SPARE / GB:.0f} GB must stay"
         if planned.host.free
         else ""
     )
-    return f"{missing} of {len(planned.tags)} images are to be built, about {needed / GB:.1f} GB{free}"
+    verb = "image is" if number == 1 else "images are"
+    return f"{missing} of {number} {verb} to be built, about {needed / GB:.1f} GB{free}"

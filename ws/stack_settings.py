@@ -14,8 +14,15 @@ def settings_of(stack: str) -> PlatformSettings:
 
 
 def matrix_of(stack: str) -> object:
-    """What a stack's file says of a matrix, unchecked; None for a stack that deploys. Raises `ConfigError`."""
-    return _value(stack, matrix_settings.KEY)
+    """What a stack's file says of a matrix, unchecked; None for a stack that deploys. A key without a value is all
+    defaults, as for the program. Raises `ConfigError`, and `SettingsError` for one that would also deploy.
+    """
+    text = read_stack_config(FOLDER, stack).values.get(matrix_settings.KEY)
+    if text is None:
+        return None
+    matrix_settings.refuse_beside(_value(stack, KEY), stack_file=stack_file(FOLDER, stack).name)
+    value = config_value(text)
+    return {} if value is None else value
 
 
 def build_settings_of(stack: str) -> tuple[BuildSettings, TorchChoice]:

@@ -99,6 +99,10 @@ class TestMistakes:
         [
             ({"cuda": ["14*"]}, "cuda[0]", "'14*' selects nothing", "Known here: 12.8.1, 13.1.1."),
             ({"targets": ["*", "ray-runtme"]}, "targets[1]", "selects nothing", "Did you mean ray-runtime?"),
+            ({"cuda": ["11.*"]}, "cuda[0]", "selects nothing", "Known here: 12.8.1, 13.1.1."),
+            ({"targets": ["ray"]}, "targets[0]", "selects nothing", "pulumi config rm --path 'cslr:matrix.targets'"),
+            ({"without": ["devl-cuda13.1.1-py3.14"]}, "without[0]", "leaves out nothing",
+             "Did you mean devel-cuda13.1.1-py3.14?"),
             ({"targets": []}, "targets", "is empty", "pulumi config rm --path 'cslr:matrix.targets'"),
             ({"cuda": ["13.1.1"], "python": ["3.13"]}, "python", "its packages are not locked", 'python: ["3.14"]'),
             ({"targets": ["devel"], "phases": [1]}, "phases", "devel is in none of the phases", "phases: [4]"),

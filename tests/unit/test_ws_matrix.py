@@ -14,6 +14,7 @@ from rich.console import Console
 from components.build_host import BuildHost
 from components.image_family import ImageFamilyArgs
 from components.matrix_settings import KEY, MatrixSettings
+from components.problems import SettingsError
 from components.selection import select
 from components.sources import Sources
 from engine.deployment import Action, Change
@@ -25,6 +26,7 @@ from ws.engines import Choice
 from ws.errors import WsError
 from ws.matrix import WHOLE, Plan, in_words, plan, table
 from ws.matrix_run import IMAGE, LONGEST_PAUSE, Outcome, build, pause_before
+from ws.stack_settings import matrix_of
 
 NETWORK, COMPILER = "dial tcp: i/o timeout", "main.cu:1: error: no"
 EMBEDDED = Choice(name=EngineName.EMBEDDED)
@@ -203,6 +205,18 @@ class TestStackFile:
 
         return prepare
 
+    @pytest.fixture
+    def config(self, monkeypatch, tmp_path):
+        """Gives a stack whose file has this config."""
+        monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
+        (tmp_path / "Pulumi.yaml").write_text("name: cslr")
+
+        def prepare(text: str) -> str:
+            (tmp_path / "Pulumi.mine.yaml").write_text(f"config:\n  {text}\n")
+            return "mine"
+
+        return prepare
+
     def test_is_overridden_by_options_key_by_key(self, session):
         found = plan(session({"targets": ["runtime"], "parallel_builds": 3}), {"targets": ["devel"], "minimal": True})
         assert [one.image.name for one in found.args.wanted] == ["devel"]
@@ -211,6 +225,38 @@ class TestStackFile:
     def test_of_a_stack_that_deploys_is_refused(self, session):
         with pytest.raises(WsError, match=r"has no cslr:matrix.*\n.*--stack matrix"):
             plan(session(None), {})
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"targets": ["runtme"]}, "ws matrix --target: 'runtme' selects nothing.\n  Did you mean runtime?"),
+            ({"push": True}, "--push: is true, but no registry is named that takes the images.\n"
+             "  Name one, or keep the images here:\n"
+             "    --registry registry.example.org:5000/cslr\n    leave --push out"),
+            ({"cuda": ["13.1.1"], "python": ["3.13"]}, "    --cuda 13.1.1\n    --python 3.14"),
+            ({"platforms": ["amd64"]}, "ws matrix --platform: 'amd64' must be"),
+            ({"targets": ["devel"], "phases": [1]}, "    --phase 4\n    leave --phase out"),
+        ],
+    )  # fmt: skip
+    def test_is_not_blamed_for_what_an_option_says(self, session, options, said):
+        with pytest.raises(WsError) as caught:
+            plan(session({}), options)
+        assert said in str(caught.value)
+        assert "Pulumi.matrix.yaml" not in str(caught.value)
+
+    def test_is_blamed_for_what_it_says_whatever_the_options(self, session):
+        with pytest.raises(SettingsError, match=r"Pulumi\.matrix\.yaml: cslr:matrix\.cuda\[0\]: '14' selects nothing"):
+            plan(session({"cuda": ["14"]}), {"targets": ["devel"]})
+
+    def test_with_a_matrix_of_no_value_is_one_of_all_defaults(self, config):
+        assert matrix_of(config("cslr:matrix:")) == {}
+
+    def test_that_would_also_deploy_is_refused(self, config):
+        with pytest.raises(SettingsError, match=r"cslr:platform: is in this file beside cslr:matrix"):
+            matrix_of(config("cslr:matrix: {}\n  cslr:platform: {redis: {port: 1}}"))
+
+    def test_that_deploys_has_no_matrix(self, config):
+        assert matrix_of(config("cslr:platform: {}")) is None
 
 
 class TestNotification:
