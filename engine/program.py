@@ -1,11 +1,12 @@
 """Runs the Pulumi program under mocks and hands each registered resource to a deployment."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,10 @@ class Monitor(mocks.MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if not request.custom:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        sync_await._ensure_event_loop()  # type: ignore[no-untyped-call]
+        with _event_loop():
+            return self._made(request, urn)
+
+    def _made(self, request: Any, urn: str) -> resource_pb2.RegisterResourceResponse:  # noqa: ANN401 (gRPC)
         inputs = rpc.deserialize_properties(request.object, keep_unknowns=True)
         inputs.pop("__defaults", None)
         outcome = self._handler(
@@ -60,6 +64,19 @@ class Monitor(mocks.MockMonitor):
         identifier, outputs = outcome
         properties = sync_await._sync_await(rpc.serialize_properties(outputs, {}))
         return resource_pb2.RegisterResourceResponse(urn=urn, id=identifier, object=properties)
+
+
+@contextlib.contextmanager
+def _event_loop() -> Iterator[None]:
+    """What the SDK needs in each thread that unpacks values. Its own way leaves loops to the garbage collector, which
+    complains of some on standard error.
+    """
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        asyncio.set_event_loop(loop)
+        try:
+            yield
+        finally:
+            asyncio.set_event_loop(None)
 
 
 class _NoCalls(mocks.Mocks):

@@ -223,6 +223,8 @@ def logs(
     from ws.containers import show_logs
     from ws.project import identity
 
+    if _session(stack).only_builds:
+        raise WsError(f"stack {stack} only builds images; how that went is shown by: ws report")
     # To interrupt is how one ends following.
     with contextlib.suppress(KeyboardInterrupt):
         show_logs(identity(stack), services or [], tail=tail, follow=follow, console=out)

@@ -273,7 +273,8 @@ BUILD_CHECKS = {ROOM: build_host.disk_suffices, "Platforms": build_host.platform
 
 def rows(facts: Facts) -> list[Row]:
     """Every check on these facts."""
-    found = [check(facts) for check in CHECKS]
+    # What images to build need is known better than of those that a stack runs on.
+    found = [check(facts) for check in CHECKS if not (check is disk and facts.matrix)]
     if facts.settings:
         for name, check in HOST_CHECKS.items():
             found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
@@ -294,12 +295,7 @@ def _host_rows(name: str, problems: list[Problem], facts: Facts) -> list[Row]:
 def _met(name: str, facts: Facts) -> str:
     """What is fine about a check of the host."""
     if facts.matrix:
-        missing, needed = room(facts.images, facts.build_host)
-        return (
-            f"{missing} images are missing, about {needed / GB:.1f} GB"
-            if name == ROOM
-            else ", ".join(facts.matrix.platforms)
-        )
+        return _room_in_words(facts) if name == ROOM else ", ".join(facts.matrix.platforms)
     if facts.settings is None:
         return ""
     details = {
@@ -312,6 +308,13 @@ def _met(name: str, facts: Facts) -> str:
         "GPUs": "NVIDIA runtime" if facts.settings.gpu.enabled else "not wanted by this stack",
     }
     return details.get(name, "")
+
+
+def _room_in_words(facts: Facts) -> str:
+    missing, needed = room(facts.images, facts.build_host)
+    free = facts.build_host.free
+    there = f"; {free / GB:.0f} GB free in {facts.build_host.place}" if free is not None else ""
+    return f"{missing} of {len(facts.images)} images are missing, about {needed / GB:.1f} GB{there}"
 
 
 def examine(stack: str) -> list[Row]:

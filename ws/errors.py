@@ -28,6 +28,7 @@ def message(error: BaseException) -> str | None:
         return str(error)
     if {"docker.errors.DockerException", "requests.exceptions.RequestException"} & kinds:
         return f"Docker does not answer: {error}\n  Run `ws doctor`."
-    if isinstance(error, PermissionError | FileNotFoundError) and error.filename:
-        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror:
+        # A full or read-only disk, a file where a folder should be, nobody's right to write there.
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return None

@@ -1,5 +1,6 @@
 """The command line from outside: exit codes, one clear message an error, help."""
 
+import errno
 import importlib
 import subprocess
 from pathlib import Path
@@ -39,6 +40,20 @@ class TestExitCodes:
         ps_raises(kind("redis.port: 70000 is no port.\n  Set another."))
         assert cli.main(["ps"]) == 1
         assert capsys.readouterr().err == "redis.port: 70000 is no port.\n  Set another.\n"
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            FileExistsError(errno.EEXIST, "File exists", "/home/me/.local"),
+            OSError(errno.EROFS, "Read-only file system", "/home/me/.local"),
+            OSError(errno.ENOSPC, "No space left on device"),
+        ],
+    )
+    def test_a_misfortune_of_files_is_a_sentence(self, error, ps_raises, capsys):
+        ps_raises(error)
+        assert cli.main(["ps"]) == 1
+        place = f"{error.filename}: " if error.filename else ""
+        assert capsys.readouterr().err == f"{place}{error.strerror}.\n"
 
     def test_an_unknown_stack_names_the_known_ones(self, capsys):
         assert cli.main(["ps", "--stack", "nowhere"]) == 1

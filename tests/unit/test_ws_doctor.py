@@ -124,8 +124,9 @@ class TestMatrix:
         found = {row.name: row for row in doctor.rows(self.FACTS)}
         assert {row.state for row in found.values()} == {State.OK}
         assert found["Stack file"].detail == "Pulumi.matrix.yaml: 18 images of the family"
-        assert found["Room for images"].detail.startswith("18 images are missing, about ")
-        assert "Ports" not in found
+        assert found["Room for images"].detail.startswith("18 of 18 images are missing, about ")
+        assert found["Room for images"].detail.endswith("; 1000 GB free in /var/lib/docker")
+        assert not {"Ports", "Disk"} & found.keys()
 
     def test_says_that_there_is_no_room_and_what_to_do(self):
         facts = replace(self.FACTS, build_host=replace(self.FACTS.build_host, free=10**9))
