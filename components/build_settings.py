@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -65,8 +66,8 @@ class ImagesSettings(BuildSettings):
     )
 
 
-def cache_problem(settings: BuildSettings, below: Path) -> Iterator[Problem]:
-    """Builds that take layers over from a registry belong to one; `below` is where the settings are."""
+def build_problems(settings: BuildSettings, below: Path) -> Iterator[Problem]:
+    """Caches belong to a registry, and mirrors want no login; `below` is where the settings are."""
     if settings.cache_from and not settings.registry:
         yield Problem(
             (*below, "cache_from"),
@@ -74,3 +75,12 @@ def cache_problem(settings: BuildSettings, below: Path) -> Iterator[Problem]:
             "Name one, whether or not images are pushed there; or build without the cache:",
             (Set((*below, "registry"), settings.cache_from), Remove((*below, "cache_from"))),
         )
+    for name, mirror in settings.mirrors:
+        login, at, server = urlsplit(mirror or "").netloc.rpartition("@")
+        if at:
+            yield Problem(
+                (*below, "mirrors", name),
+                "has a login, which would stay in the history of every image that is built with it",
+                "Name a mirror that wants none from this host:",
+                (Set((*below, "mirrors", name), mirror.replace(f"{login}@{server}", server, 1)),),
+            )

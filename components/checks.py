@@ -6,7 +6,7 @@ Each check is a function from the settings to the problems that it finds; ``CHEC
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from components.build_settings import cache_problem
+from components.build_settings import build_problems
 from components.problems import Path, Problem, Remove, Set, did_you_mean, dotted
 from components.service_settings import RAY_NODES, SERVICES, ServiceSettings
 from components.variants import ImpossiblePair, resolve
@@ -134,9 +134,9 @@ def variant_exists(settings: "PlatformSettings") -> Iterator[Problem]:
         )
 
 
-def caches_have_names(settings: "PlatformSettings") -> Iterator[Problem]:
-    """See `build_settings.cache_problem`."""
-    yield from cache_problem(settings.images, ("images",))
+def builds_can_be_made(settings: "PlatformSettings") -> Iterator[Problem]:
+    """See `build_settings.build_problems`."""
+    yield from build_problems(settings.images, ("images",))
 
 
 def gpu_services_have_gpus(settings: "PlatformSettings") -> Iterator[Problem]:
@@ -248,7 +248,7 @@ def environment_is_not_the_platforms(settings: "PlatformSettings") -> Iterator[P
 
 CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     variant_exists,
-    caches_have_names,
+    builds_can_be_made,
     gpu_services_have_gpus,
     images_have_one_source,
     needed_services_are_enabled,

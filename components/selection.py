@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from components.build_settings import cache_problem
+from components.build_settings import build_problems
 from components.matrix_settings import KEY, MatrixSettings
 from components.problems import Problem, Remove, Set, SettingsError, did_you_mean
 from components.variants import DEFAULT_VARIANT, VARIANTS, ImpossiblePair, Variant, resolve
@@ -151,9 +151,9 @@ def something_is_left(settings: MatrixSettings) -> Iterator[Problem]:
         yield Problem(("without",), "leaves out every image", f"Selected are: {names}.", (Remove(("without",)),))
 
 
-def caches_have_names(settings: MatrixSettings) -> Iterator[Problem]:
-    """See `build_settings.cache_problem`."""
-    yield from cache_problem(settings, ())
+def builds_can_be_made(settings: MatrixSettings) -> Iterator[Problem]:
+    """See `build_settings.build_problems`."""
+    yield from build_problems(settings, ())
 
 
 def pushes_go_somewhere(settings: MatrixSettings) -> Iterator[Problem]:
@@ -178,7 +178,7 @@ CHECKS = (
     a_target_is_selected,
     platforms_have_torch,
     something_is_left,
-    caches_have_names,
+    builds_can_be_made,
     pushes_go_somewhere,
 )
 

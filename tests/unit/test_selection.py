@@ -110,6 +110,7 @@ class TestMistakes:
              "For linux/arm64 there is CUDA 13.1.1."),
             ({"minimal": True, "without": ["*"]}, "without", "leaves out every image", "Selected are: "),
             ({"push": True}, "push", "no registry is named", "cslr:matrix.push' false"),
+            ({"mirrors": {"pypi": "https://me:pass@pypi.test/a"}}, "mirrors.pypi", "has a login", "https://pypi.test/a"),
             ({"cache_from": "example.org/a"}, "cache_from", "none is given", "registry' example.org/a"),
             ({"targets": ["a/b"]}, "targets[0]", "is no name or pattern", "--path 'cslr:matrix.targets[0]' '*'"),
             ({"phases": [5]}, "phases[0]", "5 must be 1, 2, 3 or 4", "config rm"),
