@@ -117,7 +117,9 @@ class _Work:
         return builds[-1].run if builds else None
 
     def _asked_for(self, build: Build) -> bool:
-        return any(fnmatch(name, self._pattern) for name in (build.subject.image, build.subject.title))
+        title = build.subject.title
+        # With hyphens, images are called in stacks and files of the report.
+        return any(fnmatch(name, self._pattern) for name in (build.subject.image, title, title.replace(" ", "-")))
 
     def _row(self, build: Build) -> Row:
         image = self._image(build.image_id)

@@ -154,7 +154,7 @@ def matrix(
     planned = family.plan(session, options)
     if prune:
         _prune(session, planned, yes=yes, only_list=only_list)
-    out.print(family.table(planned))
+    out.print(family.table(planned, out.width))
     out.print(Text(family.in_words(planned), style="bold"))
     if only_list:
         return

@@ -2,9 +2,11 @@
 
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
@@ -16,6 +18,7 @@ from ws.changes import WORDS, kind, title
 
 PLAIN_SECONDS = 10.0  # between two lines on the same resource's progress, where lines stay for ever
 FRAMES = 8  # a second
+GAP = 2  # characters between the columns of a table without lines
 
 
 class RunDisplay(Protocol):
@@ -41,6 +44,11 @@ def display_on(console: Console) -> RunDisplay:
     """The display that suits what the console writes to."""
     # On a dumb terminal rich draws nothing at all.
     return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else PlainDisplay(console)
+
+
+def widths(lines: Iterable[Sequence[str]]) -> list[int]:
+    """The characters that each column of a table of these lines takes, with the gap before the next."""
+    return [max(map(cell_len, column)) + GAP for column in zip(*lines, strict=True)]
 
 
 def outcome(change: Change, seconds: float) -> Text:

@@ -15,6 +15,7 @@ from components.problems import Problem, Remove, Set, SettingsError
 from components.selection import Wanted
 from components.stack_file import stack_file
 from ws.deploy import Session
+from ws.display import GAP, widths
 from ws.errors import WsError
 from ws.project import FOLDER
 from ws.stack_settings import matrix_of
@@ -30,6 +31,7 @@ WHOLE: Mapping[str, Any] = {
 }
 
 
+HERE = "yes"  # said of an image that is on this host
 # Key of the stack file → the option that says the same for one run.
 OPTIONS = {
     "cuda": "--cuda",
@@ -104,23 +106,30 @@ def _remedies(problem: Problem) -> Iterator[str]:
             yield f"leave {option} out"
 
 
-def table(planned: Plan) -> Table:
-    """The images, what each is built on, and what it adds."""
+def table(planned: Plan, width: int) -> Table:
+    """The images, what each is built on, and what it adds. On a narrow terminal without what follows from the name."""
+    columns: tuple[str, ...] = ("Image", "CUDA", "Python", "Platform", "Built on", "Tag", "Here")
+    lines: list[tuple[str, ...]] = list(_lines(planned))
+    if sum(widths([columns, *lines])) - GAP > width:
+        columns = ("Image", "Built on", "Here")
+        lines = [(wanted.name, line[4], line[-1]) for (wanted, _), line in zip(planned.tags, lines, strict=True)]
     shown = Table(box=None, pad_edge=False)
-    for column in ("Image", "CUDA", "Python", "Platform", "Built on", "Tag"):
-        shown.add_column(column, overflow="fold")
-    shown.add_column("Here", justify="right")
+    for column in columns:
+        shown.add_column(column, overflow="fold", justify="right" if column == "Here" else "left")
+    for *line, here in lines:
+        shown.add_row(*line, Text(here, style="green" if here == HERE else "yellow"))
+    return shown
+
+
+def _lines(planned: Plan) -> Iterator[tuple[str, ...]]:
     there = [wanted for wanted, tag in planned.tags if tag in planned.host.tags]
     budgets = layer_budgets()
     for wanted, tag in planned.tags:
-        here = tag in planned.host.tags
         adds = estimate([wanted], there, budgets)
         there.append(wanted)
-        state = Text("yes", style="green") if here else Text(f"+ {adds / GB:.1f} GB", style="yellow")
-        variant = wanted.variant
-        row = (wanted.image.name, variant.cuda, variant.python, wanted.platform, wanted.image.parent or "base", tag)
-        shown.add_row(*row, state)
-    return shown
+        image, variant = wanted.image, wanted.variant
+        here = HERE if tag in planned.host.tags else f"+ {adds / GB:.1f} GB"
+        yield image.name, variant.cuda, variant.python, wanted.platform, image.parent or "base", tag, here
 
 
 def in_words(planned: Plan) -> str:

@@ -115,6 +115,7 @@ def show_outcome(outcome: Outcome, console: Console, err: Console) -> None:
 def notify(stack: str, outcome: Outcome, err: Console) -> None:
     """Tells the webhooks that the stack file or the environment names."""
     from build_report import notify as webhooks
+    from build_report.markdown import failures_in_short
     from build_report.summary import summary
 
     config = read_stack_config(FOLDER, stack)
@@ -123,7 +124,10 @@ def notify(stack: str, outcome: Outcome, err: Console) -> None:
         for name, (key, variable) in WEBHOOKS.items()
     }
     if any(urls.values()):
-        text = summary(current_run(), failures=_beside_builds(outcome))
+        try:
+            text = summary(current_run(), failures=_beside_builds(outcome))
+        except StoreError:  # whose fault was told with the outcome
+            text = "\n".join(failures_in_short(outcome.failures.items())) or "All images are as they should be."
         for warning in webhooks.notify(text, ok=not outcome.failures, **urls):
             err.print(Text(warning, style="yellow"), soft_wrap=True)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from build_report.overview import Overview, Row, overview
 from build_report.records import Build, Image
 from build_report.sheets import Sheet
 from build_report.store import Store
+from ws.display import GAP, widths
 from ws.errors import WsError
 
 STYLES = {"built": "green", "failed": "bold red", "over budget": "bold yellow"}
@@ -65,7 +66,7 @@ def print_run(report: Overview, out: Console) -> None:
 def table(sheet: Sheet) -> Table:
     """A sheet for a terminal."""
     shown = Table(
-        title=sheet.title,
+        title=sheet.title or None,
         title_justify="left",
         title_style="bold",
         pad_edge=False,
@@ -88,10 +89,11 @@ def table(sheet: Sheet) -> Table:
 
 def _report(store: Store, last: int | None, image: str) -> Overview:
     report = overview(store, runs=last or RUNS, image=image)
-    if report is None:
-        which = "" if image == "*" else f" of images like {image!r}"
-        raise WsError(f"Nothing{which} was built yet, so there is nothing to report.\n  Run: ws matrix")
-    return report
+    if report is not None:
+        return report
+    if known := list(dict.fromkeys(build.subject.image for build in store.newest(failed=True))):
+        raise WsError(f"Nothing of images like {image!r} was built yet.\n  There are builds of: {', '.join(known)}")
+    raise WsError("Nothing was built yet, so there is nothing to report.\n  Run: ws matrix")
 
 
 def _print(report: Overview, out: Console, *, trend: bool) -> None:
@@ -110,13 +112,35 @@ def _print(report: Overview, out: Console, *, trend: bool) -> None:
         _print_sheets([sheets.trend(report)], out)
 
 
+def in_parts(sheet: Sheet, width: int) -> list[Sheet]:
+    """The sheet in parts that are no wider than a terminal; each says which image a line is about."""
+    wide = widths([[column.title for column in sheet.columns], *sheet.cells, *([sheet.last] if sheet.last else [])])
+    titles = [column.title for column in sheet.columns]
+    names = list(range(titles.index("Image") + 1))
+    parts = [names]
+    for position in range(len(names), len(titles)):
+        if len(parts[-1]) > len(names) and sum(wide[i] for i in [*parts[-1], position]) - GAP > width:
+            parts.append(names)
+        parts[-1] = [*parts[-1], position]
+    return [
+        replace(
+            sheet,
+            title=sheet.title if part is parts[0] else "",
+            columns=[sheet.columns[i] for i in part],
+            last=[sheet.last[i] for i in part if sheet.last],
+            note=sheet.note if part is parts[-1] else "",
+        )
+        for part in parts
+    ]
+
+
 def _print_sheets(shown: Iterable[Sheet], out: Console) -> None:
-    for position, sheet in enumerate(shown):
+    for position, part in enumerate(part for sheet in shown for part in in_parts(sheet, out.width)):
         if position:
             out.print()
-        out.print(table(sheet))
-        if sheet.note:
-            out.print(Text(sheet.note, style="dim"))
+        out.print(table(part))
+        if part.note:
+            out.print(Text(part.note, style="dim"))
 
 
 def _measure_compressed(report: Overview, store: Store, err: Console) -> bool:

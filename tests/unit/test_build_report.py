@@ -11,7 +11,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from rich.console import Console
 
-from build_report import budget, charts, compress, units
+from build_report import budget, charts, compress, sheets, units
 from build_report.budget import BudgetError
 from build_report.compare import compare
 from build_report.export import as_json
@@ -24,7 +24,7 @@ from build_report.store import Store
 from build_report.summary import summary
 from tests.unit.build_report_builds import BEGAN, MB, SIZES, built, image, step, subject
 from ws.errors import WsError
-from ws.report import Files, show
+from ws.report import Files, in_parts, show, table
 
 TARGETS = frozenset({"runtime", "devel"})
 RAY = SIZES | {"ray": 622 * MB}
@@ -269,8 +269,23 @@ class TestTerminal:
             shown(kept)
 
     def test_a_glob_that_nothing_matches_is_named(self, family):
-        with pytest.raises(WsError, match="Nothing of images like 'x' was built yet"):
+        with pytest.raises(WsError, match=r"images like 'x' was built yet\.\n.*: runtime, ray-runtime, devel"):
             shown(family, image="x")
+
+    def test_an_image_is_found_by_the_name_that_it_has_in_a_stack(self, family):
+        assert "1 image," in shown(family, image="ray-runtime-cuda13.1.1-py3.14")
+
+    @pytest.mark.parametrize("width", [60, 80, 200])
+    def test_every_column_is_readable_on_a_narrow_terminal(self, family, width):
+        sheet = sheets.results(reported(family))
+        parts = in_parts(sheet, width)
+        assert {column.title for part in parts for column in part.columns} == {c.title for c in sheet.columns}
+        console = Console(width=width, record=True, file=io.StringIO())
+        for part in parts:
+            console.print(table(part))
+        lines = console.export_text().splitlines()
+        assert sum(line.startswith("ray-runtime cuda13.1.1-py3.14 ") for line in lines) == len(parts)
+        assert (len(parts) == 1) == (width == 200)
 
 
 class TestJson:

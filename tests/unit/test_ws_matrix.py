@@ -177,10 +177,17 @@ class TestPlan:
 
     def test_lists_every_image_with_its_tag(self):
         console = Console(file=io.StringIO(), width=200)
-        console.print(table(planned(self.HERE)))
+        console.print(table(planned(self.HERE), console.width))
         said = cast(io.StringIO, console.file).getvalue()
         assert all(f"cslr/{name}:1" in said for name in NAMES)
         assert said.count(" yes") == 1
+
+    def test_lists_every_image_on_a_narrow_terminal_in_a_line(self):
+        console = Console(file=io.StringIO(), width=60)
+        console.print(table(planned(self.HERE), console.width))
+        lines = cast(io.StringIO, console.file).getvalue().splitlines()
+        assert [line.split()[0] for line in lines] == ["Image", *NAMES]
+        assert sum(line.endswith(" yes") for line in lines) == 1
 
     def test_of_a_run_that_goes_on_leaves_out_what_is_settled(self):
         config = planned(targets=["runtime"]).without([NAMES[0]])
@@ -291,6 +298,27 @@ class TestNotification:
         failures = {told.name: COMPILER, child.name: "is built on it", "base-forky": "no debootstrap"}
         outcome = Outcome(wanted=[told, child], failures=failures)
         assert matrix_run._beside_builds(outcome).keys() == {child.name, "base-forky"}
+
+    def test_goes_out_when_the_store_of_the_report_is_broken(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setenv("CSLR_DISCORD_WEBHOOK", "https://discord.example.org/x")
+        (tmp_path / "cslr").mkdir()
+        (tmp_path / "cslr" / "builds.sqlite").write_text("no database, but long enough to be read as one")
+        sent: list[str] = []
+
+        def tell(text: str, **_: object) -> list[str]:
+            sent.append(text)
+            return []
+
+        monkeypatch.setattr("build_report.notify.notify", tell)
+        console = Console(file=io.StringIO(), width=200)
+        outcome = Outcome(wanted=[], failures={"runtime": "no room:\nnone"})
+        matrix_run.show_outcome(outcome, console, console)
+        matrix_run.notify("matrix", outcome, console)
+        said = cast(io.StringIO, console.file).getvalue()
+        assert "builds.sqlite: file is not a database" in said
+        assert "✗ runtime: no room\n" in said
+        assert "no room" in sent[0]
 
     def test_without_webhooks_tells_nobody(self, monkeypatch):
         monkeypatch.setattr("build_report.notify.notify", lambda *_, **__: pytest.fail("told"))
