@@ -18,6 +18,7 @@ from ws.project import FOLDER
 
 TARGET_LABEL = "cslr.target"
 NAMES = (*CATALOG, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
+CONTENT_TAG = re.compile(r"[:-][0-9a-f]{12}(-[a-z0-9]+)?$")  # ends in a digest, and the platform if it is not the usual
 IMAGE = "docker:index/image:Image"
 STEP = re.compile(r"\] RUN (?:--\S+ )*(?P<command>.*)", re.DOTALL)  # as BuildKit shows it
 RECORD = re.compile(r" from exec (?:/bin/sh -c )?(?P<command>.*)", re.DOTALL)  # as its cache describes it
@@ -88,9 +89,11 @@ def old_references(image: Json, own: Collection[str], wanted: Collection[str]) -
         return (image["Id"],) if TARGET_LABEL in (image["Labels"] or {}) else ()
     # The readable name of what nobody wants any more waits for the next build to take it; it holds the old image.
     kept = {tag for tag in tags if tag in wanted}
-    if all(_repository(tag).endswith(f"/{FAMILY_REPOSITORY}") for tag in kept):
+    if all(_is_readable(tag) for tag in kept):
         kept = set()
-    return tuple(tag for tag in tags if tag not in kept and _repository(tag) in own)
+    # Others may have a redis, too, below the prefix of a registry that we share with them.
+    made_here = (tag for tag in tags if _is_readable(tag) or CONTENT_TAG.search(tag))
+    return tuple(tag for tag in made_here if tag not in kept and _repository(tag) in own)
 
 
 def old_records(records: Iterable[Json], steps: Iterable[str]) -> list[Json]:
@@ -142,6 +145,10 @@ def _is_one_of(command: str, own: Collection[str]) -> bool:
 
 def _tags(image: Json) -> list[str]:
     return [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
+
+
+def _is_readable(tag: str) -> bool:
+    return _repository(tag).endswith(f"/{FAMILY_REPOSITORY}")
 
 
 def _repository(tag: str) -> str:

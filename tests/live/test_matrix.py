@@ -230,7 +230,7 @@ class TestPrune:
             f"FROM {base(engine)} AS maker\nRUN echo {secret} > /made\nFROM scratch\nCOPY --from=maker /made /\n"
         )
         build_args = {"context": tmp_path, "dockerfile": tmp_path / "Dockerfile", "target": None, "args": {}}
-        tags = [f"{place}/runtime:{name}" for name in ("wanted", "old", "older")]
+        tags = [f"{place}/runtime:{name}" for name in ("0" * 12, "1" * 12, "2" * 12)]
         built = [build(api, Build(tag=tag, platform="linux/amd64", **build_args), lambda _: None) for tag in tags]
         engine.images.get(tags[1]).tag(f"{place}/not-ours", "1")
         before = {tag for image in engine.images.list() for tag in image.tags}

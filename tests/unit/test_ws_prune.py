@@ -10,15 +10,16 @@ from components.stack_file import read_stack_config, stacks
 from tests.harness import PROJECT
 from ws.prune import TARGET_LABEL, Old, look, old_records, old_references, own_repositories, remove, wanted_tags
 
-WANTED = frozenset(
-    {"cslr/runtime:cuda13.1.1-py3.14-new", "cslr/base:forky-new", "registry.example.org/lab/ml:runtime-x"}
-)
+OLD, NEW = (f"cslr/runtime:cuda13.1.1-py3.14-{digest}" for digest in ("0123456789ab", "ba9876543210"))
+WANTED = frozenset({NEW, "cslr/base:forky-ba9876543210", "registry.example.org/lab/ml:runtime-x"})
 OTHERS = (
     "redis:8",
     "someone/runtime:1",
     "cslr/unknown:1",
     "example.org/lab/runtime:1",
     "cslr/runtime/sub:1",
+    "registry.example.org/lab/redis:8",
+    "cslr/runtime:latest",
     "busybox",
 )
 
@@ -37,11 +38,12 @@ class TestImage:
     @pytest.mark.parametrize(
         "tag",
         [
-            "cslr/runtime:cuda13.1.1-py3.14-old",
+            OLD,
             "cslr/redis:0123456789ab",
-            "cslr/base:forky-old",
+            "cslr/base:forky-0123456789ab",
+            "cslr/runtime:cuda13.1.1-py3.14-0123456789ab-arm64",
             "registry.example.org/lab/ml:devel-y",
-            "registry.example.org/lab/devel:cuda13.1.1-py3.14-old",
+            "registry.example.org/lab/devel:cuda13.1.1-py3.14-0123456789ab",
         ],
     )
     def test_of_this_project_that_nobody_wants_is_old(self, tag):
@@ -53,25 +55,26 @@ class TestImage:
 
     def test_keeps_its_readable_name_only_with_a_content_that_is_wanted(self):
         readable = "registry.example.org/lab/ml:runtime-x"
-        assert old(readable, "cslr/runtime:cuda13.1.1-py3.14-new") == ()
-        assert old(readable, "cslr/runtime:cuda13.1.1-py3.14-old") == (readable, "cslr/runtime:cuda13.1.1-py3.14-old")
+        assert old(readable, NEW) == ()
+        assert old(readable, OLD) == (readable, OLD)
 
     @pytest.mark.parametrize("tag", OTHERS)
     def test_under_a_name_of_others_is_not_even_with_our_label(self, tag):
         assert old(tag, labelled=True) == ()
 
     def test_where_no_stack_file_names_its_images_is_not(self):
-        assert old("cslr/runtime:old", wanted=frozenset({"registry.example.org/lab/runtime:new", "cslr/base:x"})) == ()
+        elsewhere = NEW.replace("cslr", "registry.example.org/lab")
+        assert old(OLD, wanted=frozenset({elsewhere, "cslr/base:forky-ba9876543210"})) == ()
 
     def test_loses_only_the_tags_that_are_ours(self):
-        assert old("mine/kept:1", "cslr/runtime:old") == ("cslr/runtime:old",)
+        assert old("mine/kept:1", OLD) == (OLD,)
 
     @pytest.mark.parametrize("tags", [[], ["<none>:<none>"]])
     def test_without_any_tag_is_old_if_its_label_is_ours(self, tags):
         assert old(*tags, labelled=True) == ("sha256:1",)
         assert old(*tags) == ()
 
-    @given(st.lists(st.sampled_from([*OTHERS, "cslr/runtime:cuda13.1.1-py3.14-new"]), min_size=1), st.booleans())
+    @given(st.lists(st.sampled_from([*OTHERS, NEW]), min_size=1), st.booleans())
     def test_is_never_old_for_tags_of_others_and_wanted_ones(self, tags, labelled):
         assert old(*tags, labelled=labelled) == ()
 
@@ -132,12 +135,12 @@ def image(identifier: str, *tags: str) -> dict[str, Any]:
 
 class TestLook:
     def test_leaves_out_what_a_container_uses(self):
-        host: Any = Host([image("1", "cslr/runtime:a"), image("2", "cslr/runtime:b")], used=["1"])
-        assert look(host, WANTED, ()) == Old(images=("cslr/runtime:b",), size=40)
+        host: Any = Host([image("1", OLD), image("2", "cslr/health:0123456789ab")], used=["1"])
+        assert look(host, WANTED, ()) == Old(images=("cslr/health:0123456789ab",), size=40)
 
     def test_counts_only_what_goes_with_its_last_tag(self):
-        host: Any = Host([image("1", "cslr/runtime:a", "mine/kept:1")], used=[])
-        assert look(host, WANTED, ()) == Old(images=("cslr/runtime:a",), size=0)
+        host: Any = Host([image("1", OLD, "mine/kept:1")], used=[])
+        assert look(host, WANTED, ()) == Old(images=(OLD,), size=0)
 
     def test_counts_what_has_lost_all_tags(self):
         untagged = {**image("sha256:1", "<none>:<none>"), "Labels": {TARGET_LABEL: "runtime"}}
@@ -146,8 +149,8 @@ class TestLook:
 
     def test_removes_by_tag_and_never_by_force(self):
         host: Any = Host([], used=[])
-        assert remove(host, Old(images=("cslr/runtime:a",))) == []
-        assert host.calls == [("DELETE", "/images/cslr/runtime:a")]
+        assert remove(host, Old(images=(OLD,))) == []
+        assert host.calls == [("DELETE", f"/images/{OLD}")]
 
 
 class TestWanted:
