@@ -58,27 +58,13 @@ CACHE = Column(title="Cache", cell=lambda row: row.cache, right=False)
 SIZE_CHANGE = Column(title="Size ±", cell=lambda row: delta(row.comparison.size if row.comparison else None))
 TIME_CHANGE = Column(title="Time ±", cell=lambda row: seconds_delta(row.comparison.seconds if row.comparison else None))
 
+BUILD = (IMAGE, RESULT, CACHE, TIME, TIME_CHANGE, SIZE, SIZE_CHANGE)
 RESULTS = (
-    IMAGE,
-    RESULT,
-    CACHE,
-    TIME,
-    TIME_CHANGE,
-    SIZE,
-    SIZE_CHANGE,
+    *BUILD,
     Column(title="Compressed", cell=lambda row: size(row.image.compressed if row.image else None)),
     Column(title="Shared", cell=_shared),
 )
-TREND = (
-    Column(title="Begun", cell=lambda row: moment(row.build.started), right=False),
-    IMAGE,
-    RESULT,
-    CACHE,
-    TIME,
-    TIME_CHANGE,
-    SIZE,
-    SIZE_CHANGE,
-)
+TREND = (Column(title="Begun", cell=lambda row: moment(row.build.started), right=False), *BUILD)
 HOST = (
     IMAGE,
     Column(title="CPU mean", cell=_usage(lambda used: f"{used.cpu_mean:.0f} %")),

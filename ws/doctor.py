@@ -73,7 +73,6 @@ class Facts:
     python: tuple[int, ...] = sys.version_info[:3]
     host: Host = field(default_factory=Host)
     engine: dict[str, Any] | None = None  # the Engine's /info
-    engine_version: dict[str, Any] = field(default_factory=dict)  # the Engine's /version
     disk_free: int | None = None  # bytes, where Docker keeps its data
     debootstrap: bool = False
     registry: bool = False  # an image registry answers
@@ -131,7 +130,7 @@ def _matrix_facts(stack: str) -> dict[str, Any]:
 def _engine_facts() -> dict[str, Any]:
     try:
         client = docker.from_env(timeout=ENGINE_TIMEOUT)
-        facts: dict[str, Any] = {"engine": client.info(), "engine_version": client.version()}
+        facts: dict[str, Any] = {"engine": client.info()}
     except (docker.errors.DockerException, requests.RequestException):
         return {}
     with suppress(OSError):

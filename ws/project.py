@@ -10,7 +10,6 @@ from components.identity import StackIdentity
 from components.stack_file import read_stack_config
 
 FOLDER = Path(__file__).parent.parent
-DEFAULT_STACK = "dev"
 
 PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
 BACKEND = "PULUMI_BACKEND_URL"
