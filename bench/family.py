@@ -66,7 +66,7 @@ class Family:
         builds = self.store.builds_of_run(run) if run and run != before else []
         return Run(
             seconds=round(seconds, 1),
-            images=sum(build.result == "built" for build in builds),
+            images=sum(build.result == "built" and build.timing == "steps" for build in builds),
             sent=sum(build.sent or 0 for build in builds),
             retried=sum(build.result == "failed" for build in builds),
         )

@@ -1,6 +1,5 @@
 """How large images and their layers may be: reads the table beside the Dockerfile, and says what is over it."""
 
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +8,11 @@ from pathlib import Path
 from build_report.layers import BASE
 from build_report.records import Image, ReportError, Subject
 from build_report.units import parse_size, percent, size
+from components.variants import VARIANTS
 from images.layers import LAYERS
 
-KEY = re.compile(r"^cuda[0-9.]+(-py[0-9.]+(-cpu)?)?$")
+# Variants, those whose torch is for CPUs alone, and what all Pythons of one CUDA share.
+KEYS = tuple(dict.fromkeys(key for v in VARIANTS for key in (f"cuda{v.cuda}", v.key, f"{v.key}-cpu")))
 TABLES = ("image", "layer")
 
 
@@ -72,8 +73,8 @@ def load(path: Path, targets: frozenset[str]) -> Budgets:
         entry = f"{kind}.{name}" + (f'."{key}"' if key else "")
         if name not in names[kind]:
             wrong.append(f"{entry}: there is no {kind} {name}; there are {', '.join(sorted(names[kind]))}")
-        elif not KEY.match(key):
-            wrong.append(f'{entry}: name a variant, like "cuda13.1.1-py3.14", or a CUDA, like "cuda13.1.1"')
+        elif key not in KEYS:
+            wrong.append(f"{entry}: there is no such variant or CUDA; there are {', '.join(KEYS)}")
         elif not isinstance(value, str):
             wrong.append(f"{entry}: {value!r} is no size: write it like '5.0 GB'")
         else:

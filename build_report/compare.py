@@ -61,7 +61,7 @@ class Comparison:
 
     previous: Build
     size: int  # bytes more, negative: less
-    seconds: float
+    seconds: float | None  # None: one of them was not built, but here already
     layers: list[LayerChange] = field(default_factory=list)  # the most grown first
     packages: list[PackageChange] = field(default_factory=list)
 
@@ -93,7 +93,7 @@ def compare(build: Build, image: Image, previous: Build, before: Image) -> Compa
     return Comparison(
         previous=previous,
         size=image.size - before.size,
-        seconds=build.seconds - previous.seconds,
+        seconds=_less(build.seconds, previous.seconds),
         layers=_layers(image, before),
         packages=_packages(image.packages, before.packages),
     )
@@ -130,3 +130,7 @@ def _packages(now: Iterable[Package], then: Iterable[Package]) -> list[PackageCh
             continue
         changes.append(PackageChange(kind=kind, name=name, change=change, before=old, after=new))
     return sorted(changes, key=lambda one: (-one.growth, one.name))
+
+
+def _less(seconds: float | None, than: float | None) -> float | None:
+    return None if seconds is None or than is None else seconds - than

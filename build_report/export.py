@@ -5,8 +5,8 @@
   ``unique`` (each chain of layers once: what one disk needs), ``saved``, ``compressed`` (each layer once, or null).
 - ``builds`` of the run. Who: ``build`` (number), ``run``, ``tag``, ``image``, ``target``, ``variant``, ``flavour``,
   ``platform``, ``engine``, ``builder`` (version of Docker). How: ``result`` (built, failed, over budget), ``error``,
-  ``started``, ``ended``, ``seconds``, ``cache`` (cold, partly, warm, unknown), ``phases`` (seconds by name), ``timing``
-  (steps: BuildKit's times; history: those of layers), ``sent`` (bytes of context), ``usage`` (of the whole host). What:
+  ``started``, ``ended``, ``seconds``, ``cache`` (cold, partly, warm, unknown; here: nothing was built), ``phases`` (seconds by
+  name), ``timing`` (steps: BuildKit's times; history: those of layers; none), ``sent`` (bytes of context), ``usage`` (of the whole host). What:
   ``image_id``, ``size``, ``compressed``, ``shared`` (bytes that other images have too), ``layers`` from the lowest,
   ``labels``, ``packages`` (count). Against the build before: ``previous``, with what grew first.
 - ``trend``: the builds of the last runs, the oldest first, with the first keys of ``builds``.
@@ -55,7 +55,7 @@ def _build(row: Row) -> dict[str, Any]:
         "error": build.error,
         "started": _time(build.started),
         "ended": _time(build.ended),
-        "seconds": round(build.seconds, 3),
+        "seconds": _rounded(build.seconds),
         "cache": row.cache,
         "image_id": build.image_id,
         "size": row.image.size if row.image else None,
@@ -93,7 +93,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "build": comparison.previous.number,
         "started": _time(comparison.previous.started),
         "size": comparison.size,
-        "seconds": round(comparison.seconds, 3),
+        "seconds": _rounded(comparison.seconds),
         "layers": [vars(layer) | {"growth": layer.growth} for layer in comparison.layers],
         "packages": [_package(package) for package in comparison.packages],
     }
@@ -112,6 +112,10 @@ def _package(change: PackageChange) -> dict[str, Any]:
 
 def _totals(totals: Totals) -> dict[str, Any]:
     return asdict(totals) | {"saved": totals.size - totals.unique}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _time(seconds: float) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -158,15 +159,28 @@ def _image(api: "DockerApi", found: "Json", platform: str) -> Image:
 
 
 def _unrecorded(api: "DockerApi", spec: Spec, found: "Json", image: Image, store: Store) -> tuple[BuildRecord, str]:
-    """A build that no engine reported, as Pulumi does not, from what the image tells; and its run."""
+    """A build that no engine reported, as Pulumi does not, from what the image tells; and its run.
+
+    An image that had its name before the run was made by another user, another checkout, or loaded.
+    """
     from build_report.ancestry import outer_run
     from build_report.phases import from_history
 
     run, began = outer_run()
-    tagged = _seconds((found.get("Metadata") or {}).get("LastTagTime") or found["Created"])
-    started, ended = from_history(
-        image.layers, max(tagged, image.created), began, store.chain_ids(other_than=image.image_id)
-    )
+    tagged = max(_seconds((found.get("Metadata") or {}).get("LastTagTime") or found["Created"]), image.created)
+    if tagged < began:
+        now = time.time()
+        here = BuildRecord(
+            tag=spec.tag,
+            subject=spec.subject,
+            engine="elsewhere",
+            started=now,
+            ended=now,
+            image_id=image.image_id,
+            timing="none",
+        )
+        return here, run
+    started, ended = from_history(image.layers, tagged, began, store.chain_ids(other_than=image.image_id))
     record = BuildRecord(
         tag=spec.tag,
         subject=spec.subject,

@@ -9,16 +9,13 @@ from build_report.layers import BASE, OTHER
 from build_report.records import Build, Image, Layer
 from images.layers import LAYERS, layer_of
 
-Cache = Literal["cold", "partly", "warm", "unknown"]
+Cache = Literal["cold", "partly", "warm", "unknown", "here"]  # here: nothing was built
 EXPORT = "export"
 ORDER = (*dict.fromkeys((BASE, *LAYERS)), OTHER, EXPORT)
 
 FROM = re.compile(r"^\[[^\]]*\] FROM ")
 EXPORTING = re.compile(r"^(exporting|preparing .*cache|writing .*cache|pushing) ")
 MAKING = re.compile(r"^\[[^\]]*\] (RUN|COPY|ADD|WORKDIR) ")
-
-LONGEST = 3600.0  # seconds: layers that are further apart were not made by one build
-SAME = 1.0  # second: as exact is a layer's creation time
 
 
 def phase_of(step: str) -> str:
@@ -35,6 +32,8 @@ def phases(build: Build, image: Image | None) -> dict[str, float]:
 
     Of steps that ran at the same time in one phase, the time counts once. Phases may overlap each other.
     """
+    if build.timing == "none":
+        return {}
     if build.timing == "history":
         found = _by_layers(image.layers, build.started) if image else {}
     else:
@@ -44,6 +43,8 @@ def phases(build: Build, image: Image | None) -> dict[str, float]:
 
 def cache_state(build: Build, image: Image | None) -> Cache:
     """How much of what a build needed was there before it."""
+    if build.timing == "none":
+        return "here"
     if build.timing == "history":
         there = [layer.created <= build.started for layer in image.layers if layer.name != BASE] if image else []
     else:
@@ -62,17 +63,9 @@ def from_history(
     `tagged`: when the image got its name; `known`: chain IDs of layers that other builds made. Exact to the end. The
     beginning is not known: it is not before the run, nor before the layers that the build stands on.
     """
-    own = [layer for layer in layers if layer.name != BASE]
-    if tagged >= run_began or not own:
-        there = [layer.created for layer in layers if layer.name == BASE or layer.chain_id in known]
-        there += [layer.created for layer in own if layer.created < run_began]
-        return min(tagged, max([run_began, *there])), tagged
-    began = own[-1].created
-    for layer in reversed(own):
-        if not 0 <= began - layer.created <= LONGEST:
-            break
-        began = layer.created
-    return began - SAME, own[-1].created
+    there = [layer.created for layer in layers if layer.name == BASE or layer.chain_id in known]
+    there += [layer.created for layer in layers if layer.created < run_began]
+    return min(tagged, max([run_began, *there])), tagged
 
 
 def _by_steps(build: Build) -> dict[str, float]:

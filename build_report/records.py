@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Engine = Literal["embedded", "pulumi"]
+Engine = Literal["embedded", "pulumi", "elsewhere"]  # elsewhere: the image was here before the run
 Result = Literal["built", "failed", "over budget"]
-Timing = Literal["steps", "history"]  # BuildKit's own times of its steps; or the creation times of the image's layers
+# BuildKit's own times of its steps; the creation times of the image's layers; or none, as of what was here before
+Timing = Literal["steps", "history", "none"]
 Kind = Literal["debian", "python"]
 
 # <anything>/<image>:<variant>[-cpu]-<digest>[-arm64], as components/image.py names images
@@ -145,9 +146,9 @@ class Build(BuildRecord):
     run: str
 
     @property
-    def seconds(self) -> float:
-        """How long it took."""
-        return self.ended - self.started
+    def seconds(self) -> float | None:
+        """How long it took; None of an image that was here before."""
+        return None if self.timing == "none" else self.ended - self.started
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -261,8 +261,12 @@ class Store:
                         db.execute("ROLLBACK")
                     raise
                 db.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}. Free or repair it, or remove it to begin anew.") from error
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename or self.path}: {error.strerror}. Builds are kept in {self.path}."
+            ) from error
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:

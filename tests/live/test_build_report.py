@@ -11,7 +11,7 @@ from build_report.compress import measure as measure_compressed
 from build_report.measure import WITHIN, WRONG_CALL
 from build_report.overview import overview
 from build_report.records import Image
-from build_report.store import Store
+from build_report.store import RUN, Store, new_run
 from docker_engine.api import DockerApi
 from docker_engine.builds import Build
 from engine.resources.image import recorded_build
@@ -40,7 +40,7 @@ def engine() -> Iterator[docker.DockerClient]:
 @pytest.fixture
 def kept(tmp_path, monkeypatch) -> Store:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("CSLR_RUN", f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(time.time()))}-1")
+    monkeypatch.setenv(RUN, new_run())
     return Store()
 
 
@@ -128,7 +128,7 @@ class TestBuild:
         (row,) = report.rows
         assert (row.build.result, row.build.engine, row.build.timing) == ("built", "embedded", "steps")
         assert sum(row.phases.values()) > 0
-        assert max(row.phases.values()) <= row.build.seconds
+        assert max(row.phases.values()) <= (row.build.seconds or 0)
         assert "export" in row.phases
         assert row.build.usage is not None
         assert row.build.builder == docker.from_env().version()["Version"]
@@ -141,6 +141,16 @@ class TestBuild:
         assert report is not None
         assert report.rows[-1].cache == "warm"
         assert report.rows[-1].phases.get("torch") is None
+
+    def test_of_before_the_run_is_no_build_of_the_run(self, kept, spec, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
+        monkeypatch.setenv(RUN, new_run(time.time() + 2))
+        measured(spec)
+        report = overview(Store())
+        assert report is not None
+        (row,) = report.rows
+        assert (row.build.engine, row.build.timing, row.cache, row.phases) == ("elsewhere", "none", "here", {})
+        assert row.build.seconds is None
 
     def test_that_no_engine_recorded_is_told_from_the_images_history(self, kept, spec, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))

@@ -89,9 +89,6 @@ class TestPhases:
         known = {layer.chain_id for layer in measured.layers[:4]}  # up to torch
         assert from_history(measured.layers, BEGAN + 41, BEGAN - 99, known) == (BEGAN + 30, BEGAN + 41)
 
-    def test_an_image_older_than_the_run_is_dated_by_its_own_layers(self):
-        assert from_history(image(SIZES).layers, BEGAN + 41, BEGAN + 9999, set()) == (BEGAN + 9, BEGAN + 40)
-
 
 class TestCache:
     @pytest.mark.parametrize(
