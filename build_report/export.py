@@ -4,9 +4,10 @@
 - ``totals`` of the run's images and ``family``, of the newest build of every image: ``images``, ``size`` (sum),
   ``unique`` (each chain of layers once: what one disk needs), ``saved``, ``compressed`` (each layer once, or null).
 - ``builds`` of the run. Who: ``build`` (number), ``run``, ``tag``, ``image``, ``target``, ``variant``, ``flavour``,
-  ``platform``, ``engine``, ``builder`` (version of Docker). How: ``result`` (built, failed, over budget), ``error``,
-  ``started``, ``ended``, ``seconds``, ``cache`` (cold, partly, warm, unknown; here: nothing was built), ``phases`` (seconds by
-  name), ``timing`` (steps: BuildKit's times; history: those of layers; none), ``sent`` (bytes of context), ``usage`` (of the whole host). What:
+  ``platform``, ``engine`` (embedded, pulumi, elsewhere), ``builder`` (version of Docker). How: ``result`` (built,
+  failed, over budget), ``error``, ``started``, ``ended``, ``seconds``, ``cache`` (cold, partly, warm, unknown; here:
+  nothing was built), ``phases`` (seconds by name), ``timing`` (steps: BuildKit's times; history: those of layers;
+  none), ``sent`` (bytes of context), ``usage`` (of the whole host). What:
   ``image_id``, ``size``, ``compressed``, ``shared`` (bytes that other images have too), ``layers`` from the lowest,
   ``labels``, ``packages`` (count). Against the build before: ``previous``, with what grew first.
 - ``trend``: the builds of the last runs, the oldest first, with the first keys of ``builds``.
