@@ -74,7 +74,7 @@ def load(path: Path, targets: frozenset[str]) -> Budgets:
         if name not in names[kind]:
             wrong.append(f"{entry}: there is no {kind} {name}; there are {', '.join(sorted(names[kind]))}")
         elif key not in KEYS:
-            wrong.append(f"{entry}: there is no such variant or CUDA; there are {', '.join(KEYS)}")
+            wrong.append(f'{entry}: name a variant, like "cuda13.1.1-py3.14", or a CUDA; there are {", ".join(KEYS)}')
         elif not isinstance(value, str):
             wrong.append(f"{entry}: {value!r} is no size: write it like '5.0 GB'")
         else:
