@@ -46,6 +46,7 @@ NO_SUCH_STACK = "no stack named"
 # How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
 UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
 COLOUR_TAGS = re.compile(r"<\{%.*?%\}>")
+WAITING = "Interrupted: Pulumi waits for what is under way. Interrupt once more to give that up"
 LAST_LINES = 15
 PROGRAM_LOG = "cslr.program"  # where the embedded engine too lets the program speak
 
@@ -164,8 +165,12 @@ class PulumiEngine:
             try:
                 self._read(process, events)
             except KeyboardInterrupt:
-                process.send_signal(signal.SIGINT)
-                self._read(process, events)
+                try:
+                    process.send_signal(signal.SIGINT)
+                    logging.getLogger(PROGRAM_LOG).info(WAITING)
+                    self._read(process, events)
+                except KeyboardInterrupt:
+                    process.send_signal(signal.SIGINT)
                 raise
             finally:
                 events.code = process.wait()

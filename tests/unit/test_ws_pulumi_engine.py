@@ -295,3 +295,28 @@ class TestBuilds:
         engine, _ = deployed((events, "", 0))
         engine.preview()
         assert Store().builds_of_run(current_run()) == []
+
+
+class TestInterrupt:
+    def test_waits_for_what_is_under_way_and_a_second_one_gives_that_up(self, deployed, caplog):
+        engine, _ = deployed(([], "", 0))
+        # Ends at the second interrupt. Has the engine interrupted, and again when it hands that on.
+        cli = deployed.project.parent / "pulumi"
+        cli.write_text(
+            f"#!{sys.executable}\n"
+            "import os, signal, time\n"
+            "seen = []\n"
+            "def interrupted(*_):\n"
+            "    seen.append(1)\n"
+            "    os._exit(1) if len(seen) == 2 else interrupt()\n"
+            "def interrupt():\n"
+            "    time.sleep(0.5)\n"  # it listens by then
+            "    os.kill(os.getppid(), signal.SIGINT)\n"
+            "signal.signal(signal.SIGINT, interrupted)\n"
+            "interrupt()\n"
+            "time.sleep(60)\n"
+        )
+        caplog.set_level("INFO", logger=pulumi_engine.PROGRAM_LOG)
+        with pytest.raises(KeyboardInterrupt):
+            engine.preview()
+        assert pulumi_engine.WAITING in caplog.text
