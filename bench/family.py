@@ -17,7 +17,7 @@ from docker_engine.api import DockerApi
 from tests.live.stack import SOURCES
 
 PROJECT = Path(__file__).parent.parent
-FOLDERS = (*SOURCES, "build_report", "Pulumi.matrix.yaml")
+FOLDERS = (*SOURCES, "Pulumi.matrix.yaml")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def main() -> int:
         )
     else:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table(measurements, peer))
-    write_section("images", markdown(measurements, sizes, peer, host))
+    write_section("images", markdown(measurements, sizes, peer, host, sys.argv[1:]))
     return 0
 
 

@@ -75,7 +75,13 @@ def size_rows(sizes: Sizes) -> Iterator[tuple[str, ...]]:
     )
 
 
-def markdown(measurements: Sequence[Measurement], sizes: Sizes, peer: Sequence[NaiveRun], host: dict[str, str]) -> str:
+def markdown(
+    measurements: Sequence[Measurement],
+    sizes: Sizes,
+    peer: Sequence[NaiveRun],
+    host: dict[str, str],
+    options: Sequence[str],
+) -> str:
     """The section of the document."""
     lines = [
         "## The image family",
@@ -94,7 +100,7 @@ def markdown(measurements: Sequence[Measurement], sizes: Sizes, peer: Sequence[N
         *_markdown_table(("image", "former", "goal", "measured", ""), size_rows(sizes)),
         "",
         "; ".join(f"{name}: {value}" for name, value in host.items()) + ".",
-        "Command: `python -m bench.images --prune`.",
+        f"Command: `python -m bench.images {' '.join(options)}`.",
     ]
     return "\n".join(lines)
 

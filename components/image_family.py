@@ -117,7 +117,8 @@ def _image_args(wanted: Wanted, args: ImageFamilyArgs, base: Base) -> ImageVaria
         variant=wanted.variant,
         flavour=args.sources.torch,
         platform=wanted.platform,
-        in_index=settings.push and any(wanted in siblings for siblings in _by_platform(args.wanted)),
+        # By what the settings say, so that it is the same where another platform's image failed and is left out.
+        in_index=settings.push and sum(p in wanted.variant.platforms for p in set(settings.platforms)) > 1,
         registry=settings.registry,
         push=settings.push,
         cache_from=(settings.cache_from,) if settings.cache_from else (),

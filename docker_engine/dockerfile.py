@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from docker_engine.builds import context_files
@@ -62,20 +63,32 @@ def recipe(
     dockerfile: Path, context: Path, *, target: str | None, args: Mapping[str, str], platform: str = ""
 ) -> Recipe:
     """What `target` (None: the last stage) is built from, with these build arguments."""
-    head, stages = _parse(dockerfile.read_text(), args, platform)
+    here = tuple(context_files(context, dockerfile))
+    try:
+        return _recipe(dockerfile.read_text(), here, target, tuple(sorted(args.items())), platform)
+    except KeyError as error:
+        raise KeyError(f"{dockerfile}: {error.args[0]}") from None
+
+
+# The same is asked for the plan of a run, for its checks and for its resources.
+@cache
+def _recipe(
+    text: str, here: tuple[str, ...], target: str | None, given: tuple[tuple[str, str], ...], platform: str
+) -> Recipe:
+    args = dict(given)
+    head, stages = _parse(text, args, platform)
     last = target if target is not None else list(stages)[-1]
     if last not in stages:
-        raise KeyError(f"{dockerfile} has no stage {last}, only {', '.join(stages)}")
+        raise KeyError(f"there is no stage {last}, only {', '.join(stages)}")
     used = _reachable(stages, last)
     declared = {name for name in used for name in stages[name].args}
     named = declared | {_name(match) for name in used for match in VARIABLE.finditer(stages[name].lines[0])}
     lines = [line for line in head if any(name in named for name, _ in _declarations(line))]
     lines += [line for name in stages if name in used for line in stages[name].lines]
-    here = context_files(context, dockerfile)
     wanted = list(_wanted(stages, used, here))
     return Recipe(
         text="\n".join(lines),
-        args={name: value for name, value in sorted(args.items()) if name in named},
+        args={name: value for name, value in args.items() if name in named},
         files=tuple(name for name in here if any(_covers(path, name) for path in wanted)),
     )
 

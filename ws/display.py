@@ -61,7 +61,8 @@ def outcome(change: Change, seconds: float) -> Text:
 
 def duration(seconds: float) -> str:
     """``42 s``, ``3 min 05 s``."""
-    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 class _Work:
