@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from images.base.bootstrap import make_base
+from images.base.recipe import PLATFORM, base_tag
 from tests.live.stack import FULL, SMALL, LiveStack
+
+
+@pytest.fixture(scope="session")
+def base(docker_engine: None) -> str:
+    """The tag of the base image of services, made if it is not here."""
+    tag = base_tag("trixie", "bootstrap")
+    make_base("trixie", "bootstrap", tag, None, PLATFORM)
+    return tag
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,6 @@ import requests
 
 from docker_engine.api import DockerApi
 from docker_engine.builds import Build, BuildError, build
-from images.base.bootstrap import make_base
-from images.base.recipe import base_tag
 
 pytestmark = pytest.mark.live
 
@@ -19,10 +17,8 @@ SOON = 10.0  # seconds
 
 
 @pytest.fixture
-def silent(docker_engine: None, tmp_path: Path) -> Build:
+def silent(base: str, tmp_path: Path) -> Build:
     """A build whose only step prints nothing for a long time; no other has its text, nor its cache."""
-    base = base_tag("trixie", "bootstrap")
-    make_base("trixie", "bootstrap", base, None, "linux/amd64")
     dockerfile = tmp_path / "Dockerfile"
     dockerfile.write_text(f"FROM {base}\nRUN : {time.time()} && sleep {SILENT_SECONDS}\n")
     return Build(
