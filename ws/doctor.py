@@ -32,6 +32,7 @@ from components.selection import Wanted
 from components.settings import KEY, PlatformSettings
 from components.sources import IMAGE_REGISTRY, Sources, TorchChoice, choose_sources, reachable
 from components.stack_file import ConfigError, stack_file
+from docker_engine.api import engine_is_local
 from ws import pulumi_cli
 from ws.errors import WsError
 from ws.project import FOLDER, identity
@@ -133,8 +134,9 @@ def _engine_facts() -> dict[str, Any]:
         facts: dict[str, Any] = {"engine": client.info()}
     except (docker.errors.DockerException, requests.RequestException):
         return {}
-    with suppress(OSError):
-        facts["disk_free"] = shutil.disk_usage(facts["engine"]["DockerRootDir"]).free
+    if engine_is_local():
+        with suppress(OSError):
+            facts["disk_free"] = shutil.disk_usage(facts["engine"]["DockerRootDir"]).free
     return facts
 
 
