@@ -1,10 +1,17 @@
 """Options and fixtures that tests of several folders share."""
 
+import signal
+
 import docker
 import pytest
 import requests
 
 SELECTING = {"cuda": "GLOB", "python": "GLOB", "target": "GLOB", "phase": "NUMBER"}
+
+
+def pytest_configure() -> None:
+    """Interrupts work, in this process and in those that tests start, also where a shell began us with `&`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
