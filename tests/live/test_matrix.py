@@ -134,7 +134,7 @@ class TestBuilding:
 
     @pytest.mark.parametrize("engine", ENGINES)
     def test_tries_again_what_the_network_failed(self, family, engine):
-        family.write_dockerfile(runtime="echo \"Temporary failure resolving 'deb.debian.org'\" >&2; exit 100")
+        family.write_dockerfile(runtime="echo \"Temporary failure resolving 'mirror.example.org'\" >&2; exit 100")
         with family.stack.ws_started("matrix", "--engine", engine, "--target", "runtime", "--retries", "2") as process:
             assert process.stdout
             for line in process.stdout:
