@@ -283,10 +283,10 @@ class TestBuilds:
         assert [one.name for one in build.steps] == ["[1/2] RUN x"]
 
     def test_a_failed_one_tells_the_end_of_its_log_which_the_provider_keeps_to_itself(self, deployed):
-        said = "digest: sha256:a\n[1/2] RUN x\nE: Temporary failure resolving 'deb.debian.org'"
+        said = "digest: sha256:a\n[1/2] RUN x\nE: Temporary failure resolving 'mirror.example.org'"
         engine, _ = deployed((self.events(said, end="resOpFailedEvent"), "", 1))
         [failed] = engine.up().failed
-        assert failed.error == "exit code: 100\nE: Temporary failure resolving 'deb.debian.org'"
+        assert failed.error == "exit code: 100\nE: Temporary failure resolving 'mirror.example.org'"
         [build] = Store().builds_of_run(current_run())
         assert (build.result, build.error) == ("failed", "exit code: 100")
 
