@@ -20,7 +20,7 @@ NETWORK = [
     "  Caused by: error decoding response body",
     "  Caused by: end of file before message length reached",
     "error: Request failed after 3 retries",
-    "pip._vendor.urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='x.example.org', port=443): Read timed out.",
+    "pip._vendor.urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='x.org', port=443): Read timed out.",
     "Max retries exceeded with url: /simple/x (Caused by NewConnectionError('Failed to establish a new connection'))",
     'Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout',
     'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host',
