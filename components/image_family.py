@@ -94,11 +94,16 @@ def family_args(raw: object, *, stack_file: str, python: str, choose: Callable[.
 
 def planned_tags(args: ImageFamilyArgs) -> list[tuple[Wanted, str]]:
     """Each image with the tag that it will have. Declares nothing."""
-    tags = []
-    for wanted in args.wanted:
-        base = base_tag(wanted.image.suite, args.sources.bases, args.settings.mirrors.debian, wanted.platform)
-        tags.append((wanted, tag_of(_image_args(wanted, args, PlannedBase(base)))))
-    return tags
+    source, mirror = args.sources.bases, args.settings.mirrors.debian
+    # Once for each base: its name covers all authorities that this host trusts.
+    bases = {
+        (suite, platform): PlannedBase(base_tag(suite, source, mirror, platform))
+        for suite, platform in {(wanted.image.suite, wanted.platform) for wanted in args.wanted}
+    }
+    return [
+        (wanted, tag_of(_image_args(wanted, args, bases[wanted.image.suite, wanted.platform])))
+        for wanted in args.wanted
+    ]
 
 
 def _by_platform(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
