@@ -10,17 +10,19 @@ from ws.project import FOLDER
 
 def settings_of(stack: str) -> PlatformSettings:
     """The settings in a stack's file. Raises `ConfigError` and `SettingsError`."""
-    return load(_value(stack, KEY), stack_file=stack_file(FOLDER, stack).name)
+    text = read_stack_config(FOLDER, stack).values.get(KEY)
+    return load(config_value(text), stack_file=stack_file(FOLDER, stack).name)
 
 
 def matrix_of(stack: str) -> object:
     """What a stack's file says of a matrix, unchecked; None for a stack that deploys. A key without a value is all
     defaults, as for the program. Raises `ConfigError`, and `SettingsError` for one that would also deploy.
     """
-    text = read_stack_config(FOLDER, stack).values.get(matrix_settings.KEY)
+    values = read_stack_config(FOLDER, stack).values
+    text = values.get(matrix_settings.KEY)
     if text is None:
         return None
-    matrix_settings.refuse_beside(_value(stack, KEY), stack_file=stack_file(FOLDER, stack).name)
+    matrix_settings.refuse_beside(config_value(values.get(KEY)), stack_file=stack_file(FOLDER, stack).name)
     value = config_value(text)
     return {} if value is None else value
 
@@ -32,7 +34,3 @@ def build_settings_of(stack: str) -> tuple[BuildSettings, TorchChoice]:
         return matrix_settings.parse(matrix, stack_file=stack_file(FOLDER, stack).name), "cuda"
     settings = settings_of(stack)
     return settings.images, settings.torch
-
-
-def _value(stack: str, key: str) -> object:
-    return config_value(read_stack_config(FOLDER, stack).values.get(key))
