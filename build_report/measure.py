@@ -168,26 +168,24 @@ def _unrecorded(api: "DockerApi", spec: Spec, found: "Json", image: Image, store
 
     run, began = outer_run()
     tagged = max(_seconds((found.get("Metadata") or {}).get("LastTagTime") or found["Created"]), image.created)
-    if tagged < began:
-        now = time.time()
-        here = BuildRecord(
-            tag=spec.tag,
-            subject=spec.subject,
-            engine="elsewhere",
-            started=now,
-            ended=now,
-            image_id=image.image_id,
-            timing="none",
-        )
-        return here, run
-    started, ended = from_history(image.layers, tagged, began, store.chain_ids(other_than=image.image_id))
+    now = time.time()
     record = BuildRecord(
         tag=spec.tag,
         subject=spec.subject,
+        engine="elsewhere",
+        started=now,
+        ended=now,
+        image_id=image.image_id,
+        timing="none",
+    )
+    if tagged < began:
+        return record, run
+    started, ended = from_history(image.layers, tagged, began, store.chain_ids(other_than=image.image_id))
+    record = replace(
+        record,
         engine="pulumi",
         started=started,
         ended=ended,
-        image_id=image.image_id,
         builder=api.call("GET", "/version")["Version"],
         usage=store.usage(run, started, ended),
         timing="history",
