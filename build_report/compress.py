@@ -4,7 +4,6 @@ Reads what `docker save` writes, each layer once, and recognises a layer by the 
 """
 
 import hashlib
-import shutil
 import tarfile
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import IO, cast
@@ -18,7 +17,7 @@ from build_report.records import Image, ReportError
 from build_report.sampling import docker_root
 from build_report.store import Store
 from build_report.units import size
-from docker_engine.api import DockerApi
+from docker_engine.api import DockerApi, bytes_free
 
 LEVEL = 3
 METHOD = f"zstd -{LEVEL}"
@@ -57,7 +56,7 @@ def measure(images: Iterable[Image], store: Store, progress: Progress) -> None:
     engine = docker.from_env(timeout=TIMEOUT)
     try:
         for image in to_save(wanted):
-            free = shutil.disk_usage(folder).free if folder else None
+            free = bytes_free(folder)
             if free is not None and free < image.size + SPARE:
                 raise CompressError(
                     f"Docker needs {size(image.size + SPARE)} on the disk of {folder} to write an image out,"

@@ -4,7 +4,6 @@ Host-wide, since a build's processes are the daemon's: what else runs at the tim
 """
 
 import contextlib
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import psutil
 
 from build_report.records import Sample, Usage, used
 from build_report.store import Store, StoreError, current_run
-from docker_engine.api import DockerApi, engine_is_local
+from docker_engine.api import DockerApi, bytes_free, data_root
 
 SECONDS = 0.5  # between two looks at the host
 SHORT = 0.1  # of the first look
@@ -25,18 +24,8 @@ RUN_SECONDS = 2.0  # between two that are kept, each of them a line in the store
 
 def docker_root(api: DockerApi) -> Path | None:
     """The folder where Docker keeps its data; None where the daemon is on another host."""
-    if not engine_is_local():
-        return None
-    folder = Path(api.call("GET", "/info")["DockerRootDir"])
-    return folder if _free(folder) is not None else None
-
-
-def _free(folder: Path) -> int | None:
-    """Bytes free on the disk that a folder is on; None where it cannot be seen."""
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return None
+    folder = data_root(api.call("GET", "/info"))
+    return folder if bytes_free(folder) is not None else None
 
 
 class Sampler:
@@ -85,7 +74,7 @@ class Sampler:
             time=time.time(),
             cpu=cpu,
             memory=memory.total - memory.available,
-            disk=_free(self._folder) if self._folder else None,
+            disk=bytes_free(self._folder),
         )
         self._samples.append(sample)
         self._each(sample)

@@ -1,9 +1,7 @@
 """Whether a host can build the selected images, found out before the first build."""
 
 import platform
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from components.host_facts import ENGINE_TIMEOUT
 from components.matrix_settings import KEY
 from components.problems import Problem, Remove, Set, SettingsError
 from components.selection import Wanted
-from docker_engine.api import engine_is_local
+from docker_engine.api import bytes_free, data_root
 from images.base.recipe import architecture
 
 SPARE = 10 * GB  # beyond what the images take: layers exist twice while they are exported
@@ -43,15 +41,11 @@ class BuildHost:
             tags = frozenset(tag for image in client.api.images() for tag in image["RepoTags"] or ())
         except (DockerException, OSError):
             return cls(processor=platform.machine())
-        free = None
-        if engine_is_local():
-            with suppress(OSError):
-                free = shutil.disk_usage(info["DockerRootDir"]).free
         return cls(
             processor=info["Architecture"],
             foreign=frozenset(p for p in PROCESSORS.values() if (HANDLERS / f"qemu-{p}").exists()),
             place=info["DockerRootDir"],
-            free=free,
+            free=bytes_free(data_root(info)),
             tags=tags,
         )
 

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Self, cast
 
 import docker
@@ -18,6 +20,19 @@ PULSE_SECONDS = 1.0
 def engine_is_local() -> bool:
     """Whether the Docker Engine is the one of this host."""
     return (os.environ.get("DOCKER_HOST") or "unix:").startswith(("unix:", "/"))
+
+
+def data_root(info: Json) -> Path | None:
+    """Where the Engine keeps its data, by its answer to ``/info``; None where it is on another host."""
+    return Path(info["DockerRootDir"]) if engine_is_local() else None
+
+
+def bytes_free(folder: Path | None) -> int | None:
+    """Bytes free on the disk that a folder is on; None where that cannot be seen from here."""
+    try:
+        return shutil.disk_usage(folder).free if folder else None
+    except OSError:
+        return None
 
 
 class DockerError(Exception):

@@ -32,7 +32,7 @@ from components.selection import Wanted
 from components.settings import KEY, PlatformSettings
 from components.sources import IMAGE_REGISTRY, Sources, TorchChoice, choose_sources, reachable
 from components.stack_file import ConfigError, stack_file
-from docker_engine.api import engine_is_local
+from docker_engine.api import bytes_free, data_root
 from ws import pulumi_cli
 from ws.errors import WsError
 from ws.project import FOLDER, identity
@@ -131,13 +131,10 @@ def _matrix_facts(stack: str) -> dict[str, Any]:
 def _engine_facts() -> dict[str, Any]:
     try:
         client = docker.from_env(timeout=ENGINE_TIMEOUT)
-        facts: dict[str, Any] = {"engine": client.info()}
+        info = client.info()
     except (docker.errors.DockerException, requests.RequestException):
         return {}
-    if engine_is_local():
-        with suppress(OSError):
-            facts["disk_free"] = shutil.disk_usage(facts["engine"]["DockerRootDir"]).free
-    return facts
+    return {"engine": info, "disk_free": bytes_free(data_root(info))}
 
 
 def python(facts: Facts) -> Row:
