@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
+
+from docker_engine.step import Step
 
 Engine = Literal["embedded", "pulumi", "elsewhere"]  # elsewhere: the image was here before the run
 Result = Literal["built", "failed", "over budget"]
@@ -17,41 +19,6 @@ VARIANT_TAG = re.compile(r"^(?P<variant>cuda[0-9.]+-py[0-9.]+)(?:-(?P<flavour>cu
 
 class ReportError(Exception):
     """Something of the build report cannot be done: one sentence with a way out."""
-
-
-class Step(Protocol):
-    """One step of a build as BuildKit tells of it; times in seconds since the epoch."""
-
-    @property
-    def name(self) -> str:
-        """As BuildKit shows it: ``[torch 2/3] RUN …``."""
-
-    @property
-    def started(self) -> float | None:
-        """None: it never began."""
-
-    @property
-    def completed(self) -> float | None:
-        """None: it did not end."""
-
-    @property
-    def cached(self) -> bool:
-        """Whether its result was there already."""
-
-    @property
-    def error(self) -> str:
-        """Why it failed; empty if it did not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredStep:
-    """A step as it comes back from the store."""
-
-    name: str
-    started: float | None
-    completed: float | None
-    cached: bool
-    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,13 +22,13 @@ from build_report.records import (
     Package,
     ReportError,
     Sample,
-    StoredStep,
     Subject,
     Usage,
     used,
 )
 from build_report.schema import MIGRATIONS
 from components.files import make_closed, state_root
+from docker_engine.step import Step
 
 RUN = "CSLR_RUN"  # the environment variable by which all processes of one run know that they belong together
 RUN_TIME = "%Y%m%dT%H%M%SZ"  # what names of runs begin with
@@ -236,7 +236,7 @@ class Store:
             **{name: row[name] for name in (*PLAIN, "number", "run")},
             subject=Subject(**{name: row[name] for name in SUBJECT}),
             steps=tuple(
-                StoredStep(**{**_without(step, "build", "position"), "cached": bool(step["cached"])}) for step in steps
+                Step(**{**_without(step, "build", "position"), "cached": bool(step["cached"])}) for step in steps
             ),
             usage=Usage(**{name: row[name] for name in USAGE}) if row["cpu_peak"] is not None else None,
         )

@@ -16,7 +16,8 @@ from pathlib import Path
 from docker.utils.build import exclude_paths
 
 from docker_engine.api import DockerApi, DockerError
-from docker_engine.trace import MESSAGE_ID, Step, Trace
+from docker_engine.step import Step
+from docker_engine.trace import MESSAGE_ID, Trace
 
 # What a kernel says of a program for another processor when no emulator is registered.
 FOREIGN_PROGRAM = "exec format error"

@@ -5,32 +5,18 @@ The Engine passes ``moby.buildkit.v1.StatusResponse`` messages on; only the fiel
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 
+from docker_engine.step import Step
+
 MESSAGE_ID = "moby.buildkit.trace"
 CACHE_IMPORT = "importing cache manifest"  # beginning of a step's name
 LOG_LINES = 30
 SHOW_SECONDS = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step of a build, such as ``[runtime 2/3] RUN …`` or ``exporting to image``. Times: seconds of the epoch."""
-
-    name: str
-    started: float | None = None  # None: it never began
-    completed: float | None = None  # None: it never ended
-    cached: bool = False
-    error: str = ""
-
-    @property
-    def seconds(self) -> float:
-        """How long it ran; a step that never ran took no time."""
-        return self.completed - self.started if self.started and self.completed else 0.0
 
 
 class Trace:

@@ -9,9 +9,10 @@ import time
 from collections import deque
 from typing import Any
 
-from build_report.records import BuildRecord, StoredStep, subject_of
+from build_report.records import BuildRecord, subject_of
 from build_report.store import Store, StoreError, current_run, record_build
 from docker_engine.api import DockerApi, DockerError
+from docker_engine.step import Step
 
 DIGEST, ERROR = "digest: ", "error: "
 INTERNAL = "[internal] "  # steps that are begun without being planned
@@ -48,7 +49,7 @@ class BuildWatch:
             elif line.strip():
                 self._log.append(line.strip())
 
-    def steps(self) -> tuple[StoredStep, ...]:
+    def steps(self) -> tuple[Step, ...]:
         """The steps that were begun, with about the times that they took."""
         found = []
         for digest, mentions in self._mentions.items():
@@ -56,7 +57,7 @@ class BuildWatch:
             times = mentions if name.startswith(INTERNAL) else mentions[1:]
             if times:
                 cached = times[-1] - times[0] < NO_TIME and not error
-                found.append(StoredStep(name=name, started=times[0], completed=times[-1], cached=cached, error=error))
+                found.append(Step(name=name, started=times[0], completed=times[-1], cached=cached, error=error))
         return tuple(found)
 
     def record(self, state: dict[str, Any], error: str | None = None) -> None:

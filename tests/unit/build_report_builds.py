@@ -11,8 +11,9 @@ from typing import Any
 
 from build_report.layers import chain_ids
 from build_report.measure import ENVIRONMENT, IMAGE_ID, PROJECT
-from build_report.records import Build, BuildRecord, Image, Layer, Package, StoredStep, Subject, Usage
+from build_report.records import Build, BuildRecord, Image, Layer, Package, Subject, Usage
 from build_report.store import Store
+from docker_engine.step import Step
 
 MB, GB = 10**6, 10**9
 BEGAN = 1_790_000_000.0
@@ -48,7 +49,7 @@ def image(
     )
 
 
-def _later(one: StoredStep, seconds: float) -> StoredStep:
+def _later(one: Step, seconds: float) -> Step:
     if one.started is None or one.completed is None:
         return one
     return replace(one, started=one.started + seconds, completed=one.completed + seconds)
@@ -58,10 +59,10 @@ def _digest(*parts: object) -> str:
     return f"sha256:{hashlib.sha256(repr(parts).encode()).hexdigest()}"
 
 
-def step(name: str, started: float | None, seconds: float = 0, *, cached: bool = False, error: str = "") -> StoredStep:
+def step(name: str, started: float | None, seconds: float = 0, *, cached: bool = False, error: str = "") -> Step:
     """A step; `started` after the beginning of the build."""
     begun = None if started is None else BEGAN + started
-    return StoredStep(
+    return Step(
         name=name, started=begun, completed=None if begun is None else begun + seconds, cached=cached, error=error
     )
 
@@ -86,7 +87,7 @@ def built(
     run: str = "20261122T100000Z-1",
     after: float = 0,
     seconds: float = 72,
-    steps: tuple[StoredStep, ...] = STEPS,
+    steps: tuple[Step, ...] = STEPS,
     error: str = "",
 ) -> Build:
     """A build as an engine records it, and its image as it is measured afterwards; None: the build failed."""

@@ -16,7 +16,8 @@ import pytest
 from components.variants import VARIANTS
 from docker_engine.api import DockerApi
 from docker_engine.builds import Build, BuildError, Built, build, context_files, context_tar
-from docker_engine.trace import MESSAGE_ID, Step
+from docker_engine.step import Step
+from docker_engine.trace import MESSAGE_ID
 from images.catalog import CATALOG, Image
 
 # `COPY [--flag=value …] source … destination`, from the context (and not from another stage).
