@@ -26,6 +26,7 @@ from rich.table import Table
 
 from bench.compose import compose_file
 from bench.document import WIDE, machine, version_of, write_section
+from bench.process import run
 from components.stack_file import read_stack_config
 from tests.harness import merged
 from tests.live.stack import FULL, LiveStack
@@ -102,15 +103,15 @@ def contenders_for(stack: LiveStack, compose: list[str]) -> Iterator[Contender]:
         "PULUMI_BACKEND_URL": f"file://{stack.folder}",
         "PULUMI_CONFIG_PASSPHRASE": "bench",
     }
-    run(stack, sys.executable, "-m", "ws", "up", "--stack", STACK, "--engine", "embedded")
-    run(stack, sys.executable, "-m", "ws", "down", "--stack", STACK)
+    run(stack.folder, sys.executable, "-m", "ws", "up", "--stack", STACK, "--engine", "embedded")
+    run(stack.folder, sys.executable, "-m", "ws", "down", "--stack", STACK)
     file = stack.folder / "compose.yaml"
     file.write_text(yaml.safe_dump(compose_file(read_stack_config(stack.folder, STACK)), sort_keys=False))
     yield Contender(
         name="docker compose",
         version=version_of(*compose, "version", "--short"),
-        up=lambda: run(stack, *compose, "--file", str(file), "up", "--detach", "--wait"),
-        down=lambda: run(stack, *compose, "--file", str(file), "down"),
+        up=lambda: run(stack.folder, *compose, "--file", str(file), "up", "--detach", "--wait"),
+        down=lambda: run(stack.folder, *compose, "--file", str(file), "down"),
     )
     yield ws_contender(stack, "embedded", version_of("git", "describe", "--always", "--dirty"))
     if shutil.which("pulumi"):
@@ -124,19 +125,9 @@ def ws_contender(stack: LiveStack, engine: str, version: str) -> Contender:
     return Contender(
         name=f"{engine} engine",
         version=version,
-        up=lambda: run(stack, *ws, "up", "--stack", STACK, "--engine", engine),
-        down=lambda: run(stack, *ws, "down", "--stack", STACK),
+        up=lambda: run(stack.folder, *ws, "up", "--stack", STACK, "--engine", engine),
+        down=lambda: run(stack.folder, *ws, "down", "--stack", STACK),
     )
-
-
-def run(stack: LiveStack, *command: str) -> None:
-    """Runs a command to its end. Raises `RuntimeError` with its output if it fails."""
-    done = subprocess.run(
-        command, cwd=stack.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}")
 
 
 def measure(stack: LiveStack, contenders: Sequence[Contender], rounds: int) -> Iterator[Measurement]:

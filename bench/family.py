@@ -1,23 +1,22 @@
 """A copy of the project whose image family is built by ``ws matrix``, as people do it, and what each such run did."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.process import run
 from build_report.layers import unique
 from build_report.store import Store
 from components.image import REPOSITORY
 from docker_engine.api import DockerApi
-from tests.live.stack import SOURCES
+from tests.live.stack import copy_project
 
 PROJECT = Path(__file__).parent.parent
-FOLDERS = (*SOURCES, "Pulumi.matrix.yaml")
+STACK_FILE = "Pulumi.matrix.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +46,8 @@ class Family:
     """The copy, and the Engine that builds it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / "project"
-        self.folder.mkdir(parents=True)
-        for source in FOLDERS:
-            place = shutil.copytree if (PROJECT / source).is_dir() else shutil.copy
-            place(PROJECT / source, self.folder / source)
+        self.folder = copy_project(folder)
+        shutil.copy(PROJECT / STACK_FILE, self.folder)
         self.state = folder / "state"
         self.store = Store(self.state / "cslr" / "builds.sqlite")
         self.api = DockerApi()
@@ -62,8 +58,8 @@ class Family:
         began = time.monotonic()
         self.call("-m", "ws", "matrix", "--engine", "embedded", "--yes", *select)
         seconds = time.monotonic() - began
-        run = self.store.last_run()
-        builds = self.store.builds_of_run(run) if run and run != before else []
+        last = self.store.last_run()
+        builds = self.store.builds_of_run(last) if last and last != before else []
         return Run(
             seconds=round(seconds, 1),
             images=sum(build.result == "built" and build.timing == "steps" for build in builds),
@@ -82,18 +78,7 @@ class Family:
 
     def call(self, *arguments: str) -> None:
         """Runs Python in the copy. Raises `RuntimeError` with its output where it fails."""
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env={**os.environ, "XDG_STATE_HOME": str(self.state)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout[-5000:]}")
+        run(self.folder, sys.executable, *arguments, XDG_STATE_HOME=str(self.state))
 
     def edit(self, path: str, change: Callable[[str], str]) -> None:
         """Changes a file of the copy. Raises `RuntimeError` where nothing changes: a scenario that is none."""

@@ -50,6 +50,16 @@ SMALL: dict[str, Any] = {
 }
 
 
+def copy_project(at: Path) -> Path:
+    """Copies the program, without any stack file, into the folder `at`; returns the copy."""
+    folder = at / "project"
+    folder.mkdir(parents=True)
+    for source in SOURCES:
+        place = shutil.copytree if (PROJECT / source).is_dir() else shutil.copy
+        place(PROJECT / source, folder / source)
+    return folder
+
+
 @dataclass(kw_only=True)
 class LiveStack:
     """One stack, deployed by the embedded engine itself (`up`), which says what it did, or as people do it (`ws`)."""
@@ -64,14 +74,8 @@ class LiveStack:
     @classmethod
     def make(cls, name: str, settings: dict[str, Any], at: Path) -> "LiveStack":
         """Copies the project into the folder `at`; deploys nothing."""
-        folder = at / "project"
-        folder.mkdir()
-        for source in SOURCES:
-            place = shutil.copytree if (PROJECT / source).is_dir() else shutil.copy
-            place(PROJECT / source, folder / source)
-        stack = cls(
-            name=name, folder=folder, state_home=at / "state", settings=settings, engine=docker.from_env(timeout=120)
-        )
+        folder, engine = copy_project(at), docker.from_env(timeout=120)
+        stack = cls(name=name, folder=folder, state_home=at / "state", settings=settings, engine=engine)
         stack.configure()
         return stack
 
