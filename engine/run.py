@@ -21,6 +21,7 @@ from engine.resources.base import AFTER_LABEL, URN_LABEL, ResourceType, remove_c
 from engine.resources.command import Command
 from engine.resources.container import TYPE as CONTAINER
 from engine.resources.container import Container
+from engine.resources.image import TYPE as IMAGE
 from engine.resources.image import Image, RemoteImage
 from engine.resources.network import Network
 from engine.resources.volume import Volume
@@ -116,7 +117,7 @@ class Engine:
             NETWORK: Network(self._api),
             VOLUME: Volume(self._api),
             CONTAINER: Container(self._api),
-            "docker:index/image:Image": Image(self._api),
+            IMAGE: Image(self._api),
             "docker:index/remoteImage:RemoteImage": RemoteImage(self._api),
             "command:local:Command": Command(
                 self._state / "commands",

@@ -13,6 +13,7 @@ from rich.text import Text
 from build_report.store import Store, StoreError, current_run
 from components.selection import Wanted
 from components.stack_file import read_stack_config
+from engine.resources.image import TYPE as IMAGE
 from engine.run import Result
 from ws import changes
 from ws.deploy import Session
@@ -22,7 +23,6 @@ from ws.matrix import Plan
 from ws.network_failures import is_network_failure
 from ws.project import FOLDER
 
-IMAGE = "docker:index/image:Image"
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 120.0  # seconds before an image is tried again
 WEBHOOKS = {"slack": ("slackWebhook", "CSLR_SLACK_WEBHOOK"), "discord": ("discordWebhook", "CSLR_DISCORD_WEBHOOK")}
 

@@ -13,13 +13,13 @@ from components.stack_file import StackConfig
 from docker_engine.api import DockerApi, DockerError, Json
 from engine.program import Monitor, Outcome, run_program
 from engine.registration import Registration
+from engine.resources.image import TYPE as IMAGE
 from images.catalog import CATALOG
 from ws.project import FOLDER
 
 TARGET_LABEL = "cslr.target"
 NAMES = (*CATALOG, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
 CONTENT_TAG = re.compile(r"[:-][0-9a-f]{12}(-[a-z0-9]+)?$")  # ends in a digest, and the platform if it is not the usual
-IMAGE = "docker:index/image:Image"
 STEP = re.compile(r"\] RUN (?:--\S+ )*(?P<command>.*)", re.DOTALL)  # as BuildKit shows it
 RECORD = re.compile(r" from exec (?:/bin/sh -c )?(?P<command>.*)", re.DOTALL)  # as its cache describes it
 VARIABLE = re.compile(r"\\\$(?:\\\{.*?\\\}|\w+)")  # escaped; shown with its value, described without

@@ -23,13 +23,13 @@ from engine.deployment import Action, Change, Display
 from engine.lock import stack_lock
 from engine.program import ProgramError
 from engine.registration import UNKNOWN, differences
+from engine.resources.image import TYPE as IMAGE
 from engine.run import Result
 from ws.containers import containers
 from ws.errors import WsError
 from ws.pulumi_builds import BuildWatch
 
 STACK_TYPE = "pulumi:pulumi:Stack"
-IMAGE = "docker:index/image:Image"
 STEPS = {
     "same": Action.SAME,
     "create": Action.CREATE,

@@ -20,6 +20,7 @@ from components.problems import SettingsError
 from components.selection import select
 from components.sources import Sources
 from engine.deployment import Action, Change
+from engine.resources.image import TYPE as IMAGE
 from engine.run import Result
 from ws import matrix_run
 from ws.deploy import Session
@@ -27,7 +28,7 @@ from ws.engine_names import EngineName
 from ws.engines import Choice
 from ws.errors import WsError
 from ws.matrix import WHOLE, Plan, in_words, plan, table
-from ws.matrix_run import IMAGE, LONGEST_PAUSE, Outcome, build, pause_before
+from ws.matrix_run import LONGEST_PAUSE, Outcome, build, pause_before
 from ws.stack_settings import matrix_of
 
 NETWORK, COMPILER = "dial tcp: i/o timeout", "main.cu:1: error: no"
