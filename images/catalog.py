@@ -17,21 +17,9 @@ Flavour = Literal["cuda", "cpu"]
 FOLDER = Path(__file__).parent
 ML = FOLDER / "ml"
 ML_ARGS = (
-    *(
-        "BASE",
-        "CUDA",
-        "PYTHON",
-        "TORCH",
-        "BELOW_RAY",
-        "TORCH_VERSION",
-        "TORCH_CUDA",
-        "DRIVER",
-        "PYG_LIB",
-        "NVCC",
-        "LOCK",
-    ),
-    *("PYPI_INDEX", "PYTORCH_INDEX", "PYG_INDEX", "NVIDIA_APT"),
-)
+    "BASE", "CUDA", "PYTHON", "TORCH", "BELOW_RAY", "TORCH_VERSION", "TORCH_CUDA", "DRIVER", "PYG_LIB", "NVCC", "LOCK",
+    "PYPI_INDEX", "PYTORCH_INDEX", "PYG_INDEX", "NVIDIA_APT",
+)  # fmt: skip
 NONE = "none"  # a label's value: the image goes without
 
 CUDA_LOCK = "locks/cuda{cuda}/cuda.txt"  # shared by the Pythons of one CUDA
