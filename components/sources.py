@@ -24,6 +24,7 @@ PYG_INDEX = "https://data.pyg.org/whl"
 PYG_PAGE = f"torch-{DEFAULT_VARIANT.torch}+cu{DEFAULT_VARIANT.torch_cuda.replace('.', '')}.html"
 NVIDIA_APT = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64"
 PROBE_SECONDS = 3.0
+KEPT = "sources.json"  # the file of answers, in a stack's folder
 
 TorchChoice = Literal["auto", "cpu", "cuda"]
 

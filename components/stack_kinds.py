@@ -15,7 +15,7 @@ from components.image_family import ImageFamily, family_args, planned_tags
 from components.platform import Platform, PlatformArgs
 from components.secrets import SecretFiles
 from components.settings import config_value, load
-from components.sources import Sources, TorchChoice, choose_sources
+from components.sources import KEPT, Sources, TorchChoice, choose_sources
 
 Outputs = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ class Stack:
 
     def sources(self, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:
         """Where its images come from; says so, where that was found out just now."""
-        kept = self.files.folder / "sources.json"
+        kept = self.files.folder / KEPT
         sources, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=self.dry_run)
         for note in notes:
             pulumi.info(note)

@@ -141,9 +141,9 @@ class Session:
 
     def sources(self, images: "BuildSettings", *, torch: "TorchChoice", devel: bool = False) -> "Sources":
         """Where images come from, as the program will choose; says so, where that was found out just now."""
-        from components.sources import choose_sources
+        from components.sources import KEPT, choose_sources
 
-        kept = stack_folder(self.identity) / "sources.json"
+        kept = stack_folder(self.identity) / KEPT
         found, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=False)
         for note in notes:
             self.say(note)

@@ -30,7 +30,7 @@ from components.matrix_settings import MatrixSettings
 from components.problems import Problem, SettingsError
 from components.selection import Wanted
 from components.settings import KEY, PlatformSettings
-from components.sources import IMAGE_REGISTRY, Sources, TorchChoice, choose_sources, reachable
+from components.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
 from components.stack_file import ConfigError, stack_file
 from docker_engine.api import bytes_free, data_root
 from ws import pulumi_cli
@@ -121,7 +121,7 @@ def _matrix_facts(stack: str) -> dict[str, Any]:
         return {}
 
     def choose(settings: BuildSettings, *, torch: TorchChoice, devel: bool) -> Sources:
-        kept = stack_folder(identity(stack)) / "sources.json"
+        kept = stack_folder(identity(stack)) / KEPT
         return choose_sources(settings, torch=torch, devel=devel, kept=kept, dry_run=True)[0]
 
     args = family_args(value, stack_file=stack_file(FOLDER, stack).name, python=sys.executable, choose=choose)
