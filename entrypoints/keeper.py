@@ -1,0 +1,272 @@
+"""Restarts containers of its own stack that Docker calls unhealthy: Docker itself only says so.
+
+Runs in a container without network that has the Docker socket and nothing else. One file, standard library only,
+Python 3.10 or newer.
+
+    keeper.py           watch and restart until SIGTERM
+    keeper.py health    0 when the last look at the containers was recent, else 1 and the reason
+
+Environment (components/keeper.py sets it): KEEPER_PROJECT and KEEPER_STACK, whose containers are kept; KEEPER_SERVICE,
+its own; KEEPER_SOCKET.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+LOOK_SECONDS = 5.0
+# A container is restarted when it was unhealthy for so long, twice as long each further time.
+FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
+LIMIT, WINDOW = 5, 3600.0  # so many restarts in so many seconds, then a human has to look
+FORGOTTEN_AFTER = 600.0  # a container that was healthy for so long begins anew
+CALL_SECONDS = 10.0
+RESTART_SECONDS = 180.0  # a stop takes as long as the container was given for it (Ray: 60 s)
+# Docker's socket is a new file when its daemon was restarted, which only a new start of this container sees.
+SILENCE_SECONDS = 60.0
+STALE_SECONDS = 30.0
+SHOWN = 160  # characters of the last health check's answer
+
+
+class EngineError(Exception):
+    """Docker does not answer, or refuses: one sentence."""
+
+
+def say(message: str) -> None:
+    """Print one line for the container's log."""
+    print(f"[keeper] {message}", flush=True)
+
+
+# ------------------------------------------------------------------------------------------------- the policy
+
+
+@dataclass
+class History:
+    """What happened to one container."""
+
+    identifier: str  # another container of the same name has another history
+    restarts: list[float] = field(default_factory=list)  # times, the last ones
+    unhealthy_since: float | None = None
+    healthy_since: float | None = None
+    given_up: bool = False
+
+    def wait(self) -> float:
+        """Seconds that it may stay unhealthy before the next restart."""
+        return min(FIRST_WAIT * 2.0 ** len(self.restarts), LONGEST_WAIT)
+
+
+class Policy:
+    """Decides which containers to restart, by what it saw of them. Knows no Docker and no clock."""
+
+    def __init__(self) -> None:
+        self._histories: dict[str, History] = {}
+
+    def decide(
+        self, now: float, unhealthy: Mapping[str, str], healthy: Mapping[str, str]
+    ) -> tuple[list[str], list[str]]:
+        """Names of the containers to restart now, and of those that are given up now; each counts as done.
+
+        `unhealthy` and `healthy` map names to IDs; what is in neither is starting, or does not run.
+        """
+        restart, give_up = [], []
+        self._histories = {name: self._known(name, {**unhealthy, **healthy}) for name in {*self._histories, *unhealthy}}
+        for name, history in self._histories.items():
+            self._note(history, now, is_unhealthy=name in unhealthy, is_healthy=name in healthy)
+            if history.unhealthy_since is None or history.given_up:
+                continue
+            if len(history.restarts) >= LIMIT:
+                history.given_up = True
+                give_up.append(name)
+            elif now - history.unhealthy_since >= history.wait():
+                history.restarts.append(now)
+                history.unhealthy_since = None
+                restart.append(name)
+        return restart, give_up
+
+    def restarts(self, name: str) -> int:
+        """How often a container was restarted, as far as it is remembered."""
+        return len(self._histories[name].restarts)
+
+    def _known(self, name: str, seen: Mapping[str, str]) -> History:
+        known = self._histories.get(name)
+        identifier = seen.get(name, known.identifier if known else "")
+        return known if known and known.identifier == identifier else History(identifier)
+
+    @staticmethod
+    def _note(history: History, now: float, *, is_unhealthy: bool, is_healthy: bool) -> None:
+        history.unhealthy_since = (history.unhealthy_since or now) if is_unhealthy else None
+        history.healthy_since = (history.healthy_since or now) if is_healthy else None
+        if history.healthy_since is not None and now - history.healthy_since >= FORGOTTEN_AFTER:
+            history.restarts.clear()
+            history.given_up = False
+        if not history.given_up:
+            history.restarts = [at for at in history.restarts if now - at < WINDOW]
+
+
+# ------------------------------------------------------------------------------------------------- Docker
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """See the base class."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Engine:
+    """The three calls of the Docker Engine that the keeper makes."""
+
+    def __init__(self, path: str, labels: Mapping[str, str], own_service: str) -> None:
+        self._path = path
+        self._labels = [f"{key}={value}" for key, value in sorted(labels.items())]
+        self._own_service = own_service
+
+    def containers(self, health: str) -> dict[str, str]:
+        """The stack's running containers with that health, without the keeper's own: name → ID. None is paused."""
+        filters = {"label": self._labels, "status": ["running"], "health": [health]}
+        found = self._call("GET", f"/containers/json?filters={quote(json.dumps(filters))}", CALL_SECONDS)
+        return {
+            container["Names"][0].lstrip("/"): container["Id"]
+            for container in found
+            if container["Labels"].get("cslr.component") != self._own_service
+        }
+
+    def last_answer(self, identifier: str) -> str:
+        """What the container's last health check said, in one line."""
+        state = self._call("GET", f"/containers/{identifier}/json", CALL_SECONDS)["State"]
+        checks = (state.get("Health") or {}).get("Log") or [{}]
+        answer = " ".join((checks[-1].get("Output") or "no answer").split())
+        return answer if len(answer) <= SHOWN else f"{answer[:SHOWN]}…"
+
+    def restart(self, identifier: str) -> None:
+        """Stop the container with the grace that it was made with, and start it."""
+        self._call("POST", f"/containers/{identifier}/restart", RESTART_SECONDS)
+
+    def _call(self, method: str, path: str, seconds: float) -> Any:  # noqa: ANN401 (JSON)
+        connection = UnixConnection(self._path, seconds)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status >= http.client.BAD_REQUEST:
+                raise EngineError(f"Docker answered {answer.status}: {' '.join(body.decode(errors='replace').split())}")
+            return json.loads(body) if body else None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise EngineError(f"Docker does not answer at {self._path}: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+
+
+# ------------------------------------------------------------------------------------------------- the keeper
+
+
+class Keeper:
+    """Looks again and again, and restarts each container from a thread of its own: one that stops slowly holds none up.
+
+    `heartbeat` is a file that tells `health` when that was done last.
+    """
+
+    def __init__(self, engine: Engine, heartbeat: Path) -> None:
+        self._engine = engine
+        self._heartbeat = heartbeat
+        self._policy = Policy()
+        self._busy: dict[str, threading.Thread] = {}
+
+    def look(self, now: float) -> None:
+        """Look once at all containers and do what is due. Raises EngineError."""
+        self._busy = {name: thread for name, thread in self._busy.items() if thread.is_alive()}
+        # What is being restarted is neither: its health is from before.
+        unhealthy, healthy = (
+            {name: identifier for name, identifier in self._engine.containers(health).items() if name not in self._busy}
+            for health in ("unhealthy", "healthy")
+        )
+        self._heartbeat.write_text(f"{time.monotonic()}", encoding="utf-8")
+        restart, give_up = self._policy.decide(now, unhealthy, healthy)
+        for name in give_up:
+            say(
+                f"{name} is unhealthy again after {LIMIT} restarts in {WINDOW / 60:.0f} minutes: giving up. Its log "
+                f"says why; `ws up` restarts it. After {FORGOTTEN_AFTER / 60:.0f} healthy minutes it is kept as before."
+            )
+        for name in restart:
+            self._busy[name] = threading.Thread(target=self._restart, args=(name, unhealthy[name]), daemon=True)
+            self._busy[name].start()
+
+    def wait(self) -> None:
+        """Wait until every restart that was begun has ended."""
+        for thread in self._busy.values():
+            thread.join()
+
+    def _restart(self, name: str, identifier: str) -> None:
+        number = self._policy.restarts(name)
+        try:
+            say(f"{name} is unhealthy ({self._engine.last_answer(identifier)}): restart {number} of at most {LIMIT}")
+            self._engine.restart(identifier)
+        except EngineError as error:
+            say(f"{name} could not be restarted: {error}")
+
+
+def heartbeat_file() -> Path:
+    """Where the keeper tells `health` that it goes on."""
+    return Path(tempfile.gettempdir()) / "cslr-keeper"
+
+
+def run(environment: Mapping[str, str]) -> int:
+    """Watch until SIGTERM; 1 when Docker did not answer for too long."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    labels = {"cslr.project": environment["KEEPER_PROJECT"], "cslr.stack": environment["KEEPER_STACK"]}
+    engine = Engine(
+        environment.get("KEEPER_SOCKET", "/run/docker.sock"), labels, environment.get("KEEPER_SERVICE", "keeper")
+    )
+    keeper = Keeper(engine, heartbeat_file())
+    say(f"watching the containers of {labels['cslr.project']}, stack {labels['cslr.stack']}")
+    answered = time.monotonic()
+    complaint = ""
+    while not stop.is_set():
+        now = time.monotonic()
+        try:
+            keeper.look(now)
+            answered, complaint = now, ""
+        except EngineError as error:
+            if str(error) != complaint:
+                complaint = str(error)
+                say(complaint)
+            if now - answered > SILENCE_SECONDS:
+                return 1
+        stop.wait(LOOK_SECONDS)
+    return 0
+
+
+def health() -> int:
+    """0 when the last look was recent; else 1 and the reason on stdout."""
+    try:
+        age = time.monotonic() - float(heartbeat_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        print("has not seen the containers yet: does Docker answer?")
+        return 1
+    print(f"looked {age:.0f} s ago")
+    return 0 if age < STALE_SECONDS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(health() if sys.argv[1:] == ["health"] else run(os.environ))

@@ -1,0 +1,279 @@
+"""entrypoints/keeper.py: which containers it restarts and when, and how it speaks to Docker."""
+
+import json
+import signal
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from itertools import pairwise
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from entrypoints import keeper
+from entrypoints.keeper import Engine, EngineError, Keeper, Policy
+
+STACK = {"cslr.project": "cslr", "cslr.stack": "dev"}
+UNHEALTHY = {"redis": "1"}
+NONE: dict[str, str] = {}
+
+
+def restarts_of(
+    policy: Policy, begin: float, seconds: float, health: Callable[[float, list[float]], str]
+) -> list[float]:
+    """Looks every 5 s at one container whose health at a time `health` tells; when it was restarted."""
+    times: list[float] = []
+    now = begin
+    while now < begin + seconds:
+        state = health(now, times)
+        restart, _ = policy.decide(now, UNHEALTHY if state == "bad" else NONE, UNHEALTHY if state == "good" else NONE)
+        if restart:
+            times.append(now)
+        now += keeper.LOOK_SECONDS
+    return times
+
+
+class TestPolicy:
+    def test_lets_a_short_weakness_pass(self):
+        policy = Policy()
+        assert policy.decide(100, UNHEALTHY, NONE) == ([], [])
+        assert policy.decide(105, NONE, UNHEALTHY) == ([], [])
+        assert policy.decide(112, UNHEALTHY, NONE) == ([], [])
+
+    def test_restarts_what_stays_unhealthy(self):
+        policy = Policy()
+        policy.decide(100, UNHEALTHY, NONE)
+        assert policy.decide(110, UNHEALTHY, NONE) == (["redis"], [])
+        assert policy.restarts("redis") == 1
+
+    def test_waits_twice_as_long_each_time_and_gives_up(self):
+        times = restarts_of(Policy(), 100, 3000, lambda *_: "bad")
+        waits = [after - before for before, after in pairwise(times)]
+        # One look later than the wait, since it counts from when the container is seen unhealthy again.
+        assert waits == [25, 45, 85, 165]
+        assert len(times) == keeper.LIMIT
+
+    def test_says_once_that_it_gives_up(self):
+        policy = Policy()
+        said = [name for now in range(100, 9000, 5) for name in policy.decide(now, UNHEALTHY, NONE)[1]]
+        assert said == ["redis"]
+
+    def test_does_not_go_on_by_itself_after_giving_up(self):
+        assert len(restarts_of(Policy(), 100, 4 * keeper.WINDOW, lambda *_: "bad")) == keeper.LIMIT
+
+    def test_begins_anew_after_ten_healthy_minutes(self):
+        policy = Policy()
+        assert len(restarts_of(policy, 100, 1000, lambda *_: "bad")) == keeper.LIMIT
+        assert restarts_of(policy, 1100, 605, lambda *_: "good") == []
+        assert restarts_of(policy, 1705, 30, lambda *_: "bad") == [1715]
+
+    def test_less_than_ten_healthy_minutes_are_not_enough(self):
+        policy = Policy()
+        assert len(restarts_of(policy, 100, 1000, lambda *_: "bad")) == keeper.LIMIT
+        assert restarts_of(policy, 1100, 590, lambda *_: "good") == []
+        assert restarts_of(policy, 1690, 600, lambda *_: "bad") == []
+
+    def test_weakness_now_and_then_is_never_given_up(self):
+        """One restart each quarter of an hour, and well again in between for less than ten minutes."""
+
+        def health(now: float, times: list[float]) -> str:
+            if not times or times[-1] < now - now % 900:
+                return "bad"
+            return "good" if now - times[-1] < 300 else "starting"
+
+        assert len(restarts_of(Policy(), 900, 10 * 900, health)) == 10
+
+    def test_a_new_container_of_the_same_name_has_no_history(self):
+        policy = Policy()
+        restarts_of(policy, 100, 1000, lambda *_: "bad")
+        policy.decide(1100, {"redis": "2"}, NONE)
+        assert policy.decide(1110, {"redis": "2"}, NONE) == (["redis"], [])
+
+    def test_starting_is_neither(self):
+        policy = Policy()
+        policy.decide(100, UNHEALTHY, NONE)
+        policy.decide(105, NONE, NONE)
+        assert policy.decide(112, UNHEALTHY, NONE) == ([], []), "unhealthy since 112, not since 100"
+
+    def test_longest_wait_is_five_minutes(self):
+        assert keeper.History("1", restarts=[0.0] * 9).wait() == 300
+
+
+class FakeDocker(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """As much of the Docker Engine as the keeper asks, on a Unix socket."""
+
+    daemon_threads = True
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, Handler)
+        self.health: dict[str, str] = {}  # container → healthy, unhealthy, starting
+        self.labels: dict[str, dict[str, str]] = {}
+        self.paused: set[str] = set()
+        self.restarted: list[str] = []
+        self.filters: list[dict[str, list[str]]] = []
+        self.refuse = False
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def add(self, name: str, health: str, **labels: str) -> None:
+        self.health[name] = health
+        self.labels[name] = {**STACK, "cslr.component": name, **{f"cslr.{k}": v for k, v in labels.items()}}
+
+    def list(self, filters: dict[str, list[str]]) -> list[dict[str, object]]:
+        self.filters.append(filters)
+        wanted = dict(label.split("=", 1) for label in filters["label"])
+        return [
+            {"Names": [f"/{name}"], "Id": f"id-{name}", "Labels": self.labels[name]}
+            for name, health in self.health.items()
+            if [health] == filters["health"] and wanted.items() <= self.labels[name].items() and name not in self.paused
+        ]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: FakeDocker
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        if parts.path == "/containers/json":
+            self.answer(200, self.server.list(json.loads(parse_qs(parts.query)["filters"][0])))
+        else:
+            checks = [{"Output": "old"}, {"Output": "port 6379:\nconnection refused " + "x" * 500}]
+            self.answer(200, {"State": {"Health": {"Log": checks}}})
+
+    def do_POST(self) -> None:
+        self.server.hold.wait(10)
+        if self.server.refuse:
+            self.answer(500, {"message": "cannot stop container"})
+            return
+        self.server.restarted.append(self.path)
+        self.answer(204, None)
+
+    def answer(self, status: int, body: object) -> None:
+        content = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def docker(tmp_path):
+    server = FakeDocker(str(tmp_path / "docker.sock"))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def kept(docker, tmp_path) -> Keeper:
+    return Keeper(Engine(str(tmp_path / "docker.sock"), STACK, "keeper"), tmp_path / "heartbeat")
+
+
+def look(kept: Keeper, *times: float) -> None:
+    for now in times:
+        kept.look(now)
+        kept.wait()
+
+
+class TestWithDocker:
+    def test_restarts_an_unhealthy_container_and_says_why_in_one_line(self, docker, kept, capsys):
+        docker.add("redis", "unhealthy")
+        look(kept, 100, 110)
+        assert docker.restarted == ["/containers/id-redis/restart"]
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.startswith("[keeper] redis is unhealthy (port 6379: connection refused xxx")
+        assert line.endswith("…): restart 1 of at most 5")
+
+    def test_leaves_alone_what_is_not_unhealthy(self, docker, kept):
+        docker.add("redis", "healthy")
+        docker.add("mlflow", "starting")
+        look(kept, 100, 110, 120)
+        assert docker.restarted == []
+
+    def test_leaves_alone_what_is_not_its_stacks(self, docker, kept):
+        docker.add("other", "unhealthy", stack="prod")
+        docker.add("theirs", "unhealthy", project="else")
+        look(kept, 100, 110, 120)
+        assert docker.restarted == []
+
+    def test_asks_only_for_running_containers_so_that_paused_and_stopped_ones_stay(self, docker, kept):
+        look(kept, 100)
+        assert docker.filters
+        assert all(filters["status"] == ["running"] for filters in docker.filters)
+
+    def test_does_not_restart_itself(self, docker, kept):
+        docker.add("keeper", "unhealthy")
+        look(kept, 100, 110, 120)
+        assert docker.restarted == []
+
+    def test_slow_stop_of_one_holds_up_no_other(self, docker, kept):
+        docker.add("slow", "unhealthy")
+        docker.hold.clear()
+        kept.look(100)
+        kept.look(110)
+        docker.add("redis", "unhealthy")
+        docker.hold.set()
+        look(kept, 115, 125)
+        assert sorted(docker.restarted) == ["/containers/id-redis/restart", "/containers/id-slow/restart"]
+
+    def test_what_is_being_restarted_is_not_restarted_again(self, docker, kept):
+        docker.add("slow", "unhealthy")
+        docker.hold.clear()
+        for now in (100, 110, 120, 170):
+            kept.look(now)
+        docker.hold.set()
+        kept.wait()
+        assert docker.restarted == ["/containers/id-slow/restart"]
+
+    def test_a_refusal_is_said_and_counts(self, docker, kept, capsys):
+        docker.add("redis", "unhealthy")
+        docker.refuse = True
+        look(kept, *range(100, 800, 5))
+        said = capsys.readouterr().out
+        assert said.count("could not be restarted: Docker answered 500") == keeper.LIMIT
+        assert said.count("giving up. Its log says why; `ws up` restarts it.") == 1
+
+    def test_docker_that_does_not_answer_is_one_sentence(self, tmp_path):
+        with pytest.raises(EngineError, match=r"Docker does not answer at .*nowhere"):
+            Engine(str(tmp_path / "nowhere"), STACK, "keeper").containers("unhealthy")
+
+
+class TestHealth:
+    @pytest.fixture(autouse=True)
+    def _own_folder(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(keeper, "heartbeat_file", lambda: tmp_path / "heartbeat")
+
+    def test_is_bad_before_the_first_look(self, capsys):
+        assert keeper.health() == 1
+        assert "does Docker answer?" in capsys.readouterr().out
+
+    def test_is_good_after_a_look(self, docker, kept):
+        look(kept, 100)
+        assert keeper.health() == 0
+
+    def test_is_bad_when_the_last_look_is_long_ago(self, docker, kept, monkeypatch):
+        look(kept, 100)
+        later = time.monotonic() + keeper.STALE_SECONDS + 1
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        assert keeper.health() == 1
+
+
+class TestRun:
+    def test_ends_when_docker_is_silent_so_that_a_new_start_finds_its_new_socket(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(keeper, "LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(keeper, "SILENCE_SECONDS", 0.05)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        socket = str(tmp_path / "nowhere")
+        assert keeper.run({"KEEPER_PROJECT": "cslr", "KEEPER_STACK": "dev", "KEEPER_SOCKET": socket}) == 1
+        assert capsys.readouterr().out.count("Docker does not answer") == 1
