@@ -4,6 +4,7 @@ Owns the container. Whether it becomes head or worker is decided inside it, at e
 the GCS state is in Redis.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,8 @@ import pulumi
 
 from components.docker import ContainerSpec, GpuRequest, Healthcheck
 from components.mlflow import MLflow
-from components.ports import HEALTH, RAY_CLIENT, RAY_DASHBOARD, RAY_GCS, REDIS
-from components.service import Host, Service, extra_mounts, run_python
+from components.ports import BRIDGE_RAY_PORTS, HEALTH, RAY_CLIENT, RAY_DASHBOARD, RAY_GCS, REDIS
+from components.service import Host, Service, extra_mounts, run_module
 from components.service_settings import RayNodeSettings, RaySettings
 
 # Ray's default: the object store takes 30 % of the memory and needs a little more of /dev/shm (docs, object spilling).
@@ -51,8 +52,8 @@ class RayNode(Service):
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_python("ray_node.py"),
-                healthcheck=Healthcheck(command=run_python("ray_node.py", "health"), start_period=120),
+                command=run_module("ray_node"),
+                healthcheck=Healthcheck(command=run_module("ray_node", "health"), start_period=120),
                 cpus=node.cpus,
                 memory=node.memory,
                 user=node.user,
@@ -63,7 +64,7 @@ class RayNode(Service):
                     *host.publish(RAY_CLIENT, node.ports.client),
                 ),
                 mounts=(
-                    *host.programs("with_python.sh", "ray_node.py"),
+                    *host.modules("ray_node", "ray_process"),
                     host.secrets.mount("ray-token", user=node.user),
                     host.secrets.mount("redis-password", user=node.user),
                     *extra_mounts(node.volumes),
@@ -88,9 +89,7 @@ class RayNode(Service):
             "RAY_NODE_CPUS": str(logical_cpus(args.node.cpus)),
             "RAY_NODE_GPUS": gpu_count(args.gpu),
             "RAY_NODE_MEMORY": str(args.node.memory),
-            "RAY_NODE_GCS_PORT": str(RAY_GCS),
-            "RAY_NODE_DASHBOARD_PORT": str(RAY_DASHBOARD),
-            "RAY_NODE_CLIENT_PORT": str(RAY_CLIENT),
+            "RAY_NODE_PORTS": json.dumps(dict(BRIDGE_RAY_PORTS)),
             "RAY_REDIS_ADDRESS": f"redis:{REDIS}",
             "RAY_external_storage_namespace": args.host.identity.prefix,
             **({"MLFLOW_TRACKING_URI": args.mlflow.url, "GIT_PYTHON_REFRESH": "quiet"} if args.mlflow else {}),

@@ -36,6 +36,19 @@ class Host:
         """Several entry programs."""
         return tuple(self.program(file) for file in files)
 
+    def modules(self, *names: str) -> tuple[Mount, ...]:
+        """Entry programs that import each other, as the package ``entrypoints``, and what starts them."""
+        folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
+        return (
+            self.program("with_python.sh"),
+            *(
+                Mount(
+                    source=self.files.program(ENTRYPOINTS / f"{name}.py"), target=f"{folder}/{name}.py", read_only=True
+                )
+                for name in names
+            ),
+        )
+
     def publish(self, internal: int, external: int | None) -> tuple[PublishedPort, ...]:
         """A port on the stack's bind address; nothing where the settings name no host port."""
         return (PublishedPort(internal=internal, external=external, ip=self.bind_address),) if external else ()
@@ -49,6 +62,11 @@ def program_path(file: str) -> str:
 def run_python(file: str, *arguments: str) -> tuple[str, ...]:
     """Command that runs an entry program with whichever Python the image has."""
     return ("sh", program_path("with_python.sh"), program_path(file), *arguments)
+
+
+def run_module(name: str, *arguments: str) -> tuple[str, ...]:
+    """Command that runs one of the entry programs that import each other (`Host.modules`)."""
+    return ("sh", program_path("with_python.sh"), "-m", f"{ENTRYPOINTS.name}.{name}", *arguments)
 
 
 def extra_mounts(volumes: Sequence[VolumeMount]) -> tuple[Mount, ...]:

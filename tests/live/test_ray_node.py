@@ -4,6 +4,7 @@ Needs no Docker but root, for the namespaces. About 40 seconds.
 """
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[2] / "entrypoints" / "ray_node.py"
+from components.ports import BRIDGE_RAY_PORTS
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ("-m", "entrypoints.ray_node")
 PASSWORD = "redis-password-of-the-test"
 MISSING = [tool for tool in ("redis-server", "unshare", "nsenter", "ip") if not shutil.which(tool)]
 
@@ -55,6 +59,7 @@ class Container:
             "RAY_NODE_NAME": "ray-cpu",
             "RAY_NODE_CANDIDATES": "ray-cpu,ray-gpu",
             "RAY_NODE_CPUS": "1",
+            "RAY_NODE_PORTS": json.dumps(dict(BRIDGE_RAY_PORTS)),
             "RAY_NODE_MEMORY": str(2 * 1024**3),
             "RAY_REDIS_ADDRESS": "10.77.0.2:7379",
             "RAY_NODE_REDIS_PASSWORD_FILE": str(self.folder / "redis-password"),
@@ -62,7 +67,7 @@ class Container:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
         }
-        enter = ["nsenter", f"--target={self.init}", "--net", "--mount", "--pid", "--"]
+        enter = ["nsenter", f"--target={self.init}", "--net", "--mount", "--pid", f"--wd={ROOT}", "--"]
         return subprocess.Popen([*enter, *command], env=environment, text=True, **options)
 
     def output(self, *command: str | Path) -> tuple[int, str]:
@@ -102,7 +107,7 @@ def container():
 def wait_until_healthy(container: Container, node: subprocess.Popen[str], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
-        code, reason = container.output(sys.executable, PROGRAM, "health")
+        code, reason = container.output(sys.executable, *PROGRAM, "health")
         if code == 0:
             return
         assert node.poll() is None, (container.folder / "node.log").read_text()
@@ -122,7 +127,7 @@ print(environment)
 def test_a_head_gets_healthy_hides_the_password_and_stops_without_a_trace(container):
     before = set(container.processes().values())
     with (container.folder / "node.log").open("w") as log:
-        node = container.start(sys.executable, PROGRAM, stdout=log, stderr=subprocess.STDOUT)
+        node = container.start(sys.executable, *PROGRAM, stdout=log, stderr=subprocess.STDOUT)
     wait_until_healthy(container, node, seconds=120)
 
     code, output = container.output(sys.executable, "-c", RUN_A_TASK)
@@ -137,7 +142,7 @@ def test_a_head_gets_healthy_hides_the_password_and_stops_without_a_trace(contai
     assert not [path for path in logs if PASSWORD.encode() in path.read_bytes()]
     assert PASSWORD not in output + (container.folder / "node.log").read_text()
 
-    supervisor = next(pid for pid, arguments in processes.items() if arguments.endswith("entrypoints/ray_node.py"))
+    supervisor = next(pid for pid, arguments in processes.items() if arguments.endswith("entrypoints.ray_node"))
     container.output("kill", f"-{signal.SIGTERM}", str(supervisor))
     assert node.wait(60) == 0
     left = {arguments for arguments in container.processes().values() if not arguments.startswith("ps ")}

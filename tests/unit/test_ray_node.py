@@ -4,9 +4,7 @@ import ast
 import http.server
 import json
 import multiprocessing
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from components.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS
 from entrypoints import ray_node
-from entrypoints.ray_node import Address, ClaimElection, HeadClaim, NodeError, NodeSettings, Redis, Role
+from entrypoints.ray_node import Address, ClaimElection, HeadClaim, NodeSettings, Redis, Role
+from entrypoints.ray_process import AGENT_PORT, NodeError
 
 ENTRYPOINTS = Path(ray_node.__file__).parent
 PASSWORD = "correct horse: battery'staple"
@@ -83,9 +83,15 @@ def settings(**changes: str) -> NodeSettings:
         "RAY_NODE_CANDIDATES": "ray-cpu",
         "RAY_NODE_HEALTH_TIMEOUT": "0.5",
         "RAY_NODE_DEADLINE": "0.2",
-        "RAY_NODE_MEMORY": str(8 * 1024**3),
+        "RAY_NODE_PORTS": json.dumps(dict(BRIDGE_RAY_PORTS)),
     }
     return NodeSettings.from_environment(environment | changes)
+
+
+def ports(**changes: int) -> str:
+    """RAY_NODE_PORTS with other ports of a head: gcs, client, dashboard; or agent."""
+    flags = {**HEAD_FLAGS, "agent": AGENT_PORT}
+    return json.dumps({**BRIDGE_RAY_PORTS, **{flags[name]: port for name, port in changes.items()}})
 
 
 def decide(node: NodeSettings, claim: HeadClaim | None = None) -> Role:
@@ -250,7 +256,7 @@ class TestDecision:
         assert ray_node.head_by_health_service(settings(RAY_NODE_HEALTH_URL=url)) is None
 
     def test_a_running_candidate_is_joined_although_the_claim_is_free(self, listener, redis):
-        node = settings(RAY_NODE_CANDIDATES="ray-cpu,127.0.0.1", RAY_NODE_GCS_PORT=str(listener.port))
+        node = settings(RAY_NODE_CANDIDATES="ray-cpu,127.0.0.1", RAY_NODE_PORTS=ports(gcs=listener.port))
         assert decide(node, claim_of(redis, "ray-cpu")) == Role(listener)
 
     def test_a_claim_of_another_is_waited_for(self, redis):
@@ -276,63 +282,18 @@ class TestDecision:
         election.release()
 
 
-class TestMeans:
-    def test_the_object_store_is_a_share_of_the_memory(self, capsys):
-        assert ray_node.split_memory(10_000_000_000, 8_000_000_000) == (3_000_000_000, 7_000_000_000)
-        assert capsys.readouterr().out == ""
-
-    def test_a_small_shared_memory_caps_it_and_names_the_size_to_set(self, capsys):
-        store, _ = ray_node.split_memory(10 * 1024**3, 1024**3)
-        assert store == int(1024**3 * 0.95)
-        assert "shm_size 3234m" in capsys.readouterr().out
-
-    def test_docker_s_default_of_64_mib_still_starts_ray(self, capsys):
-        store, _ = ray_node.split_memory(8 * 1024**3, 64 * 1024**2)
-        assert store >= 75 * 1024**2
-        assert "warning" in capsys.readouterr().out
-
+class TestAddress:
     @pytest.mark.parametrize(
-        ("file", "text"), [("memory.max", "1000"), ("memory.max", "max"), ("memory/memory.limit_in_bytes", "1000")]
-    )
-    def test_the_cgroup_limits_the_memory(self, tmp_path, file, text):
-        (tmp_path / file).parent.mkdir(exist_ok=True)
-        (tmp_path / file).write_text(text + "\n")
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        assert ray_node.container_memory(tmp_path) == (1000 if text == "1000" else total)
-
-    def test_the_own_address_is_never_the_loopback(self):
-        assert ray_node.own_address(Address("127.0.0.1", 6379)) is None
-
-    @pytest.mark.parametrize(
-        ("to_redis", "default", "flag"),
+        ("to_redis", "default", "address"),
         [
-            ("172.28.0.3", "172.28.0.3", []),
-            (None, "10.0.0.5", []),
-            ("10.0.0.5", "192.168.1.5", ["--node-ip-address=10.0.0.5"]),
-            ("172.28.0.3", None, ["--node-ip-address=172.28.0.3"]),
+            ("172.28.0.3", "172.28.0.3", ""),
+            (None, "10.0.0.5", ""),
+            ("10.0.0.5", "192.168.1.5", "10.0.0.5"),
+            ("172.28.0.3", None, "172.28.0.3"),
         ],
     )
-    def test_the_address_is_given_to_ray_only_where_it_would_guess_wrong(self, to_redis, default, flag):
-        assert ray_node.head_address_flag(to_redis, default) == flag
-
-    def test_no_fixed_port_is_used_twice(self):
-        node = settings()
-        head_only = [node.gcs_port, node.dashboard_port, node.client_port]
-        ports = [*head_only, *ray_node.PORT_FLAGS.values()]
-        assert len(set(ports)) == len(ports)
-        first, last = (ray_node.PORT_FLAGS[f"--{end}-worker-port"] for end in ("min", "max"))
-        assert [port for port in ports if first < port < last] == []
-
-    def test_a_worker_gets_no_option_of_a_head(self):
-        worker = " ".join(ray_node.start_arguments(settings(), Role(Address("ray-gpu", 6379))))
-        assert "--address=ray-gpu:6379" in worker
-        assert not any(option in worker for option in ("--head", "--port=", "--dashboard-host", "--include-dashboard"))
-
-    def test_only_the_head_talks_to_redis(self):
-        environment = {"RAY_REDIS_ADDRESS": "redis:6379"}
-        assert ray_node.ray_environment(environment, Role(None)) == environment | {"RAY_START_HOOK": ray_node.HOOK}
-        worker = ray_node.ray_environment(environment, Role(Address("ray-gpu", 6379)))
-        assert worker == {"RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+    def test_the_address_is_given_to_ray_only_where_it_would_guess_wrong(self, to_redis, default, address):
+        assert ray_node.with_address(settings().means, to_redis, default).address == address
 
 
 class TestMistakes:
@@ -343,6 +304,9 @@ class TestMistakes:
             ("RAY_NODE_NAME", "a b"),
             ("RAY_NODE_HEAD_ADDRESS", "ray-cpu"),
             ("RAY_NODE_CPUS", "two"),
+            ("RAY_NODE_CPUS", "nan"),
+            ("RAY_NODE_PORTS", "{}"),
+            ("RAY_NODE_PORTS", "none"),
             ("RAY_REDIS_ADDRESS", "redis:99999"),
         ],
     )
@@ -355,9 +319,19 @@ class TestMistakes:
         token = tmp_path / "ray-token"
         if content is not None:
             token.write_text(content)
-        environment = {"RAY_NODE_NAME": "ray-cpu", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        environment = {
+            "RAY_NODE_NAME": "ray-cpu",
+            "RAY_NODE_PORTS": ports(),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+        }
         ended = subprocess.run(
-            [sys.executable, ENTRYPOINTS / "ray_node.py"], env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "entrypoints.ray_node"],
+            env=environment,
+            cwd=ENTRYPOINTS.parent,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert ended.returncode == 1
         assert ended.stdout.startswith(f"[ray-node] error: {token}")
@@ -368,39 +342,12 @@ class TestMistakes:
         ast.parse(program.read_text(), feature_version=(3, 10))
 
 
-def supervise(script: str) -> subprocess.Popen[str]:
-    """Run ``supervise`` on a shell script, stopped by SIGTERM, in a process of its own."""
-    program = (
-        "import signal, sys, threading; from entrypoints.ray_node import supervise; stop = threading.Event();"
-        "signal.signal(signal.SIGTERM, lambda *_: stop.set()); print('ready', flush=True);"
-        f"sys.exit(supervise(['sh', '-c', {script!r}], None, stop, lambda: True))"
-    )
-    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ENTRYPOINTS.parent)
-
-
-class TestSupervision:
-    def test_the_exit_code_of_ray_is_passed_on(self):
-        assert supervise("exit 7").wait(10) == 7
-
-    def test_a_ray_that_ends_by_itself_is_a_failure(self):
-        assert supervise("exit 0").wait(10) == 1
-
-    def test_a_stop_is_clean_and_leaves_no_process_behind(self, tmp_path):
-        # One grandchild hides in a session of its own and ignores SIGTERM; Ray's exit code after SIGTERM is 1.
-        hidden = f"trap '' TERM; echo $$ > {tmp_path}/pid; while true; do sleep 0.1; done"
-        node = supervise(f'trap "exit 1" TERM; setsid sh -c "{hidden.replace("$", chr(92) + "$")}" & sleep 60 & wait')
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            time.sleep(0.05)
-        node.send_signal(signal.SIGTERM)
-        assert node.wait(20) == 0
-        assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
-
-
 class TestHealth:
     @pytest.fixture(autouse=True)
     def state(self, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         monkeypatch.setenv("RAY_NODE_NAME", "ray-cpu")
+        monkeypatch.setenv("RAY_NODE_PORTS", ports())
         return ray_node.state_file()
 
     def test_a_node_without_a_role_is_unhealthy(self, capsys):
@@ -409,16 +356,14 @@ class TestHealth:
 
     def test_a_worker_needs_only_its_agent(self, state, health_service, monkeypatch):
         url, _ = health_service
-        monkeypatch.setattr(ray_node, "AGENT_PORT", int(url.rpartition(":")[2]))
+        monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(url.rpartition(":")[2])))
         state.write_text('{"head": false}')
         assert ray_node.health() == 0
 
     def test_a_head_without_its_client_port_is_unhealthy(self, state, health_service, monkeypatch, capsys):
         url, _ = health_service
         port = url.rpartition(":")[2]
-        monkeypatch.setattr(ray_node, "AGENT_PORT", int(port))
-        monkeypatch.setenv("RAY_NODE_DASHBOARD_PORT", port)
-        monkeypatch.setenv("RAY_NODE_CLIENT_PORT", str(free_port()))
+        monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(port), dashboard=int(port), client=free_port()))
         state.write_text('{"head": true}')
         assert ray_node.health() == 1
         assert "Ray Client port" in capsys.readouterr().out
@@ -426,6 +371,6 @@ class TestHealth:
     def test_an_answer_other_than_200_is_unhealthy(self, state, health_service, monkeypatch):
         url, answer = health_service
         answer["status"] = 503
-        monkeypatch.setattr(ray_node, "AGENT_PORT", int(url.rpartition(":")[2]))
+        monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(url.rpartition(":")[2])))
         state.write_text('{"head": false}')
         assert ray_node.health() == 1

@@ -1,0 +1,387 @@
+"""Ray's own processes on one node: how `ray start` is told what to do, watched and ended.
+
+Does not decide what the node becomes (ray_node.py, head_agent.py). Runs with our images and with pulled ones: standard
+library only, Python 3.10 or newer.
+
+    ray_process.py    internal: imports Ray, reads one line of JSON from its stdin, {"arguments": [...], "environment":
+                      {...}}, and then is `ray start` with these; ends when stdin is closed before
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEAD_FLAGS = ("--port", "--ray-client-server-port", "--dashboard-port")  # ports that only a head has
+GCS_PORT, CLIENT_PORT, DASHBOARD_PORT = HEAD_FLAGS
+AGENT_PORT = "--dashboard-agent-listen-port"
+OBJECT_STORE_SHARE = 0.3  # of the container's memory: Ray's own default
+SHM_SHARE = 0.95  # of /dev/shm: Ray's own cap; more would spill to disk
+OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
+STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
+WORKER_RECONNECT_SECONDS = 600  # a worker outlives its head for so long (Ray: 60), as KubeRay sets it
+HOOK = "__main__.keep_the_password"
+# How `ray start` of a head gets what it logs in to Redis with. Not on its command line, and not in the environment that
+# it is started with, which /proc shows to every task for as long as it runs.
+REDIS_USERNAME, REDIS_PASSWORD = "RAY_NODE_REDIS_USERNAME", "RAY_NODE_REDIS_PASSWORD"
+
+
+class NodeError(Exception):
+    """A mistake or a failure that the user can act on: one sentence, shown without a traceback."""
+
+
+def say(message: str) -> None:
+    """Print one line for the container's log."""
+    print(f"[ray-node] {message}", flush=True)
+
+
+def read_secret(path: Path, purpose: str) -> str:
+    """Return the secret in the file without its line end; raise NodeError when there is none."""
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise NodeError(f"{path} ({purpose}) cannot be read: {error.strerror}; mount it into this container.") from None
+    if not secret:
+        raise NodeError(f"{path} ({purpose}) is empty; write the secret into it.")
+    return secret
+
+
+# ------------------------------------------------------------------------------------------- what a node offers
+
+
+def number(environment: Mapping[str, str], key: str, default: float) -> float:
+    """Return the number in a variable; raise NodeError naming the variable for anything else."""
+    text = environment.get(key) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise NodeError(f"{key}={text!r} is no number; this node's container must set one.")
+    return value
+
+
+@dataclass(frozen=True)
+class NodeMeans:
+    """A Ray node, head or worker: its name, its address and ports, and what it offers to tasks."""
+
+    name: str  # RAY_NODE_NAME, unique in the cluster: ray-cpu, or alpha-ray-cpu
+    host: str  # RAY_NODE_HOST, as in the cluster's list of hosts; empty where there is one host
+    address: str  # RAY_NODE_ADDRESS, where other nodes reach this one; empty: Ray finds it out
+    cpus: float  # RAY_NODE_CPUS
+    gpus: float | None  # RAY_NODE_GPUS; None ("auto"): Ray counts what it sees
+    memory: int  # RAY_NODE_MEMORY, bytes; 0: the cgroup's limit
+    ports: Mapping[str, int]  # RAY_NODE_PORTS, JSON: flag of `ray start` → port (components/ports.py)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> NodeMeans:
+        """Read the environment; raise NodeError naming the variable that is missing or wrong."""
+        name = environment.get("RAY_NODE_NAME", "")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}", name):
+            raise NodeError(f"RAY_NODE_NAME={name!r} is no node name; set the node's name in the network: ray-cpu.")
+        return cls(
+            name=name,
+            host=environment.get("RAY_NODE_HOST", ""),
+            address=environment.get("RAY_NODE_ADDRESS", ""),
+            cpus=number(environment, "RAY_NODE_CPUS", 1),
+            gpus=None if environment.get("RAY_NODE_GPUS") == "auto" else number(environment, "RAY_NODE_GPUS", 0),
+            memory=int(number(environment, "RAY_NODE_MEMORY", 0)),
+            ports=_ports(environment.get("RAY_NODE_PORTS", "")),
+        )
+
+    @property
+    def agent_port(self) -> int:
+        """Where the node says whether it is healthy: GET /api/healthz."""
+        return self.ports[AGENT_PORT]
+
+    def start_arguments(self, gcs_address: str | None) -> list[str]:
+        """Return the arguments of ``ray start`` for a worker of the head at an address, or (None) for a head."""
+        store, tasks = split_memory(self.memory or container_memory(), shared_memory())
+        labels = {"cslr.node": self.name, **({"cslr.host": self.host} if self.host else {})}
+        arguments = [
+            "--block",
+            "--log-color=false",
+            f"--num-cpus={self.cpus:g}",
+            *([] if self.gpus is None else [f"--num-gpus={self.gpus:g}"]),
+            f"--object-store-memory={store}",
+            f"--memory={tasks}",
+            f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
+            f"--resources={json.dumps({self.name: 1})}",
+            *([f"--node-ip-address={self.address}"] if self.address else []),
+            *(f"{flag}={port}" for flag, port in self.ports.items() if gcs_address is None or flag not in HEAD_FLAGS),
+        ]
+        if gcs_address:
+            return [*arguments, f"--address={gcs_address}"]
+        return [*arguments, "--head", "--dashboard-host=0.0.0.0", "--disable-usage-stats"]
+
+
+def _ports(text: str) -> dict[str, int]:
+    try:
+        ports = {str(flag): int(port) for flag, port in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError):
+        ports = {}
+    if AGENT_PORT not in ports:
+        raise NodeError(
+            f"RAY_NODE_PORTS={text!r} is no JSON object of flags of `ray start` and ports with {AGENT_PORT}; "
+            "this node's container must set it."
+        )
+    return ports
+
+
+def own_address(host: str | None) -> str | None:
+    """Return this machine's IPv4 address on the route to a host (None: the default route); None: no such route."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host or "8.8.8.8", 53))  # UDP: nothing is sent
+            address = str(probe.getsockname()[0])
+    except OSError:
+        return None
+    return None if address.startswith("127.") else address
+
+
+def container_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes this container may use: the lower of its cgroup's limit (v2 or v1) and the machine's memory."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
+            limits.append(int((cgroup / name).read_text()))
+    return min(limits)
+
+
+def shared_memory(path: str = "/dev/shm") -> int:  # noqa: S108
+    """Return the size of the shared memory file system in bytes, 0 where there is none."""
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return 0
+    return status.f_frsize * status.f_blocks
+
+
+def split_memory(memory: int, shm: int) -> tuple[int, int]:
+    """Split the container's memory (bytes) into object store and memory for tasks, warning when /dev/shm is small."""
+    wanted = int(memory * OBJECT_STORE_SHARE)
+    store = max(min(wanted, int(shm * SHM_SHARE)), OBJECT_STORE_MINIMUM)
+    if store < wanted or store > shm * SHM_SHARE:
+        say(
+            f"warning: /dev/shm has {shm >> 20} MiB, so the object store gets {store >> 20} MiB, "
+            f"not {wanted >> 20} MiB; give this container shm_size {int(wanted / SHM_SHARE / 2**20) + 1}m."
+        )
+    return store, max(memory - store, 0)
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a worker's ``ray start``: only the GCS talks to Redis."""
+    result = {key: value for key, value in environment.items() if key != "RAY_REDIS_ADDRESS"}
+    result.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(WORKER_RECONNECT_SECONDS))
+    return result
+
+
+def head_environment(
+    environment: Mapping[str, str], redis: str, namespace: str, username: str, password: str
+) -> dict[str, str]:
+    """Return the environment of a head's ``ray start``: GCS state in Redis at host:port, under a Ray namespace."""
+    return {
+        **environment,
+        "RAY_START_HOOK": HOOK,
+        "RAY_REDIS_ADDRESS": redis,
+        "RAY_external_storage_namespace": namespace,
+        # Else a job's driver runs on the head, and ends when the head does.
+        "RAY_JOB_ALLOW_DRIVER_ON_WORKER_NODES": "1",
+        REDIS_USERNAME: username,
+        REDIS_PASSWORD: password,
+    }
+
+
+# ------------------------------------------------------------------------------------------------- `ray start`
+
+
+def prepare() -> subprocess.Popen[bytes]:
+    """Start a process that imports Ray (seconds) and then waits to be told what to start: see ``begin``."""
+    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, start_new_session=True)
+
+
+def begin(process: subprocess.Popen[bytes], arguments: list[str], environment: Mapping[str, str]) -> None:
+    """Let a prepared process be ``ray start``. Without an error also when it has ended; its exit code tells."""
+    with contextlib.suppress(BrokenPipeError), process.stdin or contextlib.nullcontext() as stdin:
+        if stdin:
+            stdin.write(json.dumps({"arguments": arguments, "environment": dict(environment)}).encode() + b"\n")
+
+
+def stand_by() -> int:
+    """Import Ray, wait for one line on stdin, and be ``ray start`` as it says; 0 when none comes."""
+    # Not this folder: its other modules must not stand in for any that Ray imports.
+    sys.path.pop(0)
+    from ray._private import node, services  # noqa: F401  (what `ray start` needs, so that it does not wait for it)
+    from ray.scripts import scripts
+
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    order = json.loads(line)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    sys.argv = ["ray", "start", *order["arguments"]]
+    ray: Callable[[], int | None] = scripts.main
+    return ray() or 0
+
+
+def keep_the_password(ray_parameters: Any, head: bool) -> None:  # noqa: ANN401  (Ray's RayParams)
+    """Give Ray what it logs in to Redis with; Ray calls this in ``ray start`` of a head (RAY_START_HOOK).
+
+    Ray 2.60 has no other way in than --redis-password, and writes it on the command lines of gcs_server, raylet and
+    every worker. Only ``ray start`` itself and gcs_server need it: gcs_server gets it as environment variables, by the
+    gflags option --fromenv, and then it is forgotten.
+    """
+    from ray._private import services
+
+    del os.environ["RAY_START_HOOK"]
+    if not head:
+        return
+    username = ray_parameters.redis_username = os.environ.pop(REDIS_USERNAME)
+    password = ray_parameters.redis_password = os.environ.pop(REDIS_PASSWORD)
+    flags = {f"--redis_username={username}", f"--redis_password={password}"}
+    start_ray_process = services.start_ray_process
+
+    def start_adapted(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        variables = {}
+        if process_type == "gcs_server":
+            command = [*(word for word in command if word not in flags), "--fromenv=redis_username,redis_password"]
+            variables = {"FLAGS_redis_username": username, "FLAGS_redis_password": password}
+            ray_parameters.redis_username = ray_parameters.redis_password = ""
+        elif process_type == "ray_client_server":
+            # It forks a server for each client while its own gRPC runs; gRPC's fork handlers then at times crash the
+            # child (epoll_wait: Bad file descriptor), and the client reads "Starting Ray client server failed".
+            variables = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+        options["env_updates"] = {**(options.get("env_updates") or {}), **variables}
+        return start_ray_process(command, process_type, *arguments, **options)
+
+    services.start_ray_process = start_adapted
+
+
+# ------------------------------------------------------------------------------------------------ supervision
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every descendant whose own parent ends, so that none outlives it."""
+    set_child_subreaper = 36  # <linux/prctl.h>
+    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def descendants(root: int, spared: Collection[int] = ()) -> list[int]:
+    """Return the process ids below a process, from /proc, without the spared ones and what is below those."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # ended meanwhile
+                # The name in parentheses may hold anything, so count fields from its end.
+                parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, pending = [], [root]
+    while pending:
+        below = [process for process in children.get(pending.pop(), []) if process not in spared]
+        found += below
+        pending += below
+    return found
+
+
+def reap() -> dict[int, int]:
+    """Collect every child that has ended: process id → exit code, negative for a signal."""
+    ended: dict[int, int] = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if not process:
+                break
+            ended[process] = os.waitstatus_to_exitcode(status)
+    return ended
+
+
+def end_descendants(grace: float = 5.0, spared: Collection[int] = ()) -> dict[int, int]:
+    """End all that is left below this process: SIGTERM, then after ``grace`` seconds SIGKILL; what ``reap`` saw."""
+    deadline = time.monotonic() + grace
+    signalled: set[tuple[int, int]] = set()
+    ended: dict[int, int] = {}
+    while True:
+        ended |= reap()
+        left = descendants(os.getpid(), spared)
+        if not left:
+            return ended
+        number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
+        for process in left:
+            if (process, number) not in signalled:
+                signalled.add((process, number))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
+        time.sleep(0.05)
+
+
+def supervise(
+    process: subprocess.Popen[bytes], stop: threading.Event, reason_to_end: Callable[[], str], interval: float
+) -> int:
+    """Watch a process until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
+
+    The reason is asked for every ``interval`` seconds; empty: none. Returns 0 when it was told to stop, 1 when there
+    was a reason, else the exit code as a shell shows it (1 for 0, because a node does not end by itself).
+    """
+    try:
+        code, outcome = _watch(process.pid, stop, reason_to_end, interval)
+        if code is None:
+            code = terminate(process.pid)
+    finally:
+        end_descendants()
+    process.returncode = code  # reaped here, not by Popen
+    if outcome is not None:
+        return outcome
+    say(f"Ray ended by itself with exit code {code}")
+    return 128 - code if code < 0 else code or 1
+
+
+def _watch(
+    process: int, stop: threading.Event, reason_to_end: Callable[[], str], interval: float
+) -> tuple[int | None, int | None]:
+    """Wait for a reason to end: the child's exit code if it has ended, and our own exit code if it is decided."""
+    ask_at = time.monotonic() + interval
+    code = None
+    while code is None:
+        stop.wait(0.2)
+        code = reap().get(process)
+        if stop.is_set():
+            return code, 0
+        if time.monotonic() >= ask_at:
+            ask_at = time.monotonic() + interval
+            if reason := reason_to_end():
+                say(f"{reason}: stopping")
+                return code, 1
+    return code, None
+
+
+def terminate(process: int) -> int:
+    """Send SIGTERM to the child, SIGKILL after STOP_SECONDS; return its exit code."""
+    say("stopping: Ray drains this node for up to 30 s")
+    os.kill(process, signal.SIGTERM)
+    kill_at = time.monotonic() + STOP_SECONDS
+    while (code := reap().get(process)) is None:
+        if time.monotonic() > kill_at:
+            say(f"Ray did not stop within {STOP_SECONDS:.0f} s: killing it")
+            os.kill(process, signal.SIGKILL)
+            kill_at = float("inf")
+        time.sleep(0.1)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(stand_by())
