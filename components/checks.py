@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from components.build_settings import build_problems
 from components.problems import Path, Problem, Remove, Set, did_you_mean, dotted
-from components.service_settings import RAY_NODES, SERVICES, ServiceSettings
+from components.service_settings import IMAGE_OF, RAY_NODES, SERVICES, ImageSettings, ServiceSettings
 from components.variants import ImpossiblePair, resolve
 from components.vocabulary import format_quantity, parse_quantity
 
@@ -18,24 +18,31 @@ if TYPE_CHECKING:
 # Service → the least memory that it starts with.
 MINIMUM_MEMORY = {
     "redis": "64m",
+    "redis-replica": "64m",
     "postgres": "128m",
     "mlflow": "768m",
     "health": "96m",
+    "ray-gateway": "96m",
+    "ray-head": "2g",
     "ray-cpu": "2g",
     "ray-gpu": "2g",
     "marimo": "1g",
+    "keeper": "48m",
 }
 # Service → the service that it cannot do without, and what for.
 NEEDS = {"mlflow": ("postgres", "MLflow keeps its runs in Postgres")}
+# Services that only a cluster of several hosts has.
+CLUSTER_ONLY = ("redis-replica", "ray-gateway", "ray-head")
 # Service → where its own data is mounted.
 DATA_TARGETS = {
     "redis": "/data",
+    "redis-replica": "/data",
     "postgres": "/var/lib/postgresql/data",
     "mlflow": "/mlflow/artifacts",
     "marimo": "/workspace/notebooks",
 }
 # Folders of every container that belong to the platform or to the kernel.
-RESERVED_TARGETS = ("/tmp", "/run/secrets", "/run/cslr", "/opt/venv", "/proc", "/sys", "/dev")  # noqa: S108
+RESERVED_TARGETS = ("/tmp", "/run/secrets", "/run/cslr", "/opt/venv", "/var/lib/cslr", "/proc", "/sys", "/dev")  # noqa: S108
 DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 # Environment variables that the platform sets itself, by the start of their names.
 RESERVED_ENVIRONMENT = (
@@ -45,6 +52,8 @@ RESERVED_ENVIRONMENT = (
     "RAY_REDIS_",
     "RAY_external_storage_namespace",
     "HEALTH_",
+    "GATEWAY_",
+    "KEEPER_",
     "MLFLOW_TRACKING_URI",
 )
 
@@ -101,6 +110,8 @@ def memory_suffices(settings: "PlatformSettings") -> Iterator[Problem]:
 
 def whitelist_names_nodes(settings: "PlatformSettings") -> Iterator[Problem]:
     """The head whitelist names known nodes, each once, and leaves the cluster a head."""
+    if settings.place:
+        return  # hosts lead there, and cluster_file.py sees to them
     whitelist = settings.ray.head_whitelist
     for index, name in enumerate(whitelist):
         path = ("ray", "head_whitelist", index)
@@ -152,7 +163,7 @@ def gpu_services_have_gpus(settings: "PlatformSettings") -> Iterator[Problem]:
 
 def images_have_one_source(settings: "PlatformSettings") -> Iterator[Problem]:
     """An image to pull has a reference, an image to build has none."""
-    for name in settings.services():
+    for name in (name for name in settings.services() if name not in IMAGE_OF):
         image = settings.service(name).image
         source, reference = _key(name, "image", "source"), _key(name, "image", "reference")
         if image.source == "pull" and image.reference is None:
@@ -168,6 +179,30 @@ def images_have_one_source(settings: "PlatformSettings") -> Iterator[Problem]:
                 f"{image.reference} would be ignored, since the image of {name} is built here",
                 "Pull it, or remove the reference:",
                 (Set(source, "pull"), Remove(reference)),
+            )
+
+
+def services_of_clusters_are_not_alone(settings: "PlatformSettings") -> Iterator[Problem]:
+    """A host on its own has no use for what keeps several together."""
+    for name in () if settings.place else CLUSTER_ONLY:
+        path = _key(name, "enabled")
+        if settings.service(name).enabled:
+            yield Problem(
+                path,
+                f"{name} is part of a cluster of several hosts, and this stack has none",
+                "Remove the key; docs/several-hosts.md says how several hosts become a cluster:",
+                (Remove(path),),
+            )
+
+
+def borrowed_images_have_no_source(settings: "PlatformSettings") -> Iterator[Problem]:
+    """A service that runs another one's image has none of its own."""
+    for name, owner in IMAGE_OF.items():
+        path = _key(name, "image")
+        if settings.service(name).image != ImageSettings():
+            reason = f"{name} runs the image of {owner}, so that their versions agree"
+            yield Problem(
+                path, reason, f"Set {dotted(_key(owner, 'image'))} instead, and remove this key:", (Remove(path),)
             )
 
 
@@ -251,6 +286,8 @@ CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     builds_can_be_made,
     gpu_services_have_gpus,
     images_have_one_source,
+    borrowed_images_have_no_source,
+    services_of_clusters_are_not_alone,
     needed_services_are_enabled,
     whitelist_names_nodes,
     ports_are_distinct,

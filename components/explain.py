@@ -1,7 +1,7 @@
 """pydantic's errors, told in the words of stack config."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
@@ -49,15 +49,17 @@ def keys(model: type[BaseModel], below: Path = ()) -> Iterator[Path]:
 def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     path = detail["loc"]
     value, context = detail["input"], detail.get("ctx", {})
-    if path[-1:] == ("[key]",) and _model_at(path[:-2], model) is None:
-        path = path[:-1]  # pydantic's mark of a refused name in a mapping
     special = SPECIAL.get(detail["type"])
     if special:
         return special(path, model)
     reason = REASONS.get(detail["type"], detail["msg"]).format_map(context)
     reason = f"{show(value)} {reason}" if isinstance(value, str | int | float) else f"{reason}, not {show(value)}"
+    if path[-1:] == ("[key]",) and _model_at(path[:-2], model) is None:  # pydantic's mark of a name in a mapping
+        return Problem(path[:-1], reason, "Rename it, or remove it:", (Remove(path[:-1]),))
     if not path:
-        return Problem(path, reason, "An empty object is valid and gives every key its default.")
+        needed = ", ".join(name for name, field in model.model_fields.items() if field.is_required())
+        empty = "An empty object is valid and gives every key its default."
+        return Problem(path, reason, f"It needs the keys {needed}." if needed else empty)
     example = context.get("example")
     if example is None:
         example = _default(path, model)
@@ -79,8 +81,12 @@ def _unprintable_key(path: Path, _: type[BaseModel]) -> Problem:
     return Problem(path, "the name of a key must be text", "Put it in quotes if it looks like a number or a date.")
 
 
-def _missing_key(path: Path, _: type[BaseModel]) -> Problem:
-    return Problem(path, "is missing, and has no default", f"Give {dotted(path[:-1])} the key {path[-1]}.")
+def _missing_key(path: Path, model: type[BaseModel]) -> Problem:
+    holder = _model_at(path[:-1], model)
+    examples = (holder.model_fields[str(path[-1])].examples if holder else None) or ()
+    advice = f"Give {dotted(path[:-1])} the key {path[-1]}" if path[1:] else f"Add the key {path[-1]}"
+    commands = tuple(Set(path, example) for example in examples)
+    return Problem(path, "is missing, and has no default", f"{advice}{', for example:' if commands else '.'}", commands)
 
 
 SPECIAL: Mapping[str, Callable[[Path, type[BaseModel]], Problem]] = {
@@ -91,12 +97,17 @@ SPECIAL: Mapping[str, Callable[[Path, type[BaseModel]], Problem]] = {
 
 
 def _model_at(path: Path, model: type[BaseModel]) -> type[BaseModel] | None:
-    """The model that holds the keys below ``path``; None below a plain mapping or value."""
+    """The model that holds the keys below ``path``; None below a plain mapping or value, and at a mapping of models."""
     found: type[BaseModel] | None = model
+    entries: type[BaseModel] | None = None  # of the mapping that the path has come to
     for step in path:
-        if isinstance(step, str):
+        if entries:
+            found, entries = entries, None
+        elif isinstance(step, str):
             field = found.model_fields.get(step) if found else None
             found = submodel(field.annotation) if field else None
+            if field and get_origin(field.annotation) is dict:
+                found, entries = None, found
     return found
 
 

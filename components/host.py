@@ -12,17 +12,11 @@ from components.host_facts import LABEL_STACK, ContainerPort, HostFacts
 from components.problems import Path, Problem, Remove, Set, SettingsError
 from components.service_settings import SERVICES
 from components.settings import KEY, PlatformSettings
-from components.vocabulary import format_quantity, is_path, parse_quantity
+from components.vocabulary import format_quantity, is_path, parse_quantity, spare_subnet
 
 __all__ = ["HostFacts", "check"]
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
-# Subnets to offer instead of one that is in use, best first.
-SPARE_SUBNETS = (
-    *(f"172.{n}.0.0/16" for n in (28, 29, 30, 31, 27, 26)),
-    *(f"10.{n}.0.0/16" for n in range(200, 256)),
-    *(f"192.168.{n}.0/24" for n in range(200, 256)),
-)
 HEADROOM = 0.75  # share of the host's memory that one service is advised to take at most
 STEP = 2**28  # bytes; advised quantities are multiples of 256 MiB
 
@@ -51,7 +45,7 @@ def subnet_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pro
                 ("network", "subnet"),
                 f"{wanted} overlaps {subnet}, which is {owner} on this host",
                 "Addresses there would become unreachable. Choose a network that is free, for example:",
-                (Set(("network", "subnet"), _spare_subnet(list(used))),),
+                (Set(("network", "subnet"), spare_subnet(list(used))),),
             )
 
 
@@ -193,12 +187,6 @@ def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pr
                 Remove(("ray", "gpu", "enabled")),
             ),
         )
-
-
-def _spare_subnet(used: list[str]) -> str:
-    networks = [ipaddress.IPv4Network(subnet) for subnet in used]
-    free = (s for s in SPARE_SUBNETS if not any(ipaddress.IPv4Network(s).overlaps(network) for network in networks))
-    return next(free, "10.64.0.0/20")
 
 
 CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] = (

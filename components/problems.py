@@ -34,9 +34,10 @@ class Problem:
     advice: str
     commands: tuple[Set | Remove | str, ...] = ()  # a str is a shell command
 
-    def text(self, stack_file: str, key: str) -> str:
-        """The problem as people read it: a sentence, the advice, the commands."""
-        lines = [f"{stack_file}: {dotted(self.path, key)}: {self.reason}."]
+    def text(self, file: str, key: str) -> str:
+        """The problem as people read it: a sentence, the advice, the commands. Without a key, paths are the file's."""
+        where = dotted(self.path, key)
+        lines = [f"{file}: {where}: {self.reason}." if where else f"{file}: {self.reason}."]
         lines += [f"  {line}" for line in self.advice.splitlines()]
         lines += [f"    {line}" for command in self.commands for line in _command_lines(command, key)]
         return "\n".join(lines)
@@ -45,11 +46,12 @@ class Problem:
 class SettingsError(Exception):
     """A stack config that cannot be deployed. Holds all its problems; its text is meant for people as it stands."""
 
-    def __init__(self, problems: Iterable[Problem], stack_file: str, key: str) -> None:
+    def __init__(self, problems: Iterable[Problem], file: str, key: str) -> None:
         self.problems = tuple(problems)
-        lines = [problem.text(stack_file, key) for problem in self.problems]
-        if any(isinstance(command, Set | Remove) for problem in self.problems for command in problem.commands):
-            lines.append(f"Where there is no Pulumi CLI, edit the same keys in {stack_file}.")
+        lines = [problem.text(file, key) for problem in self.problems]
+        edits = any(isinstance(command, Set | Remove) for problem in self.problems for command in problem.commands)
+        if edits and key:
+            lines.append(f"Where there is no Pulumi CLI, edit the same keys in {file}.")
         super().__init__("\n".join(lines))
 
 
@@ -99,15 +101,23 @@ def _command_lines(command: Set | Remove | str, key: str) -> list[str]:
     if isinstance(command, str):
         return [command]
     if isinstance(command, Remove):
-        return [f"pulumi config rm --path {_quoted(dotted(command.path, key))}"]
-    if isinstance(command.value, list | tuple):
-        steps = [key, *map(str, command.path)]
-        lines = [f"{'  ' * depth}{step}:" for depth, step in enumerate(steps)]
-        return ["config:", *(f"  {line}" for line in lines[:-1]), f"  {lines[-1]} {json.dumps(command.value)}"]
+        path = dotted(command.path, key)
+        return [f"pulumi config rm --path {_quoted(path)}" if key else f"without {path}"]
+    if isinstance(command.value, list | tuple | dict) or not key:
+        return _yaml_lines(command, key)
     value = command.value
     plain = json.dumps(value) if isinstance(value, bool) else str(value)
     shown = plain if re.fullmatch(r"[\w.:/-]+", plain, re.ASCII) else _quoted(plain)
     return [f"pulumi config set --path {_quoted(dotted(command.path, key))} {shown}"]
+
+
+def _yaml_lines(command: Set, key: str) -> list[str]:
+    """The lines of the file that give the key its value; of an entry of a list, the entry."""
+    value = command.value
+    shown = value if isinstance(value, str) and re.fullmatch(r"[a-z][\w.-]*", value, re.ASCII) else json.dumps(value)
+    steps = [*(["config", key] if key else []), *command.path]
+    lines = [f"{'  ' * depth}{'-' if isinstance(step, int) else f'{step}:'}" for depth, step in enumerate(steps)]
+    return [*lines[:-1], f"{lines[-1]} {shown}"]
 
 
 def _quoted(text: str) -> str:

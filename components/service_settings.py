@@ -29,14 +29,20 @@ from components.vocabulary import (
 # Service → its path below KEY, in the order that they start in.
 SERVICES = {
     "redis": ("redis",),
+    "redis-replica": ("redis", "replica"),
     "postgres": ("postgres",),
     "mlflow": ("mlflow",),
     "health": ("health",),
+    "ray-gateway": ("ray", "gateway"),
+    "ray-head": ("ray", "head"),
     "ray-cpu": ("ray", "cpu"),
     "ray-gpu": ("ray", "gpu"),
     "marimo": ("marimo",),
+    "keeper": ("keeper",),
 }
-RAY_NODES = ("ray-cpu", "ray-gpu")
+RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
+# Service → the one whose image it runs.
+IMAGE_OF = {"redis-replica": "redis", "ray-gateway": "health", "ray-head": "ray-cpu", "keeper": "health"}
 MIB, GIB = 2**20, 2**30
 
 PORT = "Port of this host, on `network.bind_address`."
@@ -48,6 +54,9 @@ GcsPort = Annotated[HostPort, Field(description="Host port of the cluster's cont
 DataLocation = Annotated[
     Location | None,
     Field(description="Where its data lives: a volume's name or an absolute path. Unset: a volume of this stack."),
+]
+OfTheCluster = Annotated[
+    bool, Field(description="Follows from `cslr:cluster`, for this host. Only a cluster of several hosts has it.")
 ]
 DashboardPort = Annotated[HostPort, Field(description="Host port of the dashboard and of the Jobs API.")]
 ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client (`ray://`).")]
@@ -179,6 +188,22 @@ class RayGpuSettings(RayNodeSettings):
     ports: RayGpuPorts = RayGpuPorts()
 
 
+class RayHeadSettings(ServiceSettings):
+    """The head of a cluster of several hosts, on each host that may lead. It computes nothing itself."""
+
+    enabled: OfTheCluster = False
+    cpus: CpuLimit = 2.0
+    memory: MemoryLimit = 3 * GIB
+
+
+class RayGatewaySettings(ServiceSettings):
+    """The way to the head from each host of a cluster of several hosts, wherever the head is."""
+
+    enabled: OfTheCluster = False
+    cpus: CpuLimit = 1.0
+    memory: MemoryLimit = 256 * MIB
+
+
 class RaySettings(Settings):
     """The Ray cluster, and the nodes that this host adds to it."""
 
@@ -193,8 +218,23 @@ class RaySettings(Settings):
         default=None, description="Health service that knows the existing head. Unset: the one of this stack."
     )
     health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
+    head: RayHeadSettings = RayHeadSettings()
+    gateway: RayGatewaySettings = RayGatewaySettings()
     cpu: RayCpuSettings = RayCpuSettings()
     gpu: RayGpuSettings = RayGpuSettings()
+
+
+class RedisReplicaSettings(SinglePortSettings):
+    """A copy of Redis on another host of the cluster, to go on with when Redis's host is lost."""
+
+    data_key = "data"
+    enabled: OfTheCluster = False
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 512 * MIB
+    port: HostPort = Field(
+        default=6382, description="Port of this host. In a cluster of several hosts: its key `redis.replica_port`."
+    )
+    data: DataLocation = None
 
 
 class RedisSettings(SinglePortSettings):
@@ -205,6 +245,7 @@ class RedisSettings(SinglePortSettings):
     memory: MemoryLimit = 512 * MIB
     port: HostPort = Field(default=6381, description=PORT)
     data: DataLocation = None
+    replica: RedisReplicaSettings = RedisReplicaSettings()
 
 
 class PostgresSettings(SinglePortSettings):
@@ -243,3 +284,11 @@ class HealthSettings(SinglePortSettings):
     cpus: CpuLimit = 0.5
     memory: MemoryLimit = 256 * MIB
     port: HostPort = Field(default=8888, description=PORT)
+
+
+class KeeperSettings(ServiceSettings):
+    """The keeper: restarts containers of this stack that Docker calls unhealthy. It has no network."""
+
+    enabled: bool = Field(default=False, description="Whether this host runs the service.")
+    cpus: CpuLimit = 0.2
+    memory: MemoryLimit = 96 * MIB

@@ -1,24 +1,28 @@
 """Stack config: the object ``cslr:platform`` of a ``Pulumi.<stack>.yaml``, validated, with every default.
 
-Owns the models and what follows from them alone. What keys demand of each other is in ``checks.py``, what the host can
-bear in ``host.py``, the wording of errors in ``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys;
-an empty object is a valid stack for a host without GPU.
+Owns the models and what follows from them alone. What keys demand of each other is in ``checks.py``, what a cluster of
+several hosts has against them in ``cluster_rules.py``, what the host can bear in ``host.py``, the wording of errors in
+``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys; an empty object is a valid stack for a host
+without GPU.
 """
 
 import ipaddress
 import json
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
-from components import checks
+from components import checks, cluster_rules
 from components.build_settings import ImagesSettings, MirrorSettings
+from components.cluster_settings import ON_THE_LAN, PLACED, ClusterPlace
 from components.explain import explain
 from components.problems import Path, SettingsError
 from components.service_settings import (
+    RAY_NODES,
     SERVICES,
     HealthSettings,
     ImageSettings,
+    KeeperSettings,
     MarimoSettings,
     MLflowSettings,
     PostgresSettings,
@@ -55,6 +59,8 @@ __all__ = [
 ]
 
 KEY = "cslr:platform"
+
+Model = TypeVar("Model", bound=Settings)
 
 
 class NetworkSettings(Settings):
@@ -97,6 +103,26 @@ class PlatformSettings(Settings):
     mlflow: MLflowSettings = MLflowSettings()
     marimo: MarimoSettings = MarimoSettings()
     health: HealthSettings = HealthSettings()
+    keeper: KeeperSettings = KeeperSettings()
+
+    _place: ClusterPlace | None = PrivateAttr(default=None)
+
+    @property
+    def place(self) -> ClusterPlace | None:
+        """This host's place in a cluster of several hosts, if it has one."""
+        return self._place
+
+    def placed(self, place: ClusterPlace) -> "PlatformSettings":
+        """The same for a host of a cluster, which decides what runs here, and on which ports others find it."""
+        cluster, copy = place.cluster, self.model_copy()
+        for service in PLACED:
+            copy = _with(copy, SERVICES[service], {"enabled": place.runs(service)})
+        copy = _with(copy, SERVICES["redis"], {"port": cluster.redis.port})
+        copy = _with(copy, SERVICES["redis-replica"], {"port": cluster.redis.replica_port})
+        if cluster.mlflow:
+            copy = _with(copy, SERVICES["mlflow"], {"port": cluster.mlflow.port})
+        copy._place = place
+        return copy
 
     def service(self, name: str) -> ServiceSettings:
         """The settings of a service by its name, enabled or not.
@@ -121,7 +147,11 @@ class PlatformSettings(Settings):
 
     @property
     def head_candidates(self) -> tuple[str, ...]:
-        """The enabled Ray nodes that may become head, the preferred one first."""
+        """The enabled Ray nodes that may become head, the preferred one first. In a cluster of several hosts none:
+        they are always workers.
+        """
+        if self.place:
+            return ()
         return tuple(name for name in self.ray.head_whitelist if name in self.ray_nodes)
 
     @property
@@ -139,8 +169,13 @@ class PlatformSettings(Settings):
         return [
             ((*SERVICES[name], *path), port)
             for name in self.services()
+            if not (self.place and name in RAY_NODES)  # on the host network, with the ports of components/ports.py
             for path, port in self.service(name).host_ports.items()
         ]
+
+    def bind_address(self, service: str) -> str:
+        """The address of this host that a service's ports are published on."""
+        return self.place.address if self.place and service in ON_THE_LAN else self.network.bind_address
 
 
 def config_value(text: str | None) -> object:
@@ -151,8 +186,16 @@ def config_value(text: str | None) -> object:
         return text
 
 
-def load(raw: object, *, stack_file: str, key: str = KEY) -> PlatformSettings:
+def _with(model: Model, path: tuple[str, ...], values: dict[str, object]) -> Model:
+    """The model with other values of some keys below a path."""
+    if not path:
+        return model.model_copy(update=values)
+    return model.model_copy(update={path[0]: _with(getattr(model, path[0]), path[1:], values)})
+
+
+def load(raw: object, *, stack_file: str, key: str = KEY, place: ClusterPlace | None = None) -> PlatformSettings:
     """The settings in ``raw``, the value of ``key`` in ``stack_file`` as YAML or JSON delivers it; None: all defaults.
+    Those of a host of a cluster follow its ``place``.
 
     Raises:
         SettingsError: with every problem that can be seen without looking at the host.
@@ -161,6 +204,8 @@ def load(raw: object, *, stack_file: str, key: str = KEY) -> PlatformSettings:
         settings = PlatformSettings.model_validate(raw)
     except ValidationError as error:
         raise SettingsError(explain(error, PlatformSettings), stack_file, key) from None
-    if problems := checks.run(settings):
+    problems = cluster_rules.run(settings, place) if place else []
+    settings = settings.placed(place) if place else settings
+    if problems := [*problems, *checks.run(settings)]:
         raise SettingsError(problems, stack_file, key)
     return settings

@@ -9,6 +9,7 @@ import pulumi
 
 from components import build_host, host, matrix_settings
 from components.build_settings import BuildSettings
+from components.cluster_file import find_place
 from components.files import HostFiles, stack_folder
 from components.identity import StackIdentity
 from components.image_family import ImageFamily, family_args, planned_tags
@@ -66,7 +67,8 @@ def declare(stack: Stack) -> Outputs:
 
 def declare_platform(stack: Stack) -> Outputs:
     """One host's part of the platform."""
-    settings = load(config_value(stack.config("platform")), stack_file=stack.file)
+    place = find_place(stack.config, stack=stack.identity.stack, stack_file=stack.file)
+    settings = load(config_value(stack.config("platform")), stack_file=stack.file, place=place)
     if stack.preflight:
         host.check(settings, host.HostFacts.probe(stack.identity.project, stack.identity.stack), stack.file)
     secrets = SecretFiles.resolve(stack.files, stack.config, stack_file=stack.file, namespace=stack.identity.project)

@@ -7,6 +7,7 @@ or refuses it with a reason in words and an example that would be accepted. No t
 import ipaddress
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -17,6 +18,12 @@ from pydantic_core import PydanticCustomError
 REFUSED = "refused"  # the error type of every refusal here, so that problems.py can tell them from pydantic's own
 PRIVATE_NETWORKS = tuple(
     ipaddress.IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
+# Networks to offer to containers instead of one that is in use, best first.
+SPARE_SUBNETS = (
+    *(f"172.{n}.0.0/16" for n in (28, 29, 30, 31, 27, 26)),
+    *(f"10.{n}.0.0/16" for n in range(200, 256)),
+    *(f"192.168.{n}.0/24" for n in range(200, 256)),
 )
 LARGEST_NETWORK, SMALLEST_NETWORK = 12, 27  # prefix lengths
 LARGEST_MEMORY = 2**46  # bytes, 64 TiB: more is a slip of the keyboard
@@ -59,6 +66,13 @@ def format_quantity(size: int) -> str:
         if size and size % 1024 ** _UNITS[unit] == 0:
             return f"{size // 1024 ** _UNITS[unit]}{unit}"
     return str(size)
+
+
+def spare_subnet(used: Sequence[str]) -> str:
+    """A network for containers that has nothing of the used networks and addresses."""
+    networks = [ipaddress.IPv4Network(subnet) for subnet in used]
+    free = (s for s in SPARE_SUBNETS if not any(ipaddress.IPv4Network(s).overlaps(network) for network in networks))
+    return next(free, "10.64.0.0/20")
 
 
 def _parse_cpus(value: object) -> float:
@@ -145,6 +159,30 @@ def _check_bind_address(value: str) -> str:
         ) from None
     if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
         raise refuse("is an address that no host has")
+    return value
+
+
+def _check_lan_address(value: str) -> str:
+    try:
+        address = ipaddress.IPv4Address(value)
+    except ValueError:
+        raise refuse("is no IPv4 address", "192.168.1.10") from None
+    if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local:
+        raise refuse("is an address that other hosts cannot reach", "192.168.1.10")
+    return value
+
+
+def _check_host_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", value):
+        raise refuse("is no name for a host: use up to 32 lower-case letters, digits and '-'", "alpha")
+    if value.endswith(("-ray-cpu", "-ray-gpu", "-ray-head")):
+        raise refuse("reads like the name of a Ray node", "alpha")
+    return value
+
+
+def _check_cluster_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", value):
+        raise refuse("is no name for a cluster: use up to 32 lower-case letters, digits and '-'", "lab")
     return value
 
 
@@ -274,6 +312,9 @@ EnvironmentValue = Annotated[
 ]
 Subnet = Annotated[str, AfterValidator(_check_subnet), Field(title="IPv4 network")]
 BindAddress = Annotated[str, AfterValidator(_check_bind_address), Field(title="IPv4 address")]
+LanAddress = Annotated[str, AfterValidator(_check_lan_address), Field(title="IPv4 address")]
+HostName = Annotated[str, AfterValidator(_check_host_name), Field(title="host")]
+ClusterName = Annotated[str, AfterValidator(_check_cluster_name), Field(title="name")]
 Url = Annotated[str, AfterValidator(_check_url), Field(title="URL")]
 HeadAddress = Annotated[str, AfterValidator(_check_head_address), Field(title="host:port")]
 Location = Annotated[str, AfterValidator(_check_location), Field(title="volume or path")]

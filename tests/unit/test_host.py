@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.checks import MINIMUM_MEMORY
-from components.host import SPARE_SUBNETS, HostFacts, check
+from components.host import HostFacts, check
 from components.host_facts import (
     ContainerPort,
     DockerNetwork,
@@ -22,6 +22,7 @@ from components.host_facts import (
     read_routes,
 )
 from components.settings import PlatformSettings, SettingsError, load
+from components.vocabulary import SPARE_SUBNETS
 
 FILE = "Pulumi.dev.yaml"
 GIB = 2**30
