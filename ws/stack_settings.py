@@ -2,6 +2,8 @@
 
 from components import matrix_settings
 from components.build_settings import BuildSettings
+from components.cluster_file import find_place
+from components.cluster_settings import ClusterPlace
 from components.settings import KEY, PlatformSettings, config_value, load
 from components.sources import TorchChoice
 from components.stack_file import read_stack_config, stack_file
@@ -11,7 +13,17 @@ from ws.project import FOLDER
 def settings_of(stack: str) -> PlatformSettings:
     """The settings in a stack's file. Raises `ConfigError` and `SettingsError`."""
     text = read_stack_config(FOLDER, stack).values.get(KEY)
-    return load(config_value(text), stack_file=stack_file(FOLDER, stack).name)
+    return load(config_value(text), stack_file=stack_file(FOLDER, stack).name, place=place_of(stack))
+
+
+def place_of(stack: str) -> ClusterPlace | None:
+    """The place of a stack's host in a cluster of several hosts. Raises `ConfigError` and `SettingsError`."""
+    config = read_stack_config(FOLDER, stack)
+    return find_place(
+        lambda key: config.values.get(f"{config.project}:{key}"),
+        stack=stack,
+        stack_file=stack_file(FOLDER, stack).name,
+    )
 
 
 def matrix_of(stack: str) -> object:
