@@ -68,7 +68,9 @@ class LiveStack:
     folder: Path  # the copy of the project
     state_home: Path
     settings: dict[str, Any]
+    further_config: dict[str, Any] = field(default_factory=dict)  # other keys of the stack file
     engine: docker.DockerClient
+    enter: tuple[str, ...] = ()  # what a command begins with that shall run as if on another host
     output: list[str] = field(default_factory=list)  # all that was ever said
 
     @classmethod
@@ -92,8 +94,8 @@ class LiveStack:
 
     def configure(self, *changes: dict[str, Any]) -> None:
         """Writes the stack file: the stack's settings with `changes` laid over them."""
-        config = {"config": {"cslr:platform": merged(self.settings, *changes)}}
-        (self.folder / f"Pulumi.{self.name}.yaml").write_text(yaml.safe_dump(config))
+        config = {"cslr:platform": merged(self.settings, *changes), **self.further_config}
+        (self.folder / f"Pulumi.{self.name}.yaml").write_text(yaml.safe_dump({"config": config}))
 
     def up(self) -> Result:
         """Makes the host what the stack file says."""
@@ -118,7 +120,7 @@ class LiveStack:
 
     def _call(self, method: str, **keywords: object) -> Any:
         run = subprocess.run(
-            [sys.executable, ENGINE_RUN, method, self.name, json.dumps(keywords)],
+            [*self.enter, sys.executable, ENGINE_RUN, method, self.name, json.dumps(keywords)],
             cwd=self.folder,
             env={**self.environment, "PYTHONPATH": str(self.folder)},
             capture_output=True,
@@ -146,7 +148,7 @@ class LiveStack:
     def ws_started(self, command: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """``python -m ws`` while it runs; killed in the end."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "ws", command, "--stack", self.name, *arguments],
+            [*self.enter, sys.executable, "-m", "ws", command, "--stack", self.name, *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,

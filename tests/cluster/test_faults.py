@@ -1,0 +1,105 @@
+"""Every case of docs/decisions/0021-failures-of-a-cluster.md that a cluster can be made to suffer, on real daemons."""
+
+import time
+
+import pytest
+
+from tests.cluster.faults import BEYOND, REDIS_OUTAGE
+from tests.cluster.trial import Trial
+from tests.live.stack import wait_until
+
+pytestmark = pytest.mark.cluster
+
+
+class TestHeadKilled:
+    def test_its_agent_starts_it_again_in_the_same_epoch(self, trial: Trial):
+        outcome = trial.suffer("head_process_killed")
+        assert not outcome.moved
+        assert outcome.epochs == 0
+
+    def test_with_its_container_comes_back_in_a_new_epoch_without_waiting_for_the_lease(self, trial: Trial):
+        outcome = trial.suffer("head_container_killed")
+        assert not outcome.moved
+        assert outcome.epochs == 1
+
+    def test_with_its_agent_alone_comes_back_in_a_new_epoch(self, trial: Trial):
+        outcome = trial.suffer("agent_killed")
+        assert outcome.epochs == 1
+
+
+class TestHostLost:
+    def test_of_the_head_lets_the_next_host_lead_and_gives_nothing_back(self, trial: Trial):
+        outcome = trial.suffer("leader_lost", until=trial.another_leads)
+        assert outcome.moved
+        assert outcome.epochs == 1
+
+    def test_of_a_standby_changes_no_head(self, trial: Trial):
+        outcome = trial.suffer("standby_lost", BEYOND)
+        assert not outcome.moved
+        assert outcome.epochs == 0
+
+
+class TestFrozen:
+    def test_head_is_started_anew_and_the_old_one_never_writes_again(self, trial: Trial):
+        outcome = trial.suffer("head_frozen", BEYOND)
+        assert outcome.after["ready"] == "1"
+
+    def test_agent_is_killed_with_its_head_by_the_process_beside_it(self, trial: Trial):
+        outcome = trial.suffer("agent_frozen", BEYOND)
+        assert outcome.epochs >= 1
+
+    def test_container_of_the_head_loses_its_lease_and_wakes_up_without_rights(self, trial: Trial):
+        outcome = trial.suffer("head_container_paused", until=trial.another_leads)
+        assert outcome.moved
+        assert outcome.epochs == 1
+
+
+class TestCutOff:
+    def test_cable_of_the_head_out_lets_the_next_host_lead(self, trial: Trial):
+        outcome = trial.suffer("link_down", until=trial.another_leads)
+        assert outcome.moved
+
+    @pytest.mark.parametrize("fault", ["head_cannot_reach_redis", "redis_cannot_reach_head"])
+    def test_one_direction_between_head_and_redis_lets_the_next_host_lead(self, trial: Trial, fault: str):
+        outcome = trial.suffer(fault, until=trial.another_leads)
+        assert outcome.moved
+
+    def test_head_that_only_redis_reaches_gives_up(self, trial: Trial):
+        outcome = trial.suffer("workers_cannot_reach_head", until=trial.another_leads)
+        assert outcome.moved
+
+    def test_halves_join_again(self, trial: Trial):
+        outcome = trial.suffer("partition", BEYOND)
+        assert outcome.after["ready"] == "1"
+
+    def test_address_that_flaps_breaks_nothing_for_good(self, trial: Trial):
+        assert trial.suffer("address_flaps").after["ready"] == "1"
+
+
+class TestRedis:
+    def test_killed_leaves_no_head_anywhere_and_lets_calls_go_on(self, trial: Trial):
+        began = time.monotonic()
+        outcome = trial.suffer("redis_restarted", REDIS_OUTAGE)
+        assert outcome.during == {}
+        assert outcome.after["incarnation"] == outcome.before["incarnation"]
+        outage = [
+            event
+            for event in trial.cluster.history.since(began + REDIS_OUTAGE / 2, "increment")
+            if event["time"] < began + REDIS_OUTAGE
+        ]
+        assert any(event["ok"] for event in outage), outage
+
+    def test_without_its_data_is_a_clean_start(self, trial: Trial):
+        outcome = trial.suffer("redis_wiped", REDIS_OUTAGE)
+        assert outcome.after["incarnation"] != outcome.before["incarnation"]
+        assert outcome.epochs >= 1
+
+
+class TestAgents:
+    def test_a_second_one_on_a_host_waits_and_starts_no_head(self, trial: Trial):
+        outcome = trial.suffer("second_agent", BEYOND)
+        assert outcome.epochs == 0
+
+    def test_without_one_alive_there_is_no_head_and_one_comes_back_with_them(self, trial: Trial):
+        outcome = trial.suffer("no_candidate", until=lambda: wait_until(trial.headless, "an end of the lease"))
+        assert outcome.after["ready"] == "1"

@@ -1,0 +1,99 @@
+"""A fault on an observed cluster: what it did, how long it took to recover, and whether a rule was broken."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.faults import FAULTS, Fault
+from tests.live.stack import wait_until
+
+Lease = dict[str, str]
+LEAD_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The lease before a fault, before it was undone, and when all worked again; the time until it did so."""
+
+    name: str
+    before: Lease
+    during: Lease
+    after: Lease
+    creation: float  # seconds from the fault until an actor was created whose creation began after it
+    settled: float  # seconds from the fault's end until everything worked on every host
+
+    @property
+    def moved(self) -> bool:
+        """Whether another host leads."""
+        return self.after["host"] != self.before["host"]
+
+    @property
+    def epochs(self) -> int:
+        """How many there were meanwhile."""
+        return int(self.after["epoch"]) - int(self.before["epoch"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """An observed cluster, and a generator to draw faults with."""
+
+    cluster: Cluster
+    draw: random.Random
+
+    def suffer(self, name: str, hold: float = 0.0, *, until: Callable[[], object] | None = None) -> Outcome:
+        """Breaks something, holds it broken for so many seconds or until something is so, and waits for recovery.
+
+        Fails with every rule that was broken, and the ends of all logs.
+        """
+        fault: Fault = FAULTS[name]
+        cluster, began = self.cluster, time.monotonic()
+        cluster.leader()
+        before = cluster.view.lease()
+        with fault(cluster, self.draw):
+            time.sleep(hold)
+            if until:
+                until()
+            during = cluster.lease_or_none()
+        ended = time.monotonic()
+        settled = cluster.settle(ended)
+        outcome = Outcome(
+            name=name,
+            before=before,
+            during=during,
+            after=cluster.view.lease(),
+            creation=self.first_creation(name, began),
+            settled=settled["time"] - ended,
+        )
+        cluster.history.now(
+            "outcome", name=name, creation=outcome.creation, settled=outcome.settled, epochs=outcome.epochs
+        )
+        self.judge(began)
+        return outcome
+
+    def suffer_at_random(self) -> Outcome:
+        """A fault, held for a time, both drawn."""
+        return self.suffer(self.draw.choice(sorted(FAULTS)), self.draw.uniform(0, 15))
+
+    def another_leads(self) -> None:
+        """Waits until another host leads than when this is called."""
+        before = self.cluster.lease_or_none().get("host")
+        wait_until(
+            lambda: self.cluster.view.leader() not in (None, before), f"another head than on {before}", LEAD_SECONDS
+        )
+
+    def headless(self) -> bool:
+        """Whether nobody holds the lease, and Redis says so."""
+        return self.cluster.view.lease() == {}
+
+    def first_creation(self, name: str, since: float) -> float:
+        """Seconds from the last fault of the history, begun at `since` or later, to the first actor created after."""
+        fault = self.cluster.history.since(since, "fault")[-1]
+        creation = self.cluster.history.wait_for("creation", since=fault["time"], seconds=1, ok=True)
+        return float(creation["time"] - fault["time"])
+
+    def judge(self, since: float) -> None:
+        """Fails if a rule was broken at `since` or later."""
+        broken = [violation for violation in self.cluster.violations() if violation.time >= since]
+        assert not broken, "\n".join([*map(str, broken), self.cluster.logs()])
