@@ -7,6 +7,7 @@ components.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pulumi
 import pulumi_docker as docker
@@ -17,6 +18,8 @@ from components.network import RayNetwork
 # Edits of these are recorded by the provider but never reach the container (healthcheck: upstream #988), or come back
 # in another order: only a replacement applies them.
 REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "mounts", "capabilities", "securityOpts", "memorySwap"]
+# bridge: the stack's own network; host: that of the host itself; none: nothing but the container's own loopback.
+NetworkKind = Literal["bridge", "host", "none"]
 
 MEBIBYTE = 1024**2
 
@@ -111,7 +114,7 @@ class Healthcheck:
 class ContainerSpec:
     """What differs between the containers of the platform; all else is the same for every one."""
 
-    service: str  # host name and alias on the network
+    service: str  # host name, and alias on the bridge
     image: pulumi.Input[str]  # image ID, never a tag: a rebuilt image must replace the container
     command: tuple[str, ...]
     healthcheck: Healthcheck
@@ -119,9 +122,11 @@ class ContainerSpec:
     memory: int  # bytes
     user: str
     env: Mapping[str, str] = field(default_factory=dict)
-    ports: tuple[PublishedPort, ...] = ()
+    network: NetworkKind = "bridge"
+    ports: tuple[PublishedPort, ...] = ()  # on the bridge alone
+    address: str | None = None  # fixed IPv4 address on the bridge; None lets Docker choose
+    hosts: Mapping[str, str] = field(default_factory=dict)  # names known without a resolver → address
     mounts: tuple[Mount, ...] = ()
-    address: str | None = None  # fixed IPv4 address; None lets Docker choose
     shm_bytes: int | None = None
     tmp_bytes: int = 256 * MEBIBYTE  # size limit of /tmp; it counts against the container's memory
     gpu: GpuRequest | None = None
@@ -157,12 +162,15 @@ def run_container(
         ],
         mounts=[m.declare() for m in sorted(spec.mounts, key=lambda m: m.target)],
         # pulumi-docker#1272: shown as removed on every preview unless it is set.
-        network_mode="bridge",
+        network_mode=spec.network,
         networks_advanced=[
             docker.ContainerNetworksAdvancedArgs(
                 name=network.resource.name, aliases=[spec.service], ipv4_address=spec.address
             )
-        ],
+        ]
+        if spec.network == "bridge"
+        else None,
+        hosts=[docker.ContainerHostArgs(host=name, ip=address) for name, address in sorted(spec.hosts.items())] or None,
         cpus=cpu_quota(spec.cpus),
         # Without memory_swap every refresh brings a false diff (the daemon sets it to twice the memory).
         memory=memory,

@@ -1,6 +1,6 @@
 """What must be true after a deployment, as the verification is told it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from components.files import HostFiles
@@ -25,7 +25,8 @@ class Expectation:
     secrets: SecretFiles
     sources: Sources
     services: Collection[str]  # names of those that run
-    head_hosts: tuple[str, ...]  # where the Ray head may be
+    head_hosts: tuple[str, ...]  # where clients look for the Ray head
+    node_name: Callable[[str], str]  # service → what Ray calls its node
     gpus: int | None  # of the GPU node; None: all that there are
 
     @property
@@ -39,11 +40,11 @@ class Expectation:
 
     def spec(self, client: str, image: str) -> expected.VerificationSpec:
         """The specification, once the ID of the image of the service `client` is known."""
-        user = self.settings.service(client).user
+        user, place = self.settings.service(client).user, self.settings.place
         return expected.VerificationSpec(
             project=self.identity.project,
             stack=self.identity.stack,
-            network=self.settings.network.name,
+            network="host" if place else self.settings.network.name,
             client=expected.Client(
                 image=image,
                 program=self.files.program(ENTRYPOINTS / "verify_cluster.py"),
@@ -53,7 +54,7 @@ class Expectation:
             ),
             heads=expected.Heads(hosts=self.head_hosts) if self.settings.ray_nodes else None,
             nodes=tuple(self._node(name) for name in self.settings.ray_nodes),
-            other_nodes=self.settings.ray.head_address is not None,
+            other_nodes=place is not None or self.settings.ray.head_address is not None,
             versions=self._versions(),
             mlflow=self._service("mlflow", MLFLOW),
             marimo=self._service("marimo", MARIMO),
@@ -65,14 +66,22 @@ class Expectation:
         )
 
     def _service(self, name: str, port: int) -> expected.Service | None:
+        """A service as the client reaches it: inside the bridge network, or from the host's own where it is published.
+
+        MLflow has its address on the network of the hosts there, since the nodes use the same.
+        """
         if name not in self.services:
             return None
-        return expected.Service(url=f"http://{name}:{port}", container=self.identity.object_name(name))
+        address = f"{name}:{port}"
+        if self.settings.place:
+            (published,) = self.settings.service(name).host_ports.values()
+            address = f"{reachable(self.settings.bind_address(name))}:{published}"
+        return expected.Service(url=f"http://{address}", container=self.identity.object_name(name))
 
     def _node(self, name: str) -> expected.ExpectedNode:
         node = self.settings.ray_nodes[name]
         return expected.ExpectedNode(
-            name=name,
+            name=self.node_name(name),
             container=self.identity.object_name(name),
             cpus=logical_cpus(node.cpus),
             gpus=self.gpus if name == "ray-gpu" else 0,
@@ -93,3 +102,8 @@ class Expectation:
             torch_cuda=variant.torch_cuda if flavour == "cuda" else None,
             torch_geometric=locked["torch-geometric"],
         )
+
+
+def reachable(address: str) -> str:
+    """An address of this host at which a port bound to `address` is reached from this host."""
+    return "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 (compared, not bound)

@@ -84,5 +84,16 @@ class HostFiles:
             write_atomically(path, value.encode(), 0o600)
         return value
 
+    def shared(self, name: str, *, uid: int) -> str:
+        """Path of a folder that containers of user `uid` write to, and that outlives them."""
+        path = self.folder / name
+        if not self.dry_run and not path.is_dir():
+            make_closed(path)
+            if os.getuid() == 0:
+                os.chown(path, uid, uid)
+            elif os.getuid() != uid:
+                path.chmod(0o777)  # the closed folder above keeps others out
+        return str(path)
+
     def _salt(self) -> bytes:
         return self.generated("salt").encode()

@@ -60,7 +60,7 @@ class Health(Service):
                     "HEALTH_RAY_NODES": ",".join(args.ray_nodes),
                     **settings.env,
                 },
-                ports=host.publish(HEALTH, settings.port),
+                ports=self._publish(HEALTH, settings.port),
                 mounts=(
                     *host.programs("with_python.sh", "health.py", "http_health.py"),
                     *(

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import pulumi
 
 from components.image import BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, PulledImage
+from components.service_settings import IMAGE_OF, RayNodeSettings
 from components.settings import PlatformSettings
 from components.sources import Sources, indices
 from images.base.recipe import Suite
 from images.catalog import CATALOG
 
-# Service → image that is built for it.
+# Service → image that is built for it; one that runs another service's image is not here.
 IMAGES = {
     "redis": "redis",
     "postgres": "postgres",
@@ -41,7 +42,8 @@ class ImageSet:
         self._bases: dict[Suite, BaseImage] = {}
         self._built: dict[str, ImageVariant] = {}
         self._pulled: dict[str, PulledImage] = {}
-        self._images = {service: self._declare(service) for service in args.settings.services()}
+        services = args.settings.services()
+        self._images = {service: self._declare(IMAGE_OF.get(service, service)) for service in services}
 
     def image_id(self, service: str) -> pulumi.Output[str]:
         """The ID of the image of an enabled service."""
@@ -53,8 +55,9 @@ class ImageSet:
             if source.reference not in self._pulled:
                 self._pulled[source.reference] = PulledImage(f"{service}-image", source.reference, self._opts)
             return self._pulled[source.reference]
-        node = self._args.settings.ray_nodes.get(service)
-        name = IMAGES[service] if node is None or node.torch else LEAN_IMAGE
+        settings = self._args.settings.service(service)
+        lean = isinstance(settings, RayNodeSettings) and not settings.torch
+        name = LEAN_IMAGE if lean else IMAGES[service]
         if name not in self._built:
             self._built[name] = self._build(name)
         return self._built[name]

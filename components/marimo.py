@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
-from components.mlflow import MLflow
 from components.ports import MARIMO
 from components.service import Host, Service, extra_mounts, run_python
 from components.service_settings import MarimoSettings
@@ -24,7 +23,7 @@ class MarimoArgs:
     host: Host
     image: pulumi.Input[str]
     ray_address: str | None  # ray://host:port
-    mlflow: MLflow | None
+    tracking_uri: str | None  # MLflow
     after: Sequence[pulumi.Resource] = ()
 
 
@@ -36,7 +35,7 @@ class Marimo(Service):
         settings, host = args.settings, args.host
         links = {
             "RAY_ADDRESS": args.ray_address,
-            "MLFLOW_TRACKING_URI": args.mlflow.url if args.mlflow else None,
+            "MLFLOW_TRACKING_URI": args.tracking_uri,
             # MLflow's client looks for git, which is not here, and says so at length.
             "GIT_PYTHON_REFRESH": "quiet",
         }
@@ -58,7 +57,7 @@ class Marimo(Service):
                     **{key: value for key, value in links.items() if value},
                     **settings.env,
                 },
-                ports=host.publish(MARIMO, settings.port),
+                ports=self._publish(MARIMO, settings.port),
                 mounts=(
                     self._data(settings.notebooks, "notebooks", "/workspace/notebooks"),
                     *host.programs("with_python.sh", "marimo_server.py", "http_health.py"),

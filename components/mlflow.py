@@ -46,7 +46,7 @@ class MLflow(Service):
                 memory=settings.memory,
                 user=settings.user,
                 env=settings.env,
-                ports=host.publish(MLFLOW, settings.port),
+                ports=self._publish(MLFLOW, settings.port),
                 mounts=(
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),
                     *host.programs("with_python.sh", "mlflow_server.py", "http_health.py"),

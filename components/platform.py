@@ -9,18 +9,19 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import GpuRequest
-from components.expectation import Expectation
+from components.expectation import Expectation, reachable
 from components.files import HostFiles
 from components.health import Health, HealthArgs, WatchedService
 from components.identity import StackIdentity
 from components.image_set import ImageSet, ImageSetArgs
+from components.keeper import DockerSocket, Keeper, KeeperArgs
 from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
-from components.ports import HEALTH, MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
+from components.ports import MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
 from components.postgres import Postgres, PostgresArgs
-from components.ray import RayNode, RayNodeArgs
-from components.redis import Redis, RedisArgs
+from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, RayNode, RayNodeArgs
+from components.redis import Redis, RedisArgs, RedisReplica
 from components.secrets import SecretFiles
 from components.service import Host, Service
 from components.service_settings import RAY_NODES
@@ -28,7 +29,14 @@ from components.settings import PlatformSettings
 from components.sources import Sources
 from components.verification import Verification, VerificationArgs
 
-INTERNAL_PORTS = {"redis": REDIS, "postgres": POSTGRES, "mlflow": MLFLOW, "marimo": MARIMO, "health": HEALTH}
+# What the health service asks inside the bridge network, beside Ray: which kind of service it is, and its port.
+WATCHED = {
+    "redis": ("redis", REDIS),
+    "redis-replica": ("redis", REDIS),
+    "postgres": ("postgres", POSTGRES),
+    "mlflow": ("mlflow", MLFLOW),
+    "marimo": ("marimo", MARIMO),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +48,7 @@ class PlatformArgs:
     files: HostFiles
     secrets: SecretFiles
     sources: Sources
+    socket: DockerSocket | None  # of the Docker Engine; None where it is on another host
     python: str  # the interpreter of this program, for the commands that it declares
 
 
@@ -64,11 +73,19 @@ class Platform(pulumi.ComponentResource):
     def urls(self) -> dict[str, str]:
         """Where people and clients reach each published service from this host."""
         settings = self._args.settings
-        address = settings.network.bind_address
-        if address == "0.0.0.0":  # noqa: S104 (compared, not bound)
-            address = "127.0.0.1"
-        links = {name: _link(name, address, settings.service(name).host_ports) for name in settings.services()}
+        ports = {name: settings.service(name).host_ports for name in settings.services()}
+        if settings.place:
+            # The nodes of this host publish nothing: the cluster's dashboard is behind the gateway.
+            ports = {name: of for name, of in ports.items() if name not in RAY_NODES}
+            ports["ray-gateway"] = {("dashboard",): RAY_DASHBOARD}
+        links = {name: _link(name, self._link_address(name), of) for name, of in ports.items()}
         return {name: link for name, link in links.items() if link}
+
+    def _link_address(self, service: str) -> str:
+        settings = self._args.settings
+        if settings.place and service == "ray-gateway":
+            return settings.place.address
+        return reachable(settings.bind_address(service))
 
     def _declare_services(self, settings: PlatformSettings) -> None:
         args = self._args
@@ -78,15 +95,11 @@ class Platform(pulumi.ComponentResource):
             network=network,
             files=args.files,
             secrets=args.secrets,
-            bind_address=settings.network.bind_address,
+            bind_address=settings.bind_address,
+            place=settings.place,
         )
         enabled = settings.services()
-        if "redis" in enabled:
-            self.services["redis"] = Redis(
-                "redis",
-                RedisArgs(settings=settings.redis, host=host, image=self._images.image_id("redis")),
-                self._child,
-            )
+        self._declare_redis(settings, host)
         mlflow = self._declare_tracking(settings, host) if "mlflow" in enabled or "postgres" in enabled else None
         if "health" in enabled:
             health_args = HealthArgs(
@@ -94,20 +107,37 @@ class Platform(pulumi.ComponentResource):
                 host=host,
                 image=self._images.image_id("health"),
                 watched=self._watched(),
-                ray_nodes=self._nodes_heads_first(),
+                ray_nodes=tuple(map(self._node_name, self._nodes_heads_first())),
             )
             self.services["health"] = Health("health", health_args, self._child)
-        self._declare_ray(settings, host, mlflow)
+        tracking_uri = settings.place.mlflow_url if settings.place else mlflow.url if mlflow else None
+        self._declare_head(settings, host)
+        self._declare_nodes(settings, host, tracking_uri)
         if "marimo" in enabled:
             marimo_args = MarimoArgs(
                 settings=settings.marimo,
                 host=host,
                 image=self._images.image_id("marimo"),
                 ray_address=self._ray_address(),
-                mlflow=mlflow,
+                tracking_uri=tracking_uri,
                 after=[self.services[name] for name in settings.ray_nodes] + ([mlflow] if mlflow else []),
             )
             self.services["marimo"] = Marimo("marimo", marimo_args, self._child)
+        if "keeper" in enabled and args.socket:
+            keeper_args = KeeperArgs(
+                settings=settings.keeper, host=host, image=self._images.image_id("keeper"), socket=args.socket
+            )
+            self.services["keeper"] = Keeper("keeper", keeper_args, self._child)
+
+    def _declare_redis(self, settings: PlatformSettings, host: Host) -> None:
+        enabled = settings.services()
+        if "redis" in enabled:
+            redis_args = RedisArgs(settings=settings.redis, host=host, image=self._images.image_id("redis"))
+            self.services["redis"] = Redis("redis", redis_args, self._child)
+        if "redis-replica" in enabled:
+            image = self._images.image_id("redis-replica")
+            replica_args = RedisArgs(settings=settings.redis.replica, host=host, image=image)
+            self.services["redis-replica"] = RedisReplica("redis-replica", replica_args, self._child)
 
     def _declare_tracking(self, settings: PlatformSettings, host: Host) -> MLflow | None:
         postgres = Postgres(
@@ -123,9 +153,27 @@ class Platform(pulumi.ComponentResource):
         self.services["mlflow"] = mlflow
         return mlflow
 
-    def _declare_ray(self, settings: PlatformSettings, host: Host, mlflow: MLflow | None) -> None:
-        """Nodes that may become head first, each after the one before it: the first finds no other and leads."""
-        stores = [self.services[name] for name in ("redis", "health") if name in self.services]
+    def _declare_head(self, settings: PlatformSettings, host: Host) -> None:
+        """In a cluster of several hosts: the way to its head, and where the head may be. Neither waits for any host."""
+        place, enabled = settings.place, settings.services()
+        if place and "ray-gateway" in enabled:
+            gateway_args = RayGatewayArgs(
+                settings=settings.ray.gateway, host=host, place=place, image=self._images.image_id("ray-gateway")
+            )
+            self.services["ray-gateway"] = RayGateway("ray-gateway", gateway_args, self._child)
+        if place and "ray-head" in enabled:
+            head_args = RayHeadArgs(
+                settings=settings.ray.head, host=host, place=place, image=self._images.image_id("ray-head")
+            )
+            self.services["ray-head"] = RayHead("ray-head", head_args, self._child)
+
+    def _declare_nodes(self, settings: PlatformSettings, host: Host, tracking_uri: str | None) -> None:
+        """Nodes that may become head first, each after the one before it: the first finds no other and leads.
+
+        Workers of a cluster of several hosts wait for none of each other.
+        """
+        before = ("redis", "redis-replica", "health", "ray-gateway", "ray-head")
+        stores = [self.services[name] for name in before if name in self.services]
         started: list[Service] = []
         for name in self._nodes_heads_first():
             node_args = RayNodeArgs(
@@ -134,10 +182,10 @@ class Platform(pulumi.ComponentResource):
                 host=host,
                 image=self._images.image_id(name),
                 candidates=settings.head_candidates,
-                mlflow=mlflow,
+                tracking_uri=tracking_uri,
                 position=RAY_NODES.index(name),
                 gpu=self._gpu_request() if name == "ray-gpu" else None,
-                after=[*stores, *started],
+                after=stores if settings.place else [*stores, *started],
             )
             started.append(RayNode(name, node_args, self._child))
             self.services[name] = started[-1]
@@ -151,27 +199,38 @@ class Platform(pulumi.ComponentResource):
         others = tuple(name for name in settings.ray_nodes if name not in settings.head_candidates)
         return (*settings.head_candidates, *others)
 
+    def _node_name(self, service: str) -> str:
+        """What Ray calls a node of this host."""
+        place = self._args.settings.place
+        return place.node(service) if place else service
+
     def _head_hosts(self) -> tuple[str, ...]:
-        explicit = self._args.settings.ray.head_address
-        return (explicit.rpartition(":")[0],) if explicit else self._args.settings.head_candidates
+        """Where clients look for the head. Over several hosts that is the gateway of this one."""
+        settings = self._args.settings
+        if settings.place:
+            return (settings.place.address,)
+        explicit = settings.ray.head_address
+        return (explicit.rpartition(":")[0],) if explicit else settings.head_candidates
 
     def _ray_address(self) -> str | None:
-        hosts = self._head_hosts()
-        return f"ray://{hosts[0]}:{RAY_CLIENT}" if hosts and self._args.settings.ray_nodes else None
+        hosts, settings = self._head_hosts(), self._args.settings
+        return f"ray://{hosts[0]}:{RAY_CLIENT}" if hosts and (settings.ray_nodes or settings.place) else None
 
     def _watched(self) -> tuple[WatchedService, ...]:
-        urls = self.urls()
-        return tuple(
-            WatchedService(
-                name=name,
-                kind="ray" if name in RAY_NODES else name,
-                host=name,
-                port=INTERNAL_PORTS.get(name, RAY_DASHBOARD),
-                url=urls.get(name),
-            )
-            for name in self._args.settings.services()
-            if name != "health"
-        )
+        urls, settings = self.urls(), self._args.settings
+        found = [self._watched_service(name, urls) for name in settings.services()]
+        return tuple(service for service in found if service)
+
+    def _watched_service(self, name: str, urls: Mapping[str, str]) -> WatchedService | None:
+        """A service of this host as the health service finds it; None for one that it does not ask."""
+        place = self._args.settings.place
+        if name in RAY_NODES:
+            host, url = (place.address, urls.get("ray-gateway")) if place else (name, urls.get(name))
+            return WatchedService(name=self._node_name(name), kind="ray", host=host, port=RAY_DASHBOARD, url=url)
+        if name not in WATCHED:
+            return None
+        kind, port = WATCHED[name]
+        return WatchedService(name=name, kind=kind, host=name, port=port, url=urls.get(name))
 
     def _declare_verification(self) -> Verification | None:
         args, gpus = self._args, self._gpu_request().devices
@@ -183,6 +242,7 @@ class Platform(pulumi.ComponentResource):
             sources=args.sources,
             services=tuple(self.services),
             head_hosts=self._head_hosts(),
+            node_name=self._node_name,
             gpus=len(gpus) if gpus else None,
         )
         client = expectation.client

@@ -38,7 +38,7 @@ class Postgres(Service):
                 memory=settings.memory,
                 user=settings.user,
                 env=settings.env,
-                ports=host.publish(POSTGRES, settings.port),
+                ports=self._publish(POSTGRES, settings.port),
                 mounts=(
                     self._data(settings.data, "data", "/var/lib/postgresql/data"),
                     host.program("postgres.sh"),

@@ -1,20 +1,33 @@
-"""RayNode: one Ray node, on CPUs or with GPUs.
+"""Ray's containers: its nodes, and in a cluster of several hosts also the head and the way to it.
 
-Owns the container. Whether it becomes head or worker is decided inside it, at each start (entrypoints/ray_node.py);
-the GCS state is in Redis.
+Owns the containers. On one host each node finds out at each start whether it is head (entrypoints/ray_node.py). Over
+several, `RayHead` is where a head may run (entrypoints/head_agent.py), `RayGateway` leads there from every host
+(entrypoints/gateway.py), and nodes are always workers. The GCS state is in Redis.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
 
-from components.docker import ContainerSpec, GpuRequest, Healthcheck
-from components.mlflow import MLflow
-from components.ports import BRIDGE_RAY_PORTS, HEALTH, RAY_CLIENT, RAY_DASHBOARD, RAY_GCS, REDIS
+from components.cluster_settings import ClusterPlace
+from components.docker import MEBIBYTE, ContainerSpec, GpuRequest, Healthcheck, Mount
+from components.ports import (
+    BRIDGE_RAY_PORTS,
+    GATEWAY_LOOPBACK,
+    GATEWAY_PORTS,
+    HEAD_FLAGS,
+    HEALTH,
+    HOST_RAY_PORTS,
+    RAY_CLIENT,
+    RAY_DASHBOARD,
+    RAY_GCS,
+    REDIS,
+)
+from components.secrets import SECRETS_TARGET, user_id
 from components.service import Host, Service, extra_mounts, run_module
-from components.service_settings import RayNodeSettings, RaySettings
+from components.service_settings import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
 
 # Ray's default: the object store takes 30 % of the memory and needs a little more of /dev/shm (docs, object spilling).
 SHARED_MEMORY = 0.33
@@ -22,6 +35,14 @@ SHARED_MEMORY = 0.33
 TEMPORARY_FILES = 0.5
 # Ray drains for up to 30 s on SIGTERM (RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S), then its processes end.
 STOP_SECONDS = 60
+# How long a node looks for a head before it ends and is started again; `up` waits a little longer.
+JOIN_SECONDS = 300
+NODE_UP_SECONDS = JOIN_SECONDS + 100
+# What the election must remember when its container goes: the newest epoch that was seen, the lock of the agent.
+STATE_FOLDER, STATE_TARGET = "cluster", "/var/lib/cslr"
+# The host network lacks Docker's own resolver, and Ray takes 20 s longer to start where that of the host is dead.
+IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:1"}
+PASSWORD_FILE = f"{SECRETS_TARGET}/redis-password"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +53,9 @@ class RayNodeArgs:
     ray: RaySettings
     host: Host
     image: pulumi.Input[str]
-    candidates: tuple[str, ...]  # nodes of this host that may become head, in order
-    mlflow: MLflow | None  # where tasks log their runs; the node does not wait for it
-    position: int  # gives the node its fixed address
+    candidates: tuple[str, ...]  # nodes of this host that may become head, in order; over several hosts none
+    tracking_uri: str | None  # where tasks log their runs; the node does not wait for it
+    position: int  # gives the node its fixed address on the bridge
     gpu: GpuRequest | None = None
     after: Sequence[pulumi.Resource] = ()
 
@@ -42,12 +63,10 @@ class RayNodeArgs:
 class RayNode(Service):
     """**Pulumi type** ``cslr:ray:RayNode``. Ready when its raylet (and GCS and client server, as head) are healthy."""
 
-    address: str
-
     def __init__(self, name: str, args: RayNodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:ray:RayNode", name, deployed_on=args.host, port=RAY_CLIENT, opts=opts)
         node, host = args.node, args.host
-        self.address = host.network.fixed_address(args.position)
+        place = host.place
         self._run(
             ContainerSpec(
                 service=name,
@@ -57,45 +76,225 @@ class RayNode(Service):
                 cpus=node.cpus,
                 memory=node.memory,
                 user=node.user,
-                env={**node.env, **self._environment(name, args)},
-                ports=(
-                    *host.publish(RAY_GCS, node.ports.gcs),
-                    *host.publish(RAY_DASHBOARD, node.ports.dashboard),
-                    *host.publish(RAY_CLIENT, node.ports.client),
+                env={
+                    **node.env,
+                    **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory),
+                    **(_worker_environment() if place else _election_environment(args)),
+                    "RAY_NODE_GPUS": gpu_count(args.gpu),
+                    "RAY_NODE_DEADLINE": str(JOIN_SECONDS),
+                    **tracking_environment(args.tracking_uri),
+                },
+                network="host" if place else "bridge",
+                hosts=own_name(name, place),
+                ports=()
+                if place
+                else (
+                    *self._publish(RAY_GCS, node.ports.gcs),
+                    *self._publish(RAY_DASHBOARD, node.ports.dashboard),
+                    *self._publish(RAY_CLIENT, node.ports.client),
                 ),
+                address=None if place else host.network.fixed_address(args.position),
                 mounts=(
-                    *host.modules("ray_node", "ray_process"),
+                    *host.module("ray_node"),
                     host.secrets.mount("ray-token", user=node.user),
                     host.secrets.mount("redis-password", user=node.user),
                     *extra_mounts(node.volumes),
                 ),
-                address=self.address,
                 shm_bytes=int(node.memory * SHARED_MEMORY),
                 tmp_bytes=int(node.memory * TEMPORARY_FILES),
                 gpu=args.gpu,
                 stop_seconds=STOP_SECONDS,
-                wait_seconds=400,
+                wait_seconds=NODE_UP_SECONDS,
             ),
             after=args.after,
         )
 
-    def _environment(self, name: str, args: RayNodeArgs) -> dict[str, str]:
-        return {
-            "RAY_NODE_NAME": name,
-            "RAY_NODE_CANDIDATES": ",".join(args.candidates),
-            "RAY_NODE_HEAD_ADDRESS": args.ray.head_address or "",
-            "RAY_NODE_HEALTH_URL": args.ray.health_url or f"http://health:{HEALTH}",
-            "RAY_NODE_HEALTH_TIMEOUT": f"{args.ray.health_timeout:g}",
-            "RAY_NODE_CPUS": str(logical_cpus(args.node.cpus)),
-            "RAY_NODE_GPUS": gpu_count(args.gpu),
-            "RAY_NODE_MEMORY": str(args.node.memory),
-            "RAY_NODE_PORTS": json.dumps(dict(BRIDGE_RAY_PORTS)),
-            "RAY_REDIS_ADDRESS": f"redis:{REDIS}",
-            "RAY_external_storage_namespace": args.host.identity.prefix,
-            **({"MLFLOW_TRACKING_URI": args.mlflow.url, "GIT_PYTHON_REFRESH": "quiet"} if args.mlflow else {}),
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray-token",
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class RayHeadArgs:
+    """Plain values, already validated, and what it runs on."""
+
+    settings: RayHeadSettings
+    host: Host
+    place: ClusterPlace
+    image: pulumi.Input[str]
+    after: Sequence[pulumi.Resource] = ()
+
+
+class RayHead(Service):
+    """**Pulumi type** ``cslr:ray:RayHead``. Ready when it stands by, or leads: which of both is not the deployment's.
+
+    Its process is the agent that takes part in the election; the head is a child of it, and starts only when it is won.
+    """
+
+    def __init__(self, name: str, args: RayHeadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        port = HOST_RAY_PORTS[name]["--ray-client-server-port"]
+        super().__init__("cslr:ray:RayHead", name, deployed_on=args.host, port=port, opts=opts)
+        settings, host, place = args.settings, args.host, args.place
+        self._run(
+            ContainerSpec(
+                service=name,
+                image=args.image,
+                command=run_module("head_agent"),
+                healthcheck=Healthcheck(command=run_module("head_agent", "health"), start_period=120),
+                cpus=settings.cpus,
+                memory=settings.memory,
+                user=settings.user,
+                env={
+                    **settings.env,
+                    **ray_environment(name, host, cpus=0, memory=settings.memory),
+                    "RAY_NODE_GPUS": "0",
+                    "RAY_NODE_HEAD_ADDRESS": place.static_head or "",
+                },
+                network="host",
+                hosts=own_name(name, place),
+                mounts=(
+                    *host.module("head_agent"),
+                    host.secrets.mount("ray-token", user=settings.user),
+                    host.secrets.mount("redis-password", user=settings.user),
+                    state_mount(host, settings.user),
+                    *extra_mounts(settings.volumes),
+                ),
+                shm_bytes=int(settings.memory * SHARED_MEMORY),
+                tmp_bytes=int(settings.memory * TEMPORARY_FILES),
+                stop_seconds=STOP_SECONDS,
+            ),
+            after=args.after,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayGatewayArgs:
+    """Plain values, already validated, and what it runs on."""
+
+    settings: RayGatewaySettings
+    host: Host
+    place: ClusterPlace
+    image: pulumi.Input[str]
+
+
+class RayGateway(Service):
+    """**Pulumi type** ``cslr:ray:RayGateway``. Ready when it listens, whether there is a head or not.
+
+    Not part of the head's container, because a frozen head would cut off the workers of its own host.
+    """
+
+    def __init__(self, name: str, args: RayGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:ray:RayGateway", name, deployed_on=args.host, port=RAY_CLIENT, opts=opts)
+        settings, host, place = args.settings, args.host, args.place
+        self._run(
+            ContainerSpec(
+                service=name,
+                image=args.image,
+                command=run_module("gateway"),
+                healthcheck=Healthcheck(command=run_module("gateway", "health"), interval=3, start_period=30),
+                cpus=settings.cpus,
+                memory=settings.memory,
+                user=settings.user,
+                env={
+                    **settings.env,
+                    **IMPATIENT_RESOLVER,
+                    "GATEWAY_HOST": place.host,
+                    "GATEWAY_ADDRESS": place.address,
+                    "GATEWAY_CANDIDATE": str(int(place.candidate)),
+                    "GATEWAY_ROUTES": json.dumps(gateway_routes(place)),
+                    "GATEWAY_NAMESPACE": place.namespace,
+                    "GATEWAY_REDIS_ADDRESSES": ",".join(place.redis_addresses),
+                    "GATEWAY_REDIS_PASSWORD_FILE": PASSWORD_FILE,
+                    "GATEWAY_REDIS_OWN": own_redis(place) or "",
+                    "GATEWAY_STATIC_HEAD": json.dumps(static_head(place)),
+                },
+                network="host",
+                hosts=own_name(name, place),
+                mounts=(
+                    *host.module("gateway"),
+                    host.secrets.mount("redis-password", user=settings.user),
+                    state_mount(host, settings.user),
+                    *extra_mounts(settings.volumes),
+                ),
+                tmp_bytes=16 * MEBIBYTE,
+            )
+        )
+
+
+def gateway_routes(place: ClusterPlace) -> dict[str, dict[str, object]]:
+    """What the gateway listens on for each purpose. The GCS is for this host's own nodes alone."""
+    addresses = {"gcs": (GATEWAY_LOOPBACK,), "client": (place.address, "127.0.0.1")}
+    addresses["dashboard"] = addresses["client"]
+    return {
+        purpose: {"listen": [f"{address}:{port}" for address in addresses[purpose]], "target": purpose}
+        for purpose, port in GATEWAY_PORTS.items()
+    }
+
+
+def static_head(place: ClusterPlace) -> dict[str, str]:
+    """Where a head that nobody elects answers, by purpose. On a host of the cluster it has the ports of `RayHead`."""
+    if place.static_head is None:
+        return {}
+    host = place.static_head.rpartition(":")[0]
+    own = HOST_RAY_PORTS["ray-head"] if place.cluster.single_head else BRIDGE_RAY_PORTS
+    elsewhere = {purpose: f"{host}:{own[flag]}" for purpose, flag in HEAD_FLAGS.items()}
+    return {**elsewhere, "gcs": place.static_head}
+
+
+def own_redis(place: ClusterPlace) -> str | None:
+    """The Redis of this host, where it is one of a pair: the gateway sees to its role."""
+    if len(place.redis_addresses) < 2:
+        return None
+    return next((server for server in place.redis_addresses if server.startswith(f"{place.address}:")), None)
+
+
+def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping[str, str]:
+    """What every container of Ray is told: who and where it is, what it may take, where the cluster's state is."""
+    place = host.place
+    return {
+        "RAY_NODE_NAME": place.node(name) if place else name,
+        "RAY_NODE_TOPOLOGY": "lan" if place else "single",
+        "RAY_NODE_HOST": place.host if place else "",
+        "RAY_NODE_ADDRESS": place.address if place else "",
+        "RAY_NODE_CANDIDATES": ",".join(place.candidates) if place else "",
+        "RAY_NODE_CPUS": str(cpus),
+        "RAY_NODE_MEMORY": str(memory),
+        "RAY_NODE_PORTS": json.dumps(dict(HOST_RAY_PORTS[name] if place else BRIDGE_RAY_PORTS)),
+        "RAY_NODE_REDIS_ADDRESSES": ",".join(place.redis_addresses) if place else f"redis:{REDIS}",
+        "RAY_NODE_REDIS_PASSWORD_FILE": PASSWORD_FILE,
+        "RAY_NODE_NAMESPACE": place.namespace if place else host.identity.prefix,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token",
+        **(IMPATIENT_RESOLVER if place else {}),
+    }
+
+
+def _worker_environment() -> Mapping[str, str]:
+    """How a node of a cluster of several hosts joins: by the gateway of its own host."""
+    return {"RAY_NODE_GATEWAY": f"{GATEWAY_LOOPBACK}:{GATEWAY_PORTS['gcs']}"}
+
+
+def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:
+    """How a node of the only host finds the head, or becomes it."""
+    return {
+        "RAY_NODE_CANDIDATES": ",".join(args.candidates),
+        "RAY_NODE_HEAD_ADDRESS": args.ray.head_address or "",
+        "RAY_NODE_HEALTH_URL": args.ray.health_url or f"http://health:{HEALTH}",
+        "RAY_NODE_HEALTH_TIMEOUT": f"{args.ray.health_timeout:g}",
+        "RAY_REDIS_ADDRESS": f"redis:{REDIS}",
+        "RAY_external_storage_namespace": args.host.identity.prefix,
+    }
+
+
+def tracking_environment(uri: str | None) -> Mapping[str, str]:
+    """What makes MLflow's client find its server. It also looks for git, which is not here, and says so at length."""
+    return {"MLFLOW_TRACKING_URI": uri, "GIT_PYTHON_REFRESH": "quiet"} if uri else {}
+
+
+def own_name(service: str, place: ClusterPlace | None) -> Mapping[str, str]:
+    """On the host network nobody else answers what the container's own name means."""
+    return {service: place.address} if place else {}
+
+
+def state_mount(host: Host, user: str) -> Mount:
+    """The folder of this host for what must not be forgotten with a container."""
+    return Mount(source=host.files.shared(STATE_FOLDER, uid=user_id(user)), target=STATE_TARGET)
 
 
 def logical_cpus(cpus: float) -> int:

@@ -1,7 +1,7 @@
-"""Redis: the store of the Ray cluster's GCS state.
+"""Redis: the store of the Ray cluster's GCS state, and its copy on another host of a cluster of several.
 
-Owns the container and its data volume (append-only file, synced each second). Does not own who is head
-(entrypoints/ray_node.py).
+Owns the containers and their data volumes (append-only file, synced each second). Does not own who is head
+(entrypoints/lease.py), nor which of a pair is the primary (entrypoints/redis_guard.py).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from components.docker import ContainerSpec, Healthcheck
 from components.ports import REDIS
 from components.secrets import SECRETS_TARGET
 from components.service import Host, Service, extra_mounts
-from components.service_settings import RedisSettings
+from components.service_settings import RedisReplicaSettings, RedisSettings
 
 CONFIGURATION = f"""\
 bind * -::*
@@ -25,40 +25,70 @@ save ""
 # Ray's state must never be evicted.
 maxmemory-policy noeviction
 """
+# What is one of two must not believe itself the primary only because it was started: it follows nobody, and refuses
+# writes, until it is given its role.
+OF_A_PAIR = """\
+replicaof 127.0.0.1 1
+# A replica that was away for a while gets what it missed, not everything.
+repl-backlog-size 64mb
+# By default the first one is made to wait for others.
+repl-diskless-sync-delay 0
+"""
+PING = f'REDISCLI_AUTH="$(cat {SECRETS_TARGET}/redis-password)" redis-cli ping | grep -q PONG'
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedisArgs:
     """Plain values, already validated, and what it runs on."""
 
-    settings: RedisSettings
+    settings: RedisSettings | RedisReplicaSettings
     host: Host
     image: pulumi.Input[str]
 
 
-class Redis(Service):
-    """**Pulumi type** ``cslr:redis:Redis``. Ready when it answers PING with the password."""
+class _RedisServer(Service):
+    """One Redis, alone or of a pair."""
 
-    def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("cslr:redis:Redis", name, deployed_on=args.host, port=REDIS, opts=opts)
+    def _serve(self, args: RedisArgs) -> None:
         settings, host = args.settings, args.host
-        ping = f'REDISCLI_AUTH="$(cat {SECRETS_TARGET}/redis-password)" redis-cli ping | grep -q PONG'
+        paired = host.place is not None and len(host.place.redis_addresses) > 1
         self._run(
             ContainerSpec(
-                service=name,
+                service=self.host,
                 image=args.image,
                 command=("redis-server", f"{SECRETS_TARGET}/redis.conf"),
-                healthcheck=Healthcheck(command=("sh", "-c", ping), interval=3, start_period=30),
+                healthcheck=Healthcheck(command=("sh", "-c", PING), interval=3, start_period=30),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
                 env=settings.env,
-                ports=host.publish(REDIS, settings.port),
+                ports=self._publish(REDIS, settings.port),
                 mounts=(
                     self._data(settings.data, "data", "/data"),
-                    host.secrets.redis_conf(CONFIGURATION, user=settings.user),
+                    host.secrets.redis_conf(
+                        CONFIGURATION + (OF_A_PAIR if paired else ""), user=settings.user, replicated=paired
+                    ),
                     host.secrets.mount("redis-password", user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),
             )
         )
+
+
+class Redis(_RedisServer):
+    """**Pulumi type** ``cslr:redis:Redis``. Ready when it answers PING with the password."""
+
+    def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:redis:Redis", name, deployed_on=args.host, port=REDIS, opts=opts)
+        self._serve(args)
+
+
+class RedisReplica(_RedisServer):
+    """**Pulumi type** ``cslr:redis:RedisReplica``. Ready when it answers PING, whether it has found the primary or not.
+
+    Configured as the primary is: which of both leads is decided while they run.
+    """
+
+    def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:redis:RedisReplica", name, deployed_on=args.host, port=REDIS, opts=opts)
+        self._serve(args)

@@ -1,7 +1,8 @@
 """The platform's four secrets: where each comes from, and the files by which containers get it.
 
 A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
-use into the state folder. No secret is ever an environment variable, an argument or a label.
+use into the state folder, or made from the key of its cluster (``cluster_key.py``). No secret is ever an environment
+variable, an argument or a label.
 """
 
 from collections.abc import Callable
@@ -34,12 +35,19 @@ class SecretFiles:
 
     @classmethod
     def resolve(
-        cls, files: HostFiles, configured: Callable[[str], str | None], *, stack_file: str, namespace: str
+        cls,
+        files: HostFiles,
+        configured: Callable[[str], str | None],
+        *,
+        stack_file: str,
+        namespace: str,
+        made: Callable[[str], str] | None = None,
     ) -> "SecretFiles":
-        """Takes each secret from the stack config, else from the state folder.
+        """Takes each secret from the stack config, else from the state folder, or as it is `made` by its name.
 
         `configured` maps a config key to its plain value or None. Raises `SecretError`.
         """
+        made = made or files.generated
         values = {}
         for name, key in SECRETS.items():
             value = configured(key)
@@ -53,7 +61,7 @@ class SecretFiles:
                     f"  or remove it, and one is generated:\n"
                     f"    pulumi config rm {namespace}:{key}"
                 )
-            values[name] = value if value is not None else files.generated(name)
+            values[name] = value if value is not None else made(name)
         return cls(files=files, values=values)
 
     def path(self, name: str, *, uid: int) -> str:
@@ -64,11 +72,12 @@ class SecretFiles:
         """The secret `name` as a read-only file in ``/run/secrets`` for a container run as `user` (``uid:gid``)."""
         return self._mount(name, self.values[name], user)
 
-    def redis_conf(self, lines: str, *, user: str) -> Mount:
-        """Redis's whole configuration, with the password it asks clients for."""
+    def redis_conf(self, lines: str, *, user: str, replicated: bool) -> Mount:
+        """Redis's whole configuration, with the password it asks clients for, and the same for its primary."""
         # In double quotes Redis takes backslash escapes.
         quoted = self.values["redis-password"].replace("\\", "\\\\").replace('"', '\\"')
-        return self._mount("redis.conf", f'{lines}requirepass "{quoted}"\n', user)
+        keys = ("requirepass", "masterauth") if replicated else ("requirepass",)
+        return self._mount("redis.conf", lines + "".join(f'{key} "{quoted}"\n' for key in keys), user)
 
     def _mount(self, name: str, content: str, user: str) -> Mount:
         uid = user_id(user)

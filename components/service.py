@@ -1,12 +1,15 @@
 """What every service component shares: what it is given, what it offers, how its entry program is started."""
 
-from collections.abc import Sequence
+import ast
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
 import pulumi_docker as docker
 
+from components.cluster_settings import ClusterPlace
 from components.docker import ContainerSpec, Mount, PublishedPort, data_volume, run_container
 from components.files import HostFiles
 from components.identity import StackIdentity
@@ -26,7 +29,8 @@ class Host:
     network: RayNetwork
     files: HostFiles
     secrets: SecretFiles
-    bind_address: str
+    bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
+    place: ClusterPlace | None  # None: the cluster is this host alone
 
     def program(self, file: str) -> Mount:
         """An entry program, mounted so that it works with pulled images too and needs no image build."""
@@ -36,22 +40,44 @@ class Host:
         """Several entry programs."""
         return tuple(self.program(file) for file in files)
 
-    def modules(self, *names: str) -> tuple[Mount, ...]:
-        """Entry programs that import each other, as the package ``entrypoints``, and what starts them."""
+    def module(self, name: str) -> tuple[Mount, ...]:
+        """An entry program of the package ``entrypoints``, the others of it that it imports, and what starts them."""
         folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
         return (
             self.program("with_python.sh"),
             *(
-                Mount(
-                    source=self.files.program(ENTRYPOINTS / f"{name}.py"), target=f"{folder}/{name}.py", read_only=True
-                )
-                for name in names
+                Mount(source=self.files.program(source_of(name)), target=f"{folder}/{name}.py", read_only=True)
+                for name in imported_modules(name)
             ),
         )
 
-    def publish(self, internal: int, external: int | None) -> tuple[PublishedPort, ...]:
-        """A port on the stack's bind address; nothing where the settings name no host port."""
-        return (PublishedPort(internal=internal, external=external, ip=self.bind_address),) if external else ()
+
+def source_of(module: str) -> Path:
+    """The file of a module of the package ``entrypoints``."""
+    return ENTRYPOINTS / f"{module}.py"
+
+
+@functools.cache
+def imported_modules(name: str) -> tuple[str, ...]:
+    """A module of the package ``entrypoints`` and all others of it that it imports, also by way of others, sorted."""
+    known: set[str] = set()
+    new = {name}
+    while new:
+        known |= new
+        trees = [ast.parse(source_of(module).read_bytes()) for module in new]
+        new = {module for tree in trees for node in ast.walk(tree) for module in _imports(node)} - known
+    return tuple(sorted(known))
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    """Modules of the package that a statement imports, as in ``from entrypoints.a import b``."""
+    if isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{ENTRYPOINTS.name}."):
+        yield str(node.module).partition(".")[2]
+    elif isinstance(node, ast.Import):
+        names = [alias.name.partition(".") for alias in node.names]
+        yield from (module for package, _, module in names if package == ENTRYPOINTS.name and module)
 
 
 def program_path(file: str) -> str:
@@ -65,7 +91,7 @@ def run_python(file: str, *arguments: str) -> tuple[str, ...]:
 
 
 def run_module(name: str, *arguments: str) -> tuple[str, ...]:
-    """Command that runs one of the entry programs that import each other (`Host.modules`)."""
+    """Command that runs one of the entry programs that import each other (`Host.module`)."""
     return ("sh", program_path("with_python.sh"), "-m", f"{ENTRYPOINTS.name}.{name}", *arguments)
 
 
@@ -90,6 +116,11 @@ class Service(pulumi.ComponentResource):
         self.host = name
         self.port = port
         self._deployed_on = deployed_on
+
+    def _publish(self, internal: int, external: int | None) -> tuple[PublishedPort, ...]:
+        """A port on this host's address for the service; nothing where the settings name no host port."""
+        address = self._deployed_on.bind_address(self.host)
+        return (PublishedPort(internal=internal, external=external, ip=address),) if external else ()
 
     def _data(self, location: str | None, part: str, target: str) -> Mount:
         """Where data lives: a folder of the host (absolute path), a volume of the given name, or the default volume."""

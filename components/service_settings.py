@@ -289,6 +289,5 @@ class HealthSettings(SinglePortSettings):
 class KeeperSettings(ServiceSettings):
     """The keeper: restarts containers of this stack that Docker calls unhealthy. It has no network."""
 
-    enabled: bool = Field(default=False, description="Whether this host runs the service.")
     cpus: CpuLimit = 0.2
     memory: MemoryLimit = 96 * MIB

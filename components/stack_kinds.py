@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -10,9 +11,12 @@ import pulumi
 from components import build_host, host, matrix_settings
 from components.build_settings import BuildSettings
 from components.cluster_file import find_place
+from components.cluster_key import cluster_key, derived
+from components.cluster_settings import ClusterPlace
 from components.files import HostFiles, stack_folder
 from components.identity import StackIdentity
 from components.image_family import ImageFamily, family_args, planned_tags
+from components.keeper import docker_socket
 from components.platform import Platform, PlatformArgs
 from components.secrets import SecretFiles
 from components.settings import config_value, load
@@ -45,6 +49,14 @@ class Stack:
         """Whether the host is checked first."""
         return self.config("preflight") != "false"
 
+    def secrets(self, place: ClusterPlace | None) -> SecretFiles:
+        """Its secrets; those of a cluster are the same on all its hosts."""
+        project, made = self.identity.project, None
+        if place:
+            key = cluster_key(place, self.config, project=project, stack_file=self.file, dry_run=self.dry_run)
+            made = partial(derived, key, place.cluster.name)
+        return SecretFiles.resolve(self.files, self.config, stack_file=self.file, namespace=project, made=made)
+
     def sources(self, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:
         """Where its images come from; says so, where that was found out just now."""
         kept = self.files.folder / KEPT
@@ -59,7 +71,7 @@ def declare(stack: Stack) -> Outputs:
 
     Raises:
         SettingsError: the config, or the host, makes that impossible.
-        SecretError: a secret of the config does.
+        SecretError: a secret of the config does, or the key of the cluster is not here yet.
         ReportError: the table of budgets cannot be read.
     """
     return declare_family(stack) if stack.config("matrix") is not None else declare_platform(stack)
@@ -71,7 +83,7 @@ def declare_platform(stack: Stack) -> Outputs:
     settings = load(config_value(stack.config("platform")), stack_file=stack.file, place=place)
     if stack.preflight:
         host.check(settings, host.HostFacts.probe(stack.identity.project, stack.identity.stack), stack.file)
-    secrets = SecretFiles.resolve(stack.files, stack.config, stack_file=stack.file, namespace=stack.identity.project)
+    secrets = stack.secrets(place)
     sources = stack.sources(settings.images, torch=settings.torch)
     platform = Platform(
         "platform",
@@ -81,6 +93,7 @@ def declare_platform(stack: Stack) -> Outputs:
             files=stack.files,
             secrets=secrets,
             sources=sources,
+            socket=docker_socket(),
             python=stack.python,
         ),
     )

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pulumi.runtime import rpc
 
+from components.keeper import DockerSocket
 from components.stack_file import StackConfig
 from engine.program import Monitor, Outcome, run_program
 from engine.registration import Registration, plain
@@ -27,6 +28,14 @@ VOLUME = "docker:index/volume:Volume"
 IMAGE = "docker:index/image:Image"
 REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
 COMMAND = "command:local:Command"
+SOCKET = DockerSocket(path="/var/run/docker.sock", group=998)
+CLUSTER: dict[str, Any] = {
+    "name": "lab",
+    "hosts": {"alpha": {"address": "10.88.0.1"}, "beta": {"address": "10.88.0.2"}, "gamma": {"address": "10.88.0.3"}},
+    "head_whitelist": ["alpha", "beta"],
+    "redis": {"host": "gamma", "replica": "beta"},
+    "mlflow": {"host": "gamma"},
+}
 
 
 @dataclass(kw_only=True)
@@ -180,9 +189,17 @@ def deploy(
     key: str = PLATFORM,
     preview: bool = False,
     secrets: dict[str, str] | None = None,
+    cluster: dict[str, Any] | None = None,
+    socket: DockerSocket | None = SOCKET,
 ) -> Deployed:
-    """Runs ``__main__.py`` with `settings` as the value of `key` and `secrets` as further keys of the stack config."""
+    """Runs ``__main__.py`` with `settings` as the value of `key` and `secrets` as further keys of the stack config.
+
+    `cluster`: the block of the cluster of several hosts whose host has the stack's name. `socket`: Docker's.
+    """
+    if cluster:
+        secrets = {"clusterKey": "cluster-key-" * 4, **(secrets or {})}
     values = {key: json.dumps(settings), "cslr:preflight": "false"}
+    values |= {"cslr:cluster": json.dumps(cluster)} if cluster else {}
     values |= {f"cslr:{key}": value for key, value in (secrets or {}).items()}
     config = StackConfig(
         project="cslr", stack=stack, values=values, secret_keys=frozenset(f"cslr:{key}" for key in secrets or {})
@@ -191,6 +208,7 @@ def deploy(
     with pytest.MonkeyPatch.context() as environment:
         # No probe leaves this host: every registry and index "answers".
         environment.setattr("components.sources.reachable", lambda _url, **_: True)
+        environment.setattr("components.stack_kinds.docker_socket", lambda: socket)
         environment.setenv("XDG_STATE_HOME", str(state_home))
         # Text made of an output, instead of from it, is an error and not a warning.
         environment.setenv("PULUMI_ERROR_OUTPUT_STRING", "true")

@@ -34,8 +34,8 @@ class Container(DockerObjects):
     replaces = True
     inputs = frozenset({
         "capabilities", "command", "cpus", "destroyGraceSeconds", "deviceRequests", "entrypoints", "envs",
-        "healthcheck", "hostname", "image", "init", "labels", "logDriver", "logOpts", "memory", "memorySwap", "mounts",
-        "mustRun", "name", "networkMode", "networksAdvanced", "ports", "readOnly", "restart",
+        "healthcheck", "hostname", "hosts", "image", "init", "labels", "logDriver", "logOpts", "memory", "memorySwap",
+        "mounts", "mustRun", "name", "networkMode", "networksAdvanced", "ports", "readOnly", "restart",
         "securityOpts", "shmSize", "stopSignal", "stopTimeout", "tmpfs", "user", "wait", "waitTimeout",
     })  # fmt: skip
 
@@ -47,13 +47,14 @@ class Container(DockerObjects):
             return None
         labels = found["Config"]["Labels"]
         refuse_foreign("container", name, found, wanted, labels)
-        networks = {network["name"] for network in wanted.inputs["networksAdvanced"]}
+        # The networks of the host and of nobody are not made by the program: Docker lists them by their mode.
+        networks = {network["name"] for network in _networks(wanted.inputs)} or {wanted.inputs["networkMode"]}
         if networks != set(found["NetworkSettings"]["Networks"]):
             return _actual(found, inputs=None)
         return _actual(found, inputs=recorded_inputs(labels), defect=_defect(found["State"]))
 
     def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
-        """Created, moved from the default bridge to its network, started, waited for."""
+        """Created, moved from the default bridge to its network if it has one, started, waited for."""
         if defective:
             if defective.defect == PAUSED:
                 progress("unpausing")
@@ -64,13 +65,10 @@ class Container(DockerObjects):
         inputs = wanted.inputs
         created = self.api.call("POST", "/containers/create", query={"name": inputs["name"]}, body=_body(wanted))
         identifier = created["Id"]
-        try:
-            body = {"Container": identifier, "Force": True}
-            self.api.call("POST", f"/networks/{inputs['networkMode']}/disconnect", body=body)
-        except DockerError as error:
-            if error.status not in (403, 404):  # it is in none before its first start, says newer Engine
-                raise
-        for network in inputs["networksAdvanced"]:
+        networks = _networks(inputs)
+        if networks:
+            self._leave(inputs["networkMode"], identifier)
+        for network in networks:
             ipam = {"IPv4Address": network["ipv4Address"]} if "ipv4Address" in network else {}
             endpoint = {"Aliases": network["aliases"], "IPAMConfig": ipam, "DriverOpts": {}}
             self.api.call(
@@ -84,6 +82,14 @@ class Container(DockerObjects):
         """Stopped, then removed."""
         progress("stopping")
         remove_container(self.api, actual.identifier)
+
+    def _leave(self, network: str, identifier: str) -> None:
+        try:
+            body = {"Container": identifier, "Force": True}
+            self.api.call("POST", f"/networks/{network}/disconnect", body=body)
+        except DockerError as error:
+            if error.status not in (403, 404):  # it is in none before its first start, says newer Engine
+                raise
 
     def _start(self, wanted: Registration, identifier: str, progress: Progress, verb: str = "start") -> Actual:
         progress("starting")
@@ -114,6 +120,11 @@ class Container(DockerObjects):
             f"is not healthy after {seconds:.0f} s (state: {state['Status']}{restarts}; last check: {answer}).\n"
             f"The end of its log:\n{self.api.logs(found['Id']) or '(empty)'}"
         )
+
+
+def _networks(inputs: Json) -> list[Json]:
+    """The networks that the program made and the container joins; none on the host's network, or without any."""
+    return list(inputs.get("networksAdvanced", []))
 
 
 def _defect(state: Json) -> str | None:
@@ -185,6 +196,8 @@ def _host_config(inputs: Json) -> Json:
             for m in inputs.get("mounts", [])
         ],
     }
+    if "hosts" in inputs:
+        config["ExtraHosts"] = [f"{entry['host']}:{entry['ip']}" for entry in inputs["hosts"]]
     if "shmSize" in inputs:
         config["ShmSize"] = int(inputs["shmSize"]) * MEBIBYTE
     if "deviceRequests" in inputs:

@@ -4,16 +4,28 @@
 """
 
 import re
-from typing import Any
+from typing import Any, cast
 
+import pulumi
 import pulumi_docker
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from components.docker import REPLACE_ON_CHANGES, GpuRequest, Healthcheck, cpu_quota, duration
+from components.docker import (
+    MEBIBYTE,
+    REPLACE_ON_CHANGES,
+    ContainerSpec,
+    GpuRequest,
+    Healthcheck,
+    cpu_quota,
+    duration,
+    run_container,
+)
+from components.identity import StackIdentity
+from components.network import RayNetwork
 from engine.resources.container import Container, seconds
-from tests.harness import CONTAINER, NETWORK, VOLUME, Deployed, deploy, merged, stack_settings
+from tests.harness import CLUSTER, CONTAINER, NETWORK, VOLUME, Deployed, deploy, merged, stack_settings
 
 # Go's time.Duration.String for whole seconds: no empty unit in front, none left out behind, nothing above 59.
 CANONICAL = re.compile(r"([1-9]\d*h[1-5]?\dm|([1-9]|[1-5]\d)m)?[1-5]?\ds", re.ASCII)
@@ -27,10 +39,22 @@ def gpu(tmp_path_factory) -> Deployed:
     return deploy(settings, state_home=tmp_path_factory.mktemp("state"), stack="gpu")
 
 
-@pytest.fixture(params=["redis", "postgres", "mlflow", "health", "ray-cpu", "ray-gpu", "marimo"])
-def inputs(request, gpu) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def lan(tmp_path_factory) -> Deployed:
+    """A host of a cluster of several hosts: with containers on the host network."""
+    settings = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
+    return deploy(settings, state_home=tmp_path_factory.mktemp("lan"), stack="beta", cluster=CLUSTER)
+
+
+ON_THE_BRIDGE = ("redis", "postgres", "mlflow", "health", "ray-cpu", "ray-gpu", "marimo")
+ON_THE_HOST = ("ray-gateway", "ray-head", "ray-cpu", "ray-gpu")
+
+
+@pytest.fixture(params=[*(("gpu", s) for s in (*ON_THE_BRIDGE, "keeper")), *(("lan", s) for s in ON_THE_HOST)], ids=str)
+def inputs(request) -> dict[str, Any]:
     """The inputs of each container."""
-    found: dict[str, Any] = gpu.containers[request.param].inputs
+    stack, service = request.param
+    found: dict[str, Any] = request.getfixturevalue(stack).containers[service].inputs
     return found
 
 
@@ -43,8 +67,12 @@ def read_back_cpus(nano: int) -> str:
 class TestFalseDiffs:
     """What a second `up` would show as changed although nothing was."""
 
-    def test_network_mode_is_explicit(self, inputs):  # pulumi-docker#1272
-        assert inputs["networkMode"] == "bridge"
+    def test_network_mode_is_explicit(self, gpu, lan):  # pulumi-docker#1272
+        assert {s: c.inputs["networkMode"] for s, c in gpu.containers.items()} == {
+            **dict.fromkeys(ON_THE_BRIDGE, "bridge"),
+            "keeper": "none",
+        }
+        assert {s for s, c in lan.containers.items() if c.inputs["networkMode"] == "host"} == set(ON_THE_HOST)
 
     def test_swap_is_set_beside_memory(self, inputs):
         """Left out, the daemon sets it to twice the memory, and every refresh shows that."""
@@ -79,11 +107,63 @@ class TestFalseDiffs:
         assert "ipcMode" not in inputs
 
     def test_there_is_one_network(self, inputs):  # pulumi-docker#1651
-        assert len(inputs["networksAdvanced"]) == 1
+        assert len(inputs.get("networksAdvanced", [])) == (1 if inputs["networkMode"] == "bridge" else 0)
 
     def test_volumes_made_elsewhere_are_not_compared_by_label(self, gpu):
         for volume in gpu.of_type(VOLUME).values():
             assert volume.ignore_changes == ("labels",)
+
+
+class TestHostNetwork:
+    """On the network of the host, and without any."""
+
+    @pytest.fixture(params=[*(("lan", s) for s in ON_THE_HOST), ("gpu", "keeper")], ids=str)
+    def beside(self, request) -> Any:
+        stack, service = request.param
+        return request.getfixturevalue(stack).containers[service].inputs
+
+    def test_publishes_nothing(self, beside):
+        """The provider reads no ports back there, and replaces the container to have them."""
+        assert not beside.get("ports")
+
+    def test_joins_no_other_network(self, beside):
+        """Docker refuses that once the container is made."""
+        assert "networksAdvanced" not in beside
+
+    def test_own_name_needs_no_resolver(self, lan):
+        """Docker answers for it on the bridge alone."""
+        for service in ON_THE_HOST:
+            assert lan.containers[service].inputs["hosts"] == [{"host": service, "ip": "10.88.0.2"}]
+
+    def test_names_are_sorted(self):
+        """The provider compares a set, the embedded engine a list."""
+        names = [entry["host"] for entry in hosts_of({"zeta": "10.0.0.1", "alpha": "10.0.0.2"})]
+        assert names == ["alpha", "zeta"]
+
+
+def hosts_of(hosts: dict[str, str]) -> list[dict[str, str]]:
+    """What the factory declares for these names."""
+    declared: dict[str, Any] = {}
+
+    def record(_: str, **inputs: Any) -> None:
+        declared.update(inputs)
+
+    spec = ContainerSpec(
+        service="one",
+        image="image",
+        command=("true",),
+        healthcheck=Healthcheck(command=("true",)),
+        cpus=1,
+        memory=MEBIBYTE,
+        user="1000:1000",
+        network="host",
+        hosts=hosts,
+    )
+    identity = StackIdentity(project="cslr", stack="dev")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.docker.docker.Container", record)
+        run_container("one", spec, identity=identity, network=cast(RayNetwork, None), opts=pulumi.ResourceOptions())
+    return [{"host": entry.host, "ip": entry.ip} for entry in declared["hosts"]]
 
 
 class TestDurations:
@@ -169,7 +249,7 @@ class TestReplacement:
 
     def test_container_depends_on_its_network(self, gpu):
         """Else a replaced network "has active endpoints"."""
-        assert all("network" in gpu.needs(container) for container in gpu.containers.values())
+        assert all("network" in gpu.needs(gpu.containers[service]) for service in ON_THE_BRIDGE)
 
     def test_keeps_volumes(self, gpu):
         assert all(volume.retain_on_delete for volume in gpu.of_type(VOLUME).values())
@@ -232,8 +312,8 @@ class TestBothEngines:
     def test_embedded_one_knows_every_input(self, inputs):
         assert set(inputs) <= Container.inputs
 
-    def test_embedded_one_knows_no_input_that_nobody_uses(self, gpu):
-        used = {name for container in gpu.containers.values() for name in container.inputs}
+    def test_embedded_one_knows_no_input_that_nobody_uses(self, gpu, lan):
+        used = {name for c in (*gpu.containers.values(), *lan.containers.values()) for name in c.inputs}
         assert used == Container.inputs
 
 

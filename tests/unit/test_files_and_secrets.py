@@ -222,7 +222,9 @@ class TestMounts:
         assert "/1234/" in str(mount.source)
 
     def test_redis_asks_for_its_password(self, files):
-        mount = resolve(files, redisPassword="from-the-config").redis_conf("port 6379\n", user="1000:1000")
+        mount = resolve(files, redisPassword="from-the-config").redis_conf(
+            "port 6379\n", user="1000:1000", replicated=False
+        )
         assert Path(str(mount.source)).read_text() == 'port 6379\nrequirepass "from-the-config"\n'
         assert mount.target == "/run/secrets/redis.conf"
 
@@ -231,7 +233,7 @@ class TestMounts:
     def test_redis_reads_every_password_as_it_is(self, password):
         with TemporaryDirectory() as folder:
             secrets = resolve(HostFiles(folder=Path(folder), dry_run=False), redisPassword=password)
-            path = secrets.redis_conf("", user="1000:1000").source
+            path = secrets.redis_conf("", user="1000:1000", replicated=False).source
             (line,) = Path(str(path)).read_text().splitlines()
         quoted = re.fullmatch(r'requirepass "((?:[^"\\]|\\["\\])*)"', line)
         assert quoted is not None, "a quote or a backslash is not escaped"

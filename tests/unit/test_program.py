@@ -10,7 +10,7 @@ import pytest
 from pulumi.output import Unknown
 
 from components.image_set import IMAGES
-from components.service_settings import SERVICES
+from components.service_settings import IMAGE_OF, SERVICES
 from engine.program import ProgramError
 from tests.harness import (
     COMMAND,
@@ -18,6 +18,7 @@ from tests.harness import (
     IMAGE,
     NETWORK,
     REMOTE_IMAGE,
+    SOCKET,
     VOLUME,
     Deployed,
     deploy,
@@ -26,7 +27,7 @@ from tests.harness import (
 )
 from verification.spec import VerificationSpec
 
-DEV_SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo"}
+DEV_SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"}
 SERVICES_OF = {"dev": DEV_SERVICES, "gpu": DEV_SERVICES | {"ray-gpu"}}
 SECRETS = {
     "redisPassword": "redis-Password-7f3a",
@@ -110,15 +111,16 @@ class TestEveryContainer:
 
     def test_has_no_more_rights_than_it_needs(self, program):
         for container in program.containers.values():
-            assert container.inputs["user"] == "1000:1000"
+            group = SOCKET.group if container.inputs["hostname"] == "keeper" else 1000
+            assert container.inputs["user"] == f"1000:{group}"
             assert container.inputs["readOnly"] is True
             assert container.inputs["capabilities"] == {"drops": ["ALL"]}
             assert container.inputs["securityOpts"] == ["no-new-privileges:true"]
             assert "privileged" not in container.inputs
 
-    def test_cannot_reach_the_docker_daemon(self, program):
-        for container in program.containers.values():
-            for mount in container.mounts.values():
+    def test_cannot_reach_the_docker_daemon_unless_it_is_the_keeper(self, program):
+        for service, container in program.containers.items():
+            for mount in container.mounts.values() if service != "keeper" else ():
                 assert "docker" not in str(mount["source"])
                 assert not str(mount["source"]).startswith(("/var/run", "/run"))
 
@@ -134,6 +136,8 @@ class TestEveryContainer:
 
     def test_is_reached_by_the_name_of_its_service(self, program):
         for service, container in program.containers.items():
+            if service == "keeper":
+                continue  # nobody reaches it
             (network,) = container.inputs["networksAdvanced"]
             assert network["aliases"] == [service]
             assert network["name"] == "ray-network"
@@ -188,9 +192,9 @@ class TestSecrets:
         assert [key for key, value in SECRETS.items() if value in said] == []
 
     def test_reach_a_container_as_read_only_files(self, program):
-        for container in program.containers.values():
+        for service, container in program.containers.items():
             mounts = [m for target, m in container.mounts.items() if target.startswith("/run/secrets/")]
-            assert mounts
+            assert bool(mounts) == (service != "keeper")
             assert all(mount["type"] == "bind" and mount["readOnly"] is True for mount in mounts)
 
     def test_go_only_where_they_are_needed(self, dev):
@@ -205,6 +209,7 @@ class TestSecrets:
             "ray-cpu": {"ray-token", "redis-password"},
             "marimo": {"marimo-token", "ray-token"},
             "health": {"redis-password", "postgres-password", "ray-token", "marimo-token"},
+            "keeper": set(),
         }
 
     def test_unusable_one_is_refused_by_its_key(self, state_home):
@@ -256,7 +261,8 @@ class TestOrder:
 
     def test_every_container_waits_for_its_network_and_image(self, dev):
         for service, container in dev.containers.items():
-            assert {"network", IMAGES[service]} <= dev.needs(container)
+            image = IMAGES[IMAGE_OF.get(service, service)]
+            assert ({image} if service == "keeper" else {"network", image}) <= dev.needs(container)
 
     def test_verification_waits_for_all(self, program):
         verification = program.of_type(COMMAND)["verification"]
@@ -271,7 +277,11 @@ class TestOrder:
 
     def test_every_node_has_a_fixed_address_of_its_own(self, state_home):
         gpu = deploy(stack_settings("gpu"), state_home=state_home, stack="gpu")
-        addresses = {s: c.inputs["networksAdvanced"][0].get("ipv4Address") for s, c in gpu.containers.items()}
+        addresses = {
+            service: network.get("ipv4Address")
+            for service, container in gpu.containers.items()
+            for network in container.inputs.get("networksAdvanced", [])
+        }
         assert {s: a for s, a in addresses.items() if a} == {"ray-cpu": "172.28.0.10", "ray-gpu": "172.28.0.11"}
         (pool,) = gpu.of_type(NETWORK)["network"].inputs["ipamConfigs"]
         assert pool == {"subnet": "172.28.0.0/16", "ipRange": "172.28.128.0/17", "gateway": "172.28.0.1"}
@@ -341,7 +351,8 @@ class TestDisabledServices:
         ("disabled", "image"),
         [
             (("marimo",), "marimo-runtime"),
-            (("health",), "health"),
+            (("health",), None),  # the keeper runs its image
+            (("health", "keeper"), "health"),
             (("mlflow",), "mlflow"),
             (("mlflow", "postgres"), "postgres"),
             (("ray-cpu",), None),

@@ -1,0 +1,77 @@
+"""Keeper: restarts containers of its stack that are unhealthy, which Docker does not (entrypoints/keeper.py).
+
+Owns the only container that has the Docker socket, and therefore no network and no secret.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+
+from components.docker import MEBIBYTE, ContainerSpec, Healthcheck, Mount
+from components.secrets import user_id
+from components.service import Host, Service, run_python
+from components.service_settings import KeeperSettings
+
+SOCKET_TARGET = "/run/docker.sock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerSocket:
+    """The Docker Engine's socket on this host."""
+
+    path: str
+    group: int  # who belongs to it may use the socket
+
+
+def docker_socket() -> DockerSocket | None:
+    """The socket that ``DOCKER_HOST`` names, else Docker's own; None where the Engine is not reached by one."""
+    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    path = Path(address.removeprefix("unix://"))
+    try:
+        return DockerSocket(path=str(path), group=path.stat().st_gid) if path.is_absolute() else None
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeeperArgs:
+    """Plain values, already validated, and what it runs on."""
+
+    settings: KeeperSettings
+    host: Host
+    image: pulumi.Input[str]
+    socket: DockerSocket
+
+
+class Keeper(Service):
+    """**Pulumi type** ``cslr:keeper:Keeper``. Ready when it has seen the stack's containers."""
+
+    def __init__(self, name: str, args: KeeperArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:keeper:Keeper", name, deployed_on=args.host, port=0, opts=opts)
+        settings, identity = args.settings, args.host.identity
+        self._run(
+            ContainerSpec(
+                service=name,
+                image=args.image,
+                command=run_python("keeper.py"),
+                healthcheck=Healthcheck(command=run_python("keeper.py", "health"), interval=10, start_period=30),
+                cpus=settings.cpus,
+                memory=settings.memory,
+                user=f"{user_id(settings.user)}:{args.socket.group}",
+                env={
+                    **settings.env,
+                    "KEEPER_PROJECT": identity.project,
+                    "KEEPER_STACK": identity.stack,
+                    "KEEPER_SERVICE": name,
+                    "KEEPER_SOCKET": SOCKET_TARGET,
+                },
+                network="none",
+                mounts=(
+                    *args.host.programs("with_python.sh", "keeper.py"),
+                    Mount(source=args.socket.path, target=SOCKET_TARGET),
+                ),
+                tmp_bytes=16 * MEBIBYTE,
+            )
+        )
