@@ -14,6 +14,9 @@ from components.sources import Sources
 from images.catalog import CATALOG
 from verification import spec as expected
 
+# Seconds: hosts of a cluster come up in any order, and the one that can lead may build its images first.
+PATIENCE = {"settle": 180.0, "deadline": 480.0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
@@ -52,7 +55,7 @@ class Expectation:
                 user=user,
                 labels=self.identity.labels("verification"),
             ),
-            heads=expected.Heads(hosts=self.head_hosts) if self.settings.ray_nodes else None,
+            heads=self._heads() if self.settings.ray_nodes else None,
             nodes=tuple(self._node(name) for name in self.settings.ray_nodes),
             other_nodes=place is not None or self.settings.ray.head_address is not None,
             versions=self._versions(),
@@ -63,7 +66,12 @@ class Expectation:
                 ray_token=self.secrets.path("ray-token", uid=user_id(user)),
                 marimo_token=self.secrets.path("marimo-token", uid=user_id(user)),
             ),
+            **(PATIENCE if place else {}),
         )
+
+    def _heads(self) -> expected.Heads:
+        gateway = self.identity.object_name("ray-gateway") if self.settings.place else None
+        return expected.Heads(hosts=self.head_hosts, container=gateway)
 
     def _service(self, name: str, port: int) -> expected.Service | None:
         """A service as the client reaches it: inside the bridge network, or from the host's own where it is published.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
-from components.ports import HEALTH
+from components.ports import HEALTH, RAY_DASHBOARD
 from components.service import Host, Service, extra_mounts, run_python
 from components.service_settings import HealthSettings
 
@@ -34,7 +34,18 @@ class HealthArgs:
     host: Host
     image: pulumi.Input[str]
     watched: tuple[WatchedService, ...]
-    ray_nodes: tuple[str, ...]  # expected nodes, those that may be head first
+    ray_nodes: tuple[str, ...]  # expected nodes of this host as Ray calls them, those that may be head first
+
+
+def cluster_of(host: Host) -> dict[str, object]:
+    """Where the lease is that says who leads."""
+    place = host.place
+    return {
+        "namespace": host.ray_namespace,
+        "host": place.host if place else "",
+        "redis_addresses": host.redis_addresses,
+        "static_head": place.static_head if place else None,
+    }
 
 
 class Health(Service):
@@ -58,6 +69,8 @@ class Health(Service):
                     "HEALTH_STACK": host.identity.stack,
                     "HEALTH_SERVICES": json.dumps([asdict(service) for service in args.watched]),
                     "HEALTH_RAY_NODES": ",".join(args.ray_nodes),
+                    "HEALTH_RAY_DASHBOARD": f"{host.place.address}:{RAY_DASHBOARD}" if host.place else "",
+                    "HEALTH_CLUSTER": json.dumps(cluster_of(host)),
                     **settings.env,
                 },
                 ports=self._publish(HEALTH, settings.port),

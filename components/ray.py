@@ -79,7 +79,7 @@ class RayNode(Service):
                 env={
                     **node.env,
                     **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory),
-                    **(_worker_environment() if place else _election_environment(args)),
+                    **(_worker_environment(place) if place else _election_environment(args)),
                     "RAY_NODE_GPUS": gpu_count(args.gpu),
                     "RAY_NODE_DEADLINE": str(JOIN_SECONDS),
                     **tracking_environment(args.tracking_uri),
@@ -256,18 +256,21 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping
         "RAY_NODE_CPUS": str(cpus),
         "RAY_NODE_MEMORY": str(memory),
         "RAY_NODE_PORTS": json.dumps(dict(HOST_RAY_PORTS[name] if place else BRIDGE_RAY_PORTS)),
-        "RAY_NODE_REDIS_ADDRESSES": ",".join(place.redis_addresses) if place else f"redis:{REDIS}",
+        "RAY_NODE_REDIS_ADDRESSES": ",".join(host.redis_addresses),
         "RAY_NODE_REDIS_PASSWORD_FILE": PASSWORD_FILE,
-        "RAY_NODE_NAMESPACE": place.namespace if place else host.identity.prefix,
+        "RAY_NODE_NAMESPACE": host.ray_namespace,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token",
         **(IMPATIENT_RESOLVER if place else {}),
     }
 
 
-def _worker_environment() -> Mapping[str, str]:
+def _worker_environment(place: ClusterPlace) -> Mapping[str, str]:
     """How a node of a cluster of several hosts joins: by the gateway of its own host."""
-    return {"RAY_NODE_GATEWAY": f"{GATEWAY_LOOPBACK}:{GATEWAY_PORTS['gcs']}"}
+    return {
+        "RAY_NODE_GATEWAY": f"{GATEWAY_LOOPBACK}:{GATEWAY_PORTS['gcs']}",
+        "RAY_NODE_HEAD_ADDRESS": place.static_head or "",
+    }
 
 
 def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:

@@ -51,7 +51,7 @@ class _RedisServer(Service):
 
     def _serve(self, args: RedisArgs) -> None:
         settings, host = args.settings, args.host
-        paired = host.place is not None and len(host.place.redis_addresses) > 1
+        paired = len(host.redis_addresses) > 1
         self._run(
             ContainerSpec(
                 service=self.host,

@@ -14,6 +14,7 @@ from components.docker import ContainerSpec, Mount, PublishedPort, data_volume, 
 from components.files import HostFiles
 from components.identity import StackIdentity
 from components.network import RayNetwork
+from components.ports import REDIS
 from components.secrets import SecretFiles
 from components.service_settings import VolumeMount
 
@@ -31,6 +32,16 @@ class Host:
     secrets: SecretFiles
     bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
     place: ClusterPlace | None  # None: the cluster is this host alone
+
+    @property
+    def ray_namespace(self) -> str:
+        """The part of Redis that is this cluster's: others may keep theirs beside it."""
+        return self.place.namespace if self.place else self.identity.prefix
+
+    @property
+    def redis_addresses(self) -> tuple[str, ...]:
+        """Where the cluster's state is, as host:port: Redis as it was deployed, then its copy."""
+        return self.place.redis_addresses if self.place else (f"redis:{REDIS}",)
 
     def program(self, file: str) -> Mount:
         """An entry program, mounted so that it works with pulled images too and needs no image build."""

@@ -1,4 +1,4 @@
-"""Runs a verification from the host: a client container inside the network, then a client inside Marimo's container.
+"""Runs a verification from the host: a client container in the network, then a client inside Marimo's container.
 
 Owns the client container and removes it whatever happens. The checks themselves are in entrypoints/verify_cluster.py.
 """
@@ -24,6 +24,7 @@ PROGRESS = b"verify: "  # what verify_cluster.py puts before its lines for peopl
 SOURCE = Path(__file__).parent.parent / "entrypoints" / "verify_cluster.py"
 WITH_PYTHON, PROGRAM = "/run/cslr/with_python.sh", "/run/cslr/verify_cluster.py"
 RAY_TOKEN, MARIMO_TOKEN = "/run/secrets/ray-token", "/run/secrets/marimo-token"
+HOSTNAME = "verify"
 MEMORY = 2 * 2**30  # bytes
 TEMPORARY_FILES = "rw,exec,nosuid,nodev,mode=1777,size=512m"
 LOG_LINES = 30
@@ -78,7 +79,7 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
     remove(engine, name)
     binds = {WITH_PYTHON: spec.client.with_python, PROGRAM: spec.client.program}
     secrets = {RAY_TOKEN: spec.secrets.ray_token, MARIMO_TOKEN: spec.secrets.marimo_token}
-    environment = {"HOME": "/tmp", ENVIRONMENT: limited(spec, seconds)}  # noqa: S108  (the container's own)
+    environment = {"HOME": "/tmp", "RES_OPTIONS": "timeout:1 attempts:1", ENVIRONMENT: limited(spec, seconds)}  # noqa: S108
     if spec.secrets.ray_token:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": RAY_TOKEN}
     if spec.secrets.marimo_token:
@@ -89,7 +90,8 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
             entrypoint=["sh"],
             command=[WITH_PYTHON, PROGRAM],
             name=name,
-            hostname="verify",
+            hostname=HOSTNAME,
+            extra_hosts={HOSTNAME: "127.0.0.1"},  # on the host network nobody else answers for it
             network=spec.network,
             user=spec.client.user,
             labels=spec.client.labels,

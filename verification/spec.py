@@ -50,11 +50,12 @@ class Service(Model):
 
 
 class Heads(Model):
-    """Where the Ray head may be: every whitelisted node, or one explicit address."""
+    """Where clients look for the Ray head: every whitelisted node, one address, or the gateway of this host."""
 
     hosts: tuple[Name, ...]
     dashboard_port: Port = 8265
     client_port: Port = 10001
+    container: Name | None = None  # whose log explains that there is none, where that is none of the nodes
 
 
 class Client(Model):
@@ -79,7 +80,7 @@ class VerificationSpec(Model):
 
     project: Name
     stack: Name
-    network: Name
+    network: Name  # of Docker; ``host`` for that of the host itself
     client: Client
     heads: Heads | None = None  # None: this stack has no Ray
     nodes: tuple[ExpectedNode, ...] = ()

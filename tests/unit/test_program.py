@@ -4,15 +4,18 @@ import importlib
 import json
 import re
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pulumi.output import Unknown
 
 from components.image_set import IMAGES
+from components.keeper import DockerSocket, docker_socket
 from components.service_settings import IMAGE_OF, SERVICES
 from engine.program import ProgramError
 from tests.harness import (
+    CLUSTER,
     COMMAND,
     CONTAINER,
     IMAGE,
@@ -28,6 +31,7 @@ from tests.harness import (
 from verification.spec import VerificationSpec
 
 DEV_SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"}
+ON_EVERY_HOST = {"health", "ray-gateway", "ray-cpu", "marimo", "keeper"}
 SERVICES_OF = {"dev": DEV_SERVICES, "gpu": DEV_SERVICES | {"ray-gpu"}}
 SECRETS = {
     "redisPassword": "redis-Password-7f3a",
@@ -392,6 +396,227 @@ class TestHeadElsewhere:
         assert spec.heads is not None
         assert spec.heads.hosts == ("192.168.7.5",)
         assert spec.other_nodes is True
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory) -> dict[str, Deployed]:
+    """Every host of a cluster of several, each with a state folder of its own."""
+    return {
+        host: deploy({}, state_home=tmp_path_factory.mktemp(host), stack=host, cluster=CLUSTER)
+        for host in CLUSTER["hosts"]
+    }
+
+
+class TestSeveralHosts:
+    """Each host deploys its own part of the cluster; what they share is one block."""
+
+    def test_each_runs_its_part(self, hosts):
+        assert {host: set(deployed.containers) - ON_EVERY_HOST for host, deployed in hosts.items()} == {
+            "alpha": {"ray-head"},
+            "beta": {"ray-head", "redis-replica"},
+            "gamma": {"redis", "postgres", "mlflow"},
+        }
+        assert all(set(deployed.containers) >= ON_EVERY_HOST for deployed in hosts.values())
+
+    def test_ray_is_on_the_host_network_and_the_keeper_on_none(self, hosts):
+        for deployed in hosts.values():
+            modes = {service: c.inputs["networkMode"] for service, c in deployed.containers.items()}
+            assert {s for s, mode in modes.items() if mode == "host"} == {s for s in modes if s.startswith("ray-")}
+            assert {s for s, mode in modes.items() if mode == "none"} == {"keeper"}
+
+    def test_no_container_with_a_network_has_the_docker_socket(self, hosts):
+        for deployed in hosts.values():
+            having = {
+                s for s, c in deployed.containers.items() if SOCKET.path in {m["source"] for m in c.mounts.values()}
+            }
+            assert having == {"keeper"}
+
+    def test_nodes_have_names_of_their_own_in_the_cluster(self, hosts):
+        names = [
+            c.env["RAY_NODE_NAME"]
+            for d in hosts.values()
+            for c in d.containers.values()
+            if "RAY_NODE_NAME=" in str(c.inputs["envs"])
+        ]
+        assert sorted(names) == ["alpha-ray-cpu", "alpha-ray-head", "beta-ray-cpu", "beta-ray-head", "gamma-ray-cpu"]
+
+    def test_nodes_know_no_address_that_moves(self, hosts):
+        """The gateway of the own host leads to the head, wherever it is."""
+        for host, deployed in hosts.items():
+            node = deployed.containers["ray-cpu"].env
+            assert node["RAY_NODE_GATEWAY"] == "127.0.0.2:6379"
+            assert node["RAY_NODE_ADDRESS"] == CLUSTER["hosts"][host]["address"]
+            assert "RAY_REDIS_ADDRESS" not in node
+
+    def test_a_host_may_lead_only_if_it_is_on_the_whitelist(self, hosts):
+        assert {host: d.containers["ray-gateway"].env["GATEWAY_CANDIDATE"] for host, d in hosts.items()} == {
+            "alpha": "1",
+            "beta": "1",
+            "gamma": "0",
+        }
+        assert hosts["alpha"].containers["ray-head"].env["RAY_NODE_CANDIDATES"] == "alpha,beta"
+
+    def test_a_head_computes_nothing(self, hosts):
+        assert hosts["alpha"].containers["ray-head"].env["RAY_NODE_CPUS"] == "0"
+
+    def test_gcs_is_reached_on_the_own_host_alone_and_clients_from_everywhere(self, hosts):
+        routes = json.loads(hosts["beta"].containers["ray-gateway"].env["GATEWAY_ROUTES"])
+        assert {name: route["listen"] for name, route in routes.items()} == {
+            "gcs": ["127.0.0.2:6379"],
+            "client": ["10.88.0.2:10001", "127.0.0.1:10001"],
+            "dashboard": ["10.88.0.2:8265", "127.0.0.1:8265"],
+        }
+
+    def test_what_other_hosts_need_is_published_on_the_lan_and_the_rest_on_the_loopback(self, hosts):
+        published = {
+            (service, port["external"]): port["ip"]
+            for deployed in hosts.values()
+            for service, container in deployed.containers.items()
+            for port in container.inputs.get("ports", [])
+        }
+        assert published == {
+            ("redis", 6381): "10.88.0.3",
+            ("redis-replica", 6382): "10.88.0.2",
+            ("mlflow", 5000): "10.88.0.3",
+            ("marimo", 8080): "127.0.0.1",
+            ("health", 8888): "127.0.0.1",
+        }
+
+    def test_experiments_go_to_the_one_tracking_server(self, hosts):
+        for deployed in hosts.values():
+            for service in ("ray-cpu", "marimo"):
+                assert deployed.containers[service].env["MLFLOW_TRACKING_URI"] == "http://10.88.0.3:5000"
+
+    def test_clients_of_a_host_use_its_own_gateway(self, hosts):
+        beta = hosts["beta"]
+        assert beta.containers["marimo"].env["RAY_ADDRESS"] == "ray://10.88.0.2:10001"
+        assert beta.outputs["urls"]["ray-gateway"] == "http://10.88.0.2:8265"
+        watched = {w["name"]: w for w in json.loads(beta.containers["health"].env["HEALTH_SERVICES"])}
+        assert watched["beta-ray-cpu"]["host"] == "10.88.0.2"
+        assert set(watched) == {"redis-replica", "marimo", "beta-ray-cpu"}
+
+    def test_neither_of_two_redis_believes_itself_the_primary_by_itself(self, hosts):
+        for host, service in (("gamma", "redis"), ("beta", "redis-replica")):
+            conf = Path(hosts[host].containers[service].mounts["/run/secrets/redis.conf"]["source"]).read_text()
+            assert "replicaof 127.0.0.1 1\n" in conf
+            assert conf.count('auth "') + conf.count('requirepass "') == 2
+        own = {host: d.containers["ray-gateway"].env["GATEWAY_REDIS_OWN"] for host, d in hosts.items()}
+        assert own == {"alpha": "", "beta": "10.88.0.2:6382", "gamma": "10.88.0.3:6381"}
+
+    def test_redis_without_a_copy_is_the_primary(self, tmp_path):
+        alone = {**CLUSTER, "redis": {"host": "gamma"}}
+        gamma = deploy({}, state_home=tmp_path, stack="gamma", cluster=alone)
+        assert (
+            "replicaof" not in Path(gamma.containers["redis"].mounts["/run/secrets/redis.conf"]["source"]).read_text()
+        )
+        assert gamma.containers["ray-gateway"].env["GATEWAY_REDIS_OWN"] == ""
+
+    def test_the_head_remembers_the_election_in_a_folder_of_the_host(self, hosts):
+        alpha = hosts["alpha"]
+        mount = alpha.containers["ray-head"].mounts["/var/lib/cslr"]
+        assert mount == {
+            "type": "bind",
+            "source": str(alpha.state / "cluster"),
+            "target": "/var/lib/cslr",
+            "readOnly": False,
+        }
+        assert (alpha.state / "cluster").is_dir()
+
+    def test_programs_are_mounted_with_all_that_they_import(self, hosts):
+        for service, container in hosts["alpha"].containers.items():
+            mounted = {target.rpartition("/")[2] for target in container.mounts if "/entrypoints/" in target}
+            for source in (m["source"] for target, m in container.mounts.items() if "/entrypoints/" in target):
+                imported = re.findall(r"^\s*from entrypoints\.(\w+) import", Path(source).read_text(), re.MULTILINE)
+                assert {f"{name}.py" for name in imported} <= mounted, service
+
+    def test_gateway_and_head_wait_for_nobody(self, hosts):
+        """Whatever order hosts come up in, and whatever is missing elsewhere."""
+        for service in ("ray-gateway", "ray-head"):
+            needed = hosts["beta"].needs(hosts["beta"].containers[service])
+            assert {name for name in needed if name.endswith("-container")} == set()
+
+    def test_only_the_nodes_of_this_host_are_expected_and_others_allowed(self, hosts):
+        spec = VerificationSpec.model_validate_json(hosts["gamma"].outputs["verification_spec"])
+        assert spec.network == "host"
+        assert [node.name for node in spec.nodes] == ["gamma-ray-cpu"]
+        assert spec.other_nodes
+        assert spec.heads is not None
+        assert spec.heads.hosts == ("10.88.0.3",)
+        assert spec.mlflow is not None
+        assert spec.mlflow.url == "http://10.88.0.3:5000"
+        assert spec.health is not None
+        assert spec.health.url == "http://127.0.0.1:8888"
+
+    def test_secrets_are_the_same_on_all_hosts(self, hosts):
+        tokens = {
+            Path(d.containers["ray-cpu"].mounts["/run/secrets/ray-token"]["source"]).read_text() for d in hosts.values()
+        }
+        assert len(tokens) == 1
+
+    def test_two_nodes_of_one_host_share_no_port(self, tmp_path):
+        settings = {"ray": {"gpu": {"enabled": True}}, "gpu": {"enabled": True}}
+        both = deploy(settings, state_home=tmp_path, stack="alpha", cluster=CLUSTER)
+        ports = [json.loads(both.containers[s].env["RAY_NODE_PORTS"]) for s in ("ray-cpu", "ray-gpu", "ray-head")]
+        numbers = [number for of_node in ports for number in of_node.values()]
+        assert len(numbers) == len(set(numbers))
+
+    def test_head_address_turns_the_election_off(self, tmp_path):
+        fixed = {**CLUSTER, "head_address": "10.88.0.1:6385"}
+        fixed.pop("head_whitelist")
+        beta = deploy({}, state_home=tmp_path, stack="beta", cluster=fixed)
+        assert "ray-head" not in beta.containers
+        assert json.loads(beta.containers["ray-gateway"].env["GATEWAY_STATIC_HEAD"]) == {
+            "gcs": "10.88.0.1:6385",
+            "client": "10.88.0.1:10011",
+            "dashboard": "10.88.0.1:8275",
+        }
+
+    def test_preview_before_first_use_writes_nothing(self, tmp_path):
+        deploy({}, state_home=tmp_path, stack="alpha", cluster=CLUSTER, preview=True)
+        assert list(tmp_path.rglob("*")) == []
+
+    def test_topology_single_is_as_without_the_block(self, dev, state_home):
+        single = {
+            **CLUSTER,
+            "topology": "single",
+            "hosts": {"dev": {"address": "10.88.0.1"}},
+            "head_whitelist": ["dev"],
+        }
+        single |= {"redis": {"host": "dev"}, "mlflow": {"host": "dev"}}
+        assert changed_containers(dev, deploy(stack_settings("dev"), state_home=state_home, cluster=single)) == {}
+
+
+class TestKeeper:
+    def test_has_the_socket_and_nothing_else(self, dev):
+        keeper = dev.containers["keeper"]
+        programs = {target for target in keeper.mounts if target.startswith("/run/cslr/")}
+        assert set(keeper.mounts) - programs == {"/run/docker.sock"}
+        assert keeper.mounts["/run/docker.sock"]["source"] == SOCKET.path
+        assert keeper.inputs["networkMode"] == "none"
+        assert "networksAdvanced" not in keeper.inputs
+
+    def test_watches_its_own_stack(self, dev):
+        assert dev.containers["keeper"].env == {
+            "HOME": "/tmp",
+            "KEEPER_PROJECT": "cslr",
+            "KEEPER_STACK": "dev",
+            "KEEPER_SERVICE": "keeper",
+            "KEEPER_SOCKET": "/run/docker.sock",
+        }
+
+    def test_is_left_out_where_the_engine_is_on_another_host(self, state_home):
+        deployed = deploy(stack_settings("dev"), state_home=state_home, socket=None)
+        assert set(deployed.containers) == DEV_SERVICES - {"keeper"}
+
+    @pytest.mark.parametrize(
+        ("address", "found"), [("ssh://elsewhere", False), ("tcp://10.0.0.1:2375", False), ("unix://{socket}", True)]
+    )
+    def test_socket_is_found_by_docker_host(self, tmp_path, monkeypatch, address, found):
+        (tmp_path / "docker.sock").touch()
+        monkeypatch.setenv("DOCKER_HOST", address.format(socket=tmp_path / "docker.sock"))
+        socket = docker_socket()
+        expected = DockerSocket(path=str(tmp_path / "docker.sock"), group=(tmp_path / "docker.sock").stat().st_gid)
+        assert socket == (expected if found else None)
 
 
 PUBLISHED = ("redis", "mlflow", "health", "ray-cpu", "marimo")

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ CLOSED: Answer = (401, {"error": "no token"})
 
 def session(**changes: Any) -> Session:
     values: dict[str, Any] = {"nodes": [NODE], "settle": 0.0, "mlflow": None, "marimo": None, "health": None}
-    heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001)
+    heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001, container=None)
     spec = SimpleNamespace(**{"heads": heads, **values, **changes})
     return Session(spec=spec, deadline=time.monotonic() + 30, ray_token=TOKEN, marimo_token=TOKEN)
 
@@ -210,6 +211,59 @@ class TestRepeating:
 
         assert program.run_check(session(), check(run), {}).container == "cslr-dev-ray-gpu"
         assert program.run_check(session(), check(lambda _: "fine"), {}).container == NODE.container
+
+    def test_a_missing_head_is_explained_by_the_gateway_of_this_host(self):
+        heads = SimpleNamespace(hosts=["10.88.0.2"], container="cslr-beta-ray-gateway")
+        assert program.run_check(session(heads=heads), check(lambda _: "fine"), {}).container == heads.container
+
+
+class TestNodes:
+    @pytest.fixture
+    def listed(self, monkeypatch) -> list[dict[str, Any]]:
+        """What Ray lists, to be filled in."""
+        nodes: list[dict[str, Any]] = []
+        monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: nodes))
+        return nodes
+
+    @staticmethod
+    def node(name: str, *resources: str, alive: bool = True) -> dict[str, Any]:
+        labels = {program.NODE_LABEL: name}
+        return {
+            "Labels": labels,
+            "Alive": alive,
+            "Resources": dict.fromkeys(resources, 1.0),
+            "NodeManagerHostname": "x",
+        }
+
+    def test_of_other_hosts_are_allowed_where_they_belong_to_the_cluster(self, listed):
+        listed += [self.node("ray-cpu"), self.node("beta-ray-cpu")]
+        assert program.nodes_alive(session(other_nodes=True)) == "beta-ray-cpu, ray-cpu"
+        with pytest.raises(NotYet, match="beta-ray-cpu is alive in the cluster but does not belong to this stack"):
+            program.nodes_alive(session(other_nodes=False))
+
+    def test_head_is_found_wherever_it_is(self, listed):
+        listed += [self.node("ray-cpu"), self.node("beta-ray-head", program.HEAD_RESOURCE)]
+        asked = session(other_nodes=True)
+        assert program.nodes_alive(asked) == "beta-ray-head (head), ray-cpu"
+        assert program.verify(asked, [])["head"] == "beta-ray-head"
+
+    def test_a_former_life_of_a_node_may_still_be_listed_for_a_while(self, listed):
+        listed += [self.node("ray-cpu"), self.node("ray-cpu")]
+        with pytest.raises(NotYet, match="more than once"):
+            program.nodes_alive(session(other_nodes=True))
+        listed[0]["Alive"] = False
+        assert program.nodes_alive(session(other_nodes=True)) == "ray-cpu"
+
+
+class TestJob:
+    def test_one_whose_head_moved_is_submitted_again(self, server):
+        server.always("POST", "/api/jobs/", 200, {"submission_id": "job-1"})
+        server.always("GET", "/api/jobs/job-1", 200, {"status": "FAILED", "message": "its supervisor died"})
+        server.always("GET", "/api/jobs/job-1/logs", 200, {"logs": ""})
+        asked = session(heads=SimpleNamespace(dashboard_port=server.server_port))
+        asked.head = "127.0.0.1"
+        with pytest.raises(NotYet, match="ended as FAILED: its supervisor died"):
+            program.job_submission(asked)
 
 
 class TestExplanation:
