@@ -32,14 +32,17 @@ def version_of(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[0]
 
 
-def write_section(name: str, content: str) -> None:
-    """Puts a section into the document, in the place of the section of that name that is there."""
-    begin, end = f"<!-- {name}: begin, written by python -m bench.{name} -->", f"<!-- {name}: end -->"
-    text = DOCUMENT.read_text() if DOCUMENT.exists() else "# Benchmarks\n"
+def write_section(name: str, content: str, *, by: str | None = None, document: Path = DOCUMENT) -> None:
+    """Puts a section into a document, in the place of the section of that name that is there.
+
+    `by`: the module that measured it, where it is not called as the section.
+    """
+    begin, end = f"<!-- {name}: begin, written by python -m bench.{by or name} -->", f"<!-- {name}: end -->"
+    text = document.read_text() if document.exists() else "# Benchmarks\n"
     section = f"{begin}\n{content.strip()}\n{end}"
     if begin in text:
         before, rest = text.split(begin, 1)
         text = before + section + rest.split(end, 1)[1]
     else:
         text = f"{text.rstrip()}\n\n{section}\n"
-    DOCUMENT.write_text(text)
+    document.write_text(text)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ from docker.models.containers import Container
 
 from tests.cluster.checker import Violation, check
 from tests.cluster.history import Event, History
-from tests.cluster.hosts import Host, Lan, hosts
+from tests.cluster.hosts import Host, Lan, hosts, run
 from tests.cluster.images import IMAGES, copy_images, make_images
 from tests.cluster.redis_view import Recorder, RedisView
 from tests.harness import merged
@@ -106,6 +107,12 @@ class Cluster:
         done = stack.ws("up", "--engine", "embedded")
         assert done.returncode == 0, f"{name}: {done.stdout}"
         return str(done.stdout)
+
+    def ws(self, name: str, *words: str) -> str:
+        """Any command of `ws` on a host's stack; returns what it said."""
+        stack = self.stacks[name]
+        command = [*stack.enter, sys.executable, "-m", "ws", *words, "--stack", name]
+        return run(*command, folder=stack.folder, environment=stack.environment)
 
     def up_all(self) -> None:
         """On all hosts at the same moment."""

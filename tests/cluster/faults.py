@@ -199,6 +199,16 @@ def second_agent(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def head_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
+    """No fault: the head moves to the other candidate because somebody says so."""
+    leader = cluster.leader()
+    (target,) = set(CANDIDATES) - {leader}
+    with told(cluster, "head moved", hosts=[leader]):
+        cluster.ws(leader, "head", "move", target)
+    yield
+
+
+@contextlib.contextmanager
 def no_candidate(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """`docker pause` of every container that could run a head."""
     containers = [cluster.container(name, "ray-head") for name in CANDIDATES]
@@ -304,5 +314,6 @@ FAULTS: dict[str, Fault] = {
         address_flaps,
         second_agent,
         no_candidate,
+        head_moved,
     )
 }

@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,9 +44,9 @@ cat >/dev/null
 """
 
 
-def run(*command: str | Path) -> str:
+def run(*command: str | Path, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
     """Runs a program to its end; returns what it printed. Fails with what it complained of."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.stderr or done.stdout}"
     return done.stdout
 

@@ -6,7 +6,6 @@ import pytest
 
 from tests.cluster.faults import BEYOND, REDIS_OUTAGE
 from tests.cluster.trial import Trial
-from tests.live.stack import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -25,6 +24,17 @@ class TestHeadKilled:
     def test_with_its_agent_alone_comes_back_in_a_new_epoch(self, trial: Trial):
         outcome = trial.suffer("agent_killed")
         assert outcome.epochs == 1
+
+
+class TestPlannedMove:
+    def test_takes_no_task_and_no_call_with_it(self, trial: Trial):
+        began = time.monotonic()
+        outcome = trial.suffer("head_moved")
+        assert outcome.moved
+        assert outcome.epochs == 1
+        kinds = ("increment", "task", "long")
+        events = [event for event in trial.cluster.history.since(began) if event["kind"] in kinds]
+        assert not [event for event in events if not event["ok"]]
 
 
 class TestHostLost:
@@ -101,5 +111,6 @@ class TestAgents:
         assert outcome.epochs == 0
 
     def test_without_one_alive_there_is_no_head_and_one_comes_back_with_them(self, trial: Trial):
-        outcome = trial.suffer("no_candidate", until=lambda: wait_until(trial.headless, "an end of the lease"))
+        outcome = trial.suffer("no_candidate", until=trial.nobody_leads)
+        assert outcome.during == {}
         assert outcome.after["ready"] == "1"

@@ -42,7 +42,7 @@ class Trial:
     cluster: Cluster
     draw: random.Random
 
-    def suffer(self, name: str, hold: float = 0.0, *, until: Callable[[], object] | None = None) -> Outcome:
+    def suffer(self, name: str, hold: float = 0.0, *, until: Callable[[Lease], None] | None = None) -> Outcome:
         """Breaks something, holds it broken for so many seconds or until something is so, and waits for recovery.
 
         Fails with every rule that was broken, and the ends of all logs.
@@ -54,7 +54,7 @@ class Trial:
         with fault(cluster, self.draw):
             time.sleep(hold)
             if until:
-                until()
+                until(before)
             during = cluster.lease_or_none()
         ended = time.monotonic()
         settled = cluster.settle(ended)
@@ -76,16 +76,16 @@ class Trial:
         """A fault, held for a time, both drawn."""
         return self.suffer(self.draw.choice(sorted(FAULTS)), self.draw.uniform(0, 15))
 
-    def another_leads(self) -> None:
-        """Waits until another host leads than when this is called."""
-        before = self.cluster.lease_or_none().get("host")
+    def another_leads(self, before: Lease) -> None:
+        """Waits until the head of another host is ready."""
+        holder = before["host"]
         wait_until(
-            lambda: self.cluster.view.leader() not in (None, before), f"another head than on {before}", LEAD_SECONDS
+            lambda: self.cluster.view.leader() not in (None, holder), f"another head than {holder}'s", LEAD_SECONDS
         )
 
-    def headless(self) -> bool:
-        """Whether nobody holds the lease, and Redis says so."""
-        return self.cluster.view.lease() == {}
+    def nobody_leads(self, before: Lease) -> None:
+        """Waits until the lease has ended."""
+        wait_until(lambda: self.cluster.view.lease() == {}, "the end of the lease", LEAD_SECONDS)
 
     def first_creation(self, name: str, since: float) -> float:
         """Seconds from the last fault of the history, begun at `since` or later, to the first actor created after."""

@@ -21,6 +21,7 @@ ray: Any = import_module("ray")  # whichever the image has
 ADDRESS = "127.0.0.2:6379"
 NAMESPACE = "cluster-test"
 CALL_SECONDS = 4.0
+CREATION_SECONDS = 3.0
 FINAL_SECONDS = 60.0
 LONG_SECONDS = 10.0
 
@@ -106,11 +107,13 @@ def creations(host: str) -> None:
     probe = ray.remote(Probe).options(**on(host))
 
     def create() -> dict[str, Any]:
-        ray.get(probe.remote().ping.remote(), timeout=CALL_SECONDS)
+        ray.get(probe.remote().ping.remote(), timeout=CREATION_SECONDS)
         return {}
 
     while not stopped.is_set():
-        stopped.wait(0.2 if attempt("creation", create) else 1.0)
+        error = attempt("creation", create)
+        if not isinstance(error, ray.exceptions.GetTimeoutError):  # after which no time is to be lost
+            stopped.wait(0.5)
 
 
 def tasks(kind: str, host: str, seconds: float, limit: float) -> None:
