@@ -8,15 +8,15 @@ import shlex
 from collections.abc import Callable, Iterator
 
 from components.checks import MINIMUM_MEMORY
+from components.cluster_settings import ON_THE_LAN
 from components.host_facts import LABEL_STACK, ContainerPort, HostFacts
 from components.problems import Path, Problem, Remove, Set, SettingsError
 from components.service_settings import SERVICES
 from components.settings import KEY, PlatformSettings
-from components.vocabulary import format_quantity, is_path, parse_quantity, spare_subnet
+from components.vocabulary import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
 
 __all__ = ["HostFacts", "check"]
 
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 HEADROOM = 0.75  # share of the host's memory that one service is advised to take at most
 STEP = 2**28  # bytes; advised quantities are multiples of 256 MiB
 
@@ -82,11 +82,11 @@ def bind_address_is_ours(settings: PlatformSettings, facts: HostFacts) -> Iterat
 def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
     """No process and no container of others has a port that the stack publishes."""
     bind = settings.network.bind_address
-    taken = {p for _, p in settings.published_ports()}
-    taken |= {x.port for x in facts.listeners} | {x.port for x in facts.container_ports}
+    taken = {p for _, p in settings.published_ports()} | facts.ports_in_use
+    shared = {SERVICES[name] for name in ON_THE_LAN} if settings.place else set()  # cluster_checks.py sees to these
     for path, port in settings.published_ports():
-        owner = _port_owner(port, bind, facts)
-        if owner:
+        owner = port_owner(port, bind, facts)
+        if owner and path[:-1] not in shared:
             other = next(p for p in (*range(port + 1, 65536), *range(1024, port)) if p not in taken)
             taken.add(other)
             yield Problem(
@@ -97,7 +97,7 @@ def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pro
             )
 
 
-def _port_owner(port: int, bind: str, facts: HostFacts) -> str | None:
+def port_owner(port: int, bind: str, facts: HostFacts) -> str | None:
     """Who else has the port, in words; None if it is free or already this stack's."""
     containers = [c for c in facts.container_ports if c.port == port and _overlap(c.address, bind)]
     if any(facts.owns(container.labels) for container in containers):

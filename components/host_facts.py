@@ -25,7 +25,7 @@ LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
 ENGINE_TIMEOUT = 5  # seconds
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 NVIDIA_TOOLKIT = ("nvidia-container-toolkit", "nvidia-container-runtime-hook", "nvidia-ctk")
-LABEL_PROJECT, LABEL_STACK = "cslr.project", "cslr.stack"
+LABEL_PROJECT, LABEL_STACK, LABEL_COMPONENT = "cslr.project", "cslr.stack", "cslr.component"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,13 @@ class ContainerPort:
     container: str
     address: str
     port: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostNetworkContainer:
+    """A running container on the network of the host."""
+
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -110,6 +117,7 @@ class HostFacts:
     docker_reachable: bool = False
     docker_networks: tuple[DockerNetwork, ...] = ()
     container_ports: tuple[ContainerPort, ...] = ()
+    host_network: tuple[HostNetworkContainer, ...] = ()
     gpu_runtime: bool = False
     folder: Callable[[str], Folder | None] = Folder.at
 
@@ -136,6 +144,16 @@ class HostFacts:
         with suppress(DockerException, OSError, ValueError):
             facts |= _ask_engine(local=local)
         return cls(**facts)
+
+    @property
+    def ports_in_use(self) -> frozenset[int]:
+        """Ports that somebody has, on any address."""
+        return frozenset({x.port for x in self.listeners} | {x.port for x in self.container_ports})
+
+    @property
+    def on_host_network(self) -> frozenset[str]:
+        """Services of this stack that run on the host network, where Docker does not say which ports are theirs."""
+        return frozenset(x.labels.get(LABEL_COMPONENT, "") for x in self.host_network if self.owns(x.labels))
 
     def owns(self, labels: Mapping[str, str]) -> bool:
         """Whether a Docker object with these labels belongs to this stack."""
@@ -218,6 +236,11 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
         "memory_bytes": info["MemTotal"],
         "docker_networks": tuple(_network(network) for network in networks),
         "container_ports": tuple(port for container in containers for port in _container_ports(container)),
+        "host_network": tuple(
+            HostNetworkContainer(labels=container.get("Labels") or {})
+            for container in containers
+            if container.get("HostConfig", {}).get("NetworkMode") == "host"
+        ),
         "gpu_runtime": "nvidia" in (info.get("Runtimes") or {}) or (local and _has_nvidia_toolkit()),
     }
 

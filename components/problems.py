@@ -43,6 +43,14 @@ class Problem:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Remark:
+    """Something to know that stops no deployment: a sentence without its full stop."""
+
+    text: str
+    warning: bool = True
+
+
 class SettingsError(Exception):
     """A stack config that cannot be deployed. Holds all its problems; its text is meant for people as it stands."""
 

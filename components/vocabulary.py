@@ -19,6 +19,7 @@ REFUSED = "refused"  # the error type of every refusal here, so that problems.py
 PRIVATE_NETWORKS = tuple(
     ipaddress.IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 )
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 # Networks to offer to containers instead of one that is in use, best first.
 SPARE_SUBNETS = (
     *(f"172.{n}.0.0/16" for n in (28, 29, 30, 31, 27, 26)),
