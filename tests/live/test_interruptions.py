@@ -41,7 +41,7 @@ def is_running(step: str) -> bool:
 
 
 def is_complete(stack: LiveStack) -> bool:
-    return set(stack.containers()) == {"redis", "health"} and not stack.unhealthy()
+    return set(stack.containers()) == {"redis", "health", "keeper"} and not stack.unhealthy()
 
 
 class TestKilledRun:
@@ -109,7 +109,7 @@ class TestServiceThatLeftTheSettings:
         small.configure(WITHOUT_REDIS)
         assert done(small.preview())["cslr-live-small-redis"] == "delete"
         assert done(small.up())["cslr-live-small-redis"] == "delete"
-        assert set(small.containers()) == {"health"}
+        assert set(small.containers()) == {"health", "keeper"}
         assert "cslr-live-small-redis-data" in small.volumes()
         small.configure()
         assert done(small.up())["redis-container"] == "create"
@@ -125,14 +125,14 @@ class TestNetworkOfAnother:
             pytest.param({"name": "cslr-live-both", "subnet": "10.216.0.0/24"}, id="name-and-subnet"),
         ],
     )
-    def test_replaces_the_network_and_every_container(self, small, network):
+    def test_replaces_the_network_and_every_container_on_it(self, small, network):
         before = small.ids()
         small.configure({"network": network})
         changed = done(small.up())
         assert changed["redis-container"] == changed["health-container"] == "replace"
         assert is_complete(small)
         assert small.ids().keys() == before.keys()
-        assert not set(small.ids().values()) & set(before.values())
+        assert set(small.ids().items()) & set(before.items()) == {("keeper", before["keeper"])}
         assert small.networks() == [network.get("name", "cslr-live-small")]
         assert done(small.preview()) == {}
         small.configure()
