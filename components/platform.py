@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components import cluster_facts
 from components.docker import GpuRequest
 from components.expectation import Expectation, reachable
 from components.files import HostFiles
@@ -158,7 +159,11 @@ class Platform(pulumi.ComponentResource):
         place, enabled = settings.place, settings.services()
         if place and "ray-gateway" in enabled:
             gateway_args = RayGatewayArgs(
-                settings=settings.ray.gateway, host=host, place=place, image=self._images.image_id("ray-gateway")
+                settings=settings.ray.gateway,
+                host=host,
+                place=place,
+                image=self._images.image_id("ray-gateway"),
+                facts=cluster_facts.published(settings, self._args.identity, self._args.files),
             )
             self.services["ray-gateway"] = RayGateway("ray-gateway", gateway_args, self._child)
         if place and "ray-head" in enabled:

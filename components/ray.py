@@ -171,6 +171,7 @@ class RayGatewayArgs:
     host: Host
     place: ClusterPlace
     image: pulumi.Input[str]
+    facts: Mapping[str, object]  # what the other hosts are told of this one
 
 
 class RayGateway(Service):
@@ -201,6 +202,7 @@ class RayGateway(Service):
                     "GATEWAY_NAMESPACE": place.namespace,
                     "GATEWAY_REDIS_ADDRESSES": ",".join(place.redis_addresses),
                     "GATEWAY_REDIS_PASSWORD_FILE": PASSWORD_FILE,
+                    "GATEWAY_FACTS": json.dumps(dict(args.facts)),
                     "GATEWAY_REDIS_OWN": own_redis(place) or "",
                     "GATEWAY_STATIC_HEAD": json.dumps(static_head(place)),
                 },
@@ -209,7 +211,6 @@ class RayGateway(Service):
                 mounts=(
                     *host.module("gateway"),
                     host.secrets.mount("redis-password", user=settings.user),
-                    state_mount(host, settings.user),
                     *extra_mounts(settings.volumes),
                 ),
                 tmp_bytes=16 * MEBIBYTE,
