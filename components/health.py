@@ -11,7 +11,7 @@ import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
 from components.ports import HEALTH, RAY_DASHBOARD
-from components.service import Host, Service, extra_mounts, run_python
+from components.service import Host, Service, extra_mounts, run_module, run_python
 from components.service_settings import HealthSettings
 
 
@@ -58,7 +58,7 @@ class Health(Service):
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_python("health.py"),
+                command=run_module("health"),
                 healthcheck=Healthcheck(
                     command=run_python("http_health.py", f"http://127.0.0.1:{HEALTH}/ping"), interval=3, start_period=30
                 ),
@@ -75,7 +75,8 @@ class Health(Service):
                 },
                 ports=self._publish(HEALTH, settings.port),
                 mounts=(
-                    *host.programs("with_python.sh", "health.py", "http_health.py"),
+                    *host.module("health"),
+                    host.program("http_health.py"),
                     *(
                         host.secrets.mount(secret, user=settings.user)
                         for secret in ("redis-password", "postgres-password", "ray-token", "marimo-token")

@@ -4,13 +4,18 @@
 that this program runs.
 Healthy means that every configured service answers and every expected Ray node is alive.
 
+In a cluster of several hosts each host has such a service, which shows this host and the cluster.
+
 Environment: HEALTH_SERVICES (JSON list of {name, kind, host, port, url}), HEALTH_RAY_NODES (comma-separated names of
-the expected nodes, in whitelist order), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE (2 seconds for each service),
+the expected nodes, in whitelist order), HEALTH_RAY_DASHBOARD (host:port that leads to the head's dashboard wherever the
+head is; else every expected node is asked), HEALTH_CLUSTER (JSON {namespace, host, redis_addresses, static_head}: where
+the election's state is), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE (2 seconds for each service),
 SECRETS_DIR (/run/secrets). A mistake there ends the program with exit status 2 and a sentence.
-Self-contained: needs only aiohttp, redis and psycopg.
+Needs aiohttp, redis and psycopg.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import html
 import json
@@ -22,7 +27,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +40,10 @@ from aiohttp import web
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from entrypoints.cluster_state import ClusterState, HeadState, MemberState, read_state
+from entrypoints.ray_process import NodeError
+from entrypoints.redis_link import Address, RedisLink
+
 UP, DOWN, STARTING = "up", "down", "starting"
 HEALTHY, UNHEALTHY = "healthy", "unhealthy"
 GCS_PORT = 6379
@@ -44,6 +53,7 @@ WATCH_SECONDS = 15.0  # a change is logged this soon even when nobody asks
 PAGE_REFRESH_SECONDS = 5
 LARGEST_ANSWER = 4 * 2**20  # bytes; Ray keeps up to 1,000 dead nodes of about 600 bytes
 OLD_NODES_SHOWN = 20
+EVENTS_SHOWN = 10
 LOOKUP_THREADS = 32  # name look-ups that hang must not hold up the others
 NODE_LABEL = "cslr.node"  # set by entrypoints/ray_node.py; Ray's own node name is the address unless given
 RAY_NODES_PATH = "/api/v0/nodes?limit=2000&detail=true"
@@ -79,12 +89,24 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """Where the election's state is: the namespace in Redis; static_head ("host:port") where nobody is elected."""
+
+    namespace: str
+    host: str  # this one, as in the cluster's list; empty where there is one host
+    redis_addresses: tuple[Address, ...]
+    static_head: str | None
+
+
+@dataclass(frozen=True)
 class Configuration:
     """What to ask and how; ray_nodes are the expected nodes, each with the dashboard that it has when it leads."""
 
     stack: str
     services: tuple[Service, ...]
     ray_nodes: tuple[Service, ...]
+    ray_dashboard: Service | None
+    cluster: Cluster | None
     secrets: Path
     port: int
     deadline: float
@@ -103,6 +125,8 @@ class Configuration:
             stack=environment.get("HEALTH_STACK", ""),
             services=services,
             ray_nodes=tuple(ray.get(name, Service(name, "ray", name, DASHBOARD_PORT, None)) for name in names),
+            ray_dashboard=_dashboard(environment.get("HEALTH_RAY_DASHBOARD", "")),
+            cluster=_cluster(environment.get("HEALTH_CLUSTER", "")),
             secrets=Path(environment.get("SECRETS_DIR", "/run/secrets")),
             port=int(_number(environment, "HEALTH_PORT", 8888, 65535)),
             deadline=_number(environment, "HEALTH_DEADLINE", 2, 60),
@@ -157,6 +181,37 @@ def _service(key: str, entry: object) -> Service:
         _require(fits(entry.get(field)), f"{key}.{field}", f"must be {wanted}, not {entry.get(field)!r}")
     values: dict[str, Any] = {field: entry.get(field) for field in FIELDS}
     return Service(**values)
+
+
+def _address(key: str, text: str) -> Address:
+    try:
+        return Address.parse(text, key)
+    except NodeError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _dashboard(text: str) -> Service | None:
+    if not text:
+        return None
+    address = _address("HEALTH_RAY_DASHBOARD", text)
+    return Service("the gateway", "ray", address.host, address.port, f"http://{address}")
+
+
+def _cluster(text: str) -> Cluster | None:
+    if not text:
+        return None
+    try:
+        entry = json.loads(text)
+        namespace, host, static_head = str(entry["namespace"]), str(entry["host"]), entry.get("static_head")
+        addresses = tuple(_address("HEALTH_CLUSTER.redis_addresses", str(each)) for each in entry["redis_addresses"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        namespace, host, addresses, static_head = "", "", (), None
+    _require(
+        namespace != "" and addresses != (),
+        "HEALTH_CLUSTER",
+        f"must be a JSON object with namespace, host and redis_addresses, not {text!r}",
+    )
+    return Cluster(namespace, host, addresses, static_head or None)
 
 
 def _inside_json(text: str) -> str:
@@ -355,13 +410,51 @@ class RayStatus:
 
 
 @dataclass(frozen=True)
+class HostStatus:
+    """A host of the cluster as its gateway reported it; sees_head None where there is no head to see."""
+
+    name: str
+    address: str
+    state: str  # up, down or maintenance
+    candidate: bool
+    sees_head: bool | None
+    last_seen: float  # seconds ago
+
+
+@dataclass(frozen=True)
+class HeadEvent:
+    """Something that happened to the head; time in UTC."""
+
+    time: str
+    epoch: int
+    host: str
+    event: str
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """The election of the head; host is this one. Without a head, error says why."""
+
+    namespace: str
+    host: str
+    election: str  # "on", or "off: ..."
+    head: str | None
+    epoch: int | None
+    since: str | None
+    hosts: tuple[HostStatus, ...]
+    history: tuple[HeadEvent, ...]
+    error: str | None
+
+
+@dataclass(frozen=True)
 class Status:
-    """Everything one round found out; time in UTC."""
+    """Everything one round found out; time in UTC. cluster None: nothing is known of an election."""
 
     time: str
     stack: str
     services: tuple[ServiceStatus, ...]
     ray: RayStatus
+    cluster: ClusterStatus | None = None
 
     @property
     def state(self) -> str:
@@ -462,26 +555,75 @@ def _node(entry: dict[str, Any], version: str) -> NodeStatus:
     )
 
 
-async def ask_ray(candidates: tuple[Service, ...], asker: Asker) -> RayStatus:
-    """Ask every expected node's dashboard at once; never raises."""
-    answers = await asyncio.gather(*(timed(ask_dashboard(node, asker), node) for node in candidates))
+async def ask_ray(
+    expected: tuple[Service, ...], gateway: Service | None, leader: HeadState | None, asker: Asker
+) -> RayStatus:
+    """Ask the gateway's dashboard, or every expected node's at once; never raises. leader: as the lease says."""
+    asked = (gateway,) if gateway else expected
+    answers = await asyncio.gather(*(timed(ask_dashboard(node, asker), node) for node in asked))
     found = [(dashboard, latency) for dashboard, latency, _, _ in answers if dashboard]
     if not found:
-        reasons = "; ".join(f"{node.name}: {error}" for node, (_, _, error, _) in zip(candidates, answers, strict=True))
-        nodes = _with_expectations((), candidates)
-        return RayStatus(None, nodes, None, f"no node leads ({reasons})" if candidates else None)
+        reasons = "; ".join(f"{node.name}: {error}" for node, (_, _, error, _) in zip(asked, answers, strict=True))
+        nodes = _with_expectations((), expected)
+        return RayStatus(None, nodes, None, f"no node leads ({reasons})" if asked else None)
     dashboard, latency = found[0]
     leaders = {board.head_node.node_id: board.at.name for board, _ in found if board.head_node}
     error = dashboard.error
     if len(leaders) > 1:  # stock Ray accepts two heads on one Redis namespace in silence
         error = f"{' and '.join(leaders.values())} lead at the same time: stop one of them"
     node = dashboard.head_node
+    address = f"{node.address if node else dashboard.at.host}:{GCS_PORT}"
     head = HeadStatus(
         node=node.name if node else dashboard.at.name,
-        address=f"{node.address if node else dashboard.at.host}:{GCS_PORT}",
+        address=leader.gcs if gateway and leader and leader.gcs else address,
         dashboard=dashboard.at.url,
     )
-    return RayStatus(head, _with_expectations(dashboard.nodes, candidates), latency, error)
+    return RayStatus(head, _with_expectations(dashboard.nodes, expected), latency, error)
+
+
+async def ask_cluster(cluster: Cluster, asker: Asker) -> ClusterState | str:
+    """Ask Redis for the election's state; why there is no answer, instead of raising."""
+    try:
+        link = RedisLink(cluster.redis_addresses, asker.secrets["redis-password"])
+        return await asker.in_time(asyncio.to_thread(_read_once, link, cluster.namespace))
+    except (OSError, NodeError, Down) as error:
+        return f"Redis does not answer: {error}"
+
+
+def _read_once(link: RedisLink, namespace: str) -> ClusterState:
+    with contextlib.closing(link):
+        return read_state(link, namespace)
+
+
+def cluster_status(cluster: Cluster, state: ClusterState | str) -> ClusterStatus:
+    """Return what people want to know of the election."""
+    election = f"off: head_address says {cluster.static_head}" if cluster.static_head else "on"
+    if isinstance(state, str):
+        return ClusterStatus(cluster.namespace, cluster.host, election, None, None, None, (), (), state)
+    head = None if cluster.static_head else state.head
+    history = tuple(HeadEvent(_utc(event.time), event.epoch, event.host, event.event) for event in state.history)
+    error = None if head or cluster.static_head else state.why_no_head()
+    return ClusterStatus(
+        namespace=cluster.namespace,
+        host=cluster.host,
+        election=election,
+        head=head.host if head else None,
+        epoch=head.epoch if head else None,
+        since=next((event.time for event in history if head and event.epoch == head.epoch), None),
+        hosts=tuple(_host(member, head) for member in state.members),
+        history=history,
+        error=error,
+    )
+
+
+def _host(member: MemberState, head: HeadState | None) -> HostStatus:
+    state = DOWN if not member.up else "maintenance" if member.maintenance else UP
+    sees = member.sees == head.epoch if head and member.up else None
+    return HostStatus(member.host, member.address, state, member.candidate, sees, round(member.age, 1))
+
+
+def _utc(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _with_expectations(known: tuple[NodeStatus, ...], expected: tuple[Service, ...]) -> tuple[NodeStatus, ...]:
@@ -550,17 +692,30 @@ class Monitor:
         due = asyncio.get_running_loop().time() + configuration.deadline
         asker = Asker(self._http, self.secrets, configuration.deadline, due)
         plain = [service for service in configuration.services if service.kind != "ray"]
-        ray, answers = await asyncio.gather(
-            ask_ray(configuration.ray_nodes, asker),
-            asyncio.gather(*(ask_service(service, asker) for service in plain)),
+        ray_and_cluster, answers = await asyncio.gather(
+            self._ask_ray(asker), asyncio.gather(*(ask_service(service, asker) for service in plain))
         )
+        ray, cluster = ray_and_cluster
         known = {answer.name: answer for answer in answers}
         services = tuple(known.get(service.name) or ray_service(service, ray) for service in configuration.services)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = Status(now, configuration.stack, services, ray)
+        status = Status(now, configuration.stack, services, ray, cluster)
         self._log_changes(status)
         self._ended = time.monotonic()
         return status
+
+    async def _ask_ray(self, asker: Asker) -> tuple[RayStatus, ClusterStatus | None]:
+        configuration = self._configuration
+        cluster = configuration.cluster
+        state = await ask_cluster(cluster, asker) if cluster else None
+        leader = state.head if isinstance(state, ClusterState) else None
+        ray = await ask_ray(configuration.ray_nodes, configuration.ray_dashboard, leader, asker)
+        if cluster is None or state is None:
+            return ray, None
+        status = cluster_status(cluster, state)
+        if ray.head is None and ray.error and status.error:
+            ray = replace(ray, error=f"no head: {status.error}")
+        return ray, status
 
     def _log_changes(self, status: Status) -> None:
         states = {"platform": status.state} | {service.name: service.state for service in status.services}
@@ -603,11 +758,17 @@ th.n, td.n { text-align: right; white-space: nowrap }
 .state { font-weight: 600; white-space: nowrap }
 .error { display: block; min-width: 14rem; color: var(--soft); font-size: .9rem }
 .up, .healthy, .alive { color: var(--good) } .down, .unhealthy, .missing { color: var(--bad) }
-.starting { color: var(--wait) } .old { color: var(--soft) }
+.starting, .maintenance { color: var(--wait) } .old { color: var(--soft) }
 """
+HOST_COLUMNS = ("Host", "State", "Address", "May lead", "Sees the head", ">Last seen")
+HISTORY_COLUMNS = (">Epoch", "Host", "Event", "Time")
 SERVICE_COLUMNS = ("Service", "State", ">Latency", "Version", "Open")
 NODE_COLUMNS = ("Node", "State", "Role", "Address", ">CPUs", ">GPUs", ">Memory")
-MARKS = {UP: "●", HEALTHY: "●", "alive": "●", STARTING: "◐", DOWN: "✕", UNHEALTHY: "✕", "missing": "✕", "old": "○"}
+MARKS = {
+    **dict.fromkeys((UP, HEALTHY, "alive"), "●"),
+    **dict.fromkeys((DOWN, UNHEALTHY, "missing"), "✕"),
+    STARTING: "◐", "maintenance": "◌", "old": "○",
+}
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E"
     "%3Ccircle cx='4' cy='4' r='4' fill='{}'/%3E%3C/svg%3E"
@@ -628,7 +789,7 @@ def page(status: Status, refresh: bool) -> str:
         if refresh
         else 'Does not refresh. <a href="/">Refresh again</a>'
     )
-    clock = status.time.replace("T", " ").replace("Z", " UTC")
+    clock = _clock(status.time)
     summary = f"Not up: {html.escape(', '.join(status.down))}" if status.down else "Every service is up."
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">{again}
@@ -641,7 +802,7 @@ def page(status: Status, refresh: bool) -> str:
 <h2 id="nodes">Ray nodes</h2>
 {_head_line(status.ray)}
 {_table("nodes", NODE_COLUMNS, [_node_row(node) for node in status.ray.nodes])}
-</main>
+{_cluster_section(status.cluster)}</main>
 <footer><p>As of <time datetime="{status.time}">{clock}</time>. {choice}</p>
 <p>For programs: <a href="/status">/status</a>, <a href="/health">/health</a></p></footer></body></html>"""
 
@@ -686,6 +847,45 @@ def _head_line(ray: RayStatus) -> str:
     dashboard = f", dashboard at {_link(ray.head.dashboard)}" if ray.head.dashboard else ""
     error = f'<p class="error">{html.escape(ray.error)}</p>' if ray.error else ""
     return f"<p>Head: {html.escape(ray.head.node)} at {html.escape(ray.head.address)}{dashboard}</p>{error}"
+
+
+def _cluster_section(cluster: ClusterStatus | None) -> str:
+    """Return what the election knows; of one host alone only when there is something to say."""
+    if cluster is None or not (cluster.host or cluster.error):
+        return ""
+    facts = [
+        f"Head: {cluster.head}, epoch {cluster.epoch}" + (f", since {_clock(cluster.since)}" if cluster.since else "")
+        if cluster.head
+        else f"No head: {cluster.error}"
+        if cluster.error
+        else f"Election is {cluster.election}",
+        f"Cluster {cluster.namespace}" + (f", seen from {cluster.host}" if cluster.host else ""),
+    ]
+    paragraphs = "".join(f"<p>{html.escape(fact)}.</p>" for fact in facts)
+    hosts = _table("hosts", HOST_COLUMNS, [_host_row(host) for host in cluster.hosts]) if cluster.host else ""
+    events = [_event_row(event) for event in cluster.history[:EVENTS_SHOWN]]
+    history = f'<h2 id="history">Moves of the head</h2>{_table("history", HISTORY_COLUMNS, events)}' if events else ""
+    return f'<h2 id="hosts">Hosts</h2>{paragraphs}{hosts}{history}'
+
+
+def _host_row(host: HostStatus) -> str:
+    sees = "" if host.sees_head is None else "yes" if host.sees_head else "no"
+    return (
+        f'<tr><th scope="row">{html.escape(host.name)}</th><td>{_state(host.state)}</td>'
+        f"<td>{html.escape(host.address)}</td><td>{'yes' if host.candidate else 'no'}</td><td>{sees}</td>"
+        f'<td class="n">{host.last_seen:.0f} s ago</td></tr>'
+    )
+
+
+def _event_row(event: HeadEvent) -> str:
+    return (
+        f'<tr><td class="n">{event.epoch}</td><th scope="row">{html.escape(event.host)}</th>'
+        f"<td>{html.escape(event.event)}</td><td>{_clock(event.time)}</td></tr>"
+    )
+
+
+def _clock(time_in_utc: str) -> str:
+    return time_in_utc.replace("T", " ").replace("Z", " UTC")
 
 
 def _node_row(node: NodeStatus) -> str:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.metadata
 import json
 import math
 import os
+import platform
 import re
 import signal
 import socket
@@ -140,6 +142,28 @@ def _ports(text: str) -> dict[str, int]:
             "this node's container must set it."
         )
     return ports
+
+
+def software_versions() -> dict[str, str]:
+    """Return what all nodes of a cluster must agree on; empty where this node cannot know."""
+    return {
+        "ray": _version_of("ray"),
+        "python": platform.python_version(),
+        "cuda": cuda_of(_version_of("torch")),
+    }
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def cuda_of(torch: str) -> str:
+    """Return the CUDA version that a version of torch was built for, as in 2.10.0+cu128; empty for none."""
+    digits = torch.partition("+cu")[2]
+    return f"{digits[:-1]}.{digits[-1]}" if digits.isdigit() and len(digits) > 1 else ""
 
 
 def own_address(host: str | None) -> str | None:

@@ -23,8 +23,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from entrypoints import health
+from entrypoints.redis_link import Address, RedisLink
 
-PROGRAM = Path(health.__file__)
+PROGRAM = (sys.executable, "-m", "entrypoints.health")
+ROOT = Path(health.__file__).parents[1]
 POSTGRES_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 SECRETS = {
     "redis-password": "redis-secret-41f1",
@@ -187,6 +189,7 @@ class Platform:
         self.services: list[dict[str, Any]] = []
         self.ray_nodes: list[str] = []
         self.deadline = GENEROUS_DEADLINE
+        self.more: dict[str, str] = {}
         self.client: TestClient[web.Request, web.Application]
 
     def watch(self, kind: str, port: int, name: str | None = None) -> None:
@@ -217,6 +220,7 @@ class Platform:
             "HEALTH_RAY_NODES": ",".join(self.ray_nodes),
             "HEALTH_DEADLINE": str(self.deadline),
             "SECRETS_DIR": str(self.folder),
+            **self.more,
         }
 
     async def start(self) -> None:
@@ -598,8 +602,9 @@ class TestConfiguration:
 
 class TestProgram:
     async def test_a_mistake_ends_it_with_status_2_and_one_sentence(self):
-        command = [sys.executable, str(PROGRAM)]
-        ended = subprocess.run(command, env={"HEALTH_SERVICES": "{"}, capture_output=True, text=True, timeout=10)
+        ended = subprocess.run(
+            PROGRAM, env={"HEALTH_SERVICES": "{"}, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
+        )
         assert ended.returncode == 2
         assert ended.stderr.startswith("health: HEALTH_SERVICES is not JSON")
         assert len(ended.stderr.splitlines()) == 1
@@ -610,7 +615,7 @@ class TestProgram:
         port = free_port()
         environment = platform.environment | {"HEALTH_PORT": str(port), "HEALTH_DEADLINE": "30"}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, PROGRAM, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            *PROGRAM, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         await asyncio.to_thread(wait_for_port, port)
         _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -635,3 +640,121 @@ class TestProgram:
         lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
         assert [line["now"] for line in lines if line["name"] == "mlflow"] == ["up", "down", "up"]
         assert [line["now"] for line in lines if line["name"] == "platform"] == ["healthy", "unhealthy", "healthy"]
+
+
+class TestClusterOfSeveralHosts:
+    """The service of host beta; alpha leads, or nobody does."""
+
+    NODES = (
+        ray_node("alpha-ray-head", address="10.0.0.1", head=True),
+        ray_node("alpha-ray-cpu", address="10.0.0.1"),
+        ray_node("beta-ray-cpu", address="10.0.0.2"),
+    )
+
+    @pytest.fixture
+    def redis_keys(self, redis_port: int) -> Iterator[RedisLink]:
+        link = RedisLink((Address("127.0.0.1", redis_port),), SECRETS["redis-password"])
+        yield link
+        link.command("FLUSHALL")
+        link.close()
+
+    @pytest_asyncio.fixture
+    async def start(self, platform: Platform, redis_keys: RedisLink):
+        async def start(service: HttpService | None, **cluster: Any) -> HttpService | None:
+            port = await platform.run_http(service) if service else free_port()
+            platform.watch("ray", port, "beta-ray-cpu")
+            settings = {"namespace": "cslr-lab", "host": "beta", "redis_addresses": [str(redis_keys.address)]} | cluster
+            platform.more = {"HEALTH_RAY_DASHBOARD": f"127.0.0.1:{port}", "HEALTH_CLUSTER": json.dumps(settings)}
+            await platform.start()
+            return service
+
+        return start
+
+    @staticmethod
+    def report(link: RedisLink, host: str, *, ago: float = 0, **changes: Any) -> None:
+        record = {"address": "10.0.0.9", "candidate": True, "seen": int((time.time() - ago) * 1000), "sees": 0}
+        link.command("HSET", "cslr:cslr-lab:members", host, json.dumps({**record, **changes}))
+
+    @staticmethod
+    def elect(link: RedisLink, host: str, epoch: int) -> None:
+        lease = (
+            "host",
+            host,
+            "instance",
+            "i",
+            "epoch",
+            epoch,
+            "ready",
+            1,
+            "gcs",
+            "10.0.0.1:6385",
+            "client",
+            "10.0.0.1:10011",
+        )
+        link.command("HSET", "cslr:cslr-lab:lease", *lease, "dashboard", "10.0.0.1:8275")
+        event = {"epoch": epoch, "host": host, "event": "ready", "time": 1767225600000}
+        link.command("LPUSH", "cslr:cslr-lab:history", json.dumps(event))
+
+    async def test_the_head_is_found_by_way_of_the_gateway_and_joined_at_its_real_address(
+        self, platform, redis_keys, start
+    ):
+        self.elect(redis_keys, "alpha", 5)
+        service = await start(ray(*self.NODES))
+        status = await platform.status()
+        assert status["state"] == "healthy"
+        assert (status["ray"]["head"]["node"], status["ray"]["head"]["address"]) == ("alpha-ray-head", "10.0.0.1:6385")
+        assert [node["name"] for node in status["ray"]["nodes"] if node["alive"]] == [
+            "beta-ray-cpu",
+            "alpha-ray-head",
+            "alpha-ray-cpu",
+        ]
+        assert service.seen.count("/api/gcs_healthz") == 1
+
+    async def test_it_says_who_leads_since_when_and_who_sees_it(self, platform, redis_keys, start):
+        self.elect(redis_keys, "alpha", 5)
+        self.report(redis_keys, "alpha", sees=5)
+        self.report(redis_keys, "beta", sees=4)
+        self.report(redis_keys, "gamma", ago=60, candidate=False)
+        redis_keys.command("SADD", "cslr:cslr-lab:maintenance", "beta")
+        await start(ray(*self.NODES))
+        cluster = (await platform.status())["cluster"]
+        assert (cluster["head"], cluster["epoch"], cluster["since"]) == ("alpha", 5, "2026-01-01T00:00:00Z")
+        assert (cluster["election"], cluster["error"]) == ("on", None)
+        assert [(h["name"], h["state"], h["candidate"], h["sees_head"]) for h in cluster["hosts"]] == [
+            ("alpha", "up", True, True),
+            ("beta", "maintenance", True, False),
+            ("gamma", "down", False, None),
+        ]
+        page = (await platform.get("/"))[1]
+        assert "Head: alpha, epoch 5, since 2026-01-01 00:00:00 UTC." in page
+        assert "60 s ago" in page
+
+    async def test_without_a_head_every_view_says_why(self, platform, redis_keys, start):
+        self.report(redis_keys, "alpha", ago=60)
+        await start(None)
+        status = await platform.status()
+        reason = "the only whitelisted host is not up: alpha (seen 60 s ago)"
+        assert status["state"] == "unhealthy"
+        assert (status["cluster"]["head"], status["cluster"]["error"]) == (None, reason)
+        assert status["ray"]["error"] == f"no head: {reason}"
+        assert reason in status["services"][0]["error"]
+        assert f"No head: {reason}." in (await platform.get("/"))[1]
+
+    async def test_a_redis_that_is_down_is_the_reason(self, platform, start):
+        await start(None, redis_addresses=[f"127.0.0.1:{free_port()}"])
+        status = await platform.status()
+        assert "Redis does not answer" in status["cluster"]["error"]
+        assert "Redis does not answer" in status["ray"]["error"]
+
+    async def test_a_fixed_head_turns_the_election_off_and_says_so(self, platform, start):
+        await start(ray(*self.NODES), static_head="10.0.0.7:6379")
+        cluster = (await platform.status())["cluster"]
+        assert (cluster["election"], cluster["error"]) == ("off: head_address says 10.0.0.7:6379", None)
+        assert "Election is off: head_address says 10.0.0.7:6379." in (await platform.get("/"))[1]
+
+    @pytest.mark.parametrize(
+        "mistake", [{"HEALTH_CLUSTER": "no"}, {"HEALTH_CLUSTER": "{}"}, {"HEALTH_RAY_DASHBOARD": "x"}]
+    )
+    async def test_a_mistake_in_the_environment_is_named(self, mistake):
+        with pytest.raises(health.ConfigurationError, match=next(iter(mistake))):
+            health.Configuration.from_environment(mistake)

@@ -1,0 +1,210 @@
+"""What a cluster's Redis says about it, at one moment: who leads, which hosts are there, and why there is no head.
+
+Reads only; what is written, and by whom, is in lease.py. Standard library only, Python 3.10 or newer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from entrypoints.lease import TTL_SECONDS, prefix
+from entrypoints.redis_link import RedisLink
+
+MEMBER_SECONDS = 10.0  # a host that has not reported for so long is not up
+HISTORY_SHOWN = 20
+
+# One script, so that all of it is of the same moment.
+READ = """
+local prefix = ARGV[1]
+local state = {
+    time = redis.call('TIME'),
+    uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')),
+    epoch = redis.call('GET', prefix .. 'epoch') or '0',
+    lease = redis.call('HGETALL', prefix .. 'lease'),
+    remaining = redis.call('PTTL', prefix .. 'lease'),
+    incarnation = redis.call('GET', prefix .. 'incarnation') or '',
+    hold = redis.call('PTTL', prefix .. 'hold'),
+    handover = redis.call('GET', prefix .. 'handover') or '',
+    maintenance = redis.call('SMEMBERS', prefix .. 'maintenance'),
+    members = redis.call('HGETALL', prefix .. 'members'),
+    versions = redis.call('GET', prefix .. 'versions') or '{}',
+    history = redis.call('LRANGE', prefix .. 'history', 0, tonumber(ARGV[2]) - 1),
+    down = {},
+    draining = {},
+}
+for _, name in ipairs(state.maintenance) do
+    local left = redis.call('PTTL', prefix .. 'drain:' .. name)
+    if left > 0 then table.insert(state.draining, name) end
+end
+for index = 1, #state.members, 2 do
+    local left = redis.call('PTTL', prefix .. 'down:' .. state.members[index])
+    if left > 0 then
+        table.insert(state.down, state.members[index])
+        table.insert(state.down, left)
+    end
+end
+return cjson.encode(state)
+"""
+
+
+@dataclass(frozen=True)
+class MemberState:
+    """A host as its gateway reported it last."""
+
+    host: str
+    address: str
+    candidate: bool
+    sees: int  # the epoch whose head it reaches, 0: none
+    blind: int  # the epoch whose head it cannot reach, 0: none
+    age: float  # seconds since the report
+    maintenance: bool
+    held_down: float  # seconds for which it does not take the lead, after a loss
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what other hosts compare with their own
+
+    @property
+    def up(self) -> bool:
+        """Whether the report is recent."""
+        return self.age <= MEMBER_SECONDS
+
+
+@dataclass(frozen=True)
+class HeadState:
+    """The head that the lease names; gcs, client and dashboard ("host:port") only once it is ready."""
+
+    host: str
+    epoch: int
+    ready: bool
+    gcs: str
+    client: str
+    dashboard: str
+    remaining: float  # seconds of the lease
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to the head; time in ms since 1970, by Redis."""
+
+    epoch: int
+    host: str
+    event: str
+    time: int
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """All of it."""
+
+    namespace: str
+    epoch: int  # the newest ever granted
+    incarnation: str  # of the data
+    leader: HeadState | None  # who holds the lease, ready or not
+    members: tuple[MemberState, ...]
+    maintenance: tuple[str, ...]  # hosts and nodes that are to stay out
+    draining: tuple[str, ...]  # of these, nodes that still have time
+    versions: Mapping[str, str]
+    history: tuple[Event, ...]  # newest first
+    uptime: float  # of Redis, seconds
+    hold: float  # seconds for which a failover of Redis stops the election
+    handover: str  # who is to lead next
+
+    @property
+    def head(self) -> HeadState | None:
+        """The head, if it is ready."""
+        return self.leader if self.leader and self.leader.ready else None
+
+    def why_no_head(self) -> str:
+        """Return the reason as a clause for people; empty when there is a head."""
+        if self.leader:
+            return "" if self.leader.ready else f"{self.leader.host} was elected and starts its head"
+        if self.hold > 0:
+            return f"waiting for the failover of Redis, {self.hold:.0f} s at most"
+        wait = TTL_SECONDS + 1 - self.uptime
+        if self.incarnation and wait > 0:
+            return f"waiting {wait:.0f} s after the start of Redis"
+        return self._candidates_obstacle() or "the election is going on"
+
+    def _candidates_obstacle(self) -> str:
+        candidates = [member for member in self.members if member.candidate]
+        up = [member for member in candidates if member.up]
+        names = ", ".join(_last_seen(member) for member in candidates) or "none has ever reported"
+        if len(candidates) == 1 and not up:
+            return f"the only whitelisted host is not up: {names}"
+        if not up:
+            return f"no whitelisted host is up: {names}"
+        willing = [member for member in up if not member.maintenance]
+        if not willing:
+            return f"every whitelisted host that is up is in maintenance: {', '.join(member.host for member in up)}"
+        free = [member for member in willing if not member.held_down]
+        if not free:
+            waiting = ", ".join(f"{member.host} for {member.held_down:.0f} s" for member in willing)
+            return f"after a loss hosts stay away for a while: {waiting}"
+        return f"the head is being moved to {self.handover}" if self.handover not in ("", "*") else ""
+
+
+def _last_seen(member: MemberState) -> str:
+    return f"{member.host} (seen {member.age:.0f} s ago)"
+
+
+def read_state(link: RedisLink, namespace: str) -> ClusterState:
+    """Ask Redis. OSError: it does not answer; RedisRefusedError: it will not."""
+    answer = link.script(READ, (), (prefix(namespace), HISTORY_SHOWN))
+    state: dict[str, Any] = json.loads(str(answer))
+    now = int(state["time"][0]) * 1000 + int(state["time"][1]) // 1000
+    down = _pairs(state["down"])
+    maintenance = tuple(sorted(state["maintenance"]))
+    return ClusterState(
+        namespace=namespace,
+        epoch=int(state["epoch"]),
+        incarnation=state["incarnation"],
+        leader=_leader(_pairs(state["lease"]), state["remaining"] / 1000),
+        members=tuple(
+            _member(host, json.loads(record), now, host in maintenance, down.get(host, 0) / 1000)
+            for host, record in sorted(_pairs(state["members"]).items())
+        ),
+        maintenance=maintenance,
+        draining=tuple(sorted(state["draining"])),
+        versions=json.loads(state["versions"]),
+        history=tuple(
+            Event(int(entry["epoch"]), str(entry["host"]), str(entry["event"]), int(entry["time"]))
+            for entry in map(json.loads, state["history"])
+        ),
+        uptime=float(state["uptime"]),
+        hold=max(state["hold"], 0) / 1000,
+        handover=state["handover"],
+    )
+
+
+def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
+    # An empty list of Lua is an empty object in its JSON, which is as empty.
+    return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+
+
+def _leader(lease: Mapping[str, str], remaining: float) -> HeadState | None:
+    if not lease:
+        return None
+    return HeadState(
+        host=lease["host"],
+        epoch=int(lease["epoch"]),
+        ready=lease.get("ready") == "1",
+        gcs=lease.get("gcs", ""),
+        client=lease.get("client", ""),
+        dashboard=lease.get("dashboard", ""),
+        remaining=max(remaining, 0.0),
+    )
+
+
+def _member(host: str, record: Mapping[str, Any], now: int, maintenance: bool, held_down: float) -> MemberState:
+    return MemberState(
+        host=host,
+        address=str(record.get("address", "")),
+        candidate=bool(record.get("candidate")),
+        sees=int(record.get("sees", 0)),
+        blind=int(record.get("blind", 0)),
+        age=max(now - int(record.get("seen", 0)), 0) / 1000,
+        maintenance=maintenance,
+        held_down=held_down,
+        facts=record.get("facts") or {},
+    )

@@ -1,0 +1,48 @@
+"""Fixtures that unit tests of several modules share."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from entrypoints.redis_link import Address, RedisLink
+
+REDIS_PASSWORD = "correct horse: battery'staple"
+
+
+@pytest.fixture(scope="session")
+def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """A real Redis for all tests of this process that want one."""
+    if not shutil.which("redis-server"):
+        pytest.skip("needs redis-server: apt-get install redis-server")
+    folder: Path = tmp_path_factory.mktemp("redis")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = Address("127.0.0.1", int(probe.getsockname()[1]))
+    (folder / "redis.conf").write_text(
+        f'port {address.port}\nbind 127.0.0.1\nrequirepass "{REDIS_PASSWORD}"\nsave ""\n'
+    )
+    server = subprocess.Popen(["redis-server", folder / "redis.conf"], cwd=folder, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while not address.answers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    yield address
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def redis_link(redis_address: Address) -> Iterator[RedisLink]:
+    """A line to it, its data and its users as of a new one."""
+    link = RedisLink((redis_address,), REDIS_PASSWORD)
+    link.command("FLUSHALL")
+    users = link.command("ACL", "USERS")
+    for user in users if isinstance(users, list) else []:
+        if user != "default":
+            link.command("ACL", "DELUSER", str(user))
+    yield link
+    link.close()
