@@ -56,7 +56,7 @@ class Keeper(Service):
                 service=name,
                 image=args.image,
                 command=run_python("keeper.py"),
-                healthcheck=Healthcheck(command=run_python("keeper.py", "health"), interval=10, start_period=30),
+                healthcheck=Healthcheck(command=run_python("keeper.py", "health"), start_period=30),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=f"{user_id(settings.user)}:{args.socket.group}",

@@ -39,6 +39,17 @@ UNORDERED = {"Env", "Mounts", "Aliases", "Binds"}
 SHORT = 12  # digits
 EMBEDDED_LABELS = "cslr.engine."
 
+# What each leaves as it is right after an `up`.
+NOTHING_TO_CHANGE = pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("preview",), id="preview"),
+        pytest.param(("up", "--yes", "--skip-preview"), id="up"),
+        pytest.param(("refresh", "--yes", "--skip-preview"), id="refresh"),
+        pytest.param(("preview", "--refresh"), id="preview-after-refresh"),
+    ],
+)
+
 
 class PulumiStack:
     """A stack that the genuine CLI deploys."""
@@ -137,15 +148,7 @@ def test_every_service_is_healthy_and_verified(pulumi):
     assert json.loads(pulumi("stack", "output", "verification", "--json"))["ok"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        pytest.param(("preview",), id="preview"),
-        pytest.param(("up", "--yes", "--skip-preview"), id="up"),
-        pytest.param(("refresh", "--yes", "--skip-preview"), id="refresh"),
-        pytest.param(("preview", "--refresh"), id="preview-after-refresh"),
-    ],
-)
+@NOTHING_TO_CHANGE
 def test_nothing_changes_without_a_reason(pulumi, arguments):
     before = pulumi.live.ids()
     pulumi(*arguments, "--expect-no-changes")

@@ -1,0 +1,79 @@
+"""A host of a cluster of several on both engines: containers on the host network, and without any. About a minute.
+
+The host cannot lead and has no node, so that nothing of Ray starts: what is tested is what the engines make.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from entrypoints.ray_process import own_address
+from tests.harness import merged
+from tests.live.stack import SMALL, LiveStack
+from tests.live.test_pulumi_engine import NOTHING_TO_CHANGE, PulumiStack, flat, inspected, pytestmark
+
+__all__ = ["pytestmark"]
+
+ADDRESS = own_address(None) or "127.0.0.1"
+CLUSTER: dict[str, Any] = {
+    "name": "live",
+    "hosts": {"live-lan": {"address": ADDRESS}, "elsewhere": {"address": "192.0.2.254"}},
+    "head_whitelist": ["elsewhere"],
+    "redis": {"host": "live-lan", "replica": "elsewhere", "port": 16385},
+}
+SETTINGS: dict[str, Any] = {
+    "network": {"name": "cslr-live-lan", "subnet": "10.219.0.0/24"},
+    "health": {"enabled": False},
+    "redis": {},
+}
+NETWORKS = {"redis": "cslr-live-lan", "ray-gateway": "host", "keeper": "none"}
+
+
+@pytest.fixture(scope="module")
+def live(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    settings = {**merged(SMALL, SETTINGS), "redis": {}}  # the port is the cluster's
+    stack = LiveStack.make("live-lan", settings, tmp_path_factory.mktemp("lan"))
+    stack.further_config["cslr:cluster"] = CLUSTER
+    stack.configure()
+    stack.remove()
+    try:
+        yield stack
+    finally:
+        stack.remove()
+
+
+@pytest.fixture(scope="module")
+def left_by_embedded(live: LiveStack) -> dict[str, Any]:
+    """What `docker inspect` says after the embedded engine, which finds nothing more to do and is taken down again."""
+    assert live.up().ok
+    assert live.preview().unchanged
+    left = inspected(live)
+    assert live.down().ok
+    return left
+
+
+@pytest.fixture(scope="module")
+def pulumi(live: LiveStack, left_by_embedded: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> PulumiStack:
+    deployed = PulumiStack(live, tmp_path_factory.mktemp("backend"))
+    deployed("stack", "init")
+    deployed("up", "--yes", "--skip-preview")
+    return deployed
+
+
+def test_every_container_is_on_its_network(left_by_embedded):
+    found = {name: set(left_by_embedded[name]["NetworkSettings"]["Networks"]) for name in NETWORKS}
+    assert found == {service: {network} for service, network in NETWORKS.items()}
+
+
+def test_both_engines_leave_the_same(pulumi, left_by_embedded):
+    left, expected = flat(inspected(pulumi.live)), flat(left_by_embedded)
+    different = {path for path in left.keys() | expected.keys() if left.get(path) != expected.get(path)}
+    assert {path: (left.get(path), expected.get(path)) for path in different} == {}
+
+
+@NOTHING_TO_CHANGE
+def test_nothing_changes_without_a_reason(pulumi, arguments):
+    before = pulumi.live.ids()
+    pulumi(*arguments, "--expect-no-changes")
+    assert pulumi.live.ids() == before
