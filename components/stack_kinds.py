@@ -8,10 +8,12 @@ from typing import Any
 
 import pulumi
 
-from components import build_host, host, matrix_settings
+from components import build_host, cluster_checks, host, matrix_settings
 from components.build_settings import BuildSettings
+from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
 from components.cluster_key import cluster_key, derived
+from components.cluster_probe import ClusterFacts
 from components.cluster_settings import ClusterPlace
 from components.files import HostFiles, stack_folder
 from components.identity import StackIdentity
@@ -81,9 +83,16 @@ def declare_platform(stack: Stack) -> Outputs:
     """One host's part of the platform."""
     place = find_place(stack.config, stack=stack.identity.stack, stack_file=stack.file)
     settings = load(config_value(stack.config("platform")), stack_file=stack.file, place=place)
-    if stack.preflight:
-        host.check(settings, host.HostFacts.probe(stack.identity.project, stack.identity.stack), stack.file)
+    facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack) if stack.preflight else None
+    if facts:
+        host.check(settings, facts, stack.file)
     secrets = stack.secrets(place)
+    if facts and place:
+        cluster = ClusterFacts.probe(
+            place, machine=stack.files.generated(MACHINE), password=secrets.values["redis-password"]
+        )
+        for remark in cluster_checks.check(settings, facts, cluster):
+            (pulumi.warn if remark.warning else pulumi.info)(remark.text)
     sources = stack.sources(settings.images, torch=settings.torch)
     platform = Platform(
         "platform",
@@ -97,7 +106,11 @@ def declare_platform(stack: Stack) -> Outputs:
             python=stack.python,
         ),
     )
-    outputs = {"urls": platform.urls(), "sources": {"bases": sources.bases, "torch": sources.torch}}
+    outputs: dict[str, Any] = {
+        "urls": platform.urls(),
+        "sources": {"bases": sources.bases, "torch": sources.torch},
+        **({"single_point": point} if place and (point := cluster_checks.single_point(place.cluster)) else {}),
+    }
     if platform.verification is None:
         return outputs
     result = platform.verification.result.apply(json.loads)

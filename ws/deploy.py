@@ -38,9 +38,9 @@ class Session:
         self.identity = identity
         self.console = console
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str = "dim") -> None:
         """A line on what is going on."""
-        self.console.print(Text(text, style="dim"), soft_wrap=True)
+        self.console.print(Text(text, style=style), soft_wrap=True)
 
     def prepare_host(self) -> None:
         """Docker runs, and what base images are made with is there."""
@@ -179,7 +179,7 @@ class Session:
 class _Once(logging.Handler):
     """Hands each different message on, once."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str, str], None]) -> None:
         super().__init__(logging.INFO)
         self._say = say
         self._said: set[str] = set()
@@ -188,7 +188,7 @@ class _Once(logging.Handler):
         text = record.getMessage()
         if text not in self._said:
             self._said.add(text)
-            self._say(text)
+            self._say(text, "yellow" if record.levelno >= logging.WARNING else "dim")
 
 
 def summary(result: Result, seconds: float) -> str:

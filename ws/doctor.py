@@ -17,21 +17,27 @@ import requests
 from rich.table import Table
 from rich.text import Text
 
-from components import build_host, matrix_settings
+from components import build_host, cluster_checks, matrix_settings
 from components import host as host_checks
 from components.build_host import BuildHost, room
 from components.build_settings import BuildSettings
+from components.cluster_checks import Situation
+from components.cluster_facts import MACHINE
+from components.cluster_probe import ClusterFacts
+from components.cluster_settings import ClusterPlace
 from components.estimate import GB
 from components.files import stack_folder, state_root
 from components.host_facts import HostFacts
 from components.identity import StackIdentity
 from components.image_family import family_args, planned_tags
 from components.matrix_settings import MatrixSettings
-from components.problems import Problem, SettingsError
+from components.problems import Problem, Remark, SettingsError
+from components.secrets import SecretError
 from components.selection import Wanted
 from components.settings import KEY, PlatformSettings
 from components.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
-from components.stack_file import ConfigError, stack_file
+from components.stack_file import ConfigError, read_stack_config, stack_file
+from components.stack_kinds import Stack
 from docker_engine.api import bytes_free, data_root
 from ws import pulumi_cli
 from ws.errors import WsError
@@ -80,6 +86,8 @@ class Facts:
     settings: PlatformSettings | None = None
     settings_error: str = ""
     host_facts: HostFacts = field(default_factory=HostFacts)
+    cluster: ClusterFacts = field(default_factory=ClusterFacts)
+    cluster_error: str = ""  # why this host cannot ask its cluster anything
     matrix: MatrixSettings | None = None  # of a stack that builds images, which has no other settings
     images: tuple[tuple[Wanted, str], ...] = ()  # that it builds, with their tags
     build_host: BuildHost = field(default_factory=BuildHost)
@@ -112,7 +120,21 @@ class Facts:
 
 
 def _platform_facts(stack: str) -> dict[str, Any]:
-    return {"settings": settings_of(stack), "host_facts": HostFacts.probe(identity(stack).project, stack)}
+    settings, own = settings_of(stack), identity(stack)
+    facts: dict[str, Any] = {"settings": settings, "host_facts": HostFacts.probe(own.project, stack)}
+    return facts | (_cluster_facts(own, settings.place) if settings.place else {})
+
+
+def _cluster_facts(own: StackIdentity, place: ClusterPlace) -> dict[str, Any]:
+    values = read_stack_config(FOLDER, own.stack).values
+    stack = Stack(
+        identity=own, config=lambda key: values.get(f"{own.project}:{key}"), dry_run=True, python=sys.executable
+    )
+    try:
+        password = stack.secrets(place).values["redis-password"]
+    except SecretError as error:
+        return {"cluster_error": str(error)}
+    return {"cluster": ClusterFacts.probe(place, machine=stack.files.generated(MACHINE), password=password)}
 
 
 def _matrix_facts(stack: str) -> dict[str, Any]:
@@ -276,6 +298,7 @@ def rows(facts: Facts) -> list[Row]:
     if facts.settings:
         for name, check in HOST_CHECKS.items():
             found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
+        found += _cluster_rows(facts, facts.settings)
     for name, build_check in BUILD_CHECKS.items() if facts.matrix else ():
         found += _host_rows(name, list(build_check(facts.images, facts.build_host)), facts)
     return found
@@ -288,6 +311,44 @@ def _host_rows(name: str, problems: list[Problem], facts: Facts) -> list[Row]:
     key = matrix_settings.KEY if facts.matrix else KEY
     texts = [problem.text(file, key).partition("\n") for problem in problems]
     return [Row(name=name, state=State.FAIL, detail=first, remedy=rest) for first, _, rest in texts]
+
+
+def _cluster_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
+    """How the host fits into its cluster of several hosts."""
+    place = settings.place
+    if place is None:
+        return []
+    if facts.cluster_error:
+        first, _, rest = facts.cluster_error.partition("\n")
+        return [Row(name="Cluster", state=State.FAIL, detail=first, remedy=rest)]
+    situation = Situation(settings=settings, place=place, host=facts.host_facts, cluster=facts.cluster)
+    rows = [Row(name="Cluster", state=State.OK, detail=f"{place.host} of {place.cluster.name} ({place.file})")]
+    for name, checks in cluster_checks.CHECKS.items():
+        findings = [finding for check in checks for finding in check(situation)]
+        rows += [_cluster_row(name, finding, place) for finding in findings]
+        if not findings:
+            rows.append(Row(name=name, state=State.OK, detail=_agreed(name, place, facts.cluster)))
+    return rows
+
+
+def _cluster_row(name: str, finding: Problem | Remark, place: ClusterPlace) -> Row:
+    if isinstance(finding, Problem):
+        first, _, rest = finding.text(place.file, place.key).partition("\n")
+        return Row(name=name, state=State.FAIL, detail=first, remedy=rest)
+    return Row(name=name, state=State.WARN if finding.warning else State.OK, detail=finding.text)
+
+
+def _agreed(name: str, place: ClusterPlace, cluster: ClusterFacts) -> str:
+    """What is fine about a check of the cluster."""
+    if cluster.state is None and name in ("Clock", "Versions", "Other hosts"):
+        return "not known: Redis does not answer"
+    details = {
+        "Own address": place.address,
+        "Redis": f"{place.redis_addresses[0]}, with a copy at {place.redis_addresses[-1]}",
+        "Clock": f"{abs(cluster.clock_ahead or 0):.2f} s from that of Redis",
+        "Other hosts": ", ".join(member.host for member in cluster.up if member.host != place.host) or "none is up",
+    }
+    return details.get(name, "")
 
 
 def _met(name: str, facts: Facts) -> str:

@@ -48,6 +48,7 @@ UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
 COLOUR_TAGS = re.compile(r"<\{%.*?%\}>")
 WAITING = "Interrupted: Pulumi waits for what is under way. Interrupt once more to give that up"
 LAST_LINES = 15
+SPOKEN = {"info": logging.INFO, "warning": logging.WARNING}  # severity of what the program has to say
 PROGRAM_LOG = "cslr.program"  # where the embedded engine too lets the program speak
 
 
@@ -311,8 +312,8 @@ class _Events:
         urn = event.get("urn", "")
         if event.get("severity") == "error" and text:
             self._errors.setdefault(urn, []).append(text.removeprefix("error: "))
-        elif event.get("severity") == "info" and f"::{STACK_TYPE}::" in urn and text:
-            logging.getLogger(PROGRAM_LOG).info(text)
+        elif event.get("severity") in SPOKEN and f"::{STACK_TYPE}::" in urn and text:
+            logging.getLogger(PROGRAM_LOG).log(SPOKEN[event["severity"]], text.removeprefix("warning: "))
         elif text and urn in self._changes:
             if urn in self._builds:
                 self._builds[urn].take(text)

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from components.build_host import BuildHost
+from components.cluster_probe import ClusterFacts
 from components.host_facts import ContainerPort, HostFacts
 from components.matrix_settings import MatrixSettings
 from components.selection import select
 from components.settings import PlatformSettings
+from tests.unit import test_cluster_checks as cluster
+from tests.unit.test_cluster_settings import at, changed
 from ws import doctor
 from ws.doctor import Facts, State
 from ws.setup.docker import Host
@@ -141,3 +145,53 @@ class TestMatrix:
         facts = Facts.collect("matrix")
         assert (facts.settings, len(facts.images), facts.settings_error) == (None, 18, "")
         assert not list(tmp_path.rglob("sources.json"))
+
+
+class TestCluster:
+    """A host of a cluster is asked for what the other hosts demand of it, too."""
+
+    FACTS = replace(SOUND, stack="alpha", settings=at("alpha"), host_facts=cluster.HOST, cluster=cluster.SOUND)
+
+    def test_is_sound_where_hosts_agree(self):
+        found = {row.name: row for row in doctor.rows(self.FACTS)}
+        assert {row.state for row in found.values()} == {State.OK}
+        assert found["Cluster"].detail == "alpha of lab (Pulumi.alpha.yaml)"
+        assert found["Redis"].detail == "10.88.0.3:6381, with a copy at 10.88.0.2:6382"
+        assert found["Other hosts"].detail == "beta, gamma"
+
+    def test_has_a_row_for_each_way_in_which_they_do_not(self):
+        facts = replace(self.FACTS, cluster=replace(cluster.SOUND, clock_ahead=9.0))
+        [row] = [row for row in doctor.rows(facts) if row.state is not State.OK]
+        assert (row.name, row.state) == ("Clock", State.FAIL)
+        assert "hosts.alpha: the clock of alpha is 9.0 s ahead" in row.detail
+        assert "timedatectl" in row.remedy
+
+    def test_warns_of_what_stops_no_deployment(self):
+        facts = replace(self.FACTS, settings=at("alpha", None, changed(redis={"host": "gamma"})))
+        [row] = [row for row in doctor.rows(facts) if row.state is not State.OK]
+        assert (row.name, row.state) == ("Redis", State.WARN)
+        assert "single point" in row.detail
+
+    def test_says_what_it_could_not_find_out(self):
+        facts = replace(self.FACTS, cluster=ClusterFacts(silence="Connection refused"))
+        found = {row.name: row for row in doctor.rows(facts)}
+        assert {row.state for row in found.values()} == {State.OK}
+        assert "does not answer yet" in found["Redis"].detail
+        assert found["Versions"].detail == "not known: Redis does not answer"
+
+    def test_is_asked_for_its_key(self):
+        facts = replace(self.FACTS, cluster_error="Pulumi.alpha.yaml: cslr:clusterKey: is needed.\n  Copy it:")
+        [row] = [row for row in doctor.rows(facts) if row.state is not State.OK]
+        assert (row.name, row.state, row.remedy) == ("Cluster", State.FAIL, "  Copy it:")
+
+    def test_collects_what_the_cluster_says(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        block = changed(hosts={"gamma": {"address": "192.0.2.1"}}, head_whitelist=None, redis={"host": "gamma"})
+        (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
+        (tmp_path / "Pulumi.gamma.yaml").write_text(yaml.safe_dump({"config": {"cslr:cluster": block}}))
+        for module in ("ws.doctor", "ws.stack_settings", "ws.project"):
+            monkeypatch.setattr(f"{module}.FOLDER", tmp_path)
+        monkeypatch.setattr(ClusterFacts, "probe", lambda place, **options: ClusterFacts(machine=place.host))
+        facts = doctor._platform_facts("gamma")
+        assert facts["cluster"].machine == "gamma"
+        assert not list(tmp_path.glob("cslr/**/*.key"))

@@ -297,6 +297,17 @@ class TestBuilds:
         assert Store().builds_of_run(current_run()) == []
 
 
+class TestProgram:
+    def test_is_heard_where_it_speaks_of_the_whole_stack(self, deployed, caplog):
+        stack = urn(pulumi_engine.STACK_TYPE, "cslr-dev")
+        said = [says("a note", "info", stack), says("warning: mind this", "warning", stack), says("x", "info")]
+        engine, _ = deployed((said, "", 0))
+        caplog.set_level("INFO", logger=pulumi_engine.PROGRAM_LOG)
+        engine.preview()
+        told = [(record.levelname, record.getMessage()) for record in caplog.records]
+        assert told == [("INFO", "a note"), ("WARNING", "mind this")]
+
+
 class TestInterrupt:
     def test_waits_for_what_is_under_way_and_a_second_one_gives_that_up(self, deployed, caplog):
         engine, _ = deployed(([], "", 0))
