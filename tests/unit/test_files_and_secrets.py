@@ -161,6 +161,26 @@ class TestGeneratedSecret:
         assert mode(folder / "generated" / "ray-token") == 0o600
 
 
+class TestSharedFolder:
+    def test_stays_with_what_a_container_wrote(self, files):
+        (Path(files.shared("cluster", uid=os.getuid())) / "epoch").write_text("7")
+        assert (Path(files.shared("cluster", uid=os.getuid())) / "epoch").read_text() == "7"
+
+    @AS_ROOT
+    def test_belongs_to_the_user_of_its_container(self, files):
+        status = Path(files.shared("cluster", uid=1234)).stat()
+        assert (status.st_uid, status.st_mode & 0o777) == (1234, 0o700)
+
+    def test_of_another_user_is_kept_from_others_by_the_folder_above(self, files, monkeypatch):
+        monkeypatch.setattr(os, "getuid", lambda: 501)
+        folder = Path(files.shared("cluster", uid=1000))
+        assert folder.stat().st_mode & 0o777 == 0o777
+        assert folder.parent.stat().st_mode & 0o077 == 0
+
+    def test_is_only_named_in_a_preview(self, preview):
+        assert not Path(preview.shared("cluster", uid=1000)).exists()
+
+
 class TestPreview:
     def test_writes_nothing(self, preview, folder, tmp_path):
         source = tmp_path / "serve.py"
