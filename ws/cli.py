@@ -12,17 +12,18 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from ws.cluster.commands import add_commands
 from ws.engine_names import EngineOption
 from ws.errors import WsError, message
+from ws.terminal import FAILED, HELP, AsJson, Stack, Yes, ask, err, out
 
 if TYPE_CHECKING:
     from ws.deploy import Session
     from ws.matrix import Plan
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, INTERRUPTED = 0, 130
 
 app = typer.Typer(
     name="ws",
@@ -30,20 +31,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
 )
+add_commands(app)
 MOST_RUNS = 1000  # that a trend is readable of
-WIDE = 200  # columns of what no terminal shows
-out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False)
 
-Stack = Annotated[str, typer.Option("--stack", "-s", help="Which Pulumi.<stack>.yaml.", metavar="NAME")]
 EngineChoice = Annotated[
     EngineOption,
     typer.Option("--engine", help="auto: the genuine Pulumi where its CLI is, or can be downloaded; else embedded."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
 
 
 @app.command()
@@ -58,7 +54,7 @@ def up(stack: Stack = "dev", engine: EngineChoice = EngineOption.AUTO, yes: Yes 
     choice = session.choose(engine)
     maker = made_by(containers(session.identity))
     if maker not in (None, choice.name):
-        _ask(f"Stack {stack} was made by the {maker} engine. Its containers will be made anew.", yes=yes)
+        ask(f"Stack {stack} was made by the {maker} engine. Its containers will be made anew.", yes=yes)
         session.change_over(choice)
     result = session.run(choice, lambda chosen: chosen.up())
     session.report(result)
@@ -105,7 +101,7 @@ def down(
 
     session = _session(stack)
     if volumes:
-        _ask(f"All data of stack {stack} will be lost: volumes, generated secrets, kept state.", yes=yes)
+        ask(f"All data of stack {stack} will be lost: volumes, generated secrets, kept state.", yes=yes)
     result = session.take_down(volumes=volumes)
     session.report(result)
     kept = "" if volumes else ". Data stays; -v removes it"
@@ -318,16 +314,9 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     if only_list or not old:
         out.print(found)
         return
-    _ask(f"{found}. They will be removed.", yes=yes)
+    ask(f"{found}. They will be removed.", yes=yes)
     for sentence in prune.remove(api, old):
         err.print(Text(sentence, style="yellow"), soft_wrap=True)
-
-
-def _ask(warning: str, *, yes: bool) -> None:
-    """Asks a person before something that cannot be undone; where there is none, the command itself was the answer."""
-    out.print(Text(warning, style="yellow"), soft_wrap=True)
-    if not yes and sys.stdin.isatty() and out.is_terminal and not typer.confirm("Go on?"):
-        raise typer.Exit(FAILED)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -14,6 +14,7 @@ KNOWN = frozenset(
         "components.stack_file.ConfigError",
         "engine.deployment.UnknownTypeError",
         "docker_engine.api.DockerError",
+        "entrypoints.ray_process.NodeError",
         "engine.lock.LockedError",
         "engine.program.ProgramError",
         "ws.errors.WsError",

@@ -1,0 +1,122 @@
+"""How `ws` gets at a running cluster: its Redis at the published address and the dashboard, with its secrets."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from components.cluster_settings import ClusterPlace
+from components.identity import StackIdentity
+from components.ports import RAY_DASHBOARD
+from components.settings import PlatformSettings
+from components.stack_file import read_stack_config
+from entrypoints.cluster_state import ClusterState, read_state
+from entrypoints.lease import Lease
+from entrypoints.redis_link import Address, RedisLink
+from ws.cluster.ray_api import RayApi
+from ws.errors import WsError
+from ws.project import FOLDER, identity, prepare_environment
+
+EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  (compared with, not bound to)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """The way to one stack's cluster."""
+
+    identity: StackIdentity
+    servers: tuple[Address, ...]  # of Redis, the configured primary first
+    dashboard: Address
+    place: ClusterPlace | None  # None: one host alone
+    redis_password: str = field(repr=False)
+    ray_token: str = field(repr=False)
+
+    @property
+    def stack(self) -> str:
+        """The name of the stack."""
+        return self.identity.stack
+
+    @property
+    def namespace(self) -> str:
+        """The part of the keys in Redis that is this cluster's."""
+        return self.place.namespace if self.place else self.identity.prefix
+
+    @property
+    def ray(self) -> RayApi:
+        """The dashboard of the head."""
+        return RayApi(f"http://{self.dashboard}", self.ray_token)
+
+    @cached_property
+    def lease(self) -> Lease:
+        """The lease, in whichever Redis leads."""
+        return Lease(RedisLink(self.servers, self.redis_password), self.namespace)
+
+    def server(self, address: Address) -> RedisLink:
+        """One server of Redis, whatever its role."""
+        return RedisLink((address,), self.redis_password)
+
+    def state(self) -> ClusterState:
+        """What Redis knows of the cluster. Raises `WsError` where it does not answer."""
+        with self.answers():
+            return read_state(self.lease.link, self.namespace)
+
+    @contextlib.contextmanager
+    def answers(self) -> Iterator[None]:
+        """Explains what may go wrong with Redis."""
+        try:
+            yield
+        except OSError as error:
+            addresses = " or ".join(str(address) for address in self.servers)
+            remedy = f"Look at it with: ws ps --stack {self.stack}; start it with: ws up --stack {self.stack}"
+            if self.place:
+                hosts = " and ".join(self.place.hosts_of("redis") + self.place.hosts_of("redis-replica"))
+                remedy = f"It runs on {hosts}. See: ws redis status --stack {self.stack}"
+            raise WsError(f"Redis at {addresses} does not answer: {error}.\n  {remedy}") from error
+
+
+def access(stack: str) -> Access:
+    """The way to the cluster of a stack. Raises `WsError` for a stack that has none."""
+    from ws.stack_settings import matrix_of, settings_of
+
+    prepare_environment()
+    whose = identity(stack)
+    if matrix_of(stack) is not None:
+        raise WsError(f"stack {stack} only builds images, so it has no cluster.")
+    settings = settings_of(stack)
+    secrets = _secrets(whose, settings.place)
+    place = settings.place
+    return Access(
+        identity=whose,
+        servers=tuple(Address.parse(text, "Redis") for text in place.redis_addresses) if place else _own(settings),
+        dashboard=Address(LOOPBACK, RAY_DASHBOARD if place else _dashboard_port(settings)),
+        place=place,
+        redis_password=secrets["redis-password"],
+        ray_token=secrets["ray-token"],
+    )
+
+
+def _own(settings: PlatformSettings) -> tuple[Address, ...]:
+    return (Address(_reachable(settings.bind_address("redis")), settings.redis.port),)
+
+
+def _dashboard_port(settings: PlatformSettings) -> int:
+    return next(node.ports.dashboard for node in settings.ray_nodes.values())
+
+
+def _reachable(bind_address: str) -> str:
+    return LOOPBACK if bind_address == EVERYWHERE else bind_address
+
+
+def _secrets(whose: StackIdentity, place: ClusterPlace | None) -> dict[str, str]:
+    from components.stack_kinds import Stack
+
+    config = read_stack_config(FOLDER, whose.stack)
+    # As a preview, so that nothing is generated here: with an invented password Redis refuses, and says so.
+    stack = Stack(
+        identity=whose,
+        config=lambda key: config.values.get(f"{config.project}:{key}"),
+        dry_run=True,
+        python=sys.executable,
+    )
+    return stack.secrets(place).values

@@ -1,0 +1,151 @@
+"""The commands on a running cluster. What they do is imported when they are called, so that help comes at once."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ws.terminal import FAILED, HELP, AsJson, Stack, out
+
+node = typer.Typer(help="The Ray nodes of the cluster.", no_args_is_help=True, context_settings=HELP)
+head = typer.Typer(help="Who leads the cluster.", no_args_is_help=True, context_settings=HELP)
+redis = typer.Typer(help="The Redis that keeps the cluster's state.", no_args_is_help=True, context_settings=HELP)
+cluster = typer.Typer(help="A cluster over several hosts.", no_args_is_help=True, context_settings=HELP)
+
+Node = Annotated[str, typer.Argument(metavar="NODE", help="As `ws node list` calls it: alpha-ray-cpu.")]
+Seconds = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="That running work has to end by itself.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Makes them part of `ws`."""
+    for name, group in (("node", node), ("head", head), ("redis", redis), ("cluster", cluster)):
+        app.add_typer(group, name=name)
+
+
+@node.command("list")
+def node_list(stack: Stack = "dev", as_json: AsJson = False) -> None:
+    """Show every node of the cluster: where it is, its role, its state, its resources."""
+    from ws.cluster import nodes
+    from ws.cluster.access import access
+
+    found = nodes.nodes_of(access(stack))
+    if as_json:
+        print(json.dumps(nodes.as_json(found), indent=2))
+        return
+    out.print(nodes.table(found.nodes))
+    if found.problem:
+        out.print(Text(found.problem, style="yellow"), soft_wrap=True)
+
+
+@node.command("drain")
+def node_drain(name: Node, stack: Stack = "dev", seconds: Seconds = 300) -> None:
+    """Take no new work on a node, wait for what runs there, and keep it out until `ws node resume`."""
+    from ws.cluster import drain
+    from ws.cluster.access import access
+
+    drain.drain(access(stack), name, seconds, out)
+
+
+@node.command("resume")
+def node_resume(name: Node, stack: Stack = "dev") -> None:
+    """Let a drained node in again."""
+    from ws.cluster import drain
+    from ws.cluster.access import access
+
+    drain.resume(access(stack), name, out)
+
+
+@node.command("remove")
+def node_remove(name: Node, stack: Stack = "dev", seconds: Seconds = 300) -> None:
+    """Drain a node, stop its container and forget it."""
+    from ws.cluster import drain
+    from ws.cluster.access import access
+
+    drain.remove(access(stack), name, seconds, out)
+
+
+@head.command("show")
+def head_show(stack: Stack = "dev", as_json: AsJson = False) -> None:
+    """Show who leads since when, who would be next, or why nobody leads."""
+    from ws.cluster import head as heads
+    from ws.cluster.access import access
+
+    shown = heads.look(access(stack))
+    if as_json:
+        print(json.dumps(heads.as_json(shown), indent=2))
+    else:
+        heads.show(shown, out)
+
+
+@head.command("move")
+def head_move(
+    host: Annotated[
+        str | None, typer.Argument(metavar="[HOST]", help="Where to. Without it: the next in order.")
+    ] = None,
+    stack: Stack = "dev",
+) -> None:
+    """Move the head to another host, as planned work: takes seconds, and no task fails."""
+    from ws.cluster import head as heads
+    from ws.cluster.access import access
+
+    heads.move(access(stack), host, out)
+
+
+@head.command("keep-off")
+def head_keep_off(
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    stack: Stack = "dev",
+    end: Annotated[bool, typer.Option("--end", help="It may lead again.")] = False,
+) -> None:
+    """Let a host not lead for the time of some maintenance, until --end."""
+    from ws.cluster import head as heads
+    from ws.cluster.access import access
+
+    heads.keep_off(access(stack), host, out, end=end)
+
+
+@redis.command("status")
+def redis_status(stack: Stack = "dev", as_json: AsJson = False) -> None:
+    """Show the primary, its copy on another host, and how far that is behind."""
+    from ws.cluster import redis as pair
+    from ws.cluster.access import access
+
+    status = pair.status(access(stack))
+    if as_json:
+        print(json.dumps(pair.as_json(status), indent=2))
+    else:
+        pair.show(status, out)
+    if status.problem:
+        raise typer.Exit(FAILED)
+
+
+@redis.command("failover")
+def redis_failover(
+    stack: Stack = "dev",
+    primary_is_off: Annotated[
+        bool, typer.Option("--primary-is-off", help="I made sure that the host of the primary is off or cut off.")
+    ] = False,
+) -> None:
+    """Make this host's copy the primary: without any loss where the present one answers."""
+    from ws.cluster import failover
+    from ws.cluster.access import access
+
+    failover.failover(access(stack), out, primary_is_off=primary_is_off)
+
+
+@cluster.command("key")
+def cluster_key(stack: Stack = "dev") -> None:
+    """Show where the key is that all secrets of the cluster are made from, and how to give it to the other hosts."""
+    from ws.cluster.hosts import show_key
+
+    show_key(stack, out)
+
+
+@cluster.command("check")
+def cluster_check(stack: Stack = "dev") -> None:
+    """Check what the hosts must agree on: who is there, versions, ports, clocks."""
+    from ws.cluster.hosts import check
+
+    if not check(stack, out):
+        raise typer.Exit(FAILED)

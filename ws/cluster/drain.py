@@ -1,0 +1,198 @@
+"""`ws node drain`, `resume` and `remove`: planned work on a node, without losing what runs there."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import docker
+from rich.console import Console
+from rich.text import Text
+
+from components.service import run_module
+from ws.cluster.access import Access
+from ws.cluster.nodes import HEAD_SUFFIX, node_named
+from ws.cluster.progress import progress
+from ws.cluster.ray_api import NoHeadError, RayNode, Work
+from ws.containers import ContainerState, containers
+from ws.display import duration
+from ws.errors import WsError
+
+POLL_SECONDS = 1.0
+END_SECONDS = 120.0  # for Ray's end on the node, once nothing is waited for any more
+RETURN_SECONDS = 90.0
+STOP_SECONDS = 60
+NAMES_SHOWN = 8
+RAY_SERVICES = ("ray-cpu", "ray-gpu", "ray-head")
+
+
+def drain(access: Access, name: str, seconds: int, console: Console) -> None:
+    """Lets what runs on a node end, and keeps it out. Raises `WsError` where that is impossible."""
+    node = _drainable(access, name)
+    if node is None:
+        console.print(f"{name} is out already; it comes back with: ws node resume {name} --stack {access.stack}")
+        return
+    _ask_node(access, name, seconds)
+    began = time.monotonic()
+    with progress(console) as say:
+        left = _wait_for_work(access, node, began + seconds, say)
+        if time.monotonic() < began + seconds:
+            _ask_node(access, name, 0)  # nothing is left to wait for
+        _wait(lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
+    if left:
+        _say_what_was_ended(left, seconds, console)
+    took = duration(time.monotonic() - began)
+    console.print(Text(f"{name} is drained ({took})", style="bold green"))
+    console.print(f"It stays out, also when its container restarts, until: ws node resume {name} -s {access.stack}")
+
+
+def resume(access: Access, name: str, console: Console) -> None:
+    """Lets a drained node in again, and waits until it is there."""
+    with access.answers():
+        marked = name in access.lease.maintenance()
+    node = node_named(access, name)
+    if not marked:
+        joins = "" if node and node.alive else " It joins when its container runs."
+        console.print(f"{name} is not kept out.{joins}")
+        return
+    began = time.monotonic()
+    with progress(console) as say:
+        if node and node.alive:  # Ray takes no drain back, so this one has to end
+            _ask_node(access, name, 0)
+            former = node
+            _wait(lambda: _is_gone(access, former), f"Ray ends on {name}", END_SECONDS, say)
+        with access.answers():
+            access.lease.set_maintenance(name, False)
+        _wait(lambda: _is_there(access, name), f"{name} joins", RETURN_SECONDS, say)
+    console.print(Text(f"{name} is back after {duration(time.monotonic() - began)}", style="bold green"))
+
+
+def remove(access: Access, name: str, seconds: int, console: Console) -> None:
+    """Drains a node, stops its container where that is on this host, and forgets the node."""
+    with access.answers():
+        marked = name in access.lease.maintenance()
+    if not marked or node_is_alive(access, name):
+        drain(access, name, seconds, console)
+    container = _own_container(access, name)
+    if container is None:
+        host = name.rpartition("-ray-")[0]
+        console.print(
+            f"Its container is on another host, where it waits. On {host or 'that host'}: "
+            f"ws node remove {name} --stack {host or 'STACK'}"
+        )
+        return
+    docker.from_env(timeout=STOP_SECONDS + 30).containers.get(container.name).stop(timeout=STOP_SECONDS)
+    with access.answers():
+        access.lease.forget(name)
+    console.print(Text(f"{name} is removed: {container.name} is stopped", style="bold green"))
+    key = f"cslr:platform.ray.{container.service.removeprefix('ray-')}.enabled"
+    console.print(f"The next `ws up` starts it again, unless its stack file says otherwise: {key}: false")
+
+
+def node_is_alive(access: Access, name: str) -> bool:
+    """Whether the node is a member of the cluster now; True where nobody can be asked."""
+    try:
+        node = node_named(access, name)
+    except NoHeadError:
+        return True
+    return bool(node and node.alive)
+
+
+def _drainable(access: Access, name: str) -> RayNode | None:
+    """The node, None for one that is out already. Raises `WsError` for one that cannot be drained."""
+    node = node_named(access, name)
+    marked = name in access.state().maintenance
+    if node and node.head:
+        advice = (
+            f"Move the head first: ws head move --stack {access.stack}"
+            if access.place
+            else "On one host the node that leads cannot be spared: ws down stops all of it."
+        )
+        raise WsError(f"{name} leads the cluster.\n  {advice}")
+    if name.endswith(HEAD_SUFFIX):
+        raise WsError(
+            f"{name} runs no tasks, so there is nothing to drain.\n"
+            f"  To let its host not lead: ws head keep-off {name.removesuffix(HEAD_SUFFIX)} --stack {access.stack}"
+        )
+    if node and node.alive:
+        return node
+    if marked:
+        return None
+    raise WsError(f"{name} is gone: {node.why if node and node.why else 'it is no member now'}. See: ws node list")
+
+
+def _ask_node(access: Access, name: str, seconds: int) -> None:
+    """Has the node marked, and Ray take nothing new there. Any Ray container of this host can ask the GCS for that."""
+    helpers = [one for one in containers(access.identity) if one.service in RAY_SERVICES and one.state == "running"]
+    if not helpers:
+        raise WsError(
+            f"stack {access.stack} runs no Ray node on this host that could ask the head.\n"
+            "  Run this on a host of the cluster that has one."
+        )
+    command = list(run_module("ray_node", "drain", name, "--seconds", str(seconds)))
+    done = docker.from_env(timeout=120).containers.get(helpers[0].name).exec_run(command)
+    output = done.output.decode(errors="replace") if isinstance(done.output, bytes) else ""
+    answer = _last_json(output)
+    if done.exit_code or not answer.get("accepted"):
+        reason = answer.get("reason") or output.strip() or f"exit code {done.exit_code}"
+        raise WsError(f"{name} cannot be drained: {reason}")
+
+
+def _last_json(output: str) -> dict[str, Any]:
+    for line in reversed(output.splitlines()):
+        with suppress(ValueError):
+            answer = json.loads(line)
+            if isinstance(answer, dict):
+                return answer
+    return {}
+
+
+def _wait_for_work(access: Access, node: RayNode, deadline: float, say: Callable[[str], None]) -> Work:
+    """Waits until nothing runs on a node. Returns what is left of it at the deadline."""
+    work = Work((), ())
+    while (seconds := deadline - time.monotonic()) > 0:
+        with suppress(NoHeadError):  # while the head moves
+            if _is_gone(access, node) or not (work := access.ray.work(node)):
+                return Work((), ())
+        say(f"{node.name}: waiting for {work}, {duration(seconds)} left ({_names(work)})")
+        time.sleep(min(POLL_SECONDS, seconds))
+    return work
+
+
+def _wait(done: Callable[[], bool], what: str, seconds: float, say: Callable[[str], None]) -> None:
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        with suppress(NoHeadError):
+            if done():
+                return
+        say(f"{what} ({passed:.0f} s)")
+        time.sleep(POLL_SECONDS)
+    raise WsError(f"{what}: not within {seconds:.0f} s.\n  See: ws node list, and on the node's host: ws logs")
+
+
+def _is_gone(access: Access, node: RayNode) -> bool:
+    return not any(one.alive for one in access.ray.nodes() if one.identifier == node.identifier)
+
+
+def _is_there(access: Access, name: str) -> bool:
+    return any(one.alive for one in access.ray.nodes() if one.name == name)
+
+
+def _say_what_was_ended(left: Work, seconds: int, console: Console) -> None:
+    text = f"Not ended by itself within {seconds} s, and ended now: {left} ({_names(left)})"
+    console.print(Text(text, style="yellow"), soft_wrap=True)
+
+
+def _names(work: Work) -> str:
+    names = [*work.tasks, *work.actors]
+    return ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+
+
+def _own_container(access: Access, name: str) -> ContainerState | None:
+    """The node's container, if it is one of this host's."""
+    place = access.place
+    for one in containers(access.identity):
+        if one.service in RAY_SERVICES and name == (place.node(one.service) if place else one.service):
+            return one
+    return None

@@ -1,0 +1,205 @@
+"""`ws head`: who leads, who would be next, and the planned move to another host."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.problems import did_you_mean
+from entrypoints.cluster_state import ClusterState, MemberState
+from ws.cluster.access import Access
+from ws.cluster.nodes import moment
+from ws.cluster.progress import progress
+from ws.errors import WsError
+
+MOVE_SECONDS = 90.0
+POLL_SECONDS = 0.2
+EVENTS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A host that may lead, in the order in which they are preferred."""
+
+    host: str
+    state: str  # leads, ready, in maintenance, not up, …
+
+
+@dataclass(frozen=True)
+class HeadShown:
+    """What `ws head show` knows."""
+
+    cluster: ClusterState
+    static_head: str | None
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def since(self) -> str:
+        """When the present head was ready, local time."""
+        ready = [event for event in self.cluster.history if event.event == "ready" and event.epoch == self._epoch]
+        return moment(ready[0].time) if ready else ""
+
+    @property
+    def _epoch(self) -> int:
+        return self.cluster.head.epoch if self.cluster.head else -1
+
+
+def look(access: Access) -> HeadShown:
+    """Asks Redis."""
+    state = access.state()
+    order = access.place.candidates if access.place else tuple(member.host for member in state.members)
+    members = {member.host: member for member in state.members}
+    return HeadShown(
+        cluster=state,
+        static_head=access.place.static_head if access.place else None,
+        candidates=tuple(Candidate(host, _state_of(host, members.get(host), state)) for host in order),
+    )
+
+
+def _state_of(host: str, member: MemberState | None, state: ClusterState) -> str:
+    if state.leader and state.leader.host == host:
+        return "leads" if state.leader.ready else "elected, starts its head"
+    if host in state.maintenance:
+        return "kept off by `ws head keep-off`"
+    if member is None:
+        return "never reported"
+    if not member.up:
+        return f"not up, reported {member.age:.0f} s ago"
+    return f"stays away for {member.held_down:.0f} s after a loss" if member.held_down else "ready"
+
+
+def as_json(shown: HeadShown) -> dict[str, Any]:
+    """`ws head show --json`."""
+    head = shown.cluster.head
+    return {
+        "head": {**asdict(head), "since": shown.since} if head else None,
+        "static_head": shown.static_head,
+        "problem": "" if shown.static_head else shown.cluster.why_no_head(),
+        "epoch": shown.cluster.epoch,
+        "candidates": [asdict(candidate) for candidate in shown.candidates],
+        "history": [asdict(event) for event in shown.cluster.history],
+    }
+
+
+def show(shown: HeadShown, console: Console) -> None:
+    """`ws head show`."""
+    head = shown.cluster.head
+    if shown.static_head:
+        console.print(Text(f"Election is off: `head_address` names the head, {shown.static_head}.", style="yellow"))
+    elif head:
+        since = f" since {shown.since}" if shown.since else ""
+        console.print(Text(f"{head.host} leads{since}, epoch {head.epoch}, GCS at {head.gcs}", style="green"))
+    else:
+        console.print(Text(f"Nobody leads: {shown.cluster.why_no_head()}.", style="bold red"), soft_wrap=True)
+    if shown.candidates:
+        console.print(_table(("May lead", "State"), [(one.host, one.state) for one in shown.candidates]))
+    if events := shown.cluster.history[:EVENTS_SHOWN]:
+        rows = [(moment(event.time), str(event.epoch), event.host, event.event) for event in events]
+        console.print(_table(("Time", "Epoch", "Host", "What happened"), rows))
+
+
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    shown = Table(box=None, pad_edge=False)
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    return shown
+
+
+def move(access: Access, host: str | None, console: Console) -> None:
+    """Moves the head, and waits until it is ready there. Raises `WsError` where that is impossible."""
+    shown = look(access)
+    former = _may_move(access, shown, host)
+    with access.answers():
+        refusal = access.lease.request_handover(host or "*")
+    if refusal:
+        raise WsError(f"The head cannot be moved: {refusal}.\n  See: ws head show --stack {access.stack}")
+    began = time.monotonic()
+    with progress(console) as say:
+        while (seconds := time.monotonic() - began) < MOVE_SECONDS:
+            state = _state_if_any(access)
+            head = state.head if state else None
+            if head and head.epoch > former:
+                break
+            say(f"{_waits_for(state)} ({seconds:.0f} s)")
+            time.sleep(POLL_SECONDS)
+        else:
+            raise WsError(
+                f"No new head was ready within {MOVE_SECONDS:.0f} s.\n"
+                f"  See: ws head show --stack {access.stack}, and on that host: ws logs ray-head"
+            )
+    if host and head.host != host:
+        raise WsError(f"{head.host} leads now, in epoch {head.epoch}, and not {host}: see `ws logs ray-head` there.")
+    console.print(Text(f"{head.host} leads after {seconds:.1f} s, epoch {head.epoch}", style="bold green"))
+
+
+def _state_if_any(access: Access) -> ClusterState | None:
+    try:
+        return access.state()
+    except WsError:  # it may be gone for a moment
+        return None
+
+
+def _waits_for(state: ClusterState | None) -> str:
+    if state is None:
+        return "Redis does not answer"
+    if state.head:
+        return f"{state.head.host} gives up the lead"
+    return state.why_no_head()
+
+
+def _may_move(access: Access, shown: HeadShown, host: str | None) -> int:
+    """The present epoch, if the head may be moved to the host."""
+    place, head = access.place, shown.cluster.head
+    if place is None:
+        raise WsError(f"stack {access.stack} is one host alone: there is no other to move the head to.")
+    if shown.static_head:
+        raise WsError(f"{place.names('head_address')} fixes the head at {shown.static_head}. Remove it, on all hosts.")
+    states = {candidate.host: candidate.state for candidate in shown.candidates}
+    if host is not None and host not in states:
+        raise WsError(
+            f"{host} may not lead: {place.names('head_whitelist')} does not name it.\n  "
+            + did_you_mean(host, states)
+            + " Or add it to the list, and deploy all hosts again."
+        )
+    if head is None:
+        raise WsError(f"Nobody leads at this moment: {shown.cluster.why_no_head()}.")
+    if host == head.host:
+        raise WsError(f"{host} leads already, in epoch {head.epoch}.")
+    chosen = [host] if host else [name for name in states if name != head.host]
+    if obstacles := [f"{name}: {states[name]}" for name in chosen if not _can_lead(states[name])]:
+        if len(obstacles) == len(chosen):
+            raise WsError(f"The head cannot be moved to {'; '.join(obstacles)}.\n{_remedy(access, chosen, states)}")
+    elif not chosen:
+        raise WsError(f"Only {head.host} may lead. Name another host in {place.names('head_whitelist')}.")
+    return head.epoch
+
+
+def _can_lead(state: str) -> bool:
+    # To be asked for by name ends the time for which a host stays away.
+    return state == "ready" or state.startswith("stays away")
+
+
+def _remedy(access: Access, chosen: list[str], states: dict[str, str]) -> str:
+    kept_off = [name for name in chosen if states[name].startswith("kept off")]
+    if kept_off:
+        return f"  Let it lead again: ws head keep-off {kept_off[0]} --end --stack {access.stack}"
+    return f"  Start it there: ws up --stack {chosen[0]}"
+
+
+def keep_off(access: Access, host: str, console: Console, *, end: bool) -> None:
+    """Marks a host so that it does not lead, or ends that."""
+    if access.place is None or host not in access.place.candidates:
+        candidates = access.place.candidates if access.place else ()
+        raise WsError(f"{host} may not lead anyway." + (f"\n  {did_you_mean(host, candidates)}" if candidates else ""))
+    state = access.state()
+    if not end and state.leader and state.leader.host == host:
+        raise WsError(f"{host} leads at this moment. First: ws head move --stack {access.stack}")
+    with access.answers():
+        access.lease.set_maintenance(host, not end)
+    console.print(f"{host} may lead again." if end else f"{host} does not lead, until: ws head keep-off {host} --end")

@@ -1,0 +1,88 @@
+"""`ws cluster`: the key that makes a host part of a cluster, and what its hosts must agree on."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.cluster_key import cluster_key, copy_command, key_file
+from components.cluster_settings import ClusterPlace
+from components.stack_file import read_stack_config, stack_file
+from entrypoints.cluster_state import ClusterState, MemberState
+from ws import doctor
+from ws.errors import WsError
+from ws.project import FOLDER, identity, prepare_environment
+from ws.stack_settings import place_of
+
+
+def _place(stack: str) -> ClusterPlace:
+    prepare_environment()
+    place = place_of(stack)
+    if place is None:
+        raise WsError(
+            f"stack {stack} is one host alone: {stack_file(FOLDER, stack).name} has no cslr:cluster.\n"
+            "  How to make a cluster of several hosts: docs/several-hosts.md"
+        )
+    return place
+
+
+def show_key(stack: str, console: Console) -> None:
+    """`ws cluster key`. On the host of Redis the key is made, if there is none yet. Raises `SecretError` elsewhere."""
+    place = _place(stack)
+    config, file = read_stack_config(FOLDER, stack), stack_file(FOLDER, stack).name
+    project, name = config.project, place.cluster.name
+
+    def configured(key: str) -> str | None:
+        return config.values.get(f"{project}:{key}")
+
+    cluster_key(place, configured, project=project, stack_file=file, dry_run=False)
+    kept = key_file(project, name)
+    if not kept.is_file():
+        console.print(f"The key of cluster {name} is in {file}, encrypted, as {project}:clusterKey.")
+        return
+    console.print(f"The key of cluster {name} is in {kept}")
+    if place.host == place.redis_host:
+        console.print(f"On every other host, once, where this user is the same:\n  {copy_command(place, kept)}")
+        console.print(f"Or anywhere, encrypted in its stack file:\n  pulumi config set --secret {project}:clusterKey")
+
+
+def check(stack: str, console: Console) -> bool:
+    """`ws cluster check`: shows it; whether nothing keeps this host from being part of its cluster."""
+    place = _place(stack)
+    identity(stack)
+    facts = doctor.Facts(stack=stack, **doctor.platform_facts(stack))
+    assert facts.settings is not None  # noqa: S101  (a place has settings)
+    rows = doctor.cluster_rows(facts, facts.settings)
+    if facts.cluster.state:
+        console.print(_hosts(place, facts.cluster.state))
+        console.print()
+    console.print(doctor.table(rows))
+    return all(row.state is not doctor.State.FAIL for row in rows)
+
+
+def _hosts(place: ClusterPlace, state: ClusterState) -> Table:
+    members = {member.host: member for member in state.members}
+    shown = Table(box=None, pad_edge=False)
+    for column in ("Host", "Address", "State", "May lead", "Reaches the head", "Ray", "Python", "CUDA"):
+        shown.add_column(column, overflow="fold")
+    for name, host in place.cluster.hosts.items():
+        member = members.get(name)
+        facts = member.facts if member else {}
+        versions = [str(facts.get(key, "")) for key in ("ray", "python", "cuda")]
+        may_lead = "yes" if name in place.candidates else ""
+        own = f"{name} (this host)" if name == place.host else name
+        shown.add_row(own, host.address, _state(member), may_lead, _reach(member, state), *versions)
+    return shown
+
+
+def _state(member: MemberState | None) -> Text:
+    if member is None:
+        return Text("never reported", style="yellow")
+    return Text("up", style="green") if member.up else Text(f"reported {member.age:.0f} s ago", style="red")
+
+
+def _reach(member: MemberState | None, state: ClusterState) -> Text:
+    if member is None or not member.up or state.head is None:
+        return Text("")
+    if member.sees == state.head.epoch:
+        return Text("yes", style="green")
+    return Text("no", style="red") if member.blind == state.head.epoch else Text("not yet")

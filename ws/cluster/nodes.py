@@ -1,0 +1,130 @@
+"""`ws node list`: every node of the cluster, from what Ray's GCS and what Redis know."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from entrypoints.cluster_state import ClusterState
+from ws.cluster.access import Access
+from ws.cluster.ray_api import NoHeadError, RayNode
+from ws.errors import WsError
+
+State = Literal["alive", "draining", "drained", "gone"]
+STYLES: dict[State, str] = {"alive": "green", "draining": "yellow", "drained": "cyan", "gone": "bold red"}
+HEAD_SUFFIX = "-ray-head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeRow:
+    """One node."""
+
+    node: str
+    host: str
+    role: Literal["head", "worker"]
+    state: State
+    cpus: float
+    gpus: float
+    address: str
+    since: str  # its start, or its end; local time
+
+    @classmethod
+    def of(cls, node: RayNode, marked: Iterable[str]) -> "NodeRow":
+        """From Ray's entry and the nodes that are to stay out."""
+        out = node.name in marked
+        state: State = ("draining" if out else "alive") if node.alive else ("drained" if out else "gone")
+        return cls(
+            node=node.name,
+            host=node.host or node.address,
+            role="head" if node.head else "worker",
+            state=state,
+            cpus=node.cpus,
+            gpus=node.gpus,
+            address=node.address,
+            since=moment(node.since),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """All nodes, and what there is to say of the list as a whole."""
+
+    nodes: tuple[NodeRow, ...]
+    problem: str  # why Ray could not be asked
+
+
+def nodes_of(access: Access) -> Nodes:
+    """Every node that was ever there; of those that came back, the present one."""
+    state, found, problem = access.state(), [], ""
+    try:
+        found = latest(access.ray.nodes())
+    except NoHeadError as error:
+        problem = f"Ray's list of nodes cannot be had: {_why(state, access, error)}"
+    rows = [NodeRow.of(node, state.maintenance) for node in found if not _is_former_head(node)]
+    known = {row.node for row in rows}
+    rows += [_marked(name) for name in state.maintenance if name not in known and not _is_host(access, name)]
+    return Nodes(nodes=tuple(sorted(rows, key=lambda row: (row.host, row.node))), problem=problem)
+
+
+def latest(found: Iterable[RayNode]) -> list[RayNode]:
+    """One entry a node: the living one, else the one that ended last."""
+    best: dict[str, RayNode] = {}
+    for node in found:
+        other = best.get(node.name)
+        if other is None or (node.alive, node.since) > (other.alive, other.since):
+            best[node.name] = node
+    return sorted(best.values(), key=lambda node: node.name)
+
+
+def node_named(access: Access, name: str) -> RayNode | None:
+    """Ray's entry of a node, None where there never was one. Raises `NoHeadError`, and `WsError` for a wrong name."""
+    found = {node.name: node for node in latest(access.ray.nodes())}
+    if name not in found and name not in access.state().maintenance:
+        from components.problems import did_you_mean
+
+        raise WsError(f"The cluster has no node {name}.\n  {did_you_mean(name, found)}")
+    return found.get(name)
+
+
+def moment(milliseconds: int) -> str:
+    """Local time, to the second; empty for none."""
+    return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M:%S}" if milliseconds else ""
+
+
+def as_json(found: Nodes) -> dict[str, Any]:
+    """`ws node list --json`."""
+    return asdict(found)
+
+
+def table(rows: Iterable[NodeRow]) -> Table:
+    """`ws node list`."""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("Node", "Host", "Role", "State", "CPUs", "GPUs", "Address", "Since"):
+        shown.add_column(column, overflow="fold", justify="right" if column.endswith("PUs") else "left")
+    for row in rows:
+        state = Text(row.state, style=STYLES[row.state])
+        shown.add_row(row.node, row.host, row.role, state, f"{row.cpus:g}", f"{row.gpus:g}", row.address, row.since)
+    return shown
+
+
+def _is_former_head(node: RayNode) -> bool:
+    """Heads that only lead come and go with each move; those that ended say nothing of the cluster's nodes."""
+    return node.name.endswith(HEAD_SUFFIX) and not node.alive
+
+
+def _is_host(access: Access, name: str) -> bool:
+    return bool(access.place and name in access.place.cluster.hosts)
+
+
+def _marked(name: str) -> NodeRow:
+    """A node that stays out for so long that the GCS has forgotten it, or cannot be asked."""
+    host = name.rpartition("-ray-")[0]
+    return NodeRow(node=name, host=host, role="worker", state="drained", cpus=0, gpus=0, address="", since="")
+
+
+def _why(state: ClusterState, access: Access, error: NoHeadError) -> str:
+    static = access.place and access.place.static_head
+    return str(error) if static or state.head else f"there is no head: {state.why_no_head()}."

@@ -1,0 +1,27 @@
+"""Shows what is being waited for: on a terminal in one line that changes, elsewhere a line now and then."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+PLAIN_SECONDS = 10.0  # between two lines, where lines stay for ever
+
+
+@contextlib.contextmanager
+def progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """Gives a function that says what is being waited for at this moment."""
+    if console.is_terminal and not console.is_dumb_terminal:
+        with console.status("") as status:
+            yield lambda text: status.update(Text(text))
+        return
+    last = [-PLAIN_SECONDS]
+
+    def say(text: str) -> None:
+        if time.monotonic() - last[0] >= PLAIN_SECONDS:
+            last[0] = time.monotonic()
+            console.print(Text(text), soft_wrap=True)
+
+    yield say
