@@ -221,7 +221,9 @@ class State:
     grant: Grant | None = None
     user: Credentials | None = None
     renew_due: bool = False  # as soon as there is no call under way
-    former: Address | None = None  # GCS of whoever led before
+    leader: str = ""  # the host that led when it was looked at last
+    former: Address | None = None  # its GCS
+    waited: bool = False  # for those before this host on the whitelist
     failures: int = 0  # of the head, in a row
     gray: int = 0  # renewals in a row that said that most hosts do not reach the head
     stopping: bool = False
@@ -361,6 +363,7 @@ class _Turn:
 
     def _woken(self) -> None:
         if self.state.phase is Phase.STANDBY:
+            self._set(waited=False)
             self._look()
         elif self.state.grant:
             self._renew_now()
@@ -456,16 +459,23 @@ class _Turn:
     # ---- answers
 
     def _looked(self, view: View | None) -> None:
+        state = self.state
+        rank = [host for host in self.place.candidates if host != state.leader].index(self.place.host)
         if view is None:
-            self._call(Operation.ACQUIRE)
+            if rank and not state.waited:
+                self._set(waited=True)
+                self._retry(rank * RANK_SECONDS)
+            else:
+                self._call(Operation.ACQUIRE)
             return
-        self._set(former=view.gcs)
+        self._set(leader=view.host, former=view.gcs)
         if view.host == self.place.host:
             self._call(Operation.ACQUIRE)  # of this host's former agent, or granted by a call that seemed to fail
             return
         self._say(f"standby: {view.host} leads in epoch {view.epoch}")
-        rank = [host for host in self.place.candidates if host != view.host].index(self.place.host)
-        self._retry(min(view.remaining + 0.02 + rank * RANK_SECONDS, LOOK_SECONDS))
+        wait = view.remaining + 0.02 + rank * RANK_SECONDS
+        self._set(waited=wait < LOOK_SECONDS)
+        self._retry(min(wait, LOOK_SECONDS))
 
     def _asked(self, result: Grant | Refusal) -> None:
         if isinstance(result, Refusal):
