@@ -42,13 +42,13 @@ def cluster_key(
     if text is not None:
         return _checked(text, f"{stack_file}: {project}:{KEY}", f"pulumi config set --secret {project}:{KEY}")
     if file.is_file():
-        return _checked(file.read_text(errors="replace"), str(file), _copy_command(place, file))
+        return _checked(file.read_text(errors="replace"), str(file), copy_command(place, file))
     if place.host != place.redis_host:
         raise SecretError(
             f"{stack_file}: {project}:{KEY}: is needed: all secrets of the cluster {place.cluster.name} are made from "
             f"one key, and {place.redis_host}, the host of its Redis, makes that on its first deployment.\n"
             f"  Deploy {place.redis_host} first, or run `ws cluster key` there, and copy the key to this host:\n"
-            f"    {_copy_command(place, file)}\n"
+            f"    {copy_command(place, file)}\n"
             "  or set it in this stack:\n"
             f"    pulumi config set --secret {project}:{KEY}"
         )
@@ -75,7 +75,7 @@ def _checked(text: str, where: str, remedy: str) -> str:
     return key
 
 
-def _copy_command(place: ClusterPlace, file: Path) -> str:
+def copy_command(place: ClusterPlace, file: Path) -> str:
     """How to get the key from the host of Redis, closed to others, where this user is the same one there."""
     source = place.cluster.hosts[place.redis_host].address
     return f"(umask 077; mkdir -p {file.parent} && scp {source}:{file} {file})"

@@ -23,6 +23,9 @@ HANDOVER = "cslr:redis:handover"  # exists while a person's failover goes on: gu
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 3.0  # a peer that does not answer for so long is not there
 
+# A copy that got everything anew has its former data on disk until its file is rewritten.
+CATCHING_UP = ("master_sync_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
+
 # Raises the generation only when the primary changes: a restarted one must not overtake its successor.
 SIGN = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
@@ -42,7 +45,7 @@ class Server:
     address: Address
     leads: bool  # takes writes
     follows: Address | None  # whose copy it is told to be; a passive server follows an address where nobody is
-    in_step: bool  # has all that its primary has sent so far
+    in_step: bool  # has all that its primary has sent so far, and on disk
     offset: int  # of the stream of writes, sent or received
     generation: int  # 0: never signed
     primary: str  # who leads in this generation
@@ -93,19 +96,26 @@ def _precedes(own: Server, peer: Server, pair: tuple[Address, Address]) -> bool:
 
 def look(link: RedisLink) -> Server:
     """Ask a server (the link's only one) about itself."""
-    said = dict(line.split(":", 1) for line in str(link.command("INFO", "replication")).splitlines() if ":" in line)
+    said = {**_information(link, "replication"), **_information(link, "persistence")}
     leads = said["role"] == "master"
     generation, primary, handover = _values(link.command("MGET", GENERATION, PRIMARY, HANDOVER))
     return Server(
         address=link.addresses[0],
         leads=leads,
         follows=None if leads else Address(said["master_host"], int(said["master_port"])),
-        in_step=not leads and said["master_link_status"] == "up" and said["master_sync_in_progress"] == "0",
+        in_step=not leads
+        and said["master_link_status"] == "up"
+        and not any(said[doing] == "1" for doing in CATCHING_UP),
         offset=int(said["master_repl_offset" if leads else "slave_repl_offset"]),
         generation=int(generation or 0),
         primary=primary,
         handover=bool(handover),
     )
+
+
+def _information(link: RedisLink, section: str) -> dict[str, str]:
+    lines = str(link.command("INFO", section)).splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def _values(reply: object) -> list[str]:

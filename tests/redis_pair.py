@@ -39,12 +39,12 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 class Wire:
     """An address whose connections go to another port, until they are cut."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, host: str, target: int) -> None:
         self._target = target
         self._open: set[socket.socket] = set()
         self._cut = False
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.address = Address("127.0.0.1", int(self._listener.getsockname()[1]))
+        self._listener = socket.create_server((host, 0), backlog=100)
+        self.address = Address(host, int(self._listener.getsockname()[1]))
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -96,11 +96,11 @@ class Wire:
 class RedisServer:
     """One of the two, configured as the platform does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str) -> None:
         self._folder = folder
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self.wire = Wire(self._port)
+        self.wire = Wire(host, self._port)
         folder.mkdir()
         (folder / "redis.conf").write_text(
             f'port {self._port}\nbind 127.0.0.1\ndir {folder}\nappendonly yes\nsave ""\n{OF_A_PAIR}'
@@ -141,7 +141,7 @@ def redis_pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     """The configured primary and the configured replica, both passive, without guards."""
     if not shutil.which("redis-server"):
         pytest.skip("needs redis-server: apt-get install redis-server")
-    pair = RedisServer(tmp_path / "first"), RedisServer(tmp_path / "second")
+    pair = RedisServer(tmp_path / "first", "127.0.1.1"), RedisServer(tmp_path / "second", "127.0.1.2")
     try:
         for server in pair:
             server.start()

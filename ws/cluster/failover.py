@@ -10,6 +10,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -95,10 +96,10 @@ def _hand_over(copy: RedisLink, primary: RedisLink, namespace: str) -> int:
         # First the former primary stops, then the copy begins: no write is accepted by a server that is not to stay.
         follow(primary, copy.addresses[0])
     except (OSError, NodeError) as error:
+        _go_on(primary)
         raise WsError(f"The primary was not moved: {error}\n  See: ws redis status") from error
     generation = _promote(copy, namespace)
-    with contextlib.suppress(OSError, NodeError):
-        primary.command("CLIENT", "UNPAUSE")  # whoever waits is told to look for the new one
+    _go_on(primary)  # whoever waits is told to look for the new one
     return generation
 
 
@@ -115,10 +116,16 @@ def _until(condition: Callable[[], bool], failure: str, primary: RedisLink) -> N
         time.sleep(STEP)
 
 
-def _give_up(reason: str, primary: RedisLink) -> None:
-    primary.command("CLIENT", "UNPAUSE")
-    primary.command("DEL", HANDOVER)
+def _give_up(reason: str, primary: RedisLink) -> NoReturn:
+    _go_on(primary)
     raise WsError(f"The primary was not moved: {reason}. All is as before.\n  See: ws redis status")
+
+
+def _go_on(primary: RedisLink) -> None:
+    """Ends the pause, and that of the guards; both end by themselves too."""
+    for words in (("CLIENT", "UNPAUSE"), ("DEL", HANDOVER)):
+        with contextlib.suppress(OSError, NodeError):
+            primary.command(*words)
 
 
 def _promote(copy: RedisLink, namespace: str) -> int:
