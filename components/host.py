@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 
 from components.checks import MINIMUM_MEMORY
 from components.cluster_settings import ON_THE_LAN
+from components.gpu_facts import GpuFacts
 from components.host_facts import LABEL_STACK, ContainerPort, HostFacts
 from components.problems import Path, Problem, Remove, Set, SettingsError
 from components.service_settings import SERVICES
 from components.settings import KEY, PlatformSettings
+from components.variants import VARIANTS
 from components.vocabulary import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
 
 __all__ = ["HostFacts", "check"]
@@ -141,6 +143,40 @@ def limits_fit(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem
             )
 
 
+def ray_nodes_share_the_cores(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """The nodes that compute here are not promised more cores together than the host has: Ray would use all at once."""
+    limits = {name: node.cpus for name, node in settings.ray_nodes.items()}
+    wanted = sum(limits.values())
+    if len(limits) > 1 and max(limits.values()) <= facts.cpus < wanted:  # else limits_fit names the one that is too big
+        parts = {name: max(int(limit * facts.cpus / wanted * 2) / 2, 0.5) for name, limit in limits.items()}
+        yield Problem(
+            (*SERVICES[next(iter(limits))], "cpus"),
+            " and ".join(f"{limit:g} of {name}" for name, limit in limits.items())
+            + f" are {wanted:g}, more than the {facts.cpus} CPU cores of this host",
+            "Tasks of both would get in each other's way. Divide them, for example:",
+            tuple(Set((*SERVICES[name], "cpus"), f"{part:g}") for name, part in parts.items()),
+        )
+
+
+def ray_nodes_share_the_memory(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """Nor more memory: the kernel would kill one of them."""
+    nodes = [*settings.ray_nodes, *(("ray-head",) if settings.ray.head.enabled else ())]
+    limits = {name: settings.service(name).memory for name in nodes}
+    wanted, has = sum(limits.values()), facts.memory_bytes
+    if len(limits) < 2 or not max(limits.values()) <= has < wanted:
+        return
+    parts = {name: int(limit * has / wanted * HEADROOM) // STEP * STEP for name, limit in limits.items()}
+    fits = all(part >= parse_quantity(MINIMUM_MEMORY[name]) for name, part in parts.items())
+    division = tuple(Set((*SERVICES[name], "memory"), format_quantity(part)) for name, part in parts.items())
+    yield Problem(
+        (*SERVICES[nodes[0]], "memory"),
+        " and ".join(f"{format_quantity(limit)} of {name}" for name, limit in limits.items())
+        + f" are {wanted / 2**30:g}g, more than the {has / 2**30:.1f}g of this host",
+        "Divide it, for example:" if fits else "That is too little for all of them. Do without one, for example:",
+        division if fits else (Set((*SERVICES[nodes[0]], "enabled"), value=False),),
+    )
+
+
 def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
     """Each folder to mount is there, and the service's user may use it as it needs to."""
     for name in settings.services():
@@ -174,8 +210,15 @@ def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, 
 
 
 def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """Where the stack offers GPUs, Docker can hand them to containers."""
-    if settings.gpu.enabled and facts.docker_reachable and not facts.gpu_runtime:
+    """Where the stack offers GPUs, the host has them, and Docker can hand them to containers."""
+    if not settings.gpu.enabled:
+        return
+    without = (Set(("gpu", "enabled"), value=False), Remove(("ray", "gpu", "enabled")))
+    if facts.gpus.silence:
+        yield Problem(
+            ("gpu", "enabled"), facts.gpus.silence, "Cure that, or do without GPUs:", (facts.gpus.remedy, *without)
+        )
+    if facts.docker_reachable and not facts.gpu_runtime:
         yield Problem(
             ("gpu", "enabled"),
             "Docker on this host has no NVIDIA runtime, so no container could use a GPU",
@@ -183,10 +226,46 @@ def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pr
             (
                 "sudo nvidia-ctk runtime configure --runtime=docker",
                 "sudo systemctl restart docker",
-                Set(("gpu", "enabled"), value=False),
-                Remove(("ray", "gpu", "enabled")),
+                *without,
             ),
         )
+    yield from _unknown_devices(settings, facts.gpus)
+    yield from _old_driver(settings, facts.gpus)
+
+
+def _unknown_devices(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Problem]:
+    if gpus.gpus is None:
+        return
+    there = ", ".join(map(str, (*gpus.gpus, *gpus.parts))) or "none"
+    devices = settings.gpu.devices
+    if devices == "all" and not gpus.gpus:
+        reason = "the NVIDIA driver sees no GPU on this host"
+        yield Problem(("gpu", "enabled"), reason, "Do without:", (Set(("gpu", "enabled"), value=False),))
+    for index, device in enumerate(devices if devices != "all" else ()):
+        if not gpus.knows(device):
+            yield Problem(
+                ("gpu", "devices", index),
+                f"there is no GPU {device} on this host",
+                f"It has these: {there}. Name some of them by number or UUID, or take all:",
+                (Set(("gpu", "devices"), "all"),),
+            )
+
+
+def _old_driver(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Problem]:
+    needed, branch = settings.variant.driver, gpus.branch
+    built = settings.torch == "cuda" and settings.ray.gpu.image.source == "build"
+    if branch is None or branch >= needed or not built:
+        return
+    possible = [variant for variant in VARIANTS if variant.driver <= branch]
+    others = (
+        (Set(("images", "cuda"), possible[0].cuda), Set(("images", "python"), possible[0].python)) if possible else ()
+    )
+    yield Problem(
+        ("images", "cuda"),
+        f"CUDA {settings.images.cuda} needs an NVIDIA driver of branch {needed} or newer; this host has {gpus.driver}",
+        "Update the driver" + (", or choose images for an older CUDA:" if others else "."),
+        others,
+    )
 
 
 CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] = (
@@ -195,6 +274,8 @@ CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] =
     bind_address_is_ours,
     ports_are_free,
     limits_fit,
+    ray_nodes_share_the_cores,
+    ray_nodes_share_the_memory,
     folders_are_accessible,
     gpus_are_usable,
 )

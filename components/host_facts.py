@@ -19,6 +19,7 @@ from typing import Any
 import docker
 from docker.errors import DockerException
 
+from components.gpu_facts import GpuFacts
 from docker_engine.api import engine_is_local
 
 LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
@@ -119,13 +120,14 @@ class HostFacts:
     container_ports: tuple[ContainerPort, ...] = ()
     host_network: tuple[HostNetworkContainer, ...] = ()
     gpu_runtime: bool = False
+    gpus: GpuFacts = field(default_factory=GpuFacts)
     folder: Callable[[str], Folder | None] = Folder.at
 
     @classmethod
-    def probe(cls, project: str, stack: str) -> "HostFacts":
+    def probe(cls, project: str, stack: str, *, gpus: bool = False) -> "HostFacts":
         """The facts of the host that the Docker Engine runs on: this one, unless ``DOCKER_HOST`` names another.
 
-        Without an Engine, only those of this host. Takes a fraction of a second.
+        Without an Engine, only those of this host. Takes a fraction of a second, and with ``gpus`` what NVML takes.
         """
         local = engine_is_local()
         facts: dict[str, Any] = {"project": project, "stack": stack}
@@ -138,6 +140,7 @@ class HostFacts:
                 "listeners": read_listeners(
                     _read("/proc/net/tcp").splitlines()[1:] + _read("/proc/net/tcp6").splitlines()[1:], _socket_owners()
                 ),
+                "gpus": GpuFacts.probe() if gpus else GpuFacts(),
             }
         else:
             facts["folder"] = lambda _: Folder(has_acl=True)

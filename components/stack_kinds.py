@@ -83,8 +83,9 @@ def declare_platform(stack: Stack) -> Outputs:
     """One host's part of the platform."""
     place = find_place(stack.config, stack=stack.identity.stack, stack_file=stack.file)
     settings = load(config_value(stack.config("platform")), stack_file=stack.file, place=place)
-    facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack) if stack.preflight else None
-    if facts:
+    facts = None
+    if stack.preflight:
+        facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
     secrets = stack.secrets(place)
     if facts and place:

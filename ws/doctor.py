@@ -104,7 +104,7 @@ class Facts:
         facts |= _engine_facts()
         try:
             folder = stack_folder(identity(stack))
-            facts |= _matrix_facts(stack) or _platform_facts(stack)
+            facts |= _matrix_facts(stack) or platform_facts(stack)
         except (ConfigError, SettingsError) as error:
             facts["settings_error"] = str(error)
             folder = stack_folder(StackIdentity(project="cslr", stack=stack))
@@ -119,9 +119,11 @@ class Facts:
         return cls(**facts)
 
 
-def _platform_facts(stack: str) -> dict[str, Any]:
+def platform_facts(stack: str) -> dict[str, Any]:
+    """Of the facts, those on a stack that deploys. Raises `ConfigError` and `SettingsError`."""
     settings, own = settings_of(stack), identity(stack)
-    facts: dict[str, Any] = {"settings": settings, "host_facts": HostFacts.probe(own.project, stack)}
+    host_facts = HostFacts.probe(own.project, stack, gpus=settings.gpu.enabled)
+    facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts}
     return facts | (_cluster_facts(own, settings.place) if settings.place else {})
 
 
@@ -283,6 +285,8 @@ HOST_CHECKS = {
     "Bind address": host_checks.bind_address_is_ours,
     "Ports": host_checks.ports_are_free,
     "CPUs, memory": host_checks.limits_fit,
+    "Cores of Ray": host_checks.ray_nodes_share_the_cores,
+    "Memory of Ray": host_checks.ray_nodes_share_the_memory,
     "Folders": host_checks.folders_are_accessible,
     "GPUs": host_checks.gpus_are_usable,
 }
@@ -298,7 +302,7 @@ def rows(facts: Facts) -> list[Row]:
     if facts.settings:
         for name, check in HOST_CHECKS.items():
             found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
-        found += _cluster_rows(facts, facts.settings)
+        found += cluster_rows(facts, facts.settings)
     for name, build_check in BUILD_CHECKS.items() if facts.matrix else ():
         found += _host_rows(name, list(build_check(facts.images, facts.build_host)), facts)
     return found
@@ -313,7 +317,7 @@ def _host_rows(name: str, problems: list[Problem], facts: Facts) -> list[Row]:
     return [Row(name=name, state=State.FAIL, detail=first, remedy=rest) for first, _, rest in texts]
 
 
-def _cluster_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
+def cluster_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
     """How the host fits into its cluster of several hosts."""
     place = settings.place
     if place is None:
@@ -364,9 +368,18 @@ def _met(name: str, facts: Facts) -> str:
         "Ports": ", ".join(str(port) for _, port in facts.settings.published_ports()),
         "CPUs, memory": f"{facts.host_facts.cpus} cores, {facts.host_facts.memory_bytes / 2**30:.1f} GiB",
         "Folders": "every folder that is mounted is there",
-        "GPUs": "NVIDIA runtime" if facts.settings.gpu.enabled else "not wanted by this stack",
+        "Cores of Ray": f"{sum(node.cpus for node in facts.settings.ray_nodes.values()):g}",
+        "Memory of Ray": f"{sum(node.memory for node in facts.settings.ray_nodes.values()) / 2**30:.1f} GiB",
+        "GPUs": _gpus_in_words(facts) if facts.settings.gpu.enabled else "not wanted by this stack",
     }
     return details.get(name, "")
+
+
+def _gpus_in_words(facts: Facts) -> str:
+    found = facts.host_facts.gpus
+    return (
+        f"NVIDIA runtime, driver {found.driver}: {', '.join(map(str, found.gpus))}" if found.gpus else "NVIDIA runtime"
+    )
 
 
 def _room_in_words(facts: Facts) -> str:

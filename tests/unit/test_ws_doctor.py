@@ -192,6 +192,6 @@ class TestCluster:
         for module in ("ws.doctor", "ws.stack_settings", "ws.project"):
             monkeypatch.setattr(f"{module}.FOLDER", tmp_path)
         monkeypatch.setattr(ClusterFacts, "probe", lambda place, **options: ClusterFacts(machine=place.host))
-        facts = doctor._platform_facts("gamma")
+        facts = doctor.platform_facts("gamma")
         assert facts["cluster"].machine == "gamma"
         assert not list(tmp_path.glob("cslr/**/*.key"))

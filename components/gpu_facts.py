@@ -1,0 +1,93 @@
+"""The NVIDIA GPUs of a host and their driver, as NVML tells them: the library that comes with the driver."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pynvml
+
+# Why NVML may keep silent → in words, and what to do about it.
+NO_LIBRARY = ("this host has no NVIDIA driver", "Install one, for example: sudo apt-get install nvidia-driver")
+SILENCES = {
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: NO_LIBRARY,
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
+        "the NVIDIA driver is installed, but the kernel has not loaded it",
+        "sudo modprobe nvidia",
+    ),
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
+        "the NVIDIA driver was updated, but the kernel still has the old one",
+        "sudo reboot",
+    ),
+    pynvml.NVML_ERROR_NO_PERMISSION: ("this user may not ask the NVIDIA driver", "ls -l /dev/nvidiactl"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One GPU, or one part of it that MIG made."""
+
+    number: int  # of the whole GPU
+    uuid: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.name} ({self.uuid})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuFacts:
+    """What NVML says. Every default means "not asked", and no check fails for it."""
+
+    driver: str = ""  # "580.95.05"
+    gpus: tuple[Gpu, ...] | None = None
+    parts: tuple[Gpu, ...] = ()  # of GPUs in MIG mode
+    silence: str = ""  # why NVML says nothing
+    remedy: str = ""
+
+    @classmethod
+    def probe(cls) -> "GpuFacts":
+        """The facts of this host. Takes a fraction of a second where the driver keeps its state, else one or two."""
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            silence, remedy = SILENCES.get(error.value, (f"NVML fails: {error}", "nvidia-smi"))
+            return cls(silence=silence, remedy=remedy)
+        try:
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
+            return cls(
+                driver=pynvml.nvmlSystemGetDriverVersion(),
+                gpus=tuple(_gpu(number, handle) for number, handle in enumerate(handles)),
+                parts=tuple(part for number, handle in enumerate(handles) for part in _parts(number, handle)),
+            )
+        except pynvml.NVMLError as error:
+            return cls(silence=f"NVML fails: {error}", remedy="nvidia-smi")
+        finally:
+            pynvml.nvmlShutdown()
+
+    @property
+    def branch(self) -> int | None:
+        """The branch of the driver, by which CUDA names what it needs; None where it is not known."""
+        first = self.driver.partition(".")[0]
+        return int(first) if first.isdecimal() else None
+
+    def knows(self, device: str) -> bool:
+        """Whether there is a device of that number or UUID."""
+        if device.isdecimal():
+            return any(gpu.number == int(device) for gpu in self.gpus or ())
+        return "/" in device or any(gpu.uuid == device for gpu in (*(self.gpus or ()), *self.parts))
+
+
+def _gpu(number: int, handle: Any) -> Gpu:  # noqa: ANN401 (NVML's pointer)
+    return Gpu(number=number, uuid=pynvml.nvmlDeviceGetUUID(handle), name=pynvml.nvmlDeviceGetName(handle))
+
+
+def _parts(number: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401 (NVML's pointer)
+    try:
+        places = pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)
+    except pynvml.NVMLError:  # a GPU without MIG
+        return
+    for place in range(places):
+        try:
+            yield _gpu(number, pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place))
+        except pynvml.NVMLError:  # a place that nothing was made for
+            continue
