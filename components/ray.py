@@ -23,7 +23,6 @@ from components.ports import (
     RAY_CLIENT,
     RAY_DASHBOARD,
     RAY_GCS,
-    REDIS,
 )
 from components.secrets import SECRETS_TARGET, user_id
 from components.service import Host, Service, extra_mounts, run_module
@@ -281,8 +280,6 @@ def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:
         "RAY_NODE_HEAD_ADDRESS": args.ray.head_address or "",
         "RAY_NODE_HEALTH_URL": args.ray.health_url or f"http://health:{HEALTH}",
         "RAY_NODE_HEALTH_TIMEOUT": f"{args.ray.health_timeout:g}",
-        "RAY_REDIS_ADDRESS": f"redis:{REDIS}",
-        "RAY_external_storage_namespace": args.host.identity.prefix,
     }
 
 

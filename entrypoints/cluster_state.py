@@ -148,6 +148,11 @@ def _last_seen(member: MemberState) -> str:
     return f"{member.host} (seen {member.age:.0f} s ago)"
 
 
+def drain_key(namespace: str, node: str) -> str:
+    """Return the key that is there as long as a node in maintenance still has time for its work."""
+    return f"{prefix(namespace)}drain:{node}"
+
+
 def read_state(link: RedisLink, namespace: str) -> ClusterState:
     """Ask Redis. OSError: it does not answer; RedisRefusedError: it will not."""
     answer = link.script(READ, (), (prefix(namespace), HISTORY_SHOWN))

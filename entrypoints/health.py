@@ -767,7 +767,9 @@ NODE_COLUMNS = ("Node", "State", "Role", "Address", ">CPUs", ">GPUs", ">Memory")
 MARKS = {
     **dict.fromkeys((UP, HEALTHY, "alive"), "●"),
     **dict.fromkeys((DOWN, UNHEALTHY, "missing"), "✕"),
-    STARTING: "◐", "maintenance": "◌", "old": "○",
+    STARTING: "◐",
+    "maintenance": "◌",
+    "old": "○",
 }
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E"

@@ -208,10 +208,8 @@ def split_memory(memory: int, shm: int) -> tuple[int, int]:
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a worker's ``ray start``: only the GCS talks to Redis."""
-    result = {key: value for key, value in environment.items() if key != "RAY_REDIS_ADDRESS"}
-    result.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(WORKER_RECONNECT_SECONDS))
-    return result
+    """Return the environment of a worker's ``ray start``: it waits for a head that moves."""
+    return {"RAY_gcs_rpc_server_reconnect_timeout_s": str(WORKER_RECONNECT_SECONDS), **environment}
 
 
 def head_environment(
@@ -353,44 +351,47 @@ def end_descendants(grace: float = 5.0, spared: Collection[int] = ()) -> dict[in
         time.sleep(0.05)
 
 
+@dataclass(frozen=True)
+class End:
+    """Why Ray must end although nobody stops this node."""
+
+    reason: str
+    at_once: bool  # without a drain, which would only wait for tasks that are lost
+
+
 def supervise(
-    process: subprocess.Popen[bytes], stop: threading.Event, reason_to_end: Callable[[], str], interval: float
+    process: subprocess.Popen[bytes], stop: threading.Event, reason_to_end: Callable[[], End | None], interval: float
 ) -> int:
     """Watch a process until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
 
-    The reason is asked for every ``interval`` seconds; empty: none. Returns 0 when it was told to stop, 1 when there
-    was a reason, else the exit code as a shell shows it (1 for 0, because a node does not end by itself).
+    The reason is asked for every ``interval`` seconds. Returns 0 when it was told to stop, 1 when there was a reason,
+    else the exit code as a shell shows it (1 for 0, because a node does not end by itself).
     """
-    try:
-        code, outcome = _watch(process.pid, stop, reason_to_end, interval)
-        if code is None:
-            code = terminate(process.pid)
-    finally:
-        end_descendants()
-    process.returncode = code  # reaped here, not by Popen
-    if outcome is not None:
-        return outcome
-    say(f"Ray ended by itself with exit code {code}")
-    return 128 - code if code < 0 else code or 1
-
-
-def _watch(
-    process: int, stop: threading.Event, reason_to_end: Callable[[], str], interval: float
-) -> tuple[int | None, int | None]:
-    """Wait for a reason to end: the child's exit code if it has ended, and our own exit code if it is decided."""
+    grace, end = 5.0, None
     ask_at = time.monotonic() + interval
     code = None
-    while code is None:
-        stop.wait(0.2)
-        code = reap().get(process)
-        if stop.is_set():
-            return code, 0
-        if time.monotonic() >= ask_at:
-            ask_at = time.monotonic() + interval
-            if reason := reason_to_end():
-                say(f"{reason}: stopping")
-                return code, 1
-    return code, None
+    try:
+        while code is None and not stop.is_set() and end is None:
+            stop.wait(0.2)
+            code = reap().get(process.pid)
+            if code is None and time.monotonic() >= ask_at:
+                ask_at = time.monotonic() + interval
+                end = reason_to_end()
+        if end:
+            say(f"{end.reason}: stopping")
+        if end and end.at_once:
+            grace = 0.0
+        elif code is None:
+            code = terminate(process.pid)
+    finally:
+        ended = end_descendants(grace)
+    process.returncode = ended.get(process.pid, -signal.SIGKILL) if code is None else code  # reaped here, not by Popen
+    if stop.is_set() and end is None:
+        return 0
+    if end:
+        return 1
+    say(f"Ray ended by itself with exit code {code}")
+    return 128 - process.returncode if process.returncode < 0 else process.returncode or 1
 
 
 def terminate(process: int) -> int:

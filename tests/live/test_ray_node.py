@@ -61,9 +61,9 @@ class Container:
             "RAY_NODE_CPUS": "1",
             "RAY_NODE_PORTS": json.dumps(dict(BRIDGE_RAY_PORTS)),
             "RAY_NODE_MEMORY": str(2 * 1024**3),
-            "RAY_REDIS_ADDRESS": "10.77.0.2:7379",
+            "RAY_NODE_REDIS_ADDRESSES": "10.77.0.2:7379",
             "RAY_NODE_REDIS_PASSWORD_FILE": str(self.folder / "redis-password"),
-            "RAY_external_storage_namespace": "test",
+            "RAY_NODE_NAMESPACE": "test",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
         }
@@ -148,4 +148,4 @@ def test_a_head_gets_healthy_hides_the_password_and_stops_without_a_trace(contai
     left = {arguments for arguments in container.processes().values() if not arguments.startswith("ps ")}
     assert left <= before
     keys = container.output("redis-cli", "-p", "7379", "-a", PASSWORD, "--no-auth-warning", "--scan")[1].split()
-    assert "cslr:head:test" not in keys
+    assert "cslr:test:lease" not in keys

@@ -4,24 +4,25 @@ import ast
 import http.server
 import json
 import multiprocessing
-import shutil
 import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS
-from entrypoints import ray_node
-from entrypoints.ray_node import Address, ClaimElection, HeadClaim, NodeSettings, Redis, Role
+from entrypoints import one_host, ray_node
+from entrypoints.lease import DEADLINE_SECONDS, TTL_SECONDS, Grant, Lease, Refusal, boottime
+from entrypoints.one_host import OneHostElection, Question, Role
+from entrypoints.ray_node import NodeSettings, State
 from entrypoints.ray_process import AGENT_PORT, NodeError
+from entrypoints.redis_link import Address, RedisLink
+from tests.unit.conftest import REDIS_PASSWORD
 
 ENTRYPOINTS = Path(ray_node.__file__).parent
-PASSWORD = "correct horse: battery'staple"
 NAMESPACE = "cslr-test"
 
 
@@ -38,54 +39,29 @@ def listener():
         yield Address("127.0.0.1", server.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def redis_address(tmp_path_factory):
-    if not shutil.which("redis-server"):
-        pytest.skip("needs redis-server: apt-get install redis-server")
-    folder = tmp_path_factory.mktemp("redis")
-    address = Address("127.0.0.1", free_port())
-    (folder / "redis.conf").write_text(f'port {address.port}\nbind 127.0.0.1\nrequirepass "{PASSWORD}"\nsave ""\n')
-    server = subprocess.Popen(["redis-server", folder / "redis.conf"], cwd=folder, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while not address.answers() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    yield address
-    server.terminate()
-    server.wait()
-
-
 @pytest.fixture
-def redis(redis_address):
-    client = Redis(redis_address, PASSWORD)
-    client.evaluate("return redis.call('FLUSHALL')", "-")
-    return client
-
-
-@pytest.fixture
-def password_file(tmp_path):
-    path = tmp_path / "redis-password"
-    path.write_text(PASSWORD + "\n")
-    return path
-
-
-def claim_of(redis: Redis, node: str, port: int = 6379) -> HeadClaim:
-    return HeadClaim(redis, NAMESPACE, node, Address(node, port))
+def lease(redis_link):
+    return Lease(redis_link, NAMESPACE)
 
 
 @pytest.fixture(autouse=True)
 def poll_quickly(monkeypatch):
-    monkeypatch.setattr(ray_node, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(one_host, "POLL_SECONDS", 0.05)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    usual = {
+        "RAY_NODE_NAME": "ray-cpu",
+        "RAY_NODE_CANDIDATES": "ray-cpu",
+        "RAY_NODE_PORTS": ports(),
+        "RAY_NODE_REDIS_ADDRESSES": "redis:6379",
+        "RAY_NODE_NAMESPACE": NAMESPACE,
+    }
+    return usual | changes
 
 
 def settings(**changes: str) -> NodeSettings:
-    environment = {
-        "RAY_NODE_NAME": "ray-cpu",
-        "RAY_NODE_CANDIDATES": "ray-cpu",
-        "RAY_NODE_HEALTH_TIMEOUT": "0.5",
-        "RAY_NODE_DEADLINE": "0.2",
-        "RAY_NODE_PORTS": json.dumps(dict(BRIDGE_RAY_PORTS)),
-    }
-    return NodeSettings.from_environment(environment | changes)
+    return NodeSettings.from_environment(environment(**changes))
 
 
 def ports(**changes: int) -> str:
@@ -94,8 +70,30 @@ def ports(**changes: int) -> str:
     return json.dumps({**BRIDGE_RAY_PORTS, **{flags[name]: port for name, port in changes.items()}})
 
 
-def decide(node: NodeSettings, claim: HeadClaim | None = None) -> Role:
-    return ClaimElection(node, claim, threading.Event()).decide()
+def election_of(lease: Lease, name: str = "ray-cpu", **changes: Any) -> OneHostElection:
+    usual = {
+        "candidates": ("ray-cpu",),
+        "head": None,
+        "health_url": "",
+        "health_timeout": 0.5,
+        "deadline": 0.3,
+        "ports": BRIDGE_RAY_PORTS,
+    }
+    return OneHostElection(Question(name, **{**usual, **changes}), lease, threading.Event())
+
+
+def decide(lease: Lease, name: str = "ray-cpu", **changes: Any) -> Role:
+    role = election_of(lease, name, **changes).decide()
+    assert role
+    return role
+
+
+def elect(lease: Lease, name: str, gcs: Address | None = None) -> None:
+    """Let another node hold the lease, and be ready if its address is given."""
+    grant = lease.acquire(name, "its-instance")
+    if gcs:
+        assert not isinstance(grant, Refusal)
+        assert lease.announce(grant, gcs, gcs, gcs, {})
 
 
 @pytest.fixture
@@ -122,117 +120,84 @@ def status_of_head(address: object, node: str = "ray-gpu") -> bytes:
     return json.dumps({"ray": {"head": {"address": str(address), "node": node}, "nodes": []}}).encode()
 
 
-def race(start, port: int, node: str, outcome) -> None:
-    claim = claim_of(Redis(Address("127.0.0.1", port), PASSWORD), node)
+def race(start, address: Address, name: str, outcome) -> None:
+    lease = Lease(RedisLink((address,), REDIS_PASSWORD), NAMESPACE)
     start.wait()
-    outcome.put((node, claim.take() is None))
+    try:
+        outcome.put((name, decide(lease, name, candidates=(name,)).head is None))
+    except NodeError:
+        outcome.put((name, False))
 
 
-class TestClaim:
-    def test_of_many_that_start_together_exactly_one_becomes_head(self, redis, redis_address):
+class TestDecision:
+    def test_of_many_that_start_together_exactly_one_becomes_head(self, redis_link, redis_address):
         context = multiprocessing.get_context("fork")
         for _ in range(5):
-            redis.evaluate("return redis.call('FLUSHALL')", "-")
+            redis_link.command("FLUSHALL")
             start, outcome = context.Event(), context.Queue()
-            nodes = [
-                context.Process(target=race, args=(start, redis_address.port, f"node-{n}", outcome)) for n in range(8)
-            ]
+            nodes = [context.Process(target=race, args=(start, redis_address, f"node-{n}", outcome)) for n in range(8)]
             for node in nodes:
                 node.start()
             start.set()
-            heads = [node for node, is_head in (outcome.get(timeout=10) for _ in nodes) if is_head]
+            heads = [name for name, is_head in (outcome.get(timeout=10) for _ in nodes) if is_head]
             for node in nodes:
                 node.join()
             assert len(heads) == 1
 
-    def test_the_loser_learns_where_the_head_will_be(self, redis):
-        assert claim_of(redis, "ray-cpu").take() is None
-        assert claim_of(redis, "ray-gpu").take() == Address("ray-cpu", 6379)
+    def test_without_any_head_the_candidate_becomes_head_with_the_only_user(self, lease):
+        old = lease.acquire("ray-cpu", "former-run")
+        lease.create_user(old)
+        role = decide(lease, deadline=20)  # a Redis that has just started is waited for
+        assert role.grant
+        assert role.credentials
+        assert role.grant.epoch == old.epoch + 1
+        users = [user for user in map(str, lease.link.command("ACL", "USERS")) if user != "default"]
+        assert users == [role.credentials.username]
 
-    def test_a_restarted_node_takes_its_own_claim_over(self, redis):
-        before, after = claim_of(redis, "ray-cpu"), claim_of(redis, "ray-cpu")
-        assert before.take() is None
-        assert after.take() is None
-        assert after.renew()
-
-    def test_the_run_before_the_restart_loses_the_claim(self, redis):
-        before, after = claim_of(redis, "ray-cpu"), claim_of(redis, "ray-cpu")
-        before.take()
-        after.take()
-        assert not before.renew()
+    def test_a_former_run_of_the_node_loses_the_lease(self, lease):
+        before = election_of(lease)
+        before.decide()
+        decide(lease, deadline=20)
+        end = before.keep()
+        assert end
+        assert end.at_once
         before.release()
-        assert claim_of(redis, "ray-gpu").take() == Address("ray-cpu", 6379)
+        assert lease.look()
 
-    def test_a_node_whose_name_begins_like_the_holders_does_not_take_over(self, redis):
-        claim_of(redis, "ray-cpu-2").take()
-        assert claim_of(redis, "ray-cpu").take() == Address("ray-cpu-2", 6379)
+    def test_an_explicit_head_is_joined(self, listener, lease):
+        assert decide(lease, head=listener) == Role(listener)
 
-    def test_renewal_prolongs_the_claim(self, redis):
-        claim = claim_of(redis, "ray-cpu")
-        claim.take()
-        redis.evaluate("return redis.call('PEXPIRE', KEYS[1], 100)", f"cslr:head:{NAMESPACE}")
-        assert claim.renew()
-        assert int(redis.evaluate("return redis.call('PTTL', KEYS[1])", f"cslr:head:{NAMESPACE}")) > 10_000
+    def test_an_explicit_head_that_is_this_node_makes_it_head(self, lease):
+        assert decide(lease, head=Address("ray-cpu", 6379)).head is None
 
-    def test_a_claim_that_expired_unnoticed_is_renewed_only_while_free(self, redis):
-        cpu, gpu = claim_of(redis, "ray-cpu"), claim_of(redis, "ray-gpu")
-        cpu.take()
-        redis.evaluate("return redis.call('DEL', KEYS[1])", f"cslr:head:{NAMESPACE}")
-        assert cpu.renew()
-        redis.evaluate("return redis.call('DEL', KEYS[1])", f"cslr:head:{NAMESPACE}")
-        gpu.take()
-        assert not cpu.renew()
-
-    def test_release_lets_the_next_candidate_in(self, redis):
-        cpu, gpu = claim_of(redis, "ray-cpu"), claim_of(redis, "ray-gpu")
-        cpu.take()
-        cpu.release()
-        assert gpu.look() is None
-        assert gpu.take() is None
-
-    def test_clusters_do_not_share_a_claim(self, redis):
-        claim_of(redis, "ray-cpu").take()
-        assert HeadClaim(redis, "another", "ray-gpu", Address("ray-gpu", 6379)).take() is None
-
-    def test_a_wrong_password_is_one_sentence_without_the_password(self, redis_address):
-        with pytest.raises(NodeError, match="password files") as error:
-            claim_of(Redis(redis_address, "wrong-secret"), "ray-cpu").take()
-        assert "wrong-secret" not in str(error.value)
-
-
-class TestDecision:
-    def test_without_any_head_the_candidate_becomes_head(self, redis):
-        assert decide(settings(), claim_of(redis, "ray-cpu")).is_head
-
-    def test_an_explicit_head_is_joined(self, listener, redis):
-        role = decide(settings(RAY_NODE_HEAD_ADDRESS=str(listener)), claim_of(redis, "ray-cpu"))
-        assert role == Role(listener)
-
-    def test_an_explicit_head_that_is_this_node_makes_it_head(self, redis):
-        assert decide(settings(RAY_NODE_HEAD_ADDRESS="ray-cpu:6379"), claim_of(redis, "ray-cpu")).is_head
-
-    def test_a_node_off_the_whitelist_never_becomes_head(self, redis):
+    def test_a_node_off_the_whitelist_never_becomes_head(self, lease):
         with pytest.raises(NodeError, match="not on the head whitelist"):
-            decide(settings(RAY_NODE_CANDIDATES="ray-gpu"), claim_of(redis, "ray-cpu"))
+            decide(lease, candidates=("ray-gpu",))
+        assert lease.look() is None
 
-    def test_a_node_off_the_whitelist_joins_the_holder_of_the_claim(self, redis, listener):
-        HeadClaim(redis, NAMESPACE, "ray-gpu", listener).take()
-        assert decide(settings(RAY_NODE_CANDIDATES=""), claim_of(redis, "ray-cpu")) == Role(listener)
+    def test_a_node_off_the_whitelist_joins_who_was_elected(self, lease, listener):
+        elect(lease, "ray-gpu", listener)
+        assert decide(lease, candidates=()) == Role(listener)
 
-    def test_the_head_named_by_the_health_service_is_joined(self, health_service, listener, redis):
+    def test_who_was_elected_is_waited_for(self, lease):
+        elect(lease, "ray-gpu")
+        with pytest.raises(NodeError, match="ray-gpu was elected and starts its head"):
+            decide(lease)
+
+    def test_the_head_named_by_the_health_service_is_joined(self, health_service, listener, lease):
         url, answer = health_service
         answer["body"] = status_of_head(listener)
-        assert decide(settings(RAY_NODE_HEALTH_URL=url), claim_of(redis, "ray-cpu")) == Role(listener)
+        assert decide(lease, health_url=url) == Role(listener)
 
-    def test_a_head_that_does_not_answer_is_ignored(self, health_service, redis):
+    def test_a_head_that_does_not_answer_is_ignored(self, health_service, lease):
         url, answer = health_service
         answer["body"] = status_of_head(Address("127.0.0.1", free_port()))
-        assert decide(settings(RAY_NODE_HEALTH_URL=url), claim_of(redis, "ray-cpu")).is_head
+        assert decide(lease, health_url=url).head is None
 
-    def test_its_own_former_self_is_not_joined(self, health_service, listener, redis):
+    def test_its_own_former_self_is_not_joined(self, health_service, listener, lease):
         url, answer = health_service
         answer["body"] = status_of_head(listener, node="ray-cpu")
-        assert decide(settings(RAY_NODE_HEALTH_URL=url), claim_of(redis, "ray-cpu")).is_head
+        assert decide(lease, health_url=url).head is None
 
     @pytest.mark.parametrize(
         ("status", "body"),
@@ -246,40 +211,75 @@ class TestDecision:
             (503, b""),
         ],
     )
-    def test_anything_else_from_the_health_service_is_no_answer(self, health_service, status, body):
+    def test_anything_else_from_the_health_service_is_no_answer(self, health_service, lease, status, body):
         url, answer = health_service
         answer.update(status=status, body=body)
-        assert ray_node.head_by_health_service(settings(RAY_NODE_HEALTH_URL=url)) is None
+        assert decide(lease, health_url=url).head is None
 
-    def test_no_health_service_is_no_answer(self):
-        url = f"http://127.0.0.1:{free_port()}"
-        assert ray_node.head_by_health_service(settings(RAY_NODE_HEALTH_URL=url)) is None
+    def test_no_health_service_is_no_answer(self, lease):
+        assert decide(lease, health_url=f"http://127.0.0.1:{free_port()}").head is None
 
-    def test_a_running_candidate_is_joined_although_the_claim_is_free(self, listener, redis):
-        node = settings(RAY_NODE_CANDIDATES="ray-cpu,127.0.0.1", RAY_NODE_PORTS=ports(gcs=listener.port))
-        assert decide(node, claim_of(redis, "ray-cpu")) == Role(listener)
-
-    def test_a_claim_of_another_is_waited_for(self, redis):
-        claim_of(redis, "ray-gpu").take()
-        with pytest.raises(NodeError, match=r"ray-gpu:6379 claimed headship"):
-            decide(settings(), claim_of(redis, "ray-cpu"))
+    def test_a_running_candidate_is_joined_although_nobody_was_elected(self, listener, lease):
+        flags = {**BRIDGE_RAY_PORTS, HEAD_FLAGS["gcs"]: listener.port}
+        assert decide(lease, candidates=("ray-cpu", "127.0.0.1"), ports=flags) == Role(listener)
 
     def test_an_unreachable_redis_ends_at_the_deadline_in_one_sentence(self):
-        nowhere = Redis(Address("127.0.0.1", free_port()), PASSWORD)
+        nowhere = RedisLink((Address("127.0.0.1", free_port()),), REDIS_PASSWORD)
         with pytest.raises(NodeError, match=r"Redis .* does not answer"):
-            decide(settings(), claim_of(nowhere, "ray-cpu"))
+            decide(Lease(nowhere, NAMESPACE))
 
-    def test_a_stop_ends_the_waiting(self):
+    def test_a_stop_ends_the_waiting(self, lease):
         stop = threading.Event()
         stop.set()
-        with pytest.raises(NodeError, match="Stopped"):
-            ClaimElection(settings(RAY_NODE_CANDIDATES=""), None, stop).decide()
+        question = Question("ray-cpu", (), None, "", 0.5, 0.3, BRIDGE_RAY_PORTS)
+        assert OneHostElection(question, lease, stop).decide() is None
 
-    def test_an_outage_of_redis_is_not_a_loss_of_the_claim(self):
-        nowhere = Redis(Address("127.0.0.1", free_port()), PASSWORD)
-        election = ClaimElection(settings(), claim_of(nowhere, "ray-cpu"), threading.Event())
-        assert election.keep()
+
+class TestHeadship:
+    def test_a_worker_has_nothing_to_keep(self, lease, listener):
+        election = election_of(lease, head=listener)
+        election.decide()
+        assert election.keep() is None
+
+    def test_it_is_renewed(self, lease):
+        election = election_of(lease)
+        election.decide()
+        lease.link.command("PEXPIRE", lease.prefix + "lease", 500)
+        assert election.keep() is None
+        view = lease.look()
+        assert view
+        assert view.remaining > TTL_SECONDS - 1
+
+    def test_it_is_announced_once_the_head_serves(self, lease, health_service):
+        url, answer = health_service
+        answer["status"] = 503
+        flags = {**BRIDGE_RAY_PORTS, HEAD_FLAGS["dashboard"]: int(url.rpartition(":")[2])}
+        election = election_of(lease, ports=flags)
+        election.decide()
+        assert election.keep() is None
+        assert not lease.look().ready
+        answer["status"] = 200
+        assert election.keep() is None
+        assert (lease.look().ready, lease.look().gcs) == (True, Address("ray-cpu", 6379))
+        assert lease.versions()["host"] == "ray-cpu"
+
+    def test_the_head_ends_at_once_at_the_deadline_and_not_before(self, monkeypatch):
+        lease = Lease(RedisLink((Address("127.0.0.1", free_port()),), REDIS_PASSWORD), NAMESPACE)
+        election = election_of(lease)
+        election._grant = Grant("ray-cpu", "i", 1, "a")
+        election._confirmed = boottime()
+        assert election.keep() is None
+        election._confirmed = boottime() - DEADLINE_SECONDS - 0.1
+        end = election.keep()
+        assert end
+        assert end.at_once
+        assert "could not be renewed" in end.reason
+
+    def test_release_lets_the_next_candidate_in(self, lease):
+        election = election_of(lease)
+        election.decide()
         election.release()
+        assert decide(lease, "ray-gpu", candidates=("ray-gpu",)).head is None
 
 
 class TestAddress:
@@ -307,7 +307,9 @@ class TestMistakes:
             ("RAY_NODE_CPUS", "nan"),
             ("RAY_NODE_PORTS", "{}"),
             ("RAY_NODE_PORTS", "none"),
-            ("RAY_REDIS_ADDRESS", "redis:99999"),
+            ("RAY_NODE_REDIS_ADDRESSES", "redis:99999"),
+            ("RAY_NODE_REDIS_ADDRESSES", ""),
+            ("RAY_NODE_NAMESPACE", ""),
         ],
     )
     def test_a_wrong_variable_is_named(self, key, value):
@@ -319,15 +321,10 @@ class TestMistakes:
         token = tmp_path / "ray-token"
         if content is not None:
             token.write_text(content)
-        environment = {
-            "RAY_NODE_NAME": "ray-cpu",
-            "RAY_NODE_PORTS": ports(),
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(token),
-        }
+        variables = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
         ended = subprocess.run(
             [sys.executable, "-m", "entrypoints.ray_node"],
-            env=environment,
+            env=variables,
             cwd=ENTRYPOINTS.parent,
             capture_output=True,
             text=True,
@@ -342,35 +339,48 @@ class TestMistakes:
         ast.parse(program.read_text(), feature_version=(3, 10))
 
 
+class TestLan:
+    def test_a_worker_over_several_hosts_needs_its_gateway(self):
+        with pytest.raises(NodeError, match="RAY_NODE_GATEWAY"):
+            settings(RAY_NODE_TOPOLOGY="lan")
+        assert settings(RAY_NODE_TOPOLOGY="lan", RAY_NODE_GATEWAY="127.0.0.2:6379").gateway
+
+
 class TestHealth:
     @pytest.fixture(autouse=True)
     def state(self, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-        monkeypatch.setenv("RAY_NODE_NAME", "ray-cpu")
-        monkeypatch.setenv("RAY_NODE_PORTS", ports())
-        return ray_node.state_file()
+        for key, value in environment().items():
+            monkeypatch.setenv(key, value)
 
-    def test_a_node_without_a_role_is_unhealthy(self, capsys):
+    def test_a_node_of_one_host_without_a_role_is_unhealthy(self, capsys):
         assert ray_node.health() == 1
-        assert "undecided" in capsys.readouterr().out
+        assert "not started yet" in capsys.readouterr().out
 
-    def test_a_worker_needs_only_its_agent(self, state, health_service, monkeypatch):
+    def test_a_node_of_a_cluster_that_waits_is_healthy_and_says_for_what(self, monkeypatch, capsys):
+        monkeypatch.setenv("RAY_NODE_TOPOLOGY", "lan")
+        monkeypatch.setenv("RAY_NODE_GATEWAY", "127.0.0.2:6379")
+        State("waiting", "no head: Redis has just started").write()
+        assert ray_node.health() == 0
+        assert "waiting: no head: Redis has just started" in capsys.readouterr().out
+
+    def test_a_worker_needs_only_its_agent(self, health_service, monkeypatch):
         url, _ = health_service
         monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(url.rpartition(":")[2])))
-        state.write_text('{"head": false}')
+        State("worker").write()
         assert ray_node.health() == 0
 
-    def test_a_head_without_its_client_port_is_unhealthy(self, state, health_service, monkeypatch, capsys):
+    def test_a_head_without_its_client_port_is_unhealthy(self, health_service, monkeypatch, capsys):
         url, _ = health_service
-        port = url.rpartition(":")[2]
-        monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(port), dashboard=int(port), client=free_port()))
-        state.write_text('{"head": true}')
+        port = int(url.rpartition(":")[2])
+        monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=port, dashboard=port, client=free_port()))
+        State("head").write()
         assert ray_node.health() == 1
         assert "Ray Client port" in capsys.readouterr().out
 
-    def test_an_answer_other_than_200_is_unhealthy(self, state, health_service, monkeypatch):
+    def test_an_answer_other_than_200_is_unhealthy(self, health_service, monkeypatch):
         url, answer = health_service
         answer["status"] = 503
         monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(url.rpartition(":")[2])))
-        state.write_text('{"head": false}')
+        State("worker").write()
         assert ray_node.health() == 1

@@ -83,23 +83,33 @@ class TestArguments:
         assert [argument for argument in arguments if argument.startswith("--num-gpus")] == flag
 
 
+class TestVersions:
+    @pytest.mark.parametrize(
+        ("torch", "cuda"), [("2.10.0+cu128", "12.8"), ("2.13.0+cu130", "13.0"), ("2.10.0+cpu", ""), ("2.10.0", "")]
+    )
+    def test_the_cuda_that_torch_was_built_for(self, torch, cuda):
+        assert ray_process.cuda_of(torch) == cuda
+
+    def test_python_is_known_to_the_patch(self):
+        assert ray_process.software_versions()["python"].count(".") == 2
+
+
 class TestEnvironment:
     def test_only_the_head_talks_to_redis(self):
         head = ray_process.head_environment({"A": "1"}, "redis:6379", "lab-1", "ray-7", "secret")
         assert head["RAY_REDIS_ADDRESS"] == "redis:6379"
         assert head["RAY_external_storage_namespace"] == "lab-1"
-        worker = ray_process.worker_environment({"A": "1", "RAY_REDIS_ADDRESS": "redis:6379"})
-        assert worker == {"A": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+        assert ray_process.worker_environment({"A": "1"}) == {"A": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
 
 
-def supervise(script: str, reason: str = "") -> subprocess.Popen[str]:
+def supervise(script: str, end: str = "None") -> subprocess.Popen[str]:
     """Run ``supervise`` on a shell script, stopped by SIGTERM, in a process of its own."""
     program = (
-        "import signal, subprocess, sys, threading; from entrypoints.ray_process import adopt_orphans, supervise;"
+        "import signal, subprocess, sys, threading; from entrypoints.ray_process import End, adopt_orphans, supervise;"
         "stop = threading.Event();"
         "signal.signal(signal.SIGTERM, lambda *_: stop.set()); print('ready', flush=True);"
         f"adopt_orphans(); process = subprocess.Popen(['sh', '-c', {script!r}], start_new_session=True);"
-        f"sys.exit(supervise(process, stop, lambda: {reason!r}, 0.1))"
+        f"sys.exit(supervise(process, stop, lambda: {end}, 0.1))"
     )
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
@@ -121,11 +131,14 @@ class TestSupervision:
         assert node.wait(20) == 0
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
-    def test_a_reason_to_end_ends_it(self):
-        node = supervise("sleep 60", reason="another node is head now")
-        assert node.wait(10) == 1
-        assert node.stdout
-        assert "another node is head now: stopping" in node.stdout.read()
+    @pytest.mark.parametrize("at_once", [False, True])
+    def test_a_reason_to_end_ends_it_with_a_drain_or_at_once(self, at_once):
+        script = "trap 'echo drained; exit 3' TERM; while true; do sleep 0.1; done"
+        node = supervise(script, end=f"End('another node is head now', {at_once})")
+        output = node.communicate(timeout=10)[0]
+        assert node.returncode == 1
+        assert "another node is head now: stopping" in output
+        assert ("drained" in output) is not at_once
 
     def test_the_spared_are_not_ended(self):
         program = (

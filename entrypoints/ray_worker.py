@@ -1,0 +1,124 @@
+"""A worker of a cluster over several hosts: when it may join the head, and when it has to start anew.
+
+It is a worker for ever. Its Ray knows one address of the head, that of the gateway of its own host, and lives through
+every move of the head. Standard library only, Python 3.10 or newer.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from entrypoints.cluster_state import ClusterState
+from entrypoints.ray_process import End, NodeError, say, software_versions
+from entrypoints.redis_link import Address
+
+POLL_SECONDS = 1.0
+PROGRESS_SECONDS = 10.0
+PASSED_ON_SECONDS = 0.5  # a gateway without a head ends a connection sooner than this
+REMEDIES = {
+    "ray": "deploy both hosts from the same version of this project, or pull the same image on both",
+    "python": "let both hosts' images have the same Python, down to the patch level",
+    "cuda": "let both hosts' stacks name the same variant",
+}
+
+
+class Worker:
+    """Waits until its node may join, and says when what it joined is gone."""
+
+    def __init__(
+        self, name: str, host: str, state: Callable[[], ClusterState] | None, gateway: Address, stop: threading.Event
+    ) -> None:
+        """``state`` None: the head is fixed, so only the gateway is asked."""
+        self._name = name
+        self._host = host
+        self._state = state
+        self._gateway = gateway
+        self._stop = stop
+        self._incarnation = ""
+
+    def wait_for_head(self, waiting: Callable[[str], None]) -> bool:
+        """Wait, for as long as it takes, telling ``waiting`` why; False when told to stop.
+
+        Raises NodeError when this node does not fit the cluster.
+        """
+        began = reported = time.monotonic()
+        told = ""
+        while not self._stop.is_set():
+            obstacle = self._obstacle()
+            if not obstacle:
+                return True
+            if obstacle != told:
+                told = obstacle
+                waiting(obstacle)
+            now = time.monotonic()
+            if now - reported >= PROGRESS_SECONDS:
+                reported = now
+                say(f"waiting since {now - began:.0f} s: {obstacle}")
+            self._stop.wait(POLL_SECONDS)
+        return False
+
+    def reason_to_end(self) -> End | None:
+        """Return why this node's Ray must end. While Redis does not answer it may go on."""
+        if self._state is None:
+            return None
+        try:
+            state = self._state()
+        except (OSError, NodeError):
+            return None
+        if state.incarnation and state.incarnation != self._incarnation:
+            return End(
+                "THE CLUSTER'S DATA IN REDIS WAS LOST: a new cluster has begun, and this node starts anew in it; "
+                "actors and jobs of the old one are gone",
+                at_once=True,
+            )
+        if self._name in state.maintenance and self._name not in state.draining:
+            remedy = f"`ws node resume {self._name}` lets it in again"
+            return End(f"this node is to stay out of the cluster ({remedy})", at_once=False)
+        return None
+
+    def _obstacle(self) -> str:
+        if self._state:
+            try:
+                state = self._state()
+            except OSError as error:
+                return f"Redis does not answer ({error})"
+            if obstacle := self._obstacle_in(state):
+                return obstacle
+            self._incarnation = state.incarnation
+        return (
+            "" if passes_on(self._gateway) else f"the gateway of this host at {self._gateway} does not reach the head"
+        )
+
+    def _obstacle_in(self, state: ClusterState) -> str:
+        if self._name in state.maintenance:
+            return f"this node was drained; `ws node resume {self._name}` lets it in again"
+        if state.head is None:
+            return f"no head: {state.why_no_head()}"
+        check_versions(software_versions(), self._host, state.versions)
+        return ""
+
+
+def check_versions(own: Mapping[str, str], own_host: str, cluster: Mapping[str, str]) -> None:
+    """Raise NodeError when this node's software does not fit that of the head; what is unknown fits."""
+    differing = [what for what in REMEDIES if own.get(what) and cluster.get(what) and own[what] != cluster[what]]
+    if differing:
+        differences = ", ".join(f"{what} {own[what]} here and {cluster[what]} there" for what in differing)
+        raise NodeError(
+            f"{own_host or 'This host'} does not fit the cluster, whose head {cluster.get('host', '')} made its "
+            f"versions: {differences}. Remedy: {'; '.join(REMEDIES[what] for what in differing)}; then run the "
+            "deployment on the host that is wrong."
+        )
+
+
+def passes_on(gateway: Address) -> bool:
+    """Tell whether a connection to the gateway gets further: without a head the gateway ends it at once."""
+    try:
+        with socket.create_connection((gateway.host, gateway.port), timeout=1.0) as connection:
+            readable, _, _ = select.select([connection], [], [], PASSED_ON_SECONDS)
+            return not readable or bool(connection.recv(1))
+    except OSError:
+        return False
