@@ -14,7 +14,7 @@ from components.cluster_file import lan_owner
 from components.cluster_probe import ClosedPort, ClusterFacts
 from components.cluster_settings import ClusterPlace, ClusterSettings
 from components.host import port_owner
-from components.host_facts import HostFacts
+from components.host_facts import LABEL_COMPONENT, LABEL_STACK, HostFacts
 from components.ports import GATEWAY_LOOPBACK, host_ports
 from components.problems import Path, Problem, Remark, Set, SettingsError
 from components.settings import KEY, PlatformSettings
@@ -122,17 +122,21 @@ def ports_are_free(situation: Situation) -> Iterator[Finding]:
     """Nobody else on this host has a port that is the same on every host, or that other hosts know."""
     settings, place, host = situation.settings, situation.place, situation.host
     for service in settings.services():
-        if service in host.on_host_network:
-            continue  # it is our own that listens there
-        for purpose, first, last in host_ports(service):
-            for port in sorted(port for port in host.ports_in_use if first <= port <= last):
-                owner = next(filter(None, (port_owner(port, a, host) for a in _bound(place, service, purpose))), None)
-                if owner:
-                    yield Problem(
-                        ("hosts", place.host),
-                        f"{port}, the port of {service} ({purpose}), is in use on {place.host} by {owner}",
-                        "Stop that, or move it to another port: Ray has the same ports on every host of a cluster.",
-                    )
+        taken = () if service in host.on_host_network else tuple(_taken(place, service, host))
+        if not taken:  # or it is our own that listens there
+            continue
+        rival = next(
+            (x.labels.get(LABEL_STACK) for x in host.host_network if x.labels.get(LABEL_COMPONENT) == service), ""
+        )
+        ports = ", ".join(f"{port} ({purpose}) by {owner}" for port, purpose, owner in taken)
+        yield Problem(
+            ("hosts", place.host),
+            f"ports of {service} are in use on {place.host}: {ports}"
+            + (f". The stack {rival} runs a {service} there" if rival else ""),
+            "Ray has the same ports on every host of a cluster. "
+            + ("Bring that stack down first:" if rival else "Stop that, or move it to other ports."),
+            (f"ws down -s {rival}",) if rival else (),
+        )
     for service, path in SHARED_PORTS.items():
         port = settings.service(service).host_ports["port",]
         owner = port_owner(port, place.address, host) if place.runs(service) else None
@@ -147,6 +151,15 @@ def ports_are_free(situation: Situation) -> Iterator[Finding]:
                     ),
                 ),
             )
+
+
+def _taken(place: ClusterPlace, service: str, host: HostFacts) -> Iterator[tuple[int, str, str]]:
+    """The ports of a service that somebody else has: what for, and who."""
+    for purpose, first, last in host_ports(service):
+        for port in sorted(port for port in host.ports_in_use if first <= port <= last):
+            owner = next(filter(None, (port_owner(port, a, host) for a in _bound(place, service, purpose))), None)
+            if owner:
+                yield port, purpose, owner
 
 
 def _bound(place: ClusterPlace, service: str, purpose: str) -> tuple[str, ...]:

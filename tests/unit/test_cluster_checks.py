@@ -154,20 +154,20 @@ class TestPorts:
         return replace(HOST, listeners=(Listener(address=address, port=port, process="nginx (process 7)"),))
 
     @pytest.mark.parametrize(
-        ("port", "what"),
+        ("service", "port", "purpose"),
         [
-            (6379, "ray-gateway (gcs)"),
-            (8265, "ray-gateway (dashboard)"),
-            (6385, "ray-head (port)"),
-            (11001, "ray-cpu (node-manager-port)"),
-            (12345, "ray-cpu (worker processes)"),
-            (14999, "ray-head (worker processes)"),
+            ("ray-gateway", 6379, "gcs"),
+            ("ray-gateway", 8265, "dashboard"),
+            ("ray-head", 6385, "port"),
+            ("ray-cpu", 11001, "node-manager-port"),
+            ("ray-cpu", 12345, "worker processes"),
+            ("ray-head", 14999, "worker processes"),
         ],
     )
-    def test_of_the_plan_are_free(self, port, what):
+    def test_of_the_plan_are_free(self, service, port, purpose):
         text = refusal(host=self.listener(port))
-        assert f"hosts.alpha: {port}, the port of {what}, is in use on alpha by nginx (process 7)" in text
-        assert "Stop that, or move it" in text
+        assert f"hosts.alpha: ports of {service} are in use on alpha: {port} ({purpose}) by nginx (process 7)." in text
+        assert "Stop that, or move it to other ports." in text
 
     def test_of_services_that_do_not_run_here_may_be_taken(self):
         assert preflight(host=self.listener(11101)) == []  # no GPU here
@@ -185,13 +185,14 @@ class TestPorts:
         running = replace(self.listener(11001), host_network=(HostNetworkContainer(labels=labels),))
         assert preflight(host=running) == []
         others = replace(running, host_network=(HostNetworkContainer(labels=labels | {"cslr.stack": "dev"}),))
-        assert "11001" in refusal(host=others)
+        text = refusal(host=others)
+        assert "11001 (node-manager-port) by nginx (process 7). The stack dev runs a ray-cpu there." in text
+        assert "    ws down -s dev" in text
 
     def test_of_another_stack_s_container_are_taken(self):
         port = ContainerPort(container="web", address="0.0.0.0", port=8265, labels={"cslr.stack": "dev"})
-        assert "in use on alpha by the container web of the stack dev" in refusal(
-            host=replace(HOST, container_ports=(port,))
-        )
+        text = refusal(host=replace(HOST, container_ports=(port,)))
+        assert "8265 (dashboard) by the container web of the stack dev" in text
 
     def test_of_the_block_are_changed_in_the_block(self):
         host = replace(self.listener(6381), stack="gamma", addresses=frozenset({"10.88.0.3"}))
