@@ -263,7 +263,7 @@ class Platform(pulumi.ComponentResource):
 
 def _link(service: str, address: str, ports: Mapping[tuple[str | int, ...], int]) -> str | None:
     """What to open or connect to, for the port that people use of a service."""
-    schemes = {"redis": "redis", "postgres": "postgresql"}
+    schemes = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}
     by_name = {str(path[-1]): port for path, port in ports.items()}
     port = by_name.get("port", by_name.get("dashboard"))
     return f"{schemes.get(service, 'http')}://{address}:{port}" if port else None

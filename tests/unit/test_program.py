@@ -490,7 +490,12 @@ class TestSeveralHosts:
     def test_clients_of_a_host_use_its_own_gateway(self, hosts):
         beta = hosts["beta"]
         assert beta.containers["marimo"].env["RAY_ADDRESS"] == "ray://10.88.0.2:10001"
-        assert beta.outputs["urls"]["ray-gateway"] == "http://10.88.0.2:8265"
+        assert beta.outputs["urls"] == {
+            "ray-gateway": "http://10.88.0.2:8265",
+            "redis-replica": "redis://10.88.0.2:6382",
+            "marimo": "http://127.0.0.1:8080",
+            "health": "http://127.0.0.1:8888",
+        }
         watched = {w["name"]: w for w in json.loads(beta.containers["health"].env["HEALTH_SERVICES"])}
         assert watched["beta-ray-cpu"]["host"] == "10.88.0.2"
         assert set(watched) == {"redis-replica", "marimo", "beta-ray-cpu"}
