@@ -278,6 +278,13 @@ class Member:
     seen: int = 0  # ms since 1970 by Redis, of the report
 
 
+def is_fenced_by(grant: Grant, namespace: str, username: str) -> bool:
+    """Tell whether a user of Redis has to go when this grant makes its own."""
+    match = re.fullmatch(rf"ray-{re.escape(namespace)}-(\d+)-([0-9a-f]{{16}})[0-9a-f]{{16}}", username)
+    # Users outlive data that is lost while Redis runs; epochs may then begin anew.
+    return match is not None and (match[2] != grant.incarnation or int(match[1]) <= grant.epoch)
+
+
 class Lease:
     """The lease of one cluster. Every call raises OSError or RedisRefusedError as RedisLink does.
 
@@ -290,7 +297,6 @@ class Lease:
         self.namespace = namespace
         self.prefix = prefix(namespace)
         self.channel = f"{self.prefix}events"  # a JSON object with `event` is published at each change
-        self._users = re.compile(rf"ray-{re.escape(namespace)}-(\d+)-([0-9a-f]{{16}})([0-9a-f]{{16}})")
 
     def look(self) -> View | None:
         """Return the lease, None when nobody holds it."""
@@ -359,17 +365,12 @@ class Lease:
         """
         deleted = 0
         while users := [name for name in map(str, _list(self.link.command("ACL", "USERS"))) if name != keep]:
-            old = [name for name in users if self._is_fenced_by(grant, name)]
+            old = [name for name in users if is_fenced_by(grant, self.namespace, name)]
             if not old:
                 break
             self.link.command("ACL", "DELUSER", *old)
             deleted += len(old)
         return deleted
-
-    def _is_fenced_by(self, grant: Grant, username: str) -> bool:
-        match = self._users.fullmatch(username)
-        # Users outlive data that is lost while Redis runs; epochs may then begin anew.
-        return match is not None and (match[2] != grant.incarnation or int(match[1]) <= grant.epoch)
 
     def persist(self, grant: Grant, seconds: float) -> bool:
         """Wait until the grant is on disk; False when that is not so within the time, or Redis cannot tell (< 7.2)."""
