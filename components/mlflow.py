@@ -4,6 +4,7 @@ Owns the container and the artifact volume. Runs' parameters and metrics are in 
 server, so clients need no access to the volume.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -45,7 +46,7 @@ class MLflow(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env=settings.env,
+                env={**settings.env, **allowed_hosts(settings.env, host)},
                 ports=self._publish(MLFLOW, settings.port),
                 mounts=(
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),
@@ -57,3 +58,12 @@ class MLflow(Service):
             ),
             after=[args.postgres],
         )
+
+
+def allowed_hosts(env: Mapping[str, str], host: Host) -> Mapping[str, str]:
+    """The address by which other hosts' tasks call the server, which by itself answers to private ones alone."""
+    if host.place is None:
+        return {}
+    address = host.place.address
+    known = env.get("MLFLOW_ALLOWED_HOSTS", "")
+    return {"MLFLOW_ALLOWED_HOSTS": ",".join(filter(None, (known, address, f"{address}:*")))}

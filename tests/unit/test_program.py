@@ -487,6 +487,13 @@ class TestSeveralHosts:
             for service in ("ray-cpu", "marimo"):
                 assert deployed.containers[service].env["MLFLOW_TRACKING_URI"] == "http://10.88.0.3:5000"
 
+    def test_tracking_server_answers_to_its_address_on_the_lan(self, hosts, tmp_path):
+        assert hosts["gamma"].containers["mlflow"].env["MLFLOW_ALLOWED_HOSTS"] == "10.88.0.3,10.88.0.3:*"
+        more = {"mlflow": {"env": {"MLFLOW_ALLOWED_HOSTS": "tracking.example.org"}}}
+        gamma = deploy(more, state_home=tmp_path, stack="gamma", cluster=CLUSTER)
+        names = gamma.containers["mlflow"].env["MLFLOW_ALLOWED_HOSTS"]
+        assert names == "tracking.example.org,10.88.0.3,10.88.0.3:*"
+
     def test_clients_of_a_host_use_its_own_gateway(self, hosts):
         beta = hosts["beta"]
         assert beta.containers["marimo"].env["RAY_ADDRESS"] == "ray://10.88.0.2:10001"
