@@ -24,7 +24,7 @@ END_SECONDS = 120.0  # for Ray's end on the node, once nothing is waited for any
 RETURN_SECONDS = 90.0
 STOP_SECONDS = 60
 NAMES_SHOWN = 8
-RAY_SERVICES = ("ray-cpu", "ray-gpu", "ray-head")
+RAY_SERVICES = ("ray-cpu", "ray-gpu")
 
 
 def drain(access: Access, name: str, seconds: int, console: Console) -> None:
@@ -37,7 +37,7 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
     began = time.monotonic()
     with progress(console) as say:
         left = _wait_for_work(access, node, began + seconds, say)
-        if time.monotonic() < began + seconds:
+        if not left and not _is_gone_surely(access, node):
             _ask_node(access, name, 0)  # nothing is left to wait for
         _wait(lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
     if left:
@@ -173,6 +173,13 @@ def _wait(done: Callable[[], bool], what: str, seconds: float, say: Callable[[st
 
 def _is_gone(access: Access, node: RayNode) -> bool:
     return not any(one.alive for one in access.ray.nodes() if one.identifier == node.identifier)
+
+
+def _is_gone_surely(access: Access, node: RayNode) -> bool:
+    try:
+        return _is_gone(access, node)
+    except NoHeadError:
+        return False
 
 
 def _is_there(access: Access, name: str) -> bool:
