@@ -60,13 +60,13 @@ TURN_SECONDS = 0.1  # the agent looks after its processes so often
 JITTER_SECONDS = 0.1
 CONNECT_SECONDS = 0.5  # a host that does not answer a connection within this has no GCS
 PERSIST_SECONDS = 3.0  # Redis syncs its append-only file each second
-HEALTH_SECONDS, UNHEALTHY_SECONDS = 1.0, 8.0  # the GCS is asked so often, and given up after so long
+HEALTH_SECONDS, ANSWER_SECONDS = 1.0, 2.0  # the GCS is asked so often, and has so long to answer
+UNHEALTHY_SECONDS = 8.0  # without any answer; less would take a busy host for a hung one
 SPARE_SECONDS = 15.0  # the next process imports Ray so long after a head began to serve, so as not to slow it down
 STALE_SECONDS = 10.0  # a loop that has not turned for so long hangs
 HUNG_SECONDS = 30.0  # without a head, so long
 WATCH_SECONDS = 0.1
-# The agent acts at the deadline by itself; the watchdog a little later.
-WATCHDOG_GRACE = 0.3
+WATCHDOG_GRACE = 1.5  # the agent acts at the deadline by itself; this is still within the lease
 
 
 def say(message: str) -> None:
@@ -273,7 +273,7 @@ def accepts(address: Address) -> bool:
 
 def gcs_is_healthy(dashboard: Address) -> bool:
     """Ask the head's dashboard, which asks the GCS."""
-    connection = http.client.HTTPConnection(dashboard.host, dashboard.port, timeout=UNHEALTHY_SECONDS / 2)
+    connection = http.client.HTTPConnection(dashboard.host, dashboard.port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/api/gcs_healthz")
         return connection.getresponse().status == 200

@@ -99,7 +99,14 @@ _RENEW = (
     _NOW
     + _HOLDS
     + """
-if not held then return {0, holder[1] or '', holder[3] or ''} end
+local revived = 0
+if not holder[1] and ARGV[7] == '1' and redis.call('GET', prefix .. 'epoch') == epoch
+    and redis.call('GET', prefix .. 'incarnation') == ARGV[8] and redis.call('EXISTS', prefix .. 'hold') == 0 then
+    redis.call('HSET', prefix .. 'lease', 'host', host, 'instance', instance, 'epoch', epoch, 'incarnation', ARGV[8],
+        'gcs', '', 'client', '', 'dashboard', '', 'ready', '0')
+    held, revived = true, 1
+end
+if not held then return {0, holder[1] or ''} end
 redis.call('PEXPIRE', prefix .. 'lease', ARGV[5])
 local blind, seeing, fresh, others = 0, 0, 0, 0
 local members = redis.call('HGETALL', prefix .. 'members')
@@ -115,7 +122,7 @@ for index = 1, #members, 2 do
 end
 local handover = redis.call('GET', prefix .. 'handover') or ''
 if handover == host then handover = '' end
-return {1, handover, redis.call('SISMEMBER', prefix .. 'maintenance', host), blind, seeing, fresh, others}
+return {1, handover, redis.call('SISMEMBER', prefix .. 'maintenance', host), blind, seeing, fresh, others, revived}
 """
 )
 _ANNOUNCE = (
@@ -255,6 +262,7 @@ class Renewal:
     seeing: int = 0  # hosts that reach it
     fresh: int = 0  # hosts that have reported lately
     others: int = 0  # of these, other hosts that may lead
+    revived: bool = False  # it had run out, and has to be announced again
 
 
 @dataclass(frozen=True)
@@ -330,13 +338,17 @@ class Lease:
         wait = _number(second)
         return Refusal(str(first), wait / 1000 if wait >= 0 else TTL_SECONDS)
 
-    def renew(self, grant: Grant) -> Renewal:
-        """Hold on for another TTL_SECONDS, and verify that the grant was still good when Redis executed this."""
-        arguments = (*self._holder(grant), _milliseconds(TTL_SECONDS), _milliseconds(FRESH_SECONDS))
+    def renew(self, grant: Grant, revive: bool = False) -> Renewal:
+        """Hold on for another TTL_SECONDS, and verify that the grant was still good when Redis executed this.
+
+        ``revive``: also where the lease has run out, if nobody was granted it since. No user was fenced then.
+        """
+        times = (_milliseconds(TTL_SECONDS), _milliseconds(FRESH_SECONDS))
+        arguments = (*self._holder(grant), *times, int(revive), grant.incarnation)
         held, *rest = _list(self.link.script(_RENEW, (), arguments))
         if not held:
             return Renewal(held=False, holder=str(rest[0]))
-        handover, maintenance, blind, seeing, fresh, others = rest
+        handover, maintenance, blind, seeing, fresh, others, revived = rest
         return Renewal(
             held=True,
             holder=grant.host,
@@ -346,6 +358,7 @@ class Lease:
             seeing=_number(seeing),
             fresh=_number(fresh),
             others=_number(others),
+            revived=bool(revived),
         )
 
     def create_user(self, grant: Grant) -> Credentials:
