@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from entrypoints.lease import DEADLINE_SECONDS, Credentials, Grant, Lease, Refusal, boottime
+from entrypoints.lease import Credentials, Grant, Lease, Refusal
 from entrypoints.ray_process import (
     DASHBOARD_PORT,
     GCS_PORT,
@@ -79,8 +79,8 @@ class OneHostElection:
         self._stop = stop
         self._instance = uuid.uuid4().hex  # tells this run from an earlier one of the same node
         self._grant: Grant | None = None
-        self._confirmed = 0.0  # when the last renewal that was confirmed was sent
         self._announced = False
+        self._complained = False
 
     def decide(self) -> Role | None:
         """Wait until the role is certain; None when told to stop meanwhile. Raises NodeError at the deadline."""
@@ -103,21 +103,26 @@ class OneHostElection:
         return None
 
     def keep(self) -> End | None:
-        """Renew, if this node is head, and announce it once it serves; return why Ray must end."""
+        """Renew, if this node is head, and announce it once it serves; return why Ray must end.
+
+        The head of one host computes as well, so it ends only when it has no say any more: without Redis its GCS ends
+        by itself, and a lease that ran out while nobody else wanted it is taken up again. The fence keeps both safe.
+        """
         if self._grant is None:
             return None
-        sent = boottime()
         try:
-            renewal = self._lease.renew(self._grant)
+            renewal = self._lease.renew(self._grant, revive=True)
             if not renewal.held:
                 return End(f"{renewal.holder or 'another node'} is head now", at_once=True)
-            if renewal.maintenance or renewal.handover:
-                return End("another node shall be head", at_once=True)
-            self._confirmed = sent
+            if renewal.revived:
+                self._announced = False
             self._announce(self._grant)
         except (OSError, NodeError) as error:
-            if boottime() - self._confirmed > DEADLINE_SECONDS:
-                return End(f"the lease could not be renewed for {DEADLINE_SECONDS:.0f} s ({error})", at_once=True)
+            if not self._complained:
+                say(f"warning: the lease was not renewed ({error})")
+            self._complained = True
+        else:
+            self._complained = False
         return None
 
     def release(self) -> None:
@@ -169,7 +174,6 @@ class OneHostElection:
         if not lease.renew(grant).held:
             return None, "another node was elected meanwhile"
         lease.fence(grant, keep=credentials.username)
-        self._confirmed = boottime()
         if not lease.renew(grant).held:
             return None, "another node was elected meanwhile"
         self._grant = grant

@@ -15,7 +15,7 @@ import pytest
 
 from components.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS
 from entrypoints import one_host, ray_node
-from entrypoints.lease import DEADLINE_SECONDS, TTL_SECONDS, Grant, Lease, Refusal, boottime
+from entrypoints.lease import TTL_SECONDS, Lease, Refusal
 from entrypoints.one_host import OneHostElection, Question, Role
 from entrypoints.ray_node import NodeSettings, State
 from entrypoints.ray_process import AGENT_PORT, NodeError
@@ -263,17 +263,33 @@ class TestHeadship:
         assert (lease.look().ready, lease.look().gcs) == (True, Address("ray-cpu", 6379))
         assert lease.versions()["host"] == "ray-cpu"
 
-    def test_the_head_ends_at_once_at_the_deadline_and_not_before(self, monkeypatch):
-        lease = Lease(RedisLink((Address("127.0.0.1", free_port()),), REDIS_PASSWORD), NAMESPACE)
+    def test_a_redis_that_is_down_ends_nothing_and_is_said_once(self, lease, capsys):
         election = election_of(lease)
-        election._grant = Grant("ray-cpu", "i", 1, "a")
-        election._confirmed = boottime()
+        election.decide()
+        lease.link.addresses = (Address("127.0.0.1", free_port()),)
+        lease.link.close()
+        assert [election.keep(), election.keep()] == [None, None]
+        assert capsys.readouterr().out.count("was not renewed") == 1
+
+    def test_a_lease_that_ran_out_unwanted_is_taken_up_and_announced_again(self, lease, health_service):
+        flags = {**BRIDGE_RAY_PORTS, HEAD_FLAGS["dashboard"]: int(health_service[0].rpartition(":")[2])}
+        election = election_of(lease, ports=flags)
+        role = election.decide()
         assert election.keep() is None
-        election._confirmed = boottime() - DEADLINE_SECONDS - 0.1
+        lease.link.command("DEL", lease.prefix + "lease")
+        assert election.keep() is None
+        view = lease.look()
+        assert (view.epoch, view.ready) == (role.grant.epoch, True)
+
+    def test_a_lease_that_another_got_meanwhile_is_lost(self, lease):
+        election = election_of(lease)
+        election.decide()
+        lease.link.command("DEL", lease.prefix + "lease")
+        elect(lease, "ray-gpu")
+        lease.link.command("DEL", lease.prefix + "lease")
         end = election.keep()
         assert end
         assert end.at_once
-        assert "could not be renewed" in end.reason
 
     def test_release_lets_the_next_candidate_in(self, lease):
         election = election_of(lease)
