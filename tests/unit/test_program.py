@@ -535,11 +535,16 @@ class TestSeveralHosts:
         assert (alpha.state / "cluster").is_dir()
 
     def test_programs_are_mounted_with_all_that_they_import(self, hosts):
-        for service, container in hosts["alpha"].containers.items():
-            mounted = {target.rpartition("/")[2] for target in container.mounts if "/entrypoints/" in target}
-            for source in (m["source"] for target, m in container.mounts.items() if "/entrypoints/" in target):
-                imported = re.findall(r"^\s*from entrypoints\.(\w+) import", Path(source).read_text(), re.MULTILINE)
-                assert {f"{name}.py" for name in imported} <= mounted, service
+        for service, container in hosts["beta"].containers.items():
+            programs = [m["source"] for target, m in container.mounts.items() if "/entrypoints/" in target]
+            mounted = {Path(source).stem for source in programs}
+            for source in programs:
+                text = Path(source).read_text()
+                imported = set(re.findall(r"^\s*from entrypoints\.(\w+) import", text, re.MULTILINE))
+                for names in re.findall(r"^\s*from entrypoints import ([\w, ]+)$", text, re.MULTILINE):
+                    imported |= set(names.split(", "))
+                assert imported <= mounted, (service, source)
+        assert any("election" in target for target in hosts["beta"].containers["ray-head"].mounts)
 
     def test_gateway_and_head_wait_for_nobody(self, hosts):
         """Whatever order hosts come up in, and whatever is missing elsewhere."""
