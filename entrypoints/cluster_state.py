@@ -148,6 +148,29 @@ def _last_seen(member: MemberState) -> str:
     return f"{member.host} (seen {member.age:.0f} s ago)"
 
 
+@dataclass(frozen=True)
+class Place:
+    """What one node has to know again and again, which is the same little work however large the cluster is."""
+
+    incarnation: str  # of the data
+    out: bool  # whether the node is in maintenance
+    draining: bool  # whether it still has time for its work then
+
+
+READ_PLACE = """
+local prefix, name = ARGV[1], ARGV[2]
+return {redis.call('GET', prefix .. 'incarnation') or '', redis.call('SISMEMBER', prefix .. 'maintenance', name),
+    redis.call('EXISTS', prefix .. 'drain:' .. name)}
+"""
+
+
+def read_place(link: RedisLink, namespace: str, node: str) -> Place:
+    """Ask Redis about one node. OSError: it does not answer; RedisRefusedError: it will not."""
+    answer = link.script(READ_PLACE, (), (prefix(namespace), node))
+    incarnation, out, draining = answer if isinstance(answer, list) else ("", 0, 0)
+    return Place(str(incarnation), out == 1, draining == 1)
+
+
 def drain_key(namespace: str, node: str) -> str:
     """Return the key that is there as long as a node in maintenance still has time for its work."""
     return f"{prefix(namespace)}drain:{node}"

@@ -14,7 +14,6 @@ Environment (components/ray.py sets it): see NodeSettings.
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import json
 import os
@@ -29,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from entrypoints.cluster_state import drain_key, read_state
+from entrypoints.cluster_state import drain_key
 from entrypoints.lease import RETRY_SECONDS, Lease, ray_namespace
 from entrypoints.one_host import OneHostElection, Question, Role, http_failure
 from entrypoints.ray_process import (
@@ -50,7 +49,7 @@ from entrypoints.ray_process import (
     supervise,
     worker_environment,
 )
-from entrypoints.ray_worker import Worker
+from entrypoints.ray_worker import ElectedCluster, Worker
 from entrypoints.redis_link import Address, RedisLink
 
 WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
@@ -176,10 +175,10 @@ def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[by
     """Be a worker of a cluster over several hosts."""
     name, gateway = settings.means.name, settings.gateway
     assert gateway  # noqa: S101  (several hosts)
-    state = None if settings.head else functools.partial(read_state, link, settings.namespace)
+    cluster = None if settings.head else ElectedCluster(link, settings.namespace, name)
     if settings.head:
         say(f"election is off: the head is {settings.head}, as head_address says")
-    worker = Worker(name, settings.means.host, state, gateway, stop)
+    worker = Worker(name, settings.means.host, cluster, gateway, stop)
     if not worker.wait_for_head(lambda reason: State("waiting", reason).write()):
         return 0
     say(f"{name} joins the head by way of {gateway}")

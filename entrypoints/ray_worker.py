@@ -11,10 +11,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from entrypoints.cluster_state import ClusterState
+from entrypoints.cluster_state import Place, read_place, read_state
+from entrypoints.lease import Lease
 from entrypoints.ray_process import End, NodeError, say, software_versions
-from entrypoints.redis_link import Address
+from entrypoints.redis_link import Address, RedisLink
 
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0
@@ -26,19 +28,59 @@ REMEDIES = {
 }
 
 
+class Cluster(Protocol):
+    """What a worker asks. Every question raises OSError while Redis does not answer."""
+
+    def place(self) -> Place:
+        """The node's own place in the cluster."""
+
+    def has_head(self) -> bool:
+        """Whether a head is ready."""
+
+    def why_no_head(self) -> str:
+        """Why none is, as a clause."""
+
+    def versions(self) -> Mapping[str, str]:
+        """What the head runs."""
+
+
+class ElectedCluster:
+    """The answers of Redis."""
+
+    def __init__(self, link: RedisLink, namespace: str, node: str) -> None:
+        self._lease = Lease(link, namespace)
+        self._node = node
+
+    def place(self) -> Place:
+        """See Cluster."""
+        return read_place(self._lease.link, self._lease.namespace, self._node)
+
+    def has_head(self) -> bool:
+        """See Cluster."""
+        view = self._lease.look()
+        return view is not None and view.ready
+
+    def why_no_head(self) -> str:
+        """See Cluster."""
+        return read_state(self._lease.link, self._lease.namespace).why_no_head()
+
+    def versions(self) -> Mapping[str, str]:
+        """See Cluster."""
+        return self._lease.versions() or {}
+
+
 class Worker:
     """Waits until its node may join, and says when what it joined is gone."""
 
-    def __init__(
-        self, name: str, host: str, state: Callable[[], ClusterState] | None, gateway: Address, stop: threading.Event
-    ) -> None:
-        """``state`` None: the head is fixed, so only the gateway is asked."""
+    def __init__(self, name: str, host: str, cluster: Cluster | None, gateway: Address, stop: threading.Event) -> None:
+        """``cluster`` None: the head is fixed, so only the gateway is asked."""
         self._name = name
         self._host = host
-        self._state = state
+        self._cluster = cluster
         self._gateway = gateway
         self._stop = stop
         self._incarnation = ""
+        self._resume = f"`ws node resume {name}` lets it in again"
 
     def wait_for_head(self, waiting: Callable[[str], None]) -> bool:
         """Wait, for as long as it takes, telling ``waiting`` why; False when told to stop.
@@ -63,42 +105,41 @@ class Worker:
 
     def reason_to_end(self) -> End | None:
         """Return why this node's Ray must end. While Redis does not answer it may go on."""
-        if self._state is None:
+        if self._cluster is None:
             return None
         try:
-            state = self._state()
+            place = self._cluster.place()
         except (OSError, NodeError):
             return None
-        if state.incarnation and state.incarnation != self._incarnation:
+        if place.incarnation and place.incarnation != self._incarnation:
             return End(
                 "THE CLUSTER'S DATA IN REDIS WAS LOST: a new cluster has begun, and this node starts anew in it; "
                 "actors and jobs of the old one are gone",
                 at_once=True,
             )
-        if self._name in state.maintenance and self._name not in state.draining:
-            remedy = f"`ws node resume {self._name}` lets it in again"
-            return End(f"this node is to stay out of the cluster ({remedy})", at_once=False)
+        if place.out and not place.draining:
+            return End(f"this node is to stay out of the cluster ({self._resume})", at_once=False)
         return None
 
     def _obstacle(self) -> str:
-        if self._state:
+        if self._cluster:
             try:
-                state = self._state()
+                if obstacle := self._obstacle_in(self._cluster):
+                    return obstacle
             except OSError as error:
                 return f"Redis does not answer ({error})"
-            if obstacle := self._obstacle_in(state):
-                return obstacle
-            self._incarnation = state.incarnation
         return (
             "" if passes_on(self._gateway) else f"the gateway of this host at {self._gateway} does not reach the head"
         )
 
-    def _obstacle_in(self, state: ClusterState) -> str:
-        if self._name in state.maintenance:
-            return f"this node was drained; `ws node resume {self._name}` lets it in again"
-        if state.head is None:
-            return f"no head: {state.why_no_head()}"
-        check_versions(software_versions(), self._host, state.versions)
+    def _obstacle_in(self, cluster: Cluster) -> str:
+        place = cluster.place()
+        if place.out:
+            return f"this node was drained; {self._resume}"
+        if not cluster.has_head():
+            return f"no head: {cluster.why_no_head()}"
+        check_versions(software_versions(), self._host, cluster.versions())
+        self._incarnation = place.incarnation
         return ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from entrypoints.cluster_state import ClusterState, HeadState, MemberState, read_state
+from entrypoints.cluster_state import ClusterState, HeadState, MemberState, Place, drain_key, read_place, read_state
 from entrypoints.lease import prefix
 
 NAMESPACE = "cslr-lab"
@@ -77,6 +77,16 @@ class TestReading:
         assert (state.epoch, state.incarnation, state.leader, state.members, state.history) == (0, "", None, (), ())
         assert (state.maintenance, state.draining, state.handover, state.hold) == ((), (), "", 0.0)
         assert state.uptime >= 0
+
+    @pytest.mark.parametrize("place", [Place("a1", False, False), Place("a1", True, True), Place("", True, False)])
+    def test_the_place_of_one_node_is_read(self, link, place):
+        keys = prefix(NAMESPACE)
+        link.command("SADD", f"{keys}maintenance", "beta", *(["alpha-ray-cpu"] if place.out else []))
+        if place.incarnation:
+            link.command("SET", f"{keys}incarnation", place.incarnation)
+        if place.draining:
+            link.command("SET", drain_key(NAMESPACE, "alpha-ray-cpu"), 1, "PX", 60000)
+        assert read_place(link, NAMESPACE, "alpha-ray-cpu") == place
 
     def test_all_of_it_is_read(self, link):
         keys = prefix(NAMESPACE)

@@ -3,20 +3,52 @@
 import asyncio
 import socket
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
 from entrypoints import ray_worker
-from entrypoints.cluster_state import ClusterState
+from entrypoints.cluster_state import Place
 from entrypoints.gateway import Head, Route, Switch
+from entrypoints.lease import Grant, Lease
 from entrypoints.ray_process import NodeError
-from entrypoints.ray_worker import Worker, check_versions, passes_on
+from entrypoints.ray_worker import ElectedCluster, Worker, check_versions, passes_on
 from entrypoints.redis_link import Address
-from tests.unit.test_cluster_state import HEADLESS, LEADER
 
 NAME = "beta-ray-cpu"
-LED = replace(HEADLESS, leader=LEADER)
+
+
+INSIDE = Place("a1", out=False, draining=False)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a cluster answers at one time."""
+
+    place_: Place = INSIDE
+    head: bool = True
+    versions_: tuple[tuple[str, str], ...] = ()
+
+    def place(self) -> Place:
+        return self.place_
+
+    def has_head(self) -> bool:
+        return self.head
+
+    def why_no_head(self) -> str:
+        return "the election is going on"
+
+    def versions(self) -> dict[str, str]:
+        return dict(self.versions_)
+
+
+LED = Answers()
+HEADLESS = Answers(head=False)
+
+
+def placed(**changes: Any) -> Answers:
+    return replace(LED, place_=replace(LED.place_, **changes))
 
 
 @pytest.fixture
@@ -34,19 +66,30 @@ def quickly(monkeypatch):
 
 
 class Cluster:
-    """What a worker is told, one answer after the other; the last one again and again."""
+    """A cluster that answers first so, then so; the last one again and again. An exception: Redis is down."""
 
-    def __init__(self, *answers: ClusterState | Exception) -> None:
+    def __init__(self, *answers: Answers | OSError) -> None:
         self.answers = list(answers)
+        self.now: Answers
 
-    def __call__(self) -> ClusterState:
+    def place(self) -> Place:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
+        if isinstance(answer, OSError):
             raise answer
-        return answer
+        self.now = answer
+        return answer.place()
+
+    def has_head(self) -> bool:
+        return self.now.has_head()
+
+    def why_no_head(self) -> str:
+        return self.now.why_no_head()
+
+    def versions(self) -> dict[str, str]:
+        return self.now.versions()
 
 
-def waited(*answers: ClusterState | Exception, gateway: Address, stop: threading.Event | None = None) -> list[str]:
+def waited(*answers: Answers | OSError, gateway: Address, stop: threading.Event | None = None) -> list[str]:
     """The reasons that it told until it could join."""
     told: list[str] = []
     worker = Worker(NAME, "beta", Cluster(*answers), gateway, stop or threading.Event())
@@ -60,7 +103,7 @@ class TestWaiting:
 
     def test_it_waits_through_everything_and_says_what_for(self, gateway):
         down = ConnectionRefusedError("redis is down")
-        drained = replace(LED, maintenance=(NAME,))
+        drained = placed(out=True)
         assert waited(down, down, HEADLESS, drained, LED, gateway=gateway) == [
             "Redis does not answer (redis is down)",
             "no head: the election is going on",
@@ -68,7 +111,7 @@ class TestWaiting:
         ]
 
     def test_a_drained_node_stays_out_also_while_it_had_time_left(self, gateway):
-        still = replace(LED, maintenance=(NAME,), draining=(NAME,))
+        still = placed(out=True, draining=True)
         assert len(waited(still, LED, gateway=gateway)) == 1
 
     def test_a_gateway_that_is_not_there_is_waited_for(self):
@@ -106,39 +149,48 @@ class TestGateway:
 
 
 class TestEnd:
-    def worker(self, gateway: Address, after: ClusterState | Exception) -> Worker:
+    def worker(self, gateway: Address, after: Answers | OSError) -> Worker:
         worker = Worker(NAME, "beta", Cluster(LED, after), gateway, threading.Event())
         assert worker.wait_for_head(lambda _: None)
         return worker
 
     @pytest.mark.parametrize(
-        "state",
-        [
-            LED,
-            HEADLESS,
-            replace(LED, leader=replace(LEADER, host="beta", epoch=9)),
-            replace(LED, maintenance=("beta", NAME), draining=(NAME,)),
-            replace(LED, maintenance=("beta",)),
-            replace(HEADLESS, incarnation=""),
-            ConnectionRefusedError("redis is down"),
-        ],
+        "after",
+        [LED, HEADLESS, placed(out=True, draining=True), placed(incarnation=""), ConnectionRefusedError("down")],
     )
-    def test_a_head_that_moves_and_a_redis_that_is_down_are_lived_through(self, gateway, state):
-        assert self.worker(gateway, state).reason_to_end() is None
+    def test_a_head_that_moves_and_a_redis_that_is_down_are_lived_through(self, gateway, after):
+        assert self.worker(gateway, after).reason_to_end() is None
 
     def test_lost_data_is_said_loudly_and_ends_ray_at_once(self, gateway):
-        end = self.worker(gateway, replace(LED, incarnation="b2")).reason_to_end()
+        end = self.worker(gateway, placed(incarnation="b2")).reason_to_end()
         assert end
         assert end.at_once
         assert "LOST" in end.reason
 
     def test_a_node_that_is_to_stay_out_ends_when_its_time_is_over(self, gateway):
-        end = self.worker(gateway, replace(LED, maintenance=(NAME,))).reason_to_end()
+        end = self.worker(gateway, placed(out=True)).reason_to_end()
         assert end
         assert not end.at_once
 
 
 OWN = {"ray": "2.60.0", "python": "3.13.5", "cuda": "12.8"}
+
+
+class TestElectedCluster:
+    def test_it_asks_redis(self, redis_link):
+        lease = Lease(redis_link, "cslr-lab")
+        cluster = ElectedCluster(redis_link, "cslr-lab", NAME)
+        assert not cluster.has_head()
+        assert cluster.why_no_head()
+        assert cluster.versions() == {}
+        grant = lease.acquire("alpha", "i")
+        assert isinstance(grant, Grant)
+        assert not cluster.has_head()
+        address = Address("10.0.0.1", 6385)
+        lease.announce(grant, address, address, address, {"ray": "2.60.0"})
+        assert cluster.has_head()
+        assert cluster.versions() == {"ray": "2.60.0", "host": "alpha"}
+        assert cluster.place() == Place(grant.incarnation, out=False, draining=False)
 
 
 class TestVersions:
@@ -159,6 +211,6 @@ class TestVersions:
         assert ray_worker.REMEDIES[what] in text
 
     def test_a_node_that_does_not_fit_never_joins(self, gateway):
-        other = replace(LED, versions={"ray": "2.59.0", "host": "alpha"})
+        other = replace(LED, versions_=(("ray", "2.59.0"), ("host", "alpha")))
         with pytest.raises(NodeError, match=r"ray 2\.60\.0 here and 2\.59\.0 there"):
             waited(other, gateway=gateway)
