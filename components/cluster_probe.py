@@ -63,7 +63,7 @@ class ClusterFacts:
         except RedisRefusedError as error:
             return cls(machine=machine, sources=sources, refusal=str(error))
         except OSError as error:
-            return cls(machine=machine, sources=sources, silence=str(error) or type(error).__name__)
+            return cls(machine=machine, sources=sources, silence=error.strerror or str(error) or "no answer")
         finally:
             link.close()
         return cls(machine=machine, sources=sources, clock_ahead=ahead, state=state, closed=closed)

@@ -32,16 +32,20 @@ class ClusterRedis(Settings):
 
     host: HostName = Field(description="The host that runs Redis.", examples=["gamma"])
     replica: HostName | None = Field(
-        default=None, description="Another host, which keeps a copy of Redis. Unset: a lost host of Redis is the end."
+        default=None,
+        description="Another host, which keeps a copy of it. Unset: the cluster's state is lost with the first one's disk.",
     )
     port: HostPort = Field(default=6381, description="Port of Redis on its host's address.")
     replica_port: HostPort = Field(default=6382, description="Port of the copy on its host's address.")
 
 
 class ClusterMLflow(Settings):
-    """Where experiments are tracked."""
+    """Where experiments are tracked; without it, nowhere."""
 
-    host: HostName = Field(description="The host that runs MLflow, and Postgres with it.", examples=["gamma"])
+    host: HostName = Field(
+        description="The host that runs MLflow, and Postgres with it. Without `mlflow`, nothing is tracked.",
+        examples=["gamma"],
+    )
     port: HostPort = Field(default=5000, description="Port of MLflow on its host's address.")
 
 

@@ -13,14 +13,19 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from components import matrix_settings
+from components import cluster_key, matrix_settings
 from components.build_settings import BuildSettings
+from components.cluster_rules import DECIDED_BY_THE_CLUSTER
+from components.cluster_settings import HOST_KEY, PLACED, ClusterSettings
+from components.cluster_settings import KEY as CLUSTER_KEY
 from components.matrix_settings import MatrixSettings
+from components.problems import dotted
 from components.settings import KEY, PlatformSettings
 from components.vocabulary import format_quantity
 
 ROOT = Path(__file__).parent.parent
 SCHEMA_FILE = ROOT / "Pulumi.stack.schema.json"
+CLUSTER_SCHEMA_FILE = ROOT / "cluster.schema.json"
 REFERENCE_FILE = ROOT / "docs" / "stack-config.md"
 
 # Optional secrets of a stack, encrypted by `pulumi config set --secret`.
@@ -30,12 +35,19 @@ SECRETS = {
     "cslr:rayToken": "Token of the Ray cluster, shared by all its hosts and users.",
     "cslr:marimoToken": "Token that opens the notebooks.",
 }
+CLUSTER_KEY_SECRET = {
+    f"cslr:{cluster_key.KEY}": "Key of the cluster, the same on all its hosts: the secrets above are made from it.",
+}
 WEBHOOKS = {
     "cslr:slackWebhook": "Slack's incoming webhook.",
     "cslr:discordWebhook": "Discord's webhook.",
 }
 # Key → the model of its object. A stack has one of them.
 KEYS: dict[str, type[BaseModel]] = {KEY: PlatformSettings, matrix_settings.KEY: MatrixSettings}
+CLUSTER = "The cluster over several hosts that this one is part of: its block, or the name of a file that holds it."
+HOST = (
+    "Which host of the cluster this is. Unset: the one of the stack's name, else the one with this machine's address."
+)
 # Keys that every service has with the same default: the reference lists them once.
 COMMON_KEYS = ("image", "env", "volumes", "user")
 WRITTEN_BY_PULUMI = ("encryptionsalt", "encryptedkey", "secretsprovider")
@@ -45,12 +57,18 @@ Node = dict[str, Any]
 
 def stack_schema() -> Node:
     """JSON schema of a whole ``Pulumi.<stack>.yaml``."""
-    models: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in KEYS.values()]
+    described: list[type[BaseModel]] = [*KEYS.values(), ClusterSettings]
+    models: list[tuple[type[BaseModel], Literal["validation"]]] = [(model, "validation") for model in described]
     definitions = _tidy(models_json_schema(models)[1]["$defs"])
     secret = {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"]}
     secrets = {key: {"description": f"{text} Unset: generated.", **secret} for key, text in SECRETS.items()}
-    secrets |= {key: {"description": text, **secret} for key, text in WEBHOOKS.items()}
-    settings = {key: {"$ref": f"#/$defs/{model.__name__}"} for key, model in KEYS.items()}
+    secrets |= {key: {"description": text, **secret} for key, text in (CLUSTER_KEY_SECRET | WEBHOOKS).items()}
+    settings: Node = {key: {"$ref": f"#/$defs/{model.__name__}"} for key, model in KEYS.items()}
+    block = {"$ref": f"#/$defs/{ClusterSettings.__name__}"}
+    settings |= {
+        CLUSTER_KEY: {"description": CLUSTER, "anyOf": [block, {"type": "string", "pattern": r"\.ya?ml$"}]},
+        HOST_KEY: {"description": HOST, "type": "string"},
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Stack file of the CSLR platform",
@@ -62,6 +80,14 @@ def stack_schema() -> Node:
         },
         "additionalProperties": False,
         "$defs": definitions,
+    }
+
+
+def cluster_schema() -> Node:
+    """JSON schema of a file that holds a cluster's block."""
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$ref": f"{SCHEMA_FILE.name}#/$defs/{ClusterSettings.__name__}",
     }
 
 
@@ -89,8 +115,12 @@ def reference() -> str:
     mount = list(_keys(("volumes[]",), definitions["VolumeMount"]["properties"], definitions))
     lines += ["## Keys of every service", "", "Below `ray.cpu`, `ray.gpu` and each other service.", ""]
     lines += [*_table([*common, *mount]), "", "## Secrets", ""]
-    lines += ["Generated on first use. Set them where several hosts share them: `pulumi config set --secret KEY`.", ""]
-    lines += [*_secrets_table(SECRETS), "", "## A stack that only builds images", ""]
+    lines += [
+        "Generated on first use, in a cluster made from its key. To set one: `pulumi config set --secret KEY`.",
+        "",
+    ]
+    lines += [*_secrets_table(SECRETS), "", *_cluster_chapter(definitions)]
+    lines += ["## A stack that only builds images", ""]
     matrix = definitions[MatrixSettings.__name__]
     lines += [f"It has the key `{matrix_settings.KEY}` in place of `{KEY}`. {matrix['description']}", ""]
     own = {key: node for key, node in matrix["properties"].items() if key not in BuildSettings.model_fields}
@@ -105,6 +135,35 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _cluster_chapter(definitions: dict[str, Node]) -> list[str]:
+    block = definitions[ClusterSettings.__name__]
+    return [
+        "## A host of a cluster",
+        "",
+        f"It has the key `{CLUSTER_KEY}` besides `{KEY}`: the block below or, better, the name of a YAML file beside",
+        "the stack files that holds the block and is the same on all hosts (`cluster.example.yaml`). Step by step:",
+        "[several hosts](several-hosts.md).",
+        "",
+        *_table(list(_keys((), block["properties"], definitions))),
+        "",
+        "And beside it, in the stack file of each host:",
+        "",
+        "| key | meaning |",
+        "|---|---|",
+        f"| `{HOST_KEY}` | {HOST} |",
+        *(
+            f"| `{key}` | {text} A secret. Unset: the file that `ws cluster key` names. |"
+            for key, text in CLUSTER_KEY_SECRET.items()
+        ),
+        "",
+        "What the cluster decides cannot be said for one host: "
+        + ", ".join(f"`{dotted(path)}`" for path in DECIDED_BY_THE_CLUSTER)
+        + ",",
+        "and whether a host runs " + ", ".join(f"`{service}`" for service in PLACED) + ".",
+        "",
+    ]
+
+
 def write() -> None:
     """Writes both files."""
     for file, text in contents().items():
@@ -113,7 +172,9 @@ def write() -> None:
 
 def contents() -> dict[Path, str]:
     """Each generated file, and what belongs into it."""
-    return {SCHEMA_FILE: json.dumps(stack_schema(), indent=1, ensure_ascii=False) + "\n", REFERENCE_FILE: reference()}
+    schemas = {SCHEMA_FILE: stack_schema(), CLUSTER_SCHEMA_FILE: cluster_schema()}
+    texts = {file: json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for file, schema in schemas.items()}
+    return {**texts, REFERENCE_FILE: reference()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +210,9 @@ def _tidy(node: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _resolve(node: Node, definitions: dict[str, Node]) -> Node:
-    return definitions[node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+    """The model that a key holds, if need be instead of nothing; else its own node."""
+    reference = node.get("$ref") or node.get("anyOf", [{}])[0].get("$ref")
+    return definitions[reference.rsplit("/", 1)[1]] if reference else node
 
 
 def _sections(path: tuple[str, ...], node: Node, definitions: dict[str, Node]) -> Iterator[_Section]:
@@ -176,6 +239,9 @@ def _keys(path: tuple[str, ...], properties: dict[str, Node], definitions: dict[
             yield from _keys((*path, name), resolved["properties"], definitions)
         else:
             yield _Key(path=(*path, name), node=node)
+        entries = _resolve(resolved.get("additionalProperties") or {}, definitions)
+        if "properties" in entries:
+            yield from _keys((*path, name, "NAME"), entries["properties"], definitions)
 
 
 def _table(keys: list[_Key]) -> list[str]:

@@ -21,8 +21,8 @@ from components import build_host, cluster_checks, matrix_settings
 from components import host as host_checks
 from components.build_host import BuildHost, room
 from components.build_settings import BuildSettings
-from components.cluster_checks import Situation
-from components.cluster_facts import MACHINE
+from components.cluster_checks import VERSIONS, Situation
+from components.cluster_facts import MACHINE, versions
 from components.cluster_probe import ClusterFacts
 from components.cluster_settings import ClusterPlace
 from components.estimate import GB
@@ -331,7 +331,7 @@ def cluster_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
         findings = [finding for check in checks for finding in check(situation)]
         rows += [_cluster_row(name, finding, place) for finding in findings]
         if not findings:
-            rows.append(Row(name=name, state=State.OK, detail=_agreed(name, place, facts.cluster)))
+            rows.append(Row(name=name, state=State.OK, detail=_agreed(name, settings, place, facts.cluster)))
     return rows
 
 
@@ -342,13 +342,16 @@ def _cluster_row(name: str, finding: Problem | Remark, place: ClusterPlace) -> R
     return Row(name=name, state=State.WARN if finding.warning else State.OK, detail=finding.text)
 
 
-def _agreed(name: str, place: ClusterPlace, cluster: ClusterFacts) -> str:
+def _agreed(name: str, settings: PlatformSettings, place: ClusterPlace, cluster: ClusterFacts) -> str:
     """What is fine about a check of the cluster."""
+    own = versions(settings)
     if cluster.state is None and name in ("Clock", "Versions", "Other hosts"):
         return "not known: Redis does not answer"
     details = {
         "Own address": place.address,
         "Redis": f"{place.redis_addresses[0]}, with a copy at {place.redis_addresses[-1]}",
+        "Ports of the cluster": "free, or this stack's",
+        "Versions": ", ".join(f"{word} {own[name]}" for name, word in VERSIONS.items() if own[name]) or "pulled images",
         "Clock": f"{abs(cluster.clock_ahead or 0):.2f} s from that of Redis",
         "Other hosts": ", ".join(member.host for member in cluster.up if member.host != place.host) or "none is up",
     }

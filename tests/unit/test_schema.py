@@ -6,7 +6,9 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from components import schema, secrets
+from components import cluster_checks, schema, secrets
+from components.cluster_file import parse
+from components.cluster_settings import ClusterSettings
 from components.explain import keys
 from components.matrix_settings import MatrixSettings
 from components.problems import dotted
@@ -83,7 +85,48 @@ class TestSchema:
         assert set(schema.SECRETS) == {f"cslr:{key}" for key in secrets.SECRETS.values()}
 
 
+class TestSchemaOfAClusterFile:
+    EXAMPLE = schema.ROOT / "cluster.example.yaml"
+
+    def is_accepted(self, block: object) -> bool:
+        own = {"$defs": schema.stack_schema()["$defs"], "$ref": schema.cluster_schema()["$ref"].partition(".json")[2]}
+        return bool(jsonschema.Draft7Validator(own).is_valid(block))
+
+    def test_is_named_in_the_first_line_of_the_example(self):
+        first = self.EXAMPLE.read_text().partition("\n")[0]
+        assert first == f"# yaml-language-server: $schema={schema.CLUSTER_SCHEMA_FILE.name}"
+
+    def test_stands_on_that_of_stack_files(self):
+        assert schema.cluster_schema()["$ref"] == f"{schema.SCHEMA_FILE.name}#/$defs/ClusterSettings"
+
+    def test_accepts_the_example_as_the_model_does(self):
+        block = read(self.EXAMPLE.name)
+        assert self.is_accepted(block)
+        cluster = parse(block, file=self.EXAMPLE.name, key="")
+        assert cluster_checks.single_point(cluster) is None
+        assert cluster.redis.host not in cluster.candidates
+
+    def test_refuses_what_the_model_refuses(self):
+        assert not self.is_accepted({"name": "lab", "redis": {"host": "alpha"}})
+        assert not self.is_accepted(read(self.EXAMPLE.name) | {"head": "alpha"})
+
+    @pytest.mark.parametrize(
+        ("value", "accepted"), [("cluster.yaml", True), ({"name": "lab"}, False), (3, False), ("alpha", False)]
+    )
+    def test_is_one_of_two_that_a_stack_file_may_have(self, value, accepted):
+        assert is_accepted({"config": {"cslr:cluster": value, "cslr:host": "alpha"}}) == accepted
+        assert is_accepted({"config": {"cslr:cluster": read(self.EXAMPLE.name)}})
+
+
 class TestReference:
+    def test_lists_every_key_of_a_cluster(self):
+        chapter = schema.reference().partition("## A host of a cluster")[2].partition("\n## ")[0]
+        plain = {dotted(path) for path in keys(ClusterSettings)} - {"redis", "mlflow"}
+        assert all(f"| `{key}` |" in chapter for key in (*plain, "hosts.NAME.address", "mlflow.host", "mlflow.port"))
+        assert all(
+            f"`{key}`" in chapter for key in ("cslr:cluster", "cslr:host", "cslr:clusterKey", "ray.head_whitelist")
+        )
+
     def test_lists_every_key(self):
         text = schema.reference()
         common = set(schema.COMMON_KEYS) & set(ServiceSettings.model_fields)
