@@ -34,7 +34,7 @@ SHARED_MEMORY = 0.33
 TEMPORARY_FILES = 0.5
 # Ray drains for up to 30 s on SIGTERM (RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S), then its processes end.
 STOP_SECONDS = 60
-# How long a node looks for a head before it ends and is started again; `up` waits a little longer.
+# How long the node of an only host looks for a head before it ends and is started again; `up` waits a little longer.
 JOIN_SECONDS = 300
 NODE_UP_SECONDS = JOIN_SECONDS + 100
 # What the election must remember when its container goes: the newest epoch that was seen, the lock of the agent.
@@ -80,7 +80,6 @@ class RayNode(Service):
                     **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory),
                     **(_worker_environment(place) if place else _election_environment(args)),
                     "RAY_NODE_GPUS": gpu_count(args.gpu),
-                    "RAY_NODE_DEADLINE": str(JOIN_SECONDS),
                     **tracking_environment(args.tracking_uri),
                 },
                 network="host" if place else "bridge",
@@ -143,6 +142,7 @@ class RayHead(Service):
                     **settings.env,
                     **ray_environment(name, host, cpus=0, memory=settings.memory),
                     "RAY_NODE_GPUS": "0",
+                    "RAY_NODE_CANDIDATES": ",".join(place.candidates),
                     "RAY_NODE_HEAD_ADDRESS": place.static_head or "",
                 },
                 network="host",
@@ -252,7 +252,6 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping
         "RAY_NODE_TOPOLOGY": "lan" if place else "single",
         "RAY_NODE_HOST": place.host if place else "",
         "RAY_NODE_ADDRESS": place.address if place else "",
-        "RAY_NODE_CANDIDATES": ",".join(place.candidates) if place else "",
         "RAY_NODE_CPUS": str(cpus),
         "RAY_NODE_MEMORY": str(memory),
         "RAY_NODE_PORTS": json.dumps(dict(HOST_RAY_PORTS[name] if place else BRIDGE_RAY_PORTS)),
@@ -280,6 +279,7 @@ def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:
         "RAY_NODE_HEAD_ADDRESS": args.ray.head_address or "",
         "RAY_NODE_HEALTH_URL": args.ray.health_url or f"http://health:{HEALTH}",
         "RAY_NODE_HEALTH_TIMEOUT": f"{args.ray.health_timeout:g}",
+        "RAY_NODE_DEADLINE": str(JOIN_SECONDS),
     }
 
 

@@ -577,6 +577,19 @@ class TestSeveralHosts:
         numbers = [number for of_node in ports for number in of_node.values()]
         assert len(numbers) == len(set(numbers))
 
+    def test_a_host_more_changes_nothing_on_the_others(self, hosts):
+        """Else every node of the cluster would be replaced, and lose its tasks, because one joins."""
+        grown = merged(CLUSTER, {"hosts": {"delta": {"address": "10.88.0.4"}}})
+        before = hosts["alpha"]
+        after = deploy({}, state_home=before.state.parents[2], stack="alpha", cluster=grown)
+        assert changed_containers(before, after) == {}
+
+    def test_who_leads_first_concerns_only_those_that_may(self, hosts):
+        other = {**CLUSTER, "head_whitelist": ["beta", "alpha"]}
+        before = hosts["alpha"]
+        after = deploy({}, state_home=before.state.parents[2], stack="alpha", cluster=other)
+        assert changed_containers(before, after) == {"ray-head": {"envs"}}
+
     def test_head_address_turns_the_election_off(self, tmp_path):
         fixed = {**CLUSTER, "head_address": "10.88.0.1:6385"}
         fixed.pop("head_whitelist")
