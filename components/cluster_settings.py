@@ -33,7 +33,7 @@ class ClusterRedis(Settings):
     host: HostName = Field(description="The host that runs Redis.", examples=["gamma"])
     replica: HostName | None = Field(
         default=None,
-        description="Another host, which keeps a copy of it. Unset: the cluster's state is lost with the first one's disk.",
+        description="Another host, which keeps a copy of it. Unset: the cluster's state is lost with its host.",
     )
     port: HostPort = Field(default=6381, description="Port of Redis on its host's address.")
     replica_port: HostPort = Field(default=6382, description="Port of the copy on its host's address.")
