@@ -288,6 +288,9 @@ def keep_the_password(ray_parameters: Any, head: bool) -> None:  # noqa: ANN401 
             # It forks a server for each client while its own gRPC runs; gRPC's fork handlers then at times crash the
             # child (epoll_wait: Bad file descriptor), and the client reads "Starting Ray client server failed".
             variables = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+        if process_type not in ("gcs_server", "raylet"):
+            # A head is back when its GCS is: dashboard and monitors, which take longer to start, must not slow it down.
+            command = ["nice", "-n", "10", *command]
         options["env_updates"] = {**(options.get("env_updates") or {}), **variables}
         return start_ray_process(command, process_type, *arguments, **options)
 
