@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pulumi
@@ -53,11 +52,16 @@ class Stack:
 
     def secrets(self, place: ClusterPlace | None) -> SecretFiles:
         """Its secrets; those of a cluster are the same on all its hosts."""
-        project, made = self.identity.project, None
-        if place:
-            key = cluster_key(place, self.config, project=project, stack_file=self.file, dry_run=self.dry_run)
-            made = partial(derived, key, place.cluster.name)
-        return SecretFiles.resolve(self.files, self.config, stack_file=self.file, namespace=project, made=made)
+        project, files = self.identity.project, self.files
+        if place is None:
+            return SecretFiles.resolve(files, self.config, stack_file=self.file, namespace=project)
+        key = cluster_key(place, self.config, project=project, stack_file=self.file, dry_run=self.dry_run)
+        cluster = place.cluster.name
+
+        def made(name: str) -> str:
+            return files.keep(name, derived(key, cluster, name))
+
+        return SecretFiles.resolve(files, self.config, stack_file=self.file, namespace=project, made=made)
 
     def sources(self, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:
         """Where its images come from; says so, where that was found out just now."""

@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from components.cluster_key import cluster_key, derived, key_file
+from components.files import stack_folder
 from components.identity import StackIdentity
 from components.secrets import SECRETS, SecretError
 from components.stack_kinds import Stack
@@ -103,6 +104,14 @@ class TestSecrets:
         assert len({*values.values(), KEY}) == len(SECRETS) + 1
         state("alpha")
         assert secrets("alpha", clusterKey=KEY) == values
+
+    def test_are_kept_where_people_look_for_them(self, state):
+        values = secrets("gamma", clusterKey=KEY)
+        kept = stack_folder(StackIdentity(project="cslr", stack="gamma")) / "generated"
+        assert {path.name: path.read_text() for path in kept.iterdir()} == values
+        assert stat.S_IMODE((kept / "ray-token").stat().st_mode) == 0o600
+        changed = secrets("gamma", clusterKey=KEY[::-1])
+        assert (kept / "ray-token").read_text() == changed["ray-token"] != values["ray-token"]
 
     def test_of_another_cluster_or_key_are_others(self):
         made = [derived(*each) for each in itertools.product((KEY, KEY[::-1]), ("lab", "lab2"), SECRETS)]
