@@ -44,7 +44,7 @@ def ray_head():
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "GRPC_ENABLE_FORK_SUPPORT": "0",  # as entrypoints/ray_node.py: the first client's server crashes at times
+            "GRPC_ENABLE_FORK_SUPPORT": "0",  # as in entrypoints/ray_process.py
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         arguments = {
