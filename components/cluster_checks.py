@@ -104,11 +104,8 @@ def routes_lead_from_our_address(situation: Situation) -> Iterator[Finding]:
     for peer, source in cluster.sources.items():
         address = place.peers[peer]
         if source is None:
-            reason, advice = (
-                f"this host has no route to {peer} at {address}",
-                f"Connect them, or correct {peer}'s address.",
-            )
-            yield Problem(_address(place, peer), reason, advice)
+            reason = f"{place.host} has no route to {peer} at {address}"
+            yield Problem(_address(place, peer), reason, f"Connect them, or correct {peer}'s address.")
         elif source != place.address:
             yield Problem(
                 _address(place),
@@ -141,15 +138,12 @@ def ports_are_free(situation: Situation) -> Iterator[Finding]:
         port = settings.service(service).host_ports["port",]
         owner = port_owner(port, place.address, host) if place.runs(service) else None
         if owner:
+            free = next(p for p in range(port + 1, 65536) if p not in host.ports_in_use and not lan_owner(p))
             yield Problem(
                 path,
                 f"{port} is in use on {place.host} by {owner}",
                 "Stop that, or choose another port for all hosts, and deploy each of them again, for example:",
-                (
-                    Set(
-                        path, next(p for p in range(port + 1, 65536) if p not in host.ports_in_use and not lan_owner(p))
-                    ),
-                ),
+                (Set(path, free),),
             )
 
 

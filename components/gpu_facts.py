@@ -6,10 +6,12 @@ from typing import Any
 
 import pynvml
 
-# Why NVML may keep silent → in words, and what to do about it.
-NO_LIBRARY = ("this host has no NVIDIA driver", "Install one, for example: sudo apt-get install nvidia-driver")
+# Why NVML may keep silent → in words, and the command to begin with.
 SILENCES = {
-    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: NO_LIBRARY,
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
+        "this host has no NVIDIA driver",
+        "sudo apt-get install nvidia-driver",
+    ),
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
         "the NVIDIA driver is installed, but the kernel has not loaded it",
         "sudo modprobe nvidia",

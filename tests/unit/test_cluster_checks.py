@@ -117,7 +117,7 @@ class TestOwnAddress:
 
     def test_has_a_route_to_every_peer(self):
         text = refusal(replace(SOUND, sources={"beta": None}))
-        assert "cslr:cluster.hosts.beta.address: this host has no route to beta at 10.88.0.2" in text
+        assert "cslr:cluster.hosts.beta.address: alpha has no route to beta at 10.88.0.2" in text
 
     def test_is_not_that_of_another_host_that_is_up(self):
         text = refusal(with_members(BETA, member("delta", "10.88.0.1")))
