@@ -44,6 +44,7 @@ def cluster_of(host: Host) -> dict[str, object]:
         "namespace": host.ray_namespace,
         "host": place.host if place else "",
         "redis_addresses": host.redis_addresses,
+        "candidates": place.candidates if place else (),
         "static_head": place.static_head if place else None,
     }
 

@@ -115,8 +115,11 @@ class ClusterState:
         """The head, if it is ready."""
         return self.leader if self.leader and self.leader.ready else None
 
-    def why_no_head(self) -> str:
-        """Return the reason as a clause for people; empty when there is a head."""
+    def why_no_head(self, whitelist: Sequence[str] = ()) -> str:
+        """Return the reason as a clause for people; empty when there is a head.
+
+        ``whitelist``: the hosts that may lead, as far as they are known; one that never reported is named then.
+        """
         if self.leader:
             return "" if self.leader.ready else f"{self.leader.host} was elected and starts its head"
         if self.hold > 0:
@@ -124,16 +127,18 @@ class ClusterState:
         wait = TTL_SECONDS + 1 - self.uptime
         if self.incarnation and wait > 0:
             return f"waiting {wait:.0f} s after the start of Redis"
-        return self._candidates_obstacle() or "the election is going on"
+        return self._candidates_obstacle(whitelist) or "nobody is elected yet"
 
-    def _candidates_obstacle(self) -> str:
+    def _candidates_obstacle(self, whitelist: Sequence[str]) -> str:
+        if not self.members:  # one host alone, where nodes elect their head without reports
+            return ""
         candidates = [member for member in self.members if member.candidate]
         up = [member for member in candidates if member.up]
-        names = ", ".join(_last_seen(member) for member in candidates) or "none has ever reported"
-        if len(candidates) == 1 and not up:
-            return f"the only whitelisted host is not up: {names}"
         if not up:
-            return f"no whitelisted host is up: {names}"
+            silent = [host for host in whitelist if host not in {member.host for member in candidates}]
+            seen = [_last_seen(member) for member in candidates] + [f"{host} (never seen)" for host in silent]
+            who = "the only whitelisted host is not up" if len(whitelist) == 1 else "no whitelisted host is up"
+            return f"{who}: {', '.join(seen) or 'none has ever reported'}"
         willing = [member for member in up if not member.maintenance]
         if not willing:
             return f"every whitelisted host that is up is in maintenance: {', '.join(member.host for member in up)}"

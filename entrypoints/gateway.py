@@ -353,7 +353,7 @@ class Gateway:
             threading.Thread(target=duty, args=arguments, daemon=True).start()
 
     def _watch(self, lease: Lease, loop: asyncio.AbstractEventLoop) -> None:
-        """Follow the lease, and report. Another Redis or an older answer than the known epoch is no news."""
+        """Follow the lease, and report. Without an answer of Redis the head stays what it was."""
         report_at, complaint = 0.0, ""
         while not self.stop.is_set():
             self.look_now.clear()

@@ -8,10 +8,10 @@ In a cluster of several hosts each host has such a service, which shows this hos
 
 Environment: HEALTH_SERVICES (JSON list of {name, kind, host, port, url}), HEALTH_RAY_NODES (comma-separated names of
 the expected nodes, in whitelist order), HEALTH_RAY_DASHBOARD (host:port that leads to the head's dashboard wherever the
-head is; else every expected node is asked), HEALTH_CLUSTER (JSON {namespace, host, redis_addresses, static_head}: where
-the election's state is), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE (2 seconds for each service),
-SECRETS_DIR (/run/secrets). A mistake there ends the program with exit status 2 and a sentence.
-Needs aiohttp, redis and psycopg.
+head is; else every expected node is asked), HEALTH_CLUSTER (JSON {namespace, host, redis_addresses, candidates,
+static_head}: where the election's state is, and who may lead), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE
+(2 seconds for each service), SECRETS_DIR (/run/secrets). A mistake there ends the program with exit status 2 and a
+sentence. Needs aiohttp, redis and psycopg.
 """
 
 import asyncio
@@ -95,6 +95,7 @@ class Cluster:
     namespace: str
     host: str  # this one, as in the cluster's list; empty where there is one host
     redis_addresses: tuple[Address, ...]
+    whitelist: tuple[str, ...]  # hosts that may lead
     static_head: str | None
 
 
@@ -203,15 +204,16 @@ def _cluster(text: str) -> Cluster | None:
     try:
         entry = json.loads(text)
         namespace, host, static_head = str(entry["namespace"]), str(entry["host"]), entry.get("static_head")
+        whitelist = tuple(str(each) for each in entry.get("candidates", ()))
         addresses = tuple(_address("HEALTH_CLUSTER.redis_addresses", str(each)) for each in entry["redis_addresses"])
     except (ValueError, LookupError, TypeError, AttributeError):
-        namespace, host, addresses, static_head = "", "", (), None
+        namespace, host, whitelist, addresses, static_head = "", "", (), (), None
     _require(
         namespace != "" and addresses != (),
         "HEALTH_CLUSTER",
         f"must be a JSON object with namespace, host and redis_addresses, not {text!r}",
     )
-    return Cluster(namespace, host, addresses, static_head or None)
+    return Cluster(namespace, host, addresses, whitelist, static_head or None)
 
 
 def _inside_json(text: str) -> str:
@@ -602,7 +604,7 @@ def cluster_status(cluster: Cluster, state: ClusterState | str) -> ClusterStatus
         return ClusterStatus(cluster.namespace, cluster.host, election, None, None, None, (), (), state)
     head = None if cluster.static_head else state.head
     history = tuple(HeadEvent(_utc(event.time), event.epoch, event.host, event.event) for event in state.history)
-    error = None if head or cluster.static_head else state.why_no_head()
+    error = None if head or cluster.static_head else state.why_no_head(cluster.whitelist)
     return ClusterStatus(
         namespace=cluster.namespace,
         host=cluster.host,
@@ -713,7 +715,7 @@ class Monitor:
         if cluster is None or state is None:
             return ray, None
         status = cluster_status(cluster, state)
-        if ray.head is None and ray.error and status.error:
+        if cluster.host and ray.head is None and ray.error and status.error:
             ray = replace(ray, error=f"no head: {status.error}")
         return ray, status
 

@@ -175,7 +175,7 @@ def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[by
     """Be a worker of a cluster over several hosts."""
     name, gateway = settings.means.name, settings.gateway
     assert gateway  # noqa: S101  (several hosts)
-    cluster = None if settings.head else ElectedCluster(link, settings.namespace, name)
+    cluster = None if settings.head else ElectedCluster(link, settings.namespace, name, settings.candidates)
     if settings.head:
         say(f"election is off: the head is {settings.head}, as head_address says")
     worker = Worker(name, settings.means.host, cluster, gateway, stop)

@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from entrypoints.cluster_state import Place, read_place, read_state
@@ -47,8 +47,9 @@ class Cluster(Protocol):
 class ElectedCluster:
     """The answers of Redis."""
 
-    def __init__(self, link: RedisLink, namespace: str, node: str) -> None:
+    def __init__(self, link: RedisLink, namespace: str, node: str, whitelist: Sequence[str]) -> None:
         self._lease = Lease(link, namespace)
+        self._whitelist = whitelist
         self._node = node
 
     def place(self) -> Place:
@@ -62,7 +63,7 @@ class ElectedCluster:
 
     def why_no_head(self) -> str:
         """See Cluster."""
-        return read_state(self._lease.link, self._lease.namespace).why_no_head()
+        return read_state(self._lease.link, self._lease.namespace).why_no_head(self._whitelist)
 
     def versions(self) -> Mapping[str, str]:
         """See Cluster."""

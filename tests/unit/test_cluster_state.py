@@ -45,11 +45,8 @@ class TestReasonForNoHead:
             ({"leader": replace(LEADER, ready=False)}, "alpha was elected and starts its head"),
             ({"hold": 30.0}, "failover of Redis"),
             ({"uptime": 2.0}, "waiting 5 s after the start of Redis"),
-            ({"members": ()}, "no whitelisted host is up: none has ever reported"),
-            (
-                {"members": (member("alpha", age=60.0), member("gamma", candidate=False))},
-                "the only whitelisted host is not up: alpha (seen 60 s ago)",
-            ),
+            ({"members": (member("gamma", candidate=False),)}, "no whitelisted host is up: none has ever reported"),
+            ({"members": ()}, "nobody is elected yet"),
             (
                 {"members": (member("alpha", age=60.0), member("beta", age=70.0))},
                 "no whitelisted host is up: alpha (seen 60 s ago), beta (seen 70 s ago)",
@@ -60,11 +57,22 @@ class TestReasonForNoHead:
             ),
             ({"members": (member("alpha", held_down=20.0),)}, "alpha for 20 s"),
             ({"handover": "beta"}, "the head is being moved to beta"),
-            ({}, "the election is going on"),
+            ({}, "nobody is elected yet"),
         ],
     )
     def test_otherwise_it_is_named(self, changes, reason):
         assert reason in replace(HEADLESS, **changes).why_no_head()
+
+    @pytest.mark.parametrize(
+        ("whitelist", "reason"),
+        [
+            (("alpha",), "the only whitelisted host is not up: alpha (seen 60 s ago)"),
+            (("alpha", "beta"), "no whitelisted host is up: alpha (seen 60 s ago), beta (never seen)"),
+        ],
+    )
+    def test_the_whitelist_tells_who_never_came(self, whitelist, reason):
+        state = replace(HEADLESS, members=(member("alpha", age=60.0), member("gamma", candidate=False)))
+        assert state.why_no_head(whitelist) == reason
 
 
 class TestReading:

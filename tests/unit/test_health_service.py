@@ -663,7 +663,8 @@ class TestClusterOfSeveralHosts:
         async def start(service: HttpService | None, **cluster: Any) -> HttpService | None:
             port = await platform.run_http(service) if service else free_port()
             platform.watch("ray", port, "beta-ray-cpu")
-            settings = {"namespace": "cslr-lab", "host": "beta", "redis_addresses": [str(redis_keys.address)]} | cluster
+            usual = {"namespace": "cslr-lab", "host": "beta", "candidates": ["alpha"]}
+            settings = usual | {"redis_addresses": [str(redis_keys.address)]} | cluster
             platform.more = {"HEALTH_RAY_DASHBOARD": f"127.0.0.1:{port}", "HEALTH_CLUSTER": json.dumps(settings)}
             await platform.start()
             return service
@@ -739,6 +740,10 @@ class TestClusterOfSeveralHosts:
         assert status["ray"]["error"] == f"no head: {reason}"
         assert reason in status["services"][0]["error"]
         assert f"No head: {reason}." in (await platform.get("/"))[1]
+
+    async def test_on_one_host_every_node_says_why_it_does_not_lead(self, platform, start):
+        await start(None, host="")
+        assert "the gateway: 127.0.0.1" in (await platform.status())["ray"]["error"]
 
     async def test_a_redis_that_is_down_is_the_reason(self, platform, start):
         await start(None, redis_addresses=[f"127.0.0.1:{free_port()}"])

@@ -179,7 +179,7 @@ OWN = {"ray": "2.60.0", "python": "3.13.5", "cuda": "12.8"}
 class TestElectedCluster:
     def test_it_asks_redis(self, redis_link):
         lease = Lease(redis_link, "cslr-lab")
-        cluster = ElectedCluster(redis_link, "cslr-lab", NAME)
+        cluster = ElectedCluster(redis_link, "cslr-lab", NAME, ("alpha",))
         assert not cluster.has_head()
         assert cluster.why_no_head()
         assert cluster.versions() == {}
