@@ -584,11 +584,11 @@ class TestSeveralHosts:
         after = deploy({}, state_home=before.state.parents[2], stack="alpha", cluster=grown)
         assert changed_containers(before, after) == {}
 
-    def test_who_leads_first_concerns_only_those_that_may(self, hosts):
+    def test_who_leads_first_concerns_only_those_that_may_and_who_tells_why_none_does(self, hosts):
         other = {**CLUSTER, "head_whitelist": ["beta", "alpha"]}
         before = hosts["alpha"]
         after = deploy({}, state_home=before.state.parents[2], stack="alpha", cluster=other)
-        assert changed_containers(before, after) == {"ray-head": {"envs"}}
+        assert changed_containers(before, after) == {"ray-head": {"envs"}, "health": {"envs"}}
 
     def test_head_address_turns_the_election_off(self, tmp_path):
         fixed = {**CLUSTER, "head_address": "10.88.0.1:6385"}
