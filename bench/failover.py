@@ -11,15 +11,14 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from bench.document import machine, write_section
 from tests.cluster.checker import Violation
-from tests.cluster.cluster import CANDIDATES, REDIS_HOST, Cluster
+from tests.cluster.cluster import CANDIDATES, RECOVERY_SECONDS, REDIS_HOST, Cluster
 from tests.cluster.faults import told
 from tests.cluster.history import Event
 from tests.cluster.trial import Outcome, Trial
@@ -45,94 +44,131 @@ class Figure:
 PROCESS = Figure(name="head process killed → new actor accepted, same host", peer=KUBERNETES, median_goal=8)
 HOST = Figure(name="head's host lost → new actor accepted", peer=KUBERNETES, median_goal=13, worst_goal=16)
 MOVE = Figure(name="planned move of the head → new actor accepted", peer="-", median_goal=8)
-CALLS = Figure(name="longest gap of actor calls during a move", peer="2 s", median_goal=2)
-TASKS = Figure(name="longest gap of tasks during a move", peer="2 s", median_goal=2)
+CALLS = Figure(name="longest actor call on a worker during such a move", peer="gaps of 2 s", median_goal=2)
+TASKS = Figure(name="longest task of no work during such a move", peer="gaps of 2 s", median_goal=2)
 JOIN = Figure(name="joining of a prepared host: from `ws up` to its first task", peer="-", median_goal=20)
-
-Measured = dict[Figure, list[float]]
 
 
 def main() -> int:
     """Measures, and writes the document."""
     parser = argparse.ArgumentParser(prog="python -m bench.failover", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of each figure (default: %(default)s)")
-    parser.add_argument("--random", type=int, metavar="FAULTS", help="so many random faults instead of the figures")
+    parser.add_argument("--rounds", type=int, default=0, help="of each figure")
+    parser.add_argument("--random", type=int, default=0, metavar="FAULTS", help="random faults, after the figures")
     parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="what random faults are drawn from")
+    parser.add_argument("--minutes", type=float, default=600.0, help="no random fault begins later than that")
     arguments = parser.parse_args()
+    began = time.monotonic()
     host = "; ".join(f"{name}: {value}" for name, value in machine().items())
-    command = f"`python -m bench.failover {' '.join(sys.argv[1:])}`".replace(" `", "`")
-    ending = ["", METHOD, "", f"{host}. Command: {command}."]
+    ending = ["", METHOD, "", f"{host}. Command: `python -m bench.failover {' '.join(sys.argv[1:])}`."]
     with Cluster.make(Path(tempfile.gettempdir(), "cslr-cluster")) as cluster:
         cluster.up_all()
-        began = time.monotonic()
         with cluster.observed():
             trial = Trial(cluster=cluster, draw=random.Random(arguments.seed))  # noqa: S311 (no secret)
-            if arguments.random:
-                outcomes = list(suffered(trial, arguments.random))
-            else:
-                measured, failed = measure(trial, arguments.rounds)
+            figures = Figures(trial)
+            if arguments.rounds:
+                figures.measure(arguments.rounds)
+                write("failover", [*figures.lines(), *ending])
+            faults = Faults(trial, arguments.seed)
+            faults.suffer(arguments.random, began + 60 * arguments.minutes)
         violations = cluster.violations()
+    for violation in violations:
+        print(violation)
     if arguments.random:
-        head = f"{arguments.random} faults, seed {arguments.seed}, {time.monotonic() - began:.0f} s."
-        write("faults", [*faults_table(outcomes, violations, head), *ending])
-    else:
-        write("failover", [*figures_table(measured, failed, violations), *ending])
-    return 1 if violations else 0
+        write("faults", [*faults.lines(violations), *ending])
+    return 1 if violations or figures.failures or faults.failures else 0
 
 
 def write(section: str, lines: Sequence[str]) -> None:
     """Shows a section, and puts it into the document."""
-    print("\n".join(lines))
+    print("\n".join(lines), flush=True)
     write_section(section, "\n".join(lines), by="failover", document=DOCUMENT)
-
-
-def suffered(trial: Trial, rounds: int) -> Iterator[Outcome]:
-    """Random faults, each said when it is over."""
-    for number in range(1, rounds + 1):
-        outcome = trial.suffer_at_random()
-        print(f"{number}: {outcome.name}: actor after {outcome.creation:.1f} s, settled after {outcome.settled:.1f} s")
-        yield outcome
 
 
 # --- the figures ---
 
 
-def measure(trial: Trial, rounds: int) -> tuple[Measured, int]:
-    """All figures, and how many tasks and calls failed while the head moved as planned."""
-    measured: Measured = defaultdict(list)
-    failed = 0
+class Figures:
+    """All figures, and what failed while the head moved as planned."""
 
-    def note(figure: Figure, seconds: float) -> None:
-        measured[figure].append(seconds)
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._measured: dict[Figure, list[float]] = defaultdict(list)
+        self._lost = 0  # tasks and calls
+        self.failures: list[str] = []  # rounds that came to no end
+
+    def measure(self, rounds: int) -> None:
+        """Moves half as often as losses, joins a third. A round that comes to no end is a failure, and no figure."""
+        for measure, share in ((self._process, 1), (self._host, 1), (self._move, 2), (self._join, 3)):
+            for _ in range(max(1, rounds // share)):
+                try:
+                    measure()
+                except AssertionError as error:
+                    self.failures.append(f"{measure.__name__.strip('_')}: {error}"[:300])
+                    print(self.failures[-1], flush=True)
+
+    def _note(self, figure: Figure, seconds: float) -> None:
+        self._measured[figure].append(seconds)
         print(f"{figure.name}: {seconds:.1f} s", flush=True)
 
-    for _ in range(rounds):
-        note(PROCESS, trial.suffer("head_process_killed").creation)
-    for _ in range(rounds):
-        note(HOST, trial.suffer("leader_lost", until=trial.another_leads).creation)
-    for _ in range(rounds):
+    def _process(self) -> None:
+        self._note(PROCESS, self._trial.endure("head_process_killed").creation)
+
+    def _host(self) -> None:
+        self._note(HOST, self._trial.endure("leader_lost", until=self._trial.another_leads).creation)
+
+    def _move(self) -> None:
         began = time.monotonic()
-        note(MOVE, trial.suffer("head_moved").creation)
-        events = trial.cluster.history.since(began)
-        note(CALLS, longest_gap(events, "increment", "counter"))
-        note(TASKS, longest_gap(events, "task", "host"))
-        failed += sum(event["kind"] in ("increment", "task", "long") and not event["ok"] for event in events)
-    for _ in range(rounds):
-        note(JOIN, joined(trial.cluster))
-    return measured, failed
+        outcome = self._trial.endure("head_moved")
+        events = self._trial.cluster.history.since(began)
+        self._note(MOVE, outcome.creation)
+        self._note(CALLS, longest_wait(events, "increment", "counter"))
+        self._note(TASKS, longest_wait(events, "task", "host"))
+        self._lost += sum(event["kind"] in ("increment", "task", "long") and not event["ok"] for event in events)
+
+    def _join(self) -> None:
+        self._note(JOIN, joined(self._trial.cluster))
+
+    def lines(self) -> list[str]:
+        """The section of figures."""
+        lines = [
+            "## Figures",
+            "",
+            "| figure | best elsewhere | goal, s | rounds | median, s | worst, s |  |",
+            "|---|---|---|---:|---:|---:|---|",
+        ]
+        for figure, seconds in self._measured.items():
+            worst = f", worst {figure.worst_goal:g}" if figure.worst_goal else ""
+            cells = (
+                figure.name,
+                figure.peer,
+                f"median {figure.median_goal:g}{worst}",
+                str(len(seconds)),
+                f"{median(seconds):.1f}",
+                f"{max(seconds):.1f}",
+                "reached" if reached(figure, seconds) else "**missed**",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+        lines += ["", f"Tasks and calls that failed during planned moves: {self._lost}."]
+        if self.failures:
+            lines += [f"Rounds that came to no end within {RECOVERY_SECONDS:.0f} s: {len(self.failures)}."]
+        return lines
 
 
-def longest_gap(events: Sequence[Event], kind: str, key: str) -> float:
-    """The longest time on any host between the ends of two successes."""
-    ends: dict[str, list[float]] = defaultdict(list)
+def longest_wait(events: Sequence[Event], kind: str, key: str) -> float:
+    """The longest time on any host from the first try of something to its success."""
+    begun: dict[str, float] = {}
+    waits = [0.0]
     for event in events:
-        if event["kind"] == kind and event["ok"]:
-            ends[event[key]].append(event["time"])
-    return max(later - earlier for times in ends.values() for earlier, later in pairwise(times))
+        if event["kind"] == kind:
+            start = begun.setdefault(event[key], event["start"])
+            if event["ok"]:
+                waits.append(event["time"] - start)
+                del begun[event[key]]
+    return max(waits)
 
 
 def joined(cluster: Cluster) -> float:
-    """A host that does not lead is taken down and deployed again."""
+    """A host that does not lead is taken down and deployed again. Seconds from `ws up` to its first task."""
     host = next(name for name in cluster.others(REDIS_HOST) if name != cluster.leader())
     with told(cluster, "host taken down", hosts=[host], lost=[host]):
         cluster.stacks[host].down()
@@ -142,29 +178,6 @@ def joined(cluster: Cluster) -> float:
     first = next(event["time"] for event in tasks if event["time"] > began)
     cluster.settle(time.monotonic())
     return float(first - began)
-
-
-def figures_table(measured: Measured, failed: int, violations: Sequence[Violation]) -> list[str]:
-    """The section of figures."""
-    lines = [
-        "## Figures",
-        "",
-        "| figure | best elsewhere | goal, s | rounds | median, s | worst, s |  |",
-        "|---|---|---|---:|---:|---:|---|",
-    ]
-    for figure, seconds in measured.items():
-        worst = f", worst {figure.worst_goal:g}" if figure.worst_goal else ""
-        cells = (
-            figure.name,
-            figure.peer,
-            f"median {figure.median_goal:g}{worst}",
-            str(len(seconds)),
-            f"{median(seconds):.1f}",
-            f"{max(seconds):.1f}",
-            "reached" if reached(figure, seconds) else "**missed**",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", f"Tasks and calls that failed during planned moves: {failed}. Violations: {len(violations)}."]
 
 
 def reached(figure: Figure, seconds: Sequence[float]) -> bool:
@@ -179,28 +192,54 @@ def reached(figure: Figure, seconds: Sequence[float]) -> bool:
 # --- random faults ---
 
 
-def faults_table(outcomes: Sequence[Outcome], violations: Sequence[Violation], head: str) -> list[str]:
-    """The section of random faults."""
-    by_name: dict[str, list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        by_name[outcome.name].append(outcome)
-    lines = [
-        "## Random faults",
-        "",
-        head + f" Violations of any rule: **{len(violations)}**.",
-        "",
-        "| fault | times | fault → new actor: median, s | worst, s | healed → all works: median, s | worst, s |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for name, found in sorted(by_name.items()):
-        creations, settled = [o.creation for o in found], [o.settled for o in found]
-        times = (median(creations), max(creations), median(settled), max(settled))
-        lines.append(f"| {name.replace('_', ' ')} | {len(found)} | {' | '.join(f'{t:.1f}' for t in times)} |")
-    return [
-        *lines,
-        *("" for _ in violations[:1]),
-        *(f"- {violation.rule}: {violation.text}" for violation in violations),
-    ]
+class Faults:
+    """Random faults, and how the cluster recovered from each."""
+
+    def __init__(self, trial: Trial, seed: str) -> None:
+        self._trial, self._seed = trial, seed
+        self._outcomes: list[Outcome] = []
+        self._seconds = 0.0
+        self.failures: list[str] = []  # rounds that came to no end
+
+    def suffer(self, rounds: int, deadline: float) -> None:
+        """So many, as long as there is time."""
+        began = time.monotonic()
+        for number in range(1, rounds + 1):
+            if time.monotonic() > deadline:
+                break
+            try:
+                outcome = self._trial.endure_at_random()
+            except AssertionError as error:
+                self.failures.append(f"round {number}: {error}"[:300])
+                print(self.failures[-1], flush=True)
+                continue
+            self._outcomes.append(outcome)
+            times = f"actor after {outcome.creation:.1f} s, settled after {outcome.settled:.1f} s"
+            print(f"{number}: {outcome.name}: {times}, {outcome.epochs} epochs", flush=True)
+        self._seconds = time.monotonic() - began
+
+    def lines(self, violations: Sequence[Violation]) -> list[str]:
+        """The section of random faults."""
+        by_name: dict[str, list[Outcome]] = defaultdict(list)
+        for outcome in self._outcomes:
+            by_name[outcome.name].append(outcome)
+        rounds = len(self._outcomes) + len(self.failures)
+        lines = [
+            "## Random faults",
+            "",
+            f"{rounds} faults in {self._seconds / 60:.0f} min, drawn from seed {self._seed}, each held for up to 15 s.",
+            f"Violations of any rule: **{len(violations)}**. Not recovered within {RECOVERY_SECONDS:.0f} s:",
+            f"{len(self.failures)}.",
+            "",
+            "| fault | times | fault → new actor: median, s | worst, s | healed → all works: median, s | worst, s |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
+        for name, found in sorted(by_name.items()):
+            creations, settled = [o.creation for o in found], [o.settled for o in found]
+            times = (median(creations), max(creations), median(settled), max(settled))
+            lines.append(f"| {name.replace('_', ' ')} | {len(found)} | {' | '.join(f'{t:.1f}' for t in times)} |")
+        broken = [f"- {violation.rule}: {violation.text}" for violation in violations]
+        return [*lines, *([""] if broken else []), *broken]
 
 
 if __name__ == "__main__":

@@ -56,6 +56,19 @@ def head_container_killed(cluster: Cluster, draw: random.Random) -> Iterator[Non
 
 
 @contextlib.contextmanager
+def head_container_down(cluster: Cluster, draw: random.Random) -> Iterator[None]:
+    """`docker kill` of the head's container, after which Docker starts nothing by itself; `docker start`."""
+    leader = cluster.leader()
+    container = cluster.container(leader, "ray-head")
+    with told(cluster, "head container down", hosts=[leader]):
+        container.kill()
+        try:
+            yield
+        finally:
+            container.start()
+
+
+@contextlib.contextmanager
 def agent_killed(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """SIGKILL of the agent and of the process beside it, not of the head."""
     leader = cluster.leader()
@@ -298,6 +311,7 @@ FAULTS: dict[str, Fault] = {
     for fault in (
         head_process_killed,
         head_container_killed,
+        head_container_down,
         agent_killed,
         leader_lost,
         standby_lost,

@@ -21,6 +21,9 @@ class TestHeadKilled:
         assert not outcome.moved
         assert outcome.epochs == 1
 
+    def test_by_docker_kill_lets_the_next_host_lead(self, trial: Trial):
+        assert trial.suffer("head_container_down", until=trial.another_leads).moved
+
     def test_with_its_agent_alone_comes_back_in_a_new_epoch(self, trial: Trial):
         outcome = trial.suffer("agent_killed")
         assert outcome.epochs == 1

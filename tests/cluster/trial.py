@@ -43,10 +43,14 @@ class Trial:
     draw: random.Random
 
     def suffer(self, name: str, hold: float = 0.0, *, until: Callable[[Lease], None] | None = None) -> Outcome:
-        """Breaks something, holds it broken for so many seconds or until something is so, and waits for recovery.
+        """`endure`, and fails with every rule that was broken, and the ends of all logs."""
+        began = time.monotonic()
+        outcome = self.endure(name, hold, until=until)
+        self.judge(began)
+        return outcome
 
-        Fails with every rule that was broken, and the ends of all logs.
-        """
+    def endure(self, name: str, hold: float = 0.0, *, until: Callable[[Lease], None] | None = None) -> Outcome:
+        """Breaks something, holds it broken for so many seconds or until something is so, and waits for recovery."""
         fault: Fault = FAULTS[name]
         cluster, began = self.cluster, time.monotonic()
         cluster.leader()
@@ -69,12 +73,11 @@ class Trial:
         cluster.history.now(
             "outcome", name=name, creation=outcome.creation, settled=outcome.settled, epochs=outcome.epochs
         )
-        self.judge(began)
         return outcome
 
-    def suffer_at_random(self) -> Outcome:
+    def endure_at_random(self) -> Outcome:
         """A fault, held for a time, both drawn."""
-        return self.suffer(self.draw.choice(sorted(FAULTS)), self.draw.uniform(0, 15))
+        return self.endure(self.draw.choice(sorted(FAULTS)), self.draw.uniform(0, 15))
 
     def another_leads(self, before: Lease) -> None:
         """Waits until the head of another host is ready."""

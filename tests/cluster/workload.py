@@ -100,7 +100,7 @@ def increments(client: str, host: str) -> None:
         error = attempt("increment", add, counter=host, id=identity)
         if isinstance(error, ray.exceptions.ActorDiedError):
             actor = None
-        stopped.wait(0.1 if error is None else 0.5)
+        stopped.wait(0.2 if error is None else 0.5)
 
 
 def creations(host: str) -> None:
@@ -113,7 +113,7 @@ def creations(host: str) -> None:
     while not stopped.is_set():
         error = attempt("creation", create)
         if not isinstance(error, ray.exceptions.GetTimeoutError):  # after which no time is to be lost
-            stopped.wait(0.5)
+            stopped.wait(1.0)
 
 
 def tasks(kind: str, host: str, seconds: float, limit: float) -> None:
@@ -125,7 +125,7 @@ def tasks(kind: str, host: str, seconds: float, limit: float) -> None:
 
     while not stopped.is_set():
         attempt(kind, one, host=host)
-        stopped.wait(0.5)
+        stopped.wait(1.0)
 
 
 def tables() -> None:
