@@ -1,0 +1,39 @@
+"""The played hosts of bench/scale.py behave as those of a cluster do."""
+
+import json
+
+from bench import scale
+from bench.scale_members import FACTS
+from components.cluster_facts import published
+from components.files import HostFiles
+from components.identity import StackIdentity
+from components.settings import load
+from entrypoints.lease import Lease
+from tests.redis_pair import until
+from tests.unit.conftest import REDIS_PASSWORD
+
+
+class TestPlayedHosts:
+    def test_they_report_what_real_hosts_report(self, tmp_path):
+        files = HostFiles(folder=tmp_path, dry_run=False)
+        real = published(load({}, stack_file=""), StackIdentity(project="cslr", stack="host-0000"), files)
+        assert set(FACTS) == set(real)
+        assert abs(len(json.dumps(FACTS)) - len(json.dumps(real))) < 40
+
+    def test_they_report_and_follow_the_head(self, redis_link, redis_address, tmp_path):
+        (tmp_path / "password").write_text(REDIS_PASSWORD)
+        redis = scale.Redis(address=redis_address, password=REDIS_PASSWORD, password_file=tmp_path / "password")
+        lease = Lease(redis_link, scale.NAMESPACE)
+        players = scale.start_players(redis, 5, 2, "place")
+        until(lambda: len(lease.members()) == 2, 20)
+        grant = scale.lead(lease, "host-0005")
+        until(lambda: all(member.sees == grant.epoch for member in lease.members()))
+        answer = json.loads(players.communicate(timeout=20)[0].splitlines()[-1])
+        assert all(str(grant.epoch) in heads for heads in answer["heads"])
+        assert answer["failures"] == 0
+        assert [member.host for member in lease.members()] == ["host-0005", "host-0006"]
+
+
+class TestPreview:
+    def test_a_block_of_many_hosts_is_valid(self):
+        assert scale.preview_seconds(300) < 5
