@@ -459,10 +459,9 @@ class _Turn:
     # ---- answers
 
     def _looked(self, view: View | None) -> None:
-        state = self.state
-        rank = [host for host in self.place.candidates if host != state.leader].index(self.place.host)
         if view is None:
-            if rank and not state.waited:
+            rank = self._rank()
+            if rank and not self.state.waited:
                 self._set(waited=True)
                 self._retry(rank * RANK_SECONDS)
             else:
@@ -473,9 +472,14 @@ class _Turn:
             self._call(Operation.ACQUIRE)  # of this host's former agent, or granted by a call that seemed to fail
             return
         self._say(f"standby: {view.host} leads in epoch {view.epoch}")
-        wait = view.remaining + 0.02 + rank * RANK_SECONDS
+        wait = view.remaining + 0.02 + self._rank() * RANK_SECONDS
         self._set(waited=wait < LOOK_SECONDS)
         self._retry(min(wait, LOOK_SECONDS))
+
+    def _rank(self) -> int:
+        """Return how many of the whitelist go before this host; whoever led last has failed, and does not."""
+        before = self.place.candidates[: self.place.candidates.index(self.place.host)]
+        return len([host for host in before if host != self.state.leader])
 
     def _asked(self, result: Grant | Refusal) -> None:
         if isinstance(result, Refusal):
