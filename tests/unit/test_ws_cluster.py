@@ -145,10 +145,11 @@ class TestNodeList:
 
     def test_without_a_head_it_says_why_and_shows_what_is_kept_out(self, access):
         access.played.there = False
+        report(access.lease, "gamma")
         access.lease.set_maintenance("beta-ray-cpu", True)
         access.lease.set_maintenance("beta", True)
         found = nodes.nodes_of(access)
-        assert "there is no head: no whitelisted host is up" in found.problem
+        assert "there is no head: no whitelisted host is up: alpha (never seen)" in found.problem
         assert [(row.node, row.host, row.state) for row in found.nodes] == [("beta-ray-cpu", "beta", "drained")]
 
     def test_programs_can_read_it(self, led):
@@ -253,13 +254,18 @@ class TestHeadShow:
         assert head.as_json(shown)["history"][0]["event"] == "ready"
 
     def test_why_nobody_leads(self, access, console):
+        report(access.lease, "gamma")
         head.show(head.look(access), console)
-        assert "Nobody leads: no whitelisted host is up" in said(console)
+        assert "Nobody leads: no whitelisted host is up: alpha (never seen)" in said(console)
 
-    def test_a_head_that_is_not_elected(self, console):
-        access = access_on("alpha")
-        shown = head.HeadShown(cluster=None, static_head=access.place.static_head, candidates=())  # type: ignore[arg-type,union-attr]
-        assert shown.static_head == "127.0.1.3:6379"
+    def test_that_election_is_off(self, access, console):
+        cluster = access.place.cluster.model_copy(update={"head_address": "alpha:6379"})
+        fixed = replace(access, place=replace(access.place, cluster=cluster))
+        head.show(head.look(fixed), console)
+        assert "Election is off: `head_address` names the head, 127.0.1.3:6379" in said(console)
+        assert head.as_json(head.look(fixed))["problem"] == ""
+        with pytest.raises(WsError, match=r"head_address in cluster\.yaml fixes the head"):
+            head.move(fixed, None, console)
 
 
 class TestHeadMove:

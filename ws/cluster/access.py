@@ -61,6 +61,10 @@ class Access:
         with self.answers():
             return read_state(self.lease.link, self.namespace)
 
+    def why_no_head(self, state: ClusterState) -> str:
+        """Why there is no head, as a clause; empty when there is one."""
+        return state.why_no_head(self.place.candidates if self.place else ())
+
     @contextlib.contextmanager
     def answers(self) -> Iterator[None]:
         """Explains what may go wrong with Redis."""

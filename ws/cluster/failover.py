@@ -166,6 +166,6 @@ def _wait_for_head(access: Access, console: Console, began: float) -> None:
                 if state.head and state.hold <= 0:
                     console.print(f"{state.head.host} leads, epoch {state.head.epoch} ({seconds:.0f} s)")
                     return
-                say(f"{state.why_no_head() or 'waiting for the head'} ({seconds:.0f} s)")
+                say(f"{access.why_no_head(state) or 'waiting for the head'} ({seconds:.0f} s)")
             time.sleep(POLL_SECONDS)
     raise WsError(f"No head is ready after {HEAD_SECONDS:.0f} s.\n  See: ws head show -s {access.stack}")

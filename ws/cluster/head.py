@@ -34,6 +34,7 @@ class HeadShown:
     """What `ws head show` knows."""
 
     cluster: ClusterState
+    why_no_head: str
     static_head: str | None
     candidates: tuple[Candidate, ...]
 
@@ -55,6 +56,7 @@ def look(access: Access) -> HeadShown:
     members = {member.host: member for member in state.members}
     return HeadShown(
         cluster=state,
+        why_no_head=access.why_no_head(state),
         static_head=access.place.static_head if access.place else None,
         candidates=tuple(Candidate(host, _state_of(host, members.get(host), state)) for host in order),
     )
@@ -78,7 +80,7 @@ def as_json(shown: HeadShown) -> dict[str, Any]:
     return {
         "head": {**asdict(head), "since": shown.since} if head else None,
         "static_head": shown.static_head,
-        "problem": "" if shown.static_head else shown.cluster.why_no_head(),
+        "problem": "" if shown.static_head else shown.why_no_head,
         "epoch": shown.cluster.epoch,
         "candidates": [asdict(candidate) for candidate in shown.candidates],
         "history": [asdict(event) for event in shown.cluster.history],
@@ -94,7 +96,7 @@ def show(shown: HeadShown, console: Console) -> None:
         since = f" since {shown.since}" if shown.since else ""
         console.print(Text(f"{head.host} leads{since}, epoch {head.epoch}, GCS at {head.gcs}", style="green"))
     else:
-        console.print(Text(f"Nobody leads: {shown.cluster.why_no_head()}.", style="bold red"), soft_wrap=True)
+        console.print(Text(f"Nobody leads: {shown.why_no_head}.", style="bold red"), soft_wrap=True)
     if shown.candidates:
         console.print(_table(("May lead", "State"), [(one.host, one.state) for one in shown.candidates]))
     if events := shown.cluster.history[:EVENTS_SHOWN]:
@@ -126,7 +128,7 @@ def move(access: Access, host: str | None, console: Console) -> None:
             head = state.head if state else None
             if head and head.epoch > former:
                 break
-            say(f"{_waits_for(state)} ({seconds:.0f} s)")
+            say(f"{_waits_for(access, state)} ({seconds:.0f} s)")
             time.sleep(POLL_SECONDS)
         else:
             raise WsError(
@@ -145,12 +147,12 @@ def _state_if_any(access: Access) -> ClusterState | None:
         return None
 
 
-def _waits_for(state: ClusterState | None) -> str:
+def _waits_for(access: Access, state: ClusterState | None) -> str:
     if state is None:
         return "Redis does not answer"
     if state.head:
         return f"{state.head.host} gives up the lead"
-    return state.why_no_head()
+    return access.why_no_head(state)
 
 
 def _may_move(access: Access, shown: HeadShown, host: str | None) -> int:
@@ -168,7 +170,7 @@ def _may_move(access: Access, shown: HeadShown, host: str | None) -> int:
             + " Or add it to the list, and deploy all hosts again."
         )
     if head is None:
-        raise WsError(f"Nobody leads at this moment: {shown.cluster.why_no_head()}.")
+        raise WsError(f"Nobody leads at this moment: {shown.why_no_head}.")
     if host == head.host:
         raise WsError(f"{host} leads already, in epoch {head.epoch}.")
     chosen = [host] if host else [name for name in states if name != head.host]

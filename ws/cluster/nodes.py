@@ -127,4 +127,4 @@ def _marked(name: str) -> NodeRow:
 
 def _why(state: ClusterState, access: Access, error: NoHeadError) -> str:
     static = access.place and access.place.static_head
-    return str(error) if static or state.head else f"there is no head: {state.why_no_head()}."
+    return str(error) if static or state.head else f"there is no head: {access.why_no_head(state)}."
