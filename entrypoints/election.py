@@ -471,7 +471,7 @@ class _Turn:
         if view.host == self.place.host:
             self._call(Operation.ACQUIRE)  # of this host's former agent, or granted by a call that seemed to fail
             return
-        self._say(f"standby: {view.host} leads in epoch {view.epoch}")
+        self._say(f"{view.host} leads in epoch {view.epoch}; this host stands by")
         wait = view.remaining + 0.02 + self._rank() * RANK_SECONDS
         self._set(waited=wait < LOOK_SECONDS)
         self._retry(min(wait, LOOK_SECONDS))

@@ -28,7 +28,7 @@ from entrypoints.election import (
     WatchPort,
     Woken,
 )
-from entrypoints.lease import Credentials, Grant, Refusal, Renewal, View
+from entrypoints.lease import RETRY_SECONDS, Credentials, Grant, Refusal, Renewal, View
 from entrypoints.redis_link import Address
 
 PLACE = Place("beta", ("alpha", "beta", "gamma"))
@@ -174,7 +174,7 @@ class TestLeader:
 
     def test_a_failed_renewal_is_repeated_soon(self):
         agent = leading().take(Expired(Timer.RENEW), Failed("timed out"))
-        assert agent.wait(Timer.RETRY) < election.RETRY_SECONDS
+        assert agent.wait(Timer.RETRY) < RETRY_SECONDS
         assert agent.take(Expired(Timer.RETRY)).calls() == [Operation.RENEW]
 
     def test_its_head_is_started_again_in_the_same_epoch_with_another_user(self):

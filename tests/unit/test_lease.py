@@ -364,7 +364,7 @@ class TestFence:
 
 
 class TestRights:
-    """What a head may do in Redis; that Ray works with these rights is seen in tests/live/test_head_agent.py."""
+    """What a head may do in Redis; tests/cluster run Ray with these rights."""
 
     @pytest.fixture
     def head(self, lease, redis_address):
