@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from entrypoints.ray_process import NodeError
 from entrypoints.redis_guard import Server, look
 from entrypoints.redis_link import Address
 from ws.cluster.access import Access
@@ -43,11 +42,11 @@ def status(access: Access) -> Status:
 
 
 def ask(access: Access, address: Address) -> Server | str:
-    """What a server says of itself, or why it says nothing."""
+    """What a server says of itself, or why it says nothing. Raises `NodeError` where the password is another one."""
     link = access.server(address)
     try:
         return look(link)
-    except (OSError, NodeError) as error:
+    except OSError as error:
         return str(error)
     finally:
         link.close()
