@@ -573,16 +573,21 @@ def marimo_answers(session: Session) -> str:
 
 
 def health_agrees(session: Session) -> str:
-    """The health service calls the platform healthy and knows the same Ray nodes."""
+    """The health service calls the platform healthy and knows the same Ray nodes of this stack.
+
+    Those of other hosts come and go, also since they were listed.
+    """
     url = session.spec.health.url
     status = http_json("GET", f"{url}/status")
     if (code := http("GET", f"{url}/health")[0]) != 200:
         down = [f"{part['name']}: {part['error']}" for part in status["services"] if part["state"] != "up"]
         raise NotYet(f"{url}/health answered {code}: {'; '.join(down) or status['ray']['error'] or status['state']}")
     known = {node["node_id"]: node["name"] for node in status["ray"]["nodes"] if node["alive"]}
-    listed = {node["NodeID"]: name for name, node in session.listed.items()}
-    if session.listed and set(known) != set(listed):
-        names = [", ".join(sorted(nodes.values())) or "none" for nodes in (known, listed)]
+    expected = {node.name for node in session.spec.nodes}
+    own = {node_id: name for node_id, name in known.items() if name in expected}
+    listed = {node["NodeID"]: name for name, node in session.listed.items() if name in expected}
+    if session.listed and set(own) != set(listed):
+        names = [", ".join(sorted(nodes.values())) or "none" for nodes in (own, listed)]
         raise NotYet(f"the health service sees the Ray nodes {names[0]}; Ray itself lists {names[1]}")
     return f"healthy, {len(status['services'])} services" + (f", {len(known)} Ray nodes" if known else "")
 

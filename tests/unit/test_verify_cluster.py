@@ -416,6 +416,9 @@ class TestHealth:
     def test_that_sees_the_same_nodes_passes(self, server):
         assert "1 Ray nodes" in self.health(server, 200, [("ray-cpu", "a1", True), ("ray-cpu", "a0", False)])
 
+    def test_that_sees_a_node_of_another_host_which_came_since_passes(self, server):
+        assert "2 Ray nodes" in self.health(server, 200, [("ray-cpu", "a1", True), ("beta-ray-cpu", "b1", True)])
+
     def test_that_misses_a_node_fails(self, server):
         with pytest.raises(NotYet, match="sees the Ray nodes none; Ray itself lists ray-cpu"):
             self.health(server, 200, [("ray-cpu", "a1", False)])
