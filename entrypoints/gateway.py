@@ -329,7 +329,7 @@ class Gateway:
             say(f"election is off: the head is {self.settings.static_head['gcs']}, as head_address says")
         else:
             duties.append(self._probe())
-            self._start_threads(loop)
+        self._start_threads(loop)
         tasks = [loop.create_task(duty) for duty in duties]
         await ended.wait()
         self.stop.set()
@@ -339,14 +339,15 @@ class Gateway:
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
         settings = self.settings
+        if settings.static_head and not settings.redis_own:
+            return
         password = read_secret(settings.redis_password_file, "the password of Redis")
-        lease = Lease(RedisLink(settings.redis, password), settings.namespace)
-        events = RedisLink(settings.redis, password)
-        duties: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
-            (self._watch, (lease, loop)),
-            (self._listen_for_events, (events, lease.channel)),
-        ]
-        if settings.redis_own:
+        duties: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        if not settings.static_head:
+            lease = Lease(RedisLink(settings.redis, password), settings.namespace)
+            events = RedisLink(settings.redis, password)
+            duties += [(self._watch, (lease, loop)), (self._listen_for_events, (events, lease.channel))]
+        if settings.redis_own:  # also where no head is elected: it keeps its state there all the same
             pair = (settings.redis[0], settings.redis[1])
             duties.append((guard, (settings.redis_own, pair, password, settings.namespace, self.stop, say)))
         for duty, arguments in duties:

@@ -9,6 +9,7 @@ from entrypoints import redis_guard
 from entrypoints.redis_guard import Action, Server, decide, lead, look
 from entrypoints.redis_link import Address, RedisLink
 from tests.redis_pair import PASSWORD, RedisServer, redis_pair, until
+from tests.unit.test_gateway import Process
 
 __all__ = ["redis_pair"]
 NAMESPACE = "cslr-lab"
@@ -87,6 +88,21 @@ class TestStart:
         guarded.guard(guarded.second)
         until(lambda: any("does not answer" in line for line in guarded.said))
         assert not look(guarded.second.link()).leads
+
+
+class TestGateway:
+    @pytest.mark.parametrize("static_head", ["", '{"gcs": "127.0.0.1:1"}'])
+    def test_it_guards_the_server_of_its_host_whether_heads_are_elected_or_not(self, redis_pair, tmp_path, static_head):
+        first, second = redis_pair
+        environment = {
+            "GATEWAY_REDIS_ADDRESSES": f"{first.address},{second.address}",
+            "GATEWAY_REDIS_OWN": str(first.address),
+            "GATEWAY_STATIC_HEAD": static_head,
+        }
+        gateway = Process(tmp_path, **environment)
+        (tmp_path / "redis-password").write_text(PASSWORD)
+        with gateway:
+            until(lambda: look(first.link()).leads)
 
 
 class TestRestart:
