@@ -34,8 +34,10 @@ CLUSTER = "rig"
 CLUSTER_KEY = f"cluster-{CLUSTER}.key"
 # As small as Ray allows: three hosts share this machine.
 SETTINGS: dict[str, Any] = merged(
-    IMAGES, {"ray": {"cpu": {"cpus": 1, "memory": "2g"}, "head": {"cpus": 2, "memory": "2g"}}}
+    IMAGES,
+    {"ray": {"cpu": {"cpus": 1, "memory": "2g"}, "head": {"cpus": 2, "memory": "2g"}}, "health": {"enabled": False}},
 )
+CLIENT_MARK = "A client of the cluster"  # in the client's command line
 WORKLOAD = Path(__file__).with_name("workload.py").read_text()
 RECOVERY_SECONDS = 120.0
 
@@ -176,6 +178,12 @@ class Cluster:
             client.stop()
             recorder.stop()
 
+    def want_actor(self) -> None:
+        """Has the client create an actor now."""
+        with contextlib.suppress(docker.errors.DockerException):
+            container = self.container(REDIS_HOST, "ray-cpu")
+            self.hosts[REDIS_HOST].signal(container, CLIENT_MARK, signal.SIGUSR1)
+
     def settle(self, since: float) -> Event:
         """Waits until everything works that began at `since` or later, and the tables are right; tells it."""
         for name in self.hosts:
@@ -241,7 +249,7 @@ class Client:
         host, deadline = self._cluster.hosts[self._host], time.monotonic() + 120
         while self._thread.is_alive() and time.monotonic() < deadline:
             with contextlib.suppress(docker.errors.DockerException):
-                host.signal(self._cluster.container(self._host, "ray-cpu"), "A client of the cluster", signal.SIGTERM)
+                host.signal(self._cluster.container(self._host, "ray-cpu"), CLIENT_MARK, signal.SIGTERM)
             self._thread.join(5)
 
     def _run(self) -> None:

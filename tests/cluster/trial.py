@@ -56,11 +56,13 @@ class Trial:
         cluster.leader()
         before = cluster.view.lease()
         with fault(cluster, self.draw):
+            cluster.want_actor()
             time.sleep(hold)
             if until:
                 until(before)
             during = cluster.lease_or_none()
         ended = time.monotonic()
+        cluster.want_actor()
         settled = cluster.settle(ended)
         outcome = Outcome(
             name=name,

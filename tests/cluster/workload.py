@@ -1,8 +1,8 @@
 """A client of the cluster, in the container of a worker: ``python -c SOURCE CLIENT HOST…``. Says what it does as JSON.
 
-On each host a detached counter counts calls; besides, tasks run and actors are created all the time. It ends on
-SIGTERM, when it has asked each counter what it knows. Everything has a time limit: what is sent while there is no head
-can be lost. See `tests.cluster.history` for what it says.
+On each host a detached counter counts calls, and tasks run all the time. An actor is created now and then, and at once
+on SIGUSR1. It ends on SIGTERM, when it has asked each counter what it knows. Everything has a time limit: what is sent
+while there is no head can be lost. See `tests.cluster.history` for what it says.
 """
 
 import json
@@ -21,11 +21,12 @@ ray: Any = import_module("ray")  # whichever the image has
 ADDRESS = "127.0.0.2:6379"
 NAMESPACE = "cluster-test"
 CALL_SECONDS = 4.0
-CREATION_SECONDS = 3.0
+CREATION_EVERY = 10.0  # seconds; each costs a process of its own
 FINAL_SECONDS = 60.0
 LONG_SECONDS = 10.0
 
 stopped = threading.Event()
+wanted = threading.Event()  # an actor is to be created
 lock = threading.Lock()
 
 
@@ -107,13 +108,16 @@ def creations(host: str) -> None:
     probe = ray.remote(Probe).options(**on(host))
 
     def create() -> dict[str, Any]:
-        ray.get(probe.remote().ping.remote(), timeout=CREATION_SECONDS)
+        ray.get(probe.remote().ping.remote(), timeout=CALL_SECONDS)
         return {}
 
     while not stopped.is_set():
+        wanted.clear()
         error = attempt("creation", create)
-        if not isinstance(error, ray.exceptions.GetTimeoutError):  # after which no time is to be lost
-            stopped.wait(1.0)
+        if error is None:
+            wanted.wait(CREATION_EVERY)
+        elif not isinstance(error, ray.exceptions.GetTimeoutError):  # after which no time is to be lost
+            stopped.wait(0.5)
 
 
 def tasks(kind: str, host: str, seconds: float, limit: float) -> None:
@@ -159,6 +163,7 @@ def final(host: str) -> None:
 def main(client: str, hosts: list[str]) -> None:
     ray.init(ADDRESS, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())  # in the place of Ray's own
+    signal.signal(signal.SIGUSR1, lambda *_: wanted.set())
     say("client", id=client)
     own = os.environ["RAY_NODE_HOST"]
     threads = [
@@ -166,7 +171,7 @@ def main(client: str, hosts: list[str]) -> None:
         threading.Thread(target=tables),
         *(threading.Thread(target=increments, args=(client, host)) for host in hosts),
         *(threading.Thread(target=tasks, args=("task", host, 0.0, 2 * CALL_SECONDS)) for host in hosts),
-        *(threading.Thread(target=tasks, args=("long", host, LONG_SECONDS, 6 * LONG_SECONDS)) for host in hosts),
+        threading.Thread(target=tasks, args=("long", own, LONG_SECONDS, 6 * LONG_SECONDS)),
     ]
     for thread in threads:
         thread.daemon = True
