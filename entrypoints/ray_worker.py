@@ -51,6 +51,7 @@ class ElectedCluster:
         self._lease = Lease(link, namespace)
         self._whitelist = whitelist
         self._node = node
+        self._reason, self._reason_until = "", 0.0
 
     def place(self) -> Place:
         """See Cluster."""
@@ -62,8 +63,11 @@ class ElectedCluster:
         return view is not None and view.ready
 
     def why_no_head(self) -> str:
-        """See Cluster."""
-        return read_state(self._lease.link, self._lease.namespace).why_no_head(self._whitelist)
+        """See Cluster. Asked for anew every PROGRESS_SECONDS: the answer grows with the cluster, as do those who ask."""
+        if time.monotonic() >= self._reason_until:
+            self._reason = read_state(self._lease.link, self._lease.namespace).why_no_head(self._whitelist)
+            self._reason_until = time.monotonic() + PROGRESS_SECONDS
+        return self._reason
 
     def versions(self) -> Mapping[str, str]:
         """See Cluster."""
