@@ -63,7 +63,7 @@ class ElectedCluster:
         return view is not None and view.ready
 
     def why_no_head(self) -> str:
-        """See Cluster. Asked for anew every PROGRESS_SECONDS: the answer grows with the cluster, as do those who ask."""
+        """See Cluster. Asked for anew every PROGRESS_SECONDS: the answer grows with the cluster, as do the askers."""
         if time.monotonic() >= self._reason_until:
             self._reason = read_state(self._lease.link, self._lease.namespace).why_no_head(self._whitelist)
             self._reason_until = time.monotonic() + PROGRESS_SECONDS
