@@ -88,6 +88,11 @@ class Trial:
             lambda: self.cluster.view.leader() not in (None, holder), f"another head than {holder}'s", LEAD_SECONDS
         )
 
+    def an_actor_is_created(self, before: Lease) -> None:
+        """Waits until an actor is created whose creation began after the last fault."""
+        fault = next(event for event in reversed(self.cluster.history.events) if event["kind"] == "fault")
+        self.cluster.history.wait_for("creation", since=fault["time"], seconds=LEAD_SECONDS, ok=True)
+
     def nobody_leads(self, before: Lease) -> None:
         """Waits until the lease has ended."""
         wait_until(lambda: self.cluster.view.lease() == {}, "the end of the lease", LEAD_SECONDS)

@@ -21,6 +21,10 @@ ray: Any = import_module("ray")  # whichever the image has
 ADDRESS = "127.0.0.2:6379"
 NAMESPACE = "cluster-test"
 CALL_SECONDS = 4.0
+# Until the next try to create an actor. The one before may have been lost, or still be under way: then it is waited for,
+# since a worker works off also what its client has given up, one after the other.
+AGAIN_SECONDS = 4.0
+CREATION_SECONDS = 60.0
 CREATION_EVERY = 10.0  # seconds; each costs a process of its own
 FINAL_SECONDS = 60.0
 LONG_SECONDS = 10.0
@@ -108,16 +112,21 @@ def creations(host: str) -> None:
     probe = ray.remote(Probe).options(**on(host))
 
     def create() -> dict[str, Any]:
-        ray.get(probe.remote().ping.remote(), timeout=CALL_SECONDS)
+        ray.get(probe.remote().ping.remote(), timeout=CREATION_SECONDS)
         return {}
 
     while not stopped.is_set():
         wanted.clear()
-        error = attempt("creation", create)
-        if error is None:
-            wanted.wait(CREATION_EVERY)
-        elif not isinstance(error, ray.exceptions.GetTimeoutError):  # after which no time is to be lost
-            stopped.wait(0.5)
+        created = threading.Event()
+
+        def one(created: threading.Event = created) -> None:
+            if attempt("creation", create) is None:
+                created.set()
+
+        while not (created.is_set() or stopped.is_set()):
+            threading.Thread(target=one, daemon=True).start()
+            created.wait(AGAIN_SECONDS)
+        wanted.wait(CREATION_EVERY)
 
 
 def tasks(kind: str, host: str, seconds: float, limit: float) -> None:
