@@ -1,9 +1,5 @@
-"""The cluster that all these tests share, and the client that works on it while they break things.
+"""The cluster that all these tests share, and the client that works on it while they break things."""
 
-``CLUSTER_ROUNDS`` is how many random faults there are, and ``CLUSTER_SEED`` draws them: 50 is the long form.
-"""
-
-import os
 import random
 import tempfile
 from collections.abc import Iterator
@@ -12,29 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.form import ROUNDS, SEED
 from tests.cluster.hosts import missing
 from tests.cluster.trial import Trial
-
-ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
-BRINGUPS = max(2, ROUNDS // 5)
-SEED = os.environ.get("CLUSTER_SEED") or f"{random.randrange(2**32)}"
 
 
 def pytest_report_header() -> str:
     """What a failure is repeated with."""
     return f"cluster: CLUSTER_ROUNDS={ROUNDS} CLUSTER_SEED={SEED}"
-
-
-@pytest.fixture(scope="session")
-def rounds() -> int:
-    """How many random faults there are."""
-    return ROUNDS
-
-
-@pytest.fixture(scope="session")
-def bringups() -> int:
-    """How often the cluster is brought up."""
-    return BRINGUPS
 
 
 @pytest.fixture(scope="session")

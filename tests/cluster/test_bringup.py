@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster.cluster import NAMES, REDIS_HOST, Cluster
 from tests.cluster.faults import wipe_redis
+from tests.cluster.form import BRINGUPS
 
 pytestmark = pytest.mark.cluster
 
@@ -21,9 +22,9 @@ def test_deployed_at_the_same_moment_every_host_is_healthy_and_one_leads(cluster
 
 
 def test_in_any_order_and_at_the_same_moment_there_is_one_head_and_all_nodes_join(
-    cluster: Cluster, draw: random.Random, bringups: int
+    cluster: Cluster, draw: random.Random
 ):
-    for number in range(bringups):
+    for number in range(BRINGUPS):
         take_down(cluster)
         order = draw.sample(list(cluster.hosts), len(cluster.hosts))
         start(cluster, order, pause=draw.uniform(0, 8) if number % 2 else 0.0)

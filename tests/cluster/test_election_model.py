@@ -8,7 +8,7 @@ from entrypoints import election
 from entrypoints.election import Phase, Timer
 from entrypoints.lease import Grant
 from tests.cluster import election_model
-from tests.cluster.conftest import ROUNDS
+from tests.cluster.form import ROUNDS
 from tests.cluster.election_model import Bounds, Model, ViolationError
 
 TWO_HOSTS = (("alpha", "1"), ("beta", "1"))

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from tests.cluster.faults import BEYOND, REDIS_OUTAGE
+from tests.cluster.form import in_the_long_form
 from tests.cluster.trial import Trial
 
 pytestmark = pytest.mark.cluster
@@ -21,9 +22,11 @@ class TestHeadKilled:
         assert not outcome.moved
         assert outcome.epochs == 1
 
+    @in_the_long_form
     def test_by_docker_kill_lets_the_next_host_lead(self, trial: Trial):
         assert trial.suffer("head_container_down", until=trial.another_leads).moved
 
+    @in_the_long_form
     def test_with_its_agent_alone_comes_back_in_a_new_epoch(self, trial: Trial):
         outcome = trial.suffer("agent_killed")
         assert outcome.epochs == 1
@@ -46,6 +49,7 @@ class TestHostLost:
         assert outcome.moved
         assert outcome.epochs == 1
 
+    @in_the_long_form
     def test_of_a_standby_changes_no_head(self, trial: Trial):
         outcome = trial.suffer("standby_lost", BEYOND)
         assert not outcome.moved
@@ -53,10 +57,12 @@ class TestHostLost:
 
 
 class TestFrozen:
+    @in_the_long_form
     def test_head_is_started_anew_and_the_old_one_never_writes_again(self, trial: Trial):
         outcome = trial.suffer("head_frozen", BEYOND)
         assert outcome.after["ready"] == "1"
 
+    @in_the_long_form
     def test_agent_is_killed_with_its_head_by_the_process_beside_it(self, trial: Trial):
         outcome = trial.suffer("agent_frozen", BEYOND)
         assert outcome.epochs >= 1
@@ -68,10 +74,12 @@ class TestFrozen:
 
 
 class TestCutOff:
+    @in_the_long_form
     def test_cable_of_the_head_out_lets_the_next_host_lead(self, trial: Trial):
         outcome = trial.suffer("link_down", until=trial.another_leads)
         assert outcome.moved
 
+    @in_the_long_form
     @pytest.mark.parametrize("fault", ["head_cannot_reach_redis", "redis_cannot_reach_head"])
     def test_one_direction_between_head_and_redis_lets_the_next_host_lead(self, trial: Trial, fault: str):
         outcome = trial.suffer(fault, until=trial.another_leads)
@@ -81,15 +89,18 @@ class TestCutOff:
         outcome = trial.suffer("workers_cannot_reach_head", until=trial.another_leads)
         assert outcome.moved
 
+    @in_the_long_form
     def test_halves_join_again(self, trial: Trial):
         outcome = trial.suffer("partition", BEYOND)
         assert outcome.after["ready"] == "1"
 
+    @in_the_long_form
     def test_address_that_flaps_breaks_nothing_for_good(self, trial: Trial):
         assert trial.suffer("address_flaps").after["ready"] == "1"
 
 
 class TestRedis:
+    @in_the_long_form
     def test_killed_leaves_no_head_anywhere_and_lets_calls_go_on(self, trial: Trial):
         began = time.monotonic()
         outcome = trial.suffer("redis_restarted", REDIS_OUTAGE)
@@ -113,6 +124,7 @@ class TestAgents:
         outcome = trial.suffer("second_agent", BEYOND)
         assert outcome.epochs == 0
 
+    @in_the_long_form
     def test_without_one_alive_there_is_no_head_and_one_comes_back_with_them(self, trial: Trial):
         outcome = trial.suffer("no_candidate", until=trial.nobody_leads)
         assert outcome.during == {}

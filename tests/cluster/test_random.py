@@ -1,17 +1,18 @@
-"""Faults drawn at random, one after the other, some two at a time; then everything that was told is judged."""
+"""Faults drawn at random, one after the other. After each, all that was told is judged."""
 
 import time
 
 import pytest
 
+from tests.cluster.form import ROUNDS
 from tests.cluster.trial import Trial
 
 pytestmark = pytest.mark.cluster
 
 
-def test_no_sequence_of_faults_breaks_a_rule(trial: Trial, rounds: int):
+def test_no_sequence_of_faults_breaks_a_rule(trial: Trial):
     outcomes = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         began = time.monotonic()
         outcomes.append(trial.endure_at_random())
         trial.judge(began)

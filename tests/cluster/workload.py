@@ -21,8 +21,8 @@ ray: Any = import_module("ray")  # whichever the image has
 ADDRESS = "127.0.0.2:6379"
 NAMESPACE = "cluster-test"
 CALL_SECONDS = 4.0
-# Until the next try to create an actor. The one before may have been lost, or still be under way: then it is waited for,
-# since a worker works off also what its client has given up, one after the other.
+# Until the next try to create an actor. The one before may have been lost, or still be under way; then it is waited
+# for, since a node works off also what its client has given up, one after the other.
 AGAIN_SECONDS = 4.0
 CREATION_SECONDS = 60.0
 CREATION_EVERY = 10.0  # seconds; each costs a process of its own

@@ -1,0 +1,13 @@
+"""How much these tests do: ``CLUSTER_ROUNDS`` random faults, drawn from ``CLUSTER_SEED``. The long form has 50."""
+
+import os
+import random
+
+import pytest
+
+LONG = 50
+ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
+SEED = os.environ.get("CLUSTER_SEED") or f"{random.randrange(2**32)}"
+BRINGUPS = max(2, ROUNDS // 5)
+
+in_the_long_form = pytest.mark.skipif(ROUNDS < LONG, reason=f"only in the long form: set CLUSTER_ROUNDS={LONG}")
