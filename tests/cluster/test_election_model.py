@@ -8,8 +8,8 @@ from entrypoints import election
 from entrypoints.election import Phase, Timer
 from entrypoints.lease import Grant
 from tests.cluster import election_model
-from tests.cluster.form import ROUNDS
 from tests.cluster.election_model import Bounds, Model, ViolationError
+from tests.cluster.form import ROUNDS
 
 TWO_HOSTS = (("alpha", "1"), ("beta", "1"))
 THREE_HOSTS = (*TWO_HOSTS, ("gamma", "1"))
