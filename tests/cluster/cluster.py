@@ -1,6 +1,7 @@
 """One cluster over three hosts, each deployed by its own run of the program, and a client that works on it."""
 
 import contextlib
+import fcntl
 import json
 import shutil
 import signal
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,13 +77,16 @@ class Cluster:
     hosts: dict[str, Host]
     stacks: dict[str, HostStack]
     history: History
-    folder: Path
-    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @classmethod
     @contextlib.contextmanager
     def make(cls, folder: Path) -> Iterator["Cluster"]:
-        """Hosts with images and stack files, nothing deployed; nothing is left of them in the end."""
+        """Hosts with images and stack files, nothing deployed; nothing is left of them in the end.
+
+        Waits while another run has hosts on this machine.
+        """
+        lock = folder.with_suffix(".lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
@@ -90,9 +94,10 @@ class Cluster:
             with hosts(NAMES, folder) as found:
                 copy_images(tags, found.values())
                 stacks = {name: make_stack(host, sources) for name, host in found.items()}
-                yield cls(hosts=found, stacks=stacks, history=History(folder / "history.jsonl"), folder=folder)
+                yield cls(hosts=found, stacks=stacks, history=History(folder / "history.jsonl"))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            lock.close()
 
     @property
     def lan(self) -> Lan:
