@@ -235,7 +235,7 @@ class Faults:
             "",
             f"{rounds} faults in {self._seconds / 60:.0f} min, drawn from seed {self._seed}, each held for up to 15 s.",
             f"Violations of any rule: **{len(violations)}**. Not recovered within {RECOVERY_SECONDS:.0f} s:",
-            f"{len(self.failures)}. Where a head outlives its fault for a while (a frozen agent, a partition) the first",
+            f"{len(self.failures)}. Where a head outlives its fault for some time (agent frozen, partition) the first",
             "new actor may be its own.",
             "",
             "| fault | times | fault → new actor: median, s | worst, s | healed → all works: median, s | worst, s |",

@@ -41,6 +41,7 @@ SETTINGS: dict[str, Any] = merged(
 CLIENT_MARK = "A client of the cluster"  # in the client's command line
 WORKLOAD = Path(__file__).with_name("workload.py").read_text()
 RECOVERY_SECONDS = 120.0
+RAY_CHATTER = "scripts.py:"  # what `ray start` says to people
 
 
 def block(names: Sequence[str] = NAMES) -> dict[str, Any]:
@@ -215,7 +216,8 @@ class Cluster:
             for service, container in self.stacks[name].containers().items() if host.is_up else ():
                 if not services or service in services:
                     text = container.logs(tail=lines, timestamps=True).decode(errors="replace")
-                    found.append(f"--- {name} {service} ({container.status})\n{text}")
+                    told = "\n".join(line for line in text.splitlines() if RAY_CHATTER not in line)
+                    found.append(f"--- {name} {service} ({container.status})\n{told}")
         return "\n".join(found)
 
 

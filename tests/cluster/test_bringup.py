@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.cluster.cluster import NAMES, REDIS_HOST, Cluster
-from tests.cluster.faults import wipe_redis
+from tests.cluster.faults import told, wipe_redis
 from tests.cluster.form import BRINGUPS
 
 pytestmark = pytest.mark.cluster
@@ -25,9 +25,10 @@ def test_in_any_order_and_at_the_same_moment_there_is_one_head_and_all_nodes_joi
     cluster: Cluster, draw: random.Random
 ):
     for number in range(BRINGUPS):
-        take_down(cluster)
         order = draw.sample(list(cluster.hosts), len(cluster.hosts))
-        start(cluster, order, pause=draw.uniform(0, 8) if number % 2 else 0.0)
+        with told(cluster, "all of Ray taken down", hosts=order, data="lost"):
+            take_down(cluster)
+            start(cluster, order, pause=draw.uniform(0, 8) if number % 2 else 0.0)
         with cluster.observed():
             settled = cluster.settle(time.monotonic())
         assert not cluster.violations(settled["time"] - LISTED_SECONDS), cluster.logs()
