@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints.lease import Lease, Member, View
-from entrypoints.ray_process import NodeError, read_secret
+from entrypoints.ray_process import NodeError, dispatch, read_secret
 from entrypoints.redis_guard import guard
 from entrypoints.redis_link import Address, RedisLink
 
@@ -460,16 +460,8 @@ def health() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Dispatch to the subcommand; a NodeError becomes one line and exit code 1."""
-    command = {"run": run, "health": health}.get(arguments[0] if arguments else "run")
-    if command is None:
-        say(f"unknown subcommand {arguments[0]!r}: use run or health.")
-        return 2
-    try:
-        return command()
-    except NodeError as error:
-        say(f"error: {error}")
-        return 1
+    """Do what the arguments say; see the module."""
+    return dispatch({"run": run, "health": health}, arguments, say)
 
 
 if __name__ == "__main__":

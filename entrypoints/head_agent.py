@@ -47,6 +47,7 @@ from entrypoints.ray_process import (
     adopt_orphans,
     begin,
     descendants,
+    dispatch,
     end_descendants,
     head_environment,
     prepare,
@@ -618,20 +619,9 @@ def idle(settings: AgentSettings) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Dispatch to the subcommand; a NodeError becomes one line and exit code 1."""
-    command = arguments[0] if arguments else "run"
-    try:
-        if command == "run":
-            return run()
-        if command == "health":
-            return health()
-        if command == "watchdog":
-            return watchdog(int(arguments[1]))
-    except NodeError as error:
-        say(f"error: {error}")
-        return 1
-    say(f"unknown subcommand {command!r}: use run or health.")
-    return 2
+    """Do what the arguments say; see the module."""
+    commands = {"run": run, "health": health, "watchdog": lambda: watchdog(int(arguments[1]))}
+    return dispatch(commands, arguments, say)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from entrypoints.ray_process import (
     NodeMeans,
     adopt_orphans,
     begin,
+    dispatch,
     end_descendants,
     head_environment,
     number,
@@ -311,21 +312,8 @@ def drain_node(gcs: str, lease: Lease, name: str, seconds: int) -> tuple[str | N
 
 
 def main(arguments: list[str]) -> int:
-    """Dispatch to the subcommand; a NodeError becomes one line and exit code 1."""
-    commands: dict[str, Callable[[], int]] = {
-        "run": run,
-        "health": health,
-        "drain": lambda: drain(arguments[1:]),
-    }
-    command = commands.get(arguments[0] if arguments else "run")
-    if command is None:
-        say(f"unknown subcommand {arguments[0]!r}: use run, health or drain.")
-        return 2
-    try:
-        return command()
-    except NodeError as error:
-        say(f"error: {error}")
-        return 1
+    """Do what the arguments say; see the module."""
+    return dispatch({"run": run, "health": health, "drain": lambda: drain(arguments[1:])}, arguments, say)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,20 @@ def say(message: str) -> None:
     print(f"[ray-node] {message}", flush=True)
 
 
+def dispatch(commands: Mapping[str, Callable[[], int]], arguments: list[str], tell: Callable[[str], None]) -> int:
+    """Run the subcommand that the first argument names, or `run`; a NodeError becomes one line and exit code 1."""
+    name = arguments[0] if arguments else "run"
+    command = commands.get(name)
+    if command is None:
+        tell(f"unknown subcommand {name!r}: use {', '.join(commands)}.")
+        return 2
+    try:
+        return command()
+    except NodeError as error:
+        tell(f"error: {error}")
+        return 1
+
+
 def read_secret(path: Path, purpose: str) -> str:
     """Return the secret in the file without its line end; raise NodeError when there is none."""
     try:

@@ -238,4 +238,4 @@ class TestHealth:
 
     def test_an_unknown_subcommand_is_refused(self, capsys):
         assert head_agent.main(["nonsense"]) == 2
-        assert "use run or health" in capsys.readouterr().out
+        assert "use run, health" in capsys.readouterr().out
