@@ -69,6 +69,14 @@ class PulumiStack:
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
 
+    @classmethod
+    def deployed(cls, live: LiveStack, backend: Path) -> "PulumiStack":
+        """A new stack of the backend, after its first `up`."""
+        stack = cls(live, backend)
+        stack("stack", "init")
+        stack("up", "--yes", "--skip-preview")
+        return stack
+
     def __call__(self, *arguments: str) -> str:
         """Runs ``pulumi`` to its end and returns its output. Fails if it fails."""
         run = subprocess.run(
@@ -102,10 +110,7 @@ def left_by_embedded(live: LiveStack) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def pulumi(live: LiveStack, left_by_embedded: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> PulumiStack:
     """The same stack, deployed by the genuine engine."""
-    deployed = PulumiStack(live, tmp_path_factory.mktemp("backend"))
-    deployed("stack", "init")
-    deployed("up", "--yes", "--skip-preview")
-    return deployed
+    return PulumiStack.deployed(live, tmp_path_factory.mktemp("backend"))
 
 
 def inspected(stack: LiveStack) -> dict[str, Any]:

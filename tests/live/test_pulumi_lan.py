@@ -55,10 +55,7 @@ def left_by_embedded(live: LiveStack) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pulumi(live: LiveStack, left_by_embedded: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> PulumiStack:
-    deployed = PulumiStack(live, tmp_path_factory.mktemp("backend"))
-    deployed("stack", "init")
-    deployed("up", "--yes", "--skip-preview")
-    return deployed
+    return PulumiStack.deployed(live, tmp_path_factory.mktemp("backend"))
 
 
 def test_every_container_is_on_its_network(left_by_embedded):
