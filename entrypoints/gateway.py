@@ -8,7 +8,7 @@ or newer: standard library only.
     -m entrypoints.gateway [run]     serve until SIGTERM
     -m entrypoints.gateway health    0 while it serves (with or without a head), else 1 and the reason
 
-Environment (components/ray_gateway.py sets it): see GatewaySettings.
+Environment (components/ray.py sets it): see GatewaySettings.
 """
 
 from __future__ import annotations
