@@ -46,7 +46,7 @@ logs: .venv/ready ## Follow what the services write
 doctor: .venv/ready ## Check every precondition
 	@$(WS) doctor --stack $(STACK) $(ARGS)
 
-test: .venv/ready-dev ## Run all tests; ARGS="-m 'not live'" for those that need no Docker
+test: .venv/ready-dev ## Run all tests; ARGS=tests/unit for those that need no Docker
 	@.venv/bin/python -m ws.setup
 	@.venv/bin/python -m pytest $(ARGS)
 

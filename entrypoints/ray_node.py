@@ -288,6 +288,7 @@ def drain_node(gcs: str, lease: Lease, name: str, seconds: int) -> tuple[str | N
     """
     raylet, gcs_pb2, autoscaler_pb2 = (importlib.import_module(name) for name in RAY_MODULES)
     alive = gcs_pb2.GcsNodeInfo.GcsNodeState.Value("ALIVE")
+    marked = False
     try:
         client = raylet.GcsClient(address=gcs)
         nodes: list[Any] = list(client.get_all_node_info(timeout=GCS_SECONDS).values())
@@ -300,15 +301,18 @@ def drain_node(gcs: str, lease: Lease, name: str, seconds: int) -> tuple[str | N
             lease.link.command("SET", drain_key(lease.namespace, name), 1, "PX", seconds * 1000)
         else:
             lease.link.command("DEL", drain_key(lease.namespace, name))
-        lease.set_maintenance(name, on=True)
+        marked = lease.set_maintenance(name, on=True)
         preemption = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         deadline = time.time_ns() // 1_000_000 + max(seconds, 1) * 1000
         accepted, refusal = client.drain_node(node.node_id.hex(), preemption, "drained by its operator", deadline)
+        reason = "" if accepted else f"Ray refuses: {refusal}"
     except raylet.RpcError as error:
-        return None, f"the head does not answer: {error}"
-    if not accepted:
+        node, reason = None, f"the head does not answer: {error}"
+    if reason and marked:
+        # The mark first: one without its time left would end the node at once.
         lease.set_maintenance(name, on=False)
-    return node.node_id.hex(), "" if accepted else f"Ray refuses: {refusal}"
+        lease.link.command("DEL", drain_key(lease.namespace, name))
+    return node.node_id.hex() if node else None, reason
 
 
 def main(arguments: list[str]) -> int:

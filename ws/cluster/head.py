@@ -204,4 +204,8 @@ def keep_off(access: Access, host: str, console: Console, *, end: bool) -> None:
         raise WsError(f"{host} leads at this moment. First: ws head move --stack {access.stack}")
     with access.answers():
         access.lease.set_maintenance(host, not end)
-    console.print(f"{host} may lead again." if end else f"{host} does not lead, until: ws head keep-off {host} --end")
+    console.print(
+        f"{host} may lead again."
+        if end
+        else f"{host} does not lead, until: ws head keep-off {host} --end --stack {access.stack}"
+    )
