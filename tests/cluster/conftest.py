@@ -24,7 +24,8 @@ def draw() -> random.Random:
     return random.Random(SEED)
 
 
-@pytest.fixture(scope="session")
+# Down before other tests begin: three hosts that idle cost them half of a core.
+@pytest.fixture(scope="package")
 def cluster(docker_engine: None) -> Iterator[Cluster]:
     """Three hosts, deployed at the same moment."""
     if reason := missing():
@@ -35,7 +36,7 @@ def cluster(docker_engine: None) -> Iterator[Cluster]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def trial(cluster: Cluster, draw: random.Random) -> Iterator[Trial]:
     """The cluster under observation, with a client at work."""
     with cluster.observed():
