@@ -200,7 +200,10 @@ def watchdog(descriptor: int) -> int:
     pulse, agent = Pulse(descriptor), os.getppid()
     below: dict[int, int] = {}
     while os.getppid() == agent:
-        below = _with_start_times(descendants(agent, spared=(os.getpid(),)))
+        seen = _with_start_times(descendants(agent, spared=(os.getpid(),)))
+        if os.getppid() != agent:
+            break  # it ended while its processes were listed: they may be another's children by now, and not in the list
+        below = seen
         if failure := failure_of_agent(boottime(), *pulse.read()):
             say(f"watchdog: {failure}: killing both")
             os.kill(agent, signal.SIGSTOP)  # it must start nothing more

@@ -105,7 +105,8 @@ class TestWatchdog:
     def test_it_acts_before_the_lease_ends(self):
         assert DEADLINE_SECONDS + head_agent.WATCHDOG_GRACE + head_agent.WATCH_SECONDS < TTL_SECONDS
 
-    # An agent with a head, which is two processes of two sessions, and the watchdog.
+    # An agent with a head, which is two processes of two sessions, and the watchdog. The deadline is set after the pids
+    # are said, since on a busy machine it passes soon.
     AGENT = """
 import os, subprocess, sys, time
 from entrypoints.head_agent import Pulse
@@ -117,9 +118,11 @@ ignored = 0
 while not ignored & 1 << 14:  # it ignores SIGTERM as soon as it watches
     status = open(f"/proc/{watchdog.pid}/status").read()
     ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
-head = subprocess.Popen(["sh", "-c", "setsid sleep 600 & echo $!; sleep 600"], start_new_session=True)
+command = ["sh", "-c", "setsid sleep 600 & echo $!; sleep 600"]
+head = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
+print(head.stdout.readline(), head.pid, sep="", flush=True)
 pulse.beat(boottime() + float(sys.argv[1]))
-print(head.pid, flush=True)
+print("the deadline is set", flush=True)
 time.sleep(600)
 """
 
@@ -133,6 +136,7 @@ time.sleep(600)
             )
             assert agent.stdout
             pids = [int(agent.stdout.readline()) for _ in range(2)]
+            agent.stdout.readline()
             started.append((agent, pids))
             return agent, pids
 
