@@ -202,7 +202,7 @@ def watchdog(descriptor: int) -> int:
     while os.getppid() == agent:
         seen = _with_start_times(descendants(agent, spared=(os.getpid(),)))
         if os.getppid() != agent:
-            break  # it ended while its processes were listed: they may be another's children by now, and not in the list
+            break  # it ended while its processes were listed, so that some may be missing: they are nobody's children
         below = seen
         if failure := failure_of_agent(boottime(), *pulse.read()):
             say(f"watchdog: {failure}: killing both")
