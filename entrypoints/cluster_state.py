@@ -161,6 +161,22 @@ class Place:
     out: bool  # whether the node is in maintenance
     draining: bool  # whether it still has time for its work then
 
+    def obstacle(self, node: str) -> str:
+        """Return why the node may not join; empty when it may."""
+        return f"this node was drained; {_way_back(node)}" if self.out else ""
+
+    def reason_to_end(self, node: str) -> str:
+        """Return why the node must end its Ray; empty when it may go on."""
+        over = self.out and not self.draining
+        return f"this node is to stay out of the cluster ({_way_back(node)})" if over else ""
+
+
+WELCOME = Place(incarnation="", out=False, draining=False)  # what a node is where nothing can be asked
+
+
+def _way_back(node: str) -> str:
+    return f"`ws node resume {node}` lets it in again"
+
 
 READ_PLACE = """
 local prefix, name = ARGV[1], ARGV[2]

@@ -13,9 +13,10 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from entrypoints.cluster_state import WELCOME, Place, read_place
 from entrypoints.lease import Credentials, Grant, Lease, Refusal
 from entrypoints.ray_process import (
     DASHBOARD_PORT,
@@ -82,13 +83,23 @@ class OneHostElection:
         self._announced = False
         self._complained = False
 
-    def decide(self) -> Role | None:
-        """Wait until the role is certain; None when told to stop meanwhile. Raises NodeError at the deadline."""
+    def decide(self, drained: Callable[[str], None]) -> Role | None:
+        """Wait until the role is certain; None when told to stop meanwhile. Raises NodeError at the deadline.
+
+        ``drained`` is told why the node is to stay out, for which there is no deadline, and "" when it may join again.
+        """
         question = self._question
         began = reported = time.monotonic()
+        told = ""
         while not self._stop.is_set():
             try:
-                role, obstacle = self._attempt()
+                out = self._place().obstacle(question.name)
+                if out != told:
+                    told = out
+                    drained(out)
+                if out:
+                    began = time.monotonic()
+                role, obstacle = (None, out) if out else self._attempt()
             except OSError as error:
                 role, obstacle = None, f"Redis at {self._lease.link.address} does not answer ({error})"
             if role:
@@ -105,11 +116,12 @@ class OneHostElection:
     def keep(self) -> End | None:
         """Renew, if this node is head, and announce it once it serves; return why Ray must end.
 
+        A worker ends when it was drained and its time is over.
         The head of one host computes as well, so it ends only when it has no say any more: without Redis its GCS ends
         by itself, and a lease that ran out while nobody else wanted it is taken up again. The fence keeps both safe.
         """
         if self._grant is None:
-            return None
+            return self._reason_to_end()
         try:
             renewal = self._lease.renew(self._grant, revive=True)
             if not renewal.held:
@@ -124,6 +136,23 @@ class OneHostElection:
         else:
             self._complained = False
         return None
+
+    def _reason_to_end(self) -> End | None:
+        try:
+            reason = self._place().reason_to_end(self._question.name)
+        except (OSError, NodeError):
+            return None
+        return End(reason, at_once=False) if reason else None
+
+    def _place(self) -> Place:
+        """Raise OSError while Redis does not answer, except where the settings say who leads: then it is not needed."""
+        lease = self._lease
+        try:
+            return read_place(lease.link, lease.namespace, self._question.name)
+        except OSError:
+            if self._question.head is None:
+                raise
+            return WELCOME
 
     def release(self) -> None:
         """Give headship up after Ray has ended; without Redis the lease ends by itself."""

@@ -50,7 +50,7 @@ from entrypoints.ray_process import (
     supervise,
     worker_environment,
 )
-from entrypoints.ray_worker import ElectedCluster, Worker
+from entrypoints.ray_worker import Cluster, ElectedCluster, FixedHead, Worker
 from entrypoints.redis_link import Address, RedisLink
 
 WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
@@ -124,8 +124,8 @@ class NodeSettings:
 class State:
     """What ``run`` tells the other subcommands."""
 
-    role: str  # waiting, head or worker
-    reason: str = ""  # why it waits
+    role: str  # waiting, drained, head or worker
+    reason: str = ""  # why it waits, or stays out
     gcs: str = ""  # host:port of the head, as this node reaches it
 
     def write(self) -> None:
@@ -176,9 +176,12 @@ def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[by
     """Be a worker of a cluster over several hosts."""
     name, gateway = settings.means.name, settings.gateway
     assert gateway  # noqa: S101  (several hosts)
-    cluster = None if settings.head else ElectedCluster(link, settings.namespace, name, settings.candidates)
+    cluster: Cluster
     if settings.head:
+        cluster = FixedHead(link, settings.namespace, name)
         say(f"election is off: the head is {settings.head}, as head_address says")
+    else:
+        cluster = ElectedCluster(link, settings.namespace, name, settings.candidates)
     worker = Worker(name, settings.means.host, cluster, gateway, stop)
     if not worker.wait_for_head(lambda reason: State("waiting", reason).write()):
         return 0
@@ -203,7 +206,7 @@ def run_on_one_host(
         ports=settings.means.ports,
     )
     election = OneHostElection(question, Lease(link, settings.namespace), stop)
-    role = election.decide()
+    role = election.decide(lambda reason: State("drained" if reason else "waiting", reason or "let in again").write())
     if role is None:
         return 0
     try:
@@ -248,12 +251,12 @@ def health() -> int:
     """Check what the node's role must serve; 0 or 1 with the reason on stdout.
 
     Over several hosts a node that waits does what it should: a restart would not help it, nor would a deployment that
-    waits for the hosts that come later.
+    waits for the hosts that come later. So does one that was drained.
     """
     settings, state = NodeSettings.from_environment(os.environ), told_state()
-    if state.role == "waiting":
-        print(f"waiting: {state.reason}")
-        return 0 if settings.several_hosts else 1
+    if state.role in ("waiting", "drained"):
+        print(f"{state.role}: {state.reason}")
+        return 0 if settings.several_hosts or state.role == "drained" else 1
     failures = [http_failure(settings.means.agent_port, "/api/healthz", HEALTH_SECONDS)]
     if state.role == "head":
         failures.append(http_failure(settings.means.ports[DASHBOARD_PORT], "/api/gcs_healthz", HEALTH_SECONDS))

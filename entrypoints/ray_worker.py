@@ -11,9 +11,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from entrypoints.cluster_state import Place, read_place, read_state
+from entrypoints.cluster_state import WELCOME, Place, read_place, read_state
 from entrypoints.lease import Lease
 from entrypoints.ray_process import End, NodeError, say, software_versions
 from entrypoints.redis_link import Address, RedisLink
@@ -74,18 +75,44 @@ class ElectedCluster:
         return self._lease.versions() or {}
 
 
+class FixedHead:
+    """What there is to ask where the settings say who leads: whether the node was drained, if Redis answers at all."""
+
+    def __init__(self, link: RedisLink, namespace: str, node: str) -> None:
+        self._link = link
+        self._namespace = namespace
+        self._node = node
+
+    def place(self) -> Place:
+        """See Cluster. Of no incarnation, since the head may have its state elsewhere."""
+        try:
+            return replace(read_place(self._link, self._namespace, self._node), incarnation="")
+        except (OSError, NodeError):
+            return WELCOME
+
+    def has_head(self) -> bool:
+        """See Cluster: whether it answers, the gateway knows."""
+        return True
+
+    def why_no_head(self) -> str:
+        """See Cluster."""
+        return ""
+
+    def versions(self) -> Mapping[str, str]:
+        """See Cluster: unknown."""
+        return {}
+
+
 class Worker:
     """Waits until its node may join, and says when what it joined is gone."""
 
-    def __init__(self, name: str, host: str, cluster: Cluster | None, gateway: Address, stop: threading.Event) -> None:
-        """``cluster`` None: the head is fixed, so only the gateway is asked."""
+    def __init__(self, name: str, host: str, cluster: Cluster, gateway: Address, stop: threading.Event) -> None:
         self._name = name
         self._host = host
         self._cluster = cluster
         self._gateway = gateway
         self._stop = stop
         self._incarnation = ""
-        self._resume = f"`ws node resume {name}` lets it in again"
 
     def wait_for_head(self, waiting: Callable[[str], None]) -> bool:
         """Wait, for as long as it takes, telling ``waiting`` why; False when told to stop.
@@ -110,8 +137,6 @@ class Worker:
 
     def reason_to_end(self) -> End | None:
         """Return why this node's Ray must end. While Redis does not answer it may go on."""
-        if self._cluster is None:
-            return None
         try:
             place = self._cluster.place()
         except (OSError, NodeError):
@@ -122,30 +147,24 @@ class Worker:
                 "actors and jobs of the old one are gone",
                 at_once=True,
             )
-        if place.out and not place.draining:
-            return End(f"this node is to stay out of the cluster ({self._resume})", at_once=False)
-        return None
+        reason = place.reason_to_end(self._name)
+        return End(reason, at_once=False) if reason else None
 
     def _obstacle(self) -> str:
-        if self._cluster:
-            try:
-                if obstacle := self._obstacle_in(self._cluster):
-                    return obstacle
-            except OSError as error:
-                return f"Redis does not answer ({error})"
+        cluster = self._cluster
+        try:
+            place = cluster.place()
+            if obstacle := place.obstacle(self._name):
+                return obstacle
+            if not cluster.has_head():
+                return f"no head: {cluster.why_no_head()}"
+            check_versions(software_versions(), self._host, cluster.versions())
+        except OSError as error:
+            return f"Redis does not answer ({error})"
+        self._incarnation = place.incarnation
         return (
             "" if passes_on(self._gateway) else f"the gateway of this host at {self._gateway} does not reach the head"
         )
-
-    def _obstacle_in(self, cluster: Cluster) -> str:
-        place = cluster.place()
-        if place.out:
-            return f"this node was drained; {self._resume}"
-        if not cluster.has_head():
-            return f"no head: {cluster.why_no_head()}"
-        check_versions(software_versions(), self._host, cluster.versions())
-        self._incarnation = place.incarnation
-        return ""
 
 
 def check_versions(own: Mapping[str, str], own_host: str, cluster: Mapping[str, str]) -> None:

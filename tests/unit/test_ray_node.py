@@ -15,6 +15,7 @@ import pytest
 
 from components.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS
 from entrypoints import one_host, ray_node
+from entrypoints.cluster_state import drain_key
 from entrypoints.lease import TTL_SECONDS, Lease, Refusal
 from entrypoints.one_host import OneHostElection, Question, Role
 from entrypoints.ray_node import NodeSettings, State
@@ -24,6 +25,7 @@ from tests.unit.conftest import REDIS_PASSWORD
 
 ENTRYPOINTS = Path(ray_node.__file__).parent
 NAMESPACE = "cslr-test"
+DEADLINE = 0.3
 
 
 def free_port() -> int:
@@ -76,14 +78,14 @@ def election_of(lease: Lease, name: str = "ray-cpu", **changes: Any) -> OneHostE
         "head": None,
         "health_url": "",
         "health_timeout": 0.5,
-        "deadline": 0.3,
+        "deadline": DEADLINE,
         "ports": BRIDGE_RAY_PORTS,
     }
     return OneHostElection(Question(name, **{**usual, **changes}), lease, threading.Event())
 
 
 def decide(lease: Lease, name: str = "ray-cpu", **changes: Any) -> Role:
-    role = election_of(lease, name, **changes).decide()
+    role = election_of(lease, name, **changes).decide(pytest.fail)
     assert role
     return role
 
@@ -156,7 +158,7 @@ class TestDecision:
 
     def test_a_former_run_of_the_node_loses_the_lease(self, lease):
         before = election_of(lease)
-        before.decide()
+        before.decide(pytest.fail)
         decide(lease, deadline=20)
         end = before.keep()
         assert end
@@ -232,18 +234,64 @@ class TestDecision:
         stop = threading.Event()
         stop.set()
         question = Question("ray-cpu", (), None, "", 0.5, 0.3, BRIDGE_RAY_PORTS)
-        assert OneHostElection(question, lease, stop).decide() is None
+        assert OneHostElection(question, lease, stop).decide(pytest.fail) is None
+
+
+class TestDrained:
+    """A node of one host that does not lead."""
+
+    @pytest.fixture
+    def election(self, lease, listener):
+        elect(lease, "ray-gpu", listener)
+        return election_of(lease)
+
+    def test_it_ends_when_its_time_is_over(self, election, lease):
+        election.decide(pytest.fail)
+        lease.link.command("SET", drain_key(NAMESPACE, "ray-cpu"), 1)
+        lease.set_maintenance("ray-cpu", True)
+        assert election.keep() is None
+        lease.link.command("DEL", drain_key(NAMESPACE, "ray-cpu"))
+        end = election.keep()
+        assert end
+        assert not end.at_once
+        assert "`ws node resume ray-cpu`" in end.reason
+
+    def test_it_stays_out_beyond_the_deadline_until_it_is_let_in(self, election, lease):
+        lease.set_maintenance("ray-cpu", True)
+        told: list[str] = []
+
+        def drained(reason: str) -> None:
+            told.append(reason)
+            if reason:
+                threading.Timer(2 * DEADLINE, lambda: resumed(lease)).start()
+
+        role = election.decide(drained)
+        assert role
+        assert role.head
+        assert told == ["this node was drained; `ws node resume ray-cpu` lets it in again", ""]
+
+    def test_it_waits_for_a_redis_that_is_down_unless_the_settings_say_who_leads(self, election, lease, listener):
+        election.decide(pytest.fail)
+        lease.link.addresses = (Address("127.0.0.1", free_port()),)
+        lease.link.close()
+        assert election.keep() is None
+        assert decide(lease, head=listener).head == listener
+
+
+def resumed(lease: Lease) -> None:
+    other = Lease(RedisLink(lease.link.addresses, REDIS_PASSWORD), NAMESPACE)
+    other.set_maintenance("ray-cpu", False)
 
 
 class TestHeadship:
     def test_a_worker_has_nothing_to_keep(self, lease, listener):
         election = election_of(lease, head=listener)
-        election.decide()
+        election.decide(pytest.fail)
         assert election.keep() is None
 
     def test_it_is_renewed(self, lease):
         election = election_of(lease)
-        election.decide()
+        election.decide(pytest.fail)
         lease.link.command("PEXPIRE", lease.prefix + "lease", 500)
         assert election.keep() is None
         view = lease.look()
@@ -255,7 +303,7 @@ class TestHeadship:
         answer["status"] = 503
         flags = {**BRIDGE_RAY_PORTS, HEAD_FLAGS["dashboard"]: int(url.rpartition(":")[2])}
         election = election_of(lease, ports=flags)
-        election.decide()
+        election.decide(pytest.fail)
         assert election.keep() is None
         assert not lease.look().ready
         answer["status"] = 200
@@ -265,7 +313,7 @@ class TestHeadship:
 
     def test_a_redis_that_is_down_ends_nothing_and_is_said_once(self, lease, capsys):
         election = election_of(lease)
-        election.decide()
+        election.decide(pytest.fail)
         lease.link.addresses = (Address("127.0.0.1", free_port()),)
         lease.link.close()
         assert [election.keep(), election.keep()] == [None, None]
@@ -274,7 +322,7 @@ class TestHeadship:
     def test_a_lease_that_ran_out_unwanted_is_taken_up_and_announced_again(self, lease, health_service):
         flags = {**BRIDGE_RAY_PORTS, HEAD_FLAGS["dashboard"]: int(health_service[0].rpartition(":")[2])}
         election = election_of(lease, ports=flags)
-        election.decide()
+        election.decide(pytest.fail)
         assert election.keep() is None
         before = lease.look()
         lease.link.command("DEL", lease.prefix + "lease")
@@ -284,7 +332,7 @@ class TestHeadship:
 
     def test_a_lease_that_another_got_meanwhile_is_lost(self, lease):
         election = election_of(lease)
-        election.decide()
+        election.decide(pytest.fail)
         lease.link.command("DEL", lease.prefix + "lease")
         elect(lease, "ray-gpu")
         lease.link.command("DEL", lease.prefix + "lease")
@@ -294,7 +342,7 @@ class TestHeadship:
 
     def test_release_lets_the_next_candidate_in(self, lease):
         election = election_of(lease)
-        election.decide()
+        election.decide(pytest.fail)
         election.release()
         assert decide(lease, "ray-gpu", candidates=("ray-gpu",)).head is None
 
@@ -373,6 +421,11 @@ class TestHealth:
     def test_a_node_of_one_host_without_a_role_is_unhealthy(self, capsys):
         assert ray_node.health() == 1
         assert "not started yet" in capsys.readouterr().out
+
+    def test_a_drained_node_of_one_host_is_healthy(self, capsys):
+        State("drained", "this node was drained").write()
+        assert ray_node.health() == 0
+        assert "drained: this node was drained" in capsys.readouterr().out
 
     def test_a_node_of_a_cluster_that_waits_is_healthy_and_says_for_what(self, monkeypatch, capsys):
         monkeypatch.setenv("RAY_NODE_TOPOLOGY", "lan")

@@ -13,7 +13,7 @@ from entrypoints.cluster_state import Place
 from entrypoints.gateway import Head, Route, Switch
 from entrypoints.lease import Grant, Lease
 from entrypoints.ray_process import NodeError
-from entrypoints.ray_worker import ElectedCluster, Worker, check_versions, passes_on
+from entrypoints.ray_worker import ElectedCluster, FixedHead, Worker, check_versions, passes_on
 from entrypoints.redis_link import Address
 
 NAME = "beta-ray-cpu"
@@ -128,8 +128,18 @@ class TestWaiting:
         assert not Worker(NAME, "beta", Cluster(LED), nowhere, stop).wait_for_head(tell)
         assert f"the gateway of this host at {nowhere} does not reach the head" in told[0]
 
-    def test_with_a_fixed_head_only_the_gateway_is_asked(self, gateway):
-        worker = Worker(NAME, "beta", None, gateway, threading.Event())
+    def test_with_a_fixed_head_it_joins_without_an_election(self, gateway, redis_link):
+        worker = Worker(NAME, "beta", FixedHead(redis_link, "cslr-lab", NAME), gateway, threading.Event())
+        assert worker.wait_for_head(lambda reason: pytest.fail(reason))
+        assert worker.reason_to_end() is None
+        Lease(redis_link, "cslr-lab").set_maintenance(NAME, True)
+        end = worker.reason_to_end()
+        assert end
+        assert "to stay out" in end.reason
+
+    def test_with_a_fixed_head_no_redis_is_needed(self, gateway, redis_link):
+        redis_link.addresses = (Address("127.0.0.1", 1),)
+        worker = Worker(NAME, "beta", FixedHead(redis_link, "cslr-lab", NAME), gateway, threading.Event())
         assert worker.wait_for_head(lambda reason: pytest.fail(reason))
         assert worker.reason_to_end() is None
 
