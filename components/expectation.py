@@ -14,8 +14,9 @@ from components.sources import Sources
 from images.catalog import CATALOG
 from verification import spec as expected
 
-# Seconds: hosts of a cluster come up in any order, and the one that can lead may build its images first.
-PATIENCE = {"settle": 180.0, "deadline": 480.0}
+# Seconds. Hosts of a cluster come up in any order, and the one that leads may have to build its images first.
+LAN_SETTLE, LAN_DEADLINE = 180.0, 480.0
+BUILDING = 900.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class Expectation:
     def spec(self, client: str, image: str) -> expected.VerificationSpec:
         """The specification, once the ID of the image of the service `client` is known."""
         user, place = self.settings.service(client).user, self.settings.place
+        heads = self._heads() if self.settings.ray_nodes else None
+        patience = heads.patience if heads else 0.0
         return expected.VerificationSpec(
             project=self.identity.project,
             stack=self.identity.stack,
@@ -55,7 +58,7 @@ class Expectation:
                 user=user,
                 labels=self.identity.labels("verification"),
             ),
-            heads=self._heads() if self.settings.ray_nodes else None,
+            heads=heads,
             nodes=tuple(self._node(name) for name in self.settings.ray_nodes),
             other_nodes=place is not None or self.settings.ray.head_address is not None,
             versions=self._versions(),
@@ -66,12 +69,19 @@ class Expectation:
                 ray_token=self.secrets.path("ray-token", uid=user_id(user)),
                 marimo_token=self.secrets.path("marimo-token", uid=user_id(user)),
             ),
-            **(PATIENCE if place else {}),
+            **({"settle": LAN_SETTLE, "deadline": LAN_DEADLINE + patience} if place else {}),
         )
 
     def _heads(self) -> expected.Heads:
-        gateway = self.identity.object_name("ray-gateway") if self.settings.place else None
-        return expected.Heads(hosts=self.head_hosts, container=gateway)
+        place = self.settings.place
+        if place is None:
+            return expected.Heads(hosts=self.head_hosts)
+        alone = not place.peers or place.cluster.head_address is not None
+        return expected.Heads(
+            hosts=self.head_hosts,
+            container=self.identity.object_name("ray-gateway"),
+            patience=0.0 if alone else BUILDING,
+        )
 
     def _service(self, name: str, port: int) -> expected.Service | None:
         """A service as the client reaches it: inside the bridge network, or from the host's own where it is published.

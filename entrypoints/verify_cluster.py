@@ -31,6 +31,7 @@ Untyped = Any  # of Ray and torch, which are not installed where this is type-ch
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
 PROGRESS = "verify: "  # what marks a line for people among Ray's own on stderr
 RETRY_EVERY = 1.0  # seconds
+WAITING_EVERY = 15.0  # seconds between two lines that say what is waited for
 HTTP_TIMEOUT = 5.0
 TASK_TIMEOUT = 20.0  # one try of a small task; a lost one is submitted again
 TORCH_TIMEOUT = 150.0  # the first import of torch from a fresh image took 38 s on a cold disk
@@ -96,6 +97,7 @@ class Check:
     container: str = "head"  # or the service whose log explains a failure
     after: str | None = None  # makes no sense unless that one passed
     tries: int = 1  # at least so many attempts, settled or not
+    finds_head: bool = False  # so it also waits for as long as other hosts may take to bring a head up
 
 
 @dataclass(frozen=True)
@@ -345,7 +347,8 @@ def find_head(session: Session) -> str:
         raise CheckFailed(f"{' and '.join(answering)} both answer as Ray head: the cluster is split")
     if not answering:
         tried = ", ".join(f"{host}:{heads.dashboard_port}" for host in heads.hosts)
-        raise NotYet(f"no Ray head answers (tried {tried})")
+        waited = "; it may be on another host, which is not up yet" if heads.patience else ""
+        raise NotYet(f"no Ray head answers (tried {tried}){waited}")
     return answering[0]
 
 
@@ -606,7 +609,7 @@ PARTS: dict[str, tuple[Callable[[Expected], object], str]] = {
 
 CHECKS = (
     # Ray's server for the first client crashes at times where entrypoints/ray_process.py did not start it.
-    Check(name="connect", run=connect, part="ray", attempt=60, tries=3),
+    Check(name="connect", run=connect, part="ray", attempt=60, tries=3, finds_head=True),
     Check(name="nodes_alive", run=nodes_alive, part="ray", after="connect", attempt=15),
     Check(
         name="task_on_each_node",
@@ -682,7 +685,8 @@ def within(seconds: float, work: Callable[[], str]) -> str:
 
 def perform(session: Session, check: Check) -> str:
     """Repeats a check until it passes or the platform had time to settle. Returns the detail or raises CheckFailed."""
-    settled = time.monotonic() + session.spec.settle
+    began = told = time.monotonic()
+    settled = began + session.spec.settle + (session.spec.heads.patience if check.finds_head else 0.0)
 
     def reconnect_and_run() -> str:
         connect(session)
@@ -706,7 +710,15 @@ def perform(session: Session, check: Check) -> str:
         now = time.monotonic()
         if now >= session.deadline or (now >= settled and number >= check.tries):
             raise failure
+        if now - told >= WAITING_EVERY:
+            told = now
+            tell(f"waiting for {check.name} since {now - began:.0f} s: {failure}")
         time.sleep(RETRY_EVERY)
+
+
+def tell(line: str) -> None:
+    """A line for people."""
+    print(f"{PROGRESS}{line}", file=sys.stderr, flush=True)
 
 
 def run_check(session: Session, check: Check, results: dict[str, Result]) -> Outcome:
@@ -744,8 +756,7 @@ def verify(session: Session, checks: Sequence[Check]) -> dict[str, Any]:
     for check in checks:
         outcome = run_check(session, check, {done.name: done.result for done in outcomes})
         outcomes.append(outcome)
-        line = f"{PROGRESS}{outcome.result} {outcome.name} ({outcome.seconds:.1f} s): {outcome.detail}"
-        print(line, file=sys.stderr, flush=True)
+        tell(f"{outcome.result} {outcome.name} ({outcome.seconds:.1f} s): {outcome.detail}")
     return {
         "ok": all(outcome.result != "fail" for outcome in outcomes),
         "started": started,
@@ -787,7 +798,7 @@ def main() -> int:
         checks = selected([name for name in arguments.checks.split(",") if name])
         session = open_session()
     except (LookupError, OSError, ValueError) as error:
-        print(f"{PROGRESS}cannot run: {explain(error)}", file=sys.stderr)
+        tell(f"cannot run: {explain(error)}")
         return COULD_NOT_RUN
     report = verify(session, checks)
     with report_to:

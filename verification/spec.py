@@ -56,6 +56,7 @@ class Heads(Model):
     dashboard_port: Port = 8265
     client_port: Port = 10001
     container: Name | None = None  # whose log explains that there is none, where that is none of the nodes
+    patience: Annotated[float, Field(ge=0)] = 0.0  # seconds for other hosts to bring one up, beyond `settle`
 
 
 class Client(Model):

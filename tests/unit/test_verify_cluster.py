@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ CLOSED: Answer = (401, {"error": "no token"})
 
 def session(**changes: Any) -> Session:
     values: dict[str, Any] = {"nodes": [NODE], "settle": 0.0, "mlflow": None, "marimo": None, "health": None}
-    heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001, container=None)
+    heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001, container=None, patience=0.0)
     spec = SimpleNamespace(**{"heads": heads, **values, **changes})
     return Session(spec=spec, deadline=time.monotonic() + 30, ray_token=TOKEN, marimo_token=TOKEN)
 
@@ -171,17 +172,34 @@ def hang(_: Session) -> str:
     return "too late"
 
 
+def in_turn(*answers: str | Exception) -> Callable[[Session], str]:
+    """A check that raises or returns these, one at each attempt."""
+    left = iter(answers)
+
+    def run(_: Session) -> str:
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return run
+
+
 class TestRepeating:
     def test_goes_on_while_the_platform_settles(self):
-        answers = iter([NotYet("starting"), ConnectionError("moved"), "ready"])
-
-        def run(_):
-            answer = next(answers)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
+        run = in_turn(NotYet("starting"), ConnectionError("moved"), "ready")
         assert program.perform(session(settle=30.0), check(run)) == "ready"
+
+    def test_a_head_that_other_hosts_bring_up_is_waited_for_and_that_is_said(self, monkeypatch, capsys):
+        monkeypatch.setattr(program, "WAITING_EVERY", 0.0)
+        patient = check(in_turn(NotYet("no Ray head answers"), "ready"), finds_head=True)
+        assert program.perform(session(heads=SimpleNamespace(patience=30.0)), patient) == "ready"
+        assert "verify: waiting for sample since 0 s: no Ray head answers" in capsys.readouterr().err
+
+    def test_nothing_else_waits_for_so_long(self):
+        impatient = check(in_turn(NotYet("no node")))
+        with pytest.raises(NotYet, match="no node"):
+            program.perform(session(heads=SimpleNamespace(patience=30.0)), impatient)
 
     def test_stops_at_what_waiting_cannot_change(self):
         calls = []
@@ -260,7 +278,7 @@ class TestJob:
         server.always("POST", "/api/jobs/", 200, {"submission_id": "job-1"})
         server.always("GET", "/api/jobs/job-1", 200, {"status": "FAILED", "message": "its supervisor died"})
         server.always("GET", "/api/jobs/job-1/logs", 200, {"logs": ""})
-        asked = session(heads=SimpleNamespace(dashboard_port=server.server_port))
+        asked = session(heads=SimpleNamespace(dashboard_port=server.server_port, patience=0.0))
         asked.head = "127.0.0.1"
         with pytest.raises(NotYet, match="ended as FAILED: its supervisor died"):
             program.job_submission(asked)
@@ -316,7 +334,7 @@ class TestTable:
 class TestDashboard:
     def dashboard(self, server: Server, without_token: Answer) -> str:
         server.answers["GET", "/api/version"] = (without_token, (200, {"ray_version": "2.60.0"}))
-        asked = session(heads=SimpleNamespace(dashboard_port=server.server_port))
+        asked = session(heads=SimpleNamespace(dashboard_port=server.server_port, patience=0.0))
         asked.head = "127.0.0.1"
         return program.dashboard(asked)
 
@@ -330,13 +348,13 @@ class TestDashboard:
 
 class TestHead:
     def test_none_is_waited_for(self, server):
-        heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=server.server_port)
+        heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=server.server_port, patience=0.0)
         with pytest.raises(NotYet, match="no Ray head answers"):
             program.find_head(session(heads=heads))
 
     def test_two_are_a_split_cluster(self, server):
         server.always("GET", "/api/gcs_healthz", 200, {})
-        heads = SimpleNamespace(hosts=["127.0.0.1", "localhost"], dashboard_port=server.server_port)
+        heads = SimpleNamespace(hosts=["127.0.0.1", "localhost"], dashboard_port=server.server_port, patience=0.0)
         with pytest.raises(CheckFailed, match="and localhost both answer as Ray head"):
             program.find_head(session(heads=heads))
 
