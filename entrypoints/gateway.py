@@ -339,14 +339,12 @@ class Gateway:
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
         settings = self.settings
-        if settings.static_head and not settings.redis_own:
-            return
         password = read_secret(settings.redis_password_file, "the password of Redis")
-        duties: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        lease = Lease(RedisLink(settings.redis, password), settings.namespace)
+        duties: list[tuple[Callable[..., None], tuple[Any, ...]]] = [(self._watch, (lease, loop))]
         if not settings.static_head:
-            lease = Lease(RedisLink(settings.redis, password), settings.namespace)
             events = RedisLink(settings.redis, password)
-            duties += [(self._watch, (lease, loop)), (self._listen_for_events, (events, lease.channel))]
+            duties.append((self._listen_for_events, (events, lease.channel)))
         if settings.redis_own:  # also where no head is elected: it keeps its state there all the same
             pair = (settings.redis[0], settings.redis[1])
             duties.append((guard, (settings.redis_own, pair, password, settings.namespace, self.stop, say)))
@@ -354,13 +352,17 @@ class Gateway:
             threading.Thread(target=duty, args=arguments, daemon=True).start()
 
     def _watch(self, lease: Lease, loop: asyncio.AbstractEventLoop) -> None:
-        """Follow the lease, and report. Without an answer of Redis the head stays what it was."""
+        """Follow the lease, and report. Without an answer of Redis the head stays what it was.
+
+        Where the head is fixed, only report: other hosts' preflights compare with that.
+        """
         report_at, complaint = 0.0, ""
         while not self.stop.is_set():
             self.look_now.clear()
             try:
-                view = lease.look()
-                loop.call_soon_threadsafe(self._turn, head_of(view))
+                view = None if self.settings.static_head else lease.look()
+                if not self.settings.static_head:
+                    loop.call_soon_threadsafe(self._turn, head_of(view))
                 if time.monotonic() >= report_at:
                     report_at = time.monotonic() + REPORT_SECONDS
                     lease.report(self._member(view.epoch if view else 0))

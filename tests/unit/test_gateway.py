@@ -304,11 +304,17 @@ class TestProgram:
             redis_link.command("DEL", prefix("cslr-lab") + "lease")
             wait_until(lambda: "no head" in process.log.read_text(), 3)
 
-    def test_it_reports_this_host_and_what_it_sees(self, tmp_path, redis_link, redis_address):
-        def record() -> dict[str, object]:
+    @pytest.fixture
+    def record(self, redis_link):
+        """What the gateway reports."""
+
+        def read() -> dict[str, object]:
             text = redis_link.command("HGET", prefix("cslr-lab") + "members", "alpha")
             return json.loads(str(text)) if text else {}
 
+        return read
+
+    def test_it_reports_this_host_and_what_it_sees(self, tmp_path, redis_link, redis_address, record):
         facts = {"GATEWAY_FACTS": '{"subnet": "172.28.0.0/16"}', "GATEWAY_REDIS_ADDRESSES": str(redis_address)}
         with Process(tmp_path, **facts), named_server("alpha") as alpha:
             elect(redis_link, "alpha", 7, alpha)
@@ -345,6 +351,12 @@ class TestProgram:
         ):
             assert process.reaches() == "elsewhere"
             assert "election is off" in process.log.read_text()
+
+    def test_a_fixed_head_is_no_reason_not_to_report(self, tmp_path, redis_address, record):
+        facts = {"GATEWAY_FACTS": '{"subnet": "172.28.0.0/16"}', "GATEWAY_REDIS_ADDRESSES": str(redis_address)}
+        with Process(tmp_path, GATEWAY_STATIC_HEAD='{"gcs": "127.0.0.1:1"}', **facts):
+            wait_until(lambda: record().get("facts") == {"subnet": "172.28.0.0/16"})
+            assert (record()["sees"], record()["blind"]) == (0, 0)
 
     def test_a_frozen_gateway_is_unhealthy_and_a_stopped_one_ends_cleanly(self, tmp_path, monkeypatch):
         with Process(tmp_path, GATEWAY_STATIC_HEAD='{"gcs": "127.0.0.1:1"}') as process:
