@@ -9,7 +9,8 @@ from build_report.records import ReportError
 from components.identity import StackIdentity
 from components.secrets import SecretError
 from components.settings import SettingsError
-from components.stack_kinds import Stack, declare
+from components.stack import Stack
+from components.stack_kinds import declare
 
 PROJECT = Path(__file__).parent
 

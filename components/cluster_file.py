@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from components.cluster_settings import HOST_KEY, KEY, REAL_GCS, ClusterPlace, ClusterSettings
 from components.explain import explain
-from components.host_facts import source_address
+from components.own_address import source_address
 from components.ports import host_ports
 from components.problems import Problem, Remove, Set, SettingsError, closest, did_you_mean, dotted
 from components.service_settings import SERVICES

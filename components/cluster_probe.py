@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from socket import create_connection
 
 from components.cluster_settings import ClusterPlace
-from components.host_facts import source_address
+from components.own_address import source_address
 from components.ports import host_ports
 from entrypoints.cluster_state import ClusterState, MemberState, read_state
 from entrypoints.redis_link import Address, RedisLink, RedisRefusedError

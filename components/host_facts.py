@@ -8,7 +8,6 @@ import ipaddress
 import itertools
 import os
 import shutil
-import socket
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -161,14 +160,6 @@ class HostFacts:
     def owns(self, labels: Mapping[str, str]) -> bool:
         """Whether a Docker object with these labels belongs to this stack."""
         return (labels.get(LABEL_PROJECT), labels.get(LABEL_STACK)) == (self.project, self.stack)
-
-
-def source_address(peer: str) -> str | None:
-    """This host's own address on the route to another; None where there is no route. Sends nothing."""
-    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
-        unsent.connect((peer, 9))
-        return str(unsent.getsockname()[0])
-    return None
 
 
 def read_routes(table: str) -> tuple[Route, ...]:

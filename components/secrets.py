@@ -7,9 +7,12 @@ variable, an argument or a label.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from components.docker import Mount
 from components.files import HostFiles
+
+if TYPE_CHECKING:
+    from components.docker import Mount  # it loads Pulumi, which who only wants the values need not wait for
 
 # name of the file in /run/secrets → key of the stack config
 SECRETS = {
@@ -68,18 +71,20 @@ class SecretFiles:
         """Path on this host of the file with the secret `name`, readable by `uid`."""
         return self.files.secret(name, self.values[name], uid=uid)
 
-    def mount(self, name: str, *, user: str) -> Mount:
+    def mount(self, name: str, *, user: str) -> "Mount":
         """The secret `name` as a read-only file in ``/run/secrets`` for a container run as `user` (``uid:gid``)."""
         return self._mount(name, self.values[name], user)
 
-    def redis_conf(self, lines: str, *, user: str, replicated: bool) -> Mount:
+    def redis_conf(self, lines: str, *, user: str, replicated: bool) -> "Mount":
         """Redis's whole configuration, with the password it asks clients for, and the same for its primary."""
         # In double quotes Redis takes backslash escapes.
         quoted = self.values["redis-password"].replace("\\", "\\\\").replace('"', '\\"')
         keys = ("requirepass", "masterauth") if replicated else ("requirepass",)
         return self._mount("redis.conf", lines + "".join(f'{key} "{quoted}"\n' for key in keys), user)
 
-    def _mount(self, name: str, content: str, user: str) -> Mount:
+    def _mount(self, name: str, content: str, user: str) -> "Mount":
+        from components.docker import Mount
+
         uid = user_id(user)
         return Mount(
             source=self.files.secret(name, content, uid=uid), target=f"{SECRETS_TARGET}/{name}", read_only=True

@@ -36,14 +36,13 @@ from components.secrets import SecretError
 from components.selection import Wanted
 from components.settings import KEY, PlatformSettings
 from components.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
-from components.stack_file import ConfigError, read_stack_config, stack_file
-from components.stack_kinds import Stack
+from components.stack_file import ConfigError, stack_file
 from docker_engine.api import bytes_free, data_root
 from ws import pulumi_cli
 from ws.errors import WsError
 from ws.project import FOLDER, identity
 from ws.setup.docker import Host, plan
-from ws.stack_settings import matrix_of, settings_of
+from ws.stack_settings import looked_at, matrix_of, settings_of
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_DOCKER = (20, 10)
@@ -128,10 +127,7 @@ def platform_facts(stack: str) -> dict[str, Any]:
 
 
 def _cluster_facts(own: StackIdentity, place: ClusterPlace) -> dict[str, Any]:
-    values = read_stack_config(FOLDER, own.stack).values
-    stack = Stack(
-        identity=own, config=lambda key: values.get(f"{own.project}:{key}"), dry_run=True, python=sys.executable
-    )
+    stack = looked_at(own)
     try:
         password = stack.secrets(place).values["redis-password"]
     except SecretError as error:

@@ -1,11 +1,15 @@
 """A stack's settings, as the program reads them."""
 
+import sys
+
 from components import matrix_settings
 from components.build_settings import BuildSettings
 from components.cluster_file import find_place
 from components.cluster_settings import ClusterPlace
+from components.identity import StackIdentity
 from components.settings import KEY, PlatformSettings, config_value, load
 from components.sources import TorchChoice
+from components.stack import Stack
 from components.stack_file import read_stack_config, stack_file
 from ws.project import FOLDER
 
@@ -23,6 +27,14 @@ def place_of(stack: str) -> ClusterPlace | None:
         lambda key: config.values.get(f"{config.project}:{key}"),
         stack=stack,
         stack_file=stack_file(FOLDER, stack).name,
+    )
+
+
+def looked_at(whose: StackIdentity) -> Stack:
+    """A stack as in a preview: nothing is generated or written. Raises `ConfigError`."""
+    values = read_stack_config(FOLDER, whose.stack).values
+    return Stack(
+        identity=whose, config=lambda key: values.get(f"{whose.project}:{key}"), dry_run=True, python=sys.executable
     )
 
 

@@ -10,7 +10,8 @@ import pulumi
 from components.identity import StackIdentity
 from components.image_set import ImageSet, ImageSetArgs
 from components.settings import config_value, load
-from components.stack_kinds import Stack
+from components.stack import Stack
+from components.stack_kinds import sources_of
 
 stack = Stack(
     identity=StackIdentity(project=pulumi.get_project(), stack=pulumi.get_stack()),
@@ -19,7 +20,7 @@ stack = Stack(
     python=sys.executable,
 )
 settings = load(config_value(stack.config("platform")), stack_file=stack.file)
-sources = stack.sources(settings.images, torch=settings.torch)
+sources = sources_of(stack, settings.images, torch=settings.torch)
 images = ImageSet(ImageSetArgs(settings=settings, sources=sources, python=stack.python), pulumi.ResourceOptions())
 pulumi.export("services", [images.image_id(service) for service in settings.services()])
 pulumi.export("bases", sources.bases)

@@ -9,7 +9,7 @@ from components.cluster_key import cluster_key, derived, key_file
 from components.files import stack_folder
 from components.identity import StackIdentity
 from components.secrets import SECRETS, SecretError
-from components.stack_kinds import Stack
+from components.stack import Stack
 from tests.unit.test_cluster_settings import place_of
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyz"

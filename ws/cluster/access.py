@@ -1,7 +1,6 @@
 """How `ws` gets at a running cluster: its Redis at the published address and the dashboard, with its secrets."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,13 +9,12 @@ from components.cluster_settings import ClusterPlace
 from components.identity import StackIdentity
 from components.ports import RAY_DASHBOARD
 from components.settings import PlatformSettings
-from components.stack_file import read_stack_config
 from entrypoints.cluster_state import ClusterState, read_state
 from entrypoints.lease import Lease
 from entrypoints.redis_link import Address, RedisLink
 from ws.cluster.ray_api import RayApi
 from ws.errors import WsError
-from ws.project import FOLDER, identity, prepare_environment
+from ws.project import identity, prepare_environment
 
 EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  (compared with, not bound to)
 
@@ -81,15 +79,15 @@ class Access:
 
 def access(stack: str) -> Access:
     """The way to the cluster of a stack. Raises `WsError` for a stack that has none."""
-    from ws.stack_settings import matrix_of, settings_of
+    from ws.stack_settings import looked_at, matrix_of, settings_of
 
     prepare_environment()
     whose = identity(stack)
     if matrix_of(stack) is not None:
         raise WsError(f"stack {stack} only builds images, so it has no cluster.")
     settings = settings_of(stack)
-    secrets = _secrets(whose, settings.place)
     place = settings.place
+    secrets = looked_at(whose).secrets(place).values  # Redis refuses a password that is invented here, and says so
     return Access(
         identity=whose,
         servers=tuple(Address.parse(text, "Redis") for text in place.redis_addresses) if place else _own(settings),
@@ -110,17 +108,3 @@ def _dashboard_port(settings: PlatformSettings) -> int:
 
 def _reachable(bind_address: str) -> str:
     return LOOPBACK if bind_address == EVERYWHERE else bind_address
-
-
-def _secrets(whose: StackIdentity, place: ClusterPlace | None) -> dict[str, str]:
-    from components.stack_kinds import Stack
-
-    config = read_stack_config(FOLDER, whose.stack)
-    # As a preview, so that nothing is generated here: with an invented password Redis refuses, and says so.
-    stack = Stack(
-        identity=whose,
-        config=lambda key: config.values.get(f"{config.project}:{key}"),
-        dry_run=True,
-        python=sys.executable,
-    )
-    return stack.secrets(place).values
