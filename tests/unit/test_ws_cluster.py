@@ -237,7 +237,8 @@ class TestResume:
 class TestRemove:
     def test_of_another_host_it_drains_and_says_what_to_run_there(self, led, asked, console):
         drain.remove(led, "beta-ray-cpu", 60, console)
-        assert "On beta: ws node remove beta-ray-cpu --stack beta" in " ".join(said(console).split())
+        text = " ".join(said(console).split())
+        assert "On beta, with the name of its stack: ws node remove beta-ray-cpu --stack STACK" in text
         assert led.lease.maintenance() == {"beta-ray-cpu"}
 
 
@@ -298,7 +299,8 @@ class TestHeadMove:
     def test_a_host_that_is_not_up(self, access, console):
         report(access.lease, "alpha")
         lead(access.lease, "alpha")
-        assert "beta: never reported.\n  Start it there: ws up" in self.refused(access, "beta", console)
+        text = self.refused(access, "beta", console)
+        assert "beta: never reported.\n  Start it on beta, with the name of its stack: ws up" in text
 
     def test_a_host_in_maintenance(self, led, console):
         led.lease.set_maintenance("beta", True)

@@ -39,7 +39,7 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
         left = _wait_for_work(access, node, began + seconds, say)
         if not left and not _is_gone_surely(access, node):
             _ask_node(access, name, 0)  # nothing is left to wait for
-        _wait(lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
+        _wait(access, lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
     if left:
         _say_what_was_ended(left, seconds, console)
     took = duration(time.monotonic() - began)
@@ -61,10 +61,10 @@ def resume(access: Access, name: str, console: Console) -> None:
         if node and node.alive:  # Ray takes no drain back, so this one has to end
             _ask_node(access, name, 0)
             former = node
-            _wait(lambda: _is_gone(access, former), f"Ray ends on {name}", END_SECONDS, say)
+            _wait(access, lambda: _is_gone(access, former), f"Ray ends on {name}", END_SECONDS, say)
         with access.answers():
             access.lease.set_maintenance(name, False)
-        _wait(lambda: _is_there(access, name), f"{name} joins", RETURN_SECONDS, say)
+        _wait(access, lambda: _is_there(access, name), f"{name} joins", RETURN_SECONDS, say)
     console.print(Text(f"{name} is back after {duration(time.monotonic() - began)}", style="bold green"))
 
 
@@ -78,8 +78,8 @@ def remove(access: Access, name: str, seconds: int, console: Console) -> None:
     if container is None:
         host = name.rpartition("-ray-")[0]
         console.print(
-            f"Its container is on another host, where it waits. On {host or 'that host'}: "
-            f"ws node remove {name} --stack {host or 'STACK'}"
+            f"Its container is on another host, where it waits. On {host or 'that host'}, with the name of its stack: "
+            f"ws node remove {name} --stack STACK"
         )
         return
     docker.from_env(timeout=STOP_SECONDS + 30).containers.get(container.name).stop(timeout=STOP_SECONDS)
@@ -119,7 +119,8 @@ def _drainable(access: Access, name: str) -> RayNode | None:
         return node
     if marked:
         return None
-    raise WsError(f"{name} is gone: {node.why if node and node.why else 'it is no member now'}. See: ws node list")
+    why = node.why if node and node.why else "it is no member now"
+    raise WsError(f"{name} is gone: {why}. See: ws node list --stack {access.stack}")
 
 
 def _ask_node(access: Access, name: str, seconds: int) -> None:
@@ -160,7 +161,7 @@ def _wait_for_work(access: Access, node: RayNode, deadline: float, say: Callable
     return work
 
 
-def _wait(done: Callable[[], bool], what: str, seconds: float, say: Callable[[str], None]) -> None:
+def _wait(access: Access, done: Callable[[], bool], what: str, seconds: float, say: Callable[[str], None]) -> None:
     began = time.monotonic()
     while (passed := time.monotonic() - began) < seconds:
         with suppress(NoHeadError):
@@ -168,7 +169,10 @@ def _wait(done: Callable[[], bool], what: str, seconds: float, say: Callable[[st
                 return
         say(f"{what} ({passed:.0f} s)")
         time.sleep(POLL_SECONDS)
-    raise WsError(f"{what}: not within {seconds:.0f} s.\n  See: ws node list, and on the node's host: ws logs")
+    raise WsError(
+        f"{what}: not within {seconds:.0f} s.\n"
+        f"  See: ws node list --stack {access.stack}, and on the node's host: ws logs --stack STACK"
+    )
 
 
 def _is_gone(access: Access, node: RayNode) -> bool:

@@ -49,8 +49,13 @@ def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
         _confirm_loss(access, other, primary, primary_is_off, console)
         generation = _promote(access.server(own), access.namespace)
     else:
-        _check_step(copy, primary, host_of(access, other))
-        generation = _hand_over(access.server(own), access.server(other), access.namespace)
+        try:
+            _check_step(copy, primary, host_of(access, other))
+            generation = _hand_over(access.server(own), access.server(other), access.namespace)
+        except NotMovedError as error:
+            raise WsError(
+                f"The primary was not moved: {error}. All is as before.\n  See: ws redis status --stack {access.stack}"
+            ) from error
     seconds = time.monotonic() - began
     console.print(Text(f"{own} is the primary, generation {generation}, after {seconds:.1f} s", style="bold green"))
     _wait_for_head(access, console, began)
@@ -69,21 +74,25 @@ def _addresses(access: Access) -> tuple[Address, Address]:
     return own[0], next(address for address in access.servers if address != own[0])
 
 
+class NotMovedError(Exception):
+    """Why the primary stays where it is."""
+
+
 def _check_step(copy: Server, primary: Server, host: str) -> None:
     if not primary.leads:
-        raise WsError(
-            f"{primary.address} on {host} answers, but leads nobody; the gateways of the two hosts settle that within "
-            "seconds.\n  See: ws redis status. If it stays so: ws logs ray-gateway, on both hosts."
+        raise NotMovedError(
+            f"{primary.address} on {host} answers, but leads nobody, which the gateways of the two hosts settle within "
+            "seconds; if it stays so, look at `ws logs ray-gateway` on both"
         )
     if copy.follows != primary.address or not copy.in_step:
-        raise WsError(
-            f"The copy is not in step with {primary.address}, so what was written meanwhile would be lost.\n"
-            "  Wait until `ws redis status` says how far it is behind, and run this again."
+        raise NotMovedError(
+            f"the copy is not in step with {primary.address}, so what was written meanwhile would be lost; wait until "
+            "its status says how far it is behind, and run this again"
         )
 
 
 def _hand_over(copy: RedisLink, primary: RedisLink, namespace: str) -> int:
-    """The lossless way. Raises `WsError` where the copy does not catch up; all is then as before."""
+    """The lossless way. Raises `NotMovedError` where the copy does not catch up."""
     try:
         primary.command("SET", HANDOVER, str(copy.addresses[0]), "PX", int(QUIET_SECONDS * 1000))
         # That it arrives shows that the stream flows, and keeps the other guard still as well.
@@ -97,7 +106,7 @@ def _hand_over(copy: RedisLink, primary: RedisLink, namespace: str) -> int:
         follow(primary, copy.addresses[0])
     except (OSError, NodeError) as error:
         _go_on(primary)
-        raise WsError(f"The primary was not moved: {error}\n  See: ws redis status") from error
+        raise NotMovedError(str(error).rstrip(".")) from error
     generation = _promote(copy, namespace)
     _go_on(primary)  # whoever waits is told to look for the new one
     return generation
@@ -118,7 +127,7 @@ def _until(condition: Callable[[], bool], failure: str, primary: RedisLink) -> N
 
 def _give_up(reason: str, primary: RedisLink) -> NoReturn:
     _go_on(primary)
-    raise WsError(f"The primary was not moved: {reason}. All is as before.\n  See: ws redis status")
+    raise NotMovedError(reason)
 
 
 def _go_on(primary: RedisLink) -> None:

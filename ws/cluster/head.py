@@ -133,7 +133,7 @@ def move(access: Access, host: str | None, console: Console) -> None:
         else:
             raise WsError(
                 f"No new head was ready within {MOVE_SECONDS:.0f} s.\n"
-                f"  See: ws head show --stack {access.stack}, and on that host: ws logs ray-head"
+                f"  See: ws head show --stack {access.stack}, and on that host: ws logs ray-head --stack STACK"
             )
     if host and head.host != host:
         raise WsError(f"{head.host} leads now, in epoch {head.epoch}, and not {host}: see `ws logs ray-head` there.")
@@ -191,7 +191,7 @@ def _remedy(access: Access, chosen: list[str], states: dict[str, str]) -> str:
     kept_off = [name for name in chosen if states[name].startswith("kept off")]
     if kept_off:
         return f"  Let it lead again: ws head keep-off {kept_off[0]} --end --stack {access.stack}"
-    return f"  Start it there: ws up --stack {chosen[0]}"
+    return f"  Start it on {chosen[0]}, with the name of its stack: ws up --stack STACK"
 
 
 def keep_off(access: Access, host: str, console: Console, *, end: bool) -> None:

@@ -86,7 +86,7 @@ def _row(access: Access, address: Address, answer: Server | str, primary: Server
 def _problem(access: Access, known: list[Server], primary: Server | None) -> str:
     if primary is None:
         if not known:
-            return f"Redis does not answer. Start it on {host_of(access, access.servers[0])}: ws up"
+            return f"Redis does not answer. Start it on {host_of(access, access.servers[0])}: ws up --stack STACK"
         return (
             "No server leads, so the cluster stands still. A returning primary leads again by itself; if it is lost, "
             "run on the host of the copy: ws redis failover"
