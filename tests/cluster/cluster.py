@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,8 @@ NAMES = ("alpha", "beta", "gamma")
 CANDIDATES = ("alpha", "beta")  # the third is always a worker
 REDIS_HOST = "gamma"
 REDIS_PORT = 6381
+REPLICA_HOST = "beta"
+REPLICA_PORT = 6382
 CLUSTER = "rig"
 CLUSTER_KEY = f"cluster-{CLUSTER}.key"
 # As small as Ray allows: three hosts share this machine.
@@ -44,13 +46,14 @@ RECOVERY_SECONDS = 120.0
 RAY_CHATTER = "scripts.py:"  # what `ray start` says to people
 
 
-def block(names: Sequence[str] = NAMES) -> dict[str, Any]:
+def block(names: Sequence[str] = NAMES, *, replica: bool = False) -> dict[str, Any]:
     """The shared block of the stack config."""
+    copy = {"replica": REPLICA_HOST, "replica_port": REPLICA_PORT} if replica else {}
     return {
         "name": CLUSTER,
         "hosts": {name: {"address": f"10.88.0.{number}"} for number, name in enumerate(names, start=1)},
         "head_whitelist": list(CANDIDATES),
-        "redis": {"host": REDIS_HOST, "port": REDIS_PORT},
+        "redis": {"host": REDIS_HOST, "port": REDIS_PORT, **copy},
     }
 
 
@@ -78,6 +81,8 @@ class Cluster:
     hosts: dict[str, Host]
     stacks: dict[str, HostStack]
     history: History
+    redis_host: str = REDIS_HOST  # where the primary is
+    _views: dict[str, RedisView] = field(default_factory=dict)
 
     @classmethod
     @contextlib.contextmanager
@@ -129,16 +134,25 @@ class Cluster:
 
     # --- what is there ---
 
+    def add_replica(self) -> None:
+        """Deploys all hosts anew, with a copy of Redis on another host."""
+        for stack in self.stacks.values():
+            (stack.folder / "cluster.yaml").write_text(yaml.safe_dump(block(replica=True)))
+        self.up_all()
+
     @property
     def view(self) -> RedisView:
         """What Redis knows."""
-        return RedisView(
-            namespace=self.hosts[REDIS_HOST].namespace,
-            address=self.hosts[REDIS_HOST].address,
-            port=REDIS_PORT,
-            password=self.redis_password(),
-            cluster=f"cslr-{CLUSTER}",
-        )
+        name = self.redis_host
+        if name not in self._views:
+            self._views[name] = RedisView(
+                namespace=self.hosts[name].namespace,
+                address=self.hosts[name].address,
+                port=REDIS_PORT if name == REDIS_HOST else REPLICA_PORT,
+                password=self.redis_password(),
+                cluster=f"cslr-{CLUSTER}",
+            )
+        return self._views[name]
 
     def redis_password(self) -> str:
         """As it is mounted into the container of Redis."""
@@ -176,7 +190,7 @@ class Cluster:
     @contextlib.contextmanager
     def observed(self) -> Iterator[None]:
         """A client works on the cluster, and what happens is written down. In the end counters say what they know."""
-        recorder, client = Recorder(self.view, self.history), Client(self, REDIS_HOST)
+        recorder, client = Recorder(lambda: self.view, self.history), Client(self, REDIS_HOST)
         try:
             self.history.wait_for("increment", since=time.monotonic(), seconds=RECOVERY_SECONDS, ok=True)
             yield

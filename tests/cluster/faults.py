@@ -16,7 +16,7 @@ from typing import Any
 import docker
 from docker.models.containers import Container
 
-from tests.cluster.cluster import CANDIDATES, REDIS_HOST, REDIS_PORT, Cluster
+from tests.cluster.cluster import CANDIDATES, REDIS_HOST, REDIS_PORT, REPLICA_HOST, Cluster
 
 Fault = Callable[[Cluster, random.Random], contextlib.AbstractContextManager[None]]
 
@@ -212,6 +212,34 @@ def second_agent(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def redis_clock_jumps(cluster: Cluster, draw: random.Random) -> Iterator[None]:
+    """The lease ends while its holder counts on it."""
+    with told(cluster, "clock of Redis jumps", hosts=[cluster.redis_host]):
+        cluster.view.end_lease()
+    yield
+
+
+@contextlib.contextmanager
+def redis_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
+    """No fault: Redis's copy becomes the primary because somebody says so."""
+    target = other_redis_host(cluster)
+    with told(cluster, "Redis moved", hosts=[cluster.redis_host, target]):
+        cluster.ws(target, "redis", "failover")
+        cluster.redis_host = target
+    yield
+
+
+@contextlib.contextmanager
+def redis_host_lost(cluster: Cluster, draw: random.Random) -> Iterator[None]:
+    """The host of the primary loses its power; somebody makes the copy the primary; then that host boots again."""
+    former, target = cluster.redis_host, other_redis_host(cluster)
+    with told(cluster, "Redis's host lost", hosts=[former], lost=[former]), lost(cluster, former):
+        cluster.ws(target, "redis", "failover", "--primary-is-off")
+        cluster.redis_host = target
+        yield
+
+
+@contextlib.contextmanager
 def head_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """No fault: the head moves to the other candidate because somebody says so."""
     leader = cluster.leader()
@@ -289,6 +317,11 @@ def redis_away(cluster: Cluster) -> Iterator[None]:
         container.start()
 
 
+def other_redis_host(cluster: Cluster) -> str:
+    """Where the copy is, in a cluster that has one."""
+    return next(name for name in (REDIS_HOST, REPLICA_HOST) if name != cluster.redis_host)
+
+
 def wipe_redis(cluster: Cluster) -> None:
     """Empties the volume of a Redis that is down."""
     volume = cluster.hosts[REDIS_HOST].engine.volumes.get(f"cslr-{REDIS_HOST}-redis-data")
@@ -327,7 +360,10 @@ FAULTS: dict[str, Fault] = {
         redis_wiped,
         address_flaps,
         second_agent,
+        redis_clock_jumps,
         no_candidate,
         head_moved,
     )
 }
+# These need a copy of Redis.
+REDIS_FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (redis_moved, redis_host_lost)}

@@ -113,6 +113,11 @@ class TestRedis:
         ]
         assert any(event["ok"] for event in outage), outage
 
+    @in_the_long_form
+    def test_whose_clock_jumps_ends_the_lease_and_breaks_nothing(self, trial: Trial):
+        outcome = trial.suffer("redis_clock_jumps", BEYOND)
+        assert outcome.epochs >= 1
+
     def test_without_its_data_is_a_clean_start(self, trial: Trial):
         outcome = trial.suffer("redis_wiped", REDIS_OUTAGE)
         assert outcome.after["incarnation"] != outcome.before["incarnation"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.faults import FAULTS, Fault
+from tests.cluster.faults import FAULTS, REDIS_FAULTS, Fault
 from tests.live.stack import wait_until
 
 Lease = dict[str, str]
@@ -51,7 +51,7 @@ class Trial:
 
     def endure(self, name: str, hold: float = 0.0, *, until: Callable[[Lease], None] | None = None) -> Outcome:
         """Breaks something, holds it broken for so many seconds or until something is so, and waits for recovery."""
-        fault: Fault = FAULTS[name]
+        fault: Fault = {**FAULTS, **REDIS_FAULTS}[name]
         cluster, began = self.cluster, time.monotonic()
         cluster.leader()
         before = cluster.view.lease()
