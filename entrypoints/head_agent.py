@@ -21,7 +21,6 @@ import mmap
 import os
 import queue
 import random
-import select
 import signal
 import socket
 import struct
@@ -44,6 +43,7 @@ from entrypoints.ray_process import (
     GCS_PORT,
     NodeError,
     NodeMeans,
+    Watched,
     adopt_orphans,
     begin,
     descendants,
@@ -238,32 +238,20 @@ def _kill(processes: Mapping[int, int]) -> None:
 
 @dataclass
 class Head:
-    """One attempt: the process that is `ray start`, and its GCS as soon as that is there."""
+    """One attempt: the process that is `ray start`, and its GCS, whose end that notices a second too late."""
 
     process: int
-    gcs: int | None = None  # descriptor of the GCS's process
     cancelled: threading.Event = field(default_factory=threading.Event)
+    gcs: Watched = field(init=False)
 
-    def find_gcs(self) -> None:
-        """Look for the GCS below, until it is there: `ray start` itself notices its end a second later."""
-        if self.gcs is not None:
-            return
-        for process in descendants(self.process):
-            with contextlib.suppress(OSError):
-                if Path(f"/proc/{process}/comm").read_text().strip() == "gcs_server":
-                    self.gcs = os.pidfd_open(process)
-                    return
-
-    def gcs_ended(self) -> bool:
-        """Tell whether the GCS was there and is no more."""
-        return self.gcs is not None and bool(select.select([self.gcs], [], [], 0)[0])
+    def __post_init__(self) -> None:
+        """Watch for the GCS."""
+        self.gcs = Watched(self.process, "gcs_server")
 
     def forget(self) -> None:
         """End what watches this attempt."""
         self.cancelled.set()
-        if self.gcs is not None:
-            os.close(self.gcs)
-            self.gcs = None
+        self.gcs.close()
 
 
 def accepts(address: Address) -> bool:
@@ -490,10 +478,10 @@ class Agent:
         ended = reap()
         self._replace_ended(ended)
         if head := self._head:
-            head.find_gcs()
+            head.gcs.find()
             if head.process in ended:
                 self._take(election.HeadEnded(f"exit code {ended[head.process]}"))
-            elif head.gcs_ended():
+            elif head.gcs.has_ended():
                 self._take(election.HeadEnded("its GCS has ended"))
 
     def _replace_ended(self, ended: Mapping[int, int]) -> None:

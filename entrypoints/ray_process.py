@@ -17,6 +17,7 @@ import math
 import os
 import platform
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -376,23 +377,56 @@ class End:
     at_once: bool  # without a drain, which would only wait for tasks that are lost
 
 
+@dataclass
+class Watched:
+    """A process below another one, by its name: found as soon as it is there, and its end is noticed at once."""
+
+    root: int
+    name: str  # as the kernel has it
+    _descriptor: int | None = None
+
+    def find(self) -> bool:
+        """Look for it, until it is there; tell whether it was found, now or before."""
+        if self._descriptor is None:
+            for process in descendants(self.root):
+                with contextlib.suppress(OSError):  # ended meanwhile
+                    if Path(f"/proc/{process}/comm").read_text().strip() == self.name:
+                        self._descriptor = os.pidfd_open(process)
+                        break
+        return self._descriptor is not None
+
+    def has_ended(self) -> bool:
+        """Tell whether it was found and is no more."""
+        return self._descriptor is not None and bool(select.select([self._descriptor], [], [], 0)[0])
+
+    def close(self) -> None:
+        """End the watching."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
 def supervise(
     process: subprocess.Popen[bytes], stop: threading.Event, reason_to_end: Callable[[], End | None], interval: float
 ) -> int:
-    """Watch a process until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
+    """Watch `ray start` until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
 
-    The reason is asked for every ``interval`` seconds. Returns 0 when it was told to stop, 1 when there was a reason,
-    else the exit code as a shell shows it (1 for 0, because a node does not end by itself).
+    The end of its raylet is a reason: after a drain that ends by itself, and `ray start` takes that for no failure.
+    Others are asked for every ``interval`` seconds. Returns 0 when it was told to stop, 1 when there was a reason, else
+    the exit code as a shell shows it (1 for 0, because a node does not end by itself).
     """
     grace, end = 5.0, None
     ask_at = time.monotonic() + interval
-    code = None
+    code, raylet = None, Watched(process.pid, "raylet")
     try:
         while code is None and not stop.is_set() and end is None:
             stop.wait(0.2)
             code = reap().get(process.pid)
-            if code is None and time.monotonic() >= ask_at:
+            if code is None and raylet.has_ended():
+                end = End("this node's raylet has ended", at_once=False)
+            elif code is None and time.monotonic() >= ask_at:
                 ask_at = time.monotonic() + interval
+                raylet.find()
                 end = reason_to_end()
         if end:
             say(f"{end.reason}: stopping")
@@ -401,6 +435,7 @@ def supervise(
         elif code is None:
             code = terminate(process.pid)
     finally:
+        raylet.close()
         ended = end_descendants(grace)
     process.returncode = ended.get(process.pid, -signal.SIGKILL) if code is None else code  # reaped here, not by Popen
     if stop.is_set() and end is None:

@@ -196,14 +196,13 @@ class TestHead:
         head = Head(process.pid)
         try:
             deadline = time.monotonic() + 10
-            while head.gcs is None and time.monotonic() < deadline:
-                head.find_gcs()
-            assert head.gcs is not None
-            assert not head.gcs_ended()
+            while not head.gcs.find():
+                assert time.monotonic() < deadline
+            assert not head.gcs.has_ended()
         finally:
             os.kill(gcs, signal.SIGKILL)
             process.wait()
-        assert head.gcs_ended()
+        assert head.gcs.has_ended()
         head.forget()
         assert head.cancelled.is_set()
 

@@ -140,6 +140,15 @@ class TestSupervision:
         assert "another node is head now: stopping" in output
         assert ("drained" in output) is not at_once
 
+    def test_the_end_of_the_raylet_ends_it(self, tmp_path):
+        # The name of a process, as the kernel has it, is that of its program.
+        (tmp_path / "raylet").symlink_to("/bin/sleep")
+        node = supervise(f"trap 'echo drained; exit 0' TERM; {tmp_path}/raylet 1; while true; do sleep 0.1; done")
+        output = node.communicate(timeout=20)[0]
+        assert node.returncode == 1
+        assert "this node's raylet has ended: stopping" in output
+        assert "drained" in output
+
     def test_the_spared_are_not_ended(self):
         program = (
             "import subprocess; from entrypoints.ray_process import descendants, end_descendants; import os;"
