@@ -7,7 +7,7 @@ from rich.text import Text
 from components.cluster_key import cluster_key, copy_command, key_file
 from components.cluster_settings import ClusterPlace
 from components.stack_file import read_stack_config, stack_file
-from entrypoints.cluster_state import ClusterState, MemberState
+from entrypoints.cluster_state import ClusterState, HeadState, MemberState
 from ws import doctor
 from ws.errors import WsError
 from ws.project import FOLDER, identity, prepare_environment
@@ -61,6 +61,7 @@ def check(stack: str, console: Console) -> bool:
 
 def _hosts(place: ClusterPlace, state: ClusterState) -> Table:
     members = {member.host: member for member in state.members}
+    head = None if place.static_head else state.head  # of a fixed one nobody reports whether it is reached
     shown = Table(box=None, pad_edge=False)
     for column in ("Host", "Address", "State", "May lead", "Reaches the head", "Ray", "Python", "CUDA"):
         shown.add_column(column, overflow="fold")
@@ -70,7 +71,7 @@ def _hosts(place: ClusterPlace, state: ClusterState) -> Table:
         versions = [str(facts.get(key, "")) for key in ("ray", "python", "cuda")]
         may_lead = "yes" if name in place.candidates else ""
         own = f"{name} (this host)" if name == place.host else name
-        shown.add_row(own, host.address, _state(member), may_lead, _reach(member, state), *versions)
+        shown.add_row(own, host.address, _state(member), may_lead, _reach(member, head), *versions)
     return shown
 
 
@@ -80,9 +81,9 @@ def _state(member: MemberState | None) -> Text:
     return Text("up", style="green") if member.up else Text(f"reported {member.age:.0f} s ago", style="red")
 
 
-def _reach(member: MemberState | None, state: ClusterState) -> Text:
-    if member is None or not member.up or state.head is None:
+def _reach(member: MemberState | None, head: HeadState | None) -> Text:
+    if member is None or not member.up or head is None:
         return Text("")
-    if member.sees == state.head.epoch:
+    if member.sees == head.epoch:
         return Text("yes", style="green")
-    return Text("no", style="red") if member.blind == state.head.epoch else Text("not yet")
+    return Text("no", style="red") if member.blind == head.epoch else Text("not yet")
