@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from entrypoints.lease import TTL_SECONDS, prefix
+from entrypoints.lease import TTL_SECONDS, Member, prefix
 from entrypoints.redis_link import RedisLink
 
 MEMBER_SECONDS = 10.0  # a host that has not reported for so long is not up
@@ -50,19 +50,13 @@ return cjson.encode(state)
 """
 
 
-@dataclass(frozen=True)
-class MemberState:
-    """A host as its gateway reported it last."""
+@dataclass(frozen=True, kw_only=True)
+class MemberState(Member):
+    """A host as its gateway reported it last, and what else is known of it."""
 
-    host: str
-    address: str
-    candidate: bool
-    sees: int  # the epoch whose head it reaches, 0: none
-    blind: int  # the epoch whose head it cannot reach, 0: none
     age: float  # seconds since the report
     maintenance: bool
     held_down: float  # seconds for which it does not take the lead, after a loss
-    facts: Mapping[str, Any] = field(default_factory=dict)  # what other hosts compare with their own
 
     @property
     def up(self) -> bool:
@@ -246,14 +240,16 @@ def _leader(lease: Mapping[str, str], remaining: float) -> HeadState | None:
 
 
 def _member(host: str, record: Mapping[str, Any], now: int, maintenance: bool, held_down: float) -> MemberState:
+    seen = int(record.get("seen", 0))
     return MemberState(
         host=host,
         address=str(record.get("address", "")),
         candidate=bool(record.get("candidate")),
         sees=int(record.get("sees", 0)),
         blind=int(record.get("blind", 0)),
-        age=max(now - int(record.get("seen", 0)), 0) / 1000,
+        facts=record.get("facts") or {},
+        seen=seen,
+        age=max(now - seen, 0) / 1000,
         maintenance=maintenance,
         held_down=held_down,
-        facts=record.get("facts") or {},
     )

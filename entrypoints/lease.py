@@ -415,11 +415,6 @@ class Lease:
         arguments = (*self._holder(grant), reason, _milliseconds(hold_down))
         return self.link.script(_RELEASE, (), arguments) == 1
 
-    def members(self) -> list[Member]:
-        """Return what every gateway reported last, by host name."""
-        words = [str(word) for word in _list(self.link.command("HGETALL", f"{self.prefix}members"))]
-        return [_member(host, json.loads(record)) for host, record in sorted(zip(words[::2], words[1::2], strict=True))]
-
     def report(self, member: Member) -> None:
         """Put a host's record; the time of it is set by Redis."""
         record = {
@@ -484,18 +479,6 @@ def _number(reply: Reply) -> int:
 
 def _address(text: str) -> Address | None:
     return Address.parse(text, "the lease in Redis") if text else None
-
-
-def _member(host: str, record: Mapping[str, Any]) -> Member:
-    return Member(
-        host=host,
-        address=str(record.get("address", "")),
-        candidate=bool(record.get("candidate")),
-        sees=int(record.get("sees", 0)),
-        blind=int(record.get("blind", 0)),
-        facts=record.get("facts") or {},
-        seen=int(record.get("seen", 0)),
-    )
 
 
 def _milliseconds(seconds: float) -> int:

@@ -5,11 +5,13 @@ interruptions on a small stack of their own, the life of the platform, its secur
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from images.base.bootstrap import make_base
 from images.base.recipe import PLATFORM, base_tag
+from tests.live.pulumi_stack import PulumiStack, inspected
 from tests.live.stack import FULL, SMALL, LiveStack
 
 
@@ -42,6 +44,22 @@ def small(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         done = stack.ws("up", "--engine", "embedded")
         assert done.returncode == 0, done.stdout
         yield stack
+
+
+@pytest.fixture(scope="module")
+def left_by_embedded(live: LiveStack) -> dict[str, Any]:
+    """What the embedded engine leaves of a test file's stack `live`, and finds nothing more to do on; then down."""
+    assert live.up().ok
+    assert live.preview().unchanged
+    left = inspected(live)
+    assert live.down().ok
+    return left
+
+
+@pytest.fixture(scope="module")
+def pulumi(live: LiveStack, left_by_embedded: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> PulumiStack:
+    """The same stack, deployed by the genuine engine."""
+    return PulumiStack.deployed(live, tmp_path_factory.mktemp("backend"))
 
 
 def _stack(name: str, settings: dict[str, object], folder: Path) -> Iterator[LiveStack]:

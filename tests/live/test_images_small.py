@@ -15,9 +15,9 @@ from build_report.store import Store
 from components.variants import VARIANTS
 from docker_engine.api import DockerApi
 from tests.harness import PROJECT
+from tests.live.pulumi_stack import PulumiStack
 from tests.live.registry import Registry, serve
 from tests.live.stack import LiveStack, done
-from tests.live.test_pulumi_engine import PulumiStack
 
 pytestmark = pytest.mark.live
 

@@ -10,10 +10,10 @@ import pytest
 
 from entrypoints.ray_process import own_address
 from tests.harness import merged
+from tests.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, inspected
 from tests.live.stack import SMALL, LiveStack
-from tests.live.test_pulumi_engine import NOTHING_TO_CHANGE, PulumiStack, flat, inspected, pytestmark
 
-__all__ = ["pytestmark"]
+pytestmark = MARKS
 
 ADDRESS = own_address(None) or "127.0.0.1"
 CLUSTER: dict[str, Any] = {
@@ -43,34 +43,15 @@ def live(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         stack.remove()
 
 
-@pytest.fixture(scope="module")
-def left_by_embedded(live: LiveStack) -> dict[str, Any]:
-    """What `docker inspect` says after the embedded engine, which finds nothing more to do and is taken down again."""
-    assert live.up().ok
-    assert live.preview().unchanged
-    left = inspected(live)
-    assert live.down().ok
-    return left
-
-
-@pytest.fixture(scope="module")
-def pulumi(live: LiveStack, left_by_embedded: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> PulumiStack:
-    return PulumiStack.deployed(live, tmp_path_factory.mktemp("backend"))
-
-
 def test_every_container_is_on_its_network(left_by_embedded):
     found = {name: set(left_by_embedded[name]["NetworkSettings"]["Networks"]) for name in NETWORKS}
     assert found == {service: {network} for service, network in NETWORKS.items()}
 
 
 def test_both_engines_leave_the_same(pulumi, left_by_embedded):
-    left, expected = flat(inspected(pulumi.live)), flat(left_by_embedded)
-    different = {path for path in left.keys() | expected.keys() if left.get(path) != expected.get(path)}
-    assert {path: (left.get(path), expected.get(path)) for path in different} == {}
+    assert differences(inspected(pulumi.live), left_by_embedded) == {}
 
 
 @NOTHING_TO_CHANGE
 def test_nothing_changes_without_a_reason(pulumi, arguments):
-    before = pulumi.live.ids()
-    pulumi(*arguments, "--expect-no-changes")
-    assert pulumi.live.ids() == before
+    pulumi.changes_nothing(*arguments)

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from entrypoints.cluster_state import read_state
 from entrypoints.lease import (
     HANDOVER_SECONDS,
     RIGHTS,
@@ -262,12 +263,12 @@ class TestOpinionOfTheOthers:
         member = Member("beta", "10.0.0.2", True, 3, 0, {"cuda": "", "list": [], "nested": {"a": 1.5}})
         lease.report(member)
         lease.report(Member("alpha", "10.0.0.1", False, 0, 4))
-        first, second = lease.members()
+        first, second = read_state(lease.link, lease.namespace).members
         assert (first.host, first.blind, second.facts, second.sees) == ("alpha", 4, member.facts, 3)
         assert abs(second.seen / 1000 - time.time()) < 60
         assert lease.forget("beta")
         assert not lease.forget("beta")
-        assert [member.host for member in lease.members()] == ["alpha"]
+        assert [member.host for member in read_state(lease.link, lease.namespace).members] == ["alpha"]
 
 
 class TestHandover:

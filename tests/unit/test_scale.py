@@ -8,6 +8,7 @@ from components.cluster_facts import published
 from components.files import HostFiles
 from components.identity import StackIdentity
 from components.settings import load
+from entrypoints.cluster_state import MemberState, read_state
 from entrypoints.lease import Lease
 from tests.redis_pair import until
 from tests.unit.conftest import REDIS_PASSWORD
@@ -25,13 +26,17 @@ class TestPlayedHosts:
         redis = scale.Redis(address=redis_address, password=REDIS_PASSWORD, password_file=tmp_path / "password")
         lease = Lease(redis_link, scale.NAMESPACE)
         players = scale.start_players(redis, 5, 2, "place")
-        until(lambda: len(lease.members()) == 2, 20)
+
+        def members() -> tuple[MemberState, ...]:
+            return read_state(redis_link, scale.NAMESPACE).members
+
+        until(lambda: len(members()) == 2, 20)
         grant = scale.lead(lease, "host-0005")
-        until(lambda: all(member.sees == grant.epoch for member in lease.members()))
+        until(lambda: all(member.sees == grant.epoch for member in members()))
         answer = json.loads(players.communicate(timeout=20)[0].splitlines()[-1])
         assert all(str(grant.epoch) in heads for heads in answer["heads"])
         assert answer["failures"] == 0
-        assert [member.host for member in lease.members()] == ["host-0005", "host-0006"]
+        assert [member.host for member in members()] == ["host-0005", "host-0006"]
 
 
 class TestPreview:
