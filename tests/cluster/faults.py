@@ -25,6 +25,7 @@ BEYOND = 10.0  # seconds that a fault lasts which must outlast the lease
 REDIS_OUTAGE = 8.0
 GCS, AGENT = "gcs_server", "entrypoints.head_agent"
 FLAPS = 4
+PAUSES = 10  # tries
 
 
 @contextlib.contextmanager
@@ -115,7 +116,7 @@ def head_container_paused(cluster: Cluster, draw: random.Random) -> Iterator[Non
     leader = cluster.leader()
     container = cluster.container(leader, "ray-head")
     with told(cluster, "head container paused", hosts=[leader]):
-        container.pause()
+        pause(container)
         try:
             yield
         finally:
@@ -255,7 +256,7 @@ def no_candidate(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     containers = [cluster.container(name, "ray-head") for name in CANDIDATES]
     with told(cluster, "no candidate alive", hosts=list(CANDIDATES)):
         for container in containers:
-            container.pause()
+            pause(container)
         try:
             yield
         finally:
@@ -281,6 +282,16 @@ def stopped(cluster: Cluster, host: str, program: str) -> Iterator[None]:
         yield
     finally:
         cluster.hosts[host].signal(container, program, signal.SIGCONT)
+
+
+def pause(container: Container) -> None:
+    """`docker pause`. The kernel cannot always freeze what is busy at once, and Docker does not try again."""
+    for _ in range(PAUSES):
+        with contextlib.suppress(docker.errors.APIError):
+            container.pause()
+            return
+        time.sleep(0.2)
+    container.pause()
 
 
 @contextlib.contextmanager
