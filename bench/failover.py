@@ -122,10 +122,11 @@ class Figures:
 
     def _move(self) -> None:
         began = time.monotonic()
-        self._trial.endure("head_moved")
+        before = self._trial.endure("head_moved").before
         events = self._trial.cluster.history.since(began)
-        moved = next(event["time"] for event in events if event["kind"] == "end")
-        created = (e["time"] for e in events if e["kind"] == "creation" and e["ok"] and e["start"] >= moved)
+        # From here on the former head has no say any more, so that what is wanted now is made by the new one.
+        elected = next(e["time"] for e in events if e["kind"] == "sample" and epoch_of(e) > int(before["epoch"]))
+        created = (e["time"] for e in events if e["kind"] == "creation" and e["ok"] and e["start"] >= elected)
         self._note(MOVE, next(created) - began)
         self._note(CALLS, longest_wait(events, "increment", "counter"))
         self._note(TASKS, longest_wait(events, "task", "host"))
@@ -158,6 +159,11 @@ class Figures:
         if self.failures:
             lines += [f"Rounds that came to no end within {RECOVERY_SECONDS:.0f} s: {len(self.failures)}."]
         return lines
+
+
+def epoch_of(sample: Event) -> int:
+    """The epoch of the lease, 0 while nobody has it or Redis does not answer."""
+    return int((sample.get("lease") or {}).get("epoch", 0))
 
 
 def longest_wait(events: Sequence[Event], kind: str, key: str) -> float:
