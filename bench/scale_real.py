@@ -22,7 +22,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "scale.md"
 SETTLE_SECONDS = 30.0  # Ray's dashboards and agents begin with a lot of work
 GCS_PORT = HOST_RAY_PORTS["ray-head"][HEAD_FLAGS["gcs"]]
 ESTABLISHED = "01"  # in /proc/net/tcp
-GCS, WORKER = "gcs_server", "ray::"  # in command lines
+GCS, WORKER, HEALTH_CHECK = "gcs_server", "ray::", " health"  # in command lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +92,12 @@ def measured(cluster: Cluster, name: str, seconds: float) -> Use:
 
 
 def processes(cluster: Cluster, names: Iterable[str], service: str, program: str) -> list[int]:
-    """The processes of a service with `program` in their command lines, on these hosts."""
+    """The processes of a service with `program` in their command lines, on these hosts; those that stay."""
     return [
         pid
         for name in names
         for pid, command in cluster.hosts[name].processes(cluster.container(name, service)).items()
-        if program in command
+        if program in command and not command.endswith(HEALTH_CHECK)
     ]
 
 
