@@ -54,7 +54,8 @@ def main() -> int:
         with cluster.observed():
             time.sleep(SETTLE_SECONDS)
             uses.append(measured(cluster, "tasks and calls", seconds))
-    text = "\n".join([*table(uses), "", f"{host}. Command: `python -m bench.scale_real {' '.join(sys.argv[1:])}`."])
+    command = " ".join(["python -m bench.scale_real", *sys.argv[1:]])
+    text = "\n".join([*table(uses), "", f"{host}. Command: `{command}`."])
     print(text)
     write_section("scale_real", text, document=DOCUMENT)
     return 0
