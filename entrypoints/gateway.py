@@ -235,10 +235,13 @@ class Switch:
         if head is None or target not in head.targets:
             incoming.transport.abort()
             return
-        incoming.transport.pause_reading()
+        loop = asyncio.get_running_loop()
+        # Older Pythons (3.10, 3.11.2) undo a pause that is made within `connection_made`, so this one comes after it.
+        # Nothing is read in between, since the loop looks for data only later.
+        loop.call_soon(incoming.transport.pause_reading)
         incoming.closed = lambda: self._open.discard(incoming)
         self._open.add(incoming)
-        task = asyncio.get_running_loop().create_task(self._join(incoming, head.targets[target]))
+        task = loop.create_task(self._join(incoming, head.targets[target]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -94,6 +94,17 @@ class TestConnections:
             writer.write_eof()
             assert await asyncio.wait_for(reader.read(), 10) == b"alpha:" + sent
 
+    async def test_what_is_sent_before_the_head_has_accepted_is_not_lost(self, switch):
+        switching, port = switch
+        async with Echo("alpha") as alpha:
+            switching.turn(head(alpha))
+            for _ in range(20):
+                connection = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
+                connection.sendall(b"first")
+                connection.shutdown(socket.SHUT_WR)
+                reader, _ = await asyncio.open_connection(sock=connection)
+                assert await asyncio.wait_for(reader.read(), 10) == b"alpha:first"
+
     async def test_without_a_head_a_connection_ends_at_once(self, switch):
         reader, _ = await connect(switch[1])
         assert await until_end(reader) == b""
