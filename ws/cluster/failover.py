@@ -54,7 +54,7 @@ def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
             generation = _hand_over(access.server(own), access.server(other), access.namespace)
         except NotMovedError as error:
             raise WsError(
-                f"The primary was not moved: {error}. All is as before.\n  See: ws redis status --stack {access.stack}"
+                f"The primary was not moved: {error}.\n  See: ws redis status --stack {access.stack}"
             ) from error
     seconds = time.monotonic() - began
     console.print(Text(f"{own} is the primary, generation {generation}, after {seconds:.1f} s", style="bold green"))
@@ -127,7 +127,7 @@ def _until(condition: Callable[[], bool], failure: str, primary: RedisLink) -> N
 
 def _give_up(reason: str, primary: RedisLink) -> NoReturn:
     _go_on(primary)
-    raise NotMovedError(reason)
+    raise NotMovedError(f"{reason}. All is as before")
 
 
 def _go_on(primary: RedisLink) -> None:
