@@ -11,7 +11,7 @@ from components.settings import KEY, PlatformSettings, config_value, load
 from components.sources import TorchChoice
 from components.stack import Stack
 from components.stack_file import read_stack_config, stack_file
-from ws.project import FOLDER
+from ws.project import FOLDER, identity
 
 
 def settings_of(stack: str) -> PlatformSettings:
@@ -22,12 +22,8 @@ def settings_of(stack: str) -> PlatformSettings:
 
 def place_of(stack: str) -> ClusterPlace | None:
     """The place of a stack's host in a cluster of several hosts. Raises `ConfigError` and `SettingsError`."""
-    config = read_stack_config(FOLDER, stack)
-    return find_place(
-        lambda key: config.values.get(f"{config.project}:{key}"),
-        stack=stack,
-        stack_file=stack_file(FOLDER, stack).name,
-    )
+    found = looked_at(identity(stack))
+    return find_place(found.config, stack=stack, stack_file=found.file)
 
 
 def looked_at(whose: StackIdentity) -> Stack:

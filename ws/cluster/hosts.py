@@ -6,12 +6,12 @@ from rich.text import Text
 
 from components.cluster_key import cluster_key, copy_command, key_file
 from components.cluster_settings import ClusterPlace
-from components.stack_file import read_stack_config, stack_file
+from components.stack_file import stack_file
 from entrypoints.cluster_state import ClusterState, HeadState, MemberState
 from ws import doctor
 from ws.errors import WsError
 from ws.project import FOLDER, identity, prepare_environment
-from ws.stack_settings import place_of
+from ws.stack_settings import looked_at, place_of
 
 
 def _place(stack: str) -> ClusterPlace:
@@ -28,13 +28,9 @@ def _place(stack: str) -> ClusterPlace:
 def show_key(stack: str, console: Console) -> None:
     """`ws cluster key`. On the host of Redis the key is made, if there is none yet. Raises `SecretError` elsewhere."""
     place = _place(stack)
-    config, file = read_stack_config(FOLDER, stack), stack_file(FOLDER, stack).name
-    project, name = config.project, place.cluster.name
-
-    def configured(key: str) -> str | None:
-        return config.values.get(f"{project}:{key}")
-
-    cluster_key(place, configured, project=project, stack_file=file, dry_run=False)
+    found = looked_at(identity(stack))
+    project, file, name = found.identity.project, found.file, place.cluster.name
+    cluster_key(place, found.config, project=project, stack_file=file, dry_run=False)
     kept = key_file(project, name)
     if not kept.is_file():
         console.print(f"The key of cluster {name} is in {file}, encrypted, as {project}:clusterKey.")
