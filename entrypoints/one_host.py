@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from entrypoints.cluster_state import WELCOME, Place, read_place
+from entrypoints.cluster_state import Place, read_place, read_place_if_possible
 from entrypoints.lease import Credentials, Grant, Lease, Refusal
 from entrypoints.ray_process import (
     DASHBOARD_PORT,
@@ -145,14 +145,8 @@ class OneHostElection:
         return End(reason, at_once=False) if reason else None
 
     def _place(self) -> Place:
-        """Raise OSError while Redis does not answer, except where the settings say who leads: then it is not needed."""
-        lease = self._lease
-        try:
-            return read_place(lease.link, lease.namespace, self._question.name)
-        except OSError:
-            if self._question.head is None:
-                raise
-            return WELCOME
+        read = read_place_if_possible if self._question.head else read_place
+        return read(self._lease.link, self._lease.namespace, self._question.name)
 
     def release(self) -> None:
         """Give headship up after Ray has ended; without Redis the lease ends by itself."""

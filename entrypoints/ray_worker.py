@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from entrypoints.cluster_state import WELCOME, Place, read_place, read_state
+from entrypoints.cluster_state import Place, read_place, read_place_if_possible, read_state
 from entrypoints.lease import Lease
 from entrypoints.ray_process import End, NodeError, say, software_versions
 from entrypoints.redis_link import Address, RedisLink
@@ -85,10 +85,7 @@ class FixedHead:
 
     def place(self) -> Place:
         """See Cluster. Of no incarnation, since the head may have its state elsewhere."""
-        try:
-            return replace(read_place(self._link, self._namespace, self._node), incarnation="")
-        except (OSError, NodeError):
-            return WELCOME
+        return replace(read_place_if_possible(self._link, self._namespace, self._node), incarnation="")
 
     def has_head(self) -> bool:
         """See Cluster: whether it answers, the gateway knows."""
