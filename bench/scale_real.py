@@ -16,7 +16,7 @@ import psutil
 
 from bench.document import machine, write_section
 from components.ports import HEAD_FLAGS, HOST_RAY_PORTS
-from tests.cluster.cluster import REDIS_HOST, Cluster
+from tests.cluster.cluster import CANDIDATES, REDIS_HOST, Cluster
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "scale.md"
 SETTLE_SECONDS = 30.0  # Ray's dashboards and agents begin with a lot of work
@@ -38,7 +38,7 @@ class Use:
     gcs_connections: int
     workers: int  # processes of all hosts' nodes
     gateways: float  # of one core, for each host
-    agents: float  # of one core, for each host that may lead: the agent beside the head, or in waiting
+    agents: float  # of one core, for each host that may lead: the agent, leading or in waiting, and its watchdog
 
 
 def main() -> int:
@@ -68,7 +68,7 @@ def measured(cluster: Cluster, name: str, seconds: float) -> Use:
         "redis": processes(cluster, [REDIS_HOST], "redis", "redis-server"),
         "gcs": processes(cluster, [leader], "ray-head", GCS),
         "gateways": processes(cluster, cluster.hosts, "ray-gateway", "entrypoints.gateway"),
-        "agents": processes(cluster, ("alpha", "beta"), "ray-head", "entrypoints.head_agent"),
+        "agents": processes(cluster, CANDIDATES, "ray-head", "entrypoints.head_agent"),
     }
     began, cpu, info = time.monotonic(), spent(watched), cluster.view.redis.info()
     time.sleep(seconds)
@@ -88,7 +88,7 @@ def measured(cluster: Cluster, name: str, seconds: float) -> Use:
         gcs_connections=connections(watched["gcs"][0], GCS_PORT),
         workers=len(processes(cluster, cluster.hosts, "ray-cpu", WORKER)),
         gateways=core["gateways"] / len(cluster.hosts),
-        agents=core["agents"] / 2,
+        agents=core["agents"] / len(CANDIDATES),
     )
 
 
@@ -119,7 +119,8 @@ def table(uses: Iterable[Use]) -> list[str]:
     """The section."""
     lines = [
         "| three hosts, while | Redis, of one core | commands/s | sent, kB/s | connections to Redis | GCS, of one core "
-        "| connections to the GCS | worker processes | a gateway, of one core | an agent, of one core |",
+        "| connections to the GCS | worker processes | a gateway, of one core "
+        "| an agent and its watchdog, of one core |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for use in uses:
