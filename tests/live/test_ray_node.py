@@ -31,6 +31,7 @@ pytestmark = [
 ]
 
 # PID 1 of the namespaces, in the place of Docker's init. The bridge has an address and, like Docker's, a default route.
+# Ready is when Redis answers: before that its process does not yet have its own title, by which a test knows it again.
 NAMESPACE = """
 set -e
 ip link set lo up
@@ -39,6 +40,7 @@ ip link add v0 type veth peer name v1 && ip link set v0 master br0 up && ip link
 ip route add default via 10.77.0.1
 mount -t tmpfs -o size=1g shm /dev/shm
 redis-server "$FOLDER/redis.conf" >"$FOLDER/redis.log" &
+until redis-cli -p 7379 ping >"$FOLDER/ping" 2>&1; do sleep 0.05; done
 touch "$FOLDER/ready"
 wait
 """
