@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
 
 from build_report.records import ReportError
+from components import config_keys
 from components.identity import StackIdentity
 from components.secrets import SecretError
 from components.settings import SettingsError
@@ -30,6 +32,7 @@ def main() -> None:
         python=interpreter(),
     )
     try:
+        config_keys.check({*get_config_env(), *CONFIG.get()}, stack_file=stack.file)
         outputs = declare(stack)
     except (SettingsError, SecretError, ReportError) as error:
         raise pulumi.RunError(str(error)) from None

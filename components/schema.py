@@ -13,14 +13,16 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from components import cluster_key, matrix_settings
+from components import matrix_settings
 from components.build_settings import BuildSettings
 from components.cluster_rules import DECIDED_BY_THE_CLUSTER
 from components.cluster_settings import HOST_KEY, PLACED, ClusterSettings
 from components.cluster_settings import KEY as CLUSTER_KEY
+from components.config_keys import CLUSTER_KEY_SECRET, PREFLIGHT, SECRETS, WEBHOOKS
 from components.matrix_settings import MatrixSettings
 from components.problems import dotted
 from components.settings import KEY, PlatformSettings
+from components.stack_file import WRITTEN_BY_PULUMI
 from components.vocabulary import format_quantity
 
 ROOT = Path(__file__).parent.parent
@@ -28,20 +30,6 @@ SCHEMA_FILE = ROOT / "Pulumi.stack.schema.json"
 CLUSTER_SCHEMA_FILE = ROOT / "cluster.schema.json"
 REFERENCE_FILE = ROOT / "docs" / "stack-config.md"
 
-# Optional secrets of a stack, encrypted by `pulumi config set --secret`.
-SECRETS = {
-    "cslr:redisPassword": "Password of Redis, shared by all hosts of a cluster.",
-    "cslr:postgresPassword": "Password of Postgres.",
-    "cslr:rayToken": "Token of the Ray cluster, shared by all its hosts and users.",
-    "cslr:marimoToken": "Token that opens the notebooks.",
-}
-CLUSTER_KEY_SECRET = {
-    f"cslr:{cluster_key.KEY}": "Key of the cluster, the same on all its hosts: the secrets above are made from it.",
-}
-WEBHOOKS = {
-    "cslr:slackWebhook": "Slack's incoming webhook.",
-    "cslr:discordWebhook": "Discord's webhook.",
-}
 # Key → the model of its object. A stack has one of them.
 KEYS: dict[str, type[BaseModel]] = {KEY: PlatformSettings, matrix_settings.KEY: MatrixSettings}
 CLUSTER = "The cluster over several hosts that this one is part of: its block, or the name of a file that holds it."
@@ -50,7 +38,6 @@ HOST = (
 )
 # Keys that every service has with the same default: the reference lists them once.
 COMMON_KEYS = ("image", "env", "volumes", "user")
-WRITTEN_BY_PULUMI = ("encryptionsalt", "encryptedkey", "secretsprovider")
 
 Node = dict[str, Any]
 
@@ -68,6 +55,7 @@ def stack_schema() -> Node:
     settings |= {
         CLUSTER_KEY: {"description": CLUSTER, "anyOf": [block, {"type": "string", "pattern": r"\.ya?ml$"}]},
         HOST_KEY: {"description": HOST, "type": "string"},
+        **{key: {"description": text, "type": "boolean"} for key, text in PREFLIGHT.items()},
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -119,7 +107,8 @@ def reference() -> str:
         "Generated on first use, in a cluster made from its key. To set one: `pulumi config set --secret KEY`.",
         "",
     ]
-    lines += [*_secrets_table(SECRETS), "", *_cluster_chapter(definitions)]
+    lines += [*_words_table(SECRETS), "", *_cluster_chapter(definitions)]
+    lines += ["## A machine that is not the stack's host", "", *_words_table(PREFLIGHT), ""]
     lines += ["## A stack that only builds images", ""]
     matrix = definitions[MatrixSettings.__name__]
     lines += [f"It has the key `{matrix_settings.KEY}` in place of `{KEY}`. {matrix['description']}", ""]
@@ -130,7 +119,7 @@ def reference() -> str:
     lines += [
         "`ws matrix` tells the result to these webhooks, which are secrets as well:",
         "",
-        *_secrets_table(WEBHOOKS),
+        *_words_table(WEBHOOKS),
     ]
     return "\n".join(lines) + "\n"
 
@@ -252,8 +241,8 @@ def _table(keys: list[_Key]) -> list[str]:
     return ["| key | type | default | meaning |", "|---|---|---|---|", *rows]
 
 
-def _secrets_table(secrets: dict[str, str]) -> list[str]:
-    return ["| key | meaning |", "|---|---|", *(f"| `{key}` | {text} |" for key, text in secrets.items())]
+def _words_table(words: dict[str, str]) -> list[str]:
+    return ["| key | meaning |", "|---|---|", *(f"| `{key}` | {text} |" for key, text in words.items())]
 
 
 def _type(node: Node) -> str:

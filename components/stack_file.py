@@ -15,9 +15,14 @@ import yaml
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from components.problems import closest
+
 # pulumi/pulumi sdk/go/common/resource/config/crypt.go: PBKDF2 with SHA-256, AES-256-GCM.
 ITERATIONS = 1_000_000
 KEY_BYTES = 32
+# What a stack file has besides its config; sdk/go/common/workspace/project.go.
+WRITTEN_BY_PULUMI = ("encryptionsalt", "encryptedkey", "secretsprovider")
+PULUMIS_KEYS = ("config", "environment", *WRITTEN_BY_PULUMI)
 
 
 class ConfigError(Exception):
@@ -58,6 +63,10 @@ def read_stack_config(folder: Path, stack: str) -> StackConfig:
             f"  Choose one of {', '.join(stacks(folder))}, or copy one of them to {path.name} and edit it."
         )
     content = _read(path)
+    if strange := next((key for key in map(str, content) if key not in PULUMIS_KEYS), None):
+        guess = f"Did you mean {closest(strange, PULUMIS_KEYS) or 'config'}?"
+        advice = "Write it below `config:`, indented by two spaces." if ":" in strange else guess
+        raise ConfigError(f"{path.name}: {strange}: there is no such key, and nothing would read it.\n  {advice}")
     raw = content.get("config") or {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path.name}: config: must be a mapping of keys such as {project}:platform to values.")

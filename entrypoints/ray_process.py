@@ -36,6 +36,7 @@ OBJECT_STORE_SHARE = 0.3  # of the container's memory: Ray's own default
 SHM_SHARE = 0.95  # of /dev/shm: Ray's own cap; more would spill to disk
 OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
 STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
+LAST_WORDS = 3.0  # seconds; `ray start` looks once a second for processes that have ended
 WORKER_RECONNECT_SECONDS = 600  # a worker outlives its head for so long (Ray: 60), as KubeRay sets it
 HOOK = "__main__.keep_the_password"
 # How `ray start` of a head gets what it logs in to Redis with. Not on its command line, and not in the environment that
@@ -411,26 +412,30 @@ def supervise(
 ) -> int:
     """Watch `ray start` until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
 
-    The end of its raylet is a reason: after a drain that ends by itself, and `ray start` takes that for no failure.
-    Others are asked for every ``interval`` seconds. Returns 0 when it was told to stop, 1 when there was a reason, else
-    the exit code as a shell shows it (1 for 0, because a node does not end by itself).
+    The end of its raylet is a reason: after a drain that ends by itself, and `ray start` takes that for no failure. If
+    it was one, or followed the end of GCS, `ray start` says so and ends, for which it is given LAST_WORDS. It is not
+    asked to stop then: it would try to drain, and without GCS wait for that. Other reasons are asked for every
+    ``interval`` seconds. Returns 0 when it was told to stop, 1 when there was a reason, else the exit code as a shell
+    shows it (1 for 0, because a node does not end by itself).
     """
     grace, end = 5.0, None
     ask_at = time.monotonic() + interval
-    code, raylet = None, Watched(process.pid, "raylet")
+    code, raylet, end_at = None, Watched(process.pid, "raylet"), math.inf
     try:
         while code is None and not stop.is_set() and end is None:
             stop.wait(0.2)
             code = reap().get(process.pid)
             if code is None and raylet.has_ended():
-                end = End("this node's raylet has ended", at_once=False)
+                end_at = min(end_at, time.monotonic() + LAST_WORDS)
+                if time.monotonic() >= end_at:
+                    end = End("this node's raylet has ended", at_once=True)
             elif code is None and time.monotonic() >= ask_at:
                 ask_at = time.monotonic() + interval
                 raylet.find()
                 end = reason_to_end()
         if end:
             say(f"{end.reason}: stopping")
-        if end and end.at_once:
+        if code is None and (raylet.has_ended() or (end and end.at_once)):
             grace = 0.0
         elif code is None:
             code = terminate(process.pid)

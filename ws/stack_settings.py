@@ -2,7 +2,7 @@
 
 import sys
 
-from components import matrix_settings
+from components import config_keys, matrix_settings
 from components.build_settings import BuildSettings
 from components.cluster_file import find_place
 from components.cluster_settings import ClusterPlace
@@ -16,7 +16,7 @@ from ws.project import FOLDER, identity
 
 def settings_of(stack: str) -> PlatformSettings:
     """The settings in a stack's file. Raises `ConfigError` and `SettingsError`."""
-    text = read_stack_config(FOLDER, stack).values.get(KEY)
+    text = _values(stack).get(KEY)
     return load(config_value(text), stack_file=stack_file(FOLDER, stack).name, place=place_of(stack))
 
 
@@ -27,8 +27,8 @@ def place_of(stack: str) -> ClusterPlace | None:
 
 
 def looked_at(whose: StackIdentity) -> Stack:
-    """A stack as in a preview: nothing is generated or written. Raises `ConfigError`."""
-    values = read_stack_config(FOLDER, whose.stack).values
+    """A stack as in a preview: nothing is generated or written. Raises `ConfigError` and `SettingsError`."""
+    values = _values(whose.stack)
     return Stack(
         identity=whose, config=lambda key: values.get(f"{whose.project}:{key}"), dry_run=True, python=sys.executable
     )
@@ -38,7 +38,7 @@ def matrix_of(stack: str) -> object:
     """What a stack's file says of a matrix, unchecked; None for a stack that deploys. A key without a value is all
     defaults, as for the program. Raises `ConfigError`, and `SettingsError` for one that would also deploy.
     """
-    values = read_stack_config(FOLDER, stack).values
+    values = _values(stack)
     text = values.get(matrix_settings.KEY)
     if text is None:
         return None
@@ -54,3 +54,9 @@ def build_settings_of(stack: str) -> tuple[BuildSettings, TorchChoice]:
         return matrix_settings.parse(matrix, stack_file=stack_file(FOLDER, stack).name), "cuda"
     settings = settings_of(stack)
     return settings.images, settings.torch
+
+
+def _values(stack: str) -> dict[str, str]:
+    values = read_stack_config(FOLDER, stack).values
+    config_keys.check(values, stack_file=stack_file(FOLDER, stack).name)
+    return values

@@ -221,6 +221,12 @@ class TestSecrets:
             deploy({}, state_home=state_home, secrets={"rayToken": "short"})
 
 
+class TestStrangeKey:
+    def test_is_refused_before_anything_is_declared(self, state_home):
+        with pytest.raises(ProgramError, match=r"Pulumi\.dev\.yaml: cslr:platfrom: there is no such key"):
+            deploy({}, state_home=state_home, secrets={"platfrom": "{}"})
+
+
 class TestComponents:
     def test_tokens_name_package_module_and_class(self, program):
         for component in program.components:

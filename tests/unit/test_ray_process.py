@@ -114,6 +114,13 @@ def supervise(script: str, end: str = "None") -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
+@pytest.fixture
+def raylet(tmp_path):
+    """A `sleep` that is called raylet: the name of a process, as the kernel has it, is that of its program."""
+    (tmp_path / "raylet").symlink_to("/bin/sleep")
+    return tmp_path / "raylet"
+
+
 class TestSupervision:
     def test_the_exit_code_of_ray_is_passed_on(self):
         assert supervise("exit 7").wait(10) == 7
@@ -140,14 +147,25 @@ class TestSupervision:
         assert "another node is head now: stopping" in output
         assert ("drained" in output) is not at_once
 
-    def test_the_end_of_the_raylet_ends_it(self, tmp_path):
-        # The name of a process, as the kernel has it, is that of its program.
-        (tmp_path / "raylet").symlink_to("/bin/sleep")
-        node = supervise(f"trap 'echo drained; exit 0' TERM; {tmp_path}/raylet 1; while true; do sleep 0.1; done")
+    def test_the_end_of_the_raylet_ends_it_without_a_drain(self, raylet):
+        # SIGTERM would begin one that does not end before this test does.
+        node = supervise(f"trap 'sleep 60' TERM; {raylet} 1; while true; do sleep 0.1; done")
         output = node.communicate(timeout=20)[0]
         assert node.returncode == 1
         assert "this node's raylet has ended: stopping" in output
-        assert "drained" in output
+
+    def test_after_the_end_of_the_raylet_ray_has_its_last_words(self, raylet):
+        node = supervise(f"{raylet} 1; sleep 1; echo the raylet was killed; exit 7")
+        output = node.communicate(timeout=20)[0]
+        assert node.returncode == 7
+        assert "the raylet was killed\n" in output
+
+    def test_a_stop_after_the_end_of_the_raylet_waits_for_nothing(self, raylet, tmp_path):
+        node = supervise(f"trap 'sleep 60' TERM; {raylet} 1; touch {tmp_path}/ended; while true; do sleep 0.1; done")
+        while not (tmp_path / "ended").exists():
+            time.sleep(0.05)
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(10) == 0
 
     def test_the_spared_are_not_ended(self):
         program = (

@@ -6,7 +6,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from components import cluster_checks, schema, secrets
+from components import cluster_checks, config_keys, schema, secrets
 from components.cluster_file import parse
 from components.cluster_settings import ClusterSettings
 from components.explain import keys
@@ -82,7 +82,7 @@ class TestSchema:
         assert definition["properties"]["memory"]["default"] == "512m"
 
     def test_knows_the_secrets_that_the_program_reads(self):
-        assert set(schema.SECRETS) == {f"cslr:{key}" for key in secrets.SECRETS.values()}
+        assert set(config_keys.SECRETS) == {f"cslr:{key}" for key in secrets.SECRETS.values()}
 
 
 class TestSchemaOfAClusterFile:
@@ -152,7 +152,7 @@ class TestProjectFile:
 
     def test_does_not_declare_the_optional_secrets(self):
         """Pulumi demands a value for every declared key, and refuses a plain default for a secret one."""
-        assert not set(schema.SECRETS) & set(self.PROJECT["config"])
+        assert not set(config_keys.SECRETS) & set(self.PROJECT["config"])
 
     def test_uses_the_environment_that_make_sets_up(self):
         assert self.PROJECT["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}

@@ -189,6 +189,20 @@ class TestRefusal:
     def test_of_config_that_is_no_mapping(self, folder, value):
         assert refusal(folder, f"config: {value}\n").startswith("Pulumi.test.yaml: config: must be a mapping")
 
+    @pytest.mark.parametrize(
+        ("key", "remedy"),
+        [
+            ("conifg", "Did you mean config?"),
+            ("encryption-salt", "Did you mean encryptionsalt?"),
+            ("platform", "Did you mean config?"),
+            ("cslr:platform", "Write it below `config:`, indented by two spaces."),
+        ],
+    )
+    def test_of_a_key_that_pulumi_does_not_know(self, folder, key, remedy):
+        assert refusal(folder, f"environment: [lab]\n{key}: {{}}\n") == (
+            f"Pulumi.test.yaml: {key}: there is no such key, and nothing would read it.\n  {remedy}"
+        )
+
     def test_of_a_project_without_its_file(self, tmp_path):
         with pytest.raises(ConfigError, match=r"Pulumi\.yaml: cannot be read: No such file"):
             read_stack_config(tmp_path, "dev")

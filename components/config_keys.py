@@ -1,0 +1,55 @@
+"""The keys of a stack's config that this project has, and the refusal of any other.
+
+Pulumi gives a program the keys that it asks for and is silent about the rest: a misspelt ``cslr:platform`` would deploy
+a host of nothing but defaults, and a misspelt ``cslr:cluster`` one that is no part of its cluster.
+"""
+
+from collections.abc import Iterable
+
+from components.problems import Problem, SettingsError, closest
+
+PROJECT = "cslr"
+# Optional secrets of a stack, encrypted by `pulumi config set --secret`.
+SECRETS = {
+    "cslr:redisPassword": "Password of Redis, shared by all hosts of a cluster.",
+    "cslr:postgresPassword": "Password of Postgres.",
+    "cslr:rayToken": "Token of the Ray cluster, shared by all its hosts and users.",
+    "cslr:marimoToken": "Token that opens the notebooks.",
+}
+CLUSTER_KEY_SECRET = {
+    "cslr:clusterKey": "Key of the cluster, the same on all its hosts: the secrets above are made from it.",
+}
+WEBHOOKS = {
+    "cslr:slackWebhook": "Slack's incoming webhook.",
+    "cslr:discordWebhook": "Discord's webhook.",
+}
+PREFLIGHT = {
+    "cslr:preflight": "`false` checks nothing of the host: for a preview on a machine that is not the stack's.",
+}
+OBJECTS = ("cslr:platform", "cslr:matrix", "cslr:cluster")
+KNOWN = (*OBJECTS, "cslr:host", *PREFLIGHT, *SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS)
+
+
+def check(keys: Iterable[str], *, stack_file: str) -> None:
+    """Passes when this project has all of the full keys that are its own; those of providers are not its business.
+
+    Raises:
+        SettingsError: a key is misspelt, in its name or in its project.
+    """
+    strange = sorted(key for key in keys if key not in KNOWN and _is_meant_for_us(key))
+    if not strange:
+        return
+    reason = "there is no such key, and nothing would read it"
+    guesses = {key: closest(key.partition(":")[2], [known.partition(":")[2] for known in KNOWN]) for key in strange}
+    advice = "\n".join(
+        f"Did you mean {PROJECT}:{guess}? Rename {key} in the file."
+        if guess
+        else f"Remove {key}; known here: {', '.join(KNOWN)}."
+        for key, guess in guesses.items()
+    )
+    raise SettingsError([Problem((), reason, advice)], stack_file, ", ".join(strange))
+
+
+def _is_meant_for_us(key: str) -> bool:
+    project, _, name = key.partition(":")
+    return project == PROJECT or (f"{PROJECT}:{name}" in KNOWN and bool(closest(project, [PROJECT])))
