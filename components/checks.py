@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from components.build_settings import build_problems
+from components.cluster_settings import ON_THE_LAN
 from components.problems import Path, Problem, Remove, Set, did_you_mean, dotted
 from components.service_settings import IMAGE_OF, RAY_NODES, SERVICES, ImageSettings, ServiceSettings
 from components.variants import ImpossiblePair, resolve
@@ -72,14 +73,22 @@ def _defaults(settings: "PlatformSettings", service: str) -> ServiceSettings:
 
 
 def ports_are_distinct(settings: "PlatformSettings") -> Iterator[Problem]:
-    """No two enabled services publish one port; the one that left its default is the one to move."""
+    """No two enabled services publish one port; the one that left its default is the one to move. What the cluster
+    decides stays as it is.
+    """
     usual = {
         _key(name, *path): port for name in SERVICES for path, port in _defaults(settings, name).host_ports.items()
     }
     owners: dict[int, Path] = {}
     published = settings.published_ports()
     taken = {port for _, port in published}
-    for path, port in sorted(published, key=lambda item: usual.get(item[0]) != item[1]):
+    of_the_cluster = {_key(name) for name in ON_THE_LAN} if settings.place else set()
+
+    def precedence(published: tuple[Path, int]) -> tuple[bool, bool]:
+        path, port = published
+        return path[:-1] not in of_the_cluster, usual.get(path) != port
+
+    for path, port in sorted(published, key=precedence):
         owner = owners.setdefault(port, path)
         if owner == path:
             continue
@@ -87,10 +96,13 @@ def ports_are_distinct(settings: "PlatformSettings") -> Iterator[Problem]:
         candidates = (default, *range(port + 1, 65536), *range(1024, port))
         other = next(p for p in candidates if p is not None and p not in taken)
         taken.add(other)
+        whose = dotted(owner)
+        if settings.place and owner[:-1] in of_the_cluster:
+            whose = settings.place.names(f"{owner[0]}.{'_'.join(map(str, owner[1:]))}")
         yield Problem(
             path,
-            f"{port} is already {dotted(owner)}",
-            f"Both would be published on {settings.network.bind_address}. Choose another port, for example:",
+            f"{port} is already {whose}",
+            "No two services of a host are published on one port. Choose another, for example:",
             (Set(path, other),),
         )
 
@@ -240,22 +252,38 @@ def data_is_not_shared(settings: "PlatformSettings") -> Iterator[Problem]:
             )
 
 
+def the_docker_socket_is_not_mounted(settings: "PlatformSettings") -> Iterator[Problem]:
+    """No container gets the Docker socket, nor a folder that holds it."""
+    for name in settings.services():
+        service = settings.service(name)
+        sources = {_key(name, "volumes", index): volume.source for index, volume in enumerate(service.volumes)}
+        if service.data_key and service.location:
+            sources[_key(name, service.data_key)] = service.location
+        for path, source in sources.items():
+            if any(_is_within(socket, source) for socket in DOCKER_SOCKETS):
+                yield Problem(
+                    (*path, "source") if path[-1] != service.data_key else path,
+                    "the Docker socket would make every program in the container root on this host",
+                    "Name a folder without it, or remove the key:",
+                    (Remove(path),),
+                )
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return folder == "/" or f"{path}/".startswith(f"{folder}/")
+
+
 def mounts_do_not_collide(settings: "PlatformSettings") -> Iterator[Problem]:
-    """Extra volumes have targets of their own, outside what the platform mounts, and never hold the Docker socket."""
+    """Extra volumes have targets of their own, and neither lie in nor hide what the platform mounts."""
     for name in settings.services():
         used = (
             {DATA_TARGETS[name]: f"the service's own {settings.service(name).data_key}"} if name in DATA_TARGETS else {}
         )
         for index, volume in enumerate(settings.service(name).volumes):
             path = _key(name, "volumes", index)
-            if volume.source in DOCKER_SOCKETS:
-                yield Problem(
-                    (*path, "source"),
-                    "the Docker socket would make every program in the container root on this host",
-                    "Remove the volume:",
-                    (Remove(path),),
-                )
-            reserved = next((t for t in RESERVED_TARGETS if f"{volume.target}/".startswith(f"{t}/")), None)
+            reserved = next(
+                (t for t in RESERVED_TARGETS if _is_within(volume.target, t) or _is_within(t, volume.target)), None
+            )
             owner = f"{reserved}, which belongs to the platform" if reserved else used.get(volume.target)
             used.setdefault(volume.target, f"volumes[{index}]")
             if owner:
@@ -293,6 +321,7 @@ CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     ports_are_distinct,
     memory_suffices,
     data_is_not_shared,
+    the_docker_socket_is_not_mounted,
     mounts_do_not_collide,
     environment_is_not_the_platforms,
 )

@@ -9,15 +9,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from components.cluster_settings import HOST_KEY, KEY, REAL_GCS, ClusterPlace, ClusterSettings
+from components.config_keys import CLUSTER_KEY_SECRET
 from components.explain import explain
 from components.own_address import source_address
 from components.ports import host_ports
 from components.problems import Problem, Remove, Set, SettingsError, closest, did_you_mean, dotted
 from components.service_settings import SERVICES
+from components.yaml_file import InvalidYamlError, read_yaml
 
 PROJECT = Path(__file__).parent.parent
 EXAMPLE = "cluster.example.yaml"
@@ -32,14 +33,27 @@ def find_place(config: ConfigText, *, stack: str, stack_file: str, folder: Path 
         SettingsError: the block cannot work, or is not about this host.
     """
     text = config(KEY.partition(":")[2])
-    if not text or text == "null":
+    if text is None:
+        _refuse_half_a_cluster(config, stack_file)
         return None
+    if text in ("", "null"):  # a value that was forgotten must not deploy a host on its own
+        advice = f"Name the file that holds the cluster's block, as {EXAMPLE} does, or remove the key:"
+        problem = Problem((), "has no value", advice, (Set((), "cluster.yaml"), Remove(())))
+        raise SettingsError([problem], stack_file, KEY)
     raw, file, key = _read(text, stack_file, folder)
     cluster = parse(raw, file=file, key=key)
     if cluster.topology == "single":
         return None
     host = _own_host(cluster, config(HOST_KEY.partition(":")[2]), stack, stack_file, file)
     return ClusterPlace(cluster=cluster, host=host, file=file, key=key)
+
+
+def _refuse_half_a_cluster(config: ConfigText, stack_file: str) -> None:
+    for key in (HOST_KEY, *CLUSTER_KEY_SECRET):
+        if config(key.partition(":")[2]) is not None:
+            advice = f"Name the cluster's file with {KEY}, or remove the key, for a host on its own:"
+            problem = Problem((), f"has no meaning without {KEY}", advice, (Remove(()),))
+            raise SettingsError([problem], stack_file, key)
 
 
 def parse(raw: object, *, file: str, key: str) -> ClusterSettings:
@@ -68,21 +82,21 @@ def _read(text: str, stack_file: str, folder: Path) -> tuple[object, str, str]:
         return raw, stack_file, KEY
     path = folder / raw
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")), raw, ""
+        return read_yaml(path), raw, ""
     except FileNotFoundError:
         reason, advice = f"there is no file {raw!r} in {folder}", "Write it, the same for all hosts, for example from:"
         raise SettingsError([Problem((), reason, advice, (f"cp {EXAMPLE} {raw}",))], stack_file, KEY) from None
     except OSError as error:
         problem = Problem((), f"{raw} cannot be read: {error.strerror}", "Name a YAML file beside the stack files.")
         raise SettingsError([problem], stack_file, KEY) from None
-    except (yaml.YAMLError, ValueError) as error:
-        reason = f"is not valid YAML: {' '.join(str(error).split())}"
+    except InvalidYamlError as error:
+        reason = f"is not valid YAML: {error}"
         raise SettingsError([Problem((), reason, f"{EXAMPLE} shows how it is written.")], raw, "") from None
 
 
 def _own_host(cluster: ClusterSettings, named: str | None, stack: str, stack_file: str, file: str) -> str:
     """Which host of the cluster this is: as the stack says, or is called, or by the address of this machine."""
-    if named:
+    if named is not None:
         if named not in cluster.hosts:
             meant = closest(named, cluster.hosts) or next(iter(cluster.hosts))
             reason = f"{named[:60]!r} is no host of the cluster in {file}"
@@ -161,11 +175,25 @@ def somebody_may_lead(cluster: ClusterSettings) -> Iterator[Problem]:
 
 
 def head_address_is_one_of_a_head(cluster: ClusterSettings) -> Iterator[Problem]:
-    """A head that is a host of the cluster has its GCS on the port of the plan, and may lead."""
+    """A head that is a host of the cluster has its GCS on the port of the plan, and may lead; else nobody here does."""
     host, path = cluster.single_head, ("head_address",)
-    if cluster.head_address is None or host is None:
+    if cluster.head_address is None:
         return
     name, _, port = cluster.head_address.rpartition(":")
+    if host is None:
+        if "." not in name and (meant := closest(name, cluster.hosts)):
+            remedies = (Set(path, f"{meant}:{REAL_GCS}"), Remove(path))
+            yield Problem(
+                path,
+                _unknown(name),
+                f"{did_you_mean(name, cluster.hosts)} A head elsewhere has a full name or an address.",
+                remedies,
+            )
+        elif cluster.head_whitelist:
+            whitelist = ("head_whitelist",)
+            reason = f"it lists hosts that may lead, but the head is elsewhere, at {cluster.head_address}"
+            yield Problem(whitelist, reason, "Remove one of the two keys:", (Remove(whitelist), Remove(path)))
+        return
     if int(port) != REAL_GCS:
         yield Problem(
             path,

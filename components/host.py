@@ -4,6 +4,8 @@
 """
 
 import ipaddress
+import os
+import re
 import shlex
 from collections.abc import Callable, Iterator
 
@@ -16,8 +18,9 @@ from components.service_settings import SERVICES
 from components.settings import KEY, PlatformSettings
 from components.variants import VARIANTS
 from components.vocabulary import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
+from docker_engine.api import engine_is_local
 
-__all__ = ["HostFacts", "check"]
+__all__ = ["HostFacts", "check", "refuse_remote_engine"]
 
 HEADROOM = 0.75  # share of the host's memory that one service is advised to take at most
 STEP = 2**28  # bytes; advised quantities are multiples of 256 MiB
@@ -32,6 +35,19 @@ def check(settings: PlatformSettings, facts: HostFacts, stack_file: str, key: st
     problems = [problem for find in CHECKS for problem in find(settings, facts)]
     if problems:
         raise SettingsError(problems, stack_file, key)
+
+
+def refuse_remote_engine() -> None:
+    """Passes unless ``DOCKER_HOST`` names the Engine of another host, where files of this one cannot be mounted.
+
+    Raises:
+        SettingsError: it does.
+    """
+    address = os.environ.get("DOCKER_HOST", "")
+    if not engine_is_local() and not re.match(r"\w+://(localhost|127\.[0-9.]+|\[::1\])(:|/|$)", address):
+        reason = f"{address[:100]} is the Docker Engine of another host, and secrets are mounted from files of this one"
+        problem = Problem((), reason, "Run this on that host, or deploy this one:", ("unset DOCKER_HOST",))
+        raise SettingsError([problem], "DOCKER_HOST", "")
 
 
 def subnet_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:

@@ -3,14 +3,17 @@
 What its keys demand of each other is in ``selection.py``, beside the selection that they make.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from components.build_settings import BuildSettings
+from components.cluster_settings import KEY as CLUSTER_KEY
 from components.explain import explain
 from components.problems import Problem, Remove, SettingsError
 from components.settings import KEY as PLATFORM_KEY
+from components.settings import config_value
 from components.vocabulary import AsTuple, Glob
 from images.base.recipe import PLATFORM, Platform
 
@@ -49,14 +52,16 @@ class MatrixSettings(BuildSettings):
     push: bool = Field(default=False, description="Whether images are pushed. Needs `registry`.")
 
 
-def refuse_beside(platform: object, *, stack_file: str) -> None:
-    """Passes unless ``cslr:platform``, whose value is `platform`, asks for something: such a stack deploys nothing.
+def refuse_beside(text: Callable[[str], str | None], *, stack_file: str) -> None:
+    """Passes unless ``cslr:platform`` or ``cslr:cluster`` asks for something: such a stack deploys nothing. `text` is
+    that of a key of this project.
 
     Raises:
-        SettingsError: it does.
+        SettingsError: one does.
     """
-    if platform:  # Pulumi adds the project's default, which says nothing
-        raise SettingsError([BOTH], stack_file, PLATFORM_KEY)
+    for key in (PLATFORM_KEY, CLUSTER_KEY):
+        if config_value(text(key.partition(":")[2])):  # Pulumi adds the project's default, which says nothing
+            raise SettingsError([BOTH], stack_file, key)
 
 
 def parse(raw: object, *, stack_file: str) -> MatrixSettings:

@@ -124,8 +124,14 @@ def _yaml_lines(command: Set, key: str) -> list[str]:
     value = command.value
     shown = value if isinstance(value, str) and re.fullmatch(r"[a-z][\w.-]*", value, re.ASCII) else json.dumps(value)
     steps = [*(["config", key] if key else []), *command.path]
-    lines = [f"{'  ' * depth}{'-' if isinstance(step, int) else f'{step}:'}" for depth, step in enumerate(steps)]
+    lines = [
+        f"{'  ' * depth}{'-' if isinstance(step, int) else f'{_yaml_key(step)}:'}" for depth, step in enumerate(steps)
+    ]
     return [*lines[:-1], f"{lines[-1]} {shown}"]
+
+
+def _yaml_key(name: str) -> str:
+    return name if re.fullmatch(r"[\w.:-]{1,60}", name, re.ASCII) else json.dumps(name[:60])
 
 
 def _quoted(text: str) -> str:

@@ -10,7 +10,10 @@ from components.cluster_key import cluster_key, derived
 from components.cluster_settings import ClusterPlace
 from components.files import HostFiles, stack_folder
 from components.identity import StackIdentity
+from components.problems import Problem, SettingsError, show
 from components.secrets import SecretFiles
+
+PREFLIGHT = "preflight"  # key of the stack config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +37,12 @@ class Stack:
 
     @property
     def preflight(self) -> bool:
-        """Whether the host is checked first."""
-        return self.config("preflight") != "false"
+        """Whether the host is checked first. Raises `SettingsError`."""
+        text = self.config(PREFLIGHT)
+        if text not in (None, "true", "false"):
+            problem = Problem((), f"{show(text)} is neither true nor false", "Say which, without quotes.")
+            raise SettingsError([problem], self.file, f"{self.identity.project}:{PREFLIGHT}")
+        return text != "false"
 
     def secrets(self, place: ClusterPlace | None) -> SecretFiles:
         """Its secrets; those of a cluster are the same on all its hosts."""

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from components.problems import closest
+from components.yaml_file import InvalidYamlError, read_yaml
 
 # pulumi/pulumi sdk/go/common/resource/config/crypt.go: PBKDF2 with SHA-256, AES-256-GCM.
 ITERATIONS = 1_000_000
@@ -62,6 +64,11 @@ def read_stack_config(folder: Path, stack: str) -> StackConfig:
             f"{path.name}: there is no such stack file.\n"
             f"  Choose one of {', '.join(stacks(folder))}, or copy one of them to {path.name} and edit it."
         )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", stack):
+        raise ConfigError(
+            f"{path.name}: {stack!r} cannot be a stack's name, which containers are called after.\n"
+            "  Rename the file: use letters, digits, '_', '.' and '-', with a letter or digit first."
+        )
     content = _read(path)
     if strange := next((key for key in map(str, content) if key not in PULUMIS_KEYS), None):
         guess = f"Did you mean {closest(strange, PULUMIS_KEYS) or 'config'}?"
@@ -74,11 +81,18 @@ def read_stack_config(folder: Path, stack: str) -> StackConfig:
     values, secret_keys = {}, set()
     for key, value in raw.items():
         full_key = str(key) if ":" in str(key) else f"{project}:{key}"
-        plain = decrypt(full_key, value)
-        if plain != value:
-            secret_keys.add(full_key)
-        # YAML knows dates; Pulumi reads them as text.
-        values[full_key] = plain if isinstance(plain, str) else json.dumps(plain, default=str)
+        if full_key in values:
+            raise ConfigError(f"{path.name}: {full_key}: is there twice, as {key} as well. Remove one of them.")
+        try:
+            plain = decrypt(full_key, value)
+            # YAML knows dates; Pulumi reads them as text.
+            values[full_key] = plain if isinstance(plain, str) else json.dumps(plain, default=str)
+            if plain != value:
+                secret_keys.add(full_key)
+        except RecursionError as error:
+            raise ConfigError(f"{path.name}: {full_key}: an anchor (&) in it holds its own alias (*).") from error
+        except TypeError as error:
+            raise ConfigError(f"{path.name}: {full_key}: {error}. Put such a key into quotes.") from error
     return StackConfig(project=project, stack=stack, values=values, secret_keys=frozenset(secret_keys))
 
 
@@ -96,11 +110,11 @@ def copy_laid_over(original: Path, copy: Path, values: Mapping[str, object]) -> 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path.name}: cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name}: is not valid YAML: {' '.join(str(error).split())}.") from error
+    except InvalidYamlError as error:
+        raise ConfigError(f"{path.name}: is not valid YAML: {error}.") from error
     if content is None:  # all defaults, as for Pulumi
         return {}
     if not isinstance(content, dict):

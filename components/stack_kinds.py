@@ -39,6 +39,7 @@ def declare_platform(stack: Stack) -> Outputs:
     settings = load(config_value(stack.config("platform")), stack_file=stack.file, place=place)
     facts = None
     if stack.preflight:
+        host.refuse_remote_engine()
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
     secrets = stack.secrets(place)
@@ -74,7 +75,7 @@ def declare_platform(stack: Stack) -> Outputs:
 
 def declare_family(stack: Stack) -> Outputs:
     """The selected images, and nothing that runs."""
-    matrix_settings.refuse_beside(config_value(stack.config("platform")), stack_file=stack.file)
+    matrix_settings.refuse_beside(stack.config, stack_file=stack.file)
     raw = config_value(stack.config("matrix"))
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))
     if stack.preflight:

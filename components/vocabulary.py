@@ -168,9 +168,18 @@ def _check_lan_address(value: str) -> str:
         address = ipaddress.IPv4Address(value)
     except ValueError:
         raise refuse("is no IPv4 address", "192.168.1.10") from None
-    if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_link_local:
+    usable = not (address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved)
+    if not usable or value.startswith("0."):
         raise refuse("is an address that other hosts cannot reach", "192.168.1.10")
     return value
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_host_name(value: str) -> str:
@@ -200,7 +209,7 @@ def _check_url(value: str) -> str:
 
 def _check_head_address(value: str) -> str:
     match = re.fullmatch(rf"({_HOST}):([0-9]{{1,5}})", value)
-    if not match or not 0 < int(match[2]) < 65536:
+    if not match or not 0 < int(match[2]) < 65536 or (re.fullmatch(r"[0-9.]+", match[1]) and not _is_ipv4(match[1])):
         raise refuse("must be host:port, the address of a Ray head's GCS", "192.168.1.10:6379")
     return value
 
@@ -209,7 +218,7 @@ def _check_location(value: str) -> str:
     if is_path(value):
         if ".." in value.split("/") or not value.isprintable() or ":" in value:
             raise refuse("must be a plain absolute path, without '..', ':' or control characters")
-        return value
+        return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))  # one place, one spelling
     if not re.fullmatch(_NAME, value):
         raise refuse(
             "is neither a folder's absolute path nor a volume's name "
@@ -219,9 +228,10 @@ def _check_location(value: str) -> str:
 
 
 def _check_target(value: str) -> str:
-    if not is_path(_check_location(value)) or value.strip("/") == "":
+    target = _check_location(value)
+    if not is_path(target) or target == "/":
         raise refuse("must be an absolute path inside the container, other than /", "/data")
-    return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
+    return target
 
 
 def _check_registry(value: str) -> str:

@@ -50,6 +50,7 @@ def up(stack: Stack = "dev", engine: EngineChoice = EngineOption.AUTO, yes: Yes 
 
     began = time.monotonic()
     session = _session(stack)
+    session.check_config()
     session.prepare_host()
     choice = session.choose(engine)
     maker = made_by(containers(session.identity))
@@ -145,6 +146,7 @@ def matrix(
     options = {**(family.WHOLE if everything else {}), **{key: value for key, value in named.items() if value}}
     options |= {"registry": registry} if registry is not None else {}
     options |= {key: True for key, said in (("minimal", minimal), ("push", push)) if said}
+    session.check_config()
     if not only_list:
         session.prepare_host()
     planned = family.plan(session, options)

@@ -42,6 +42,12 @@ class Session:
         """A line on what is going on."""
         self.console.print(Text(text, style=style), soft_wrap=True)
 
+    def check_config(self) -> None:
+        """What the stack file says can be deployed, as far as that shows without looking at the host."""
+        from ws.stack_settings import build_settings_of
+
+        build_settings_of(self.identity.stack)
+
     def prepare_host(self) -> None:
         """Docker runs, and what base images are made with is there."""
         setup.ensure(self.say)
@@ -75,6 +81,9 @@ class Session:
         maker = made_by(containers(self.identity))
         if maker in (None, choice.name):
             return
+        self.report(
+            self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.preview())
+        )  # nothing is in the way
         self.say(f"Changing over from the {maker} engine: its containers go first, all data stays")
         self.report(self.take_down(volumes=False))
 
@@ -119,9 +128,13 @@ class Session:
     @property
     def only_builds(self) -> bool:
         """Whether the stack builds images and deploys nothing."""
+        from components.problems import SettingsError
         from ws.stack_settings import matrix_of
 
-        return matrix_of(self.identity.stack) is not None
+        try:
+            return matrix_of(self.identity.stack) is not None
+        except SettingsError:  # what is deployed can be looked at and removed whatever the file says by now
+            return False
 
     def outputs(self, asked: EngineOption = EngineOption.AUTO) -> dict[str, Any]:
         """The stack's outputs. Raises `WsError` where nothing is deployed."""

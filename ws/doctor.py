@@ -152,7 +152,7 @@ def _engine_facts() -> dict[str, Any]:
     try:
         client = docker.from_env(timeout=ENGINE_TIMEOUT)
         info = client.info()
-    except (docker.errors.DockerException, requests.RequestException):
+    except (docker.errors.DockerException, requests.RequestException, ValueError):
         return {}
     return {"engine": info, "disk_free": bytes_free(data_root(info))}
 

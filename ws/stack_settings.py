@@ -1,6 +1,7 @@
 """A stack's settings, as the program reads them."""
 
 import sys
+from collections.abc import Callable
 
 from components import config_keys, matrix_settings
 from components.build_settings import BuildSettings
@@ -16,7 +17,7 @@ from ws.project import FOLDER, identity
 
 def settings_of(stack: str) -> PlatformSettings:
     """The settings in a stack's file. Raises `ConfigError` and `SettingsError`."""
-    text = _values(stack).get(KEY)
+    text = _config(stack)(KEY.partition(":")[2])
     return load(config_value(text), stack_file=stack_file(FOLDER, stack).name, place=place_of(stack))
 
 
@@ -28,21 +29,18 @@ def place_of(stack: str) -> ClusterPlace | None:
 
 def looked_at(whose: StackIdentity) -> Stack:
     """A stack as in a preview: nothing is generated or written. Raises `ConfigError` and `SettingsError`."""
-    values = _values(whose.stack)
-    return Stack(
-        identity=whose, config=lambda key: values.get(f"{whose.project}:{key}"), dry_run=True, python=sys.executable
-    )
+    return Stack(identity=whose, config=_config(whose.stack), dry_run=True, python=sys.executable)
 
 
 def matrix_of(stack: str) -> object:
     """What a stack's file says of a matrix, unchecked; None for a stack that deploys. A key without a value is all
     defaults, as for the program. Raises `ConfigError`, and `SettingsError` for one that would also deploy.
     """
-    values = _values(stack)
-    text = values.get(matrix_settings.KEY)
+    config = _config(stack)
+    text = config(matrix_settings.KEY.partition(":")[2])
     if text is None:
         return None
-    matrix_settings.refuse_beside(config_value(values.get(KEY)), stack_file=stack_file(FOLDER, stack).name)
+    matrix_settings.refuse_beside(config, stack_file=stack_file(FOLDER, stack).name)
     value = config_value(text)
     return {} if value is None else value
 
@@ -56,7 +54,8 @@ def build_settings_of(stack: str) -> tuple[BuildSettings, TorchChoice]:
     return settings.images, settings.torch
 
 
-def _values(stack: str) -> dict[str, str]:
+def _config(stack: str) -> Callable[[str], str | None]:
+    """The text of a key of this project, as the program is given it."""
     values = read_stack_config(FOLDER, stack).values
     config_keys.check(values, stack_file=stack_file(FOLDER, stack).name)
-    return values
+    return lambda key: values.get(f"{config_keys.PROJECT}:{key}")

@@ -65,9 +65,20 @@ def assert_clear(error: SettingsError) -> None:
 
 
 class TestHostOnItsOwn:
-    @pytest.mark.parametrize("text", [None, "", "null"])
-    def test_has_no_block(self, text):
-        assert find_place({"cluster": text}.get, stack="dev", stack_file="Pulumi.dev.yaml") is None
+    def test_has_no_block(self):
+        assert find_place(lambda _: None, stack="dev", stack_file="Pulumi.dev.yaml") is None
+
+    @pytest.mark.parametrize("text", ["", "null"])
+    def test_is_none_that_lacks_a_value(self, text):
+        with pytest.raises(SettingsError, match=r"Pulumi\.dev\.yaml: cslr:cluster: has no value") as caught:
+            find_place({"cluster": text}.get, stack="dev", stack_file="Pulumi.dev.yaml")
+        assert_clear(caught.value)
+
+    @pytest.mark.parametrize("key", ["host", "clusterKey"])
+    def test_has_nothing_that_only_a_cluster_has(self, key):
+        with pytest.raises(SettingsError, match=f"cslr:{key}: has no meaning without cslr:cluster") as caught:
+            find_place({key: "alpha"}.get, stack="dev", stack_file="Pulumi.dev.yaml")
+        assert_clear(caught.value)
 
     def test_may_share_the_block_of_others(self):
         assert place_in(changed(topology="single")) is None
@@ -162,10 +173,25 @@ class TestHeadAddress:
     def test_elsewhere_lets_no_host_lead(self):
         place = place_of("beta", changed(head_address="head.example.org:6379", head_whitelist=[]))
         assert (place.candidates, place.static_head) == ((), "head.example.org:6379")
-        assert "ray-head" not in at("beta", None, changed(head_address="head.example.org:6379")).services()
+        assert (
+            "ray-head"
+            not in at("beta", None, changed(head_address="head.example.org:6379", head_whitelist=None)).services()
+        )
 
     def test_is_not_there_by_default(self):
         assert place_of("beta").static_head is None
+
+    @pytest.mark.parametrize("address", ["alhpa:6385", "192.168.1.300:6379", "1.2.3:6379"])
+    def test_of_a_misspelt_host_is_no_head_elsewhere(self, address):
+        with pytest.raises(SettingsError, match=r"cslr:cluster\.head_address") as caught:
+            place_of("beta", changed(head_address=address))
+        assert_clear(caught.value)
+
+    def test_elsewhere_leaves_no_host_to_list_as_one_that_leads(self):
+        with pytest.raises(
+            SettingsError, match=r"head_whitelist: it lists hosts that may lead, but the head is elsewhere"
+        ):
+            place_of("beta", changed(head_address="head.example.org:6379", head_whitelist=["alpha"]))
 
 
 class TestOwnHost:
@@ -499,6 +525,14 @@ class TestMistakesOfAHost:
     def test_are_none_where_a_stack_says_the_same_as_the_cluster(self):
         raw = {"redis": {"enabled": True, "port": 6381}, "mlflow": {"enabled": True}, "ray": {"head": {"memory": "4g"}}}
         assert at("gamma", raw).redis.enabled
+
+    def test_gives_way_to_the_ports_of_the_cluster(self):
+        block = changed(redis={"host": "gamma", "port": 8080})
+        with pytest.raises(SettingsError) as caught:
+            at("gamma", None, block)
+        said = str(caught.value)
+        assert "cslr:platform.marimo.port: 8080 is already cslr:cluster.redis.port in " in said
+        assert "cslr:platform.redis" not in said
 
     def test_may_use_the_port_of_a_service_that_does_not_run_here(self):
         assert at("gamma", {"marimo": {"port": 8275}}).marimo.port == 8275  # the dashboard of a head

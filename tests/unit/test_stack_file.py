@@ -165,6 +165,38 @@ class TestRefusal:
             "  Choose one of dev, gpu, or copy one of them to Pulumi.prod.yaml and edit it."
         )
 
+    @pytest.mark.parametrize(
+        ("text", "key"),
+        [
+            ("config: {}\nconfig: {}\n", "config"),
+            ("config:\n  cslr:a: 1\n  cslr:a: 2\n", "cslr:a"),
+            ("config: {cslr:a: {b: {c: 1, c: 2}}}\n", "c"),
+        ],
+    )
+    def test_of_a_key_that_is_there_twice(self, folder, text, key):
+        said = refusal(folder, text)
+        assert said.startswith(f"Pulumi.test.yaml: is not valid YAML: the key {key!r} is there twice in line ")
+
+    def test_of_a_key_that_is_there_with_and_without_its_project(self, folder):
+        said = refusal(folder, "config: {cslr:a: 1, a: 2}\n")
+        assert said == "Pulumi.test.yaml: cslr:a: is there twice, as a as well. Remove one of them."
+
+    def test_of_a_key_that_a_merge_brings_as_well_there_is_none(self, folder):
+        values = read(folder, "config:\n  cslr:a: &a {b: 1, c: 1}\n  cslr:d: {<<: *a, b: 2}\n").values
+        assert json.loads(values["cslr:d"]) == {"b": 2, "c": 1}
+
+    @pytest.mark.parametrize(
+        "value", ["2024-13-45", "9" * 5000, "{2024-01-01: 1}", "&a {ray: *a}", "[" * 3000], ids=lambda value: value[:12]
+    )
+    def test_of_what_python_cannot_read(self, folder, value):
+        assert refusal(folder, f"config:\n  cslr:a: {value}\n").startswith("Pulumi.test.yaml: ")
+
+    @pytest.mark.parametrize("stack", ["my stack", "élan", "-x", "x" * 101])
+    def test_of_a_name_that_no_container_can_have(self, folder, stack):
+        (folder / f"Pulumi.{stack}.yaml").write_text("")
+        with pytest.raises(ConfigError, match="cannot be a stack's name"):
+            read_stack_config(folder, stack)
+
     @pytest.mark.parametrize("text", ["config: [\n", "a: b: c\n", "\tconfig:\n", "config: {a: 1}}\n"])
     def test_of_invalid_yaml_says_where(self, folder, text):
         said = refusal(folder, text)

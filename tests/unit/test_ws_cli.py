@@ -62,6 +62,16 @@ class TestExitCodes:
         assert "dev, gpu, matrix" in said
         assert "Traceback" not in said
 
+    @pytest.mark.parametrize("command", ["up", "matrix"])
+    def test_a_wrong_stack_file_is_refused_before_the_host_is_touched(self, command, monkeypatch, tmp_path, capsys):
+        (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
+        (tmp_path / "Pulumi.lab.yaml").write_text("config:\n  cslr:platform: {redis: {port: -1}}\n")
+        for module in ("ws.project", "ws.stack_settings"):
+            monkeypatch.setattr(f"{module}.FOLDER", tmp_path)
+        monkeypatch.setattr("ws.deploy.setup.ensure", lambda _: pytest.fail("the host was touched"))
+        assert cli.main([command, "--stack", "lab"]) == 1
+        assert "Pulumi.lab.yaml: cslr:platform.redis.port: " in capsys.readouterr().err
+
     def test_a_defect_of_ours_keeps_its_traceback(self, ps_raises):
         ps_raises(AssertionError("cannot happen"))
         with pytest.raises(AssertionError):

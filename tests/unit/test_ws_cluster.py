@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -232,6 +233,14 @@ class TestResume:
         led.lease.set_maintenance("beta-ray-cpu", True)
         with pytest.raises(WsError, match="beta-ray-cpu joins: not within"):
             drain.resume(led, "beta-ray-cpu", console)
+
+    def test_a_host_is_no_node_and_stays_kept_off(self, led, asked, console):
+        led.lease.set_maintenance("alpha", True)
+        for work in (drain.resume, partial(drain.drain, seconds=60), partial(drain.remove, seconds=60)):
+            with pytest.raises(WsError, match="alpha is a host, not a node"):
+                work(led, "alpha", console=console)
+        assert led.lease.maintenance() == {"alpha"}
+        assert asked == []
 
 
 class TestRemove:

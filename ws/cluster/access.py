@@ -8,7 +8,7 @@ from functools import cached_property
 from components.cluster_settings import ClusterPlace
 from components.identity import StackIdentity
 from components.ports import RAY_DASHBOARD
-from components.settings import PlatformSettings
+from components.settings import KEY, PlatformSettings
 from entrypoints.cluster_state import ClusterState, read_state
 from entrypoints.lease import Lease
 from entrypoints.redis_link import Address, RedisLink
@@ -87,6 +87,11 @@ def access(stack: str) -> Access:
         raise WsError(f"stack {stack} only builds images, so it has no cluster.")
     settings = settings_of(stack)
     place = settings.place
+    if not place and not settings.ray_nodes:
+        raise WsError(
+            f"stack {stack} runs no Ray node on this host, so it has no cluster.\n"
+            f"  Enable one: {KEY}.ray.cpu.enabled in Pulumi.{stack}.yaml"
+        )
     secrets = looked_at(whose).secrets(place).values  # Redis refuses a password that is invented here, and says so
     return Access(
         identity=whose,

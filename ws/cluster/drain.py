@@ -49,9 +49,9 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
 
 def resume(access: Access, name: str, console: Console) -> None:
     """Lets a drained node in again, and waits until it is there."""
+    node = node_named(access, name)
     with access.answers():
         marked = name in access.lease.maintenance()
-    node = node_named(access, name)
     if not marked:
         joins = "" if node and node.alive else " It joins when its container runs."
         console.print(f"{name} is not kept out.{joins}")
@@ -70,9 +70,10 @@ def resume(access: Access, name: str, console: Console) -> None:
 
 def remove(access: Access, name: str, seconds: int, console: Console) -> None:
     """Drains a node, stops its container where that is on this host, and forgets the node."""
+    alive = node_is_alive(access, name)
     with access.answers():
         marked = name in access.lease.maintenance()
-    if not marked or node_is_alive(access, name):
+    if not marked or alive:
         drain(access, name, seconds, console)
     container = _own_container(access, name)
     if container is None:

@@ -81,6 +81,11 @@ def latest(found: Iterable[RayNode]) -> list[RayNode]:
 
 def node_named(access: Access, name: str) -> RayNode | None:
     """Ray's entry of a node, None where there never was one. Raises `NoHeadError`, and `WsError` for a wrong name."""
+    if _is_host(access, name):
+        raise WsError(
+            f"{name} is a host, not a node. Its nodes: ws node list --stack {access.stack}\n"
+            f"  Whether it may lead: ws head keep-off {name} --stack {access.stack}, and --end to end that"
+        )
     found = {node.name: node for node in latest(access.ray.nodes())}
     if name not in found and name not in access.state().maintenance:
         from components.problems import did_you_mean
