@@ -21,7 +21,7 @@ READ = """
 local prefix = ARGV[1]
 local state = {
     time = redis.call('TIME'),
-    uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')),
+    uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%-?%d+)')),
     epoch = redis.call('GET', prefix .. 'epoch') or '0',
     lease = redis.call('HGETALL', prefix .. 'lease'),
     remaining = redis.call('PTTL', prefix .. 'lease'),
@@ -100,7 +100,7 @@ class ClusterState:
     draining: tuple[str, ...]  # of these, nodes that still have time
     versions: Mapping[str, str]
     history: tuple[Event, ...]  # newest first
-    uptime: float  # of Redis, seconds
+    uptime: float  # of Redis, seconds; negative where its clock was set back
     hold: float  # seconds for which a failover of Redis stops the election
     handover: str  # who is to lead next
 
@@ -119,7 +119,7 @@ class ClusterState:
         if self.hold > 0:
             return f"waiting for the failover of Redis, {self.hold:.0f} s at most"
         wait = TTL_SECONDS + 1 - self.uptime
-        if self.incarnation and wait > 0:
+        if self.incarnation and self.uptime >= 0 and wait > 0:
             return f"waiting {wait:.0f} s after the start of Redis"
         return self._candidates_obstacle(whitelist) or "nobody is elected yet"
 

@@ -138,6 +138,7 @@ class _End(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: _End | None = None
+        self.ended = False  # whether nothing more comes from here
         self.closed: Callable[[], None] = lambda: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -150,7 +151,13 @@ class _End(asyncio.Protocol):
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        if self.other and self.other.transport and self.other.transport.can_write_eof():
+        self.ended = True
+        if not self.other or not self.other.transport:
+            return True
+        if self.other.ended:
+            self.other.transport.close()  # what it has still to send is sent
+            return False  # and so is this one closed: asyncio does so for nobody who has kept one direction open
+        if self.other.transport.can_write_eof():
             self.other.transport.write_eof()
         return True  # the other direction goes on
 

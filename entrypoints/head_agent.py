@@ -43,6 +43,7 @@ from entrypoints.ray_process import (
     GCS_PORT,
     NodeError,
     NodeMeans,
+    Stop,
     Watched,
     adopt_orphans,
     begin,
@@ -141,18 +142,24 @@ class Known:
             self.epoch, self.incarnation = int(record["epoch"]), str(record["incarnation"])
 
     def note(self, epoch: int, incarnation: str) -> None:
-        """Remember, on disk before this returns; say so when the data is not the former data."""
+        """Remember, on disk before this returns; say so when the data is not the former data, or the disk is full.
+
+        On such a disk it goes on: what keeps two heads apart is in Redis, this only helps when that loses its data.
+        """
         if self.incarnation and incarnation != self.incarnation:
             say("WARNING: Redis has lost its data: Ray starts anew, without the former actors, jobs and nodes")
         if epoch <= self.epoch and incarnation == self.incarnation:
             return
         self.epoch, self.incarnation = max(epoch, self.epoch), incarnation
         new = self._file.with_suffix(".new")
-        with new.open("w", encoding="utf-8") as file:
-            json.dump({"epoch": self.epoch, "incarnation": incarnation}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._file)
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                json.dump({"epoch": self.epoch, "incarnation": incarnation}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._file)
+        except OSError as error:
+            say(f"WARNING: epoch {self.epoch} cannot be kept in {self._file}: {error.strerror}; make room on that disk")
 
 
 # --------------------------------------------------------------------------------------------------- the watchdog
@@ -551,12 +558,15 @@ _written = _Status()
 
 
 def write_status(phase: Phase, grant: Grant | None, said: str) -> None:
-    """Tell ``health`` the state, once a second or when it changes."""
+    """Tell ``health`` the state, once a second or when it changes; on a full disk, that it is old."""
     text = f"{phase.value}{f' in epoch {grant.epoch}' if grant else ''}{f': {said}' if said else ''}"
     if text == _written.text and boottime() - _written.time < 1.0:
         return
     _written.time, _written.text = boottime(), text
-    status_file().write_text(json.dumps(asdict(_written)), encoding="utf-8")
+    draft = status_file().with_suffix(".draft")  # `health` never reads half of it
+    with contextlib.suppress(OSError):
+        draft.write_text(json.dumps(asdict(_written)), encoding="utf-8")
+        draft.replace(status_file())
 
 
 def health() -> int:
@@ -602,8 +612,8 @@ def idle(settings: AgentSettings) -> int:
     """Do nothing until SIGTERM, where this host never leads."""
     reason = f"head_address is {settings.fixed_head}" if settings.fixed_head else "it is not on the head whitelist"
     say(f"no head is ever started on {settings.host}: {reason}")
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = Stop()
+    signal.signal(signal.SIGTERM, stop.set)
     while not stop.wait(1.0):
         write_status(Phase.STANDBY, None, reason)
     return 0

@@ -133,7 +133,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Engine:
-    """The three calls of the Docker Engine that the keeper makes."""
+    """The calls of the Docker Engine that the keeper makes."""
 
     def __init__(self, path: str, labels: Mapping[str, str], own_service: str) -> None:
         self._path = path
@@ -149,6 +149,14 @@ class Engine:
             for container in found
             if container["Labels"].get("cslr.component") != self._own_service
         }
+
+    def is_stopped(self, identifier: str) -> bool:
+        """Whether the container is there and does not run."""
+        try:
+            state = self._call("GET", f"/containers/{identifier}/json", CALL_SECONDS)["State"]
+        except EngineError:  # it is gone
+            return False
+        return state.get("Status") in ("created", "exited")
 
     def last_answer(self, identifier: str) -> str:
         """What the container's last health check said, in one line."""
@@ -190,6 +198,7 @@ class Keeper:
         self._heartbeat = heartbeat
         self._policy = Policy()
         self._busy: dict[str, threading.Thread] = {}
+        self._half: dict[str, str] = {}  # stopped for a restart whose start failed: name → ID
 
     def look(self, now: float) -> None:
         """Look once at all containers and do what is due. Raises EngineError."""
@@ -199,6 +208,8 @@ class Keeper:
             {name: identifier for name, identifier in self._engine.containers(health).items() if name not in self._busy}
             for health in ("unhealthy", "healthy")
         )
+        self._half = {name: one for name, one in self._half.items() if self._engine.is_stopped(one)}
+        unhealthy |= {name: one for name, one in self._half.items() if name not in self._busy}
         self._heartbeat.write_text(f"{time.monotonic()}", encoding="utf-8")
         restart, give_up = self._policy.decide(now, unhealthy, healthy)
         for name in give_up:
@@ -221,7 +232,8 @@ class Keeper:
             say(f"{name} is unhealthy ({self._engine.last_answer(identifier)}): restart {number} of at most {LIMIT}")
             self._engine.restart(identifier)
         except EngineError as error:
-            say(f"{name} could not be restarted: {error}")
+            self._half[name] = identifier
+            say(f"{name} could not be restarted, which is tried again: {error}")
 
 
 def heartbeat_file() -> Path:

@@ -78,8 +78,9 @@ if target and target ~= '*' and target ~= host then
 end
 local incarnation = redis.call('GET', prefix .. 'incarnation')
 -- The append-only file may lack the last second, so the last grant may be missing. Without any data there was none.
-local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')) * 1000
-if incarnation and uptime < ttl + 1000 then return {0, 'Redis has just started', ttl + 1000 - uptime} end
+local uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%-?%d+)')) * 1000
+local young = uptime >= 0 and uptime < ttl + 1000 -- negative: the clock was set back since
+if incarnation and young then return {0, 'Redis has just started', ttl + 1000 - uptime} end
 if not incarnation then
     incarnation = fresh
     redis.call('SET', prefix .. 'incarnation', incarnation)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import threading
 import time
 import urllib.request
 import uuid
@@ -22,8 +21,10 @@ from entrypoints.ray_process import (
     DASHBOARD_PORT,
     GCS_PORT,
     HEAD_FLAGS,
+    LOST_DATA,
     End,
     NodeError,
+    Stop,
     say,
     software_versions,
 )
@@ -74,12 +75,13 @@ def head_by_health_service(question: Question) -> Address | None:
 class OneHostElection:
     """Decides once, then keeps what it was given."""
 
-    def __init__(self, question: Question, lease: Lease, stop: threading.Event) -> None:
+    def __init__(self, question: Question, lease: Lease, stop: Stop) -> None:
         self._question = question
         self._lease = lease
         self._stop = stop
         self._instance = uuid.uuid4().hex  # tells this run from an earlier one of the same node
         self._grant: Grant | None = None
+        self._incarnation = ""  # of the data that this worker joined with; empty with a fixed head
         self._announced = False
         self._complained = False
 
@@ -93,7 +95,8 @@ class OneHostElection:
         told = ""
         while not self._stop.is_set():
             try:
-                out = self._place().obstacle(question.name)
+                place = self._place()
+                out = place.obstacle(question.name)
                 if out != told:
                     told = out
                     drained(out)
@@ -103,6 +106,7 @@ class OneHostElection:
             except OSError as error:
                 role, obstacle = None, f"Redis at {self._lease.link.address} does not answer ({error})"
             if role:
+                self._incarnation = "" if question.head else place.incarnation
                 return role
             now = time.monotonic()
             if now - began > question.deadline:
@@ -125,7 +129,8 @@ class OneHostElection:
         try:
             renewal = self._lease.renew(self._grant, revive=True)
             if not renewal.held:
-                return End(f"{renewal.holder or 'another node'} is head now", at_once=True)
+                lost = "this node's lease is no longer in Redis, which may have lost its data"
+                return End(f"{renewal.holder} is head now" if renewal.holder else lost, at_once=True)
             if renewal.revived:
                 self._announced = False
             self._announce(self._grant)
@@ -139,9 +144,12 @@ class OneHostElection:
 
     def _reason_to_end(self) -> End | None:
         try:
-            reason = self._place().reason_to_end(self._question.name)
+            place = self._place()
         except (OSError, NodeError):
             return None
+        if self._incarnation and place.incarnation != self._incarnation:
+            return LOST_DATA
+        reason = place.reason_to_end(self._question.name)
         return End(reason, at_once=False) if reason else None
 
     def _place(self) -> Place:

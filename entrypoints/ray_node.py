@@ -21,7 +21,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -37,6 +36,7 @@ from entrypoints.ray_process import (
     GCS_PORT,
     NodeError,
     NodeMeans,
+    Stop,
     adopt_orphans,
     begin,
     dispatch,
@@ -50,7 +50,7 @@ from entrypoints.ray_process import (
     supervise,
     worker_environment,
 )
-from entrypoints.ray_worker import Cluster, ElectedCluster, FixedHead, Worker
+from entrypoints.ray_worker import Cluster, ElectedCluster, FixedHead, Worker, passes_on
 from entrypoints.redis_link import Address, RedisLink
 
 WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
@@ -153,9 +153,9 @@ def told_state() -> State:
 
 def run() -> int:
     """Find out the role, start Ray, supervise it; see the module."""
-    stop = threading.Event()
+    stop = Stop()
     for signalled in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signalled, lambda *_: stop.set())
+        signal.signal(signalled, stop.set)
     os.chdir(tempfile.gettempdir())  # where tasks begin; the image's own folder cannot be written to
     settings = NodeSettings.from_environment(os.environ)
     if settings.token_file:
@@ -172,7 +172,7 @@ def run() -> int:
         end_descendants(grace=0.0)
 
 
-def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: threading.Event) -> int:
+def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop) -> int:
     """Be a worker of a cluster over several hosts."""
     name, gateway = settings.means.name, settings.gateway
     assert gateway  # noqa: S101  (several hosts)
@@ -188,12 +188,10 @@ def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[by
     say(f"{name} joins the head by way of {gateway}")
     State("worker", gcs=str(gateway)).write()
     begin(ray, settings.means.start_arguments(str(gateway)), worker_environment(os.environ))
-    return supervise(ray, stop, worker.reason_to_end, WATCH_SECONDS)
+    return supervise(ray, stop, worker.reason_to_end, WATCH_SECONDS, lambda: passes_on(gateway))
 
 
-def run_on_one_host(
-    settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: threading.Event
-) -> int:
+def run_on_one_host(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop) -> int:
     """Be head or worker among the nodes of one host."""
     name = settings.means.name
     question = Question(
@@ -218,7 +216,8 @@ def run_on_one_host(
             say(f"{name} is head")
             State("head", gcs=f"{name}:{settings.means.ports[GCS_PORT]}").write()
             begin(ray, *start_of_head(settings, link.address, role))
-        return supervise(ray, stop, election.keep, RETRY_SECONDS)
+        gcs = role.head or Address("127.0.0.1", settings.means.ports[GCS_PORT])
+        return supervise(ray, stop, election.keep, RETRY_SECONDS, gcs.answers)
     finally:
         end_descendants(grace=0.0)
         election.release()

@@ -16,13 +16,13 @@ import json
 import math
 import os
 import platform
+import queue
 import re
 import select
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -316,6 +316,32 @@ def keep_the_password(ray_parameters: Any, head: bool) -> None:  # noqa: ANN401 
 # ------------------------------------------------------------------------------------------------ supervision
 
 
+class Stop:
+    """What a signal sets. The lock of a ``threading.Event`` may be held by the very thread that the signal interrupts,
+    which then waits for itself; a ``SimpleQueue`` has none that could.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self, *_: object) -> None:
+        """Say that it is time to stop; fit to be a signal's handler."""
+        self._set = True
+        self._wakes.put(None)
+
+    def is_set(self) -> bool:
+        """Tell whether it is."""
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is, for some seconds at most; tell whether it is."""
+        if not self._set:
+            with contextlib.suppress(queue.Empty):
+                self._wakes.get(timeout=seconds)
+        return self._set
+
+
 def adopt_orphans() -> None:
     """Make this process the parent of every descendant whose own parent ends, so that none outlives it."""
     set_child_subreaper = 36  # <linux/prctl.h>
@@ -378,6 +404,13 @@ class End:
     at_once: bool  # without a drain, which would only wait for tasks that are lost
 
 
+LOST_DATA = End(
+    "THE CLUSTER'S DATA IN REDIS WAS LOST: a new cluster has begun, and this node starts anew in it; "
+    "actors and jobs of the old one are gone",
+    at_once=True,
+)
+
+
 @dataclass
 class Watched:
     """A process below another one, by its name: found as soon as it is there, and its end is noticed at once."""
@@ -408,35 +441,28 @@ class Watched:
 
 
 def supervise(
-    process: subprocess.Popen[bytes], stop: threading.Event, reason_to_end: Callable[[], End | None], interval: float
+    process: subprocess.Popen[bytes],
+    stop: Stop,
+    reason_to_end: Callable[[], End | None],
+    interval: float,
+    can_drain: Callable[[], bool] = lambda: True,
 ) -> int:
     """Watch `ray start` until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
 
-    The end of its raylet is a reason: after a drain that ends by itself, and `ray start` takes that for no failure. If
-    it was one, or followed the end of GCS, `ray start` says so and ends, for which it is given LAST_WORDS. It is not
-    asked to stop then: it would try to drain, and without GCS wait for that. Other reasons are asked for every
-    ``interval`` seconds. Returns 0 when it was told to stop, 1 when there was a reason, else the exit code as a shell
-    shows it (1 for 0, because a node does not end by itself).
+    What was told to stop or has a reason to end is drained first, where ``can_drain`` says that a GCS answers: Ray
+    would wait for one. Reasons are asked for every ``interval`` seconds. Returns 0 when it was told to stop, 1 when
+    there was a reason, else the exit code as a shell shows it (1 for 0, because a node does not end by itself).
     """
-    grace, end = 5.0, None
-    ask_at = time.monotonic() + interval
-    code, raylet, end_at = None, Watched(process.pid, "raylet"), math.inf
+    grace, code, end = 5.0, None, None
+    raylet = Watched(process.pid, "raylet")
     try:
-        while code is None and not stop.is_set() and end is None:
-            stop.wait(0.2)
-            code = reap().get(process.pid)
-            if code is None and raylet.has_ended():
-                end_at = min(end_at, time.monotonic() + LAST_WORDS)
-                if time.monotonic() >= end_at:
-                    end = End("this node's raylet has ended", at_once=True)
-            elif code is None and time.monotonic() >= ask_at:
-                ask_at = time.monotonic() + interval
-                raylet.find()
-                end = reason_to_end()
+        code, end = _watch(process.pid, raylet, stop, reason_to_end, interval)
         if end:
             say(f"{end.reason}: stopping")
         if code is None and (raylet.has_ended() or (end and end.at_once)):
             grace = 0.0
+        elif code is None and not can_drain():
+            say("no head answers, so that nothing can be drained")
         elif code is None:
             code = terminate(process.pid)
     finally:
@@ -449,6 +475,33 @@ def supervise(
         return 1
     say(f"Ray ended by itself with exit code {code}")
     return 128 - process.returncode if process.returncode < 0 else process.returncode or 1
+
+
+def _watch(
+    process: int, raylet: Watched, stop: Stop, reason_to_end: Callable[[], End | None], interval: float
+) -> tuple[int | None, End | None]:
+    """Wait until `ray start` has ended, is to stop, or has a reason to end: its exit code, and the reason.
+
+    The end of its raylet is a reason: after a drain that ends by itself, and `ray start` takes that for no failure. If
+    it was one, or followed the end of GCS, `ray start` says so and ends, for which it is given LAST_WORDS.
+    """
+    ask_at, end_at = time.monotonic() + interval, math.inf
+    while not stop.is_set():
+        stop.wait(0.2)
+        now = time.monotonic()
+        code = reap().get(process)
+        if code is not None:
+            return code, None
+        if raylet.has_ended():
+            end_at = min(end_at, now + LAST_WORDS)
+            if now >= end_at:
+                return None, End("this node's raylet has ended", at_once=True)
+        elif now >= ask_at:
+            ask_at = now + interval
+            raylet.find()
+            if end := reason_to_end():
+                return None, end
+    return None, None
 
 
 def terminate(process: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Protocol
 
 from entrypoints.cluster_state import Place, read_place, read_place_if_possible, read_state
 from entrypoints.lease import Lease
-from entrypoints.ray_process import End, NodeError, say, software_versions
+from entrypoints.ray_process import LOST_DATA, End, NodeError, Stop, say, software_versions
 from entrypoints.redis_link import Address, RedisLink
 
 POLL_SECONDS = 1.0
@@ -103,7 +102,7 @@ class FixedHead:
 class Worker:
     """Waits until its node may join, and says when what it joined is gone."""
 
-    def __init__(self, name: str, host: str, cluster: Cluster, gateway: Address, stop: threading.Event) -> None:
+    def __init__(self, name: str, host: str, cluster: Cluster, gateway: Address, stop: Stop) -> None:
         self._name = name
         self._host = host
         self._cluster = cluster
@@ -139,11 +138,7 @@ class Worker:
         except (OSError, NodeError):
             return None
         if place.incarnation and place.incarnation != self._incarnation:
-            return End(
-                "THE CLUSTER'S DATA IN REDIS WAS LOST: a new cluster has begun, and this node starts anew in it; "
-                "actors and jobs of the old one are gone",
-                at_once=True,
-            )
+            return LOST_DATA
         reason = place.reason_to_end(self._name)
         return End(reason, at_once=False) if reason else None
 

@@ -45,6 +45,7 @@ class TestReasonForNoHead:
             ({"leader": replace(LEADER, ready=False)}, "alpha was elected and starts its head"),
             ({"hold": 30.0}, "failover of Redis"),
             ({"uptime": 2.0}, "waiting 5 s after the start of Redis"),
+            ({"uptime": -7200.0}, "nobody is elected yet"),  # its clock was set back
             ({"members": (member("gamma", candidate=False),)}, "no whitelisted host is up: none has ever reported"),
             ({"members": ()}, "nobody is elected yet"),
             (

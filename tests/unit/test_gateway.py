@@ -34,8 +34,9 @@ def free_port() -> int:
 class Echo:
     """A head's port: sends back what it gets, with its name in front."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, ends_first: bool = False) -> None:
         self.name = name
+        self.ends_first = ends_first  # after its name, without waiting for the client
         self.connections = 0
         self.address: Address
         self._server: asyncio.Server
@@ -51,6 +52,8 @@ class Echo:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         writer.write(f"{self.name}:".encode())
+        if self.ends_first:
+            writer.write_eof()
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 writer.write(data)
@@ -69,6 +72,10 @@ async def switch() -> AsyncIterator[tuple[Switch, int]]:
     await switch.listen({"gcs": Route((Address("127.0.0.1", port),), "gcs")})
     yield switch, port
     switch.turn(None)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -93,6 +100,24 @@ class TestConnections:
             writer.write(sent)
             writer.write_eof()
             assert await asyncio.wait_for(reader.read(), 10) == b"alpha:" + sent
+
+    @pytest.mark.parametrize("first", ["client", "head"])
+    async def test_nothing_is_left_of_a_connection_that_both_sides_have_ended(self, switch, first):
+        switching, port = switch
+        async with Echo("alpha", ends_first=first == "head") as alpha:
+            switching.turn(head(alpha))
+            before = open_files()
+            for _ in range(20):
+                reader, writer = await connect(port)
+                if first == "client":
+                    writer.write_eof()
+                assert await asyncio.wait_for(reader.read(), 10) == b"alpha:"
+                writer.close()
+                await writer.wait_closed()
+            deadline = asyncio.get_running_loop().time() + 5
+            while open_files() > before and asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(0.05)
+            assert open_files() <= before
 
     async def test_what_is_sent_before_the_head_has_accepted_is_not_lost(self, switch):
         switching, port = switch

@@ -86,6 +86,12 @@ class TestKnownEpoch:
         assert "Redis has lost its data" in capsys.readouterr().out
         assert (Known(tmp_path).epoch, Known(tmp_path).incarnation) == (7, "b")
 
+    def test_a_disk_that_takes_nothing_stops_nobody_and_is_said(self, tmp_path, capsys):
+        known = Known(tmp_path / "gone")
+        known.note(7, "a")
+        assert (known.epoch, known.incarnation) == (7, "a")
+        assert "WARNING: epoch 7 cannot be kept in " in capsys.readouterr().out
+
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"epoch": "x"}'])
     def test_a_broken_file_is_none(self, tmp_path, text):
         (tmp_path / "epoch.json").write_text(text)
@@ -234,6 +240,11 @@ class TestHealth:
         status.write_text(json.dumps({"time": boottime() - 60, "text": "standby"}))
         assert head_agent.main(["health"]) == 1
         assert "hung for 60 s" in capsys.readouterr().out
+
+    def test_a_disk_that_takes_nothing_ends_no_agent(self, status):
+        status.parent.rename(status.parent.with_name("elsewhere"))
+        write_status(Phase.STANDBY, None, "")
+        assert not status.exists()
 
     def test_nor_is_one_that_has_not_begun(self, capsys):
         assert head_agent.main(["health"]) == 1

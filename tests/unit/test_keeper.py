@@ -114,6 +114,7 @@ class FakeDocker(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.restarted: list[str] = []
         self.filters: list[dict[str, list[str]]] = []
         self.refuse = False
+        self.status = "running"  # of each
         self.hold = threading.Event()
         self.hold.set()
 
@@ -140,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, self.server.list(json.loads(parse_qs(parts.query)["filters"][0])))
         else:
             checks = [{"Output": "old"}, {"Output": "port 6379:\nconnection refused " + "x" * 500}]
-            self.answer(200, {"State": {"Health": {"Log": checks}}})
+            self.answer(200, {"State": {"Status": self.server.status, "Health": {"Log": checks}}})
 
     def do_POST(self) -> None:
         self.server.hold.wait(10)
@@ -241,8 +242,21 @@ class TestWithDocker:
         docker.refuse = True
         look(kept, *range(100, 800, 5))
         said = capsys.readouterr().out
-        assert said.count("could not be restarted: Docker answered 500") == keeper.LIMIT
+        assert said.count("could not be restarted, which is tried again: Docker answered 500") == keeper.LIMIT
         assert said.count("giving up. Its log says why; `ws up` restarts it.") == 1
+
+    def test_what_was_stopped_and_did_not_start_is_tried_again_until_it_runs(self, docker, kept, capsys):
+        docker.add("ray-gpu", "unhealthy")
+        docker.refuse = True
+        look(kept, 100, 110)
+        assert "ray-gpu could not be restarted, which is tried again: Docker answered 500" in capsys.readouterr().out
+        del docker.health["ray-gpu"]  # among what runs
+        docker.status, docker.refuse = "exited", False
+        look(kept, 120, 125, 170)
+        assert docker.restarted == ["/containers/id-ray-gpu/restart"]
+        docker.status = "running"
+        look(kept, 180, 400, 700)
+        assert len(docker.restarted) == 1
 
     def test_docker_that_does_not_answer_is_one_sentence(self, tmp_path):
         with pytest.raises(EngineError, match=r"Docker does not answer at .*nowhere"):

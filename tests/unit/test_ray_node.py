@@ -19,7 +19,7 @@ from entrypoints.cluster_state import drain_key
 from entrypoints.lease import TTL_SECONDS, Lease, Refusal
 from entrypoints.one_host import OneHostElection, Question, Role
 from entrypoints.ray_node import NodeSettings, State
-from entrypoints.ray_process import AGENT_PORT, NodeError
+from entrypoints.ray_process import AGENT_PORT, LOST_DATA, NodeError, Stop
 from entrypoints.redis_link import Address, RedisLink
 from tests.unit.conftest import REDIS_PASSWORD
 
@@ -81,7 +81,7 @@ def election_of(lease: Lease, name: str = "ray-cpu", **changes: Any) -> OneHostE
         "deadline": DEADLINE,
         "ports": BRIDGE_RAY_PORTS,
     }
-    return OneHostElection(Question(name, **{**usual, **changes}), lease, threading.Event())
+    return OneHostElection(Question(name, **{**usual, **changes}), lease, Stop())
 
 
 def decide(lease: Lease, name: str = "ray-cpu", **changes: Any) -> Role:
@@ -231,7 +231,7 @@ class TestDecision:
             decide(Lease(nowhere, NAMESPACE))
 
     def test_a_stop_ends_the_waiting(self, lease):
-        stop = threading.Event()
+        stop = Stop()
         stop.set()
         question = Question("ray-cpu", (), None, "", 0.5, 0.3, BRIDGE_RAY_PORTS)
         assert OneHostElection(question, lease, stop).decide(pytest.fail) is None
@@ -288,6 +288,26 @@ class TestHeadship:
         election = election_of(lease, head=listener)
         election.decide(pytest.fail)
         assert election.keep() is None
+
+    def test_a_worker_starts_anew_when_the_data_was_lost(self, lease, listener):
+        elect(lease, "ray-gpu", listener)
+        election = election_of(lease)
+        role = election.decide(pytest.fail)
+        assert role
+        assert role.head == listener
+        assert election.keep() is None
+        lease.link.command("SET", lease.prefix + "incarnation", "another")
+        assert election.keep() is LOST_DATA
+
+    def test_a_lease_that_is_gone_with_the_data_is_no_other_head(self, lease):
+        election = election_of(lease)
+        election.decide(pytest.fail)
+        for key in ("lease", "epoch", "incarnation"):
+            lease.link.command("DEL", lease.prefix + key)
+        end = election.keep()
+        assert end
+        assert end.at_once
+        assert "may have lost its data" in end.reason
 
     def test_it_is_renewed(self, lease):
         election = election_of(lease)

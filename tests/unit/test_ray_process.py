@@ -102,14 +102,14 @@ class TestEnvironment:
         assert ray_process.worker_environment({"A": "1"}) == {"A": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
 
 
-def supervise(script: str, end: str = "None") -> subprocess.Popen[str]:
+def supervise(script: str, end: str = "None", *, can_drain: bool = True) -> subprocess.Popen[str]:
     """Run ``supervise`` on a shell script, stopped by SIGTERM, in a process of its own."""
     program = (
-        "import signal, subprocess, sys, threading; from entrypoints.ray_process import End, adopt_orphans, supervise;"
-        "stop = threading.Event();"
-        "signal.signal(signal.SIGTERM, lambda *_: stop.set()); print('ready', flush=True);"
+        "import signal, subprocess, sys; from entrypoints.ray_process import End, Stop, adopt_orphans, supervise;"
+        "stop = Stop();"
+        "signal.signal(signal.SIGTERM, stop.set); print('ready', flush=True);"
         f"adopt_orphans(); process = subprocess.Popen(['sh', '-c', {script!r}], start_new_session=True);"
-        f"sys.exit(supervise(process, stop, lambda: {end}, 0.1))"
+        f"sys.exit(supervise(process, stop, lambda: {end}, 0.1, lambda: {can_drain}))"
     )
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
@@ -167,6 +167,15 @@ class TestSupervision:
         node.send_signal(signal.SIGTERM)
         assert node.wait(10) == 0
 
+    def test_without_a_head_a_stop_waits_for_no_drain(self):
+        node = supervise("trap 'sleep 60' TERM; while true; do sleep 0.1; done", can_drain=False)
+        assert node.stdout
+        assert node.stdout.readline() == "ready\n"
+        node.send_signal(signal.SIGTERM)
+        output = node.communicate(timeout=15)[0]
+        assert node.returncode == 0
+        assert "nothing can be drained" in output
+
     def test_the_spared_are_not_ended(self):
         program = (
             "import subprocess; from entrypoints.ray_process import descendants, end_descendants; import os;"
@@ -177,6 +186,24 @@ class TestSupervision:
             [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20
         )
         assert ended.stdout == "True\n"
+
+
+class TestStop:
+    def test_it_can_be_set_by_a_signal_that_interrupts_the_waiting(self):
+        stop = ray_process.Stop()
+        former = signal.signal(signal.SIGALRM, stop.set)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            began = time.monotonic()
+            assert stop.wait(20)
+            assert time.monotonic() - began < 10
+            assert stop.wait(20)
+            assert stop.is_set()
+        finally:
+            signal.signal(signal.SIGALRM, former)
+
+    def test_without_one_the_waiting_ends_by_itself(self):
+        assert not ray_process.Stop().wait(0.01)
 
 
 class TestStandingBy:

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from entrypoints import ray_worker
 from entrypoints.cluster_state import Place
 from entrypoints.gateway import Head, Route, Switch
 from entrypoints.lease import Grant, Lease
-from entrypoints.ray_process import NodeError
+from entrypoints.ray_process import NodeError, Stop
 from entrypoints.ray_worker import ElectedCluster, FixedHead, Worker, check_versions, passes_on
 from entrypoints.redis_link import Address
 
@@ -89,10 +88,10 @@ class Cluster:
         return self.now.versions()
 
 
-def waited(*answers: Answers | OSError, gateway: Address, stop: threading.Event | None = None) -> list[str]:
+def waited(*answers: Answers | OSError, gateway: Address, stop: Stop | None = None) -> list[str]:
     """The reasons that it told until it could join."""
     told: list[str] = []
-    worker = Worker(NAME, "beta", Cluster(*answers), gateway, stop or threading.Event())
+    worker = Worker(NAME, "beta", Cluster(*answers), gateway, stop or Stop())
     assert worker.wait_for_head(told.append)
     return told
 
@@ -118,7 +117,7 @@ class TestWaiting:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             nowhere = Address("127.0.0.1", probe.getsockname()[1])
-        stop = threading.Event()
+        stop = Stop()
         told: list[str] = []
 
         def tell(reason: str) -> None:
@@ -129,7 +128,7 @@ class TestWaiting:
         assert f"the gateway of this host at {nowhere} does not reach the head" in told[0]
 
     def test_with_a_fixed_head_it_joins_without_an_election(self, gateway, redis_link):
-        worker = Worker(NAME, "beta", FixedHead(redis_link, "cslr-lab", NAME), gateway, threading.Event())
+        worker = Worker(NAME, "beta", FixedHead(redis_link, "cslr-lab", NAME), gateway, Stop())
         assert worker.wait_for_head(lambda reason: pytest.fail(reason))
         assert worker.reason_to_end() is None
         Lease(redis_link, "cslr-lab").set_maintenance(NAME, True)
@@ -139,7 +138,7 @@ class TestWaiting:
 
     def test_with_a_fixed_head_no_redis_is_needed(self, gateway, redis_link):
         redis_link.addresses = (Address("127.0.0.1", 1),)
-        worker = Worker(NAME, "beta", FixedHead(redis_link, "cslr-lab", NAME), gateway, threading.Event())
+        worker = Worker(NAME, "beta", FixedHead(redis_link, "cslr-lab", NAME), gateway, Stop())
         assert worker.wait_for_head(lambda reason: pytest.fail(reason))
         assert worker.reason_to_end() is None
 
@@ -160,7 +159,7 @@ class TestGateway:
 
 class TestEnd:
     def worker(self, gateway: Address, after: Answers | OSError) -> Worker:
-        worker = Worker(NAME, "beta", Cluster(LED, after), gateway, threading.Event())
+        worker = Worker(NAME, "beta", Cluster(LED, after), gateway, Stop())
         assert worker.wait_for_head(lambda _: None)
         return worker
 
