@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=0, help="of each figure")
     parser.add_argument("--random", type=int, default=0, metavar="FAULTS", help="random faults, after the figures")
     parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="what random faults are drawn from")
-    parser.add_argument("--minutes", type=float, default=600.0, help="no random fault begins later than that")
+    parser.add_argument("--minutes", type=float, default=600.0, help="no round begins later than that")
     arguments = parser.parse_args()
     began = time.monotonic()
     host = "; ".join(f"{name}: {value}" for name, value in machine().items())
@@ -68,11 +68,12 @@ def main() -> int:
         with cluster.observed():
             trial = Trial(cluster=cluster, draw=random.Random(arguments.seed))  # noqa: S311 (no secret)
             figures = Figures(trial)
+            deadline = began + 60 * arguments.minutes
             if arguments.rounds:
-                figures.measure(arguments.rounds)
+                figures.measure(arguments.rounds, deadline)
                 write("failover", [*figures.lines(), *ending])
             faults = Faults(trial, arguments.seed)
-            faults.suffer(arguments.random, began + 60 * arguments.minutes)
+            faults.suffer(arguments.random, deadline)
         violations = cluster.violations()
     for violation in violations:
         print(violation)
@@ -99,9 +100,14 @@ class Figures:
         self._lost = 0  # tasks and calls
         self.failures: list[str] = []  # rounds that came to no end
 
-    def measure(self, rounds: int) -> None:
-        """Joins only every third time. A round that comes to no end is a failure, and no figure."""
+    def measure(self, rounds: int, deadline: float) -> None:
+        """So many rounds of each, as long as there is time; joins only every third time.
+
+        A round that comes to no end is a failure, and no figure.
+        """
         for number in range(rounds):
+            if time.monotonic() > deadline:
+                break
             for measure in (self._process, self._host, self._move, *([] if number % 3 else [self._join])):
                 time.sleep(REST_SECONDS)
                 try:

@@ -21,6 +21,7 @@ from components.cluster_settings import KEY as CLUSTER_KEY
 from components.config_keys import CLUSTER_KEY_SECRET, PREFLIGHT, SECRETS, WEBHOOKS
 from components.matrix_settings import MatrixSettings
 from components.problems import dotted
+from components.service_settings import IMAGE_OF, SERVICES
 from components.settings import KEY, PlatformSettings
 from components.stack_file import WRITTEN_BY_PULUMI
 from components.vocabulary import format_quantity
@@ -101,7 +102,8 @@ def reference() -> str:
     service = definitions["HealthSettings"]["properties"]
     common = list(_keys((), {key: service[key] for key in COMMON_KEYS}, definitions))
     mount = list(_keys(("volumes[]",), definitions["VolumeMount"]["properties"], definitions))
-    lines += ["## Keys of every service", "", "Below `ray.cpu`, `ray.gpu` and each other service.", ""]
+    lines += ["## Keys of every service", "", "Below `ray.cpu`, `ray.gpu` and each other service; but no `image` below"]
+    lines += [f"{', '.join(f'`{dotted(SERVICES[name])}`' for name in IMAGE_OF)}, which run the images of others.", ""]
     lines += [*_table([*common, *mount]), "", "## Secrets", ""]
     lines += [
         "Generated on first use, in a cluster made from its key. To set one: `pulumi config set --secret KEY`.",
