@@ -15,6 +15,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import queue
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -243,9 +245,10 @@ def heartbeat_file() -> Path:
 
 def run(environment: Mapping[str, str]) -> int:
     """Watch until SIGTERM; 1 when Docker did not answer for too long."""
-    stop = threading.Event()
+    # Not an Event, whose lock may be held by the very thread that a signal interrupts.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: signals.put(number))
     labels = {"cslr.project": environment["KEEPER_PROJECT"], "cslr.stack": environment["KEEPER_STACK"]}
     engine = Engine(
         environment.get("KEEPER_SOCKET", "/run/docker.sock"), labels, environment.get("KEEPER_SERVICE", "keeper")
@@ -254,7 +257,7 @@ def run(environment: Mapping[str, str]) -> int:
     say(f"watching the containers of {labels['cslr.project']}, stack {labels['cslr.stack']}")
     answered = time.monotonic()
     complaint = ""
-    while not stop.is_set():
+    while signals.empty():
         now = time.monotonic()
         try:
             keeper.look(now)
@@ -265,7 +268,9 @@ def run(environment: Mapping[str, str]) -> int:
                 say(complaint)
             if now - answered > SILENCE_SECONDS:
                 return 1
-        stop.wait(LOOK_SECONDS)
+        with suppress(queue.Empty):
+            signals.get(timeout=LOOK_SECONDS)
+            break
     return 0
 
 

@@ -7,12 +7,14 @@ while there is no head can be lost. See `tests.cluster.history` for what it says
 
 import json
 import os
+import queue
 import signal
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -30,7 +32,9 @@ FINAL_SECONDS = 60.0
 LONG_SECONDS = 10.0
 
 stopped = threading.Event()
-wanted = threading.Event()  # an actor is to be created
+# An actor is to be created. Not an Event: its lock may be held by the very thread that a signal interrupts, and a set
+# in the handler then waits for itself.
+wanted: queue.SimpleQueue[None] = queue.SimpleQueue()
 lock = threading.Lock()
 
 
@@ -116,7 +120,8 @@ def creations(host: str) -> None:
         return {}
 
     while not stopped.is_set():
-        wanted.clear()
+        while not wanted.empty():
+            wanted.get()
         created = threading.Event()
 
         def one(created: threading.Event = created) -> None:
@@ -126,7 +131,8 @@ def creations(host: str) -> None:
         while not (created.is_set() or stopped.is_set()):
             threading.Thread(target=one, daemon=True).start()
             created.wait(AGAIN_SECONDS)
-        wanted.wait(CREATION_EVERY)
+        with suppress(queue.Empty):
+            wanted.get(timeout=CREATION_EVERY)
 
 
 def tasks(kind: str, host: str, seconds: float, limit: float) -> None:
@@ -172,7 +178,7 @@ def final(host: str) -> None:
 def main(client: str, hosts: list[str]) -> None:
     ray.init(ADDRESS, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())  # in the place of Ray's own
-    signal.signal(signal.SIGUSR1, lambda *_: wanted.set())
+    signal.signal(signal.SIGUSR1, lambda *_: wanted.put(None))
     say("client", id=client)
     own = os.environ["RAY_NODE_HOST"]
     threads = [
