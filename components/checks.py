@@ -242,7 +242,7 @@ def data_is_not_shared(settings: "PlatformSettings") -> Iterator[Problem]:
         if service.data_key is None or service.location is None:
             continue
         path, place = _key(name, service.data_key), service.location
-        owner = owners.setdefault(place.rstrip("/"), path)
+        owner = owners.setdefault(place, path)
         if owner != path:
             yield Problem(
                 path,

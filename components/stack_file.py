@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import functools
 import hashlib
 import json
 import os
@@ -157,7 +158,13 @@ class _Decrypter:
                 "without the Pulumi CLI; use --engine pulumi."
             )
         salt = base64.b64decode(rest.partition(":")[0])
-        return AESGCM(hashlib.pbkdf2_hmac("sha256", _passphrase().encode(), salt, ITERATIONS, KEY_BYTES))
+        return _cipher(_passphrase(), salt)
+
+
+@functools.cache
+def _cipher(passphrase: str, salt: bytes) -> AESGCM:
+    """Takes half a second, and one command reads its stack file several times."""
+    return AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, ITERATIONS, KEY_BYTES))
 
 
 def _passphrase() -> str:

@@ -78,11 +78,7 @@ class DockerApi:
         try:
             self._client = docker.from_env(timeout=60, max_pool_size=32).api
             self._prefix = f"{self._client.base_url}/v{self._client.version()['ApiVersion']}"
-        except (
-            docker.errors.DockerException,
-            requests.RequestException,
-            ValueError,
-        ) as error:  # ValueError: a bad port
+        except (docker.errors.DockerException, requests.RequestException, ValueError) as error:  # also a bad port
             raise DockerError(f"Docker does not answer: {error}. Start it, or run `ws doctor`.") from error
 
     def call(

@@ -81,9 +81,8 @@ class Session:
         maker = made_by(containers(self.identity))
         if maker in (None, choice.name):
             return
-        self.report(
-            self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.preview())
-        )  # nothing is in the way
+        # Nothing is taken down for what cannot be made anew.
+        self.report(self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.preview()))
         self.say(f"Changing over from the {maker} engine: its containers go first, all data stays")
         self.report(self.take_down(volumes=False))
 

@@ -12,7 +12,7 @@ from components.settings import KEY, PlatformSettings, config_value, load
 from components.sources import TorchChoice
 from components.stack import Stack
 from components.stack_file import read_stack_config, stack_file
-from ws.project import FOLDER, identity
+from ws.project import FOLDER
 
 
 def settings_of(stack: str) -> PlatformSettings:
@@ -23,8 +23,7 @@ def settings_of(stack: str) -> PlatformSettings:
 
 def place_of(stack: str) -> ClusterPlace | None:
     """The place of a stack's host in a cluster of several hosts. Raises `ConfigError` and `SettingsError`."""
-    found = looked_at(identity(stack))
-    return find_place(found.config, stack=stack, stack_file=found.file)
+    return find_place(_config(stack), stack=stack, stack_file=stack_file(FOLDER, stack).name)
 
 
 def looked_at(whose: StackIdentity) -> Stack:

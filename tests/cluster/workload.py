@@ -32,9 +32,10 @@ FINAL_SECONDS = 60.0
 LONG_SECONDS = 10.0
 
 stopped = threading.Event()
-# An actor is to be created. Not an Event: its lock may be held by the very thread that a signal interrupts, and a set
-# in the handler then waits for itself.
+# What signals ask for: that an actor is created, and the end. Not Events: the lock of one may be held by the very
+# thread that a signal interrupts, and a set in the handler then waits for itself.
 wanted: queue.SimpleQueue[None] = queue.SimpleQueue()
+ended: queue.SimpleQueue[None] = queue.SimpleQueue()
 lock = threading.Lock()
 
 
@@ -177,7 +178,7 @@ def final(host: str) -> None:
 
 def main(client: str, hosts: list[str]) -> None:
     ray.init(ADDRESS, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())  # in the place of Ray's own
+    signal.signal(signal.SIGTERM, lambda *_: ended.put(None))  # in the place of Ray's own
     signal.signal(signal.SIGUSR1, lambda *_: wanted.put(None))
     say("client", id=client)
     own = os.environ["RAY_NODE_HOST"]
@@ -191,8 +192,8 @@ def main(client: str, hosts: list[str]) -> None:
     for thread in threads:
         thread.daemon = True
         thread.start()
-    while not stopped.is_set():
-        stopped.wait(1.0)
+    ended.get()
+    stopped.set()
     for thread in threads[2 : 2 + len(hosts)]:
         thread.join(2 * CALL_SECONDS)
     for host in hosts:

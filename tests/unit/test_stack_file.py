@@ -33,6 +33,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE_FILE", raising=False)
+    stack_file._cipher.cache_clear()
     return tmp_path
 
 
