@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
-HOOKS: dict[str, tuple[str, ...]] = {}
+HOOKS: dict[str, tuple[str, ...]] = {
+    "ray.dashboard.modules.job.job_log_storage_client": ("job_logs:read_shortened_logs",),
+}
 
 
 class HookLoader(importlib.abc.Loader):
