@@ -54,6 +54,7 @@ PAGE_REFRESH_SECONDS = 5
 LARGEST_ANSWER = 4 * 2**20  # bytes; Ray keeps up to 1,000 dead nodes of about 600 bytes
 OLD_NODES_SHOWN = 20
 EVENTS_SHOWN = 10
+WARN_SHARE, ERROR_SHARE = 0.7, 0.9  # of what something may use: from here on a warning, and an error
 LOOKUP_THREADS = 32  # name look-ups that hang must not hold up the others
 NODE_LABEL = "cslr.node"  # set by entrypoints/ray_node.py; Ray's own node name is the address unless given
 RAY_NODES_PATH = "/api/v0/nodes?limit=2000&detail=true"
@@ -72,6 +73,30 @@ class Down(Exception):  # noqa: N818 - a state of the service, not a mistake
 
 class Starting(Down):
     """A service answers that it is not ready yet."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a service uses of something that is bounded, in bytes."""
+
+    name: str
+    used: int
+    limit: int
+
+    @property
+    def text(self) -> str:
+        """As people read it: ``memory: 190 of 320 MiB``."""
+        unit, size = ("GiB", 2**30) if self.limit >= 10 * 2**30 else ("MiB", 2**20)
+        return f"{self.name}: {self.used / size:.0f} of {self.limit / size:.0f} {unit}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a service tells of itself: warning is a clause for people, which leaves it up."""
+
+    version: str | None
+    usage: tuple[Usage, ...] = ()
+    warning: str | None = None
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -303,8 +328,11 @@ def version_in(text: str, service: Service) -> str:
     return version
 
 
-async def probe_redis(service: Service, asker: Asker) -> str:
-    """PING with the password; returns the server's version."""
+async def probe_redis(service: Service, asker: Asker) -> Found:
+    """PING with the password; finds the server's version and how much of its memory its data takes.
+
+    Raises Down when it refuses writes, or nearly does: Ray's head ends when it cannot write.
+    """
     client = redis.asyncio.Redis(
         host=service.host, port=service.port, password=asker.secrets["redis-password"], retry=Retry(NoBackoff(), 0)
     )
@@ -313,8 +341,18 @@ async def probe_redis(service: Service, asker: Asker) -> str:
             await client.execute_command("PING")  # type: ignore[no-untyped-call]
         except redis.exceptions.BusyLoadingError:
             raise Starting("Redis is loading its data") from None
-        information = await client.info("server")
-    return version_in(str(information.get("redis_version")), service)
+        information = await client.info("server", "memory", "persistence")
+    version = version_in(str(information.get("redis_version")), service)
+    memory = Usage("memory", int(information["used_memory"]), int(information["maxmemory"]))
+    share = memory.used / memory.limit if memory.limit else 0
+    if share >= ERROR_SHARE:
+        raise Down(f"nearly refuses writes: {memory.text}")
+    if information["aof_last_write_status"] != "ok":
+        raise Down("cannot write its append-only file, so it refuses writes: is the disk of its volume full?")
+    warning = f"{memory.text}" if share >= WARN_SHARE else None
+    if information["aof_last_bgrewrite_status"] != "ok":
+        warning = "the last rewrite of its append-only file failed; see its log"
+    return Found(version, (memory,) if memory.limit else (), warning)
 
 
 async def probe_postgres(service: Service, asker: Asker) -> str:
@@ -350,7 +388,7 @@ async def probe_marimo(service: Service, asker: Asker) -> str | None:
     return version_in(await asker.get(service, "/api/version", token), service) if token else None
 
 
-PROBES: dict[str, Callable[[Service, Asker], Coroutine[Any, Any, str | None]]] = {
+PROBES: dict[str, Callable[[Service, Asker], Coroutine[Any, Any, str | Found | None]]] = {
     "redis": probe_redis,
     "postgres": probe_postgres,
     "mlflow": probe_mlflow,
@@ -363,7 +401,7 @@ PROBES: dict[str, Callable[[Service, Asker], Coroutine[Any, Any, str | None]]] =
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One service: latency_ms of all its questions together, error a clause when it is not up."""
+    """One service: latency_ms of all its questions together, error a clause when it is not up, warning when it is."""
 
     name: str
     kind: str
@@ -372,6 +410,8 @@ class ServiceStatus:
     version: str | None
     url: str | None
     error: str | None
+    usage: tuple[Usage, ...] = ()
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -493,8 +533,11 @@ class Dashboard:
 
 async def ask_service(service: Service, asker: Asker) -> ServiceStatus:
     """Ask one service that is no Ray node; never raises."""
-    version, latency, error, state = await timed(asker.in_time(PROBES[service.kind](service, asker)), service)
-    return ServiceStatus(service.name, service.kind, state, latency, version, service.url, error)
+    answer, latency, error, state = await timed(asker.in_time(PROBES[service.kind](service, asker)), service)
+    found = answer if isinstance(answer, Found) else Found(answer)
+    return ServiceStatus(
+        service.name, service.kind, state, latency, found.version, service.url, error, found.usage, found.warning
+    )
 
 
 async def timed(question: Awaitable[Result], service: Service) -> tuple[Result | None, float | None, str | None, str]:
@@ -674,6 +717,7 @@ class Monitor:
         self._round: asyncio.Task[Status] | None = None
         self._ended = 0.0
         self._states: dict[str, str] = {}
+        self._warned: frozenset[str] = frozenset()
         self.secrets = Secrets(configuration.secrets)
 
     async def status(self) -> Status:
@@ -728,6 +772,11 @@ class Monitor:
                 was = self._states.get(name)
                 log(self.secrets, event="state", name=name, was=was, now=states[name], error=errors.get(name))
         self._states = states
+        # By who warns, not by the clause: figures in it change every round.
+        warnings = {service.name: service.warning for service in status.services if service.warning}
+        for name in warnings.keys() - self._warned:
+            log(self.secrets, event="warning", name=name, warning=warnings[name])
+        self._warned = frozenset(warnings)
 
 
 def log(secrets: Secrets, **fields: str | int | None) -> None:
@@ -758,7 +807,8 @@ thead th { border-top: 0; color: var(--soft); font-size: .85rem; white-space: no
 tbody th { font-weight: 600; white-space: nowrap }
 th.n, td.n { text-align: right; white-space: nowrap }
 .state { font-weight: 600; white-space: nowrap }
-.error { display: block; min-width: 14rem; color: var(--soft); font-size: .9rem }
+.error, .warning { display: block; min-width: 14rem; color: var(--soft); font-size: .9rem }
+.warning { color: var(--wait) }
 .up, .healthy, .alive { color: var(--good) } .down, .unhealthy, .missing { color: var(--bad) }
 .starting, .maintenance { color: var(--wait) } .old { color: var(--soft) }
 """
@@ -838,6 +888,8 @@ def _link(url: str | None) -> str:
 
 def _service_row(service: ServiceStatus) -> str:
     error = f'<span class="error">{html.escape(service.error)}</span>' if service.error else ""
+    error += f'<span class="warning">Warning: {html.escape(service.warning)}</span>' if service.warning else ""
+    error += "".join(f'<span class="error">{html.escape(usage.text)}</span>' for usage in service.usage)
     latency = "" if service.latency_ms is None else f"{service.latency_ms:.1f} ms"
     return (
         f'<tr><th scope="row">{html.escape(service.name)}</th><td>{_state(service.state)}{error}</td>'
