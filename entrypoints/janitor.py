@@ -90,7 +90,7 @@ class Jobs:
     def _call(self, method: str, path: str) -> Any:  # noqa: ANN401 (JSON)
         url = f"http://{self._dashboard()}{path}"
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310 (our own dashboard)
+        request = urllib.request.Request(url, method=method, headers=headers)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=API_SECONDS) as answer:
             return json.load(answer)
@@ -207,11 +207,11 @@ class Janitor:
             running = {job.identifier: job for job in self._jobs.all() if job.running}
         except (OSError, ValueError, LookupError, TypeError):
             return
-        job = max((job for job in takes if job in running), key=lambda job: takes[job], default=None)
-        if job is None:
-            return
-        self._waits_until = time.monotonic() + GIVE_UP_SECONDS
-        self._end(running[job], takes[job], use)
+        of_running = [job for job in takes if job in running]
+        if of_running:
+            largest = max(of_running, key=lambda job: takes[job])
+            self._waits_until = time.monotonic() + GIVE_UP_SECONDS
+            self._end(running[largest], takes[largest], use)
 
     def _end(self, job: Job, size: int, use: Use) -> None:
         name = job.submission or f"job {job.identifier}"
