@@ -44,7 +44,8 @@ DATA_TARGETS = {
 }
 # Folders of every container that belong to the platform or to the kernel.
 RESERVED_TARGETS = (
-    "/tmp", "/run/secrets", "/run/cslr", "/run/state", "/scratch", "/opt/venv", "/var/lib/cslr", "/proc", "/sys", "/dev",
+    "/tmp", "/scratch", "/run/secrets", "/run/cslr", "/run/state", "/opt/venv", "/var/lib/cslr",  # noqa: S108
+    "/proc", "/sys", "/dev",
 )  # fmt: skip
 DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 # Environment variables that the platform sets itself, by the start of their names.

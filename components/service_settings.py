@@ -63,8 +63,8 @@ ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client 
 SharedMemory = Annotated[
     Memory | None,
     Field(
-        description="Limit of shared memory for programs, as the workers of a PyTorch `DataLoader` use it, beside Ray's "
-        "object store; what is used counts against `memory`. Unset: a part of `memory`."
+        description="Limit of shared memory for programs, as the workers of a PyTorch `DataLoader` use it, beside "
+        "Ray's object store; what is used counts against `memory`. Unset: a part of `memory`."
     ),
 ]
 
@@ -228,13 +228,13 @@ class RaySettings(Settings):
     health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
     scratch: Location | None = Field(
         default=None,
-        description="Where Ray's sessions, spilled objects, temporary files and downloaded packages lie, at `/scratch` in "
-        "nodes and notebooks: a volume's name or an absolute path. Unset: a volume of this stack.",
+        description="Where Ray's sessions, spilled objects, temporary files and downloaded packages lie, at "
+        "`/scratch` in nodes and notebooks: a volume's name or an absolute path. Unset: a volume of this stack.",
     )
     scratch_limit: Memory = Field(
         default=40 * 10**9 // MIB * MIB,
-        description="How much of its disk the scratch may take. What is not needed any more is removed; the job that fills "
-        "it all the same is ended.",
+        description="How much of its disk the scratch may take. What is not needed any more is removed; the job that "
+        "fills it all the same is ended.",
     )
     home: Location | None = Field(
         default=None,

@@ -1,9 +1,9 @@
 """Workspace: where the work of jobs and notebooks lies on this host's disk, and outlives their containers.
 
-Owns two volumes, or names the host's folders that stand for them: the scratch (sessions of Ray, spilled objects, temporary
-files, caches of packages, uploads), which is bounded and looked after by each node's guard (entrypoints/node_guard.py), and
-the home (results, checkpoints, caches of models), which belongs to the users alone. Both are at the same paths in Ray's
-nodes and in notebooks.
+Owns two volumes, or names the host's folders that stand for them: the scratch (sessions of Ray, spilled objects,
+temporary files, caches of packages, uploads), which is bounded and looked after by each node's guard
+(entrypoints/node_guard.py), and the home (results, checkpoints, caches of models), which belongs to the users alone.
+Both are at the same paths in Ray's nodes and in notebooks.
 """
 
 from collections.abc import Mapping
@@ -63,12 +63,12 @@ class Workspace(pulumi.ComponentResource):
         index = self._args.package_index
         return {
             "HOME": HOME,
-            "TMPDIR": f"{SCRATCH}/{service}/tmp",
+            "TMPDIR": f"{SCRATCH}/{service}/tmp",  # noqa: S108
             "CSLR_SCRATCH": SCRATCH,
             "UV_CACHE_DIR": f"{SCRATCH}/cache/uv",
             "PIP_CACHE_DIR": f"{SCRATCH}/cache/pip",
             **({"UV_DEFAULT_INDEX": index, "PIP_INDEX_URL": index} if index else {}),
-            # The base carries the site's certificate authorities, of which pip, uv and requests know nothing by themselves.
+            # The base carries the site's certificate authorities, which pip, uv and requests do not read by themselves.
             **({} if self._args.pulled else dict.fromkeys(CERTIFICATE_VARIABLES, CERTIFICATES)),
         }
 

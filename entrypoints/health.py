@@ -9,8 +9,8 @@ In a cluster of several hosts each host has such a service, which shows this hos
 Environment: HEALTH_SERVICES (JSON list of {name, kind, host, port, url}), HEALTH_RAY_NODES (comma-separated names of
 the expected nodes, in whitelist order), HEALTH_RAY_DASHBOARD (host:port that leads to the head's dashboard wherever the
 head is; else every expected node is asked), HEALTH_CLUSTER (JSON {namespace, host, redis_addresses, candidates,
-static_head}: where the election's state is, and who may lead), HEALTH_STACK, HEALTH_SCRATCH (JSON {Ray node: file in which its guard
-says how full its scratch folder is}), HEALTH_PORT (8888), HEALTH_DEADLINE
+static_head}: where the election's state is, and who may lead), HEALTH_SCRATCH (JSON {Ray node: the file in which its
+guard says how full its scratch folder is}), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE
 (2 seconds for each service), SECRETS_DIR (/run/secrets). A mistake there ends the program with exit status 2 and a
 sentence. Needs aiohttp, redis and psycopg.
 """

@@ -1,8 +1,8 @@
 """Keeps a node's scratch folder within its limit: measures it, removes what nobody needs, ends the job that filled it.
 
 Only what is not needed goes by itself: objects of jobs that have ended, old output, packages that can be downloaded
-again, the oldest first. When that is not enough, the job whose objects or open files take the most ends, and its log says
-why; nothing else does. Standard library only, Python 3.10 or newer.
+again, the oldest first. When that is not enough, the job whose objects or open files take the most ends, and its log
+says why; nothing else does. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def open_files(root: Path) -> Iterator[tuple[int, Path]]:
             with contextlib.suppress(OSError):
                 for descriptor in (entry / "fd").iterdir():
                     with contextlib.suppress(OSError):
-                        target = Path(os.readlink(descriptor))
+                        target = descriptor.readlink()
                         if target.is_relative_to(root):
                             yield int(entry.name), target
 

@@ -1,9 +1,10 @@
 """Ends the process that takes the most memory before the kernel has to choose one: never a process that the node needs.
 
-Ray's own monitor picks by the age and the kind of tasks, so that a task of another job may end for the one that took the
-memory; the kernel may pick a small worker, or, where memory is held by files in /dev/shm or /tmp, `ray start` itself. This
-one picks the largest process of users' programs: a worker, what a worker started, a job's driver, a shell. Ray then
-reports its end and tries again where it may. Knows cgroup v1 and v2. Standard library only, Python 3.10 or newer.
+Ray's own monitor picks by the age and the kind of tasks, so that a task of another job may end for the one that took
+the memory; the kernel may pick a small worker, or, where memory is held by files in /dev/shm or /tmp, `ray start`
+itself. This one picks the largest process of users' programs: a worker, what a worker started, a job's driver, a shell.
+Ray then reports its end and tries again where it may. Knows cgroup v1 and v2. Standard library only, Python 3.10 or
+newer.
 """
 
 from __future__ import annotations
@@ -150,8 +151,8 @@ class MemoryGuard:
             time.sleep(LONGEST_SLEEP)
             return
         sentence = (
-            f"out of memory: process {largest.number} took {largest.own / 2**30:.1f} GB of the {limit / 2**30:.1f} GB of "
-            f"{self._service}, the most of all, and was ended. Take less at once, or give the node more memory."
+            f"out of memory: process {largest.number} took {largest.own / 2**30:.1f} GB of the {limit / 2**30:.1f} GB "
+            f"of {self._service}, the most of all, and was ended. Take less at once, or give the node more memory."
         )
         write_to_stderr_of(largest.number, f"[cslr] {sentence}\n")
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -5,8 +5,8 @@ Python 3.10 or newer.
 
     -m entrypoints.node_guard      until it is ended
 
-Environment (components/ray.py sets it): CSLR_SCRATCH, RAY_NODE_SERVICE, RAY_NODE_SCRATCH_LIMIT (bytes), RAY_NODE_DASHBOARD
-(over several hosts: host:port of the gateway's), RAY_AUTH_TOKEN_PATH.
+Environment (components/ray.py sets it): CSLR_SCRATCH, RAY_NODE_SERVICE, RAY_NODE_SCRATCH_LIMIT (bytes),
+RAY_NODE_DASHBOARD (over several hosts: host:port of the gateway's), RAY_AUTH_TOKEN_PATH.
 """
 
 from __future__ import annotations
