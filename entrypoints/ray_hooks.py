@@ -18,6 +18,7 @@ from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
 HOOKS: dict[str, tuple[str, ...]] = {
+    "ray._private.external_storage": ("spilling:name_files_after_jobs",),
     "ray.dashboard.modules.job.job_log_storage_client": ("job_logs:read_shortened_logs",),
 }
 
