@@ -17,7 +17,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
-HOOKS: dict[str, tuple[str, ...]] = {}
+HOOKS: dict[str, tuple[str, ...]] = {
+    "ray._raylet": ("package_hooks:store_values",),
+    "ray.dashboard.modules.job.job_head": ("package_hooks:answer_when_full",),
+    "ray.dashboard.http_server_agent": ("package_hooks:serve_packages",),
+}
 
 
 class HookLoader(importlib.abc.Loader):
