@@ -361,19 +361,13 @@ def serve_packages(http_server_agent: ModuleType) -> None:
     start = http_server_agent.HttpServerAgent.start
 
     class Packages:
-        """The route."""
+        """The route, for HEAD as well."""
 
         @routes.get(ROUTE + "{sha256}")  # type: ignore[untyped-decorator]
         async def package(self, request: Ray) -> Ray:
             name, place = request.match_info["sha256"], store()
             path = place.path(name) if place and is_name(name) else None
             return web.FileResponse(path) if path and path.is_file() else web.Response(status=404)
-
-        @routes.head(ROUTE + "{sha256}")  # type: ignore[untyped-decorator]
-        async def has_package(self, request: Ray) -> Ray:
-            name, place = request.match_info["sha256"], store()
-            found = place is not None and is_name(name) and place.path(name).is_file()
-            return web.Response(status=200 if found else 404)
 
     @functools.wraps(start)
     async def start_with_packages(self: Ray, modules: list[Ray]) -> Ray:
