@@ -20,6 +20,9 @@ from types import ModuleType
 HOOKS: dict[str, tuple[str, ...]] = {
     "ray._private.external_storage": ("spilling:name_files_after_jobs",),
     "ray.dashboard.modules.job.job_log_storage_client": ("job_logs:read_shortened_logs",),
+    "ray._raylet": ("package_hooks:store_values",),
+    "ray.dashboard.modules.job.job_head": ("package_hooks:answer_when_full",),
+    "ray.dashboard.http_server_agent": ("package_hooks:serve_packages",),
 }
 
 
