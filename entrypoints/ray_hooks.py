@@ -17,7 +17,11 @@ from collections.abc import Sequence
 from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
-HOOKS: dict[str, tuple[str, ...]] = {}
+HOOKS: dict[str, tuple[str, ...]] = {
+    "ray._private.runtime_env.context": ("runtime_packages:hook_context",),
+    "ray._private.runtime_env.pip": ("runtime_packages:hook_pip",),
+    "ray._private.runtime_env.uv": ("runtime_packages:hook_uv",),
+}
 
 
 class HookLoader(importlib.abc.Loader):
