@@ -37,6 +37,7 @@ from .child_environment import (  # not entrypoints.X: Ray imports this as cslr_
 )
 
 SHOWN_LINES = 30
+RAY_NEEDS = ("ray", "pyarrow")  # what every worker of Ray imports when it is installed
 # Ray tries a failed environment three times, so an index that does not answer must be given up soon.
 UV_DEFAULTS = {
     "UV_HTTP_CONNECT_TIMEOUT": "5",
@@ -210,6 +211,7 @@ class Installation:
             raise PackagesError(explain(output, self._order, packages, kept))
         if changed := changed_protected(child, packages):
             raise PackagesError(changed)
+        await self._see_that_ray_works(child, packages, work)
         if self._order.check:
             await self._check(child, work)
 
@@ -242,6 +244,19 @@ class Installation:
         code, output = await self._call([*install, wanted], self._target / "exec_cwd")
         if code:
             raise PackagesError(f"{wanted}, which is to install the job's packages, cannot be had:\n{_last(output)}")
+
+    async def _see_that_ray_works(
+        self, child: ChildEnvironment, packages: Mapping[str, ImagePackage], work: Path
+    ) -> None:
+        """Find out here what a worker would say in a log that nobody reads, before Ray starts it again and again."""
+        replaced = {name: version for name, version in child.own_packages().items() if name in packages}
+        needed = [name for name in RAY_NEEDS if name in packages]
+        if not replaced or not needed:
+            return
+        code, output = await self._call([str(child.python), "-c", f"import {', '.join(needed)}"], work)
+        if code:
+            instead = ", ".join(f"{name} {version}" for name, version in sorted(replaced.items()))
+            raise PackagesError(f"Ray does not work with what the job's packages replace ({instead}):\n{_last(output)}")
 
     async def _check(self, child: ChildEnvironment, work: Path) -> None:
         uv = find_program("uv")
