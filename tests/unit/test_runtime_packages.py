@@ -29,6 +29,7 @@ from entrypoints.child_environment import (
 )
 from entrypoints.runtime_packages import Installation, Order, PackagesError, for_uv, uv_variables, with_hooks
 
+CONFIGURED_PIP = runtime_packages.configured_pip
 LOGGER = logging.getLogger(__name__)
 needs_uv = pytest.mark.skipif(not find_program("uv"), reason="needs uv: pip install uv")
 
@@ -63,6 +64,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(runtime_packages, "configured_pip", lambda environment: False)  # this machine's may be
 
 
 def order(field: str, *packages: str, options: Sequence[str] = (), check: bool = False, installer: str = "") -> Order:
@@ -203,11 +205,12 @@ class TestInstallation:
             "pydantic"
         )
 
-    def test_a_second_installation_takes_less_than_seconds(self, field: str, wheels: Path, tmp_path: Path) -> None:
-        install(tmp_path / "first", order(field, "cslr_new", options=self.local(wheels)))
-        began = time.monotonic()
-        install(tmp_path / "second", order(field, "cslr_new", options=self.local(wheels)))
-        assert time.monotonic() - began < 10  # 0.5 s on an idle machine
+    def test_a_second_installation_shares_the_files_of_the_first(
+        self, field: str, wheels: Path, tmp_path: Path
+    ) -> None:
+        wanted = order(field, "cslr_new", options=self.local(wheels))
+        first, second = install(tmp_path / "first", wanted), install(tmp_path / "second", wanted)
+        assert (first.site / "cslr_new/__init__.py").samefile(second.site / "cslr_new/__init__.py")
 
     def test_a_conflict_is_said_with_both_sides(self, field: str, wheels: Path, tmp_path: Path) -> None:
         with pytest.raises(PackagesError) as failure:
@@ -230,7 +233,7 @@ class TestInstallation:
         began = time.monotonic()
         with pytest.raises(PackagesError, match="the package index did not answer"):
             install(tmp_path / "job", order(field, "--index-url http://127.0.0.1:9/simple", "cslr_new"))
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60  # 2 s on an idle machine
 
     def test_what_a_killed_agent_left_is_replaced(self, field: str, wheels: Path, tmp_path: Path) -> None:
         (tmp_path / "job" / "virtualenv" / "bin").mkdir(parents=True)
@@ -287,6 +290,10 @@ class TestInstallation:
 
 
 class TestPipForUv:
+    def test_a_file_that_configures_pip_is_left_to_pip(self, tmp_path: Path) -> None:
+        (tmp_path / "pip.conf").write_text("[global]\nno-deps = true\n")
+        assert CONFIGURED_PIP({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")})
+
     def test_options_mean_the_same(self) -> None:
         assert for_uv(["einops"], ["-i", "https://host/simple", "--pre", "-q", "--trusted-host=host"]) == (
             ["einops"],
