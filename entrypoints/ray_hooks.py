@@ -23,6 +23,9 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "ray._raylet": ("package_hooks:store_values",),
     "ray.dashboard.modules.job.job_head": ("package_hooks:answer_when_full",),
     "ray.dashboard.http_server_agent": ("package_hooks:serve_packages",),
+    "ray._private.runtime_env.context": ("runtime_packages:hook_context",),
+    "ray._private.runtime_env.pip": ("runtime_packages:hook_pip",),
+    "ray._private.runtime_env.uv": ("runtime_packages:hook_uv",),
 }
 
 
