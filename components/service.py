@@ -17,9 +17,12 @@ from components.network import RayNetwork
 from components.ports import REDIS
 from components.secrets import SecretFiles
 from components.service_settings import VolumeMount
+from components.workspace import Workspace
+from entrypoints.ray_hooks import HOOKS
 
 ENTRYPOINTS = Path(__file__).parent.parent / "entrypoints"
 PROGRAMS_TARGET = "/run/cslr"
+HOOKS_PATH = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}/site"  # on PYTHONPATH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class Host:
     secrets: SecretFiles
     bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
     place: ClusterPlace | None  # None: the cluster is this host alone
+    workspace: Workspace
 
     @property
     def ray_namespace(self) -> str:
@@ -59,6 +63,23 @@ class Host:
             *(
                 Mount(source=self.files.program(source_of(name)), target=f"{folder}/{name}.py", read_only=True)
                 for name in imported_modules(name)
+            ),
+        )
+
+    def ray_hooks(self) -> tuple[Mount, ...]:
+        """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
+        hooks = {target.partition(":")[0] for targets in HOOKS.values() for target in targets}
+        files = ("ray_hooks", *sorted(hooks))
+        folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
+        return (
+            Mount(
+                source=self.files.program(ENTRYPOINTS / "site/sitecustomize.py"),
+                target=f"{HOOKS_PATH}/sitecustomize.py",
+                read_only=True,
+            ),
+            *(
+                Mount(source=self.files.program(source_of(name)), target=f"{folder}/{name}.py", read_only=True)
+                for name in files
             ),
         )
 
