@@ -109,6 +109,10 @@ class User:
     def stop(self, job: str) -> None:
         self._call("POST", f"/api/jobs/{job}/stop")
 
+    def delete(self, job: str) -> None:
+        """Removes an ended job from the cluster's table."""
+        self._call("DELETE", f"/api/jobs/{job}")
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         answer = self._request(method, self.dashboard + path, **options)
         assert answer.ok, f"{method} {path} answered {answer.status_code}: {answer.text[:1000]}"

@@ -21,7 +21,7 @@ def _():
 
 
 @app.cell
-def _(Clips, DataLoader):  # noqa: N803 (a notebook's names are its cells' arguments)
+def _(Clips, DataLoader):  # noqa: N803 (names of a notebook are its cells' arguments)
     means = [float(batch.mean()) for batch in DataLoader(Clips(), batch_size=2, num_workers=2)]
     assert means == [0.0, 1.0, 2.0, 3.0], means
     print("notebook:", len(means), "batches")
