@@ -2,7 +2,7 @@
 
 Two users do at random what people do (bench/soak_work.py) while single services are restarted. A ledger says what was
 saved, and is looked at during the soak and in its end. Nothing may be lost, and the head may restart only where it was
-asked to. Progress lines while it runs; Ctrl-C ends it early, with the report of what there was. It removes what it made.
+asked to. Progress lines while it runs; Ctrl-C ends it early, with the report of what there was. It cleans up.
 """
 
 import argparse
@@ -41,7 +41,7 @@ STOP_SECONDS = 500.0  # for work that is under way to end
 RESTARTED = ("redis", "mlflow", "postgres", "marimo", "health", "keeper")
 HEAD = "ray-cpu"
 METHOD = """\
-Two users, each with one piece of work after the other, drawn at random. A service is restarted by `docker restart` every
+Two users, each with one piece of work after the other, drawn at random. A service is restarted by `docker restart` each
 one to three minutes, {head} twice in all. Work that needs a restarted service may fail and is counted apart. What was
 reported as saved before must be there all the same: files by their digest, results of Tune and Train, runs and models
 of MLflow by its API, logs of jobs, notebooks."""
