@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entrypoints.memory_guard import PROC, Process, write_to_stderr_of
+from entrypoints.memory_guard import PROC, Process, open_files, remove, write_to_stderr_of
 from entrypoints.scratch import (
     BLOCK,
     Layout,
@@ -27,7 +27,6 @@ from entrypoints.scratch import (
     gigabytes,
     measure,
     oldest_first,
-    remove,
     shorten,
     size_of,
 )
@@ -182,7 +181,7 @@ class Janitor:
 
     def _unneeded(self) -> Iterator[Path]:
         layout, now = self._layout, time.time()
-        opened = {str(path) for _, path in open_files(layout.root)}
+        opened = {str(path) for _, path in open_files() if path.is_relative_to(layout.root)}
         temporary = [
             path
             for path in layout.root.glob("*/tmp/*")
@@ -198,20 +197,20 @@ class Janitor:
 
     def _end_the_largest_job(self, use: Use) -> None:
         takes = self._layout.spilled()
-        for process, path in open_files(self._layout.root):
+        temporary = {path: process for process, path in open_files() if path.is_relative_to(self._layout.temporary)}
+        for path, process in temporary.items():
             job = job_of_process(process)
-            if job and "/tmp/" in str(path):  # noqa: S108
-                takes[job] = takes.get(job, 0) + blocks(path)
+            takes[job] = takes.get(job, 0) + blocks(path)
         takes.pop("", None)
         try:
-            running = {job.identifier: job for job in self._jobs.all() if job.running}
+            running = [job for job in self._jobs.all() if job.running]
         except (OSError, ValueError, LookupError, TypeError):
             return
-        of_running = [job for job in takes if job in running]
-        if of_running:
-            largest = max(of_running, key=lambda job: takes[job])
+        sizes = {job: takes.get(job.identifier, 0) + takes.get(job.submission, 0) for job in running}
+        largest = max(sizes, key=lambda job: sizes[job]) if sizes else None
+        if largest and sizes[largest] > 0:
             self._waits_until = time.monotonic() + GIVE_UP_SECONDS
-            self._end(running[largest], takes[largest], use)
+            self._end(largest, sizes[largest], use)
 
     def _end(self, job: Job, size: int, use: Use) -> None:
         name = job.submission or f"job {job.identifier}"
@@ -234,24 +233,14 @@ class Janitor:
                 os.kill(job.process, signal.SIGTERM)
 
 
-def open_files(root: Path) -> Iterator[tuple[int, Path]]:
-    """Yield the files below a folder that processes of this container have open, each with its process."""
-    for entry in PROC.iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                for descriptor in (entry / "fd").iterdir():
-                    with contextlib.suppress(OSError):
-                        target = descriptor.readlink()
-                        if target.is_relative_to(root):
-                            yield int(entry.name), target
-
-
 def job_of_process(process: int) -> str:
-    """Return the ID of the job that a process works for, from its environment; empty where it works for none."""
-    with contextlib.suppress(OSError):
-        for variable in (PROC / str(process) / "environ").read_bytes().split(b"\0"):
-            if variable.startswith(b"RAY_JOB_ID="):
-                return variable.partition(b"=")[2].decode(errors="replace")
+    """Return the ID of the job that a process works for, or of the submission whose driver it is; else nothing."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        variables = (PROC / str(process) / "environ").read_text(errors="replace").split("\0")
+        environment = dict(variable.split("=", 1) for variable in variables if "=" in variable)
+        if identifier := environment.get("RAY_JOB_ID"):
+            return identifier
+        return str(json.loads(environment["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"]["job_submission_id"])
     return ""
 
 

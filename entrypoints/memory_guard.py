@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,8 +22,11 @@ from pathlib import Path
 SPARE_SHARE, SPARE_BYTES = 0.05, 160 * 2**20  # kept free: this share of the limit, at least so many bytes
 FASTEST = 4 * 2**30  # bytes a second that two cores can touch; says how long it may sleep
 SHORTEST_SLEEP, LONGEST_SLEEP = 0.02, 0.5  # seconds
-END_SECONDS = 3.0  # for a killed process to give its memory back
+END_SECONDS = 5.0  # for a killed process to give its memory back, which takes the kernel a while after its end
+HOG_SHARE = 0.1  # of the limit; a smaller process is ended only when no file in memory can go
 SMALLEST_SHARE = 0.02  # of the limit; to end a smaller process would not help
+LEFT_SECONDS = 60.0  # a file in memory that was written before that, and that no process has open, was left behind
+IN_MEMORY = (Path("/dev/shm"), Path("/tmp"))  # noqa: S108
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PROC = Path("/proc")
 # What the node cannot do without, by a part of the command line or by the program's name.
@@ -142,9 +147,18 @@ class MemoryGuard:
                 time.sleep(min(max(left / FASTEST, SHORTEST_SLEEP), LONGEST_SLEEP))
 
     def make_room(self, limit: int) -> None:
-        """End the largest process and wait until its memory is back; say so where that would not help."""
+        """End the largest process and wait until its memory is back; say so where that would not help.
+
+        Where no process takes much, files in memory do: those that were left behind go first.
+        """
         largest = max(processes(), key=lambda process: process.own, default=None)
-        if largest is None or largest.own < limit * SMALLEST_SHARE:
+        size = largest.own if largest else 0
+        if size < limit * HOG_SHARE and (left := left_behind()):
+            for path in left:
+                remove(path)
+            self._tell(f"out of memory: removed files in memory that nobody has open: {', '.join(map(str, left))}")
+            return
+        if largest is None or size < limit * SMALLEST_SHARE:
             if not self._complained:
                 self._complained = True
                 self._tell("memory is nearly used up, but no program takes much: files in /dev/shm or /tmp hold it")
@@ -159,15 +173,46 @@ class MemoryGuard:
             os.kill(largest.number, signal.SIGKILL)
         self._tell(f"{sentence} It was: {largest.title}")
         until = time.monotonic() + END_SECONDS
-        while holds_memory(largest.number) and time.monotonic() < until:
+        while self._cgroup.used_bytes() > limit - spare(limit) and time.monotonic() < until:
             time.sleep(SHORTEST_SLEEP)
 
 
-def holds_memory(process: int) -> bool:
-    """Tell whether a process that was killed still has its memory."""
-    with contextlib.suppress(OSError):
-        return not (PROC / str(process) / "statm").read_text().startswith("0 ")
-    return False
+def left_behind() -> list[Path]:
+    """Return the files in memory that were left behind, without those of the object store, which Ray has open."""
+    before = time.time() - LEFT_SECONDS
+    found = []
+    for path in (path for folder in IN_MEMORY for path in folder.rglob("*")):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_blocks and status.st_mtime < before:
+                found.append(path)
+    opened = {path for _, path in open_files()} if found else set()
+    return [path for path in found if path not in opened]
+
+
+def open_files() -> Iterator[tuple[int, Path]]:
+    """Yield the files that processes of this container have open or mapped, each with its process."""
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            for link in (entry / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    yield int(entry.name), link.readlink()
+        with contextlib.suppress(OSError):
+            for line in (entry / "maps").read_text(errors="replace").splitlines():
+                _, slash, path = line.partition("/")
+                if slash:
+                    yield int(entry.name), Path(f"/{path}")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a tree, as far as it can be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_to_stderr_of(process: int, text: str) -> None:

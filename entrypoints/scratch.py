@@ -187,15 +187,6 @@ def oldest_first(paths: Iterable[Path]) -> list[Path]:
     return [path for _, path in sorted(dated)]
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a tree, as far as it can be."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
 def shorten(log: Path, kept: int = LOG_KEPT) -> None:
     """Give back the disk of all but the end of a log that is being written and read: its length stays."""
     with contextlib.suppress(OSError):
