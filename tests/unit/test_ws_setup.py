@@ -3,7 +3,8 @@
 import pytest
 
 from ws.errors import WsError
-from ws.setup.docker import DAEMON, PACKAGES, SYSTEMD_START, UPDATE, Host, Plan, plan
+from ws.setup.apt import UPDATE
+from ws.setup.docker import DAEMON, PACKAGES, SYSTEMD_START, Host, Plan, plan
 
 INSTALL = ("apt-get", "-y", "--no-install-recommends", "install", *PACKAGES)
 SITUATIONS = {
