@@ -59,7 +59,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     say = terminal.write_line if terminal else print
     try:
-        set_up(needed, engine=DOCKER in fixtures and not config.getoption("--environment"), say=say)
+        set_up(needed, engine=DOCKER in fixtures and not config.getoption("--environment", None), say=say)
     except WsError as error:
         raise pytest.UsageError(str(error)) from None
 

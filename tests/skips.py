@@ -24,6 +24,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.getreports("skipped")
     if not skipped:
         return
-    terminalreporter.section(f"skipped: {len(skipped)}")
+    terminalreporter.write_sep("=", f"skipped: {len(skipped)}")
     for reason, number in reasons(skipped):
         terminalreporter.write_line(f"{number:6}  {reason}")

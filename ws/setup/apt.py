@@ -48,14 +48,14 @@ def install(packages: tuple[str, ...], say: Say) -> None:
 
 
 @contextlib.contextmanager
-def services_stay_stopped(policy: Path = POLICY) -> Iterator[None]:
+def services_stay_stopped() -> Iterator[None]:
     """Packages installed meanwhile do not start their services, unless the host has a policy of its own."""
-    ours = not policy.exists() or policy.read_text() == FORBIDDEN
+    ours = not POLICY.exists() or POLICY.read_text() == FORBIDDEN
     if ours:
-        policy.write_text(FORBIDDEN)
-        policy.chmod(0o755)
+        POLICY.write_text(FORBIDDEN)
+        POLICY.chmod(0o755)
     try:
         yield
     finally:
         if ours:
-            policy.unlink(missing_ok=True)
+            POLICY.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ class Program:
     places: str = ""  # pattern of its path, where it is not on PATH
 
     def find(self) -> Path | None:
-        """Where it is, the newest if there are several."""
+        """Where it is; of several the last by name, which is the newest."""
         if self.places:
             found = sorted(Path("/").glob(self.places.lstrip("/")))
             return found[-1] if found else None
