@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,7 @@ def steps(monkeypatch):
     return done
 
 
-def run(folder, test, *arguments):
+def run(folder: Path, test: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Pytest on one file, with the project's plugins and a host where nothing may be installed."""
     (folder / "test_it.py").write_text(test)
     (folder / "conftest.py").write_text(
