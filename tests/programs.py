@@ -15,9 +15,11 @@ from ws.setup.programs import Program
 
 # fixture → program
 PROGRAMS = {
-    "redis_server": Program(name="redis-server", packages=("redis-server",)),
-    "postgres": Program(name="Postgres", packages=("postgresql",), places="/usr/lib/postgresql/*/bin/postgres"),
-    "docker_registry": Program(name="docker-registry", packages=("docker-registry",)),
+    "redis_server": Program(name="redis-server", packages=("redis-server",), services=("redis-server",)),
+    "postgres": Program(
+        name="Postgres", packages=("postgresql",), places="/usr/lib/postgresql/*/bin/postgres", services=("postgresql",)
+    ),
+    "docker_registry": Program(name="docker-registry", packages=("docker-registry",), services=("docker-registry",)),
     "c_compiler": Program(name="gcc", packages=("gcc", "libc6-dev")),
     "iproute": Program(name="ip", packages=("iproute2",)),
     "iptables": Program(name="iptables", packages=("iptables",)),

@@ -57,6 +57,7 @@ class TestPrograms:
         """A Debian host with two of three programs, whose apt-get installs the third. What was run, and how."""
         monkeypatch.setattr(apt, "POLICY", tmp_path / "policy-rc.d")
         monkeypatch.setattr(apt, "is_debian", lambda: True)
+        monkeypatch.setenv("PATH", str(tmp_path))  # no systemctl
         monkeypatch.setattr(programs, "may_install", lambda: True)
         for name in ("here", "there"):
             (tmp_path / name).touch()
@@ -73,7 +74,7 @@ class TestPrograms:
     @pytest.fixture
     def wanted(self, tmp_path):
         return [
-            Program(name=name, packages=packages, places=f"{tmp_path}/{name}*")
+            Program(name=name, packages=packages, places=f"{tmp_path}/{name}*", services=(f"{name}d",))
             for name, packages in (
                 ("here", ("here",)),
                 ("absent", ("absent-tools", "absent-data")),
@@ -96,6 +97,12 @@ class TestPrograms:
         programs.ensure(wanted, lambda _: None)
         assert host == [(UPDATE, True), ((*INSTALL_COMMAND, "absent-tools", "absent-data"), True)]
         assert not apt.POLICY.exists()
+
+    def test_the_service_does_not_start_at_the_next_boot_either(self, host, wanted, tmp_path, monkeypatch):
+        (tmp_path / "systemctl").touch(mode=0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        programs.ensure(wanted, lambda _: None)
+        assert host[2:] == [(("systemctl", "disable", "absentd"), False)]
 
     def test_where_all_is_here_nothing_runs(self, host, wanted):
         programs.ensure([wanted[0], wanted[2]], lambda _: None)

@@ -1,5 +1,6 @@
 """Programs that come from the distribution's packages: which are missing, and how they get here."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Collection
@@ -17,6 +18,7 @@ class Program:
     name: str
     packages: tuple[str, ...]
     places: str = ""  # pattern of its path, where it is not on PATH
+    services: tuple[str, ...] = ()  # that its packages would start, now and at every boot
 
     def find(self) -> Path | None:
         """Where it is; of several the last by name, which is the newest."""
@@ -59,7 +61,16 @@ def ensure(programs: Collection[Program], say: apt.Say) -> None:
         raise WsError(advice(lacking, debian=apt.is_debian()))
     with apt.services_stay_stopped():
         apt.install(packages_of(lacking), say)
+    for service in (service for program in lacking for service in program.services):
+        _keep_from_boot(service)
     if still := missing(lacking):
         raise WsError(
             f"{', '.join(p.name for p in still)} still missing after {' '.join(packages_of(still))} was installed."
         )
+
+
+def _keep_from_boot(service: str) -> None:
+    """The next boot does not start it either; its ports are for others."""
+    if shutil.which("systemctl"):
+        with contextlib.suppress(WsError):
+            apt.run(("systemctl", "disable", service))
