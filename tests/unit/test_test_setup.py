@@ -64,7 +64,7 @@ class TestSetUp:
         monkeypatch.setattr(programs, "may_install", lambda: False)
         with pytest.raises(WsError) as refused:
             needs.set_up([ABSENT, OTHER], engine=True, say=print)
-        assert str(refused.value).startswith("dockerd, absent, other missing")
+        assert str(refused.value).startswith("this needs dockerd, absent, other:")
         assert "docker.io" in str(refused.value)
         assert "absent-tools other-tools" in str(refused.value)
         assert steps == []
@@ -83,7 +83,7 @@ class TestRun:
         done = run(tmp_path, test, "--set-up")
         assert done.returncode == pytest.ExitCode.USAGE_ERROR
         (line,) = (line for line in (done.stdout + done.stderr).splitlines() if line.startswith("ERROR"))
-        assert "no-redis_server, no-iptables missing" in line
+        assert "this needs no-redis_server, no-iptables:" in line
         assert "sudo apt-get install redis_server-package iptables-package" in line
         assert "passed" not in done.stdout
 

@@ -141,7 +141,7 @@ class TestPrograms:
         monkeypatch.setattr(apt, "is_debian", lambda: debian)
         with pytest.raises(WsError) as refused:
             programs.ensure(wanted, lambda _: None)
-        assert str(refused.value).startswith("absent missing")
+        assert str(refused.value).startswith("this needs absent:")
         assert remedy in str(refused.value)
         assert "\n" not in str(refused.value)
         assert host == []

@@ -48,8 +48,8 @@ def advice(programs: Collection[Program], *, debian: bool) -> str:
     """One sentence on what people install where this process may not."""
     names = ", ".join(program.name for program in programs)
     if debian:
-        return f"{names} missing: run this as root, or `sudo apt-get install {' '.join(packages_of(programs))}` first."
-    return f"{names} missing: install with this distribution's package manager first."
+        return f"this needs {names}: run it as root, or `sudo apt-get install {' '.join(packages_of(programs))}` first."
+    return f"this needs {names}: install that with the distribution's package manager first."
 
 
 def ensure(programs: Collection[Program], say: apt.Say) -> None:
