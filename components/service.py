@@ -69,7 +69,7 @@ class Host:
     def ray_hooks(self) -> tuple[Mount, ...]:
         """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
         hooks = {target.partition(":")[0] for targets in HOOKS.values() for target in targets}
-        files = ("ray_hooks", *sorted(hooks))
+        files = sorted({module for name in ("ray_hooks", *hooks) for module in imported_modules(name)})
         folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
         return (
             Mount(
@@ -102,8 +102,10 @@ def imported_modules(name: str) -> tuple[str, ...]:
 
 
 def _imports(node: ast.AST) -> Iterator[str]:
-    """Modules of the package that a statement imports, as in ``from entrypoints.a import b``."""
-    if isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:
+    """Modules of the package that a statement imports, as in ``from entrypoints.a import b`` or ``from .a import b``."""
+    if isinstance(node, ast.ImportFrom) and node.level == 1:
+        yield from (str(node.module),) if node.module else (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{ENTRYPOINTS.name}."):
         yield str(node.module).partition(".")[2]
