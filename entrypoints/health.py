@@ -9,7 +9,8 @@ In a cluster of several hosts each host has such a service, which shows this hos
 Environment: HEALTH_SERVICES (JSON list of {name, kind, host, port, url}), HEALTH_RAY_NODES (comma-separated names of
 the expected nodes, in whitelist order), HEALTH_RAY_DASHBOARD (host:port that leads to the head's dashboard wherever the
 head is; else every expected node is asked), HEALTH_CLUSTER (JSON {namespace, host, redis_addresses, candidates,
-static_head}: where the election's state is, and who may lead), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE
+static_head}: where the election's state is, and who may lead), HEALTH_SCRATCH (JSON {Ray node: the file in which its
+guard says how full its scratch folder is}), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE
 (2 seconds for each service), SECRETS_DIR (/run/secrets). A mistake there ends the program with exit status 2 and a
 sentence. Needs aiohttp, redis and psycopg.
 """
@@ -54,6 +55,7 @@ PAGE_REFRESH_SECONDS = 5
 LARGEST_ANSWER = 4 * 2**20  # bytes; Ray keeps up to 1,000 dead nodes of about 600 bytes
 OLD_NODES_SHOWN = 20
 EVENTS_SHOWN = 10
+SCRATCH_STALE_SECONDS = 180.0  # a guard measures at least three times a minute, unless the disk is very slow
 WARN_SHARE, ERROR_SHARE = 0.7, 0.9  # of what something may use: from here on a warning, and an error
 LOOKUP_THREADS = 32  # name look-ups that hang must not hold up the others
 NODE_LABEL = "cslr.node"  # set by entrypoints/ray_node.py; Ray's own node name is the address unless given
@@ -133,6 +135,7 @@ class Configuration:
     ray_nodes: tuple[Service, ...]
     ray_dashboard: Service | None
     cluster: Cluster | None
+    scratch: Mapping[str, Path]  # Ray node → what its guard says of its scratch folder
     secrets: Path
     port: int
     deadline: float
@@ -153,6 +156,7 @@ class Configuration:
             ray_nodes=tuple(ray.get(name, Service(name, "ray", name, DASHBOARD_PORT, None)) for name in names),
             ray_dashboard=_dashboard(environment.get("HEALTH_RAY_DASHBOARD", "")),
             cluster=_cluster(environment.get("HEALTH_CLUSTER", "")),
+            scratch=_scratch(environment.get("HEALTH_SCRATCH", "")),
             secrets=Path(environment.get("SECRETS_DIR", "/run/secrets")),
             port=int(_number(environment, "HEALTH_PORT", 8888, 65535)),
             deadline=_number(environment, "HEALTH_DEADLINE", 2, 60),
@@ -239,6 +243,13 @@ def _cluster(text: str) -> Cluster | None:
         f"must be a JSON object with namespace, host and redis_addresses, not {text!r}",
     )
     return Cluster(namespace, host, addresses, whitelist, static_head or None)
+
+
+def _scratch(text: str) -> dict[str, Path]:
+    try:
+        return {str(node): Path(path) for node, path in json.loads(text or "{}").items()}
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigurationError(f"HEALTH_SCRATCH must be a JSON object of files by node, not {text!r}.") from None
 
 
 def _inside_json(text: str) -> str:
@@ -411,6 +422,15 @@ class ServiceStatus:
     url: str | None
     error: str | None
     usage: tuple[Usage, ...] = ()
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """What is known of a node's scratch folder: error where it is full."""
+
+    usage: tuple[Usage, ...] = ()
+    error: str | None = None
     warning: str | None = None
 
 
@@ -690,13 +710,31 @@ def _with_expectations(known: tuple[NodeStatus, ...], expected: tuple[Service, .
     return (*first, *(n for n in others if n.alive), *[n for n in others if not n.alive][:OLD_NODES_SHOWN])
 
 
-def ray_service(service: Service, ray: RayStatus) -> ServiceStatus:
-    """Return a Ray node as a service: up when alive in the cluster; only the head has a dashboard to link."""
+def scratch_of(path: Path | None) -> Scratch:
+    """Read what a node's guard said last of its scratch folder; nothing where it said nothing."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        usage = Usage("scratch", int(said["used"]), int(said["limit"]))
+        age, full, message = time.time() - float(said["time"]), bool(said["full"]), str(said["message"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return Scratch()
+    if full:
+        return Scratch((usage,), error=message)
+    if age > SCRATCH_STALE_SECONDS:
+        return Scratch((usage,), warning=f"nobody has measured its scratch folder for {age:.0f} s")
+    return Scratch((usage,), warning=usage.text if usage.used >= WARN_SHARE * usage.limit else None)
+
+
+def ray_service(service: Service, ray: RayStatus, scratch: Scratch) -> ServiceStatus:
+    """Return a Ray node as a service: up when alive in the cluster, with room on its scratch; only the head has a
+    dashboard to link.
+    """
     node = next(node for node in ray.nodes if node.expected and node.name == service.name)
     leads = ray.head is not None and ray.head.node == service.name
     error = ray.error
     if not node.alive and error is None:
         error = "not alive in the Ray cluster" + (f": {node.message}" if node.message else "")
+    error = error or scratch.error
     return ServiceStatus(
         service.name,
         "ray",
@@ -705,6 +743,8 @@ def ray_service(service: Service, ray: RayStatus) -> ServiceStatus:
         node.version if node.alive else None,
         service.url if leads else None,
         error,
+        scratch.usage,
+        scratch.warning,
     )
 
 
@@ -743,7 +783,10 @@ class Monitor:
         )
         ray, cluster = ray_and_cluster
         known = {answer.name: answer for answer in answers}
-        services = tuple(known.get(service.name) or ray_service(service, ray) for service in configuration.services)
+        services = tuple(
+            known.get(service.name) or ray_service(service, ray, scratch_of(configuration.scratch.get(service.name)))
+            for service in configuration.services
+        )
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status = Status(now, configuration.stack, services, ray, cluster)
         self._log_changes(status)
