@@ -69,7 +69,7 @@ class Host:
     def ray_hooks(self) -> tuple[Mount, ...]:
         """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
         hooks = {target.partition(":")[0] for targets in HOOKS.values() for target in targets}
-        files = sorted({"ray_hooks"}.union(*(imported_modules(hook) for hook in hooks)))
+        files = sorted({module for name in ("ray_hooks", *hooks) for module in imported_modules(name)})
         folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
         return (
             Mount(
@@ -102,13 +102,13 @@ def imported_modules(name: str) -> tuple[str, ...]:
 
 
 def _imports(node: ast.AST) -> Iterator[str]:
-    """Modules of the package that a statement names, as in ``from entrypoints.a import b`` and ``from .a import b``."""
-    if isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:
+    """Modules of the package that a statement imports, as in ``from entrypoints.a import b`` or ``from .a import b``."""
+    if isinstance(node, ast.ImportFrom) and node.level == 1:
+        yield from (str(node.module),) if node.module else (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{ENTRYPOINTS.name}."):
         yield str(node.module).partition(".")[2]
-    elif isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
-        yield node.module.partition(".")[0]
     elif isinstance(node, ast.Import):
         names = [alias.name.partition(".") for alias in node.names]
         yield from (module for package, _, module in names if package == ENTRYPOINTS.name and module)

@@ -29,6 +29,7 @@ from entrypoints.scratch import (
     oldest_first,
     shorten,
     size_of,
+    unlinked,
 )
 
 IDLE_SECONDS, BUSY_SECONDS = 20.0, 2.0  # between two looks, far from the limit and near it
@@ -201,6 +202,9 @@ class Janitor:
         for path, process in temporary.items():
             job = job_of_process(process)
             takes[job] = takes.get(job, 0) + blocks(path)
+        for process, size in unlinked(self._layout.root):
+            job = job_of_process(process)
+            takes[job] = takes.get(job, 0) + size
         takes.pop("", None)
         try:
             running = [job for job in self._jobs.all() if job.running]

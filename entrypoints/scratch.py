@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from entrypoints.memory_guard import PROC
 from entrypoints.ray_process import NodeError
 
 ROOT = Path(os.environ.get("CSLR_SCRATCH", "/scratch"))
@@ -25,8 +26,7 @@ BLOCK = 512  # bytes; what st_blocks counts in, also for sparse files
 SPARE = 2 * 10**9  # bytes of the disk that are left to the host, whatever the limit says
 LOG_KEPT = 64 * 10**6  # bytes at the end of a job's log
 SPILL_PREFIX = "ray_spilled_objects_"
-# An object's ID in hexadecimal: the task's (48 digits, of which the last 8 are the job's), then the object's number.
-TASK_ID, JOB_ID = 48, 8
+JOB_DIGITS = 8  # of a job's ID in hexadecimal, with which the name of a file of spilled objects begins (spilling.py)
 DEAD_PARTS = ("runtime_resources", "sockets")  # of a session whose node has ended; its logs stay
 
 
@@ -136,6 +136,7 @@ class Use:
 def measure(layout: Layout, limit: int) -> Use:
     """Measure the whole folder. The limit is lower where the disk has less room than it says."""
     parts = {folder.name: size_of(folder) for folder in sorted(layout.root.iterdir()) if folder.is_dir()}
+    parts["unlinked"] = sum(size for _, size in unlinked(layout.root))
     used = sum(parts.values())
     disk = shutil.disk_usage(layout.root)
     bound = min(limit, used + max(disk.free - SPARE, 0))
@@ -169,13 +170,27 @@ def size_of(folder: Path) -> int:
     return total
 
 
+def unlinked(root: Path) -> Iterator[tuple[int, int]]:
+    """Yield process and bytes of each file of a tree that has no name any more but is open, each once."""
+    seen: set[tuple[int, int]] = set()
+    for process in (entry for entry in PROC.iterdir() if entry.name.isdigit()):
+        with contextlib.suppress(OSError):
+            for link in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    target = os.fspath(link.readlink())
+                    if not (target.endswith(" (deleted)") and target.startswith(f"{root}/")):
+                        continue
+                    found = link.stat()
+                    if (found.st_dev, found.st_ino) not in seen:
+                        seen.add((found.st_dev, found.st_ino))
+                        yield int(process.name), found.st_blocks * BLOCK
+
+
 def job_of(name: str) -> str:
     """Return the ID of the job that a file of spilled objects belongs to; empty for any other file."""
     identifier = name.partition("-")[0]
-    digits = "0123456789abcdef"
-    if len(identifier) < TASK_ID or any(letter not in digits for letter in identifier):
-        return ""
-    return identifier[TASK_ID - JOB_ID : TASK_ID]
+    is_one = len(identifier) == JOB_DIGITS and all(letter in "0123456789abcdef" for letter in identifier)
+    return identifier if is_one else ""
 
 
 def oldest_first(paths: Iterable[Path]) -> list[Path]:

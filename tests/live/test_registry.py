@@ -29,15 +29,19 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def open_registry(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def open_registry(
+    docker_engine: None, docker_registry: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
     """One that everybody may use."""
-    yield from serve(tmp_path_factory.mktemp("open"), login=False)
+    yield from serve(docker_registry, tmp_path_factory.mktemp("open"), login=False)
 
 
 @pytest.fixture(scope="module")
-def closed_registry(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def closed_registry(
+    docker_engine: None, docker_registry: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
     """One that wants a login."""
-    yield from serve(tmp_path_factory.mktemp("closed"), login=True)
+    yield from serve(docker_registry, tmp_path_factory.mktemp("closed"), login=True)
 
 
 class Workshop:
