@@ -73,7 +73,7 @@ class Cluster:
 
     def stored(self) -> int:
         """Return the bytes in the package store."""
-        return int(self.inside(self.head, "du -sb /scratch/packages").split()[0])
+        return int(self.inside(self.head, "du -sb /scratch/packages 2>/dev/null | tail -1").split()[0])
 
     def starts(self) -> tuple[str, ...]:
         """Return when head and Redis were started; another value means that one was started again."""
