@@ -37,7 +37,7 @@ class Cluster:
         self.redis: Container = engine.containers.get(f"cslr-{stack}-redis")
         port = self.head.attrs["NetworkSettings"]["Ports"]["8265/tcp"][0]["HostPort"]
         self._url = f"http://127.0.0.1:{port}"
-        self._token = self.inside(self.head, "cat /run/secrets/ray-token").strip()
+        self.token = self.inside(self.head, "cat /run/secrets/ray-token").strip()
 
     def inside(self, container: Container, command: str) -> str:
         """Return what a shell command prints in a container."""
@@ -45,7 +45,7 @@ class Cluster:
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> str:
         """Return the answer of the Jobs API. Raises OSError, with what it says."""
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
         request = urllib.request.Request(self._url + path, body, headers, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
@@ -132,8 +132,8 @@ def one(cluster: Cluster, marker: str, data: bytes, figures: Figures) -> None:
         if job["status"] != "SUCCEEDED" or f"{marker} {len(data)}" not in logs:
             figures.failed.append(f"{name}: {job['status']}: {job.get('message')}"[:500])
         figures.job_seconds.append(round(time.monotonic() - started, 2))
-    except OSError as error:
-        figures.failed.append(f"{marker}: {error}")
+    except Exception as error:  # noqa: BLE001 (of whatever kind: it is a job that failed)
+        figures.failed.append(f"{marker}: {error!r}")
 
 
 def measure(cluster: Cluster, figures: Figures, at_once: int) -> None:
@@ -149,7 +149,11 @@ def measure(cluster: Cluster, figures: Figures, at_once: int) -> None:
         jobs = [pool.submit(one, cluster, marker, data, figures) for marker in markers]
         for done, job in enumerate(jobs, 1):
             job.result()
-            redis, stored = cluster.redis_memory(), cluster.stored()
+            try:
+                redis, stored = cluster.redis_memory(), cluster.stored()
+            except (OSError, LookupError, ValueError) as error:
+                print(f"not measured: {error!r}", flush=True)
+                continue
             figures.redis_peak, figures.stored_peak = max(figures.redis_peak, redis), max(figures.stored_peak, stored)
             if done % 10 == 0:
                 print(
