@@ -112,12 +112,12 @@ def size_text(size: float) -> str:
 class Store:
     """The store of this host. Each change is one rename, so that a process may end anywhere."""
 
-    def __init__(self, scratch: Path, *, service: str = "", node: str = "", limit: int | None = None) -> None:
+    def __init__(self, scratch: Path, *, service: str = "", node: str = "", limit: int = DEFAULT_LIMIT) -> None:
         self.folder = scratch / FOLDER
         self._scratch = scratch
         self._service = service
         self._node = node
-        self._limit = limit
+        self.limit = limit  # bytes that may be here
 
     @classmethod
     def here(cls, environment: Mapping[str, str] = os.environ) -> Store | None:
@@ -125,8 +125,9 @@ class Store:
         scratch = Path(environment.get("CSLR_SCRATCH") or "/scratch")
         node = environment.get("RAY_NODE_NAME", "")
         service = environment.get("RAY_NODE_SERVICE", "") or node
-        limit = environment.get("CSLR_PACKAGES_LIMIT", "")
-        store = cls(scratch, service=service, node=node or service, limit=int(limit) if limit else None)
+        bound = environment.get("RAY_NODE_SCRATCH_LIMIT", "")
+        limit = int(int(bound) * SHARE_OF_SCRATCH) if bound.isdigit() else DEFAULT_LIMIT
+        store = cls(scratch, service=service, node=node or service, limit=limit)
         try:
             (store.folder / INCOMING).mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -149,14 +150,6 @@ class Store:
         if use.get("full"):
             return str(use.get("message") or f"{self._service}: scratch full")
         return None
-
-    @property
-    def limit(self) -> int:
-        """How many bytes may be here."""
-        if self._limit is not None:
-            return self._limit
-        scratch = self.measured().get("limit")
-        return int(scratch * SHARE_OF_SCRATCH) if isinstance(scratch, (int, float)) and scratch else DEFAULT_LIMIT
 
     def used(self) -> int:
         """Return how many bytes are here."""

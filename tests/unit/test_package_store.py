@@ -127,8 +127,9 @@ class TestRoom:
 
     def test_its_bound_is_a_share_of_the_scratch(self, place, tmp_path):
         assert place.limit == package_store.DEFAULT_LIMIT
-        write_use(tmp_path, limit=40 * 2**30)
-        assert place.limit == 10 * 2**30
+        found = Store.here({"CSLR_SCRATCH": str(tmp_path), "RAY_NODE_SCRATCH_LIMIT": str(40 * 2**30)})
+        assert found
+        assert found.limit == 10 * 2**30
 
     def test_beyond_its_bound_nothing_is_kept(self, tmp_path):
         (tmp_path / "packages" / "incoming").mkdir(parents=True)
