@@ -49,7 +49,7 @@ class Head:
             name: int(pid)
             for part, name in OF_THE_NODE.items()
             for pid, arguments in reversed(table)
-            if part in arguments
+            if part in arguments and not arguments.endswith(" health")
         }
         state = container.attrs["State"]
         return cls(str(container.id), state["StartedAt"], container.attrs["RestartCount"], processes)
