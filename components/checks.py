@@ -43,7 +43,10 @@ DATA_TARGETS = {
     "marimo": "/workspace/notebooks",
 }
 # Folders of every container that belong to the platform or to the kernel.
-RESERVED_TARGETS = ("/tmp", "/run/secrets", "/run/cslr", "/opt/venv", "/var/lib/cslr", "/proc", "/sys", "/dev")  # noqa: S108
+RESERVED_TARGETS = (
+    "/tmp", "/scratch", "/run/secrets", "/run/cslr", "/run/state", "/opt/venv", "/var/lib/cslr",  # noqa: S108
+    "/proc", "/sys", "/dev",
+)  # fmt: skip
 DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 # Environment variables that the platform sets itself, by the start of their names.
 RESERVED_ENVIRONMENT = (
@@ -52,6 +55,9 @@ RESERVED_ENVIRONMENT = (
     "RAY_ADDRESS",
     "RAY_REDIS_",
     "RAY_external_storage_namespace",
+    "RAY_ROTATION_",
+    "RAY_memory_monitor_",
+    "CSLR_",
     "HEALTH_",
     "GATEWAY_",
     "KEEPER_",

@@ -377,6 +377,34 @@ class TestServiceThatFails:
         assert (await platform.service("redis"))["state"] == "starting"
         assert await platform.health() == 503
 
+    @pytest.mark.parametrize(
+        ("used", "limit", "warning", "error"),
+        [
+            (100, 320, None, None),
+            (230, 320, "memory: 230 of 320 MiB", None),
+            (300, 320, None, "nearly refuses writes: memory: 300 of 320 MiB"),
+            (300, 0, None, None),  # bounded by nothing
+        ],
+    )
+    async def test_redis_is_watched_against_its_bound(self, platform, monkeypatch, used, limit, warning, error):
+        async def pong(*_: object) -> str:
+            return "PONG"
+
+        async def info(*_: object) -> dict[str, Any]:
+            sizes = {"used_memory": used * 2**20, "maxmemory": limit * 2**20}
+            return sizes | {"redis_version": "8.2.1", "aof_last_write_status": "ok", "aof_last_bgrewrite_status": "ok"}
+
+        monkeypatch.setattr("redis.asyncio.Redis.execute_command", pong)
+        monkeypatch.setattr("redis.asyncio.Redis.info", info)
+        platform.watch("redis", free_port())
+        await platform.start()
+        service = await platform.service("redis")
+        assert (service["warning"], service["error"]) == (warning, error)
+        assert service["state"] == ("down" if error else "up")
+        assert [usage["limit"] for usage in service["usage"]] == ([] if error or not limit else [limit * 2**20])
+        assert await platform.health() == (503 if error else 200)
+        assert (f"Warning: {warning}" in (await platform.get("/"))[1]) == bool(warning)
+
     async def test_a_secret_that_is_missing_is_named(self, platform, redis_port):
         (platform.folder / "redis-password").unlink()
         platform.watch("redis", redis_port)
