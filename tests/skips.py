@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """How to run what was left out."""
-    return [f"{number} long tests left out: set {how}" for how, number in config.stash.get(LEFT_OUT, {}).items()]
+    return [f"long tests left out: {number} (set {how})" for how, number in config.stash.get(LEFT_OUT, {}).items()]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

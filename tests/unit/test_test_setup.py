@@ -126,6 +126,6 @@ class TestRun:
             "def test_two(): ...\n"
         )
         done = run(tmp_path, test)
-        assert "1 long tests left out: set ROUNDS=50" in done.stdout
+        assert "long tests left out: 1 (set ROUNDS=50)" in done.stdout
         assert "1 passed, 1 deselected" in done.stdout
         assert " skipped: " not in done.stdout
