@@ -311,7 +311,7 @@ class TestResults:
         day.is_up_again(before)
         self.still_there(saved, day, stack)
 
-    @pytest.mark.skipif(not LONG, reason="a long case: DAILY_WORK=long")
+    @pytest.mark.only_with("DAILY_WORK=long", LONG)
     def test_outlive_a_node_that_was_killed(self, saved, day, stack):
         before = Head.seen(day.head)
         stack.exec("ray-cpu", "python", "-c", "import os; os.kill(1, 15)")
