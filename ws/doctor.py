@@ -42,7 +42,7 @@ from ws import pulumi_cli
 from ws.errors import WsError
 from ws.project import FOLDER, identity
 from ws.setup.docker import Host, plan
-from ws.stack_settings import looked_at, matrix_of, settings_of
+from ws.stack_settings import deployable_settings_of, looked_at, matrix_of
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_DOCKER = (20, 10)
@@ -120,7 +120,7 @@ class Facts:
 
 def platform_facts(stack: str) -> dict[str, Any]:
     """Of the facts, those on a stack that deploys. Raises `ConfigError` and `SettingsError`."""
-    settings, own = settings_of(stack), identity(stack)
+    settings, own = deployable_settings_of(stack), identity(stack)
     host_facts = HostFacts.probe(own.project, stack, gpus=settings.gpu.enabled)
     facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts}
     return facts | (_cluster_facts(own, settings.place) if settings.place else {})
