@@ -65,7 +65,8 @@ class Platform(pulumi.ComponentResource):
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
         self._images = ImageSet(
-            ImageSetArgs(settings=args.settings, sources=args.sources, python=args.python), self._child
+            ImageSetArgs(stack=args.identity.stack, settings=args.settings, sources=args.sources, python=args.python),
+            self._child,
         )
         self.services = {}
         self._declare_services(args.settings)

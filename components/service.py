@@ -102,7 +102,7 @@ def imported_modules(name: str) -> tuple[str, ...]:
 
 
 def _imports(node: ast.AST) -> Iterator[str]:
-    """Modules of the package that a statement imports, as in ``from entrypoints.a import b`` or ``from .a import b``."""
+    """Modules of the package that a statement imports: ``from entrypoints.a import b``, ``from .a import b``."""
     if isinstance(node, ast.ImportFrom) and node.level == 1:
         yield from (str(node.module),) if node.module else (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:

@@ -35,6 +35,7 @@ from components.service_settings import (
 )
 from components.variants import Variant, resolve
 from components.vocabulary import BindAddress, Devices, NetworkName, Subnet
+from images.packages_lock import PackagesLock
 
 __all__ = [
     "KEY",
@@ -106,11 +107,23 @@ class PlatformSettings(Settings):
     keeper: KeeperSettings = KeeperSettings()
 
     _place: ClusterPlace | None = PrivateAttr(default=None)
+    _lock: PackagesLock | None = PrivateAttr(default=None)
 
     @property
     def place(self) -> ClusterPlace | None:
         """This host's place in a cluster of several hosts, if it has one."""
         return self._place
+
+    @property
+    def packages_lock(self) -> PackagesLock | None:
+        """The lock of the packages that the images of this stack get; None for those of the family alone."""
+        return self._lock
+
+    def with_packages(self, lock: PackagesLock | None) -> "PlatformSettings":
+        """The same with the lock of its own packages."""
+        copy = self.model_copy()
+        copy._lock = lock
+        return copy
 
     def placed(self, place: ClusterPlace) -> "PlatformSettings":
         """The same for a host of a cluster, which decides what runs here, and on which ports others find it."""

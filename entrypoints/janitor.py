@@ -34,9 +34,10 @@ from entrypoints.scratch import (
 
 IDLE_SECONDS, BUSY_SECONDS = 20.0, 2.0  # between two looks, far from the limit and near it
 NEAR = 0.6  # of the limit
+GROWTH = 0.05  # of the limit, between two looks; more asks for the next one at once
 LOW = 0.85  # of the limit: so far is room made when it is full
 CACHE_SHARE = 0.25  # of the limit, for packages that were downloaded
-LOGS_SHARE = 0.10  # of the limit, for the output of workers that have ended
+LOGS_SHARE = 0.10  # of the limit, for the output of Ray, its workers and jobs
 OLD_SECONDS = 24 * 3600  # a temporary file that nobody has touched for so long may go when room is needed
 ENDED_SECONDS = 60.0  # objects of a job that ended are left to Ray for so long
 API_SECONDS = 5.0
@@ -113,11 +114,19 @@ class Janitor:
         while True:
             try:
                 use = self.look()
-                seconds = BUSY_SECONDS if use.used > NEAR * use.limit else IDLE_SECONDS
+                self._rest(use)
             except (OSError, ValueError, LookupError) as error:
                 self._say(f"the scratch folder cannot be looked after: {error}")
-                seconds = IDLE_SECONDS
-            time.sleep(seconds)
+                time.sleep(IDLE_SECONDS)
+
+    def _rest(self, use: Use) -> None:
+        """Wait for the next look, which comes early near the limit, and where objects are spilled at a high rate."""
+        until = time.monotonic() + (BUSY_SECONDS if use.used > NEAR * use.limit else IDLE_SECONDS)
+        before = sum(self._layout.spilled().values())
+        while time.monotonic() < until:
+            time.sleep(BUSY_SECONDS)
+            if sum(self._layout.spilled().values()) - before > GROWTH * use.limit:
+                return
 
     def look(self) -> Use:
         """Look once: measure, tidy, and when the folder is full make room. Returns the use afterwards."""
@@ -126,6 +135,7 @@ class Janitor:
         self._remove_objects_of_ended_jobs()
         use = measure(self._layout, self._limit)
         self._keep_within(self._layout.caches, int(use.limit * CACHE_SHARE))
+        self._keep_logs_within(int(use.limit * LOGS_SHARE))
         if use.full:
             self._remove_unneeded(use)
             use = measure(self._layout, self._limit)
@@ -193,8 +203,25 @@ class Janitor:
         sessions = [path for path in layout.ray.glob("session_*") if not path.is_symlink()]
         current = {path.resolve() for path in layout.ray.glob("session_latest")}
         yield from oldest_first(path for path in sessions if path.resolve() not in current)
-        logs = [path for session in sessions for path in session.glob("logs/*") if path.is_file()]
-        yield from oldest_first(path for path in logs if str(path) not in opened)
+        yield from (path for path in self._logs() if str(path) not in opened and not is_of_a_job(path))
+
+    def _logs(self) -> list[Path]:
+        """All output of Ray, the oldest first; what jobs wrote comes last."""
+        logs = [path for path in self._layout.ray.glob("session_*/logs/*") if path.is_file()]
+        logs = [path for path in logs if not path.parents[1].is_symlink()]
+        return sorted(oldest_first(logs), key=is_of_a_job)
+
+    def _keep_logs_within(self, limit: int) -> None:
+        """Remove the output of what has ended first, until the rest is small enough."""
+        logs = self._logs()
+        size = sum(blocks(path) for path in logs)
+        if size > limit:
+            opened = {path for _, path in open_files()}
+            for path in (path for path in logs if path not in opened):
+                if size <= limit * LOW:
+                    return
+                size -= blocks(path)
+                remove(path)
 
     def _end_the_largest_job(self, use: Use) -> None:
         takes = self._layout.spilled()
@@ -220,7 +247,7 @@ class Janitor:
         name = job.submission or f"job {job.identifier}"
         sentence = (
             f"{self._layout.service}: {use.message}; {name} holds {gigabytes(size)} GB of it, the most of all, and was "
-            "ended. Keep fewer objects at once, or raise ray.scratch_limit."
+            "ended. Keep fewer objects and temporary files at once, or raise ray.scratch_limit."
         )
         for log in self._layout.job_logs():
             if job.submission and log.name == f"job-driver-{job.submission}.log":
@@ -246,6 +273,11 @@ def job_of_process(process: int) -> str:
             return identifier
         return str(json.loads(environment["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"]["job_submission_id"])
     return ""
+
+
+def is_of_a_job(log: Path) -> bool:
+    """Tell whether a log is that of a job's driver, which people ask for later."""
+    return log.name.startswith("job-driver-")
 
 
 def latest_change(path: Path) -> float:

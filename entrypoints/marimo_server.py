@@ -1,12 +1,15 @@
-"""Starts Marimo's notebook server; runs in its container, one file, standard library only, Python 3.10 or newer.
+"""Starts Marimo's notebook server; runs in its container. Standard library only, Python 3.10 or newer.
 
-Reads /run/secrets/marimo-token (what a browser must give), /workspace/notebooks (writable). Health: GET :8080/health.
+Reads /run/secrets/marimo-token (what a browser must give), /workspace/notebooks (writable). Packages that notebooks
+install are below HOME (notebook_packages.py). Health: GET :8080/health.
 """
 
 import os
 import sys
 from pathlib import Path
 from typing import NoReturn
+
+from entrypoints import notebook_packages
 
 TOKEN_FILE = Path(os.environ.get("MARIMO_TOKEN_FILE", "/run/secrets/marimo-token"))
 NOTEBOOKS = Path(os.environ.get("MARIMO_NOTEBOOKS", "/workspace/notebooks"))
@@ -30,19 +33,29 @@ def main() -> int:
     if missing := precondition():
         print(f"[marimo] error: {missing}", flush=True)
         return 1
-    return serve()
+    return serve(python())
 
 
-def serve() -> NoReturn:
+def python() -> str:
+    """Return the Python that notebooks run with, its variables set: of their own environment, or the image's."""
+    home = Path(os.environ.setdefault("HOME", "/tmp"))  # noqa: S108  (the container's own tmpfs)
+    child = notebook_packages.prepare(home)
+    if child is None:
+        return sys.executable
+    os.environ.update(notebook_packages.environment(child, os.environ))
+    notebook_packages.start_restoring(child)
+    return str(child.python)
+
+
+def serve(python: str) -> NoReturn:
     """Become `marimo edit`."""
-    os.environ.setdefault("HOME", "/tmp")  # noqa: S108  (the container's own tmpfs)
     os.chdir(NOTEBOOKS)
     options = ["--headless", "--host=0.0.0.0", f"--port={PORT}", f"--token-password-file={TOKEN_FILE}"]
     # Offline: no look for a newer version, no sandbox environment that packages would be downloaded into.
     options += ["--skip-update-check", "--no-sandbox"]
     print(f"[marimo] serving {NOTEBOOKS} on port {PORT}", flush=True)
     # Quiet: it would write its address with the token into the log.
-    os.execv(sys.executable, [sys.executable, "-m", "marimo", "--yes", "--quiet", "edit", *options, str(NOTEBOOKS)])  # noqa: S606
+    os.execv(python, [python, "-m", "marimo", "--yes", "--quiet", "edit", *options, str(NOTEBOOKS)])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from entrypoints.memory_guard import PROC
+from entrypoints.memory_guard import PROC, remove
 from entrypoints.ray_process import NodeError
 
 ROOT = Path(os.environ.get("CSLR_SCRATCH", "/scratch"))
@@ -63,7 +63,11 @@ class Layout:
             folder.mkdir(parents=True, exist_ok=True)
 
     def forget_last_run(self) -> None:
-        """Remove what a node that has ended left and its next run does not need: all of its sessions but their logs."""
+        """Remove what a node that has ended left and its next run does not need: temporary files, and all of its
+        sessions but their logs.
+        """
+        for path in self.temporary.iterdir():
+            remove(path)
         for session in self.ray.glob("session_*"):
             if not session.is_symlink():
                 for part in [*session.glob(f"{SPILL_PREFIX}*"), *(session / name for name in DEAD_PARTS)]:

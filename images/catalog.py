@@ -183,8 +183,8 @@ PHASES: dict[int, tuple[str, ...]] = {
     4: ("devel", "ray-devel", "marimo-devel"),
 }
 
-# What a stack's own packages make of an image of the family: the image → the one that it stands on. There are two, since
-# nodes without torch run a small image; all others and Marimo run the same.
+# What a stack's own packages make of an image of the family: the image → the one that it stands on. There are two,
+# since nodes without torch run a small image; all others and Marimo run the same.
 PACKAGES = {"packages": "marimo-runtime", "packages-lean": "ray-lean"}
 NO_LOCK = "images/packages/none.txt"  # of a stack that asks for Debian's packages alone
 

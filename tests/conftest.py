@@ -3,6 +3,7 @@
 import signal
 
 import docker
+import hypothesis
 import pytest
 import requests
 
@@ -13,6 +14,8 @@ SELECTING = {"cuda": "GLOB", "python": "GLOB", "target": "GLOB", "phase": "NUMBE
 def pytest_configure() -> None:
     """Interrupts work, in this process and in those that tests start, also where a shell began us with `&`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    hypothesis.settings.register_profile("cslr", deadline=None)  # a busy machine is no failure
+    hypothesis.settings.load_profile("cslr")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ OF_THE_NODE = {
     "/gcs/gcs_server": "gcs_server",
     "/raylet/raylet": "raylet",
     "dashboard/dashboard.py": "dashboard",
-    "ray.util.client.server --address": "client server",
+    "--mode=proxy": "client server",
     "log_monitor.py": "log monitor",
     "ray::DashboardAgent": "dashboard agent",
     "ray::RuntimeEnvAgent": "runtime_env agent",
@@ -49,7 +49,7 @@ class Head:
             name: int(pid)
             for part, name in OF_THE_NODE.items()
             for pid, arguments in reversed(table)
-            if part in arguments
+            if part in arguments and not arguments.endswith(" health")
         }
         state = container.attrs["State"]
         return cls(str(container.id), state["StartedAt"], container.attrs["RestartCount"], processes)
@@ -72,13 +72,18 @@ class Day:
         before, beats = Head.seen(self.head), self.beats()
         with self.health_watched():
             yield
-        assert Head.seen(self.head) == before
+        self.is_the_same(before)
         wait_until(lambda: self.beats() > beats, "the heartbeat of another job", BEAT_WITHIN)
         assert self.user.status(self.heartbeat) == "RUNNING", self.user.job(self.heartbeat).said
         wait_until(lambda: self.healthy() == "", "health", HEALTHY_WITHIN)
         follower = self.user.wait(self.user.submit("small"))
         assert "small: FINE" in follower.log, follower.said
-        assert Head.seen(self.head) == before
+        self.is_the_same(before)
+
+    def is_the_same(self, before: Head) -> None:
+        """No container and no process of the node has been started anew."""
+        now = Head.seen(self.head)
+        assert now == before, f"the node was {before}, and is {now}"
 
     def keep_beating(self) -> None:
         """Starts the heartbeat, if it does not run."""

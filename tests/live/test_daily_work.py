@@ -87,9 +87,11 @@ def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def day(stack: LiveStack) -> Day:
+def day(stack: LiveStack) -> Iterator[Day]:
     user = User(dashboard=f"http://127.0.0.1:{DASHBOARD}", token=stack.secrets()["ray-token"].strip())
-    return Day(user=user, health=f"http://127.0.0.1:{HEALTH}", head=stack.container("ray-cpu"))
+    day = Day(user=user, health=f"http://127.0.0.1:{HEALTH}", head=stack.container("ray-cpu"))
+    yield day
+    user.stop(day.heartbeat)
 
 
 def judge(case: Case, day: Day) -> None:
@@ -309,7 +311,7 @@ class TestResults:
         day.is_up_again(before)
         self.still_there(saved, day, stack)
 
-    @pytest.mark.skipif(not LONG, reason="a long case: DAILY_WORK=long")
+    @pytest.mark.only_with("DAILY_WORK=long", LONG)
     def test_outlive_a_node_that_was_killed(self, saved, day, stack):
         before = Head.seen(day.head)
         stack.exec("ray-cpu", "python", "-c", "import os; os.kill(1, 15)")

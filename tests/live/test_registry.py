@@ -107,7 +107,7 @@ class Workshop:
         records = self.api.call("GET", "/system/df")["BuildCache"] or ()
         for size in reversed(self._sizes):  # one that another stands on would be kept
             for record in records:
-                if record["Description"] == "fileop target" and record["Size"] == size:
+                if record["Size"] == size:  # its description depends on the version of BuildKit
                     filters = json.dumps({"id": [record["ID"]]})
                     self.api.call("POST", "/build/prune", query={"all": "true", "filters": filters})
 

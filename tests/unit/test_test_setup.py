@@ -116,3 +116,16 @@ class TestRun:
 
     def test_where_nothing_was_skipped_there_is_no_table(self, tmp_path):
         assert " skipped: " not in run(tmp_path, "def test_one(): ...\n").stdout
+
+    def test_what_takes_long_is_left_out_and_said_unless_it_was_asked_for(self, tmp_path):
+        test = (
+            "import pytest\n"
+            "@pytest.mark.only_with('ROUNDS=50', False)\n"
+            "def test_one(): ...\n"
+            "@pytest.mark.only_with('FORM=long', True)\n"
+            "def test_two(): ...\n"
+        )
+        done = run(tmp_path, test)
+        assert "long tests left out: 1 (set ROUNDS=50)" in done.stdout
+        assert "1 passed, 1 deselected" in done.stdout
+        assert " skipped: " not in done.stdout

@@ -3,4 +3,4 @@
 import ray
 
 ray.init(log_to_driver=False)
-print("small:", ray.get(ray.remote(num_cpus=0)(str.upper).remote("fine")))
+print("small:", ray.get(ray.remote(num_cpus=0)(lambda text: text.upper()).remote("fine")))
