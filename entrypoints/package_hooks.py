@@ -59,7 +59,8 @@ ORPHAN_SECONDS = 900.0
 JUST_UPLOADED_SECONDS = 60.0
 PEER_SECONDS = 10.0  # a node that says nothing for so long has hung
 ROUTE = "/api/cslr/packages/"
-LARGEST_SUBMISSION = 2**20  # bytes of a request to submit a job: environment variables and metadata are kept in Redis
+# Bytes of a request to submit a job. Its environment variables are kept in Redis with the job and each of its actors.
+LARGEST_SUBMISSION = 256 * 1024
 JOB_INFO = b"_ray_internal_job_info_"
 ENDED_JOBS_KEPT = 5000  # records of submitted jobs; 2 KB each
 BLOCK = 2**20
@@ -334,10 +335,10 @@ def answer_when_full(job_head: ModuleType) -> None:
     async def submit_job(self: Ray, request: Ray) -> Ray:
         if reason := refusal():
             return response(status=507, text=reason)
-        if (request.content_length or 0) > LARGEST_SUBMISSION:
+        if (size := len(await request.read())) > LARGEST_SUBMISSION:
             return response(
                 status=413,
-                text=f"The request is {size_text(request.content_length)}, and {size_text(LARGEST_SUBMISSION)} is the "
+                text=f"The request is {size_text(size)}, and {size_text(LARGEST_SUBMISSION)} is the "
                 "most that is kept of a job: put large environment variables or metadata into files of the working_dir",
             )
         return await submit(self, request)
