@@ -106,7 +106,10 @@ def is_name(name: str) -> bool:
 
 def size_text(size: float) -> str:
     """Return a size for people."""
-    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.1f} MB"
+    for unit, bytes_of_it in (("GB", 2**30), ("MB", 2**20)):
+        if size >= bytes_of_it:
+            return f"{size / bytes_of_it:.1f} {unit}"
+    return f"{size / 2**10:.0f} KB"
 
 
 class Store:

@@ -220,6 +220,7 @@ class TestWhatGoesWrong:
                 upload(cluster, name, content)
             except OSError as error:
                 assert str(error) == "507: ray-cpu: scratch full: 40 of 40 GB"  # noqa: PT017
+                cluster.inside(cluster.head, f"rm {file}")
                 return
         pytest.fail("the upload was never refused")
 
