@@ -135,15 +135,15 @@ class Platform(pulumi.ComponentResource):
             self.services["keeper"] = Keeper("keeper", keeper_args, self._child)
 
     def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
-        args, users = self._args, [*settings.ray_nodes.values(), settings.marimo]
+        args, users = self._args, list(settings.workspace_users.values())
         return WorkspaceArgs(
             identity=args.identity,
             files=args.files,
             scratch=settings.ray.scratch,
             scratch_limit=settings.ray.scratch_limit,
             home=settings.ray.home,
-            user=users[0].user,
-            pulled=any(service.enabled and service.image.source == "pull" for service in users),
+            user=users[0].user if users else settings.health.user,
+            pulled=any(service.image.source == "pull" for service in users),
             package_index=settings.images.mirrors.pypi,
         )
 

@@ -159,6 +159,13 @@ class PlatformSettings(Settings):
         return {name: node for name, node in nodes.items() if node.enabled}
 
     @property
+    def workspace_users(self) -> dict[str, ServiceSettings]:
+        """The enabled services of this host that work in its scratch and home, by name."""
+        head = {"ray-head": self.ray.head} if self.ray.head.enabled else {}
+        notebooks = {"marimo": self.marimo} if self.marimo.enabled else {}
+        return {**self.ray_nodes, **head, **notebooks}
+
+    @property
     def head_candidates(self) -> tuple[str, ...]:
         """The enabled Ray nodes that may become head, the preferred one first. In a cluster of several hosts none:
         they are always workers.

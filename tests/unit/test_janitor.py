@@ -94,7 +94,7 @@ class TestMeasure:
 
     def test_a_disk_that_has_less_room_lowers_the_limit_and_is_named(self, layout, monkeypatch):
         full = type("Usage", (), {"total": 10**12, "used": 10**12, "free": scratch.SPARE - 1})
-        monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: full)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: full)
         use = measure(layout, 40 * 10**9)
         assert use.full
         assert "its disk has 2.0 GB left" in use.message
