@@ -58,6 +58,7 @@ ORPHAN_SECONDS = 900.0
 # Where the store is full, what is of no job goes before that: but not what was uploaded a moment ago.
 JUST_UPLOADED_SECONDS = 60.0
 PEER_SECONDS = 10.0  # a node that says nothing for so long has hung
+GLANCE_SECONDS = 2.0  # the same, for a question that holds up the Jobs API
 ROUTE = "/api/cslr/packages/"
 # Bytes of a request to submit a job. Its environment variables are kept in Redis with the job and each of its actors.
 LARGEST_SUBMISSION = 256 * 1024
@@ -278,7 +279,7 @@ def ask_peer(address: str, sha256: str, method: str = "GET") -> Ray:
     # Nodes are never reached by the proxy that leads out of the site.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(f"{address}{ROUTE}{sha256}", headers=headers, method=method)  # noqa: S310
-    return opener.open(request, timeout=PEER_SECONDS)
+    return opener.open(request, timeout=GLANCE_SECONDS if method == "HEAD" else PEER_SECONDS)
 
 
 def is_available(client: Ray, pointer: Pointer) -> bool:
