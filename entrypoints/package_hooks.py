@@ -58,8 +58,10 @@ ORPHAN_SECONDS = 900.0
 # Where the store is full, what is of no job goes before that: but not what was uploaded a moment ago.
 JUST_UPLOADED_SECONDS = 60.0
 PEER_SECONDS = 10.0  # a node that says nothing for so long has hung
+GLANCE_SECONDS = 2.0  # the same, for a question that holds up the Jobs API
 ROUTE = "/api/cslr/packages/"
-LARGEST_SUBMISSION = 2**20  # bytes of a request to submit a job: environment variables and metadata are kept in Redis
+# Bytes of a request to submit a job. Its environment variables are kept in Redis with the job and each of its actors.
+LARGEST_SUBMISSION = 256 * 1024
 JOB_INFO = b"_ray_internal_job_info_"
 ENDED_JOBS_KEPT = 5000  # records of submitted jobs; 2 KB each
 BLOCK = 2**20
@@ -277,7 +279,7 @@ def ask_peer(address: str, sha256: str, method: str = "GET") -> Ray:
     # Nodes are never reached by the proxy that leads out of the site.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(f"{address}{ROUTE}{sha256}", headers=headers, method=method)  # noqa: S310
-    return opener.open(request, timeout=PEER_SECONDS)
+    return opener.open(request, timeout=GLANCE_SECONDS if method == "HEAD" else PEER_SECONDS)
 
 
 def is_available(client: Ray, pointer: Pointer) -> bool:
@@ -334,10 +336,10 @@ def answer_when_full(job_head: ModuleType) -> None:
     async def submit_job(self: Ray, request: Ray) -> Ray:
         if reason := refusal():
             return response(status=507, text=reason)
-        if (request.content_length or 0) > LARGEST_SUBMISSION:
+        if (size := len(await request.read())) > LARGEST_SUBMISSION:
             return response(
                 status=413,
-                text=f"The request is {size_text(request.content_length)}, and {size_text(LARGEST_SUBMISSION)} is the "
+                text=f"The request is {size_text(size)}, and {size_text(LARGEST_SUBMISSION)} is the "
                 "most that is kept of a job: put large environment variables or metadata into files of the working_dir",
             )
         return await submit(self, request)

@@ -552,8 +552,11 @@ class TestJobsApi:
         package_hooks.answer_when_full(module)
         return module.JobHead
 
-    def request(self, **fields: Any) -> SimpleNamespace:
-        return SimpleNamespace(content_length=100, **fields)
+    def request(self, size: int = 100, **fields: Any) -> SimpleNamespace:
+        async def read() -> bytes:
+            return bytes(size)
+
+        return SimpleNamespace(read=read, **fields)
 
     def test_a_full_scratch_is_the_answer(self, job_head, tmp_path):
         write_use(tmp_path, full=True, message="ray-cpu: scratch full: 40 of 40 GB")
@@ -578,6 +581,6 @@ class TestJobsApi:
         assert job_head.upload_package.__route_path__ == "/api/packages"
 
     def test_a_huge_request_is_refused(self, job_head):
-        answer = asyncio.run(job_head().submit_job(SimpleNamespace(content_length=2 * MEGABYTE)))
+        answer = asyncio.run(job_head().submit_job(self.request(MEGABYTE)))
         assert answer.status == 413
         assert asyncio.run(job_head().submit_job(self.request())).status == 200
