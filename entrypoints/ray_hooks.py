@@ -18,9 +18,12 @@ from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
 HOOKS: dict[str, tuple[str, ...]] = {
+    "multiprocessing.context": ("dataloader:hook_context",),
+    "multiprocessing.reduction": ("dataloader:hook_reduction",),
     "ray._private.runtime_env.context": ("runtime_packages:hook_context",),
     "ray._private.runtime_env.pip": ("runtime_packages:hook_pip",),
     "ray._private.runtime_env.uv": ("runtime_packages:hook_uv",),
+    "torch.utils.data.dataloader": ("dataloader:hook_loader",),
 }
 
 
