@@ -46,9 +46,8 @@ logs: .venv/ready ## Follow what the services write
 doctor: .venv/ready ## Check every precondition
 	@$(WS) doctor --stack $(STACK) $(ARGS)
 
-test: .venv/ready-dev ## Run all tests; ARGS=tests/unit for those that need no Docker
-	@.venv/bin/python -m ws.setup
-	@.venv/bin/python -m pytest $(ARGS)
+test: .venv/ready-dev ## Install what the tests need and run them; ARGS=tests/unit for those without Docker
+	@.venv/bin/python -m pytest --set-up $(ARGS)
 
 lint: .venv/ready-dev ## Check style, format and types
 	.venv/bin/ruff check .

@@ -12,9 +12,9 @@ from ws.display import duration
 GB = 1e9
 # Title of the build → what it was with hand-built images, and the goal; GB, unpacked.
 SIZE_GOALS = {
-    "ray-runtime cuda13.1.1-py3.14": (20.6, 5.0),
-    "ray-runtime cuda12.8.1-py3.14": (20.6, 7.5),
-    "marimo-runtime cuda13.1.1-py3.14": (14.5, 5.2),
+    "ray-runtime cuda13.1.1-py3.14": (20.6, 5.9),
+    "ray-runtime cuda12.8.1-py3.14": (20.6, 8.4),
+    "marimo-runtime cuda13.1.1-py3.14": (14.5, 6.0),
     "devel cuda13.1.1-py3.14": (29.4, 6.0),
 }
 UNIQUE_FORMER, UNIQUE_GOAL = 250.0, 25.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from components.variants import Variant
 from docker_engine.api import DockerApi
 from docker_engine.builds import Build, build
-from images.lock import LAYERS
+from images.lock import LAYERS, asked_for
 
 RECIPE = Path(__file__).parent / "naive" / "Dockerfile"
 TAG = "cslr-bench/naive"
@@ -35,7 +35,7 @@ class Naive:
         self._variant = variant
         folder.mkdir()
         shutil.copy(RECIPE, folder / "Dockerfile")
-        packages = [line.format(torch=variant.torch) for lines in LAYERS.values() for line in lines]
+        packages = [item for layer in LAYERS for item in asked_for(layer, variant)]
         (folder / "requirements.txt").write_text("\n".join(packages) + "\n")
         (folder / "train.py").write_text("print('one')\n")
 

@@ -9,7 +9,7 @@ from build_report.layers import BASE
 from build_report.records import Image, ReportError, Subject
 from build_report.units import parse_size, percent, size
 from components.variants import VARIANTS
-from images.layers import LAYERS
+from images.layers import ALL
 
 # Variants, those whose torch is for CPUs alone, and what all Pythons of one CUDA share.
 KEYS = tuple(dict.fromkeys(key for v in VARIANTS for key in (f"cuda{v.cuda}", v.key, f"{v.key}-cpu")))
@@ -64,7 +64,7 @@ def load(path: Path, targets: frozenset[str]) -> Budgets:
         raise BudgetError(f"{path}: cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BudgetError(f"{path}: is no TOML: {error}.") from error
-    names = {"image": targets, "layer": frozenset((BASE, *LAYERS))}
+    names = {"image": targets, "layer": frozenset((BASE, *ALL))}
     limits: dict[str, dict[str, dict[str, int]]] = {}
     wrong = [
         f"{kind}: there is no such table; there are {' and '.join(TABLES)}" for kind in table if kind not in TABLES

@@ -7,11 +7,11 @@ from typing import Literal
 
 from build_report.layers import BASE, OTHER
 from build_report.records import Build, Image, Layer
-from images.layers import LAYERS, layer_of
+from images.layers import ALL, layer_of
 
 Cache = Literal["cold", "partly", "warm", "unknown", "here"]  # here: nothing was built
 EXPORT = "export"
-ORDER = (*dict.fromkeys((BASE, *LAYERS)), OTHER, EXPORT)
+ORDER = (*dict.fromkeys((BASE, *ALL)), OTHER, EXPORT)
 
 FROM = re.compile(r"^\[[^\]]*\] FROM ")
 EXPORTING = re.compile(r"^(exporting|preparing .*cache|writing .*cache|pushing) ")

@@ -1,7 +1,7 @@
 """How images are built: what the stacks that run them and the one that only builds them have in common."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -9,7 +9,7 @@ from pydantic import Field
 from components.problems import Path, Problem, Remove, Set
 from components.service_settings import Settings
 from components.variants import DEFAULT_VARIANT, VARIANTS
-from components.vocabulary import Count, RegistryPrefix, Url, Version
+from components.vocabulary import AsTuple, Count, DebianPackage, RegistryPrefix, Requirement, Url, Version
 
 
 class MirrorSettings(Settings):
@@ -59,6 +59,14 @@ class ImagesSettings(BuildSettings):
         + ".",
     )
     python: Version = Field(default=DEFAULT_VARIANT.python, description="Python of the images, in quotes.")
+    packages: Annotated[tuple[Requirement, ...], AsTuple] = Field(
+        default=(),
+        description="Python packages that the Ray nodes and Marimo have beside those of the images, such as "
+        "`transformers>=5`. Their versions are locked by `ws packages`, which also edits this list.",
+    )
+    apt: Annotated[tuple[DebianPackage, ...], AsTuple] = Field(
+        default=(), description="Debian packages that the Ray nodes and Marimo have as well, such as `ffmpeg`."
+    )
     torch: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
         description="PyTorch build. `auto`: `cpu` on a stack without GPU where PyTorch's own wheel index can be "

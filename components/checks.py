@@ -30,6 +30,8 @@ MINIMUM_MEMORY = {
     "marimo": "1g",
     "keeper": "48m",
 }
+MINIMUM_SCRATCH = "1g"
+LARGEST_SHM = 0.4  # of a service's memory, beside the object store's 30 %
 # Service → the service that it cannot do without, and what for.
 NEEDS = {"mlflow": ("postgres", "MLflow keeps its runs in Postgres")}
 # Services that only a cluster of several hosts has.
@@ -43,7 +45,10 @@ DATA_TARGETS = {
     "marimo": "/workspace/notebooks",
 }
 # Folders of every container that belong to the platform or to the kernel.
-RESERVED_TARGETS = ("/tmp", "/run/secrets", "/run/cslr", "/opt/venv", "/var/lib/cslr", "/proc", "/sys", "/dev")  # noqa: S108
+RESERVED_TARGETS = (
+    "/tmp", "/scratch", "/run/secrets", "/run/cslr", "/run/state", "/opt/venv", "/var/lib/cslr",  # noqa: S108
+    "/proc", "/sys", "/dev",
+)  # fmt: skip
 DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 # Environment variables that the platform sets itself, by the start of their names.
 RESERVED_ENVIRONMENT = (
@@ -52,6 +57,9 @@ RESERVED_ENVIRONMENT = (
     "RAY_ADDRESS",
     "RAY_REDIS_",
     "RAY_external_storage_namespace",
+    "RAY_ROTATION_",
+    "RAY_memory_monitor_",
+    "CSLR_",
     "HEALTH_",
     "GATEWAY_",
     "KEEPER_",
@@ -117,6 +125,27 @@ def memory_suffices(settings: "PlatformSettings") -> Iterator[Problem]:
                 f"{format_quantity(memory)} is less than the {minimum} that {name} needs to start",
                 "Give it at least that much; its default is:",
                 (Set(_key(name, "memory"), format_quantity(_defaults(settings, name).memory)),),
+            )
+
+
+def work_has_room(settings: "PlatformSettings") -> Iterator[Problem]:
+    """The scratch holds at least a session of Ray, and shared memory leaves a node the greater part of its memory."""
+    if settings.ray.scratch_limit < parse_quantity(MINIMUM_SCRATCH):
+        yield Problem(
+            ("ray", "scratch_limit"),
+            f"{format_quantity(settings.ray.scratch_limit)} is less than the {MINIMUM_SCRATCH} that Ray's sessions need",
+            "Give it at least that much; its default is:",
+            (Set(("ray", "scratch_limit"), format_quantity(type(settings)().ray.scratch_limit)),),
+        )
+    users = {**settings.ray_nodes, **({"marimo": settings.marimo} if settings.marimo.enabled else {})}
+    for name, service in users.items():
+        largest = int(service.memory * LARGEST_SHM) // 2**20 * 2**20
+        if service.shm and service.shm > largest:
+            yield Problem(
+                _key(name, "shm"),
+                f"{format_quantity(service.shm)} leave too little of {name}'s {format_quantity(service.memory)}",
+                "What is in shared memory counts against the memory. Give it at most:",
+                (Set(_key(name, "shm"), format_quantity(largest)),),
             )
 
 
@@ -237,11 +266,7 @@ def needed_services_are_enabled(settings: "PlatformSettings") -> Iterator[Proble
 def data_is_not_shared(settings: "PlatformSettings") -> Iterator[Problem]:
     """No two services keep their own data in one place."""
     owners: dict[str, Path] = {}
-    for name in settings.services():
-        service = settings.service(name)
-        if service.data_key is None or service.location is None:
-            continue
-        path, place = _key(name, service.data_key), service.location
+    for path, place in _own_locations(settings):
         owner = owners.setdefault(place, path)
         if owner != path:
             yield Problem(
@@ -252,21 +277,32 @@ def data_is_not_shared(settings: "PlatformSettings") -> Iterator[Problem]:
             )
 
 
-def the_docker_socket_is_not_mounted(settings: "PlatformSettings") -> Iterator[Problem]:
-    """No container gets the Docker socket, nor a folder that holds it."""
+def _own_locations(settings: "PlatformSettings") -> Iterator[tuple[Path, str]]:
+    """Key and place of what is kept where the stack file says."""
     for name in settings.services():
         service = settings.service(name)
-        sources = {_key(name, "volumes", index): volume.source for index, volume in enumerate(service.volumes)}
         if service.data_key and service.location:
-            sources[_key(name, service.data_key)] = service.location
-        for path, source in sources.items():
-            if any(_is_within(socket, source) for socket in DOCKER_SOCKETS):
-                yield Problem(
-                    (*path, "source") if path[-1] != service.data_key else path,
-                    "the Docker socket would make every program in the container root on this host",
-                    "Name a folder without it, or remove the key:",
-                    (Remove(path),),
-                )
+            yield _key(name, service.data_key), service.location
+    for key, location in settings.ray.work_locations.items() if settings.workspace_users else ():
+        if location:
+            yield ("ray", key), location
+
+
+def the_docker_socket_is_not_mounted(settings: "PlatformSettings") -> Iterator[Problem]:
+    """No container gets the Docker socket, nor a folder that holds it."""
+    sources = [(path, path, source) for path, source in _own_locations(settings)]
+    for name in settings.services():
+        for index, volume in enumerate(settings.service(name).volumes):
+            path = _key(name, "volumes", index)
+            sources.append((path, (*path, "source"), volume.source))
+    for removed, path, source in sources:
+        if any(_is_within(socket, source) for socket in DOCKER_SOCKETS):
+            yield Problem(
+                path,
+                "the Docker socket would make every program in the container root on this host",
+                "Name a folder without it, or remove the key:",
+                (Remove(removed),),
+            )
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -320,6 +356,7 @@ CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     whitelist_names_nodes,
     ports_are_distinct,
     memory_suffices,
+    work_has_room,
     data_is_not_shared,
     the_docker_socket_is_not_mounted,
     mounts_do_not_collide,

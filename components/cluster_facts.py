@@ -2,6 +2,7 @@
 
 from components.files import HostFiles
 from components.identity import StackIdentity
+from components.packages import NONE
 from components.settings import PlatformSettings
 from images.catalog import CATALOG
 
@@ -22,7 +23,9 @@ def published(settings: PlatformSettings, identity: StackIdentity, files: HostFi
 def versions(settings: PlatformSettings) -> dict[str, str]:
     """What the images of this stack's Ray nodes are made of. Empty where one is pulled: that says it once it runs."""
     if any(node.image.source == "pull" for node in (settings.ray.cpu, *settings.ray_nodes.values())):
-        return {"cuda": "", "python": "", "ray": ""}
+        return {"cuda": "", "python": "", "ray": "", "packages": ""}
     variant = settings.variant
     locked = CATALOG["ray-runtime"].versions(variant)
-    return {"cuda": variant.cuda, "python": variant.python, "ray": locked["ray"]}
+    lock = settings.packages_lock
+    packages = " ".join((lock.digest if lock else NONE, *sorted(settings.images.apt)))
+    return {"cuda": variant.cuda, "python": variant.python, "ray": locked["ray"], "packages": packages}

@@ -22,6 +22,8 @@ REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "mounts", "capabilities", 
 NetworkKind = Literal["bridge", "host", "none"]
 
 MEBIBYTE = 1024**2
+# A container's own small files (its role, its last sign of life), which must not fail where /tmp or a disk is full.
+STATE_TARGET = "/run/state"
 
 
 def duration(seconds: int) -> str:
@@ -128,7 +130,7 @@ class ContainerSpec:
     hosts: Mapping[str, str] = field(default_factory=dict)  # names known without a resolver → address
     mounts: tuple[Mount, ...] = ()
     shm_bytes: int | None = None
-    tmp_bytes: int = 256 * MEBIBYTE  # size limit of /tmp; it counts against the container's memory
+    tmp_bytes: int = 256 * MEBIBYTE  # size limit of /tmp; what is in it counts against the container's memory
     gpu: GpuRequest | None = None
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 20
@@ -178,7 +180,10 @@ def run_container(
         shm_size=spec.shm_bytes // MEBIBYTE if spec.shm_bytes else None,
         device_requests=[spec.gpu.declare()] if spec.gpu else None,
         read_only=True,
-        tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp_bytes}"},  # noqa: S108
+        tmpfs={
+            "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp_bytes}",  # noqa: S108
+            STATE_TARGET: f"rw,noexec,nosuid,nodev,mode=1777,size={MEBIBYTE}",
+        },
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges:true"],
         init=True,

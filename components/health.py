@@ -5,6 +5,7 @@ start, since Ray nodes ask it for an existing head.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import pulumi
@@ -35,6 +36,7 @@ class HealthArgs:
     image: pulumi.Input[str]
     watched: tuple[WatchedService, ...]
     ray_nodes: tuple[str, ...]  # expected nodes of this host as Ray calls them, those that may be head first
+    scratch_reports: Mapping[str, str]  # such a node → the file in which its guard says how full the scratch is
 
 
 def cluster_of(host: Host) -> dict[str, object]:
@@ -72,12 +74,14 @@ class Health(Service):
                     "HEALTH_RAY_NODES": ",".join(args.ray_nodes),
                     "HEALTH_RAY_DASHBOARD": f"{host.place.address}:{RAY_DASHBOARD}" if host.place else "",
                     "HEALTH_CLUSTER": json.dumps(cluster_of(host)),
+                    "HEALTH_SCRATCH": json.dumps(dict(args.scratch_reports)),
                     **settings.env,
                 },
                 ports=self._publish(HEALTH, settings.port),
                 mounts=(
                     *host.module("health"),
                     host.program("http_health.py"),
+                    host.workspace.watched,
                     *(
                         host.secrets.mount(secret, user=settings.user)
                         for secret in ("redis-password", "postgres-password", "ray-token", "marimo-token")

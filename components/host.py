@@ -218,6 +218,10 @@ def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iter
 def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, str, bool]]:
     """Key path, folder, and whether it is written to, of each folder of the host that a service mounts."""
     service, path = settings.service(name), SERVICES[name]
+    if name == next(iter(settings.workspace_users), None):  # all of them mount the same folders
+        for key, location in settings.ray.work_locations.items():
+            if location and is_path(location):
+                yield ("ray", key), location, True
     if service.data_key and service.location and is_path(service.location):
         yield (*path, service.data_key), service.location, True
     for index, volume in enumerate(service.volumes):

@@ -73,7 +73,7 @@ class BaseImage(pulumi.ComponentResource):
 
 
 class Base(Protocol):
-    """What an image is built on: a `BaseImage`, or its name where only tags are wanted."""
+    """What an image is built on: a `BaseImage`, another `ImageVariant`, or a name where only tags are wanted."""
 
     tag: str
 
@@ -111,7 +111,8 @@ class ImageVariant(pulumi.ComponentResource):
     def __init__(self, name: str, args: ImageVariantArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:image:ImageVariant", name, None, opts)
         image, content = args.image, _content(args)
-        base = [args.base] if isinstance(args.base, BaseImage) else []
+        below = args.base.built if isinstance(args.base, ImageVariant) else args.base
+        base = [below] if isinstance(below, pulumi.Resource) else []
         self.args = args
         self.tag, self.readable_tag = _tag(args, content), readable_tag_of(args)
         self.built = docker.Image(
@@ -252,7 +253,7 @@ def _content(args: ImageVariantArgs) -> Recipe:
 
 def _budget(args: ImageVariantArgs) -> Path | None:
     """The table of sizes that the image is held to, beside its Dockerfile."""
-    path = args.image.folder / "budgets.toml"
+    path = args.image.dockerfile.with_name("budgets.toml")
     return path if path.is_file() else None
 
 
@@ -276,7 +277,7 @@ def _kind(args: ImageVariantArgs) -> str:
 
 def _readable_tag(args: ImageVariantArgs, registry: str) -> str:
     suffix = platform_suffix(args.platform, always=args.in_index)
-    return f"{registry}/{FAMILY_REPOSITORY}:{args.image.name}-{_kind(args)}{suffix}"
+    return f"{registry}/{FAMILY_REPOSITORY}:{args.image.shown_as or args.image.name}-{_kind(args)}{suffix}"
 
 
 def _cache_from(args: ImageVariantArgs) -> docker.CacheFromArgs | None:

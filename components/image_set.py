@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.image import BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, PulledImage
+from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, PulledImage
+from components.packages import lock_name
 from components.service_settings import IMAGE_OF, RayNodeSettings
 from components.settings import PlatformSettings
 from components.sources import Sources, indices
 from images.base.recipe import Suite
-from images.catalog import CATALOG
+from images.catalog import CATALOG, PACKAGES, Image, packages_image
 
 # Service → image that is built for it; one that runs another service's image is not here.
 IMAGES = {
@@ -22,12 +23,14 @@ IMAGES = {
     "marimo": "marimo-runtime",
 }
 LEAN_IMAGE = "ray-lean"
+WITH_PACKAGES = ("ray-cpu", "ray-gpu", "marimo")  # what people's code runs in
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSetArgs:
     """Plain values, already validated."""
 
+    stack: str
     settings: PlatformSettings
     sources: Sources
     python: str  # the interpreter for the command that makes a base
@@ -58,19 +61,43 @@ class ImageSet:
         settings = self._args.settings.service(service)
         lean = isinstance(settings, RayNodeSettings) and not settings.torch
         name = LEAN_IMAGE if lean else IMAGES[service]
+        images = self._args.settings.images
+        if service in WITH_PACKAGES and (images.packages or images.apt):
+            # One image for all that have torch, so that there is one layer, and one build: Marimo is part of it.
+            return self._with_packages(next(own for own, below in PACKAGES.items() if lean == (below == LEAN_IMAGE)))
+        return self._family(name)
+
+    def _family(self, name: str) -> ImageVariant:
         if name not in self._built:
-            self._built[name] = self._build(name)
+            self._built[name] = self._build(CATALOG[name], self._base(CATALOG[name].suite))
         return self._built[name]
 
-    def _build(self, name: str) -> ImageVariant:
+    def _with_packages(self, name: str) -> ImageVariant:
+        """An image of the family with what the stack adds to it."""
+        if name not in self._built:
+            settings = self._args.settings
+            lock = settings.packages_lock
+            below = self._family(PACKAGES[name])
+            image = packages_image(
+                name,
+                stack=self._args.stack,
+                lock_file=lock_name(f"Pulumi.{self._args.stack}.yaml") if lock else None,
+                lock=lock.digest if lock else "",
+                packages=lock.versions(settings.variant) if lock else {},
+                apt=settings.images.apt,
+            )
+            self._built[name] = self._build(image, below)
+        return self._built[name]
+
+    def _build(self, image: Image, base: Base) -> ImageVariant:
         args, images = self._args, self._args.settings.images
         # Neither engine bounds builds by itself (pulumi-docker#496): each waits for the one so many places before it.
         before = list(self._built.values())[-images.parallel_builds :]
         return ImageVariant(
-            name,
+            image.name,
             ImageVariantArgs(
-                image=CATALOG[name],
-                base=self._base(CATALOG[name].suite),
+                image=image,
+                base=base,
                 variant=args.settings.variant,
                 flavour=args.sources.torch,
                 registry=images.registry,

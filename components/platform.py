@@ -29,6 +29,7 @@ from components.service_settings import RAY_NODES
 from components.settings import PlatformSettings
 from components.sources import Sources
 from components.verification import Verification, VerificationArgs
+from components.workspace import Workspace, WorkspaceArgs, report_path
 
 # What the health service asks inside the bridge network, beside Ray: which kind of service it is, and its port.
 WATCHED = {
@@ -64,7 +65,8 @@ class Platform(pulumi.ComponentResource):
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
         self._images = ImageSet(
-            ImageSetArgs(settings=args.settings, sources=args.sources, python=args.python), self._child
+            ImageSetArgs(stack=args.identity.stack, settings=args.settings, sources=args.sources, python=args.python),
+            self._child,
         )
         self.services = {}
         self._declare_services(args.settings)
@@ -98,6 +100,7 @@ class Platform(pulumi.ComponentResource):
             secrets=args.secrets,
             bind_address=settings.bind_address,
             place=settings.place,
+            workspace=Workspace("workspace", self._workspace_args(settings), self._child),
         )
         enabled = settings.services()
         self._declare_redis(settings, host)
@@ -109,6 +112,7 @@ class Platform(pulumi.ComponentResource):
                 image=self._images.image_id("health"),
                 watched=self._watched(),
                 ray_nodes=tuple(map(self._node_name, self._nodes_heads_first())),
+                scratch_reports={self._node_name(name): report_path(name) for name in settings.ray_nodes},
             )
             self.services["health"] = Health("health", health_args, self._child)
         tracking_uri = settings.place.mlflow_url if settings.place else mlflow.url if mlflow else None
@@ -129,6 +133,19 @@ class Platform(pulumi.ComponentResource):
                 settings=settings.keeper, host=host, image=self._images.image_id("keeper"), socket=args.socket
             )
             self.services["keeper"] = Keeper("keeper", keeper_args, self._child)
+
+    def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
+        args, users = self._args, list(settings.workspace_users.values())
+        return WorkspaceArgs(
+            identity=args.identity,
+            files=args.files,
+            scratch=settings.ray.scratch,
+            scratch_limit=settings.ray.scratch_limit,
+            home=settings.ray.home,
+            user=users[0].user if users else settings.health.user,
+            pulled=any(service.image.source == "pull" for service in users),
+            package_index=settings.images.mirrors.pypi,
+        )
 
     def _declare_redis(self, settings: PlatformSettings, host: Host) -> None:
         enabled = settings.services()

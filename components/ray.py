@@ -25,13 +25,13 @@ from components.ports import (
     RAY_GCS,
 )
 from components.secrets import SECRETS_TARGET, user_id
-from components.service import Host, Service, extra_mounts, run_module
+from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module
 from components.service_settings import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
 
 # Ray's default: the object store takes 30 % of the memory and needs a little more of /dev/shm (docs, object spilling).
-SHARED_MEMORY = 0.33
-# Session files and spilled objects; what is really used counts against the container's memory.
-TEMPORARY_FILES = 0.5
+OBJECT_STORE_SHM = 0.33
+# Beside it, for DataLoaders; four workers with two batches of video clips each take 0.2 GB.
+PROGRAMS_SHM = 0.15
 # Ray drains for up to 30 s on SIGTERM (RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S), then its processes end.
 STOP_SECONDS = 60
 # How long the node of an only host looks for a head before it ends and is started again; `up` waits a little longer.
@@ -47,6 +47,15 @@ PASSWORD_FILE = f"{SECRETS_TARGET}/redis-password"
 SOON_AGAIN = {
     "RAY_gcs_grpc_max_reconnect_backoff_ms": "500",
     "RAY_grpc_client_check_connection_status_interval_milliseconds": "250",
+}
+
+# What Ray bounds by itself, once it is told to.
+BOUNDS = {
+    # entrypoints/memory_guard.py does this: by size, not by the age and the kind of tasks.
+    "RAY_memory_monitor_refresh_ms": "0",
+    # Of each file of output, which Ray keeps once more: of its own processes, and of every worker.
+    "RAY_ROTATION_MAX_BYTES": str(32 * MEBIBYTE),
+    "RAY_ROTATION_BACKUP_COUNT": "1",
 }
 
 
@@ -82,8 +91,9 @@ class RayNode(Service):
                 memory=node.memory,
                 user=node.user,
                 env={
+                    **host.workspace.environment(name),
                     **node.env,
-                    **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory),
+                    **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory, env=node.env),
                     **(_worker_environment(place) if place else _election_environment(args)),
                     "RAY_NODE_GPUS": gpu_count(args.gpu),
                     **tracking_environment(args.tracking_uri),
@@ -99,13 +109,13 @@ class RayNode(Service):
                 ),
                 address=None if place else host.network.fixed_address(args.position),
                 mounts=(
-                    *host.module("ray_node"),
+                    *distinct(*host.module("ray_node"), *host.ray_hooks()),
+                    *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=node.user),
                     host.secrets.mount("redis-password", user=node.user),
                     *extra_mounts(node.volumes),
                 ),
-                shm_bytes=int(node.memory * SHARED_MEMORY),
-                tmp_bytes=int(node.memory * TEMPORARY_FILES),
+                shm_bytes=int(node.memory * OBJECT_STORE_SHM) + (node.shm or int(node.memory * PROGRAMS_SHM)),
                 gpu=args.gpu,
                 stop_seconds=STOP_SECONDS,
                 wait_seconds=NODE_UP_SECONDS,
@@ -145,8 +155,9 @@ class RayHead(Service):
                 memory=settings.memory,
                 user=settings.user,
                 env={
+                    **host.workspace.environment(name),
                     **settings.env,
-                    **ray_environment(name, host, cpus=0, memory=settings.memory),
+                    **ray_environment(name, host, cpus=0, memory=settings.memory, env=settings.env),
                     "RAY_NODE_GPUS": "0",
                     "RAY_NODE_CANDIDATES": ",".join(place.candidates),
                     "RAY_NODE_HEAD_ADDRESS": place.static_head or "",
@@ -154,14 +165,14 @@ class RayHead(Service):
                 network="host",
                 hosts=own_name(name, place),
                 mounts=(
-                    *host.module("head_agent"),
+                    *distinct(*host.module("head_agent"), *host.ray_hooks()),
+                    *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=settings.user),
                     host.secrets.mount("redis-password", user=settings.user),
                     state_mount(host, settings.user),
                     *extra_mounts(settings.volumes),
                 ),
-                shm_bytes=int(settings.memory * SHARED_MEMORY),
-                tmp_bytes=int(settings.memory * TEMPORARY_FILES),
+                shm_bytes=int(settings.memory * OBJECT_STORE_SHM) + int(settings.memory * PROGRAMS_SHM),
                 stop_seconds=STOP_SECONDS,
             ),
             after=args.after,
@@ -250,7 +261,7 @@ def own_redis(place: ClusterPlace) -> str | None:
     return next((server for server in place.redis_addresses if server.startswith(f"{place.address}:")), None)
 
 
-def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping[str, str]:
+def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mapping[str, str]) -> Mapping[str, str]:
     """What every container of Ray is told: who and where it is, what it may take, where the cluster's state is."""
     place = host.place
     return {
@@ -266,6 +277,10 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping
         "RAY_NODE_NAMESPACE": host.ray_namespace,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token",
+        "RAY_NODE_DASHBOARD": f"{place.address}:{GATEWAY_PORTS['dashboard']}" if place else "",
+        "PYTHONPATH": ":".join(filter(None, (HOOKS_PATH, env.get("PYTHONPATH")))),
+        **BOUNDS,
+        **host.workspace.guard_environment(name),
         **(IMPATIENT_RESOLVER if place else {}),
     }
 

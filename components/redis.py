@@ -1,14 +1,15 @@
 """Redis: the store of the Ray cluster's GCS state, and its copy on another host of a cluster of several.
 
 Owns the containers and their data volumes (append-only file, synced each second). Does not own who is head
-(entrypoints/lease.py), nor which of a pair is the primary (entrypoints/redis_guard.py).
+(entrypoints/lease.py), nor which of a pair is the primary (entrypoints/redis_guard.py), nor what users upload, which is
+not here (entrypoints/package_store.py).
 """
 
 from dataclasses import dataclass
 
 import pulumi
 
-from components.docker import ContainerSpec, Healthcheck
+from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.ports import REDIS
 from components.secrets import SECRETS_TARGET
 from components.service import Host, Service, extra_mounts
@@ -29,11 +30,13 @@ maxmemory-policy noeviction
 # writes, until it is given its role.
 OF_A_PAIR = """\
 replicaof 127.0.0.1 1
-# A replica that was away for a while gets what it missed, not everything.
-repl-backlog-size 64mb
 # By default the first one is made to wait for others.
 repl-diskless-sync-delay 0
 """
+# Of the container's memory. While the append-only file is rewritten, what changes is there twice: with 320 MiB of data,
+# written to without a pause, a container of 512 MiB came to 457 MiB (docs/decisions/0022-uploads-beside-redis.md).
+MAXMEMORY_SHARE = 0.625
+BACKLOG = 64 * MEBIBYTE
 PING = f'REDISCLI_AUTH="$(cat {SECRETS_TARGET}/redis-password)" redis-cli ping | grep -q PONG'
 
 
@@ -66,13 +69,23 @@ class _RedisServer(Service):
                 mounts=(
                     self._data(settings.data, "data", "/data"),
                     host.secrets.redis_conf(
-                        CONFIGURATION + (OF_A_PAIR if paired else ""), user=settings.user, replicated=paired
+                        configuration(settings.memory, paired=paired), user=settings.user, replicated=paired
                     ),
                     host.secrets.mount("redis-password", user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),
             )
         )
+
+
+def configuration(memory: int, *, paired: bool) -> str:
+    """The configuration of a server in a container of so much memory, without its password.
+
+    A write that does not fit is refused, where the kernel would end the server, again at each start.
+    """
+    lines = f"{CONFIGURATION}maxmemory {int(memory * MAXMEMORY_SHARE)}\n"
+    # What is kept for the other one counts as used memory.
+    return f"{lines}{OF_A_PAIR}repl-backlog-size {min(BACKLOG, memory // 8)}\n" if paired else lines
 
 
 class Redis(_RedisServer):

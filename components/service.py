@@ -17,9 +17,12 @@ from components.network import RayNetwork
 from components.ports import REDIS
 from components.secrets import SecretFiles
 from components.service_settings import VolumeMount
+from components.workspace import Workspace
+from entrypoints.ray_hooks import HOOKS
 
 ENTRYPOINTS = Path(__file__).parent.parent / "entrypoints"
 PROGRAMS_TARGET = "/run/cslr"
+HOOKS_PATH = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}/site"  # on PYTHONPATH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class Host:
     secrets: SecretFiles
     bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
     place: ClusterPlace | None  # None: the cluster is this host alone
+    workspace: Workspace
 
     @property
     def ray_namespace(self) -> str:
@@ -62,6 +66,23 @@ class Host:
             ),
         )
 
+    def ray_hooks(self) -> tuple[Mount, ...]:
+        """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
+        hooks = {target.partition(":")[0] for targets in HOOKS.values() for target in targets}
+        files = sorted({module for name in ("ray_hooks", *hooks) for module in imported_modules(name)})
+        folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
+        return (
+            Mount(
+                source=self.files.program(ENTRYPOINTS / "site/sitecustomize.py"),
+                target=f"{HOOKS_PATH}/sitecustomize.py",
+                read_only=True,
+            ),
+            *(
+                Mount(source=self.files.program(source_of(name)), target=f"{folder}/{name}.py", read_only=True)
+                for name in files
+            ),
+        )
+
 
 def source_of(module: str) -> Path:
     """The file of a module of the package ``entrypoints``."""
@@ -81,8 +102,10 @@ def imported_modules(name: str) -> tuple[str, ...]:
 
 
 def _imports(node: ast.AST) -> Iterator[str]:
-    """Modules of the package that a statement imports, as in ``from entrypoints.a import b``."""
-    if isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:
+    """Modules of the package that a statement imports: ``from entrypoints.a import b``, ``from .a import b``."""
+    if isinstance(node, ast.ImportFrom) and node.level == 1:
+        yield from (str(node.module),) if node.module else (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{ENTRYPOINTS.name}."):
         yield str(node.module).partition(".")[2]
@@ -104,6 +127,11 @@ def run_python(file: str, *arguments: str) -> tuple[str, ...]:
 def run_module(name: str, *arguments: str) -> tuple[str, ...]:
     """Command that runs one of the entry programs that import each other (`Host.module`)."""
     return ("sh", program_path("with_python.sh"), "-m", f"{ENTRYPOINTS.name}.{name}", *arguments)
+
+
+def distinct(*mounts: Mount) -> tuple[Mount, ...]:
+    """The mounts without those that are there before."""
+    return tuple({mount.target: mount for mount in mounts}.values())
 
 
 def extra_mounts(volumes: Sequence[VolumeMount]) -> tuple[Mount, ...]:

@@ -60,6 +60,13 @@ OfTheCluster = Annotated[
 ]
 DashboardPort = Annotated[HostPort, Field(description="Host port of the dashboard and of the Jobs API.")]
 ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client (`ray://`).")]
+SharedMemory = Annotated[
+    Memory | None,
+    Field(
+        description="Limit of shared memory for programs, as the workers of a PyTorch `DataLoader` use it, beside "
+        "Ray's object store; what is used counts against `memory`. Unset: a part of `memory`."
+    ),
+]
 
 
 class Settings(BaseModel):
@@ -163,6 +170,7 @@ class RayNodeSettings(ServiceSettings):
     torch: bool = Field(
         default=True, description="Whether its built image has PyTorch and PyG; without them it is a tenth of the size."
     )
+    shm: SharedMemory = None
     ports: RayPorts
 
     @property
@@ -218,10 +226,30 @@ class RaySettings(Settings):
         default=None, description="Health service that knows the existing head. Unset: the one of this stack."
     )
     health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
+    scratch: Location | None = Field(
+        default=None,
+        description="Where Ray's sessions, spilled objects, temporary files and downloaded packages lie, at "
+        "`/scratch` in nodes and notebooks: a volume's name or an absolute path. Unset: a volume of this stack.",
+    )
+    scratch_limit: Memory = Field(
+        default=40 * 10**9 // MIB * MIB,
+        description="How much of its disk the scratch may take. What is not needed any more is removed; the job that "
+        "fills it all the same is ended.",
+    )
+    home: Location | None = Field(
+        default=None,
+        description="Where `HOME` of nodes and notebooks lies, with results (`~/ray_results`) and caches of models: a "
+        "volume's name or an absolute path. Unset: a volume of this stack.",
+    )
     head: RayHeadSettings = RayHeadSettings()
     gateway: RayGatewaySettings = RayGatewaySettings()
     cpu: RayCpuSettings = RayCpuSettings()
     gpu: RayGpuSettings = RayGpuSettings()
+
+    @property
+    def work_locations(self) -> dict[str, str | None]:
+        """Where the work of jobs and notebooks lies, by key."""
+        return {"scratch": self.scratch, "home": self.home}
 
 
 class RedisReplicaSettings(SinglePortSettings):
@@ -275,6 +303,7 @@ class MarimoSettings(SinglePortSettings):
     cpus: CpuLimit = 1.0
     memory: MemoryLimit = 4 * GIB
     port: HostPort = Field(default=8080, description=PORT)
+    shm: SharedMemory = None
     notebooks: DataLocation = None
 
 

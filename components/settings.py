@@ -35,6 +35,7 @@ from components.service_settings import (
 )
 from components.variants import Variant, resolve
 from components.vocabulary import BindAddress, Devices, NetworkName, Subnet
+from images.packages_lock import PackagesLock
 
 __all__ = [
     "KEY",
@@ -106,11 +107,23 @@ class PlatformSettings(Settings):
     keeper: KeeperSettings = KeeperSettings()
 
     _place: ClusterPlace | None = PrivateAttr(default=None)
+    _lock: PackagesLock | None = PrivateAttr(default=None)
 
     @property
     def place(self) -> ClusterPlace | None:
         """This host's place in a cluster of several hosts, if it has one."""
         return self._place
+
+    @property
+    def packages_lock(self) -> PackagesLock | None:
+        """The lock of the packages that the images of this stack get; None for those of the family alone."""
+        return self._lock
+
+    def with_packages(self, lock: PackagesLock | None) -> "PlatformSettings":
+        """The same with the lock of its own packages."""
+        copy = self.model_copy()
+        copy._lock = lock
+        return copy
 
     def placed(self, place: ClusterPlace) -> "PlatformSettings":
         """The same for a host of a cluster, which decides what runs here, and on which ports others find it."""
@@ -144,6 +157,13 @@ class PlatformSettings(Settings):
         """The enabled Ray nodes of this host, by name."""
         nodes = {"ray-cpu": self.ray.cpu, "ray-gpu": self.ray.gpu}
         return {name: node for name, node in nodes.items() if node.enabled}
+
+    @property
+    def workspace_users(self) -> dict[str, ServiceSettings]:
+        """The enabled services of this host that work in its scratch and home, by name."""
+        head = {"ray-head": self.ray.head} if self.ray.head.enabled else {}
+        notebooks = {"marimo": self.marimo} if self.marimo.enabled else {}
+        return {**self.ray_nodes, **head, **notebooks}
 
     @property
     def head_candidates(self) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from components.cluster_file import find_place
 from components.cluster_probe import ClusterFacts
 from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
+from components.packages import load_lock
 from components.platform import Platform, PlatformArgs
-from components.settings import config_value, load
+from components.settings import KEY, config_value, load
 from components.sources import KEPT, Sources, TorchChoice, choose_sources
 from components.stack import Stack
 
@@ -37,6 +38,8 @@ def declare_platform(stack: Stack) -> Outputs:
     """One host's part of the platform."""
     place = find_place(stack.config, stack=stack.identity.stack, stack_file=stack.file)
     settings = load(config_value(stack.config("platform")), stack_file=stack.file, place=place)
+    lock = load_lock(settings.images, settings.variant, stack_file=stack.file, key=KEY)
+    settings = settings.with_packages(lock)
     facts = None
     if stack.preflight:
         host.refuse_remote_engine()

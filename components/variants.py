@@ -32,6 +32,11 @@ class Variant:
         """Tag part and lock folder name, for example ``cuda13.1.1-py3.14``."""
         return f"cuda{self.cuda}-py{self.python}"
 
+    @property
+    def torchaudio(self) -> str:
+        """The release of torchaudio for its torch. torchvision's names its torch itself."""
+        return min(self.torch, LAST_TORCHAUDIO, key=_numbers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Torch:
@@ -54,6 +59,8 @@ TORCH = (
     Torch(version="2.14.1", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
     Torch(version="2.15.0", cuda="13.2", pythons=("3.11", "3.15"), arm64=True),
 )
+# Up to here each torch has a torchaudio of its number; the last one runs with later torches of CUDA 13 (stable ABI).
+LAST_TORCHAUDIO = "2.11.0"
 # (torch, its CUDA) → pyg-lib, whose wheels PyG builds per such pair on an index of its own. The newest of each CUDA.
 PYG_LIB = {("2.10.0", "12.8"): "0.8.0", ("2.13.0", "13.0"): "0.8.0"}
 # Toolkits from the first that torch above is built for.

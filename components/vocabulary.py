@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+import packaging.requirements
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -285,6 +286,24 @@ def _check_glob(value: str) -> str:
     return value
 
 
+def _check_requirement(value: str) -> str:
+    try:
+        found = packaging.requirements.Requirement(value)
+    except packaging.requirements.InvalidRequirement:
+        found = None
+    if found is None or not value.isprintable():
+        raise refuse("is no requirement: a package's name and, if need be, its versions", "transformers>=5,<6")
+    if found.url:
+        raise refuse("names an address: packages come from the package index, with hashes", found.name)
+    return value.strip()
+
+
+def _check_debian_package(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]{1,99}(=[A-Za-z0-9.+:~-]{1,99})?", value):
+        raise refuse("is no name of a Debian package: use lower-case letters, digits, '+', '-' and '.'", "ffmpeg")
+    return value
+
+
 def is_path(location: str) -> bool:
     """Whether a location is a folder of the host (a bind mount) and not the name of a volume."""
     return location.startswith("/")
@@ -344,5 +363,7 @@ Devices = Annotated[
         }
     ),
 ]
+Requirement = Annotated[str, AfterValidator(_check_requirement), Field(title="requirement")]
+DebianPackage = Annotated[str, AfterValidator(_check_debian_package), Field(title="package")]
 AsMapping = BeforeValidator(_parse_mapping)
 AsTuple = BeforeValidator(_parse_list)  # for Annotated[tuple[…], AsTuple]: YAML and JSON know only lists

@@ -26,7 +26,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -37,6 +36,7 @@ from pathlib import Path
 from entrypoints import election
 from entrypoints.election import Operation, Phase, Timer
 from entrypoints.lease import DEADLINE_SECONDS, Grant, Lease, Refusal, View, boottime, ray_namespace
+from entrypoints.node_guard import Guard
 from entrypoints.ray_process import (
     CLIENT_PORT,
     DASHBOARD_PORT,
@@ -55,8 +55,10 @@ from entrypoints.ray_process import (
     read_secret,
     reap,
     software_versions,
+    state_folder,
 )
 from entrypoints.redis_link import Address, RedisLink
+from entrypoints.scratch import prepare_folders
 
 TURN_SECONDS = 0.1  # the agent looks after its processes so often
 JITTER_SECONDS = 0.1
@@ -318,6 +320,7 @@ class Agent:
         self._sent = 0.0  # of the call that was answered last
         self._pulse = Pulse.new()
         self._watchdog: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
         self._spare: subprocess.Popen[bytes] | None = None  # has imported Ray, and waits
         self._spare_at = 0.0
         self._head: Head | None = None
@@ -496,6 +499,9 @@ class Agent:
             command = [sys.executable, "-m", "entrypoints.head_agent", "watchdog", str(self._pulse.descriptor)]
             folder = Path(__file__).parents[1]
             self._watchdog = subprocess.Popen(command, cwd=folder, pass_fds=(self._pulse.descriptor,))
+        if self._guard is None:
+            self._guard = Guard()
+        self._guard.replace_ended(ended)
         if self._spare and self._spare.pid in ended:
             self._spare, self._spare_at = None, boottime() + SPARE_SECONDS
         if self._spare is None and boottime() >= self._spare_at:
@@ -534,7 +540,8 @@ class Agent:
         head, self._head = self._head, None
         if head:
             head.forget()
-        spared = {process.pid for process in (self._watchdog, self._spare) if process}
+        guard = self._guard.process if self._guard else None
+        spared = {process.pid for process in (self._watchdog, self._spare, guard) if process}
         self._replace_ended(end_descendants(grace=0.0, spared=spared))
         if head and self._spare is None:
             self._spare_at = boottime()
@@ -545,7 +552,7 @@ class Agent:
 
 def status_file() -> Path:
     """Return where ``run`` tells ``health`` its state."""
-    return Path(tempfile.gettempdir()) / "cslr-head-agent.json"
+    return state_folder() / "head-agent.json"
 
 
 @dataclass
@@ -589,6 +596,7 @@ def run() -> int:
     settings = AgentSettings.from_environment(os.environ)
     means = NodeMeans.from_environment(os.environ)
     status_file().unlink(missing_ok=True)
+    prepare_folders(os.environ)
     place = settings.place()
     if place is None:
         return idle(settings)

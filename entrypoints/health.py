@@ -9,7 +9,8 @@ In a cluster of several hosts each host has such a service, which shows this hos
 Environment: HEALTH_SERVICES (JSON list of {name, kind, host, port, url}), HEALTH_RAY_NODES (comma-separated names of
 the expected nodes, in whitelist order), HEALTH_RAY_DASHBOARD (host:port that leads to the head's dashboard wherever the
 head is; else every expected node is asked), HEALTH_CLUSTER (JSON {namespace, host, redis_addresses, candidates,
-static_head}: where the election's state is, and who may lead), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE
+static_head}: where the election's state is, and who may lead), HEALTH_SCRATCH (JSON {Ray node: the file in which its
+guard says how full its scratch folder is}), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE
 (2 seconds for each service), SECRETS_DIR (/run/secrets). A mistake there ends the program with exit status 2 and a
 sentence. Needs aiohttp, redis and psycopg.
 """
@@ -54,6 +55,8 @@ PAGE_REFRESH_SECONDS = 5
 LARGEST_ANSWER = 4 * 2**20  # bytes; Ray keeps up to 1,000 dead nodes of about 600 bytes
 OLD_NODES_SHOWN = 20
 EVENTS_SHOWN = 10
+SCRATCH_STALE_SECONDS = 180.0  # a guard measures at least three times a minute, unless the disk is very slow
+WARN_SHARE, ERROR_SHARE = 0.7, 0.9  # of what something may use: from here on a warning, and an error
 LOOKUP_THREADS = 32  # name look-ups that hang must not hold up the others
 NODE_LABEL = "cslr.node"  # set by entrypoints/ray_node.py; Ray's own node name is the address unless given
 RAY_NODES_PATH = "/api/v0/nodes?limit=2000&detail=true"
@@ -72,6 +75,30 @@ class Down(Exception):  # noqa: N818 - a state of the service, not a mistake
 
 class Starting(Down):
     """A service answers that it is not ready yet."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a service uses of something that is bounded, in bytes."""
+
+    name: str
+    used: int
+    limit: int
+
+    @property
+    def text(self) -> str:
+        """As people read it: ``memory: 190 of 320 MiB``."""
+        unit, size = ("GiB", 2**30) if self.limit >= 10 * 2**30 else ("MiB", 2**20)
+        return f"{self.name}: {self.used / size:.0f} of {self.limit / size:.0f} {unit}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a service tells of itself: warning is a clause for people, which leaves it up."""
+
+    version: str | None
+    usage: tuple[Usage, ...] = ()
+    warning: str | None = None
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -108,6 +135,7 @@ class Configuration:
     ray_nodes: tuple[Service, ...]
     ray_dashboard: Service | None
     cluster: Cluster | None
+    scratch: Mapping[str, Path]  # Ray node → what its guard says of its scratch folder
     secrets: Path
     port: int
     deadline: float
@@ -128,6 +156,7 @@ class Configuration:
             ray_nodes=tuple(ray.get(name, Service(name, "ray", name, DASHBOARD_PORT, None)) for name in names),
             ray_dashboard=_dashboard(environment.get("HEALTH_RAY_DASHBOARD", "")),
             cluster=_cluster(environment.get("HEALTH_CLUSTER", "")),
+            scratch=_scratch(environment.get("HEALTH_SCRATCH", "")),
             secrets=Path(environment.get("SECRETS_DIR", "/run/secrets")),
             port=int(_number(environment, "HEALTH_PORT", 8888, 65535)),
             deadline=_number(environment, "HEALTH_DEADLINE", 2, 60),
@@ -214,6 +243,13 @@ def _cluster(text: str) -> Cluster | None:
         f"must be a JSON object with namespace, host and redis_addresses, not {text!r}",
     )
     return Cluster(namespace, host, addresses, whitelist, static_head or None)
+
+
+def _scratch(text: str) -> dict[str, Path]:
+    try:
+        return {str(node): Path(path) for node, path in json.loads(text or "{}").items()}
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigurationError(f"HEALTH_SCRATCH must be a JSON object of files by node, not {text!r}.") from None
 
 
 def _inside_json(text: str) -> str:
@@ -303,8 +339,11 @@ def version_in(text: str, service: Service) -> str:
     return version
 
 
-async def probe_redis(service: Service, asker: Asker) -> str:
-    """PING with the password; returns the server's version."""
+async def probe_redis(service: Service, asker: Asker) -> Found:
+    """PING with the password; finds the server's version and how much of its memory its data takes.
+
+    Raises Down when it refuses writes, or nearly does: Ray's head ends when it cannot write.
+    """
     client = redis.asyncio.Redis(
         host=service.host, port=service.port, password=asker.secrets["redis-password"], retry=Retry(NoBackoff(), 0)
     )
@@ -313,8 +352,18 @@ async def probe_redis(service: Service, asker: Asker) -> str:
             await client.execute_command("PING")  # type: ignore[no-untyped-call]
         except redis.exceptions.BusyLoadingError:
             raise Starting("Redis is loading its data") from None
-        information = await client.info("server")
-    return version_in(str(information.get("redis_version")), service)
+        information = await client.info("server", "memory", "persistence")
+    version = version_in(str(information.get("redis_version")), service)
+    memory = Usage("memory", int(information["used_memory"]), int(information["maxmemory"]))
+    share = memory.used / memory.limit if memory.limit else 0
+    if share >= ERROR_SHARE:
+        raise Down(f"nearly refuses writes: {memory.text}")
+    if information["aof_last_write_status"] != "ok":
+        raise Down("cannot write its append-only file, so it refuses writes: is the disk of its volume full?")
+    warning = f"{memory.text}" if share >= WARN_SHARE else None
+    if information["aof_last_bgrewrite_status"] != "ok":
+        warning = "the last rewrite of its append-only file failed; see its log"
+    return Found(version, (memory,) if memory.limit else (), warning)
 
 
 async def probe_postgres(service: Service, asker: Asker) -> str:
@@ -350,7 +399,7 @@ async def probe_marimo(service: Service, asker: Asker) -> str | None:
     return version_in(await asker.get(service, "/api/version", token), service) if token else None
 
 
-PROBES: dict[str, Callable[[Service, Asker], Coroutine[Any, Any, str | None]]] = {
+PROBES: dict[str, Callable[[Service, Asker], Coroutine[Any, Any, str | Found | None]]] = {
     "redis": probe_redis,
     "postgres": probe_postgres,
     "mlflow": probe_mlflow,
@@ -363,7 +412,7 @@ PROBES: dict[str, Callable[[Service, Asker], Coroutine[Any, Any, str | None]]] =
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One service: latency_ms of all its questions together, error a clause when it is not up."""
+    """One service: latency_ms of all its questions together, error a clause when it is not up, warning when it is."""
 
     name: str
     kind: str
@@ -372,6 +421,17 @@ class ServiceStatus:
     version: str | None
     url: str | None
     error: str | None
+    usage: tuple[Usage, ...] = ()
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """What is known of a node's scratch folder: error where it is full."""
+
+    usage: tuple[Usage, ...] = ()
+    error: str | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -493,8 +553,11 @@ class Dashboard:
 
 async def ask_service(service: Service, asker: Asker) -> ServiceStatus:
     """Ask one service that is no Ray node; never raises."""
-    version, latency, error, state = await timed(asker.in_time(PROBES[service.kind](service, asker)), service)
-    return ServiceStatus(service.name, service.kind, state, latency, version, service.url, error)
+    answer, latency, error, state = await timed(asker.in_time(PROBES[service.kind](service, asker)), service)
+    found = answer if isinstance(answer, Found) else Found(answer)
+    return ServiceStatus(
+        service.name, service.kind, state, latency, found.version, service.url, error, found.usage, found.warning
+    )
 
 
 async def timed(question: Awaitable[Result], service: Service) -> tuple[Result | None, float | None, str | None, str]:
@@ -647,13 +710,31 @@ def _with_expectations(known: tuple[NodeStatus, ...], expected: tuple[Service, .
     return (*first, *(n for n in others if n.alive), *[n for n in others if not n.alive][:OLD_NODES_SHOWN])
 
 
-def ray_service(service: Service, ray: RayStatus) -> ServiceStatus:
-    """Return a Ray node as a service: up when alive in the cluster; only the head has a dashboard to link."""
+def scratch_of(path: Path | None) -> Scratch:
+    """Read what a node's guard said last of its scratch folder; nothing where it said nothing."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        usage = Usage("scratch", int(said["used"]), int(said["limit"]))
+        age, full, message = time.time() - float(said["time"]), bool(said["full"]), str(said["message"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return Scratch()
+    if full:
+        return Scratch((usage,), error=message)
+    if age > SCRATCH_STALE_SECONDS:
+        return Scratch((usage,), warning=f"nobody has measured its scratch folder for {age:.0f} s")
+    return Scratch((usage,), warning=usage.text if usage.used >= WARN_SHARE * usage.limit else None)
+
+
+def ray_service(service: Service, ray: RayStatus, scratch: Scratch) -> ServiceStatus:
+    """Return a Ray node as a service: up when alive in the cluster, with room on its scratch; only the head has a
+    dashboard to link.
+    """
     node = next(node for node in ray.nodes if node.expected and node.name == service.name)
     leads = ray.head is not None and ray.head.node == service.name
     error = ray.error
     if not node.alive and error is None:
         error = "not alive in the Ray cluster" + (f": {node.message}" if node.message else "")
+    error = error or scratch.error
     return ServiceStatus(
         service.name,
         "ray",
@@ -662,6 +743,8 @@ def ray_service(service: Service, ray: RayStatus) -> ServiceStatus:
         node.version if node.alive else None,
         service.url if leads else None,
         error,
+        scratch.usage,
+        scratch.warning,
     )
 
 
@@ -674,6 +757,7 @@ class Monitor:
         self._round: asyncio.Task[Status] | None = None
         self._ended = 0.0
         self._states: dict[str, str] = {}
+        self._warned: frozenset[str] = frozenset()
         self.secrets = Secrets(configuration.secrets)
 
     async def status(self) -> Status:
@@ -699,7 +783,10 @@ class Monitor:
         )
         ray, cluster = ray_and_cluster
         known = {answer.name: answer for answer in answers}
-        services = tuple(known.get(service.name) or ray_service(service, ray) for service in configuration.services)
+        services = tuple(
+            known.get(service.name) or ray_service(service, ray, scratch_of(configuration.scratch.get(service.name)))
+            for service in configuration.services
+        )
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status = Status(now, configuration.stack, services, ray, cluster)
         self._log_changes(status)
@@ -728,6 +815,11 @@ class Monitor:
                 was = self._states.get(name)
                 log(self.secrets, event="state", name=name, was=was, now=states[name], error=errors.get(name))
         self._states = states
+        # By who warns, not by the clause: figures in it change every round.
+        warnings = {service.name: service.warning for service in status.services if service.warning}
+        for name in warnings.keys() - self._warned:
+            log(self.secrets, event="warning", name=name, warning=warnings[name])
+        self._warned = frozenset(warnings)
 
 
 def log(secrets: Secrets, **fields: str | int | None) -> None:
@@ -758,7 +850,8 @@ thead th { border-top: 0; color: var(--soft); font-size: .85rem; white-space: no
 tbody th { font-weight: 600; white-space: nowrap }
 th.n, td.n { text-align: right; white-space: nowrap }
 .state { font-weight: 600; white-space: nowrap }
-.error { display: block; min-width: 14rem; color: var(--soft); font-size: .9rem }
+.error, .warning { display: block; min-width: 14rem; color: var(--soft); font-size: .9rem }
+.warning { color: var(--wait) }
 .up, .healthy, .alive { color: var(--good) } .down, .unhealthy, .missing { color: var(--bad) }
 .starting, .maintenance { color: var(--wait) } .old { color: var(--soft) }
 """
@@ -838,6 +931,8 @@ def _link(url: str | None) -> str:
 
 def _service_row(service: ServiceStatus) -> str:
     error = f'<span class="error">{html.escape(service.error)}</span>' if service.error else ""
+    error += f'<span class="warning">Warning: {html.escape(service.warning)}</span>' if service.warning else ""
+    error += "".join(f'<span class="error">{html.escape(usage.text)}</span>' for usage in service.usage)
     latency = "" if service.latency_ms is None else f"{service.latency_ms:.1f} ms"
     return (
         f'<tr><th scope="row">{html.escape(service.name)}</th><td>{_state(service.state)}{error}</td>'

@@ -9,6 +9,7 @@ under which browsers and clients reach the server, comma separated), MLFLOW_DEAD
 import importlib
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -56,6 +57,14 @@ def write_password_file() -> Path:
     path.touch(mode=0o600)
     path.write_text(f"*:*:*:*:{escaped}\n", encoding="utf-8")
     return path
+
+
+def make_upload_folder() -> Path:
+    """Make the folder that uploads pass through, empty: on the artifacts' disk, since /tmp is small and in memory."""
+    folder = ARTIFACTS / ".uploads"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def find_driver() -> str:
@@ -107,6 +116,7 @@ def serve() -> None:
     options = ["--host=0.0.0.0", "--port=5000", f"--backend-store-uri={DRIVERS[driver]}://{DATABASE}"]
     options += ["--serve-artifacts", f"--artifacts-destination={ARTIFACTS}"]
     os.chdir(tempfile.gettempdir())  # MLflow writes to its working folder, and the image is read-only
+    os.environ["TMPDIR"] = str(make_upload_folder())
     say("Postgres answers, starting MLflow")
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *options])  # noqa: S606
 

@@ -1,10 +1,10 @@
 """Hooks: the places where the platform changes what Ray does, each applied when its module of Ray is first imported.
 
 Ray has no setting for any of them. Each hook is a function in a module of its own that takes the imported module of Ray
-and replaces what it must. Such a module stands alone: it is imported as ``cslr_entrypoints.NAME``, so that no program's own
-``entrypoints`` is hidden. A Ray that lacks the place keeps its own behaviour, and one line on stderr says so. Runs in
-every Python process of a Ray container (site/sitecustomize.py), so it imports nothing that it does not need: standard
-library only, Python 3.10 or newer.
+and replaces what it must. Such a module stands alone: it is imported as ``cslr_entrypoints.NAME``, so that no program's
+own ``entrypoints`` is hidden. A Ray that lacks the place keeps its own behaviour, and one line on stderr says so. Runs
+in every Python process of a Ray container (site/sitecustomize.py), so it imports nothing that it does not need:
+standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from types import ModuleType
 HOOKS: dict[str, tuple[str, ...]] = {
     "multiprocessing.context": ("dataloader:hook_context",),
     "multiprocessing.reduction": ("dataloader:hook_reduction",),
+    "ray._private.external_storage": ("spilling:name_files_after_jobs",),
+    "ray.dashboard.modules.job.job_log_storage_client": ("job_logs:read_shortened_logs",),
+    "ray._raylet": ("package_hooks:store_values",),
+    "ray.dashboard.modules.job.job_head": ("package_hooks:answer_when_full",),
+    "ray.dashboard.http_server_agent": ("package_hooks:serve_packages",),
     "ray._private.runtime_env.context": ("runtime_packages:hook_context",),
     "ray._private.runtime_env.pip": ("runtime_packages:hook_pip",),
     "ray._private.runtime_env.uv": ("runtime_packages:hook_uv",),

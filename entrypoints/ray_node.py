@@ -20,7 +20,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from typing import Any
 
 from entrypoints.cluster_state import drain_key
 from entrypoints.lease import RETRY_SECONDS, Lease, ray_namespace
+from entrypoints.node_guard import STATE_FILE, Guard
 from entrypoints.one_host import OneHostElection, Question, Role, http_failure
 from entrypoints.ray_process import (
     CLIENT_PORT,
@@ -47,11 +47,13 @@ from entrypoints.ray_process import (
     prepare,
     read_secret,
     say,
+    state_folder,
     supervise,
     worker_environment,
 )
 from entrypoints.ray_worker import Cluster, ElectedCluster, FixedHead, Worker, passes_on
 from entrypoints.redis_link import Address, RedisLink
+from entrypoints.scratch import prepare_folders
 
 WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
 HEALTH_SECONDS = 3.0  # for one answer
@@ -127,6 +129,7 @@ class State:
     role: str  # waiting, drained, head or worker
     reason: str = ""  # why it waits, or stays out
     gcs: str = ""  # host:port of the head, as this node reaches it
+    dashboard: str = ""  # the same of the head's dashboard
 
     def write(self) -> None:
         """Replace what was told before."""
@@ -137,7 +140,7 @@ class State:
 
 def state_file() -> Path:
     """Return where ``run`` tells the other subcommands."""
-    return Path(tempfile.gettempdir()) / "cslr-ray-node.json"
+    return state_folder() / STATE_FILE
 
 
 def told_state() -> State:
@@ -156,23 +159,24 @@ def run() -> int:
     stop = Stop()
     for signalled in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signalled, stop.set)
-    os.chdir(tempfile.gettempdir())  # where tasks begin; the image's own folder cannot be written to
     settings = NodeSettings.from_environment(os.environ)
+    prepare_folders(os.environ)
     if settings.token_file:
         read_secret(settings.token_file, "Ray's authentication token, RAY_AUTH_TOKEN_PATH")
     State("waiting", "starting").write()
     link = settings.link()
     adopt_orphans()
     ray = prepare()  # it imports Ray while this node finds out what it is
+    guard = Guard()
     try:
         if settings.several_hosts:
-            return run_worker(settings, link, ray, stop)
-        return run_on_one_host(settings, link, ray, stop)
+            return run_worker(settings, link, ray, stop, guard)
+        return run_on_one_host(settings, link, ray, stop, guard)
     finally:
         end_descendants(grace=0.0)
 
 
-def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop) -> int:
+def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop, guard: Guard) -> int:
     """Be a worker of a cluster over several hosts."""
     name, gateway = settings.means.name, settings.gateway
     assert gateway  # noqa: S101  (several hosts)
@@ -188,10 +192,13 @@ def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[by
     say(f"{name} joins the head by way of {gateway}")
     State("worker", gcs=str(gateway)).write()
     begin(ray, settings.means.start_arguments(str(gateway)), worker_environment(os.environ))
-    return supervise(ray, stop, worker.reason_to_end, WATCH_SECONDS, lambda: passes_on(gateway))
+    can_drain = lambda: passes_on(gateway)  # noqa: E731
+    return supervise(ray, stop, worker.reason_to_end, WATCH_SECONDS, can_drain, guard.replace_ended)
 
 
-def run_on_one_host(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop) -> int:
+def run_on_one_host(
+    settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop, guard: Guard
+) -> int:
     """Be head or worker among the nodes of one host."""
     name = settings.means.name
     question = Question(
@@ -210,14 +217,16 @@ def run_on_one_host(settings: NodeSettings, link: RedisLink, ray: subprocess.Pop
     try:
         if role.head:
             say(f"{name} is a worker of {role.head}")
-            State("worker", gcs=str(role.head)).write()
+            dashboard = f"{role.head.host}:{settings.means.ports[DASHBOARD_PORT]}"
+            State("worker", gcs=str(role.head), dashboard=dashboard).write()
             begin(ray, settings.means.start_arguments(str(role.head)), worker_environment(os.environ))
         else:
             say(f"{name} is head")
-            State("head", gcs=f"{name}:{settings.means.ports[GCS_PORT]}").write()
+            gcs_port, dashboard_port = settings.means.ports[GCS_PORT], settings.means.ports[DASHBOARD_PORT]
+            State("head", gcs=f"{name}:{gcs_port}", dashboard=f"127.0.0.1:{dashboard_port}").write()
             begin(ray, *start_of_head(settings, link.address, role))
         gcs = role.head or Address("127.0.0.1", settings.means.ports[GCS_PORT])
-        return supervise(ray, stop, election.keep, RETRY_SECONDS, gcs.answers)
+        return supervise(ray, stop, election.keep, RETRY_SECONDS, gcs.answers, guard.replace_ended)
     finally:
         end_descendants(grace=0.0)
         election.release()

@@ -23,6 +23,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
 STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
 LAST_WORDS = 3.0  # seconds; `ray start` looks once a second for processes that have ended
 WORKER_RECONNECT_SECONDS = 600  # a worker outlives its head for so long (Ray: 60), as KubeRay sets it
+# Between GCS, raylet and dashboard (0) and workers (Ray: 1000), for the kernel's choice when memory is used up: it has
+# a process for each client, which holds that client's objects.
+CLIENT_SERVER_SCORE = 300
 HOOK = "__main__.keep_the_password"
 # How `ray start` of a head gets what it logs in to Redis with. Not on its command line, and not in the environment that
 # it is started with, which /proc shows to every task for as long as it runs.
@@ -51,6 +55,12 @@ class NodeError(Exception):
 def say(message: str) -> None:
     """Print one line for the container's log."""
     print(f"[ray-node] {message}", flush=True)
+
+
+def state_folder() -> Path:
+    """Return the folder of a container's own small files: no user's program can fill it, as it can /tmp or a disk."""
+    folder = Path(os.environ.get("CSLR_STATE", "/run/state"))
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def dispatch(commands: Mapping[str, Callable[[], int]], arguments: list[str], tell: Callable[[str], None]) -> int:
@@ -103,6 +113,7 @@ class NodeMeans:
     cpus: float  # RAY_NODE_CPUS
     gpus: float | None  # RAY_NODE_GPUS; None ("auto"): Ray counts what it sees
     memory: int  # RAY_NODE_MEMORY, bytes; 0: the cgroup's limit
+    temp_dir: str  # RAY_NODE_TEMP_DIR, of Ray's sessions; empty: Ray's own
     ports: Mapping[str, int]  # RAY_NODE_PORTS, JSON: flag of `ray start` → port (components/ports.py)
 
     @classmethod
@@ -118,6 +129,7 @@ class NodeMeans:
             cpus=number(environment, "RAY_NODE_CPUS", 1),
             gpus=None if environment.get("RAY_NODE_GPUS") == "auto" else number(environment, "RAY_NODE_GPUS", 0),
             memory=int(number(environment, "RAY_NODE_MEMORY", 0)),
+            temp_dir=environment.get("RAY_NODE_TEMP_DIR", ""),
             ports=_ports(environment.get("RAY_NODE_PORTS", "")),
         )
 
@@ -140,6 +152,7 @@ class NodeMeans:
             f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
             f"--resources={json.dumps({self.name: 1})}",
             *([f"--node-ip-address={self.address}"] if self.address else []),
+            *([f"--temp-dir={self.temp_dir}"] if self.temp_dir else []),
             *(f"{flag}={port}" for flag, port in self.ports.items() if gcs_address is None or flag not in HEAD_FLAGS),
         ]
         if gcs_address:
@@ -304,6 +317,7 @@ def keep_the_password(ray_parameters: Any, head: bool) -> None:  # noqa: ANN401 
             # It forks a server for each client while its own gRPC runs; gRPC's fork handlers then at times crash the
             # child (epoll_wait: Bad file descriptor), and the client reads "Starting Ray client server failed".
             variables = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+            command = ["sh", "-c", 'echo "$0" >/proc/self/oom_score_adj; exec "$@"', str(CLIENT_SERVER_SCORE), *command]
         if process_type not in ("gcs_server", "raylet"):
             # A head is back when its GCS is: dashboard and monitors, which take longer to start, must not slow it down.
             command = ["nice", "-n", "10", *command]
@@ -446,8 +460,11 @@ def supervise(
     reason_to_end: Callable[[], End | None],
     interval: float,
     can_drain: Callable[[], bool] = lambda: True,
+    tell_ended: Callable[[Mapping[int, int]], None] = lambda _: None,
 ) -> int:
     """Watch `ray start` until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
+
+    ``tell_ended`` is given what ``reap`` saw, for other children than `ray start`.
 
     What was told to stop or has a reason to end is drained first, where ``can_drain`` says that a GCS answers: Ray
     would wait for one. Reasons are asked for every ``interval`` seconds. Returns 0 when it was told to stop, 1 when
@@ -456,7 +473,7 @@ def supervise(
     grace, code, end = 5.0, None, None
     raylet = Watched(process.pid, "raylet")
     try:
-        code, end = _watch(process.pid, raylet, stop, reason_to_end, interval)
+        code, end = _watch(process.pid, raylet, stop, reason_to_end, interval, tell_ended)
         if end:
             say(f"{end.reason}: stopping")
         if code is None and (raylet.has_ended() or (end and end.at_once)):
@@ -478,7 +495,12 @@ def supervise(
 
 
 def _watch(
-    process: int, raylet: Watched, stop: Stop, reason_to_end: Callable[[], End | None], interval: float
+    process: int,
+    raylet: Watched,
+    stop: Stop,
+    reason_to_end: Callable[[], End | None],
+    interval: float,
+    tell_ended: Callable[[Mapping[int, int]], None],
 ) -> tuple[int | None, End | None]:
     """Wait until `ray start` has ended, is to stop, or has a reason to end: its exit code, and the reason.
 
@@ -489,9 +511,10 @@ def _watch(
     while not stop.is_set():
         stop.wait(0.2)
         now = time.monotonic()
-        code = reap().get(process)
-        if code is not None:
-            return code, None
+        ended = reap()
+        if process in ended:
+            return ended[process], None
+        tell_ended(ended)
         if raylet.has_ended():
             end_at = min(end_at, now + LAST_WORDS)
             if now >= end_at:

@@ -36,6 +36,9 @@ HTTP_TIMEOUT = 5.0
 TASK_TIMEOUT = 20.0  # one try of a small task; a lost one is submitted again
 TORCH_TIMEOUT = 150.0  # the first import of torch from a fresh image took 38 s on a cold disk
 MLFLOW_TIMEOUT = 45.0
+MODEL_TIMEOUT = 90.0  # the first import of MLflow's client and torch from a fresh image; then some 10 s
+LOADER_TIMEOUT = 60.0
+PACKAGE_TIMEOUT = 60.0  # a small environment takes some 2 s
 ATTEMPT_MARGIN = 10.0  # seconds that an attempt has beyond the time-outs inside it
 CLIENT_SETTINGS = {  # a Ray Client that fails fast: repeating is done here
     "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "3",
@@ -46,6 +49,10 @@ HEAD_RESOURCE = "node:__internal_head__"
 EXPERIMENT = "cslr-verification"
 TRAINING_STEPS = 60
 LEARNED = 0.5  # the loss must fall below this part of its first value
+CLIP = (3, 16, 224, 224)  # channels, frames, height, width
+CLIPS_IN_BATCH = 2
+LOADER_BATCHES, LOADER_WORKERS = 6, 2
+PACKAGE = "cslr_verified"
 PAGE = 4096  # bytes
 PROOF = "a task of this job ran"
 JOB = f"""python -c "import ray; ray.init(); print(ray.get(ray.remote(num_cpus=0)(lambda: '{PROOF}').remote()))\""""
@@ -61,6 +68,10 @@ class CheckFailed(Exception):  # noqa: N818  (a result, not a fault of the progr
 
 class NotYet(CheckFailed):
     """As `CheckFailed`, but it may become right while services are starting."""
+
+
+class Skipped(Exception):  # noqa: N818  (a result, not a fault of the program)
+    """There is nothing to check on this stack; the reason says why."""
 
 
 @dataclass
@@ -275,11 +286,106 @@ def keep_mlflow_run(url: str) -> str:
     return str(run)
 
 
+def lacking(modules: Sequence[str]) -> list[str]:
+    """Which of the modules this node's Python does not have; a pulled image brings its own."""
+    import importlib.util
+
+    return [module for module in modules if importlib.util.find_spec(module) is None]
+
+
+def keep_mlflow_model(experiment: str) -> str:
+    """Logs a torch model with an input example, as people do, loads it again and compares what both predict.
+
+    Returns the model's URI. The tracking server is that of the node's environment.
+    """
+    import logging
+
+    import mlflow
+    import numpy
+    import torch
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    torch.manual_seed(7)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    inputs = numpy.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]], dtype=numpy.float32)
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name="verification-model"):
+        logged = mlflow.pytorch.log_model(model, name="model", input_example=inputs)
+    if logged.signature is None:
+        raise CheckFailed("MLflow could not infer the signature of a model from its input example")
+    loaded = mlflow.pytorch.load_model(logged.model_uri)
+    with torch.no_grad():
+        wrote, read = model(torch.from_numpy(inputs)), loaded(torch.from_numpy(inputs))
+    if not torch.allclose(wrote, read):
+        raise CheckFailed(f"the model that MLflow gave back predicts {read.tolist()} instead of {wrote.tolist()}")
+    return str(logged.model_uri)
+
+
+def load_clips(batches: int, workers: int) -> list[float]:
+    """Loads batches of video clips in worker processes; returns the mean of each, which tells them apart.
+
+    The class is defined where it is used, as in a job's script or a notebook's cell, and the batches travel through
+    shared memory: 19 MB each, of which every worker has two on the way.
+    """
+    import torch
+
+    class Clips(torch.utils.data.Dataset):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return CLIPS_IN_BATCH * batches
+
+        def __getitem__(self, number: int) -> Untyped:
+            return torch.full(CLIP, float(number // CLIPS_IN_BATCH))
+
+    loader = torch.utils.data.DataLoader(Clips(), batch_size=CLIPS_IN_BATCH, num_workers=workers)
+    return [float(batch.mean()) for batch in loader]
+
+
+def make_wheel(name: str, version: str) -> str:
+    """Writes a package of one function into this node's folder for temporary files; returns its path.
+
+    A wheel made here needs no index, so that also a closed network can try what installs packages for a job.
+    """
+    import tempfile
+    import zipfile
+
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"def answer():\n    return {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: verification\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    wheel = Path(tempfile.mkdtemp(prefix="cslr-verify-"), f"{name}-{version}-py3-none-any.whl")
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in {**files, f"{info}/RECORD": record}.items():
+            archive.writestr(path, text)
+    return str(wheel)
+
+
+def use_package(name: str) -> str:
+    """What a package of the job's own environment answers."""
+    import importlib
+
+    return str(importlib.import_module(name).answer())
+
+
+def remove_wheel(wheel: str) -> None:
+    """Removes what `make_wheel` made."""
+    import shutil
+
+    shutil.rmtree(Path(wheel).parent, ignore_errors=True)
+
+
 # --- Ray --------------------------------------------------------------------------------------------------------------
 
 
 def submit(
-    session: Session, function: Callable[..., Any], node: Expected, *args: object, num_gpus: float = 0
+    session: Session,
+    function: Callable[..., Any],
+    node: Expected,
+    *args: object,
+    num_gpus: float = 0,
+    runtime_env: dict[str, Any] | None = None,
 ) -> Untyped:
     """Starts `function` on that node and no other. It takes no CPU, so a busy cluster can be verified as well."""
     import ray
@@ -287,6 +393,8 @@ def submit(
 
     strategy = NodeAffinitySchedulingStrategy(session.listed[node.name]["NodeID"], soft=False)
     options = {"scheduling_strategy": strategy, "num_cpus": 0, "num_gpus": num_gpus, "max_retries": 0}
+    if runtime_env:
+        options["runtime_env"] = runtime_env
     return ray.remote(function).options(**options).remote(*args)
 
 
@@ -311,6 +419,8 @@ def collect(
             results[name] = ray.get(reference, timeout=HTTP_TIMEOUT)
         except ray.exceptions.RayTaskError as error:
             raise NotYet(f"{name} could not {doing}: {explain(error.cause)}", blamed) from error
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise NotYet(f"{name} could not {doing}: {explain(error)}", blamed) from error
     return results
 
 
@@ -319,6 +429,23 @@ def explain(error: BaseException | None) -> str:
     lines = [line.strip() for line in str(error).strip().splitlines()]
     text = lines[-1] if any(line.startswith("Traceback") for line in lines) else " ".join(lines)
     return text if isinstance(error, CheckFailed) else f"{type(error).__name__}: {text}"
+
+
+def on_one(session: Session, work: Untyped, node: Expected, timeout: float, doing: str) -> Json:
+    """The result of one task on that node."""
+    return collect(session, {node.name: work}, timeout, doing)[node.name]
+
+
+def require_modules(session: Session, node: Expected, *modules: str) -> None:
+    """Raises Skipped where the node's image lacks one."""
+    if missing := on_one(session, submit(session, lacking, node, modules), node, TASK_TIMEOUT, "look for modules"):
+        raise Skipped(f"the image of {node.name} has no {', '.join(missing)}")
+
+
+def first_with_torch(session: Session) -> Expected:
+    """The node that checks of torch run on, where one is enough."""
+    nodes: list[Expected] = session.spec.nodes
+    return next(node for node in nodes if node.torch)
 
 
 def container_of(spec: Expected, node: str) -> str | None:
@@ -473,7 +600,7 @@ def version_differences(found: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def pyg_training(session: Session) -> str:
     """A graph network learns on the CPU of a node with torch."""
-    node = next(node for node in session.spec.nodes if node.torch)
+    node = first_with_torch(session)
     work = {node.name: submit(session, train_graph_network, node, ["cpu"], TRAINING_STEPS)}
     trained = collect(session, work, TORCH_TIMEOUT, "train a graph network")[node.name]
     require_learning(trained)
@@ -556,6 +683,47 @@ def mlflow_run(session: Session) -> str:
     return f"run {run} written by {node.name} and read back"
 
 
+def mlflow_model(session: Session) -> str:
+    """A torch model with an input example is logged to MLflow from a node, and predicts the same when it is loaded."""
+    node = first_with_torch(session)
+    require_modules(session, node, "mlflow", "torch")
+    doing = "log a torch model with an input example to MLflow and load it again"
+    uri = on_one(session, submit(session, keep_mlflow_model, node, EXPERIMENT), node, MODEL_TIMEOUT, doing)
+    return f"{uri} logged by {node.name} with an input example, loaded, predicts the same"
+
+
+def data_loader(session: Session) -> str:
+    """A DataLoader with two workers loads batches of video clips inside a task, through shared memory."""
+    node, began = first_with_torch(session), time.monotonic()
+    require_modules(session, node, "torch")
+    doing = f"load video clips with a DataLoader of {LOADER_WORKERS} workers"
+    work = submit(session, load_clips, node, LOADER_BATCHES, LOADER_WORKERS)
+    means = on_one(session, work, node, LOADER_TIMEOUT, doing)
+    if means != [float(number) for number in range(LOADER_BATCHES)]:
+        raise CheckFailed(f"{node.name}: a DataLoader gave batches with the means {means}", node.container)
+    return (
+        f"{node.name}: {LOADER_BATCHES} batches of {CLIPS_IN_BATCH} clips from {LOADER_WORKERS} workers "
+        f"in {time.monotonic() - began:.1f} s"
+    )
+
+
+def runtime_env_package(session: Session) -> str:
+    """A task uses a package that only its own environment has; it is made here, so that no index is needed."""
+    node = session.spec.nodes[0]
+    require_modules(session, node, "uv")
+    version = f"1.{time.time_ns()}"  # another one each time: an environment that Ray kept would prove nothing
+    making = submit(session, make_wheel, node, PACKAGE, version)
+    wheel, began = on_one(session, making, node, TASK_TIMEOUT, "write a file"), time.monotonic()
+    try:
+        using = submit(session, use_package, node, PACKAGE, runtime_env={"uv": {"packages": [wheel]}})
+        answer = on_one(session, using, node, PACKAGE_TIMEOUT, "use a package of its own (runtime_env with uv)")
+    finally:
+        submit(session, remove_wheel, node, wheel)
+    if answer != version:
+        raise CheckFailed(f"{node.name}: {version} of a package was asked for, but the task imported {answer}")
+    return f"{node.name}: a package for one task installed and imported in {time.monotonic() - began:.1f} s"
+
+
 def marimo_answers(session: Session) -> str:
     """Marimo answers, opens no editor without its token and does so with it."""
     url = session.spec.marimo.url
@@ -603,6 +771,10 @@ PARTS: dict[str, tuple[Callable[[Expected], object], str]] = {
     "torch": (lambda spec: any(node.torch for node in spec.nodes), "no node with torch"),
     "gpu": (lambda spec: any(has_gpu(node) for node in spec.nodes), "no GPU in this stack"),
     "mlflow": (lambda spec: spec.mlflow, "MLflow is not enabled"),
+    "torch and mlflow": (
+        lambda spec: spec.mlflow and any(node.torch for node in spec.nodes),
+        "no MLflow, or no node with torch",
+    ),
     "marimo": (lambda spec: spec.marimo, "Marimo is not enabled"),
     "health": (lambda spec: spec.health, "the health service is not enabled"),
 }
@@ -648,6 +820,27 @@ CHECKS = (
         part="mlflow",
         container="mlflow",
         attempt=MLFLOW_TIMEOUT + ATTEMPT_MARGIN,
+    ),
+    Check(
+        name="mlflow_model",
+        run=mlflow_model,
+        part="torch and mlflow",
+        after="task_on_each_node",
+        attempt=MODEL_TIMEOUT + TASK_TIMEOUT + ATTEMPT_MARGIN,
+    ),
+    Check(
+        name="data_loader",
+        run=data_loader,
+        part="torch",
+        after="task_on_each_node",
+        attempt=LOADER_TIMEOUT + TASK_TIMEOUT + ATTEMPT_MARGIN,
+    ),
+    Check(
+        name="runtime_env_package",
+        run=runtime_env_package,
+        part="ray",
+        after="task_on_each_node",
+        attempt=PACKAGE_TIMEOUT + 3 * TASK_TIMEOUT + ATTEMPT_MARGIN,
     ),
     Check(name="marimo_answers", run=marimo_answers, part="marimo", container="marimo", attempt=30),
     Check(name="health_agrees", run=health_agrees, part="health", container="health", attempt=30),
@@ -701,7 +894,7 @@ def perform(session: Session, check: Check) -> str:
             return within(min(check.attempt, session.remaining()), attempt)
         except NotYet as error:
             failure: CheckFailed = error
-        except CheckFailed:
+        except (CheckFailed, Skipped):
             raise
         except Exception as error:  # noqa: BLE001  (whatever a service or Ray throws at us is a failed attempt)
             failure = NotYet(explain(error))
@@ -731,6 +924,8 @@ def run_check(session: Session, check: Check, results: dict[str, Result]) -> Out
     else:
         try:
             result, detail = "pass", perform(session, check)
+        except Skipped as nothing:
+            result, detail = "skip", str(nothing)
         except CheckFailed as error:
             result, detail = "fail", str(error)
             container = error.container or log_container(session, check)

@@ -4,6 +4,7 @@ The ML images differ by variant and by torch flavour (``cuda`` or ``cpu``). The 
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,9 +26,10 @@ NONE = "none"  # a label's value: the image goes without
 CUDA_LOCK = "locks/cuda{cuda}/cuda.txt"  # shared by the Pythons of one CUDA
 TOOLKIT_LOCK = "locks/cuda{cuda}/toolkit.txt"  # where the index has the whole toolkit; apart from the environment
 TORCH_LOCKS: dict[Flavour, tuple[str, ...]] = {
-    "cuda": (CUDA_LOCK, "locks/{key}/torch-cuda.txt", "locks/{key}/torch.txt"),
-    "cpu": ("locks/{key}/torch-cpu.txt", "locks/{key}/torch.txt"),
+    "cuda": (CUDA_LOCK, *(f"locks/{{key}}/{name}.txt" for name in ("torch-cuda", "torch", "science-cuda", "science"))),
+    "cpu": tuple(f"locks/{{key}}/{name}.txt" for name in ("torch-cpu", "torch", "science-cpu", "science")),
 }
+PYTHON_LOCK = "locks/python.txt"  # pip and uv, for users; the uv that installs everything is the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,25 +37,28 @@ class Image:
     """One image of the platform. Its tags and digests are the business of components/image.py."""
 
     name: str  # also the last part of the repository: cslr/<name>
-    folder: Path  # build context; holds Dockerfile and the allow-list Dockerfile.dockerignore
+    folder: Path  # build context; holds Dockerfile and the allow-list Dockerfile.dockerignore, unless `recipe` is named
     target: str | None = None  # stage of the Dockerfile; None: the last
     suite: Suite  # of the base that it is built on
     args: tuple[str, ...]  # build arguments that its Dockerfile declares
     locks: tuple[str, ...] = ()  # context files that pin its packages
-    torch: bool = False  # whether it holds torch, so that TORCH_LOCKS count as well
+    torch: bool = False  # whether it holds torch and what is built for it, so that TORCH_LOCKS count as well
     parent: str | None = None  # the image of the family that it is built on
     layers: tuple[str, ...] = ()  # of images/layers.py, above the base's
     packaged: tuple[tuple[str, str], ...] = ()  # from Debian, pinned by its release: (package, version's beginning)
+    recipe: Path | None = None  # its Dockerfile, where that is not directly in the context
+    given: tuple[tuple[str, str], ...] = ()  # build arguments of its own, with their values
+    shown_as: str | None = None  # in its readable tag, instead of its name
 
     @property
     def dockerfile(self) -> Path:
         """The recipe, inside the context."""
-        return self.folder / "Dockerfile"
+        return self.recipe or self.folder / "Dockerfile"
 
     @property
     def depends_on_variant(self) -> bool:
         """Whether there is one such image per (CUDA, Python) pair."""
-        return "PYTHON" in self.args
+        return "PYTHON" in self.args or self.parent is not None
 
     def lock_files(self, variant: Variant | None = None, flavour: Flavour = "cuda") -> tuple[Path, ...]:
         """Return the lock files that pin this image's packages."""
@@ -78,14 +83,14 @@ class Image:
         nvidia_apt: str | None = None,
     ) -> dict[str, str]:
         """Return the build arguments, only those that the Dockerfile declares. ``base`` is a reference of an image."""
-        values = {"BASE": base, "PYPI_INDEX": pypi_index, "PYTORCH_INDEX": pytorch_index}
+        values = {"BASE": base, "PYPI_INDEX": pypi_index, "PYTORCH_INDEX": pytorch_index, **dict(self.given)}
         if variant:
             cuda = flavour == "cuda"
             values |= {
                 "CUDA": variant.cuda,
                 "PYTHON": variant.python,
                 "TORCH": flavour if self.torch else NONE,
-                "BELOW_RAY": "toolkit" if "toolkit" in self.layers else "pyg",
+                "BELOW_RAY": "toolkit" if "toolkit" in self.layers else "science",
                 "TORCH_VERSION": variant.torch if cuda else f"{variant.torch}+cpu",
                 "TORCH_CUDA": variant.torch_cuda if cuda else "",
                 "DRIVER": str(variant.driver) if cuda else "",
@@ -125,7 +130,7 @@ def _pyg_lib(variant: Variant, flavour: Flavour) -> str:
 
 def _ml(name: str, parent: str | None, *layers: str) -> Image:
     """An image with torch; a layer that has a lock file is locked per variant."""
-    below: tuple[str, ...] = ("cuda", "python", "compiler", "torch", "pyg")
+    below: tuple[str, ...] = ("cuda", "python", "compiler", "torch", "pyg", "science")
     paths = tuple(f"locks/{{key}}/{layer}.txt" for layer in ("pyg", *layers) if layer not in ("tools", "toolkit"))
     return Image(
         name=name,
@@ -133,7 +138,7 @@ def _ml(name: str, parent: str | None, *layers: str) -> Image:
         target=name,
         suite="forky",
         args=ML_ARGS,
-        locks=paths,
+        locks=(PYTHON_LOCK, *paths),
         torch=True,
         parent=parent,
         layers=(*below, *layers),
@@ -153,7 +158,7 @@ CATALOG: dict[str, Image] = {
             target="ray-lean",
             suite="forky",
             args=ML_ARGS,
-            locks=("locks/{key}/lean.txt",),
+            locks=(PYTHON_LOCK, "locks/{key}/lean.txt"),
             layers=("python", "ray"),
         ),
         _ml("runtime", None),
@@ -177,3 +182,34 @@ PHASES: dict[int, tuple[str, ...]] = {
     3: ("marimo-runtime",),
     4: ("devel", "ray-devel", "marimo-devel"),
 }
+
+# What a stack's own packages make of an image of the family: the image → the one that it stands on. There are two,
+# since nodes without torch run a small image; all others and Marimo run the same.
+PACKAGES = {"packages": "marimo-runtime", "packages-lean": "ray-lean"}
+NO_LOCK = "images/packages/none.txt"  # of a stack that asks for Debian's packages alone
+
+
+def packages_image(
+    name: str, *, stack: str, lock_file: str | None, lock: str, packages: Mapping[str, str], apt: Sequence[str]
+) -> Image:
+    """One of PACKAGES for a stack, whose lock is a file of the project with the digest ``lock``; None: it has none.
+
+    ``packages`` are those that it asks for, with their versions.
+    """
+    return Image(
+        name=name,
+        folder=FOLDER.parent,
+        recipe=FOLDER / "packages" / "Dockerfile",
+        suite=CATALOG[PACKAGES[name]].suite,
+        args=("BASE", "PYPI_INDEX", "LOCK_FILE", "APT", "WITHOUT_TORCH", "PACKAGES", "PACKAGES_LOCK"),
+        parent=PACKAGES[name],
+        layers=(*CATALOG[PACKAGES[name]].layers, "packages"),
+        given=(
+            ("LOCK_FILE", lock_file or NO_LOCK),
+            ("APT", " ".join(apt)),
+            ("WITHOUT_TORCH", "" if CATALOG[PACKAGES[name]].torch else "yes"),
+            ("PACKAGES", " ".join(f"{package}=={version}" for package, version in sorted(packages.items()))),
+            ("PACKAGES_LOCK", lock),
+        ),
+        shown_as=f"{name}-{stack}",
+    )

@@ -1,10 +1,15 @@
-"""The layers of the ML images, and how a step of a build or of an image's history tells which it made."""
+"""The layers of the ML images and what stands on them; and how a build's step, or a history's, tells which it made."""
 
 import re
 
-LAYERS: tuple[str, ...] = ("cuda", "python", "compiler", "torch", "pyg", "tools", "toolkit", "ray", "mlflow", "marimo")
+LAYERS: tuple[str, ...] = (
+    "cuda", "python", "compiler", "torch", "pyg", "science", "tools", "toolkit", "ray", "mlflow", "marimo",
+)  # fmt: skip
 
-STEP = re.compile(rf"\binstall\.py ({'|'.join(LAYERS)})\b")
+PACKAGES = "packages"  # what a stack adds to an image of the family
+ALL = (*LAYERS, PACKAGES)
+
+STEP = re.compile(rf"\binstall\.py ({'|'.join(ALL)})\b")
 
 
 def layer_of(text: str) -> str | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from components.variants import VARIANTS, Variant
 from images.base.recipe import PLATFORM, Platform
-from images.catalog import FOLDER, ML, TOOLKIT_LOCK
+from images.catalog import FOLDER, ML, PYTHON_LOCK, TOOLKIT_LOCK
 from images.versions import Pin, parse
 
 RAY = "2.60.0"
@@ -26,6 +26,22 @@ MLFLOW = "3.17.2"
 LAYERS = {  # lock file → what is asked for; each file holds what the files above it do not
     "torch": ("torch=={torch}", "numpy"),
     "pyg": ("torch-geometric==2.8.1",),
+    "science": (
+        "torchvision",  # the one that names this torch
+        "torchaudio=={torchaudio}",
+        "lightning",
+        "einops",
+        "tensorboard",
+        "scipy",
+        "pandas",
+        "scikit-learn",
+        "matplotlib",
+        "pillow",
+        "opencv-python-headless",
+        "av",
+        "h5py",
+        "nvidia-ml-py",  # the module pynvml
+    ),
     "ray": (f"ray[default,client,data,train,tune,serve]=={RAY}",),
     "mlflow": (f"mlflow-skinny=={MLFLOW}",),
     "marimo": ("marimo==0.25.2",),
@@ -33,18 +49,19 @@ LAYERS = {  # lock file → what is asked for; each file holds what the files ab
 LEAN = (f"ray[default,client]=={RAY}",)  # the same versions without torch, complete in itself
 TOOLKIT = ("cuda-toolkit[nvcc,crt,nvvm,cccl,cudart,nvrtc]=={cuda}",)
 TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"})  # tied to a CUDA build of torch
+BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # tied to the same build, in the layer ``science``
 SERVICES = {  # image → what its requirements.txt holds
     "mlflow": (f"mlflow=={MLFLOW}", "psycopg2-binary"),
     "health": ("aiohttp", "redis", "psycopg[binary]"),
 }
 SERVICE_PYTHON = "3.13"  # of Debian trixie
-UV = ("uv==0.13.9",)
+INSTALLERS = ("uv==0.13.9", "pip")
 WHEELS: dict[Platform, str] = {  # what torch's wheels ask for
     "linux/amd64": "x86_64-manylinux_2_28",
     "linux/arm64": "aarch64-manylinux_2_28",
 }
 HEADER = "# Made by `python -m images.lock` from its table of inputs. Do not edit.\n"
-CPU_NOTE = "# No hash: this build is only on PyTorch's own index, chosen at build time.\n"
+CPU_NOTE = "# No hashes: these builds are only on PyTorch's own index, chosen at build time.\n"
 
 
 Pins = dict[str, Pin]
@@ -63,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("uv is missing. Install it with: pip install uv", file=sys.stderr)
         return 1
     try:
-        _write(ML / "locks/uv.txt", _resolve(UV, SERVICE_PYTHON, {}).values())
+        path = ML / PYTHON_LOCK
+        _write(path, _resolve(INSTALLERS, SERVICE_PYTHON, {} if upgrade else _present(path)).values())
         for variant in VARIANTS:
             print(variant.key, flush=True)
             _lock_variant(variant, upgrade)
@@ -83,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _lock_variant(variant: Variant, upgrade: bool) -> None:
     folder = ML / "locks" / variant.key
     shared = ML / "locks" / f"cuda{variant.cuda}" / "cuda.txt"
-    layers = {name: tuple(item.format(torch=variant.torch) for item in inputs) for name, inputs in LAYERS.items()}
+    layers = {name: asked_for(name, variant) for name in LAYERS}
     everything = [item for inputs in layers.values() for item in inputs]
     whole = _resolve(everything, variant.python, {} if upgrade else _present(shared, *sorted(folder.glob("*.txt"))))
     for platform in variant.platforms:
@@ -95,14 +113,16 @@ def _lock_variant(variant: Variant, upgrade: bool) -> None:
         needed = _resolve(inputs, variant.python, whole)
         cut[name] = {package: pin for package, pin in needed.items() if package not in below}
         below |= needed.keys()
-    torch = cut.pop("torch")
+    torch, science = cut.pop("torch"), cut.pop("science")
     cuda = {package for package in torch if package.startswith("nvidia-") or package == "cuda-toolkit"}
 
     _write(shared, (torch[package] for package in cuda))
     _write(folder / "torch-cuda.txt", (torch[package] for package in TORCH_CUDA & torch.keys()))
     _write(folder / "torch.txt", (torch[package] for package in torch.keys() - cuda - TORCH_CUDA))
-    cpu = f"torch=={variant.torch}+cpu"
-    _write(folder / "torch-cpu.txt", parse(cpu).values(), CPU_NOTE)
+    _write(folder / "torch-cpu.txt", _cpu_builds(torch["torch"]), CPU_NOTE)
+    _write(folder / "science-cuda.txt", (science[package] for package in BUILT_FOR_TORCH))
+    _write(folder / "science-cpu.txt", _cpu_builds(*(science[package] for package in BUILT_FOR_TORCH)), CPU_NOTE)
+    _write(folder / "science.txt", (science[package] for package in science.keys() - BUILT_FOR_TORCH))
     for name, pins in cut.items():
         _write(folder / f"{name}.txt", pins.values())
     _write(folder / "lean.txt", _resolve(LEAN, variant.python, whole).values())
@@ -110,6 +130,16 @@ def _lock_variant(variant: Variant, upgrade: bool) -> None:
         path = ML / TOOLKIT_LOCK.format(cuda=variant.cuda)
         toolkit = [item.format(cuda=variant.cuda) for item in TOOLKIT]
         _write(path, _resolve(toolkit, variant.python, {} if upgrade else _present(path)).values())
+
+
+def asked_for(layer: str, variant: Variant) -> tuple[str, ...]:
+    """The inputs of a layer, as requirements."""
+    return tuple(item.format(torch=variant.torch, torchaudio=variant.torchaudio) for item in LAYERS[layer])
+
+
+def _cpu_builds(*pins: Pin) -> Iterable[Pin]:
+    """The same packages as PyTorch builds them without CUDA."""
+    return parse("\n".join(f"{pin.name}=={pin.version}+cpu" for pin in pins)).values()
 
 
 def _refuse_other_pins(here: Pins, there: Pins, variant: Variant, platform: Platform) -> None:

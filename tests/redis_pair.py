@@ -137,10 +137,8 @@ class RedisServer:
 
 
 @pytest.fixture
-def redis_pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+def redis_pair(redis_server: Path, tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     """The configured primary and the configured replica, both passive, without guards."""
-    if not shutil.which("redis-server"):
-        pytest.skip("needs redis-server: apt-get install redis-server")
     pair = RedisServer(tmp_path / "first", "127.0.1.1"), RedisServer(tmp_path / "second", "127.0.1.2")
     try:
         for server in pair:

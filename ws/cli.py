@@ -17,6 +17,7 @@ from rich.text import Text
 from ws.cluster.commands import add_commands
 from ws.engine_names import EngineOption
 from ws.errors import WsError, message
+from ws.packages_commands import packages
 from ws.terminal import FAILED, HELP, AsJson, Stack, Yes, ask, err, out
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings=HELP,
 )
 add_commands(app)
+app.add_typer(packages, name="packages")
 MOST_RUNS = 1000  # that a trend is readable of
 
 EngineChoice = Annotated[

@@ -14,11 +14,11 @@ from docker_engine.api import DockerApi, DockerError, Json
 from engine.program import Monitor, Outcome, run_program
 from engine.registration import Registration
 from engine.resources.image import TYPE as IMAGE
-from images.catalog import CATALOG
+from images.catalog import CATALOG, PACKAGES
 from ws.project import FOLDER
 
 TARGET_LABEL = "cslr.target"
-NAMES = (*CATALOG, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
+NAMES = (*CATALOG, *PACKAGES, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
 CONTENT_TAG = re.compile(r"[:-][0-9a-f]{12}(-[a-z0-9]+)?$")  # ends in a digest, and the platform if it is not the usual
 STEP = re.compile(r"\] RUN (?:--\S+ )*(?P<command>.*)", re.DOTALL)  # as BuildKit shows it
 RECORD = re.compile(r" from exec (?:/bin/sh -c )?(?P<command>.*)", re.DOTALL)  # as its cache describes it

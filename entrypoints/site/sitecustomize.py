@@ -23,7 +23,7 @@ def install_hooks() -> None:
     try:
         importlib.import_module(f"{PACKAGE}.ray_hooks").install()
     except ImportError as error:
-        print(f"[ray-hooks] not installed: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"[ray-hooks] not installed: {error}", file=sys.stderr, flush=True)
 
 
 def run_the_next_one() -> None:

@@ -29,6 +29,7 @@ TOOLKIT = Path("/opt/toolkit")
 CUDA_HOME = Path("/usr/local/cuda")
 STUB = Path("/usr/local/bin/nvcc")
 WORKSPACE = Path("/workspace")
+SCRATCH = Path("/scratch")
 OWNER = 1000
 NVIDIA_KEY = "3bf863cc.pub"
 INSTALLERS = frozenset({"LD_LIBRARY_PATH", "PYTHONPATH"})  # what lets its Python run outside its own root
@@ -65,10 +66,12 @@ def install_cuda(environment: Mapping[str, str]) -> None:
 
 
 def install_python(environment: Mapping[str, str]) -> None:
-    """Debian's Python, an empty environment for all packages, and the user's folder."""
+    """Debian's Python, an environment with pip and uv, and the user's folders beside its home."""
     install_packages()
     run(uv(), "venv", "--no-config", f"--cache-dir={CACHE}", f"--python=/usr/bin/python{environment['PYTHON']}", VENV)
-    make_owned(WORKSPACE)
+    install_wheels(environment)
+    for folder in (WORKSPACE, SCRATCH):
+        make_owned(folder)
 
 
 def install_torch(environment: Mapping[str, str]) -> None:
@@ -88,6 +91,12 @@ def install_pyg(environment: Mapping[str, str]) -> None:
         build = re.sub(r"^.*\+pt\d+", "", version)
         folder = f"{index.rstrip('/')}/torch-{environment['TORCH_VERSION'].partition('+')[0]}+{build}.html"
         uv_install("--no-index", f"--find-links={folder}", f"pyg-lib=={version}")
+
+
+def install_science(environment: Mapping[str, str]) -> None:
+    """Libraries for data, images, video and sound, and git."""
+    install_packages()
+    install_wheels(environment)
 
 
 def install_marimo(environment: Mapping[str, str]) -> None:
@@ -137,6 +146,7 @@ STEPS: dict[str, Callable[[Mapping[str, str]], None]] = {
     "compiler": install_compiler,
     "torch": install_torch,
     "pyg": install_pyg,
+    "science": install_science,
     "tools": install_tools,
     "toolkit": install_toolkit,
     "ray": lambda environment: install_wheels(environment),

@@ -10,4 +10,4 @@ ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
 SEED = os.environ.get("CLUSTER_SEED") or f"{random.randrange(2**32)}"
 BRINGUPS = max(2, ROUNDS // 5)
 
-in_the_long_form = pytest.mark.skipif(ROUNDS < LONG, reason=f"only in the long form: set CLUSTER_ROUNDS={LONG}")
+in_the_long_form = pytest.mark.only_with(f"CLUSTER_ROUNDS={LONG}", ROUNDS >= LONG)

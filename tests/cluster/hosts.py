@@ -6,7 +6,6 @@ first process of its namespaces is killed, and with it everything in them. Needs
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,6 @@ NAME = "cslr-cluster"  # what everything is named by that a killed run could lea
 SUBNET = "10.88.0"
 BRIDGE_ADDRESS = f"{SUBNET}.254"
 CGROUPS = Path("/sys/fs/cgroup")
-PROGRAMS = ("dockerd", "ip", "iptables", "nsenter", "unshare")
 START_SECONDS = 60.0
 ENDS = ("--sport", "--dport")
 
@@ -257,14 +255,6 @@ def clean() -> None:
         for folder in (*folders, top):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def missing() -> str:
-    """Why this machine cannot have such hosts; empty where it can."""
-    if os.geteuid() != 0:
-        return "needs root, for namespaces"
-    lacking = [program for program in PROGRAMS if not shutil.which(program)]
-    return f"needs {', '.join(lacking)}" if lacking else ""
 
 
 @contextlib.contextmanager

@@ -21,6 +21,9 @@ stack = Stack(
 )
 settings = load(config_value(stack.config("platform")), stack_file=stack.file)
 sources = sources_of(stack, settings.images, torch=settings.torch)
-images = ImageSet(ImageSetArgs(settings=settings, sources=sources, python=stack.python), pulumi.ResourceOptions())
+images = ImageSet(
+    ImageSetArgs(stack=stack.identity.stack, settings=settings, sources=sources, python=stack.python),
+    pulumi.ResourceOptions(),
+)
 pulumi.export("services", [images.image_id(service) for service in settings.services()])
 pulumi.export("bases", sources.bases)

@@ -16,7 +16,7 @@ THREE_HOSTS = (*TWO_HOSTS, ("gamma", "1"))
 SAME_HOST = (("alpha", "1"), ("alpha", "2"))  # a later run while the former may still live, as if the lock had failed
 SMALL = Bounds(agents=TWO_HOSTS, epochs=2, users=2, late=0, crashes=0)
 
-EXPLORED = {
+EXPLORED: dict[str, Bounds] = {
     "late requests": replace(SMALL, late=1),
     "crashes, and stops": replace(SMALL, crashes=1),
     "a takeover on the same host": replace(SMALL, agents=SAME_HOST),
@@ -30,6 +30,7 @@ EXPLORED_AT_LENGTH = {
     "requests that are executed twice": replace(SMALL, late=1, twice=1),
     "three hosts": replace(SMALL, agents=THREE_HOSTS),
 }
+CHOSEN = EXPLORED | (EXPLORED_AT_LENGTH if ROUNDS >= 50 else {})  # minutes
 
 
 @pytest.fixture(autouse=True)
@@ -39,20 +40,11 @@ def restart_once(monkeypatch):
 
 
 class TestOneHeadAtMostCanWrite:
-    @pytest.mark.parametrize("what", EXPLORED)
+    @pytest.mark.parametrize("what", CHOSEN)
     def test_with(self, what, record_property):
-        explore(EXPLORED[what], record_property)
-
-    @pytest.mark.skipif(ROUNDS < 50, reason="minutes; CLUSTER_ROUNDS=50 is the long form")
-    @pytest.mark.parametrize("what", EXPLORED_AT_LENGTH)
-    def test_at_length_with(self, what, record_property):
-        explore(EXPLORED_AT_LENGTH[what], record_property)
-
-
-def explore(bounds: Bounds, record_property) -> None:
-    states = Model(bounds).explore()
-    record_property("states", states)
-    assert states > 10_000
+        states = Model(CHOSEN[what]).explore()
+        record_property("states", states)
+        assert states > 10_000
 
 
 def skip(monkeypatch: pytest.MonkeyPatch, phase: Phase, following: Phase) -> None:

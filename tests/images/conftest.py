@@ -78,8 +78,8 @@ def _parameters(item: pytest.Item) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def family(docker_engine: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The images under test, on the engine. What is there already is not built again."""
-    if request.config.getoption("--images-present"):
+    """The images under test, on the engine. What is there already is not built again. An environment needs none."""
+    if request.config.getoption("--images-present") or request.config.getoption("--environment"):
         return
     words = [word for name, values in selection(request.config).items() for v in values for word in (f"--{name}", v)]
     extent = "--all" if request.config.getoption("--image-all") else "--minimal"
@@ -93,7 +93,7 @@ def family(docker_engine: None, request: pytest.FixtureRequest, tmp_path_factory
 
 
 @pytest.fixture(scope="session")
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(family: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The image or environment under test, with the programs of the chosen tests already at work."""
     subject, layers = request.param, layers_of(request.config, request.param)
     place: Place
@@ -101,7 +101,6 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         scratch = tmp_path_factory.mktemp("scratch")
         place = Environment(subject=subject, layers=layers, folder=Path(folder).absolute(), scratch=scratch)
     else:
-        request.getfixturevalue("family")
         tag = f"{request.config.getoption('--image-repository')}:{subject.name}"
         place = ImageContainer(subject=subject, layers=layers, engine=docker.from_env(timeout=600), tag=tag)
     chosen = [_parameters(item) for item in request.session.items if _subject(item) == subject]

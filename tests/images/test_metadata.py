@@ -75,7 +75,7 @@ class TestLayers:
     def test_begin_with_those_of_its_parent(self, image):
         """So a host that has the parent stores and pulls only what the child adds."""
         parent = next(image.subject.ancestors, None)
-        if parent is None:
-            pytest.skip("the family's first image stands on no other")
+        if parent is None:  # the family's first image
+            return
         below = image.engine.images.get(image.tag.replace(image.subject.name, parent.name)).attrs["RootFS"]["Layers"]
         assert image.image["RootFS"]["Layers"][: len(below)] == below

@@ -1,7 +1,6 @@
-"""A registry program of a test's own: Debian's docker-registry on a free port of this host."""
+"""A registry of a test's own: the program docker-registry on a free port of this host."""
 
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 import requests
 
-PROGRAM = "docker-registry"
 USER, PASSWORD = "cslr", "right"
 # By bcrypt, which the registry insists on.
 HTPASSWD = "cslr:$2y$04$swxH44T9pvgPjLMu.sYRMefnEIWttcAOmyBl2cX./RmW/MgF.42qC\n"
@@ -43,11 +41,8 @@ class Registry:
         return set(requests.get(f"http://{self.host}/v2/{repository}/tags/list", timeout=10).json()["tags"])
 
 
-def serve(folder: Path, *, login: bool) -> Iterator[Registry]:
+def serve(program: Path, folder: Path, *, login: bool) -> Iterator[Registry]:
     """Runs the registry program with its storage in `folder`."""
-    program = shutil.which(PROGRAM)
-    if program is None:
-        pytest.skip(f"needs the registry program, which is missing: apt-get install {PROGRAM}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -79,4 +74,4 @@ def wait_until_it_answers(port: int) -> None:
             time.sleep(0.05)
         else:
             return
-    pytest.fail(f"{PROGRAM} did not answer within {START_SECONDS} s")
+    pytest.fail(f"the registry did not answer within {START_SECONDS} s")

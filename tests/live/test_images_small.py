@@ -110,12 +110,14 @@ class SmallImages:
 
 
 @pytest.fixture
-def images(docker_engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallImages]:
+def images(
+    docker_engine: None, docker_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SmallImages]:
     """Not made yet; nobody is logged in anywhere."""
     for name in ("docker", "storage"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    for registry in serve(tmp_path / "storage", login=False):
+    for registry in serve(docker_registry, tmp_path / "storage", login=False):
         images = SmallImages(LiveStack.make(STACK, {}, tmp_path), registry)
         yield images
         images.remove()

@@ -106,8 +106,10 @@ def family(docker_engine: None, tmp_path: Path) -> Iterator[TinyFamily]:
 
 
 @pytest.fixture(scope="module")
-def registry(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    yield from serve(tmp_path_factory.mktemp("registry"), login=False)
+def registry(
+    docker_engine: None, docker_registry: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
+    yield from serve(docker_registry, tmp_path_factory.mktemp("registry"), login=False)
 
 
 class TestBuilding:

@@ -3,7 +3,6 @@
 Needs no Docker but root, for the namespaces. About a minute.
 """
 
-import importlib.util
 import json
 import os
 import shutil
@@ -21,13 +20,11 @@ from components.ports import BRIDGE_RAY_PORTS
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("-m", "entrypoints.ray_node")
 PASSWORD = "redis-password-of-the-test"
-MISSING = [tool for tool in ("redis-server", "unshare", "nsenter", "ip") if not shutil.which(tool)]
 
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(os.getuid() != 0, reason="needs root, for network and process namespaces"),
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}"),
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"),
+    pytest.mark.usefixtures("redis_server", "iproute", "process_list"),
 ]
 
 # PID 1 of the namespaces, in the place of Docker's init. The bridge has an address and, like Docker's, a default route.

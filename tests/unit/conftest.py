@@ -1,6 +1,5 @@
 """Fixtures that unit tests of several modules share."""
 
-import shutil
 import socket
 import subprocess
 import time
@@ -15,10 +14,8 @@ REDIS_PASSWORD = "correct horse: battery'staple"
 
 
 @pytest.fixture(scope="session")
-def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+def redis_address(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     """A real Redis for all tests of this process that want one."""
-    if not shutil.which("redis-server"):
-        pytest.skip("needs redis-server: apt-get install redis-server")
     folder: Path = tmp_path_factory.mktemp("redis")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -26,7 +23,7 @@ def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]
     (folder / "redis.conf").write_text(
         f'port {address.port}\nbind 127.0.0.1\nrequirepass "{REDIS_PASSWORD}"\nsave ""\n'
     )
-    server = subprocess.Popen(["redis-server", folder / "redis.conf"], cwd=folder, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([redis_server, folder / "redis.conf"], cwd=folder, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 10
     while not address.answers() and time.monotonic() < deadline:
         time.sleep(0.05)

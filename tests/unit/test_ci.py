@@ -17,6 +17,7 @@ from ws import cli
 WORKFLOWS = sorted((PROJECT / ".github/workflows").glob("*.yml"))
 IMAGES = PROJECT / ".github/workflows/images.yml"
 SCRIPT = PROJECT / ".ci/images"
+CHECKS = PROJECT / ".ci/run"
 OPTION = re.compile(r"--[a-z][a-z-]*")
 EXPRESSION = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
 # What others write: the inputs of a run, and nearly all that an event tells.
@@ -105,6 +106,17 @@ class TestImages:
         assert again[True]["workflow_run"]["workflows"] == [workflow(IMAGES)["name"]]
         assert "run_attempt < 2" in again["jobs"]["again"]["if"]
         assert again["permissions"] == {"actions": "write"}
+
+
+class TestChecks:
+    def test_install_nothing_but_make_which_installs_the_rest(self):
+        """Else a machine of somebody who runs `make test` lacks what the one of CI has."""
+        installed = re.findall(r"apt-get install ([^>|&\n]+)", CHECKS.read_text())
+        assert [[word for word in words.split() if not word.startswith("-")] for words in installed] == [["make"]]
+        assert "make test" in CHECKS.read_text()
+
+    def test_can_be_executed(self):
+        assert CHECKS.stat().st_mode & stat.S_IXUSR
 
 
 class TestScript:

@@ -1,10 +1,10 @@
 """What the preflight finds out of a real Redis, and at ports that are open, closed, or behind a firewall."""
 
 import json
-import shutil
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,12 +20,10 @@ PASSWORD = "a-password-of-redis"
 
 
 @pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
+def redis_port(redis_server: Path) -> Iterator[int]:
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", ""]
-    with server_process(["redis-server", *options], port):
+    with server_process([str(redis_server), *options], port):
         yield port
 
 

@@ -360,10 +360,10 @@ class TestProgram:
             elect(redis_link, "beta", 8, Address("127.0.0.1", free_port()))
             wait_until(lambda: (record()["sees"], record()["blind"]) == (0, 8))
 
-    def test_without_redis_the_last_head_stays(self, tmp_path):
+    def test_without_redis_the_last_head_stays(self, redis_server, tmp_path):
         port, password = free_port(), tmp_path / "redis.conf"
         password.write_text(f'port {port}\nbind 127.0.0.1\nrequirepass "{REDIS_PASSWORD}"\nsave ""\n')
-        server = subprocess.Popen(["redis-server", password], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        server = subprocess.Popen([redis_server, password], cwd=tmp_path, stdout=subprocess.DEVNULL)
         try:
             wait_until(Address("127.0.0.1", port).answers)
             with (

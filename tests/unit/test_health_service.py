@@ -27,7 +27,6 @@ from entrypoints.redis_link import Address, RedisLink
 
 PROGRAM = (sys.executable, "-m", "entrypoints.health")
 ROOT = Path(health.__file__).parents[1]
-POSTGRES_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 SECRETS = {
     "redis-password": "redis-secret-41f1",
     "postgres-password": "postgres-secret-82a2",
@@ -71,20 +70,16 @@ def server_process(command: list[str], port: int, stop: int = signal.SIGTERM, **
 
 
 @pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
+def redis_port(redis_server: Path) -> Iterator[int]:
     port = free_port()
     options = {"port": port, "bind": "127.0.0.1", "requirepass": SECRETS["redis-password"], "save": ""}
-    with server_process(["redis-server", *(str(w) for k, v in options.items() for w in (f"--{k}", v))], port):
+    with server_process([str(redis_server), *(str(w) for k, v in options.items() for w in (f"--{k}", v))], port):
         yield port
 
 
 @pytest.fixture(scope="module")
-def postgres_port() -> Iterator[int]:
-    if not POSTGRES_BINARIES:
-        pytest.skip("no Postgres under /usr/lib/postgresql")
-    binaries, port = POSTGRES_BINARIES[-1], free_port()
+def postgres_port(postgres: Path) -> Iterator[int]:
+    binaries, port = postgres.parent, free_port()
     folder = Path(tempfile.mkdtemp(prefix="health-postgres-"))
     data, password = folder / "data", folder / "password"
     password.write_text(SECRETS["postgres-password"])
@@ -94,11 +89,11 @@ def postgres_port() -> Iterator[int]:
         for path in (folder, password):
             shutil.chown(path, "postgres")
     initdb = f"{binaries}/initdb -D {data} -U mlflow -A scram-sha-256 --pwfile {password} --no-sync"
-    postgres = f"{binaries}/postgres -D {data} -p {port} -h 127.0.0.1 -k {folder} -F"
+    serve = f"{binaries}/postgres -D {data} -p {port} -h 127.0.0.1 -k {folder} -F"
     createdb = f"{binaries}/createdb -h 127.0.0.1 -p {port} -U mlflow mlflow"
     try:
         subprocess.run(initdb.split(), check=True, capture_output=True, **options)
-        with server_process(postgres.split(), port, stop=signal.SIGQUIT, **options):  # without a checkpoint
+        with server_process(serve.split(), port, stop=signal.SIGQUIT, **options):  # without a checkpoint
             subprocess.run(createdb.split(), env={"PGPASSWORD": SECRETS["postgres-password"]}, check=True)
             yield port
     finally:
@@ -274,14 +269,14 @@ class TestHealthyPlatform:
         status, body = await whole.get("/health")
         assert (status, json.loads(body)["state"], json.loads(body)["down"]) == (200, "healthy", [])
 
-    async def test_every_service_has_its_real_version_and_a_latency(self, whole):
+    async def test_every_service_has_its_real_version_and_a_latency(self, whole, postgres):
         services = {service["name"]: service for service in (await whole.status())["services"]}
         assert {service["state"] for service in services.values()} == {"up"}
         assert all(service["latency_ms"] > 0 for service in services.values())
         wanted = {"mlflow": "3.18.0", "marimo": "0.25.2", "ray-cpu": "2.60.0", "ray-gpu": "2.60.0"}
         assert wanted.items() <= {name: service["version"] for name, service in services.items()}.items()
         assert re.fullmatch(r"\d+\.\d+\.\d+", services["redis"]["version"])
-        assert services["postgres"]["version"].startswith(POSTGRES_BINARIES[-1].parent.name)
+        assert services["postgres"]["version"].startswith(postgres.parents[1].name)
 
     async def test_status_names_the_head_and_what_each_node_has(self, whole):
         ray_status = (await whole.status())["ray"]
@@ -381,6 +376,34 @@ class TestServiceThatFails:
         await platform.start()
         assert (await platform.service("redis"))["state"] == "starting"
         assert await platform.health() == 503
+
+    @pytest.mark.parametrize(
+        ("used", "limit", "warning", "error"),
+        [
+            (100, 320, None, None),
+            (230, 320, "memory: 230 of 320 MiB", None),
+            (300, 320, None, "nearly refuses writes: memory: 300 of 320 MiB"),
+            (300, 0, None, None),  # bounded by nothing
+        ],
+    )
+    async def test_redis_is_watched_against_its_bound(self, platform, monkeypatch, used, limit, warning, error):
+        async def pong(*_: object) -> str:
+            return "PONG"
+
+        async def info(*_: object) -> dict[str, Any]:
+            sizes = {"used_memory": used * 2**20, "maxmemory": limit * 2**20}
+            return sizes | {"redis_version": "8.2.1", "aof_last_write_status": "ok", "aof_last_bgrewrite_status": "ok"}
+
+        monkeypatch.setattr("redis.asyncio.Redis.execute_command", pong)
+        monkeypatch.setattr("redis.asyncio.Redis.info", info)
+        platform.watch("redis", free_port())
+        await platform.start()
+        service = await platform.service("redis")
+        assert (service["warning"], service["error"]) == (warning, error)
+        assert service["state"] == ("down" if error else "up")
+        assert [usage["limit"] for usage in service["usage"]] == ([] if error or not limit else [limit * 2**20])
+        assert await platform.health() == (503 if error else 200)
+        assert (f"Warning: {warning}" in (await platform.get("/"))[1]) == bool(warning)
 
     async def test_a_secret_that_is_missing_is_named(self, platform, redis_port):
         (platform.folder / "redis-password").unlink()

@@ -60,7 +60,7 @@ class TestStages:
     @pytest.mark.parametrize("target", FAMILY)
     def test_a_target_is_built_from_the_layers_that_the_catalog_says(self, target):
         image = CATALOG[target]
-        arguments = {"TORCH": "cuda", "BELOW_RAY": "toolkit" if "toolkit" in image.layers else "pyg"}
+        arguments = {"TORCH": "cuda", "BELOW_RAY": "toolkit" if "toolkit" in image.layers else "science"}
         chain: list[str] = []
         name = target
         while name in STAGES:

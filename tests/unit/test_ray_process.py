@@ -208,14 +208,12 @@ class TestStop:
 
 class TestStandingBy:
     def test_without_an_order_it_ends(self):
-        pytest.importorskip("ray")
         process = ray_process.prepare()
         assert process.stdin
         process.stdin.close()
         assert process.wait(60) == 0
 
     def test_the_order_takes_the_place_of_the_environment_and_arguments(self):
-        pytest.importorskip("ray")
         process = ray_process.prepare()
         ray_process.begin(process, ["--help"], dict(os.environ) | {"COLUMNS": "80"})
         assert process.wait(60) == 0

@@ -1,6 +1,5 @@
 """The line to Redis, against a real one and against servers that misbehave."""
 
-import shutil
 import socket
 import subprocess
 import threading
@@ -20,15 +19,13 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def start_redis(tmp_path):
+def start_redis(redis_server, tmp_path):
     """Starts further servers, which end with the test."""
-    if not shutil.which("redis-server"):
-        pytest.skip("needs redis-server: apt-get install redis-server")
     servers = []
 
     def start(*options: str) -> Address:
         address = Address("127.0.0.1", free_port())
-        command = ["redis-server", "--port", str(address.port), "--save", "", "--requirepass", "pw", *options]
+        command = [redis_server, "--port", str(address.port), "--save", "", "--requirepass", "pw", *options]
         servers.append(subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL))
         deadline = time.monotonic() + 10
         while not address.answers():

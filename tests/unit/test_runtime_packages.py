@@ -31,7 +31,6 @@ from entrypoints.runtime_packages import Installation, Order, PackagesError, for
 
 CONFIGURED_PIP = runtime_packages.configured_pip
 LOGGER = logging.getLogger(__name__)
-needs_uv = pytest.mark.skipif(not find_program("uv"), reason="needs uv: pip install uv")
 
 
 def write_wheel(folder: Path, name: str, version: str, requires: Sequence[str] = (), body: str = "") -> None:
@@ -188,7 +187,6 @@ class TestKeptVersions:
         assert "numpy" not in self.kept("numpy", upgrade=True)
 
 
-@needs_uv
 class TestInstallation:
     @pytest.fixture(params=["uv", "pip"])
     def field(self, request: pytest.FixtureRequest) -> str:

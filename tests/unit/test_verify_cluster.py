@@ -420,6 +420,88 @@ class TestMlflow:
             program.keep_mlflow_run(mlflow.url)
 
 
+class TestWhatANodeDoes:
+    """Checks of what people do on nodes: as if the first node had answered so to the tasks, in this order."""
+
+    @pytest.fixture
+    def answers(self, monkeypatch) -> list[Any]:
+        """The answers that are still to be given; an exception is raised. What is submitted is not run."""
+        answers: list[Any] = []
+
+        def collect(_, work: dict[str, Any], *__: Any) -> dict[str, Any]:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return dict.fromkeys(work, answer)
+
+        monkeypatch.setattr(program, "submit", lambda *_, **__: None)
+        monkeypatch.setattr(program, "collect", collect)
+        return answers
+
+    @staticmethod
+    def outcome(name: str) -> tuple[str, str]:
+        row = next(row for row in program.CHECKS if row.name == name)
+        asked = session(mlflow=SimpleNamespace(url="http://mlflow:5000", container="cslr-dev-mlflow"))
+        done = program.run_check(asked, row, {"task_on_each_node": "pass"})
+        return done.result, done.detail
+
+    @pytest.mark.parametrize(
+        ("check", "module"), [("mlflow_model", "mlflow"), ("data_loader", "torch"), ("runtime_env_package", "uv")]
+    )
+    def test_is_skipped_where_the_image_lacks_what_it_takes(self, answers, check, module):
+        answers.append([module])
+        assert self.outcome(check) == ("skip", f"the image of ray-cpu has no {module}")
+
+    def test_model_that_comes_back_passes(self, answers):
+        answers += [[], "models:/m-1"]
+        result, detail = self.outcome("mlflow_model")
+        assert (result, detail[:11]) == ("pass", "models:/m-1")
+
+    def test_model_that_cannot_be_logged_fails_with_the_reason(self, answers):
+        answers += [
+            [],
+            CheckFailed("ray-cpu could not log a torch model: ModuleNotFoundError: No module named 'scipy'"),
+        ]
+        result, detail = self.outcome("mlflow_model")
+        assert result == "fail"
+        assert "scipy" in detail
+
+    def test_batches_in_order_pass(self, answers):
+        answers += [[], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]
+        assert self.outcome("data_loader")[0] == "pass"
+
+    @pytest.mark.parametrize("means", [[], [0.0, 1.0], [0.0, 1.0, 2.0, 3.0, 5.0, 4.0]])
+    def test_batches_that_lack_or_are_mixed_fail(self, answers, means):
+        answers += [[], means]
+        assert self.outcome("data_loader")[0] == "fail"
+
+    @pytest.fixture
+    def version(self, monkeypatch) -> str:
+        monkeypatch.setattr("time.time_ns", lambda: 7)
+        return "1.7"
+
+    def test_own_package_passes(self, answers, version):
+        answers += [[], "/tmp/wheel", version]
+        assert self.outcome("runtime_env_package")[0] == "pass"
+
+    def test_another_version_of_the_package_fails(self, answers, version):
+        answers += [[], "/tmp/wheel", "1.6"]
+        result, detail = self.outcome("runtime_env_package")
+        assert (result, detail) == ("fail", "ray-cpu: 1.7 of a package was asked for, but the task imported 1.6")
+
+    def test_wheel_can_be_imported(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        wheel = program.make_wheel("cslr_verified_here", "1.7")
+        assert [path for path in tmp_path.rglob("*.whl") if str(path) == wheel]
+        monkeypatch.syspath_prepend(wheel)
+        assert program.use_package("cslr_verified_here") == "1.7"
+        program.remove_wheel(wheel)
+        assert not list(tmp_path.iterdir())
+
+    def test_what_a_node_lacks_is_named(self):
+        assert program.lacking(["json", "no_such_module"]) == ["no_such_module"]
+
+
 class TestHealth:
     def health(self, server: Server, code: int, nodes: list[tuple[str, str, bool]]) -> str:
         listed = [{"name": name, "node_id": node_id, "alive": alive} for name, node_id, alive in nodes]

@@ -5,28 +5,27 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from docker_engine.api import DockerApi, DockerError
 from ws.errors import WsError
+from ws.setup import apt
+from ws.setup.apt import INSTALL, LAST_LINES, UPDATE, Say
+from ws.setup.programs import Program, may_install
 
 SOCKET = Path("/var/run/docker.sock")
 LOG = Path("/var/log/dockerd.log")
 START_SECONDS = 60.0
-APT = ("apt-get", "-y", "--no-install-recommends", "install")
-UPDATE = ("apt-get", "update")
-# iptables: dockerd needs it, and docker.io only recommends it. debootstrap: base images where no registry answers; on
-# Ubuntu it can check what it downloads only with Debian's keys.
-PACKAGES = ("docker.io", "debootstrap", "debian-archive-keyring", "iptables")
+# For base images where no registry answers. On Ubuntu it can check what it downloads only with Debian's keys.
+DEBOOTSTRAP = Program(name="debootstrap", packages=("debootstrap", "debian-archive-keyring"))
+# iptables: dockerd needs it, and docker.io only recommends it.
+PACKAGES = ("docker.io", *DEBOOTSTRAP.packages, "iptables")
+DOCKERD = Program(name="dockerd", packages=PACKAGES)
 # Apart from docker.io since Debian 13. Nothing here needs it; people do, and remedies name it.
 CLIENT = "docker-cli"
 SYSTEMD_START = ("systemctl", "enable", "--now", "docker")
 DAEMON = ("dockerd",)
-LAST_LINES = 15
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ class Host:
         return cls(
             answers=answers(),
             root=os.geteuid() == 0,
-            debian=Path("/etc/debian_version").exists() and bool(shutil.which("apt-get")),
+            debian=apt.is_debian(),
             systemd=Path("/run/systemd/system").is_dir(),
             installed=bool(shutil.which("dockerd")),
             forbidden=not address and SOCKET.exists() and not os.access(SOCKET, os.R_OK | os.W_OK),
@@ -79,14 +78,14 @@ def plan(host: Host) -> Plan:
         )
     if not (host.root and (host.installed or host.debian)):
         raise WsError(_advice(host))
-    install = () if host.installed else (UPDATE, (*APT, *PACKAGES))
+    install = () if host.installed else (UPDATE, (*INSTALL, *PACKAGES))
     if host.systemd:
         return Plan(commands=(*install, SYSTEMD_START))
     return Plan(commands=install, daemon=DAEMON)
 
 
 def _advice(host: Host) -> str:
-    steps = [] if host.installed else [f"sudo {' '.join(command)}" for command in (UPDATE, (*APT, *PACKAGES))]
+    steps = [] if host.installed else [f"sudo {' '.join(command)}" for command in (UPDATE, (*INSTALL, *PACKAGES))]
     steps += [f"sudo {' '.join(SYSTEMD_START)}" if host.systemd else "sudo dockerd &"]
     what = "Docker is installed, but does not run" if host.installed else "there is no Docker on this host"
     if not host.installed and not host.debian:
@@ -105,10 +104,10 @@ def ensure(say: Say) -> None:
     steps = plan(host)
     for command in steps.commands:
         say(f"running {' '.join(command)}")
-        _run(command)
-    if (*APT, *PACKAGES) in steps.commands and not shutil.which("docker"):
+        apt.run(command)
+    if (*INSTALL, *PACKAGES) in steps.commands and not shutil.which("docker"):
         with contextlib.suppress(WsError):
-            _run((*APT, CLIENT))
+            apt.run((*INSTALL, CLIENT))
     if steps.daemon and not answers():  # a package may have started it
         say(f"starting {steps.daemon[0]}, log in {LOG}")
         _start(steps.daemon)
@@ -127,27 +126,8 @@ def answers() -> bool:
 
 def ensure_debootstrap(say: Say) -> None:
     """Installs debootstrap where it is missing and may be installed; base images then say so if it is needed."""
-    host = Host(root=os.geteuid() == 0, debian=bool(shutil.which("apt-get")))
-    if shutil.which("debootstrap") or not (host.root and host.debian):
-        return
-    for command in (UPDATE, (*APT, "debootstrap")):
-        say(f"running {' '.join(command)}")
-        _run(command)
-
-
-def _run(command: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        command,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        end = "\n".join(f"  {line}" for line in done.stdout.strip().splitlines()[-LAST_LINES:])
-        raise WsError(f"`{' '.join(command)}` failed with exit code {done.returncode}:\n{end}")
+    if DEBOOTSTRAP.find() is None and may_install():
+        apt.install(DEBOOTSTRAP.packages, say)
 
 
 def _start(daemon: tuple[str, ...]) -> None:

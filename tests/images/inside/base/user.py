@@ -40,6 +40,8 @@ def check_finds_no_program_to_gain_rights() -> None:
     assert [name for name in ("sudo", "doas", "pkexec") if shutil.which(name)] == []
 
 
-def check_finds_no_installer_of_packages() -> None:
-    """They come with the image or not at all."""
-    assert [name for name in ("pip", "pip3", "uv", "conda") if shutil.which(name)] == []
+def check_cannot_change_what_is_installed() -> None:
+    """pip and uv are there for environments of its own; the image's is not its to change."""
+    for installer in ("pip", "uv"):
+        assert shutil.which(installer) == f"/opt/venv/bin/{installer}"
+    assert not any(os.access(path, os.W_OK) for path in Path("/opt/venv").rglob("*") if path.is_dir())

@@ -1,0 +1,104 @@
+"""Workspace: where the work of jobs and notebooks lies on this host's disk, and outlives their containers.
+
+Owns two volumes, or names the host's folders that stand for them: the scratch (sessions of Ray, spilled objects,
+temporary files, caches of packages, uploads), which is bounded and looked after by each node's guard
+(entrypoints/node_guard.py), and the home (results, checkpoints, caches of models), which belongs to the users alone.
+Both are at the same paths in Ray's nodes and in notebooks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.docker import Mount, data_volume
+from components.files import HostFiles
+from components.identity import StackIdentity
+from components.secrets import user_id
+
+SCRATCH, HOME = "/scratch", "/home/cslr"
+SCRATCH_VOLUME, HOME_VOLUME = "ray-scratch", "home"
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceArgs:
+    """Plain values, already validated."""
+
+    identity: StackIdentity
+    files: HostFiles
+    scratch: str | None  # a volume's name or a folder of the host; None: a volume of this stack
+    scratch_limit: int  # bytes, of all services of the host together
+    home: str | None
+    user: str  # uid:gid that the containers run as
+    pulled: bool  # whether an image was not made here: it lacks the folders that give a new volume its owner
+    package_index: str | None  # where packages come from at run time; None: the default of pip and uv
+
+
+class Workspace(pulumi.ComponentResource):
+    """**Pulumi type** ``cslr:workspace:Workspace``. Ready when its volumes are there."""
+
+    scratch: Mount
+    home: Mount
+
+    def __init__(self, name: str, args: WorkspaceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:workspace:Workspace", name, None, opts)
+        self._args = args
+        self.scratch = self._mount(SCRATCH_VOLUME, args.scratch, SCRATCH)
+        self.home = self._mount(HOME_VOLUME, args.home, HOME)
+        self.register_outputs({"scratch": self.scratch.source, "home": self.home.source})
+
+    @property
+    def mounts(self) -> tuple[Mount, Mount]:
+        """For a container that works in it."""
+        return self.scratch, self.home
+
+    @property
+    def watched(self) -> Mount:
+        """For a container that only reads what the guards say."""
+        return Mount(source=self.scratch.source, target=SCRATCH, read_only=True, bind=self.scratch.bind)
+
+    def environment(self, service: str) -> Mapping[str, str]:
+        """What programs of a service must know to write to the disk and not to memory."""
+        index = self._args.package_index
+        return {
+            "HOME": HOME,
+            "TMPDIR": f"{SCRATCH}/{service}/tmp",  # noqa: S108
+            "CSLR_SCRATCH": SCRATCH,
+            "UV_CACHE_DIR": f"{SCRATCH}/cache/uv",
+            "PIP_CACHE_DIR": f"{SCRATCH}/cache/pip",
+            **({"UV_DEFAULT_INDEX": index, "PIP_INDEX_URL": index} if index else {}),
+            # The base carries the site's certificate authorities, which pip, uv and requests do not read by themselves.
+            **({} if self._args.pulled else dict.fromkeys(CERTIFICATE_VARIABLES, CERTIFICATES)),
+        }
+
+    def guard_environment(self, service: str) -> Mapping[str, str]:
+        """What the guard of a Ray node must know besides."""
+        return {
+            "RAY_NODE_SERVICE": service,
+            "RAY_NODE_TEMP_DIR": f"{SCRATCH}/{service}/ray",
+            "RAY_NODE_SCRATCH_LIMIT": str(self._args.scratch_limit),
+        }
+
+    def _mount(self, part: str, location: str | None, target: str) -> Mount:
+        args = self._args
+        if location is None and args.pulled:
+            location = args.files.shared(part, uid=user_id(args.user))
+        if location is not None and location.startswith("/"):
+            return Mount(source=location, target=target)
+        volume = data_volume(
+            part,
+            location or args.identity.object_name(part),
+            "ray",
+            identity=args.identity,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        return Mount(source=volume.name, target=target, bind=False)
+
+
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
+
+
+def report_path(service: str) -> str:
+    """Where the guard of a node says how much of the scratch is used."""
+    return f"{SCRATCH}/use/{service}.json"

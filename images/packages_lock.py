@@ -1,0 +1,98 @@
+"""The lock of a stack's own packages: what ``images.packages`` asks for and no image of the family holds, with hashes.
+
+It lies beside the stack file and says at its head what it was made for, so that one that is older than the stack file,
+or than the images, is found out without asking a package index. Written by ``ws packages``.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.variants import Variant
+from images.catalog import CATALOG, PACKAGES
+from images.packages.install import WITHOUT_TORCH
+from images.versions import Pin, parse
+
+HEADER = "# Made by `ws packages` from images.packages in the stack file. Do not edit.\n"
+FACT = re.compile(r"^# (pair|images|asked): (.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagesLock:
+    """What one lock file says."""
+
+    pair: str  # key of the variant that it is for
+    images: str  # `held_digest` of the images that it stands on
+    asked: tuple[str, ...]  # requirements, as the stack file has them
+    pins: Mapping[str, Pin]  # what every image lacks
+    more: Mapping[str, Pin]  # what images without torch lack as well
+
+    @property
+    def text(self) -> str:
+        """As it is in the file."""
+        facts = [f"# pair: {self.pair}", f"# images: {self.images}", *(f"# asked: {item}" for item in self.asked)]
+        more = f"{WITHOUT_TORCH}\n{_pins(self.more)}" if self.more else ""
+        return HEADER + "\n".join(facts) + "\n" + _pins(self.pins) + more
+
+    @property
+    def digest(self) -> str:
+        """Twelve digits, the same wherever the same is installed."""
+        return hashlib.sha256(f"{_pins(self.pins)}\0{_pins(self.more)}".encode()).hexdigest()[:12]
+
+    def versions(self, variant: Variant) -> dict[str, str]:
+        """The packages that were asked for → their versions, of the image's where that holds them."""
+        known = held(variant) | {name: pin.version for name, pin in {**self.pins, **self.more}.items()}
+        return {name: known[name] for name in map(name_of, self.asked) if name in known}
+
+
+def read(path: Path) -> PackagesLock:
+    """The lock in a file. Raises OSError, and ValueError for a text that is none."""
+    text = path.read_text(encoding="utf-8")
+    facts: dict[str, list[str]] = {"pair": [""], "images": [""], "asked": []}
+    for key, value in FACT.findall(text):
+        facts[key].append(value)
+    both, _, more = text.partition(WITHOUT_TORCH)
+    return PackagesLock(
+        pair=facts["pair"][-1],
+        images=facts["images"][-1],
+        asked=tuple(facts["asked"]),
+        pins=_parsed(both),
+        more=_parsed(more),
+    )
+
+
+def held(variant: Variant) -> dict[str, str]:
+    """Package → version in the image with torch that a stack's own packages are put on."""
+    return CATALOG[PACKAGES["packages"]].versions(variant)
+
+
+def held_without_torch(variant: Variant) -> dict[str, str]:
+    """The same for nodes without torch."""
+    return CATALOG[PACKAGES["packages-lean"]].versions(variant)
+
+
+def held_digest(variant: Variant) -> str:
+    """Changes with every version that these images hold."""
+    both = (sorted(held(variant).items()), sorted(held_without_torch(variant).items()))
+    return hashlib.sha256(repr(both).encode()).hexdigest()[:12]
+
+
+def name_of(requirement: str) -> str:
+    """The name of the package that a requirement is about, as indices spell it."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
+    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
+
+
+def same(asked: Sequence[str], locked: Sequence[str]) -> bool:
+    """Whether a lock is for these requirements, in whatever order."""
+    return sorted(asked) == sorted(locked)
+
+
+def _pins(pins: Mapping[str, Pin]) -> str:
+    return "".join(pins[name].text for name in sorted(pins))
+
+
+def _parsed(text: str) -> dict[str, Pin]:
+    return parse(text) if re.search(r"^[^#\s]", text, re.MULTILINE) else {}

@@ -1,0 +1,6 @@
+"""The smallest job: a task says something."""
+
+import ray
+
+ray.init(log_to_driver=False)
+print("small:", ray.get(ray.remote(num_cpus=0)(lambda text: text.upper()).remote("fine")))

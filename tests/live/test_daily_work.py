@@ -1,0 +1,349 @@
+"""What people do every day, on the whole platform: it ends nobody else's job, loses no result, and health says what is.
+
+One deployment serves all cases, in the order of this file; about seven minutes on two cores with built images. All
+cases, with the sizes of the reports that they come from: ``DAILY_WORK=long``.
+"""
+
+import base64
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrypoints.verify_cluster import make_wheel, remove_wheel
+from tests.harness import merged
+from tests.live.day import Day, Head
+from tests.live.stack import FULL, LiveStack, wait_until
+from tests.live.users import PROGRAMS, Job, User
+
+pytestmark = pytest.mark.live
+
+LONG = os.environ.get("DAILY_WORK") == "long"
+GCS, DASHBOARD = 29379, 29265
+HEALTH = 29888
+# The sizes of the default node; the scratch is small, so that filling it takes no minutes.
+SETTINGS: dict[str, Any] = merged(
+    FULL,
+    {
+        "network": {"name": "cslr-live-daily", "subnet": "10.215.0.0/24"},
+        "ray": {
+            "scratch_limit": "4500m",
+            "cpu": {"memory": "6g", "ports": {"gcs": GCS, "dashboard": DASHBOARD, "client": 20101}},
+        },
+        "redis": {"port": 29381},
+        "postgres": {"port": 25433},
+        "mlflow": {"port": 25100},
+        "marimo": {"port": 28180},
+        "health": {"port": HEALTH},
+    },
+)
+MORE_MEMORY = {"ray": {"cpu": {"memory": "6200m"}}}
+EXPERIMENT = "daily-work"
+READ_ONLY_FOLDER = "/opt"
+NO_ROOM = r"No space left on device|Disk quota exceeded"
+NAMED = "scratch full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A program that somebody runs, and how it ends."""
+
+    program: str
+    arguments: tuple[object, ...] = ()
+    says: str = ""  # a regular expression that what its user sees has
+    ends: str = "SUCCEEDED"
+    at_once: int = 1  # so many of them
+    named: str = ""  # what health says meanwhile
+    seconds: float = 180.0
+    long: bool = False
+
+    @property
+    def name(self) -> str:
+        return "-".join([self.program, *map(str, self.arguments), *([f"{self.at_once}x"] if self.at_once > 1 else [])])
+
+
+def cases(*table: Case) -> pytest.MarkDecorator:
+    """Parametrizes a test with those cases that are to be run."""
+    return pytest.mark.parametrize(
+        "case", [case for case in table if LONG or not case.long], ids=lambda case: case.name
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    stack = LiveStack.make("live-daily", SETTINGS, tmp_path_factory.mktemp("daily"))
+    stack.remove()
+    try:
+        done = stack.ws("up", "--engine", "embedded")
+        assert done.returncode == 0, done.stdout
+        yield stack
+    finally:
+        stack.remove()
+
+
+@pytest.fixture(scope="module")
+def day(stack: LiveStack) -> Iterator[Day]:
+    user = User(dashboard=f"http://127.0.0.1:{DASHBOARD}", token=stack.secrets()["ray-token"].strip())
+    day = Day(user=user, health=f"http://127.0.0.1:{HEALTH}", head=stack.container("ray-cpu"))
+    yield day
+    user.stop(day.heartbeat)
+
+
+def judge(case: Case, day: Day) -> None:
+    """Runs a case, and nothing but that case may end."""
+    with day.undisturbed():
+        jobs = [day.user.submit(case.program, *case.arguments) for _ in range(case.at_once)]
+        ended = [day.user.wait(job, case.seconds) for job in jobs]
+        for job in ended:
+            assert job.status == case.ends, job.said
+            assert re.search(case.says, job.said), job.said
+        if case.named:
+            wait_until(lambda: any(case.named in told for told in day.told), f"that health says {case.named}")
+
+
+class TestObjects:
+    @cases(
+        Case(program="objects", arguments=("put", 48, 64), says="48 read again"),
+        Case(program="objects", arguments=("returned", 24, 64), says="24 read again"),
+        Case(program="objects", arguments=("actor", 24, 64), says="24 read again", long=True),
+        Case(program="objects", arguments=("put", 20, 64), says="20 read again", at_once=2),
+        Case(program="objects", arguments=("put", 1, 1500), says="1 read again", long=True),
+        Case(program="objects", arguments=("put", 3000, 1), says="3000 read again", long=True),
+        Case(program="closure", arguments=(4, 60), says="dragged: 4", long=True),
+    )
+    def test_kept_are_read_again(self, case, day):
+        judge(case, day)
+
+
+class TestOutput:
+    @cases(
+        Case(program="prints", arguments=("task", 1300), says="printed: 1300"),
+        Case(program="prints", arguments=("driver", 1000), says="printed: 1000"),
+        Case(program="prints", arguments=("actor", 400), says="printed: 400", long=True),
+        Case(program="prints", arguments=("stderr", 400), says="printed: 400", long=True),
+        Case(program="prints", arguments=("subprocess", 400), says="printed: 400", long=True),
+    )
+    def test_by_the_gigabyte_is_only_output(self, case, day, stack):
+        judge(case, day)
+        assert used(stack) < 1.2e9, "what was printed is not kept without bound"
+
+    def test_that_was_printed_costs_no_memory(self, day, stack):
+        """The report's second half: the node, idle again, has room for a task of 1.8 GB."""
+        with day.undisturbed():
+            job = day.user.run("memory", "fast", 1.8)
+            assert "took: 1932735283" in job.log, job.said
+
+
+class TestFiles:
+    @pytest.mark.parametrize("service", ["ray-cpu", "marimo"])
+    def test_that_fill_tmp_end_for_want_of_room_and_nothing_else(self, service, day, stack):
+        with day.undisturbed():
+            code, said = stack.exec(service, "sh", "-c", "head -c 3300000000 /dev/zero > /tmp/big")
+            job = day.user.run("small")
+            stack.exec(service, "rm", "-f", "/tmp/big")
+        assert code != 0
+        assert re.search(NO_ROOM, said), said
+        assert "small: FINE" in job.log, job.said
+
+    @cases(
+        Case(program="files", arguments=("home", 500), says="written: 500 MB"),
+        Case(program="files", arguments=("temporary", 500), says="written: 500 MB", long=True),
+        Case(program="files", arguments=("/tmp", 1000), says=NO_ROOM, ends="FAILED"),
+        Case(program="files", arguments=("/dev/shm", 6000), says=NO_ROOM, ends="FAILED", long=True),
+        Case(program="files", arguments=(READ_ONLY_FOLDER, 1), says="Read-only file system", ends="FAILED", long=True),
+    )
+    def test_are_written_where_there_is_room(self, case, day):
+        judge(case, day)
+
+
+class TestScratchIsFull:
+    @cases(
+        Case(
+            program="objects", arguments=("put", 100, 64), says=NAMED, ends="STOPPED|FAILED", named=f"ray-cpu: {NAMED}"
+        ),
+        Case(program="files", arguments=("temporary", 6000), says=NAMED, ends="STOPPED|FAILED", named=NAMED, long=True),
+        Case(
+            program="objects",
+            arguments=("returned", 100, 64),
+            says=NAMED,
+            ends="STOPPED|FAILED",
+            named=NAMED,
+            long=True,
+        ),
+    )
+    def test_costs_the_job_that_filled_it(self, case, day, stack):
+        with day.undisturbed():
+            job = day.user.wait(day.user.submit(case.program, *case.arguments), case.seconds)
+            assert re.fullmatch(case.ends, job.status), job.said
+            assert NAMED in job.said, job.said
+            wait_until(lambda: any(case.named in told for told in day.told), f"that health says {case.named}")
+        wait_until(lambda: used(stack) < 3e9, "that the room is given back", 120)
+
+
+class TestMemoryIsFull:
+    """Each asks for more than the node has. The task fails, with a reason; its driver and everything else go on."""
+
+    @cases(
+        Case(program="memory", arguments=("fast", 12), says=r"failed: \w+ .*memory"),
+        Case(program="memory", arguments=("slow", 12), says=r"failed: \w+ .*memory"),
+        Case(program="memory", arguments=("python_child", 12), says=r"failed: \w+ .*(memory|SIGKILL|SIGTERM)"),
+        Case(program="memory", arguments=("shell_child", 12), says=r"took: 0|failed: \w+ .*"),
+        Case(program="memory", arguments=("shm_file", 8), says=rf"failed: \w+ .*({NO_ROOM}|memory)"),
+        Case(
+            program="memory", arguments=("shm_module", 8), says=rf"failed: \w+ .*({NO_ROOM}|memory|SIGBUS|unexpected)"
+        ),
+        Case(program="memory", arguments=("eight", 3), says=r"failed: \w+ .*memory", seconds=300),
+        Case(program="memory", arguments=("actor", 12), says=r"failed: \w+ .*", long=True),
+    )
+    def test_ends_the_task_that_took_it(self, case, day):
+        judge(Case(**{**vars(case), "says": rf"(?s){case.says}.*the driver lives on"}), day)
+
+    @cases(
+        Case(program="memory", arguments=("driver", 12), says="memory|SIGKILL|signal 9", ends="FAILED"),
+        Case(program="memory", arguments=("slow", 12), says="the driver lives on", at_once=2, long=True),
+    )
+    def test_ends_the_job_that_took_it(self, case, day):
+        judge(case, day)
+
+    def test_by_hand_in_the_node_ends_that_process(self, day, stack):
+        with day.undisturbed():
+            code, _ = stack.exec("ray-cpu", "python", "-c", f"b'1' * {12 * 2**30}")
+        assert code not in (0, 1), "killed, or it would not have taken the memory"
+
+
+class TestLoader:
+    @cases(
+        Case(program="loader", arguments=("driver",), says="loaded: 8"),
+        Case(program="loader", arguments=("task",), says="loaded: 8"),
+        Case(program="loader", arguments=("actor",), says="loaded: 8"),
+        Case(program="loader", arguments=("task", 24), says="loaded: 24", at_once=2, long=True),
+    )
+    def test_with_workers_loads_clips_after_the_object_store_was_full(self, case, day):
+        judge(case, day)
+
+    def test_with_workers_loads_clips_in_a_notebook(self, day, stack):
+        with day.undisturbed():
+            code, said = in_marimo(stack, "notebook.py")
+        assert code == 0, said
+
+
+class TestOwnPackages:
+    @pytest.fixture(scope="class")
+    def wheel(self, tmp_path_factory) -> Iterator[tuple[str, bytes]]:
+        """A package that no image has, as a file beside the job's program."""
+        wheel = Path(make_wheel("daily_work", f"1.{time.time_ns()}"))
+        yield wheel.name, wheel.read_bytes()
+        remove_wheel(str(wheel))
+
+    @pytest.mark.parametrize("tool", ["uv", "pip"])
+    def test_of_a_job_are_there_and_the_libraries_of_the_image_stay(self, tool, wheel, day):
+        name, content = wheel
+        environment = {tool: [f"${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{name}"]}
+        with day.undisturbed():
+            took = []
+            for _ in range(2):
+                began = time.monotonic()
+                job = day.user.run("package", "daily_work", runtime_env=environment, files={name: content})
+                took.append(time.monotonic() - began)
+                assert re.search(r"(?s)package: 1\..*torch.*driver: 1\.", job.log), job.said
+        assert took[1] < 30, f"the second use takes seconds: {took}"
+
+    def test_that_do_not_exist_fail_the_job_with_their_name(self, day):
+        with day.undisturbed():
+            job = day.user.run("package", "x", runtime_env={"uv": ["no-such-package-of-cslr==1.2.3"]})
+        assert job.status == "FAILED", job.said
+        assert "no-such-package-of-cslr" in job.said
+
+
+class TestTracking:
+    @cases(
+        Case(program="tracking", arguments=(EXPERIMENT, "model", "image", "figure", "table"), says="run: "),
+        Case(program="tracking", arguments=(EXPERIMENT, "forest", "metrics"), says="run: ", at_once=2, long=True),
+    )
+    def test_takes_models_with_examples_images_and_figures(self, case, day):
+        judge(case, day)
+
+
+class TestUploads:
+    COUNT = 200 if LONG else 5
+
+    def test_of_a_changed_folder_leave_the_state_of_the_cluster_small(self, day, stack):
+        before = stack.container("redis").attrs["State"]["StartedAt"]
+        with day.undisturbed():
+            for number in range(self.COUNT):
+                changed = {"weights.bin": os.urandom(2**20) * 95, "number": str(number).encode()}
+                job = day.user.run("small", files=changed)
+                assert "small: FINE" in job.log, job.said
+        redis = stack.container("redis")
+        assert (redis.attrs["State"]["StartedAt"], redis.attrs["RestartCount"]) == (before, 0)
+        assert redis_memory(stack) < 100e6
+
+
+class TestResults:
+    """What was saved is there after the container was started anew, killed, and replaced."""
+
+    @pytest.fixture(scope="class")
+    def saved(self, day) -> Job:
+        """Ray Tune and Train ran; the log of the first is kept as well."""
+        tuned, trained = (day.user.submit(program, "daily") for program in ("tuning", "training"))
+        ended = [day.user.wait(job, 300) for job in (tuned, trained)]
+        assert all(job.succeeded for job in ended), [job.said for job in ended]
+        first: Job = ended[0]
+        return first
+
+    @staticmethod
+    def still_there(saved: Job, day: Day, stack: LiveStack) -> None:
+        again = day.user.run("tuning", "daily", "read")
+        assert "tuned: /home/cslr/ray_results/daily" in again.log, again.said
+        code, found = stack.exec("marimo", "sh", "-c", "ls ~/ray_results/daily/*/model.pt")
+        assert code == 0, found
+        assert "tuned: " in day.user.log(saved.id), "the log of a job before the restart"
+        assert "tuned: " in stack.exec("ray-cpu", "ray", "job", "logs", saved.id)[1]
+
+    def test_at_the_default_place_outlive_a_restart(self, saved, day, stack):
+        before = Head.seen(day.head)
+        day.head.restart()
+        day.is_up_again(before)
+        self.still_there(saved, day, stack)
+
+    @pytest.mark.only_with("DAILY_WORK=long", LONG)
+    def test_outlive_a_node_that_was_killed(self, saved, day, stack):
+        before = Head.seen(day.head)
+        stack.exec("ray-cpu", "python", "-c", "import os; os.kill(1, 15)")
+        day.is_up_again(before)
+        self.still_there(saved, day, stack)
+
+    def test_outlive_a_container_that_was_replaced(self, saved, day, stack):
+        stack.configure(MORE_MEMORY)
+        assert stack.up().ok
+        day.head = stack.container("ray-cpu")
+        self.still_there(saved, day, stack)
+        stack.configure()
+
+
+def used(stack: LiveStack) -> float:
+    """Bytes of the scratch folder's disk."""
+    code, said = stack.exec("ray-cpu", "du", "-sk", "/scratch")
+    assert said.split(), (code, said)
+    return 1024 * float(said.split()[-2])
+
+
+def redis_memory(stack: LiveStack) -> float:
+    """Bytes that Redis takes with its data."""
+    password = stack.secrets()["redis-password"].strip()
+    _, said = stack.exec("redis", "redis-cli", "--no-auth-warning", "-a", password, "info", "memory")
+    return float(re.findall(r"used_memory:(\d+)", said)[0])
+
+
+def in_marimo(stack: LiveStack, notebook: str) -> tuple[int, str]:
+    """Runs a notebook as Marimo runs it, in its container. Its exit code and output."""
+    text = base64.b64encode((PROGRAMS / notebook).read_bytes()).decode()
+    at = f"/workspace/notebooks/{notebook}"
+    export = f"python -m marimo export html {at} --output /tmp/run.html"
+    command = f"echo {text} | base64 -d > {at} && {export}; status=$?; rm -f {at} /tmp/run.html; exit $status"
+    return stack.exec("marimo", "sh", "-c", command)

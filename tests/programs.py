@@ -1,0 +1,80 @@
+"""The programs that tests run, each a fixture: what the chosen tests need is known before the first of them begins.
+
+`make test` (`pytest --set-up`) installs what is missing, or says what to install and stops. Without `--set-up` a test
+whose program is missing fails. It never skips: a skip is for what no package brings.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pytest
+
+from ws.errors import WsError
+from ws.setup import apt, docker, programs
+from ws.setup.programs import Program
+
+# fixture → program
+PROGRAMS = {
+    "redis_server": Program(name="redis-server", packages=("redis-server",), services=("redis-server",)),
+    "postgres": Program(
+        name="Postgres", packages=("postgresql",), places="/usr/lib/postgresql/*/bin/postgres", services=("postgresql",)
+    ),
+    "docker_registry": Program(name="docker-registry", packages=("docker-registry",), services=("docker-registry",)),
+    "c_compiler": Program(name="gcc", packages=("gcc", "libc6-dev")),
+    "iproute": Program(name="ip", packages=("iproute2",)),
+    "iptables": Program(name="iptables", packages=("iptables",)),
+    "process_list": Program(name="ps", packages=("procps",)),
+    "dockerd": docker.DOCKERD,
+}
+DOCKER = "docker_engine"  # the fixture of tests that need a Docker Engine
+
+
+def _fixture(name: str, program: Program) -> Callable[..., object]:
+    @pytest.fixture(scope="session", name=name)
+    def path() -> Path:
+        found = program.find()
+        if found is None:
+            pytest.fail(f"{program.name} is missing; `make test` installs it", pytrace=False)
+        return found
+
+    return path
+
+
+for _name, _program in PROGRAMS.items():
+    globals()[f"{_name}_fixture"] = _fixture(_name, _program)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make test` says, and who only wants to run a few tests does not."""
+    parser.addoption(
+        "--set-up", action="store_true", help="install what the chosen tests need and start Docker, where this may"
+    )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Sets this host up for the tests that will run. Ends the run with one sentence where that is not possible."""
+    config = session.config
+    if not config.getoption("--set-up") or config.getoption("--collect-only"):
+        return
+    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    needed = [program for name, program in PROGRAMS.items() if name in fixtures]
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    say = terminal.write_line if terminal else print
+    try:
+        set_up(needed, engine=DOCKER in fixtures and not config.getoption("--environment", None), say=say)
+    except WsError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def set_up(needed: Collection[Program], *, engine: bool, say: apt.Say) -> None:
+    """Installs the programs and makes a Docker Engine answer. Raises `WsError` where that is not possible."""
+    host = docker.Host.probe() if engine else docker.Host(answers=True)
+    if not programs.may_install():
+        # Everything that is missing in one sentence, not one thing for each attempt.
+        wanted = [*needed] if host.answers or host.address else [docker.DOCKERD, *needed]
+        if lacking := programs.missing(dict.fromkeys(wanted)):
+            raise WsError(programs.advice(lacking, debian=apt.is_debian()))
+    if engine:
+        docker.ensure(say)
+        docker.ensure_debootstrap(say)
+    programs.ensure(needed, say)
