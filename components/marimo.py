@@ -11,7 +11,7 @@ import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
 from components.ports import MARIMO
-from components.service import Host, Service, extra_mounts, run_python
+from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module, run_python
 from components.service_settings import MarimoSettings
 
 # Of the container's memory, for DataLoaders in notebooks: Docker's own 64 MB do not hold one batch of video clips.
@@ -46,7 +46,7 @@ class Marimo(Service):
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_python("marimo_server.py"),
+                command=run_module("marimo_server"),
                 healthcheck=Healthcheck(
                     command=run_python("http_health.py", f"http://127.0.0.1:{MARIMO}/health"),
                     start_period=120,
@@ -59,12 +59,14 @@ class Marimo(Service):
                     "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray-token",
                     **{key: value for key, value in links.items() if value},
                     **host.workspace.environment(name),
+                    "PYTHONPATH": HOOKS_PATH,  # a DataLoader in a notebook starts its workers as one in a Ray task does
                     **settings.env,
                 },
                 ports=self._publish(MARIMO, settings.port),
                 mounts=(
                     self._data(settings.notebooks, "notebooks", "/workspace/notebooks"),
-                    *host.programs("with_python.sh", "marimo_server.py", "http_health.py"),
+                    *distinct(*host.module("marimo_server"), *host.ray_hooks()),
+                    *host.programs("http_health.py"),
                     *host.workspace.mounts,
                     host.secrets.mount("marimo-token", user=settings.user),
                     host.secrets.mount("ray-token", user=settings.user),

@@ -26,7 +26,7 @@ from components.ports import (
 )
 from components.ray_limits import RAY_LIMITS
 from components.secrets import SECRETS_TARGET, user_id
-from components.service import HOOKS_PATH, Host, Service, extra_mounts, run_module
+from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module
 from components.service_settings import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
 
 # Ray's default: the object store takes 30 % of the memory and needs a little more of /dev/shm (docs, object spilling).
@@ -286,11 +286,6 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mappi
         **host.workspace.guard_environment(name),
         **(IMPATIENT_RESOLVER if place else {}),
     }
-
-
-def distinct(*mounts: Mount) -> tuple[Mount, ...]:
-    """The mounts without those that are there before."""
-    return tuple({mount.target: mount for mount in mounts}.values())
 
 
 def _worker_environment(place: ClusterPlace) -> Mapping[str, str]:

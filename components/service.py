@@ -129,6 +129,11 @@ def run_module(name: str, *arguments: str) -> tuple[str, ...]:
     return ("sh", program_path("with_python.sh"), "-m", f"{ENTRYPOINTS.name}.{name}", *arguments)
 
 
+def distinct(*mounts: Mount) -> tuple[Mount, ...]:
+    """The mounts without those that are there before."""
+    return tuple({mount.target: mount for mount in mounts}.values())
+
+
 def extra_mounts(volumes: Sequence[VolumeMount]) -> tuple[Mount, ...]:
     """The mounts that a stack's settings add to a service."""
     return tuple(

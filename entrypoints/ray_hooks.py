@@ -18,6 +18,8 @@ from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
 HOOKS: dict[str, tuple[str, ...]] = {
+    "multiprocessing.context": ("dataloader:hook_context",),
+    "multiprocessing.reduction": ("dataloader:hook_reduction",),
     "ray._private.external_storage": ("spilling:name_files_after_jobs",),
     "ray.dashboard.modules.job.job_log_storage_client": ("job_logs:read_shortened_logs",),
     "ray._raylet": ("package_hooks:store_values",),
@@ -26,6 +28,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "ray._private.runtime_env.context": ("runtime_packages:hook_context",),
     "ray._private.runtime_env.pip": ("runtime_packages:hook_pip",),
     "ray._private.runtime_env.uv": ("runtime_packages:hook_uv",),
+    "torch.utils.data.dataloader": ("dataloader:hook_loader",),
 }
 
 
