@@ -12,7 +12,7 @@ import socket
 import time
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -124,9 +124,10 @@ def stored(cluster: Cluster, content: bytes) -> str:
 
 def run_driver(cluster: Cluster, program: str, *arguments: str) -> str:
     """Runs a program in the head's container; what it prints."""
-    code, output = cluster.head.exec_run(["python", "-c", program, *arguments])
-    assert code == 0, output.decode(errors="replace")[-2000:]
-    return str(output.decode(errors="replace"))
+    code, output = cast("tuple[int, bytes]", cluster.head.exec_run(["python", "-c", program, *arguments]))
+    said = output.decode(errors="replace")
+    assert code == 0, said[-2000:]
+    return said
 
 
 class TestManyPackages:
