@@ -52,6 +52,7 @@ INLINE_BYTES_WHEN_SCARCE = 1024
 SCARCE, FULL = 0.6, 0.8
 STATE_SECONDS = 60.0  # what was measured longer ago says nothing
 HOUSE_SECONDS = 15.0
+TURNS_TO_TIDY_UP = 4  # between two looks at all jobs and actors
 # Ray holds what was uploaded for 10 minutes, then by its jobs and actors. What none of them names and nobody used for
 # longer is an orphan: of a head that is gone, whose counts are gone with it.
 ORPHAN_SECONDS = 900.0
@@ -391,6 +392,7 @@ class Housekeeping:
         self._is_head = is_head
         self._state = StateStore.of(place)
         self._seen: dict[bytes, float] = {}
+        self._turns = 0
 
     def start(self) -> None:
         """Begin, in a thread that ends with the process."""
@@ -410,9 +412,10 @@ class Housekeeping:
         if memory:
             with contextlib.suppress(OSError):
                 self._state.write(*memory)
-        if self._is_head:
+        if self._is_head and self._turns % TURNS_TO_TIDY_UP == 0:
             self.remove_orphans(time.time())
             self.forget_jobs()
+        self._turns += 1
         with (self._place.folder / ".collecting").open("w") as lock, contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._place.collect(functools.partial(pointed, self._client))

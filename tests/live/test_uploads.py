@@ -66,7 +66,7 @@ print("found", ray.get(look.remote(), timeout=120))
 """
 CLOSURE = """
 import os, ray
-ray.init()
+ray.init("auto")
 large = os.urandom(90_000_000)
 
 @ray.remote
