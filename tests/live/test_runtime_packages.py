@@ -126,9 +126,9 @@ class TestPackagesOfAJob:
 
 
 @pytest.mark.usefixtures("node")
-def test_a_job_s_pythonpath_does_not_lose_the_hooks(user: User, folder: str) -> None:
+def test_a_job_s_pythonpath_does_not_lose_the_hooks(user: User) -> None:
     program = "import json, os, sys; print(json.dumps([os.environ['PYTHONPATH'], 'cslr_entrypoints' in sys.modules]))"
-    job = run(user, folder, f'python -c "{program}"', env_vars={"PYTHONPATH": "/elsewhere"})
+    job = user.wait(user.command(f'python -c "{program}"', runtime_env={"env_vars": {"PYTHONPATH": "/elsewhere"}}))
     assert job.succeeded, job.said
     path, hooked = json.loads(job.log.strip().splitlines()[-1])
     assert path.endswith(":/elsewhere")
