@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import docker
 from docker.models.containers import Container
@@ -41,7 +41,7 @@ class Cluster:
 
     def inside(self, container: Container, command: str) -> str:
         """Return what a shell command prints in a container."""
-        return str(container.exec_run(["sh", "-c", command], demux=False).output.decode())
+        return cast("bytes", container.exec_run(["sh", "-c", command]).output).decode(errors="replace")
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> str:
         """Return the answer of the Jobs API. Raises OSError, with what it says."""

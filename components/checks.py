@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from components.build_settings import build_problems
 from components.cluster_settings import ON_THE_LAN
 from components.problems import Path, Problem, Remove, Set, did_you_mean, dotted
-from components.service_settings import IMAGE_OF, RAY_NODES, SERVICES, ImageSettings, ServiceSettings
+from components.service_settings import (
+    IMAGE_OF,
+    RAY_NODES,
+    SERVICES,
+    ImageSettings,
+    MarimoSettings,
+    RayNodeSettings,
+    ServiceSettings,
+)
 from components.variants import ImpossiblePair, resolve
 from components.vocabulary import format_quantity, parse_quantity
 
@@ -133,11 +141,13 @@ def work_has_room(settings: "PlatformSettings") -> Iterator[Problem]:
     if settings.ray.scratch_limit < parse_quantity(MINIMUM_SCRATCH):
         yield Problem(
             ("ray", "scratch_limit"),
-            f"{format_quantity(settings.ray.scratch_limit)} is less than the {MINIMUM_SCRATCH} that Ray's sessions need",
+            f"{format_quantity(settings.ray.scratch_limit)} is less than the {MINIMUM_SCRATCH} that Ray needs",
             "Give it at least that much; its default is:",
             (Set(("ray", "scratch_limit"), format_quantity(type(settings)().ray.scratch_limit)),),
         )
-    users = {**settings.ray_nodes, **({"marimo": settings.marimo} if settings.marimo.enabled else {})}
+    users: dict[str, RayNodeSettings | MarimoSettings] = dict(settings.ray_nodes)
+    if settings.marimo.enabled:
+        users["marimo"] = settings.marimo
     for name, service in users.items():
         largest = int(service.memory * LARGEST_SHM) // 2**20 * 2**20
         if service.shm and service.shm > largest:

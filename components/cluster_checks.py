@@ -15,6 +15,7 @@ from components.cluster_probe import ClosedPort, ClusterFacts
 from components.cluster_settings import ClusterPlace, ClusterSettings
 from components.host import port_owner
 from components.host_facts import LABEL_COMPONENT, LABEL_STACK, HostFacts
+from components.packages import lock_name
 from components.ports import GATEWAY_LOOPBACK, host_ports
 from components.problems import Path, Problem, Remark, Set, SettingsError
 from components.settings import KEY, PlatformSettings
@@ -242,6 +243,21 @@ def versions_agree(situation: Situation) -> Iterator[Finding]:
             yield from _version_problems(place, mine, running, head.host, "leads the cluster with")
 
 
+def packages_agree(situation: Situation) -> Iterator[Finding]:
+    """Code finds the same packages on every host. Only said, because hosts are deployed one after another."""
+    place, cluster = situation.place, situation.cluster
+    own = versions(situation.settings)["packages"]
+    for member in cluster.up:
+        theirs = str(member.facts.get("packages", ""))
+        if member.host != place.host and own and theirs and theirs != own:
+            lock = lock_name(f"Pulumi.{member.facts.get('stack', 'STACK')}.yaml")
+            yield Remark(
+                f"{place.host} and {member.host} have different packages of their own ({own} here, {theirs} there), so "
+                "that tasks find other modules on the one than on the other: give both the same images.packages, "
+                f"images.apt and lock ({lock} on {member.host}), and deploy them"
+            )
+
+
 def _version_problems(
     place: ClusterPlace, own: dict[str, str], theirs: dict[str, str], host: str, has: str
 ) -> Iterator[Problem]:
@@ -329,6 +345,6 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "Ports of the cluster": (ports_are_free,),
     "Redis": (redis_answers, somebody_can_take_over),
     "Clock": (clocks_agree,),
-    "Versions": (versions_agree,),
+    "Versions": (versions_agree, packages_agree),
     "Other hosts": (peers_can_be_reached, networks_are_apart),
 }

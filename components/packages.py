@@ -23,7 +23,7 @@ def lock_name(stack_file: str) -> str:
 
 
 def load_lock(
-    images: ImagesSettings, variant: Variant, *, stack_file: str, key: str, folder: Path = PROJECT
+    images: ImagesSettings, variant: Variant, *, stack_file: str, key: str, folder: Path | None = None
 ) -> PackagesLock | None:
     """The lock of the stack's own packages; None where it asks for none.
 
@@ -32,7 +32,7 @@ def load_lock(
     """
     if not images.packages:
         return None
-    name = lock_name(stack_file)
+    name, folder = lock_name(stack_file), folder or PROJECT
     try:
         lock = packages_lock.read(folder / name)
     except OSError as error:

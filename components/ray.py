@@ -24,6 +24,7 @@ from components.ports import (
     RAY_DASHBOARD,
     RAY_GCS,
 )
+from components.ray_limits import RAY_LIMITS
 from components.secrets import SECRETS_TARGET, user_id
 from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module
 from components.service_settings import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
@@ -92,6 +93,7 @@ class RayNode(Service):
                 user=node.user,
                 env={
                     **host.workspace.environment(name),
+                    **RAY_LIMITS,
                     **node.env,
                     **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory, env=node.env),
                     **(_worker_environment(place) if place else _election_environment(args)),
@@ -156,6 +158,7 @@ class RayHead(Service):
                 user=settings.user,
                 env={
                     **host.workspace.environment(name),
+                    **RAY_LIMITS,
                     **settings.env,
                     **ray_environment(name, host, cpus=0, memory=settings.memory, env=settings.env),
                     "RAY_NODE_GPUS": "0",

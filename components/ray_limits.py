@@ -1,15 +1,19 @@
 """What Ray keeps of the past, and for how long: its defaults are for clusters with more memory than a head has here.
 
-Every row is bounded by Ray; here are the bounds that differ from its defaults, with what a row takes in Redis
-(docs/growth.md has the measurements, and what needs no bound).
+Only what differs from Ray's defaults, with the reason; docs/growth.md has the measurements. A service's `env` can have
+other values.
 """
 
 from collections.abc import Mapping
 
 RAY_LIMITS: Mapping[str, str] = {
-    # Records of actors that have ended: 100,000 by default, 1.3 KB each in Redis and more in the GCS.
-    "RAY_maximum_gcs_destroyed_actor_cached_count": "10000",
-    # Unpacked packages that no job uses, kept for the next one: 10 GB of each kind by default, of the scratch's 40 GB.
+    # Records of actors that have ended: 1.3 KB each in Redis, and more with environment variables. Ray's 100,000 would
+    # be 40 % of what Redis holds.
+    "RAY_maximum_gcs_destroyed_actor_cached_count": "2000",
+    # Unpacked packages that no job uses, kept for the next one: Ray's 10 GB of each kind would fill the scratch.
     "RAY_RUNTIME_ENV_WORKING_DIR_CACHE_SIZE_GB": "4",
     "RAY_RUNTIME_ENV_PY_MODULES_CACHE_SIZE_GB": "2",
+    # An environment that failed once fails at once for so long, by default 600 s: also when its cause is gone, such as
+    # a full disk, a mirror that was away, or a package that was uploaded again.
+    "BAD_RUNTIME_ENV_CACHE_TTL_SECONDS": "10",
 }

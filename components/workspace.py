@@ -43,6 +43,7 @@ class Workspace(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: WorkspaceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:workspace:Workspace", name, None, opts)
+        self._name = name
         self._args = args
         self.scratch = self._mount(SCRATCH_VOLUME, args.scratch, SCRATCH)
         self.home = self._mount(HOME_VOLUME, args.home, HOME)
@@ -87,7 +88,7 @@ class Workspace(pulumi.ComponentResource):
         if location is not None and location.startswith("/"):
             return Mount(source=location, target=target)
         volume = data_volume(
-            part,
+            f"{self._name}-{part}",
             location or args.identity.object_name(part),
             "ray",
             identity=args.identity,

@@ -52,14 +52,17 @@ INLINE_BYTES_WHEN_SCARCE = 1024
 SCARCE, FULL = 0.6, 0.8
 STATE_SECONDS = 60.0  # what was measured longer ago says nothing
 HOUSE_SECONDS = 15.0
+TURNS_TO_TIDY_UP = 4  # between two looks at all jobs and actors
 # Ray holds what was uploaded for 10 minutes, then by its jobs and actors. What none of them names and nobody used for
 # longer is an orphan: of a head that is gone, whose counts are gone with it.
 ORPHAN_SECONDS = 900.0
 # Where the store is full, what is of no job goes before that: but not what was uploaded a moment ago.
 JUST_UPLOADED_SECONDS = 60.0
 PEER_SECONDS = 10.0  # a node that says nothing for so long has hung
+GLANCE_SECONDS = 2.0  # the same, for a question that holds up the Jobs API
 ROUTE = "/api/cslr/packages/"
-LARGEST_SUBMISSION = 2**20  # bytes of a request to submit a job: environment variables and metadata are kept in Redis
+# Bytes of a request to submit a job. Its environment variables are kept in Redis with the job and each of its actors.
+LARGEST_SUBMISSION = 256 * 1024
 JOB_INFO = b"_ray_internal_job_info_"
 ENDED_JOBS_KEPT = 5000  # records of submitted jobs; 2 KB each
 BLOCK = 2**20
@@ -277,7 +280,7 @@ def ask_peer(address: str, sha256: str, method: str = "GET") -> Ray:
     # Nodes are never reached by the proxy that leads out of the site.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(f"{address}{ROUTE}{sha256}", headers=headers, method=method)  # noqa: S310
-    return opener.open(request, timeout=PEER_SECONDS)
+    return opener.open(request, timeout=GLANCE_SECONDS if method == "HEAD" else PEER_SECONDS)
 
 
 def is_available(client: Ray, pointer: Pointer) -> bool:
@@ -334,10 +337,10 @@ def answer_when_full(job_head: ModuleType) -> None:
     async def submit_job(self: Ray, request: Ray) -> Ray:
         if reason := refusal():
             return response(status=507, text=reason)
-        if (request.content_length or 0) > LARGEST_SUBMISSION:
+        if (size := len(await request.read())) > LARGEST_SUBMISSION:
             return response(
                 status=413,
-                text=f"The request is {size_text(request.content_length)}, and {size_text(LARGEST_SUBMISSION)} is the "
+                text=f"The request is {size_text(size)}, and {size_text(LARGEST_SUBMISSION)} is the "
                 "most that is kept of a job: put large environment variables or metadata into files of the working_dir",
             )
         return await submit(self, request)
@@ -389,6 +392,7 @@ class Housekeeping:
         self._is_head = is_head
         self._state = StateStore.of(place)
         self._seen: dict[bytes, float] = {}
+        self._turns = 0
 
     def start(self) -> None:
         """Begin, in a thread that ends with the process."""
@@ -408,9 +412,10 @@ class Housekeeping:
         if memory:
             with contextlib.suppress(OSError):
                 self._state.write(*memory)
-        if self._is_head:
+        if self._is_head and self._turns % TURNS_TO_TIDY_UP == 0:
             self.remove_orphans(time.time())
             self.forget_jobs()
+        self._turns += 1
         with (self._place.folder / ".collecting").open("w") as lock, contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._place.collect(functools.partial(pointed, self._client))

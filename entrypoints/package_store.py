@@ -106,7 +106,10 @@ def is_name(name: str) -> bool:
 
 def size_text(size: float) -> str:
     """Return a size for people."""
-    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.1f} MB"
+    for unit, bytes_of_it in (("GB", 2**30), ("MB", 2**20)):
+        if size >= bytes_of_it:
+            return f"{size / bytes_of_it:.1f} {unit}"
+    return f"{size / 2**10:.0f} KB"
 
 
 class Store:
@@ -153,7 +156,7 @@ class Store:
 
     def used(self) -> int:
         """Return how many bytes are here."""
-        return sum(entry.size for entry in self.entries())
+        return sum(_size(folder) for folder in self.folder.iterdir() if is_name(folder.name))
 
     def full(self, size: int) -> StoreFullError:
         """Return the error of a value that does not fit."""
@@ -257,8 +260,7 @@ class Store:
         for folder in self.folder.iterdir():
             if is_name(folder.name):
                 with contextlib.suppress(OSError):
-                    size = (folder / "content").stat().st_size if (folder / "content").exists() else 0
-                    found.append(Entry(folder.name, size, folder.stat().st_mtime, _keys(folder)))
+                    found.append(Entry(folder.name, _size(folder), folder.stat().st_mtime, _keys(folder)))
         return sorted(found, key=lambda entry: entry.used)
 
     def collect(self, pointed: Callable[[Iterable[Key]], Mapping[Key, str]], *, now: float | None = None) -> int:
@@ -362,6 +364,14 @@ class Incoming:
         return StoreFullError(
             errno.ENOSPC, f"{where}: scratch full: {size_text(disk.total - disk.free)} of {size_text(disk.total)}"
         )
+
+
+def _size(folder: Path) -> int:
+    """Return the size of an entry's content; 0 for one that has none, or is removed just now."""
+    try:
+        return (folder / "content").stat().st_size
+    except OSError:
+        return 0
 
 
 def _keys(folder: Path) -> tuple[Key, ...]:

@@ -201,6 +201,7 @@ def ps(stack: Stack = "dev") -> None:
     """List the stack's containers."""
     from ws.containers import containers, table
     from ws.project import identity
+    from ws.services import health_report, uses
 
     found = containers(identity(stack))
     if not found:
@@ -209,7 +210,7 @@ def ps(stack: Stack = "dev") -> None:
         else:
             out.print(f"Stack {stack} has no containers. Start it with: ws up --stack {stack}")
         return
-    out.print(table(found))
+    out.print(table(found, uses(health_report(found))))
 
 
 @app.command()

@@ -77,14 +77,14 @@ def styled(health: str) -> Text:
     return Text(health, style=HEALTH_STYLES.get(health, "red"))
 
 
-def table(found: Iterable[ContainerState]) -> Table:
-    """`ws ps`."""
+def table(found: Iterable[ContainerState], uses: Mapping[str, str]) -> Table:
+    """`ws ps`; `uses` says what a service uses of what is bounded."""
     shown = Table(box=None, pad_edge=False)
-    for column in ("Service", "Container", "Health", "Status", "Image", "Ports"):
+    for column in ("Service", "Container", "Health", "Status", "Uses", "Image", "Ports"):
         shown.add_column(column, overflow="fold")
     for one in found:
-        ports = "\n".join(one.ports)
-        shown.add_row(one.service, one.name, styled(one.health), one.status, short(one.image), ports)
+        cells = (one.status, uses.get(one.service, ""), short(one.image), "\n".join(one.ports))
+        shown.add_row(one.service, one.name, styled(one.health), *cells)
     return shown
 
 

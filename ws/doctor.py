@@ -39,10 +39,12 @@ from components.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choos
 from components.stack_file import ConfigError, stack_file
 from docker_engine.api import bytes_free, data_root
 from ws import pulumi_cli
+from ws.containers import containers
 from ws.errors import WsError
 from ws.project import FOLDER, identity
+from ws.services import health_report
 from ws.setup.docker import Host, plan
-from ws.stack_settings import looked_at, matrix_of, settings_of
+from ws.stack_settings import deployable_settings_of, looked_at, matrix_of
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_DOCKER = (20, 10)
@@ -93,6 +95,7 @@ class Facts:
     pulumi: Path | None = None
     missing_plugins: tuple[str, ...] = ()
     pulumi_downloads: bool = False
+    health: dict[str, Any] | None = None  # what the health service of the running stack says; None: nothing
     state_mode: int | None = None  # of the state folder; None before the first deployment
     state_owned: bool = True
 
@@ -107,6 +110,8 @@ class Facts:
         except (ConfigError, SettingsError) as error:
             facts["settings_error"] = str(error)
             folder = stack_folder(StackIdentity(project="cslr", stack=stack))
+        if facts.get("engine"):
+            facts["health"] = health_report(containers(StackIdentity(project="cslr", stack=stack)))
         facts["registry"] = reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version")
         facts["pulumi"] = cli = pulumi_cli.find()
         facts["pulumi_downloads"] = pulumi_cli.downloads_answer()
@@ -120,7 +125,7 @@ class Facts:
 
 def platform_facts(stack: str) -> dict[str, Any]:
     """Of the facts, those on a stack that deploys. Raises `ConfigError` and `SettingsError`."""
-    settings, own = settings_of(stack), identity(stack)
+    settings, own = deployable_settings_of(stack), identity(stack)
     host_facts = HostFacts.probe(own.project, stack, gpus=settings.gpu.enabled)
     facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts}
     return facts | (_cluster_facts(own, settings.place) if settings.place else {})
@@ -299,9 +304,23 @@ def rows(facts: Facts) -> list[Row]:
         for name, check in HOST_CHECKS.items():
             found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
         found += cluster_rows(facts, facts.settings)
+    found += running_rows(facts.health)
     for name, build_check in BUILD_CHECKS.items() if facts.matrix else ():
         found += _host_rows(name, list(build_check(facts.images, facts.build_host)), facts)
     return found
+
+
+def running_rows(report: dict[str, Any] | None) -> list[Row]:
+    """What is wrong with the running stack, by service, as its health service says; nothing where none answers."""
+    if report is None:
+        return []
+    said = [(one["name"], one.get("error"), one.get("warning")) for one in report.get("services", ())]
+    found = [
+        Row(name="Running stack", state=State.FAIL if error else State.WARN, detail=f"{name}: {error or warning}")
+        for name, error, warning in said
+        if error or warning
+    ]
+    return found or [Row(name="Running stack", state=State.OK, detail=f"{len(said)} services are healthy")]
 
 
 def _host_rows(name: str, problems: list[Problem], facts: Facts) -> list[Row]:

@@ -38,7 +38,7 @@ from ws.stack_settings import matrix_of, settings_of
 PLATFORM = "x86_64-manylinux_2_40"  # what Debian forky runs
 NEVER = "sys_platform == 'never'"
 VERSIONS = r"(?:[<>=!~]=?[^\s,;]+(?:,[<>=!~]=?[^\s,;]+)*)"
-DEPENDS = re.compile(rf"(?:all versions of )?(\S+) depends on ([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?({VERSIONS})")
+DEPENDS = re.compile(rf"(?:all versions of )?(\S+) depends? on ([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?({VERSIONS})")
 ASKED = re.compile(rf"you require ([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?({VERSIONS}) and ")
 MOST_LINES = 25  # of uv's own words
 

@@ -2,7 +2,7 @@
 
 import json
 import urllib.request
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from components.identity import StackIdentity
 from ws.containers import ContainerState, styled
 
 STATUS_SECONDS = 5.0
+EVERYWHERE = ("0.0.0.0", "*", "::")  # noqa: S104 (as Docker lists it; nothing is bound)
 # State of the health service's answer → the word that Docker uses.
 STATES = {"up": "healthy", "down": "unhealthy"}
 # file with a secret → services that ask for it, and what to tell people
@@ -33,6 +34,28 @@ class ServiceState:
     health: str
     version: str | None
     error: str | None
+    warning: str | None = None
+
+
+def health_report(found: Iterable[ContainerState]) -> dict[str, Any] | None:
+    """The health service's report, asked where its container is published; None where it does not answer."""
+    for one in found:
+        if one.service == "health" and one.ports:
+            address, _, port = one.ports[0].partition(" ")[0].rpartition(":")
+            return ask_health(f"http://{'127.0.0.1' if address in EVERYWHERE else address}:{port}")
+    return None
+
+
+def uses(report: Mapping[str, Any] | None) -> dict[str, str]:
+    """Service → what it uses of what is bounded, a line for each."""
+    entries = (report or {}).get("services", ())
+    return {entry["name"]: "\n".join(map(in_words, entry.get("usage") or ())) for entry in entries}
+
+
+def in_words(usage: Mapping[str, Any]) -> str:
+    """A part that is used: ``scratch 3.1 of 40.0 GB``."""
+    unit, size = ("GB", 10**9) if usage["limit"] >= 10**9 else ("MB", 10**6)
+    return f"{usage['name']} {usage['used'] / size:.1f} of {usage['limit'] / size:.1f} {unit}"
 
 
 def services(
@@ -51,6 +74,7 @@ def services(
                 health=health if one.health == "healthy" else one.health,
                 version=report.get("version"),
                 error=report.get("error"),
+                warning=report.get("warning"),
             )
         )
     return states
@@ -77,6 +101,8 @@ def table(states: list[ServiceState]) -> Table:
         health = styled(one.health)
         if one.error:
             health.append(f": {one.error}")
+        elif one.warning:
+            health.append(f", but {one.warning}", style="yellow")
         shown.add_row(one.name, one.url or "", health, one.version or "")
     return shown
 

@@ -8,6 +8,7 @@ from components.build_settings import BuildSettings
 from components.cluster_file import find_place
 from components.cluster_settings import ClusterPlace
 from components.identity import StackIdentity
+from components.packages import load_lock
 from components.settings import KEY, PlatformSettings, config_value, load
 from components.sources import TorchChoice
 from components.stack import Stack
@@ -19,6 +20,13 @@ def settings_of(stack: str) -> PlatformSettings:
     """The settings in a stack's file. Raises `ConfigError` and `SettingsError`."""
     text = _config(stack)(KEY.partition(":")[2])
     return load(config_value(text), stack_file=stack_file(FOLDER, stack).name, place=place_of(stack))
+
+
+def deployable_settings_of(stack: str) -> PlatformSettings:
+    """The same with the lock of the stack's own packages. Raises `SettingsError` also where that is not in order."""
+    settings = settings_of(stack)
+    name = stack_file(FOLDER, stack).name
+    return settings.with_packages(load_lock(settings.images, settings.variant, stack_file=name, key=KEY, folder=FOLDER))
 
 
 def place_of(stack: str) -> ClusterPlace | None:
@@ -49,7 +57,7 @@ def build_settings_of(stack: str) -> tuple[BuildSettings, TorchChoice]:
     matrix = matrix_of(stack)
     if matrix is not None:
         return matrix_settings.parse(matrix, stack_file=stack_file(FOLDER, stack).name), "cuda"
-    settings = settings_of(stack)
+    settings = deployable_settings_of(stack)
     return settings.images, settings.torch
 
 

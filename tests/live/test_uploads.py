@@ -12,11 +12,12 @@ import socket
 import time
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from bench.uploads import Cluster, Figures, measure, package
+from components.ray_limits import RAY_LIMITS
 from tests.harness import merged
 from tests.live.stack import SMALL, LiveStack, wait_until
 
@@ -64,9 +65,9 @@ def look():
 print("found", ray.get(look.remote(), timeout=120))
 """
 CLOSURE = """
-import numpy, ray
-ray.init()
-large = numpy.random.bytes(90_000_000)
+import os, ray
+ray.init("auto")
+large = os.urandom(90_000_000)
 
 @ray.remote
 def measure():
@@ -123,9 +124,10 @@ def stored(cluster: Cluster, content: bytes) -> str:
 
 def run_driver(cluster: Cluster, program: str, *arguments: str) -> str:
     """Runs a program in the head's container; what it prints."""
-    code, output = cluster.head.exec_run(["python", "-c", program, *arguments])
-    assert code == 0, output.decode(errors="replace")[-2000:]
-    return str(output.decode(errors="replace"))
+    code, output = cast("tuple[int, bytes]", cluster.head.exec_run(["python", "-c", program, *arguments]))
+    said = output.decode(errors="replace")
+    assert code == 0, said[-2000:]
+    return said
 
 
 class TestManyPackages:
@@ -196,6 +198,7 @@ class TestWhatGoesWrong:
         with pytest.raises(OSError, match="404"):  # so `ray job submit` uploads it
             cluster.ask("GET", f"/api/packages/gcs/{name}")
         upload(cluster, name, content)
+        time.sleep(float(RAY_LIMITS["BAD_RUNTIME_ENV_CACHE_TTL_SECONDS"]))
         status, said = ended(cluster, cluster.submit("python main.py", f"gcs://{name}"))
         assert status == "SUCCEEDED", said
 
@@ -218,6 +221,7 @@ class TestWhatGoesWrong:
                 upload(cluster, name, content)
             except OSError as error:
                 assert str(error) == "507: ray-cpu: scratch full: 40 of 40 GB"  # noqa: PT017
+                cluster.inside(cluster.head, f"rm {file}")
                 return
         pytest.fail("the upload was never refused")
 

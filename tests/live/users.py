@@ -37,8 +37,8 @@ class Job:
 
     @property
     def said(self) -> str:
-        """The end of all that its user sees of it."""
-        return f"{self.status}: {self.message}\n{self.log[-3000:]}"
+        """What its user sees of it."""
+        return f"{self.status}: {self.message}\n{self.log[-20_000:]}"
 
 
 @dataclass(frozen=True, kw_only=True)

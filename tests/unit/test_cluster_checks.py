@@ -258,6 +258,15 @@ class TestVersions:
     def test_of_a_host_that_is_down_do_not_matter(self):
         assert preflight(with_members(member("beta", "10.88.0.2", ray="2.59.0", age=20), GAMMA, head="")) == []
 
+    def test_of_packages_are_compared_and_only_said(self):
+        """Hosts are deployed one after another: a refusal would let nobody begin."""
+        (remark,) = preflight(with_members(member("beta", "10.88.0.2", packages="0123456789ab ffmpeg"), GAMMA))
+        assert remark.warning
+        assert "alpha and beta have different packages" in remark.text
+        assert "(none here, 0123456789ab ffmpeg there)" in remark.text
+        assert "Pulumi.beta.packages.txt" in remark.text
+        assert preflight(with_members(member("beta", "10.88.0.2", packages="none"), GAMMA)) == []
+
     def test_that_are_not_known_do_not_matter(self):
         assert preflight(with_members(member("beta", "10.88.0.2", ray="", cuda="", python=""), GAMMA)) == []
 

@@ -300,12 +300,13 @@ class TestUnits:
     def test_memory_and_shared_memory_are_mebibytes(self, gpu):
         node = gpu.containers["ray-gpu"].inputs
         assert node["memory"] == 16 * 1024
-        assert node["shmSize"] == int(16 * 1024 * 0.33)
+        assert node["shmSize"] == int(16 * 1024 * (0.33 + 0.15))
         assert isinstance(node["memory"], (int, float))
 
     def test_tmpfs_is_bounded_in_bytes(self, inputs):
         assert re.fullmatch(r"rw,exec,nosuid,nodev,mode=1777,size=\d+", inputs["tmpfs"]["/tmp"])
-        assert set(inputs["tmpfs"]) == {"/tmp"}
+        assert inputs["tmpfs"]["/run/state"] == "rw,noexec,nosuid,nodev,mode=1777,size=1048576"
+        assert set(inputs["tmpfs"]) == {"/tmp", "/run/state"}
 
 
 class TestBothEngines:

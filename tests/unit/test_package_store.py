@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import hashlib
 import http.server
 import json
 import os
@@ -92,7 +93,7 @@ class TestStore:
         assert not list((place.folder / "incoming").iterdir())
 
     def test_what_came_incomplete_is_refused(self, place):
-        whole = Pointer(package_store.hashlib.sha256(LARGE).hexdigest(), MEGABYTE)
+        whole = Pointer(hashlib.sha256(LARGE).hexdigest(), MEGABYTE)
         with place.writing() as file:
             file.write(LARGE[:-1])
             with pytest.raises(StoreError, match="is not what it was"):
@@ -227,25 +228,25 @@ class Inner:
     def __init__(self, gcs: Gcs) -> None:
         self._gcs = gcs
 
-    def internal_kv_put(self, key, value, overwrite=False, namespace=None, timeout=None):
+    def internal_kv_put(self, key, value, overwrite=False, namespace=None, timeout=None) -> Any:
         new = (namespace or b"", key) not in self._gcs.values
         if new or overwrite:
             self._gcs.values[namespace or b"", key] = value
         return int(new)
 
-    def internal_kv_get(self, key, namespace=None, timeout=None):
+    def internal_kv_get(self, key, namespace=None, timeout=None) -> Any:
         return self._gcs.values.get((namespace or b"", key))
 
-    def internal_kv_multi_get(self, keys, namespace=None, timeout=None):
+    def internal_kv_multi_get(self, keys, namespace=None, timeout=None) -> Any:
         return {key: value for key in keys if (value := self.internal_kv_get(key, namespace)) is not None}
 
-    def internal_kv_exists(self, key, namespace=None, timeout=None):
+    def internal_kv_exists(self, key, namespace=None, timeout=None) -> Any:
         return (namespace or b"", key) in self._gcs.values
 
-    def internal_kv_del(self, key, by_prefix, namespace=None, timeout=None):
+    def internal_kv_del(self, key, by_prefix, namespace=None, timeout=None) -> Any:
         return int(self._gcs.values.pop((namespace or b"", key), None) is not None)
 
-    def internal_kv_keys(self, prefix, namespace=None, timeout=None):
+    def internal_kv_keys(self, prefix, namespace=None, timeout=None) -> Any:
         return [key for space, key in self._gcs.values if space == (namespace or b"") and key.startswith(prefix)]
 
     def get_all_node_info(self, timeout=None):
@@ -374,7 +375,7 @@ class Agent(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         type(self).seen.append(self.command)
-        known = self.path == package_hooks.ROUTE + package_store.hashlib.sha256(LARGE).hexdigest()
+        known = self.path == package_hooks.ROUTE + hashlib.sha256(LARGE).hexdigest()
         self.send_response(401 if self.headers["Authorization"] != "Bearer token" else 200 if known else 404)
         self.send_header("Content-Length", str(len(self.body)))
         self.end_headers()
@@ -400,14 +401,14 @@ def agent(gcs: Gcs, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Agent]]:
                 )
             )
         tokens = SimpleNamespace(get_auth_headers_if_auth_enabled=lambda _: {"Authorization": "Bearer token"})
-        monkeypatch.setattr(package_hooks.importlib, "import_module", lambda name: tokens)
+        monkeypatch.setattr("importlib.import_module", lambda name: tokens)
         yield handler
         server.shutdown()
 
 
 class TestOtherHosts:
     def test_what_another_host_has_is_fetched_and_kept(self, client, gcs, place, agent):
-        gcs.values[b"", URI] = Pointer(package_store.hashlib.sha256(LARGE).hexdigest(), MEGABYTE).encode()
+        gcs.values[b"", URI] = Pointer(hashlib.sha256(LARGE).hexdigest(), MEGABYTE).encode()
         assert client.internal_kv_exists(URI)
         assert client.internal_kv_get(URI) == LARGE
         assert client.internal_kv_get(URI) == LARGE
@@ -416,7 +417,7 @@ class TestOtherHosts:
 
     def test_what_came_damaged_is_not_taken(self, client, gcs, place, agent):
         agent.body = b"\0" * MEGABYTE
-        gcs.values[b"", URI] = Pointer(package_store.hashlib.sha256(LARGE).hexdigest(), MEGABYTE).encode()
+        gcs.values[b"", URI] = Pointer(hashlib.sha256(LARGE).hexdigest(), MEGABYTE).encode()
         with pytest.raises(StoreError, match="none of the 2 nodes"):
             client.internal_kv_get(URI)
         assert not place.entries()
@@ -540,7 +541,7 @@ class TestJobsApi:
         monkeypatch.setattr(package_hooks, "store", lambda: place)
 
         class JobHead:
-            async def upload_package(self, request: Any) -> Answer:
+            async def upload_package(self, request: Any) -> Any:
                 return request.answer
 
             async def submit_job(self, request: Any) -> Answer:
@@ -552,8 +553,11 @@ class TestJobsApi:
         package_hooks.answer_when_full(module)
         return module.JobHead
 
-    def request(self, **fields: Any) -> SimpleNamespace:
-        return SimpleNamespace(content_length=100, **fields)
+    def request(self, size: int = 100, **fields: Any) -> SimpleNamespace:
+        async def read() -> bytes:
+            return bytes(size)
+
+        return SimpleNamespace(read=read, **fields)
 
     def test_a_full_scratch_is_the_answer(self, job_head, tmp_path):
         write_use(tmp_path, full=True, message="ray-cpu: scratch full: 40 of 40 GB")
@@ -578,6 +582,6 @@ class TestJobsApi:
         assert job_head.upload_package.__route_path__ == "/api/packages"
 
     def test_a_huge_request_is_refused(self, job_head):
-        answer = asyncio.run(job_head().submit_job(SimpleNamespace(content_length=2 * MEGABYTE)))
+        answer = asyncio.run(job_head().submit_job(self.request(MEGABYTE)))
         assert answer.status == 413
         assert asyncio.run(job_head().submit_job(self.request())).status == 200

@@ -148,7 +148,8 @@ class TestEveryContainer:
 
     def test_keeps_data_in_a_labelled_volume_that_outlives_it(self, program):
         volumes = program.of_type(VOLUME)
-        assert set(volumes) == {"redis-data", "postgres-data", "mlflow-artifacts", "marimo-notebooks"}
+        of_work = {"workspace-ray-scratch", "workspace-home"}
+        assert set(volumes) == {"redis-data", "postgres-data", "mlflow-artifacts", "marimo-notebooks", *of_work}
         for volume in volumes.values():
             assert volume.retain_on_delete
             assert volume.labels["cslr.project"] == "cslr"
@@ -658,7 +659,7 @@ class TestKeeper:
 
 PUBLISHED = ("redis", "mlflow", "health", "ray-cpu", "marimo")
 ONE_SETTING = {
-    "marimo.memory": ({"marimo": {"memory": "5g"}}, {"marimo": {"memory", "memorySwap"}}),
+    "marimo.memory": ({"marimo": {"memory": "5g"}}, {"marimo": {"memory", "memorySwap", "shmSize"}}),
     "mlflow.env": ({"mlflow": {"env": {"NEW": "1"}}}, {"mlflow": {"envs"}}),
     "redis.user": ({"redis": {"user": "2000:2000"}}, {"redis": {"user", "mounts"}}),
     "marimo.notebooks": ({"marimo": {"notebooks": "/srv/notebooks"}}, {"marimo": {"mounts"}}),

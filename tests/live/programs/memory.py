@@ -71,7 +71,7 @@ WAYS = {
     "fast": fast, "slow": slow, "python_child": python_child, "shell_child": shell_child, "shm_file": shm_file,
     "shm_module": shm_module, "actor": growing_actor, "eight": fast,
 }  # fmt: skip
-ray.init(log_to_driver=False)
+ray.init()
 if way == "driver":
     fast()
 work = ray.remote(num_cpus=0.25, max_retries=0)(WAYS[way])
@@ -80,4 +80,5 @@ for reference in [work.remote() for _ in range(8 if way == "eight" else 1)]:
         print("took:", ray.get(reference))
     except ray.exceptions.RayError as error:
         print("failed:", type(error).__name__, " ".join(str(error).split())[:1500])
+time.sleep(3)  # what a worker wrote last comes to its driver after a while
 print("the driver lives on")

@@ -1,4 +1,4 @@
-"""Uses a package that only the job's own environment has: ``package.py MODULE [in_task]``."""
+"""Uses a package that only the job's own environment has: ``package.py MODULE``, in a task and in the driver."""
 
 import importlib
 import sys
@@ -6,15 +6,13 @@ import sys
 import ray
 
 
-def use():
+def use(name):
     import numpy
     import torch
 
-    module = importlib.import_module(sys.argv[1])
-    return f"{module.answer()}, numpy {numpy.__version__}, torch {torch.__version__}"
+    return f"{importlib.import_module(name).answer()}, numpy {numpy.__version__}, torch {torch.__version__}"
 
 
 ray.init(log_to_driver=False)
-print("package:", ray.get(ray.remote(use).remote()))
-if sys.argv[2:] != ["in_task"]:
-    print("driver:", use())
+print("package:", ray.get(ray.remote(use).remote(sys.argv[1])))
+print("driver:", use(sys.argv[1]))
