@@ -107,11 +107,11 @@ class TestChildEnvironment:
         assert done.returncode == 0, done.stderr
 
     def test_a_shell_can_activate_and_deactivate_it(self, child: ChildEnvironment) -> None:
-        activate = f". {child.python.parent}/activate; command -v python; deactivate; command -v python"
+        activate = f". {child.python.parent}/activate; command -v python; deactivate; command -v python; true"
         done = subprocess.run(["bash", "-c", activate], capture_output=True, text=True, check=True)
-        first, second = done.stdout.split()
+        first, *second = done.stdout.split()  # a bare Debian has no program `python`
         assert first == str(child.python)
-        assert second != first
+        assert first not in second
 
     def test_metadata_tell_which_package_a_module_is_of(self, child: ChildEnvironment) -> None:
         """MLflow writes a model's requirements by it."""
