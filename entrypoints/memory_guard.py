@@ -43,6 +43,7 @@ NEEDED_PARTS = (
     "entrypoints.ray_node",
     "entrypoints.head_agent",
     "entrypoints.node_guard",
+    "entrypoints.redis_relay",
     "entrypoints/ray_process.py",
     "--mode=proxy",  # Ray Client's server; those that it starts for each client hold users' objects
 )

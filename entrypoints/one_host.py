@@ -81,6 +81,7 @@ class OneHostElection:
         self._stop = stop
         self._instance = uuid.uuid4().hex  # tells this run from an earlier one of the same node
         self._grant: Grant | None = None
+        self._credentials: Credentials | None = None
         self._incarnation = ""  # of the data that this worker joined with; empty with a fixed head
         self._announced = False
         self._complained = False
@@ -133,6 +134,8 @@ class OneHostElection:
                 return End(f"{renewal.holder} is head now" if renewal.holder else lost, at_once=True)
             if renewal.revived:
                 self._announced = False
+            if self._credentials and self._lease.restore_user(self._grant, self._credentials):
+                say("Redis was restarted and has forgotten this head, which it knows again now")
             self._announce(self._grant)
         except (OSError, NodeError) as error:
             if not self._complained:
@@ -207,7 +210,7 @@ class OneHostElection:
         lease.fence(grant, keep=credentials.username)
         if not lease.renew(grant).held:
             return None, "another node was elected meanwhile"
-        self._grant = grant
+        self._grant, self._credentials = grant, credentials
         return Role(None, grant, credentials), ""
 
 
