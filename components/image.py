@@ -253,7 +253,7 @@ def _content(args: ImageVariantArgs) -> Recipe:
 
 def _budget(args: ImageVariantArgs) -> Path | None:
     """The table of sizes that the image is held to, beside its Dockerfile."""
-    path = args.image.dockerfile.with_name("budgets.toml")
+    path = args.image.folder / args.image.sizes
     return path if path.is_file() else None
 
 

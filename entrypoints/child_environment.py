@@ -198,15 +198,18 @@ def _copy_scripts(child: ChildEnvironment) -> None:
 # ------------------------------------------------------------------------------------------------- requirements
 
 
-def named_requirements(lines: Iterable[str], folder: Path, depth: int = 5) -> Iterator[tuple[str, str]]:
+def named_requirements(
+    lines: Iterable[str], folder: Path, variables: Mapping[str, str], depth: int = 5
+) -> Iterator[tuple[str, str]]:
     """Yield (canonical name, requirement) of the packages that requirements name, also those of `-r` files."""
-    for text in lines:
-        line = re.sub(r"(^|\s)#.*", "", text).strip()
+    for written in lines:
+        line = re.sub(r"(^|\s)#.*", "", written).strip()
         nested = re.match(r"(?:-r|--requirement)[\s=]*(.+)", line)
         if nested and depth:
-            path = folder / os.path.expandvars(nested[1].strip("'\""))
+            text = nested[1].strip("'\"")
+            path = folder / re.sub(r"\$\{(\w+)\}", lambda match: variables.get(match[1], match[0]), text)
             if path.is_file():
-                yield from named_requirements(path.read_text().splitlines(), path.parent, depth - 1)
+                yield from named_requirements(path.read_text().splitlines(), path.parent, variables, depth - 1)
             continue
         line = re.sub(r"\s+--hash=.*", "", line).rstrip("\\ ")
         wheel = re.search(r"([A-Za-z0-9][A-Za-z0-9._]*)-\d[^-/]*(?:-[^-/]+){3,4}\.whl", line)

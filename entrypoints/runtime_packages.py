@@ -181,6 +181,7 @@ class Installation:
         self._target = target
         self._order = order
         self._logger = logger
+        self._inherited = dict(os.environ)  # Ray sets variables of the working_dir there, for a moment
 
     def __await__(self) -> Generator[Any, None, None]:
         return self._run().__await__()
@@ -201,7 +202,7 @@ class Installation:
         work = self._target / "exec_cwd"  # empty, so that nothing there is imported instead of a package
         work.mkdir(parents=True)
         child = await _in_thread(create, self._target / "virtualenv", packages)
-        named = list(named_requirements(self._order.packages, work))
+        named = list(named_requirements(self._order.packages, work, self._environment()))
         kept = kept_versions(packages, named, upgrade=bool({"-U", "--upgrade"} & set(self._order.options)))
         requirements, constraints = self._target / "requirements.txt", self._target / "constraints.txt"
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in kept.items()))
@@ -271,7 +272,7 @@ class Installation:
 
     def _environment(self) -> dict[str, str]:
         """What the installer runs with: the node's variables, and over them the job's."""
-        inherited = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
+        inherited = {key: value for key, value in self._inherited.items() if key not in NOT_INHERITED}
         theirs = {key: value for key, value in self._order.variables.items() if key not in NOT_INHERITED}
         translated = uv_variables(theirs) if self._order.field == "pip" else {}
         environment = {**UV_DEFAULTS, **PIP_DEFAULTS, **uv_variables(inherited), **inherited, **translated, **theirs}

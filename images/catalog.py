@@ -37,7 +37,7 @@ class Image:
     """One image of the platform. Its tags and digests are the business of components/image.py."""
 
     name: str  # also the last part of the repository: cslr/<name>
-    folder: Path  # build context; holds Dockerfile and the allow-list Dockerfile.dockerignore, unless `recipe` is named
+    folder: Path  # build context; holds the Dockerfile and its allow-list, Dockerfile.dockerignore
     target: str | None = None  # stage of the Dockerfile; None: the last
     suite: Suite  # of the base that it is built on
     args: tuple[str, ...]  # build arguments that its Dockerfile declares
@@ -46,14 +46,15 @@ class Image:
     parent: str | None = None  # the image of the family that it is built on
     layers: tuple[str, ...] = ()  # of images/layers.py, above the base's
     packaged: tuple[tuple[str, str], ...] = ()  # from Debian, pinned by its release: (package, version's beginning)
-    recipe: Path | None = None  # its Dockerfile, where that is not directly in the context
+    recipe: str = "Dockerfile"  # its Dockerfile in the context; the ignore file lies beside it
+    sizes: str = "budgets.toml"  # what it may weigh, in the context; not every image has the file
     given: tuple[tuple[str, str], ...] = ()  # build arguments of its own, with their values
     shown_as: str | None = None  # in its readable tag, instead of its name
 
     @property
     def dockerfile(self) -> Path:
         """The recipe, inside the context."""
-        return self.recipe or self.folder / "Dockerfile"
+        return self.folder / self.recipe
 
     @property
     def depends_on_variant(self) -> bool:
@@ -199,7 +200,8 @@ def packages_image(
     return Image(
         name=name,
         folder=FOLDER.parent,
-        recipe=FOLDER / "packages" / "Dockerfile",
+        recipe="packages.Dockerfile",
+        sizes="images/packages/budgets.toml",
         suite=CATALOG[PACKAGES[name]].suite,
         args=("BASE", "PYPI_INDEX", "LOCK_FILE", "APT", "WITHOUT_TORCH", "PACKAGES", "PACKAGES_LOCK"),
         parent=PACKAGES[name],

@@ -23,7 +23,7 @@ from ws.packages import resolve
 pytestmark = pytest.mark.live
 
 TAG, BELOW = "cslr-live/packages", "cslr-live/python"
-FILES = ("images/packages", "images/ml/trim.py")
+FILES = ("images/packages", "images/ml/trim.py", "packages.Dockerfile", "packages.Dockerfile.dockerignore")
 GOAL = 30.0  # seconds for one more package, on a machine that does nothing else
 STRANGER = "4242:4242"
 ASK = """
@@ -81,7 +81,6 @@ def make(api: DockerApi, below: str, project: Path, asked: tuple[str, ...], apt:
             packages=lock.versions(DEFAULT_VARIANT), apt=apt,
         ),
         folder=project,
-        recipe=project / "images/packages/Dockerfile",
     )  # fmt: skip
     args = image.build_args(base=below, variant=DEFAULT_VARIANT)
     began = time.monotonic()

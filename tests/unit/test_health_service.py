@@ -94,10 +94,19 @@ def postgres_port(postgres: Path) -> Iterator[int]:
     try:
         subprocess.run(initdb.split(), check=True, capture_output=True, **options)
         with server_process(serve.split(), port, stop=signal.SIGQUIT, **options):  # without a checkpoint
-            subprocess.run(createdb.split(), env={"PGPASSWORD": SECRETS["postgres-password"]}, check=True)
+            run_once_it_serves(createdb.split(), env={"PGPASSWORD": SECRETS["postgres-password"]})
             yield port
     finally:
         shutil.rmtree(folder)
+
+
+def run_once_it_serves(command: list[str], env: dict[str, str]) -> None:
+    """Run a client of Postgres, which listens before it has started up."""
+    deadline = time.monotonic() + 30
+    while (done := subprocess.run(command, env=env, capture_output=True, text=True)).returncode:
+        assert "starting up" in done.stderr, done.stderr
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.1)
 
 
 def ray_node(

@@ -67,7 +67,7 @@ class TestInstaller:
         install.install_debian({"APT": ""})
 
     def test_its_step_names_the_layer(self):
-        text = (PROJECT / "images/packages/Dockerfile").read_text()
+        text = (PROJECT / "packages.Dockerfile").read_text()
         assert layer_of(next(line for line in text.splitlines() if "install.py packages" in line)) == "packages"
 
 
@@ -97,9 +97,14 @@ class TestImage:
         for name in ("Pulumi.lab.yaml", "Pulumi.lab.packages.txt", ".git/config", "images/ml/trim.py", "README.md"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
-        rules = image.dockerfile.with_name("Dockerfile.dockerignore").read_text().splitlines()
+        rules = image.dockerfile.with_name("packages.Dockerfile.dockerignore").read_text().splitlines()
         sent = {name for name in exclude_paths(str(tmp_path), rules) if (tmp_path / name).is_file()}
         assert sent == {"Pulumi.lab.packages.txt", "images/ml/trim.py"}
+
+    def test_ignore_file_is_where_both_engines_look(self, image):
+        """BuildKit beside the Dockerfile; pulumi-docker at the top of the context, else the whole project is hashed."""
+        assert image.dockerfile.parent == image.folder
+        assert image.dockerfile.name != "Dockerfile"  # for that one pulumi-docker reads .dockerignore
 
     def test_is_built_for_docker_20_10(self, image):
         assert not [word for word in ("--link", "<<", "--network", "syntax=") if word in image.dockerfile.read_text()]

@@ -20,7 +20,7 @@ from verification.report import Report
 from verification.spec import ENVIRONMENT, Client, ExpectedNode, ExpectedVersions, Heads, VerificationSpec
 
 NODE = ExpectedNode(name="node-a", container="cslr-test-node-a", cpus=1, memory=2 * 2**30, torch=False)
-START_SECONDS = 60.0
+START_SECONDS = 180.0  # a busy machine is no failure
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,6 +1,7 @@
 # One layer on an image of the family: what the file of a stack asks for beyond it, `images.packages` as locked beside
-# that file and `images.apt`. Its context is the whole project, because the lock is there. For the BuildKit of Docker
-# 20.10, like images/ml/Dockerfile; install.py runs with the image's own Python and uv.
+# that file and `images.apt`. It lies here because its context is the project, where the lock is: pulumi-docker looks for
+# the ignore file at the top of the context, BuildKit beside the Dockerfile. For the BuildKit of Docker 20.10, like
+# images/ml/Dockerfile; install.py runs with the image's own Python and uv.
 ARG BASE
 
 FROM scratch AS lock
