@@ -33,8 +33,8 @@ replicaof 127.0.0.1 1
 # By default the first one is made to wait for others.
 repl-diskless-sync-delay 0
 """
-# Of the container's memory. While the append-only file is rewritten, what changes is there twice: with 320 MiB of data,
-# written to without a pause, a container of 512 MiB came to 457 MiB (docs/decisions/0022-uploads-beside-redis.md).
+# Of the container's memory. While the append-only file is rewritten, what changes is there twice: with 297 of 320 MiB,
+# written over as fast as it can be, one of 512 MiB came to 498 MiB (docs/decisions/0022-uploads-beside-redis.md).
 MAXMEMORY_SHARE = 0.625
 BACKLOG = 64 * MEBIBYTE
 PING = f'REDISCLI_AUTH="$(cat {SECRETS_TARGET}/redis-password)" redis-cli ping | grep -q PONG'

@@ -17,7 +17,7 @@ def value(lines: str, key: str) -> int:
 class TestMemory:
     @pytest.mark.parametrize("memory", [64 * MEBIBYTE, 512 * MEBIBYTE, 4096 * MEBIBYTE])
     def test_a_write_is_refused_before_the_container_is_full(self, memory):
-        # While it rewrites its file, 40 % of the data was there twice, and 10 % is lost to fragments (0022).
+        # While it rewrites its file, more than half of the data is there twice (0022).
         assert value(configuration(memory, paired=False), "maxmemory") * 1.5 < memory
 
     def test_what_is_kept_for_the_other_one_leaves_room_for_data(self):
