@@ -39,7 +39,7 @@ LOOK_AT = 6  # entries of the ledger, drawn every time a user has done a piece o
 CALM_SECONDS = 120.0  # before the last look: Ray gives idle workers back, janitors tidy
 STOP_SECONDS = 500.0  # for work that is under way to end
 RESTARTED = ("redis", "mlflow", "postgres", "marimo", "health", "keeper")
-HEAD = "ray-cpu"
+HEAD, STATE = "ray-cpu", "redis"  # Ray's GCS does not connect again to a Redis that was away: its head starts anew
 METHOD = """\
 Two users, each with one piece of work after the other, drawn at random. A service is restarted by `docker restart` each
 one to three minutes, {head} twice in all. Work that needs a restarted service may fail and is counted apart. What was
@@ -78,6 +78,7 @@ class Soak:
     under_way: str = ""  # the service that is being restarted now
     done: list[Done] = field(default_factory=list)
     head_restarts: int = 0  # that nobody asked for
+    followed: int = 0  # restarts of the head after one of Redis on purpose
     heads: list[str] = field(default_factory=list)  # what was seen of them
     uses: Uses = field(default_factory=Uses)
 
@@ -151,7 +152,8 @@ class Soak:
         try:
             self.place.stack.container(service).restart(timeout=60)
             deadline = began + 300
-            while service in self.place.stack.unhealthy() and time.monotonic() < deadline:
+            time.sleep(SAMPLE_SECONDS)  # what follows from it begins by then
+            while self.place.stack.unhealthy() and time.monotonic() < deadline:
                 time.sleep(1)
         except docker.errors.DockerException as error:
             tell(f"restart of {service} failed: {error}")
@@ -183,18 +185,23 @@ class Soak:
 
     def _compared(self, before: Head | None, now: Head) -> Head:
         """Notes where a process of the node has another number than before, and nobody asked for it."""
-        asked = any(r.service == HEAD and time.monotonic() < r.ended + AFTER_RESTART for r in self.restarts)
-        if before and not asked and (now.started, now.processes) != (before.started, before.processes):
-            changed = sorted(
-                name
-                for name in {**before.processes, **now.processes}
-                if before.processes.get(name) != now.processes.get(name)
-            )
-            self.head_restarts += 1
-            near = [r.service for r in self.restarts if time.monotonic() - r.began < 2 * AFTER_RESTART]
-            where = f" (restarted before: {', '.join(near) or 'nothing'})"
-            self.heads.append(f"{time.strftime('%H:%M:%S')}: {', '.join(changed) or 'container'}{where}")
-            tell(f"HEAD RESTARTED: {self.heads[-1]}")
+        if before is None or (now.started, now.processes) == (before.started, before.processes):
+            return now
+        names = sorted(
+            name
+            for name in {**before.processes, **now.processes}
+            if before.processes.get(name) != now.processes.get(name)
+        )
+        near = {r.service for r in self.restarts if time.monotonic() < r.ended + AFTER_RESTART} | {self.under_way}
+        if HEAD in near:
+            return now
+        if STATE in near:
+            self.followed += now.started != before.started
+            return now
+        self.head_restarts += 1
+        where = f" (restarted before: {', '.join(sorted(near - {''})) or 'nothing'})"
+        self.heads.append(f"{time.strftime('%H:%M:%S')}: {', '.join(names) or 'container'}{where}")
+        tell(f"HEAD RESTARTED: {self.heads[-1]}")
         return now
 
 
@@ -277,6 +284,7 @@ def report(soak: Soak, minutes: float) -> list[str]:
         "|---|---|---|",
         f"| saved and then lost, of {len(ledger.entries())} ({saved}) | 0 | {bold(len(ledger.lost))} |",
         f"| restarts of the head that nobody asked for | 0 | {bold(soak.head_restarts)} |",
+        f"| restarts of the head that followed one of {STATE} on purpose | - | {soak.followed} |",
         f"| work that failed though nothing it needs was restarted, of {len(soak.done)} | 0 | {bold(len(failed))} |",
         f"| restarts of services on purpose in {minutes:.0f} min | - | {restarted(soak.restarts)} |",
         "",

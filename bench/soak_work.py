@@ -100,7 +100,7 @@ class Work:
     name: str
     weight: int
     do: Callable[[Place, random.Random], object]
-    needs: tuple[str, ...] = ("ray-cpu",)  # services; while one of them is restarted on purpose it may fail
+    needs: tuple[str, ...] = ("ray-cpu", "redis")  # services; while one of them is restarted on purpose it may fail
 
 
 def objects(place: Place, draw: random.Random) -> None:
@@ -231,7 +231,7 @@ def named(place: Place, draw: random.Random, what: str) -> str:
     return f"{place.prefix}-{what}-{draw.getrandbits(32):08x}"
 
 
-TRACKED = ("ray-cpu", "mlflow", "postgres")
+TRACKED = ("ray-cpu", "redis", "mlflow", "postgres")
 WORK = (
     Work(name="objects", weight=4, do=objects),
     Work(name="output", weight=3, do=prints),
@@ -245,7 +245,7 @@ WORK = (
     Work(name="own package", weight=2, do=package),
     Work(name="too much memory", weight=1, do=greed),
     Work(name="notebook", weight=2, do=notebook, needs=("marimo",)),
-    Work(name="client from a notebook", weight=2, do=client, needs=("marimo", "ray-cpu")),
+    Work(name="client from a notebook", weight=2, do=client, needs=("marimo", "ray-cpu", "redis")),
 )
 
 
