@@ -50,15 +50,6 @@ SOON_AGAIN = {
     "RAY_grpc_client_check_connection_status_interval_milliseconds": "250",
 }
 
-# What Ray bounds by itself, once it is told to.
-BOUNDS = {
-    # entrypoints/memory_guard.py does this: by size, not by the age and the kind of tasks.
-    "RAY_memory_monitor_refresh_ms": "0",
-    # Of each file of output, which Ray keeps once more: of its own processes, and of every worker.
-    "RAY_ROTATION_MAX_BYTES": str(32 * MEBIBYTE),
-    "RAY_ROTATION_BACKUP_COUNT": "1",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class RayNodeArgs:
@@ -282,7 +273,6 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mappi
         "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token",
         "RAY_NODE_DASHBOARD": f"{place.address}:{GATEWAY_PORTS['dashboard']}" if place else "",
         "PYTHONPATH": ":".join(filter(None, (HOOKS_PATH, env.get("PYTHONPATH")))),
-        **BOUNDS,
         **host.workspace.guard_environment(name),
         **(IMPATIENT_RESOLVER if place else {}),
     }

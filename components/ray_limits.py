@@ -16,4 +16,12 @@ RAY_LIMITS: Mapping[str, str] = {
     # An environment that failed once fails at once for so long, by default 600 s: also when its cause is gone, such as
     # a full disk, a mirror that was away, or a package that was uploaded again.
     "BAD_RUNTIME_ENV_CACHE_TTL_SECONDS": "10",
+    # Environments of packages (`pip`, `uv`); Ray keeps 10 GB of each kind.
+    "RAY_RUNTIME_ENV_PIP_CACHE_SIZE_GB": "5",
+    "RAY_RUNTIME_ENV_UV_CACHE_SIZE_GB": "5",
+    # Of each file of output, which Ray keeps once more: of its own processes, and of every worker.
+    "RAY_ROTATION_MAX_BYTES": str(32 * 2**20),
+    "RAY_ROTATION_BACKUP_COUNT": "1",
+    # entrypoints/memory_guard.py does what Ray's monitor would: by size, not by the age and the kind of tasks.
+    "RAY_memory_monitor_refresh_ms": "0",
 }
