@@ -365,29 +365,16 @@ class Lease:
     def create_user(self, grant: Grant) -> Credentials:
         """Make a user for one attempt to start a head. To be used only if a ``renew`` after this says it is held."""
         username = f"ray-{self.namespace}-{grant.epoch}-{grant.incarnation}{secrets.token_hex(8)}"
-        credentials = Credentials(username, secrets.token_hex(32))
-        self._set_user(grant, credentials)
-        return credentials
-
-    def _set_user(self, grant: Grant, credentials: Credentials) -> None:
+        password = secrets.token_hex(32)
         keys = f"~RAY{ray_namespace(self.namespace, grant.incarnation)}@*"
         rights = [right for right, _ in RIGHTS]
-        rules = ("reset", "on", f"#{hashlib.sha256(credentials.password.encode()).hexdigest()}", "resetchannels", keys)
-        self.link.command("ACL", "SETUSER", credentials.username, *rules, *rights)
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        self.link.command("ACL", "SETUSER", username, "reset", "on", f"#{digest}", "resetchannels", keys, *rights)
+        return Credentials(username, password)
 
-    def restore_user(self, grant: Grant, credentials: Credentials) -> bool:
-        """Make the user of a running head again where Redis has forgotten it, as it does when it is restarted.
-
-        To be used only after a ``renew`` that says it is held. Returns whether it was missing and is there now; without
-        the lease it is taken away again, so that no fence is passed.
-        """
-        if self.link.command("ACL", "GETUSER", credentials.username) is not None:
-            return False
-        self._set_user(grant, credentials)
-        if self.renew(grant).held:
-            return True
-        self.link.command("ACL", "DELUSER", credentials.username)
-        return False
+    def has_user(self, credentials: Credentials) -> bool:
+        """Tell whether Redis knows a user: it forgets all of them when it is restarted."""
+        return self.link.command("ACL", "GETUSER", credentials.username) is not None
 
     def fence(self, grant: Grant, keep: str = "") -> int:
         """Delete the users of all other grants but later ones, and of earlier attempts of this one.

@@ -75,10 +75,13 @@ def head_by_health_service(question: Question) -> Address | None:
 class OneHostElection:
     """Decides once, then keeps what it was given."""
 
-    def __init__(self, question: Question, lease: Lease, stop: Stop) -> None:
+    def __init__(
+        self, question: Question, lease: Lease, stop: Stop, log_in_as: Callable[[Credentials], None] = lambda _: None
+    ) -> None:
         self._question = question
         self._lease = lease
         self._stop = stop
+        self._log_in_as = log_in_as  # told when the running head needs another user
         self._instance = uuid.uuid4().hex  # tells this run from an earlier one of the same node
         self._grant: Grant | None = None
         self._credentials: Credentials | None = None
@@ -134,8 +137,7 @@ class OneHostElection:
                 return End(f"{renewal.holder} is head now" if renewal.holder else lost, at_once=True)
             if renewal.revived:
                 self._announced = False
-            if self._credentials and self._lease.restore_user(self._grant, self._credentials):
-                say("Redis was restarted and has forgotten this head, which it knows again now")
+            self._replace_lost_user(self._grant)
             self._announce(self._grant)
         except (OSError, NodeError) as error:
             if not self._complained:
@@ -144,6 +146,18 @@ class OneHostElection:
         else:
             self._complained = False
         return None
+
+    def _replace_lost_user(self, grant: Grant) -> None:
+        """Make another user where Redis has lost that of the running head. As at the start of a head, it is used only
+        after a verification: then the fence of a later grant meets it.
+        """
+        if self._credentials is None or self._lease.has_user(self._credentials):
+            return
+        credentials = self._lease.create_user(grant)
+        if self._lease.renew(grant).held:
+            self._credentials = credentials
+            self._log_in_as(credentials)
+            say("Redis was restarted and had forgotten this head, which it knows again now")
 
     def _reason_to_end(self) -> End | None:
         try:

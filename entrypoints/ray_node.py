@@ -53,10 +53,9 @@ from entrypoints.ray_process import (
 )
 from entrypoints.ray_worker import Cluster, ElectedCluster, FixedHead, Worker, passes_on
 from entrypoints.redis_link import Address, RedisLink
-from entrypoints.redis_relay import RELAY_PORT
+from entrypoints.redis_relay import RelayProcess
 from entrypoints.scratch import prepare_folders
 
-RELAY_SECONDS = 30.0  # for the relay's start, also on a busy machine
 WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
 HEALTH_SECONDS = 3.0  # for one answer
 GCS_SECONDS = 10  # for one answer to `drain`
@@ -212,7 +211,8 @@ def run_on_one_host(
         deadline=settings.deadline,
         ports=settings.means.ports,
     )
-    election = OneHostElection(question, Lease(link, settings.namespace), stop)
+    relay = RelayProcess()
+    election = OneHostElection(question, Lease(link, settings.namespace), stop, relay.log_in_as)
     role = election.decide(lambda reason: State("drained" if reason else "waiting", reason or "let in again").write())
     if role is None:
         return 0
@@ -226,25 +226,12 @@ def run_on_one_host(
             say(f"{name} is head")
             gcs_port, dashboard_port = settings.means.ports[GCS_PORT], settings.means.ports[DASHBOARD_PORT]
             State("head", gcs=f"{name}:{gcs_port}", dashboard=f"127.0.0.1:{dashboard_port}").write()
-            begin(ray, *start_of_head(settings, link.address, start_relay(link.address), role))
+            begin(ray, *start_of_head(settings, link.address, relay.start(link.address), role))
         gcs = role.head or Address("127.0.0.1", settings.means.ports[GCS_PORT])
         return supervise(ray, stop, election.keep, RETRY_SECONDS, gcs.answers, guard.replace_ended)
     finally:
         end_descendants(grace=0.0)
         election.release()
-
-
-def start_relay(redis: Address) -> Address:
-    """Start what holds the GCS's connections while Redis is away, and return where the GCS finds it."""
-    relay = Address("127.0.0.1", RELAY_PORT)
-    command = [sys.executable, "-m", "entrypoints.redis_relay", str(redis)]
-    subprocess.Popen(command, cwd=Path(__file__).parents[1])
-    deadline = time.monotonic() + RELAY_SECONDS
-    while not relay.answers():
-        if time.monotonic() > deadline:
-            raise NodeError(f"The relay to Redis does not listen on {relay} within {RELAY_SECONDS:.0f} s.")
-        time.sleep(0.05)
-    return relay
 
 
 def start_of_head(

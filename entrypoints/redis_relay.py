@@ -3,25 +3,33 @@
 A process of the only host's head, between its GCS and Redis. It passes on what both say, and knows of it only where a
 command and an answer end. When Redis goes, it keeps the GCS waiting, connects again as soon as Redis serves, logs in as
 the GCS did, and sends again what was not answered: reads, and writes that are the same when done twice. Where Redis
-does not take the login back, since another head's fence has deleted the user, the GCS's connection ends. Standard
-library only, Python 3.10 or newer.
+does not take the login, since another head's fence has deleted the user, the GCS's connection ends. Standard library
+only, Python 3.10 or newer.
 
-    -m entrypoints.redis_relay HOST:PORT      listen on PORT of the loopback (RELAY_PORT) for Redis at HOST:PORT
+    -m entrypoints.redis_relay HOST:PORT    listen on the loopback (RELAY_PORT) for Redis at HOST:PORT, until stdin ends;
+                                            a line of stdin, ["USERNAME", "PASSWORD"], is who logs in from then on
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import subprocess
 import sys
 import time
 from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
 
+from entrypoints.lease import Credentials
+from entrypoints.ray_process import NodeError
 from entrypoints.redis_link import Address
 
 RELAY_PORT = 6390
 HOLD_SECONDS = 120.0  # without Redis for so long, the GCS ends as without this relay
-LOGIN_SECONDS = 15.0  # a restarted Redis has forgotten the users, and this node makes the GCS's anew within seconds
+LOGIN_SECONDS = 15.0  # a restarted Redis has forgotten the users; the head is given another one within seconds
+START_SECONDS = 30.0  # for the relay's start, also on a busy machine
 RETRY_SECONDS = 0.2
 CONNECT_SECONDS = 2.0
 LIMIT = 512 * 2**20  # bytes of one line or value, as Redis has it
@@ -59,11 +67,27 @@ def name_of(command: bytes) -> bytes:
     return parts[2].upper() if len(parts) > 2 else parts[0].split(b" ")[0].upper()
 
 
+@dataclass
+class Login:
+    """Who logs in to Redis in place of the user that the GCS was started with; None: that user itself."""
+
+    command: bytes | None = None  # as it is on the wire
+
+    async def follow(self, lines: asyncio.StreamReader) -> None:
+        """Take it from lines of JSON until they end."""
+        while line := await lines.readline():
+            words = [b"AUTH", *(str(word).encode() for word in json.loads(line))]
+            self.command = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
 class Connection:
     """One connection of the GCS, and those to Redis that stand behind it, one after the other."""
 
-    def __init__(self, redis: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, redis: Address, login: Login, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._redis = redis
+        self._login = login
         self._reader, self._writer = reader, writer
         self._logins: list[bytes] = []
         self._unanswered: deque[bytes] = deque()
@@ -138,7 +162,8 @@ class Connection:
 
     async def _log_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, logins: list[bytes]) -> None:
         for command in [*logins, *([b"*1\r\n$4\r\nPING\r\n"] if logins else [])]:
-            writer.write(command)
+            replaced = self._login.command if name_of(command) == b"AUTH" else None
+            writer.write(replaced or command)
             answer = await read_frame(reader)
             if answer.startswith((b"-LOADING", b"-MASTERDOWN", b"-BUSY")):
                 writer.close()
@@ -149,19 +174,48 @@ class Connection:
 
 
 async def serve(redis: Address, port: int = RELAY_PORT) -> None:
-    """Serve for ever."""
+    """Serve until stdin ends, as it does with the process that supervises the head."""
+    login = Login()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            await Connection(redis, reader, writer).run()
+            await Connection(redis, login, reader, writer).run()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", port, limit=LIMIT)
-    async with server:
-        await server.serve_forever()
+    lines = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    async with await asyncio.start_server(accept, "127.0.0.1", port, limit=LIMIT):
+        await login.follow(lines)
+
+
+class RelayProcess:
+    """The relay as a child of the process that supervises the head."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, redis: Address) -> Address:
+        """Start it, and return where the GCS finds it. Raises NodeError."""
+        relay = Address("127.0.0.1", RELAY_PORT)
+        command = [sys.executable, "-m", "entrypoints.redis_relay", str(redis)]
+        self._process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE)
+        deadline = time.monotonic() + START_SECONDS
+        while not relay.answers():
+            if time.monotonic() > deadline:
+                raise NodeError(f"The relay to Redis does not listen on {relay} within {START_SECONDS:.0f} s.")
+            time.sleep(0.05)
+        return relay
+
+    def log_in_as(self, credentials: Credentials) -> None:
+        """Have the head's connections log in as another user from now on."""
+        with contextlib.suppress(OSError):  # it has ended, and the head with it
+            if self._process and self._process.stdin:
+                words = [credentials.username, credentials.password]
+                self._process.stdin.write(json.dumps(words).encode() + b"\n")
+                self._process.stdin.flush()
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until the process is ended."""
+    """Serve; see the module."""
     asyncio.run(serve(Address.parse(arguments[0], "the argument")))
     return 0
 
