@@ -6,7 +6,7 @@ the GCS did, and sends again what was not answered: reads, and writes that are t
 does not take the login, since another head's fence has deleted the user, the GCS's connection ends. Standard library
 only, Python 3.10 or newer.
 
-    -m entrypoints.redis_relay HOST:PORT    listen on the loopback (RELAY_PORT) for Redis at HOST:PORT, until stdin ends;
+    -m entrypoints.redis_relay HOST:PORT    listen on the loopback (RELAY_PORT) for Redis at HOST:PORT until stdin ends;
                                             a line of stdin, ["USERNAME", "PASSWORD"], is who logs in from then on
 """
 
