@@ -59,7 +59,6 @@ class Case:
     says: str = ""  # a regular expression that what its user sees has
     ends: str = "SUCCEEDED"
     at_once: int = 1  # so many of them
-    named: str = ""  # what health says meanwhile
     seconds: float = 180.0
     long: bool = False
 
@@ -103,8 +102,6 @@ def judge(case: Case, day: Day) -> None:
         for job in ended:
             assert job.status == case.ends, job.said
             assert re.search(case.says, job.said), job.said
-        if case.named:
-            wait_until(lambda: any(case.named in told for told in day.told), f"that health says {case.named}")
 
 
 class TestObjects:
@@ -164,25 +161,16 @@ class TestFiles:
 
 class TestScratchIsFull:
     @cases(
-        Case(
-            program="objects", arguments=("put", 100, 64), says=NAMED, ends="STOPPED|FAILED", named=f"ray-cpu: {NAMED}"
-        ),
-        Case(program="files", arguments=("temporary", 6000), says=NAMED, ends="STOPPED|FAILED", named=NAMED, long=True),
-        Case(
-            program="objects",
-            arguments=("returned", 100, 64),
-            says=NAMED,
-            ends="STOPPED|FAILED",
-            named=NAMED,
-            long=True,
-        ),
+        Case(program="objects", arguments=("put", 100, 64)),
+        Case(program="objects", arguments=("returned", 100, 64), long=True),
+        Case(program="files", arguments=("temporary", 6000), long=True),
     )
     def test_costs_the_job_that_filled_it(self, case, day, stack):
         with day.undisturbed():
             job = day.user.wait(day.user.submit(case.program, *case.arguments), case.seconds)
-            assert re.fullmatch(case.ends, job.status), job.said
-            assert NAMED in job.said, job.said
-            wait_until(lambda: any(case.named in told for told in day.told), f"that health says {case.named}")
+            assert job.status in ("STOPPED", "FAILED"), job.said
+            assert f"ray-cpu: {NAMED}" in job.said, job.said
+            wait_until(lambda: any(NAMED in told for told in day.told), f"that health says {NAMED}", 10)
         wait_until(lambda: used(stack) < 3e9, "that the room is given back", 120)
 
 
