@@ -60,6 +60,19 @@ def copy_project(at: Path) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def deployed(name: str, settings: dict[str, Any], at: Path) -> Iterator["LiveStack"]:
+    """A stack that was deployed as people do it, for as long as it is needed."""
+    stack = LiveStack.make(name, settings, at)
+    stack.remove()  # what a killed run of these tests left
+    try:
+        done = stack.ws("up", "--engine", "embedded")
+        assert done.returncode == 0, done.stdout
+        yield stack
+    finally:
+        stack.remove()
+
+
 @dataclass(kw_only=True)
 class LiveStack:
     """One stack, deployed by the embedded engine itself (`up`), which says what it did, or as people do it (`ws`)."""

@@ -18,7 +18,7 @@ import pytest
 from entrypoints.verify_cluster import make_wheel, remove_wheel
 from tests.harness import merged
 from tests.live.day import Day, Head
-from tests.live.stack import FULL, LiveStack, wait_until
+from tests.live.stack import FULL, LiveStack, deployed, wait_until
 from tests.live.users import PROGRAMS, Job, User
 
 pytestmark = pytest.mark.live
@@ -76,14 +76,8 @@ def cases(*table: Case) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    stack = LiveStack.make("live-daily", SETTINGS, tmp_path_factory.mktemp("daily"))
-    stack.remove()
-    try:
-        done = stack.ws("up", "--engine", "embedded")
-        assert done.returncode == 0, done.stdout
+    with deployed("live-daily", SETTINGS, tmp_path_factory.mktemp("daily")) as stack:
         yield stack
-    finally:
-        stack.remove()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.harness import merged
-from tests.live.stack import SMALL, LiveStack
+from tests.live.stack import SMALL, LiveStack, deployed
 from tests.live.users import Job, User
 from tests.unit.test_runtime_packages import write_wheel
 
@@ -36,14 +36,8 @@ SIZE = "du -sm $(python -c 'import sys; print(sys.prefix)') | cut -f1"
 
 @pytest.fixture(scope="module")
 def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    stack = LiveStack.make("live-packages", SETTINGS, tmp_path_factory.mktemp("packages"))
-    stack.remove()
-    try:
-        done = stack.ws("up", "--engine", "embedded")
-        assert done.returncode == 0, done.stdout
+    with deployed("live-packages", SETTINGS, tmp_path_factory.mktemp("packages")) as stack:
         yield stack
-    finally:
-        stack.remove()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import pytest
 from bench.uploads import Cluster, Figures, measure, package
 from components.ray_limits import RAY_LIMITS
 from tests.harness import merged
-from tests.live.stack import SMALL, LiveStack, wait_until
+from tests.live.stack import SMALL, LiveStack, deployed, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -79,14 +79,8 @@ print("measured", ray.get(measure.remote(), timeout=120))
 
 @pytest.fixture(scope="module")
 def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    stack = LiveStack.make("live-uploads", SETTINGS, tmp_path_factory.mktemp("uploads"))
-    stack.remove()
-    try:
-        done = stack.ws("up", "--engine", "embedded")
-        assert done.returncode == 0, done.stdout
+    with deployed("live-uploads", SETTINGS, tmp_path_factory.mktemp("uploads")) as stack:
         yield stack
-    finally:
-        stack.remove()
 
 
 @pytest.fixture
