@@ -19,6 +19,8 @@ RAY_LIMITS: Mapping[str, str] = {
     # Environments of packages (`pip`, `uv`); Ray keeps 10 GB of each kind.
     "RAY_RUNTIME_ENV_PIP_CACHE_SIZE_GB": "5",
     "RAY_RUNTIME_ENV_UV_CACHE_SIZE_GB": "5",
+    # Processes of 66 MB each that spill objects, and as many that restore them: Ray starts 4 and keeps them.
+    "RAY_max_io_workers": "2",
     # Of each file of output, which Ray keeps once more: of its own processes, and of every worker.
     "RAY_ROTATION_MAX_BYTES": str(32 * 2**20),
     "RAY_ROTATION_BACKUP_COUNT": "1",

@@ -241,7 +241,7 @@ class Janitor:
         largest = max(sizes, key=lambda job: sizes[job]) if sizes else None
         if largest and sizes[largest] > 0:
             self._waits_until = time.monotonic() + GIVE_UP_SECONDS
-            self._end(largest, sizes[largest], use)
+            self._end(largest, min(sizes[largest], use.used), use)  # it may have grown since it was measured
 
     def _end(self, job: Job, size: int, use: Use) -> None:
         name = job.submission or f"job {job.identifier}"

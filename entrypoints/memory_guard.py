@@ -126,8 +126,9 @@ def spare(limit: int) -> int:
 class MemoryGuard:
     """Watches the container's memory for ever."""
 
-    def __init__(self, cgroup: Cgroup, service: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, cgroup: Cgroup, service: str, tell: Callable[[str], None], logs: Path | None = None) -> None:
         self._cgroup = cgroup
+        self._logs = logs  # of Ray's session, where workers' output is
         self._service = service
         self._tell = tell
         self._complained = False
@@ -169,8 +170,8 @@ class MemoryGuard:
             f"out of memory: process {largest.number} took {largest.own / 2**30:.1f} GB of the {limit / 2**30:.1f} GB "
             f"of {self._service}, the most of all, and was ended. Take less at once, or give the node more memory."
         )
-        write_to_stderr_of(largest.number, f"[cslr] {sentence}\n")
         with contextlib.suppress(ProcessLookupError, PermissionError):
+            tell_user_of(largest.number, f"[cslr] {sentence}\n", self._logs)
             os.kill(largest.number, signal.SIGKILL)
         self._tell(f"{sentence} It was: {largest.title}")
         until = time.monotonic() + END_SECONDS
@@ -216,8 +217,20 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def tell_user_of(process: int, text: str, logs: Path | None) -> None:
+    """Say something where the user of a process looks: the log that Ray sends to the driver, or its stderr.
+
+    A worker reads its own stderr, which is a pipe, to write it to its log; when it is killed, what is in there is lost.
+    """
+    for log in logs.glob(f"worker-*-{process}.err") if logs else ():
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+            file.write(text)
+            return
+    write_to_stderr_of(process, text)
+
+
 def write_to_stderr_of(process: int, text: str) -> None:
-    """Say something where the user of a process looks: its log, or the driver that Ray sends its output to."""
+    """Say something on the stderr of a process."""
     with contextlib.suppress(OSError):
         descriptor = os.open(PROC / str(process) / "fd/2", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
         try:

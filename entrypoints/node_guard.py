@@ -76,7 +76,8 @@ def main() -> int:
     threads = []
     cgroup = Cgroup.find()
     if cgroup:
-        threads.append(threading.Thread(target=MemoryGuard(cgroup, service, say).watch))
+        logs = Layout(service).ray / "session_latest/logs"
+        threads.append(threading.Thread(target=MemoryGuard(cgroup, service, say, logs).watch))
     limit = os.environ.get("RAY_NODE_SCRATCH_LIMIT", "")
     if limit.isdigit():
         jobs = Jobs(dashboard(state_folder()), token())

@@ -112,6 +112,17 @@ class TestGuard:
         assert small.process.poll() is None
         assert len(told) == 1
 
+    def test_a_worker_s_user_reads_it_in_the_log_that_ray_sends_to_the_driver(self, tmp_path, hogs):
+        (worker,) = hogs(150 * 2**20)
+        log = tmp_path / f"worker-0a1b-01000000-{worker.number}.err"
+        log.write_text("before\n")
+        files = cgroup(tmp_path, version=2, used=LIMIT)
+        (tmp_path / "memory.current").write_text(f"{LIMIT}\n")
+        memory_guard_wait(MemoryGuard(files, "ray-cpu", lambda _: None, logs=tmp_path), tmp_path)
+        code, said = worker.ended_with()
+        assert (code, said) == (-9, "")
+        assert log.read_text().startswith("before\n[cslr] out of memory: process")
+
     def test_files_that_were_left_behind_go_before_small_processes(self, tmp_path, hogs, monkeypatch):
         (small,) = hogs(30 * 2**20)
         folder = tmp_path / "shm"
