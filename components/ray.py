@@ -28,10 +28,10 @@ from components.ray_limits import RAY_LIMITS
 from components.secrets import SECRETS_TARGET, user_id
 from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module
 from components.service_settings import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
+from entrypoints.ray_process import SHM_SHARE, object_store
 
-# Ray's default: the object store takes 30 % of the memory and needs a little more of /dev/shm (docs, object spilling).
-OBJECT_STORE_SHM = 0.33
-# Beside it, for DataLoaders; four workers with two batches of video clips each take 0.2 GB.
+# Of the container's memory, beside the object store, for DataLoaders: four workers with two batches of video clips each
+# take 0.2 GB.
 PROGRAMS_SHM = 0.15
 # Ray drains for up to 30 s on SIGTERM (RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S), then its processes end.
 STOP_SECONDS = 60
@@ -108,7 +108,7 @@ class RayNode(Service):
                     host.secrets.mount("redis-password", user=node.user),
                     *extra_mounts(node.volumes),
                 ),
-                shm_bytes=int(node.memory * OBJECT_STORE_SHM) + (node.shm or int(node.memory * PROGRAMS_SHM)),
+                shm_bytes=shared_memory(node.memory, node.shm),
                 gpu=args.gpu,
                 stop_seconds=STOP_SECONDS,
                 wait_seconds=NODE_UP_SECONDS,
@@ -166,7 +166,7 @@ class RayHead(Service):
                     state_mount(host, settings.user),
                     *extra_mounts(settings.volumes),
                 ),
-                shm_bytes=int(settings.memory * OBJECT_STORE_SHM) + int(settings.memory * PROGRAMS_SHM),
+                shm_bytes=shared_memory(settings.memory),
                 stop_seconds=STOP_SECONDS,
             ),
             after=args.after,
@@ -301,6 +301,11 @@ def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:
 def tracking_environment(uri: str | None) -> Mapping[str, str]:
     """What makes MLflow's client find its server. It also looks for git, which is not here, and says so at length."""
     return {"MLFLOW_TRACKING_URI": uri, "GIT_PYTHON_REFRESH": "quiet"} if uri else {}
+
+
+def shared_memory(memory: int, programs: int | None = None) -> int:
+    """Bytes of /dev/shm: for the object store, which may take nearly all but not all of it, and for programs."""
+    return int(object_store(memory) / SHM_SHARE) + (programs or int(memory * PROGRAMS_SHM))
 
 
 def own_name(service: str, place: ClusterPlace | None) -> Mapping[str, str]:

@@ -33,7 +33,9 @@ from typing import Any
 HEAD_FLAGS = ("--port", "--ray-client-server-port", "--dashboard-port")  # ports that only a head has
 GCS_PORT, CLIENT_PORT, DASHBOARD_PORT = HEAD_FLAGS
 AGENT_PORT = "--dashboard-agent-listen-port"
-OBJECT_STORE_SHARE = 0.3  # of the container's memory: Ray's own default
+OBJECT_STORE_SHARE = 0.3  # of the memory that is left to work: Ray's own default is that of all
+# Bytes that a head's own processes take, dashboard and agents above all, and those that spill; of a small node a third.
+OWN_PROCESSES, OWN_SHARE = 2 * 1024**3, 1 / 3
 SHM_SHARE = 0.95  # of /dev/shm: Ray's own cap; more would spill to disk
 OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
 STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
@@ -225,15 +227,28 @@ def shared_memory(path: str = "/dev/shm") -> int:  # noqa: S108
 
 
 def split_memory(memory: int, shm: int) -> tuple[int, int]:
-    """Split the container's memory (bytes) into object store and memory for tasks, warning when /dev/shm is small."""
-    wanted = int(memory * OBJECT_STORE_SHARE)
+    """Split the container's memory (bytes) into object store and memory for tasks, warning when /dev/shm is small.
+
+    The rest is for the node's own processes.
+    """
+    wanted = object_store(memory)
     store = max(min(wanted, int(shm * SHM_SHARE)), OBJECT_STORE_MINIMUM)
     if store < wanted or store > shm * SHM_SHARE:
         say(
             f"warning: /dev/shm has {shm >> 20} MiB, so the object store gets {store >> 20} MiB, "
             f"not {wanted >> 20} MiB; give this container shm_size {int(wanted / SHM_SHARE / 2**20) + 1}m."
         )
-    return store, max(memory - store, 0)
+    return store, max(memory - own_processes(memory) - store, 0)
+
+
+def own_processes(memory: int) -> int:
+    """Return the bytes of a container's memory that are for the node's own processes."""
+    return min(OWN_PROCESSES, int(memory * OWN_SHARE))
+
+
+def object_store(memory: int) -> int:
+    """Return the size of the object store in a container of so much memory; once filled, it is never given back."""
+    return int((memory - own_processes(memory)) * OBJECT_STORE_SHARE)
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -300,7 +300,7 @@ class TestUnits:
     def test_memory_and_shared_memory_are_mebibytes(self, gpu):
         node = gpu.containers["ray-gpu"].inputs
         assert node["memory"] == 16 * 1024
-        assert node["shmSize"] == int(16 * 1024 * (0.33 + 0.15))
+        assert node["shmSize"] == int(14 * 1024 * 0.3 / 0.95 + 16 * 1024 * 0.15)
         assert isinstance(node["memory"], (int, float))
 
     def test_tmpfs_is_bounded_in_bytes(self, inputs):

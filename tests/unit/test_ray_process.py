@@ -28,13 +28,19 @@ def means_of(**changes: str) -> NodeMeans:
 
 class TestMeans:
     def test_the_object_store_is_a_share_of_the_memory(self, capsys):
-        assert ray_process.split_memory(10_000_000_000, 8_000_000_000) == (3_000_000_000, 7_000_000_000)
+        gigabyte = 1024**3
+        store, tasks = ray_process.split_memory(12 * gigabyte, 8 * gigabyte)
+        assert (store, tasks) == (3 * gigabyte, 7 * gigabyte)  # and 2 for the node's own processes
         assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(("memory", "store"), [(2, 0.4), (6, 1.2), (16, 4.2), (96, 28.2)])
+    def test_a_node_s_own_processes_have_theirs_first(self, memory, store):
+        assert ray_process.object_store(memory * 1024**3) == pytest.approx(store * 1024**3, rel=0.01)
 
     def test_a_small_shared_memory_caps_it_and_names_the_size_to_set(self, capsys):
         store, _ = ray_process.split_memory(10 * 1024**3, 1024**3)
         assert store == int(1024**3 * 0.95)
-        assert "shm_size 3234m" in capsys.readouterr().out
+        assert "shm_size 2587m" in capsys.readouterr().out
 
     def test_docker_s_default_of_64_mib_still_starts_ray(self, capsys):
         store, _ = ray_process.split_memory(8 * 1024**3, 64 * 1024**2)
