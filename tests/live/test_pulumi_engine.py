@@ -87,5 +87,5 @@ def test_destroy_leaves_nothing_but_volumes(pulumi):
     assert pulumi.live.containers() == {}
     assert pulumi.live.networks() == []
     assert pulumi.live.volumes() == volumes
-    assert len(volumes) == 4
+    assert len(volumes) == 6
     assert set(done(pulumi.live.preview()).values()) <= {"create", "update"}  # the way to the other engine is open

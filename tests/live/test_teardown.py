@@ -25,7 +25,7 @@ def test_down_leaves_the_data_alone_and_up_finds_it_again(platform):
     mlflow("runs/log-parameter", run_id=run, key="alpha", value="0.5")
     assert platform.exec("marimo", "sh", "-c", f"echo kept > {NOTEBOOK}") == (0, "")
     volumes = platform.volumes()
-    assert len(volumes) == 4
+    assert len(volumes) == 6
 
     down = platform.ws("down")
     assert down.returncode == 0, down.stdout
