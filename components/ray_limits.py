@@ -15,7 +15,7 @@ RAY_LIMITS: Mapping[str, str] = {
     "RAY_RUNTIME_ENV_PY_MODULES_CACHE_SIZE_GB": "2",
     # An environment that failed once fails at once for so long, by default 600 s: also when its cause is gone, such as
     # a full disk, a mirror that was away, or a package that was uploaded again.
-    "BAD_RUNTIME_ENV_CACHE_TTL_SECONDS": "10",
+    "BAD_RUNTIME_ENV_CACHE_TTL_SECONDS": "2",
     # Environments of packages (`pip`, `uv`); Ray keeps 10 GB of each kind.
     "RAY_RUNTIME_ENV_PIP_CACHE_SIZE_GB": "5",
     "RAY_RUNTIME_ENV_UV_CACHE_SIZE_GB": "5",
