@@ -2,7 +2,7 @@
 
 import ast
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,30 +57,24 @@ class Host:
 
     def module(self, name: str) -> tuple[Mount, ...]:
         """An entry program of the package ``entrypoints``, the others of it that it imports, and what starts them."""
-        folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
-        return (
-            self.program("with_python.sh"),
-            *(
-                Mount(source=self.files.program(source_of(name)), target=f"{folder}/{name}.py", read_only=True)
-                for name in imported_modules(name)
-            ),
-        )
+        return (self.program("with_python.sh"), *self._modules(imported_modules(name)))
 
     def ray_hooks(self) -> tuple[Mount, ...]:
         """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
         hooks = {target.partition(":")[0] for targets in HOOKS.values() for target in targets}
-        files = sorted({module for name in ("ray_hooks", *hooks) for module in imported_modules(name)})
+        starter = Mount(
+            source=self.files.program(ENTRYPOINTS / "site/sitecustomize.py"),
+            target=f"{HOOKS_PATH}/sitecustomize.py",
+            read_only=True,
+        )
+        modules = {module for name in ("ray_hooks", *hooks) for module in imported_modules(name)}
+        return (starter, *self._modules(sorted(modules)))
+
+    def _modules(self, names: Iterable[str]) -> tuple[Mount, ...]:
         folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
-        return (
-            Mount(
-                source=self.files.program(ENTRYPOINTS / "site/sitecustomize.py"),
-                target=f"{HOOKS_PATH}/sitecustomize.py",
-                read_only=True,
-            ),
-            *(
-                Mount(source=self.files.program(source_of(name)), target=f"{folder}/{name}.py", read_only=True)
-                for name in files
-            ),
+        return tuple(
+            Mount(source=self.files.program(source_of(name)), target=f"{folder}/{name}.py", read_only=True)
+            for name in names
         )
 
 

@@ -94,11 +94,12 @@ class Usage:
 
 @dataclass(frozen=True)
 class Found:
-    """What a service tells of itself: warning is a clause for people, which leaves it up."""
+    """What a service tells of itself: warning is a clause for people, which leaves it up, error one that does not."""
 
-    version: str | None
+    version: str | None = None
     usage: tuple[Usage, ...] = ()
     warning: str | None = None
+    error: str | None = None
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -426,15 +427,6 @@ class ServiceStatus:
 
 
 @dataclass(frozen=True)
-class Scratch:
-    """What is known of a node's scratch folder: error where it is full."""
-
-    usage: tuple[Usage, ...] = ()
-    error: str | None = None
-    warning: str | None = None
-
-
-@dataclass(frozen=True)
 class NodeStatus:
     """One Ray node as the GCS knows it; memory and object_store_memory in bytes. Without node_id it never joined."""
 
@@ -710,22 +702,22 @@ def _with_expectations(known: tuple[NodeStatus, ...], expected: tuple[Service, .
     return (*first, *(n for n in others if n.alive), *[n for n in others if not n.alive][:OLD_NODES_SHOWN])
 
 
-def scratch_of(path: Path | None) -> Scratch:
-    """Read what a node's guard said last of its scratch folder; nothing where it said nothing."""
+def scratch_of(path: Path | None) -> Found:
+    """Read what a node's guard said last of its scratch folder, if anything; an error where it is full."""
     try:
         said = json.loads(path.read_text(encoding="utf-8")) if path else {}
         usage = Usage("scratch", int(said["used"]), int(said["limit"]))
         age, full, message = time.time() - float(said["time"]), bool(said["full"]), str(said["message"])
     except (OSError, ValueError, LookupError, TypeError):
-        return Scratch()
+        return Found()
     if full:
-        return Scratch((usage,), error=message)
+        return Found(usage=(usage,), error=message)
     if age > SCRATCH_STALE_SECONDS:
-        return Scratch((usage,), warning=f"nobody has measured its scratch folder for {age:.0f} s")
-    return Scratch((usage,), warning=usage.text if usage.used >= WARN_SHARE * usage.limit else None)
+        return Found(usage=(usage,), warning=f"nobody has measured its scratch folder for {age:.0f} s")
+    return Found(usage=(usage,), warning=usage.text if usage.used >= WARN_SHARE * usage.limit else None)
 
 
-def ray_service(service: Service, ray: RayStatus, scratch: Scratch) -> ServiceStatus:
+def ray_service(service: Service, ray: RayStatus, scratch: Found) -> ServiceStatus:
     """Return a Ray node as a service: up when alive in the cluster, with room on its scratch; only the head has a
     dashboard to link.
     """

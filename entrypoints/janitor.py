@@ -134,7 +134,8 @@ class Janitor:
             shorten(log)
         self._remove_objects_of_ended_jobs()
         use = measure(self._layout, self._limit)
-        self._keep_within(self._layout.caches, int(use.limit * CACHE_SHARE))
+        caches = self._layout.caches
+        self._keep_within(caches, use.parts.get(caches.name, 0), int(use.limit * CACHE_SHARE))
         self._keep_logs_within(int(use.limit * LOGS_SHARE))
         if use.full:
             self._remove_unneeded(use)
@@ -169,16 +170,15 @@ class Janitor:
         self._ended_since = {job: self._ended_since.get(job, now) for job in spilled if job and job not in living}
         self._layout.remove_spilled(job for job, at in self._ended_since.items() if now - at > ENDED_SECONDS)
 
-    def _keep_within(self, folder: Path, limit: int) -> None:
-        """Remove the packages that were downloaded first, until the rest is small enough."""
-        size = size_of(folder)
+    def _keep_within(self, folder: Path, size: int, limit: int) -> None:
+        """Remove the packages that were downloaded first, until the rest of ``size`` bytes is small enough."""
         if size <= limit:
             return
         entries = [entry for tool in folder.iterdir() for entry in (tool.iterdir() if tool.is_dir() else [tool])]
         for path in oldest_first(entries):
             if size <= limit * LOW:
                 return
-            size -= size_of(path) if path.is_dir() else 0
+            size -= bytes_of(path)
             remove(path)
 
     def _remove_unneeded(self, use: Use) -> None:
@@ -187,7 +187,7 @@ class Janitor:
         for path in self._unneeded():
             if excess <= 0:
                 return
-            excess -= size_of(path) if path.is_dir() else path.lstat().st_blocks * BLOCK
+            excess -= bytes_of(path)
             remove(path)
 
     def _unneeded(self) -> Iterator[Path]:
@@ -288,6 +288,11 @@ def latest_change(path: Path) -> float:
         if path.is_dir() and not path.is_symlink():
             latest = max([latest, *(one.lstat().st_mtime for one in path.rglob("*"))])
     return latest
+
+
+def bytes_of(path: Path) -> int:
+    """Return the bytes that a file or a tree takes on its disk."""
+    return size_of(path) if path.is_dir() else blocks(path)
 
 
 def blocks(path: Path) -> int:

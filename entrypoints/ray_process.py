@@ -41,8 +41,8 @@ OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
 STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
 LAST_WORDS = 3.0  # seconds; `ray start` looks once a second for processes that have ended
 WORKER_RECONNECT_SECONDS = 600  # a worker outlives its head for so long (Ray: 60), as KubeRay sets it
-# Between GCS, raylet and dashboard (0) and workers (Ray: 1000), for the kernel's choice when memory is used up: it has
-# a process for each client, which holds that client's objects.
+# Ray Client's server, for the kernel's choice when memory is used up: between GCS, raylet and dashboard (0) and workers
+# (Ray: 1000), since the processes that it starts for its clients hold their objects.
 CLIENT_SERVER_SCORE = 300
 HOOK = "__main__.keep_the_password"
 # How `ray start` of a head gets what it logs in to Redis with. Not on its command line, and not in the environment that

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from components.files import stack_folder
 from components.identity import StackIdentity
+from components.vocabulary import EVERYWHERE
 from ws.containers import ContainerState, styled
 
 STATUS_SECONDS = 5.0
-EVERYWHERE = ("0.0.0.0", "*", "::")  # noqa: S104 (as Docker lists it; nothing is bound)
 # State of the health service's answer → the word that Docker uses.
 STATES = {"up": "healthy", "down": "unhealthy"}
 # file with a secret → services that ask for it, and what to tell people
@@ -42,7 +42,7 @@ def health_report(found: Iterable[ContainerState]) -> dict[str, Any] | None:
     for one in found:
         if one.service == "health" and one.ports:
             address, _, port = one.ports[0].partition(" ")[0].rpartition(":")
-            return ask_health(f"http://{'127.0.0.1' if address in EVERYWHERE else address}:{port}")
+            return ask_health(f"http://{'127.0.0.1' if address in (*EVERYWHERE, '*') else address}:{port}")
     return None
 
 
