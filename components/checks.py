@@ -6,6 +6,9 @@ Each check is a function from the settings to the problems that it finds; ``CHEC
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from pydantic_core import PydanticCustomError
+
+from components.addresses import NAMES_VARIABLE, env_names
 from components.build_settings import build_problems
 from components.cluster_settings import ON_THE_LAN
 from components.problems import Path, Problem, Remove, Set, did_you_mean, dotted
@@ -19,7 +22,7 @@ from components.service_settings import (
     ServiceSettings,
 )
 from components.variants import ImpossiblePair, resolve
-from components.vocabulary import format_quantity, parse_quantity
+from components.vocabulary import check_reached_name, format_quantity, parse_quantity
 
 if TYPE_CHECKING:
     from components.settings import PlatformSettings
@@ -72,6 +75,7 @@ RESERVED_ENVIRONMENT = (
     "GATEWAY_",
     "KEEPER_",
     "MLFLOW_TRACKING_URI",
+    "MLFLOW_STATIC_PREFIX",
 )
 
 
@@ -355,6 +359,18 @@ def environment_is_not_the_platforms(settings: "PlatformSettings") -> Iterator[P
                 )
 
 
+def names_of_mlflow_are_exact(settings: "PlatformSettings") -> Iterator[Problem]:
+    """MLflow's list of hosts has no pattern in it: `10.*` is also the beginning of a name that anybody may register."""
+    for name in env_names(settings.mlflow.env):
+        try:
+            check_reached_name(name)
+        except PydanticCustomError as error:
+            reason = f"{name[:100]} {(error.context or {})['reason']}"
+            path, names = ("mlflow", "env", NAMES_VARIABLE), ("network", "names", 0)
+            advice = "Name the host in network.names, and remove this variable:"
+            yield Problem(path, reason, advice, (Set(names, "gpuhost.example.org"), Remove(path)))
+
+
 CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     variant_exists,
     builds_can_be_made,
@@ -371,4 +387,5 @@ CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     the_docker_socket_is_not_mounted,
     mounts_do_not_collide,
     environment_is_not_the_platforms,
+    names_of_mlflow_are_exact,
 )

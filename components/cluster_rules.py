@@ -26,6 +26,7 @@ DECIDED_BY_THE_CLUSTER: dict[Path, tuple[str, str | None]] = {
     ("redis", "port"): ("other hosts must know it too", "redis.port"),
     ("redis", "replica", "port"): ("other hosts must know it too", "redis.replica_port"),
     ("mlflow", "port"): ("other hosts must know it too", "mlflow.port"),
+    ("mlflow", "base_url"): ("other hosts must know it too", "mlflow.base_url"),
 }
 
 

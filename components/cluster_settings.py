@@ -10,9 +10,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.addresses import Reach
 from components.ports import HOST_RAY_PORTS
-from components.service_settings import Settings
-from components.vocabulary import AsMapping, AsTuple, ClusterName, HeadAddress, HostName, HostPort, LanAddress
+from components.service_settings import ProxyAddress, Settings
+from components.vocabulary import (
+    AsMapping,
+    AsTuple,
+    ClusterName,
+    HeadAddress,
+    HostName,
+    HostPort,
+    LanAddress,
+    ReachedName,
+)
 
 KEY = "cslr:cluster"
 HOST_KEY = "cslr:host"
@@ -24,6 +34,9 @@ class ClusterHost(Settings):
 
     address: LanAddress = Field(
         description="Its IPv4 address in the network that the hosts share.", examples=["192.168.1.10"]
+    )
+    names: Annotated[tuple[ReachedName, ...], AsTuple] = Field(
+        default=(), description="Names under which people reach it, such as `alpha.example.org`."
     )
 
 
@@ -47,6 +60,7 @@ class ClusterMLflow(Settings):
         examples=["gamma"],
     )
     port: HostPort = Field(default=5000, description="Port of MLflow on its host's address.")
+    base_url: ProxyAddress = None
 
 
 class ClusterSettings(Settings):
@@ -154,8 +168,17 @@ class ClusterPlace:
     @property
     def mlflow_url(self) -> str | None:
         """Where the cluster's experiments are tracked."""
+        reach = self.mlflow_reach
+        return f"http://{reach.addresses[0]}:{reach.port}{reach.prefix}" if reach else None
+
+    @property
+    def mlflow_reach(self) -> Reach | None:
+        """How people reach MLflow, as far as the cluster file says it."""
         mlflow = self.cluster.mlflow
-        return f"http://{self.cluster.hosts[mlflow.host].address}:{mlflow.port}" if mlflow else None
+        if mlflow is None:
+            return None
+        host = self.cluster.hosts[mlflow.host]
+        return Reach(port=mlflow.port, addresses=(host.address,), names=host.names, base_url=mlflow.base_url)
 
     @property
     def namespace(self) -> str:

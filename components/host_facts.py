@@ -7,6 +7,7 @@ names one. What cannot be read is left empty, which switches off the checks that
 import ipaddress
 import itertools
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -19,10 +20,12 @@ import docker
 from docker.errors import DockerException
 
 from components.gpu_facts import GpuFacts
+from components.own_address import source_address
 from docker_engine.api import engine_is_local
 
 LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
 ENGINE_TIMEOUT = 5  # seconds
+DOCKER_BRIDGE = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}")  # names of interfaces
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 NVIDIA_TOOLKIT = ("nvidia-container-toolkit", "nvidia-container-runtime-hook", "nvidia-ctk")
 LABEL_PROJECT, LABEL_STACK, LABEL_COMPONENT = "cslr.project", "cslr.stack", "cslr.component"
@@ -160,6 +163,19 @@ class HostFacts:
     def owns(self, labels: Mapping[str, str]) -> bool:
         """Whether a Docker object with these labels belongs to this stack."""
         return (labels.get(LABEL_PROJECT), labels.get(LABEL_STACK)) == (self.project, self.stack)
+
+
+def outside_addresses() -> tuple[str, ...]:
+    """This host's IPv4 addresses that others may reach it by, the one of its default route first.
+
+    Without those of Docker's own bridges, which come and go with networks, the stack's own among them.
+    """
+    trie, routes = _read("/proc/net/fib_trie"), read_routes(_read("/proc/net/route"))
+    bridges = [ipaddress.IPv4Network(route.network) for route in routes if DOCKER_BRIDGE.fullmatch(route.interface)]
+    found = sorted(map(ipaddress.IPv4Address, read_addresses(trie)))
+    outside = [one for one in found if not one.is_loopback and not any(one in bridge for bridge in bridges)]
+    best = source_address("192.0.2.1")  # of documentation: nobody's, so the default route leads there
+    return tuple(sorted(map(str, outside), key=lambda address: address != best))
 
 
 def read_routes(table: str) -> tuple[Route, ...]:

@@ -5,10 +5,11 @@ server, so clients need no access to the volume.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 
+from components.addresses import LOOPBACK, Reach, env_names
 from components.docker import ContainerSpec, Healthcheck
 from components.ports import MLFLOW
 from components.postgres import Postgres
@@ -24,6 +25,7 @@ class MLflowArgs:
     host: Host
     image: pulumi.Input[str]
     postgres: Postgres
+    reach: Reach | None  # from outside the network; None where it is not published
 
 
 class MLflow(Service):
@@ -46,7 +48,7 @@ class MLflow(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env={**settings.env, **allowed_hosts(settings.env, host)},
+                env={**settings.env, **request_rules(settings, host, args.reach)},
                 ports=self._publish(MLFLOW, settings.port),
                 mounts=(
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),
@@ -60,10 +62,19 @@ class MLflow(Service):
         )
 
 
-def allowed_hosts(env: Mapping[str, str], host: Host) -> Mapping[str, str]:
-    """The address by which other hosts' tasks call the server, which by itself answers to private ones alone."""
-    if host.place is None:
-        return {}
-    address = host.place.address
-    known = env.get("MLFLOW_ALLOWED_HOSTS", "")
-    return {"MLFLOW_ALLOWED_HOSTS": ",".join(filter(None, (known, address, f"{address}:*")))}
+def request_rules(settings: MLflowSettings, host: Host, reach: Reach | None) -> Mapping[str, str]:
+    """The lists by which MLflow tells who asks: against DNS rebinding, and against pages of other servers.
+
+    Host must be a name or an address under which the server is known, Origin of a change its own. What stack files have
+    of them for MLflow itself comes on top.
+    """
+    more = env_names(settings.env)
+    if more and reach:
+        reach = replace(reach, names=(*reach.names, *more))
+    inside = ("mlflow", host.identity.object_name("mlflow"))
+    hosts = [*LOOPBACK, *(f"{name}:{MLFLOW}" for name in inside), *(reach.hosts if reach else ())]
+    origins = [*(f"http://{name}:{MLFLOW}" for name in inside), *(reach.origins if reach else ())]
+    return {
+        variable: ",".join((*known, *filter(None, (settings.env.get(variable),))))
+        for variable, known in (("MLFLOW_SERVER_ALLOWED_HOSTS", hosts), ("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", origins))
+    }

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import pulumi
 
 from components import cluster_facts
+from components.addresses import Reach
 from components.docker import GpuRequest
-from components.expectation import Expectation, reachable
+from components.expectation import Expectation
 from components.files import HostFiles
 from components.health import Health, HealthArgs, WatchedService
 from components.identity import StackIdentity
@@ -52,6 +53,7 @@ class PlatformArgs:
     sources: Sources
     socket: DockerSocket | None  # of the Docker Engine; None where it is on another host
     python: str  # the interpreter of this program, for the commands that it declares
+    own_addresses: tuple[str, ...] = ()  # of this host, for ports on all of them; the one that others know best first
 
 
 class Platform(pulumi.ComponentResource):
@@ -74,21 +76,17 @@ class Platform(pulumi.ComponentResource):
         self.register_outputs({"services": list(self.services)})
 
     def urls(self) -> dict[str, str]:
-        """Where people and clients reach each published service from this host."""
+        """What people open, and clients connect to, for each published service."""
+        return self._links(self._args.own_addresses)
+
+    def _links(self, own_addresses: tuple[str, ...]) -> dict[str, str]:
         settings = self._args.settings
-        ports = {name: settings.service(name).host_ports for name in settings.services()}
+        published = settings.services()
         if settings.place:
             # The nodes of this host publish nothing: the cluster's dashboard is behind the gateway.
-            ports = {name: of for name, of in ports.items() if name not in RAY_NODES}
-            ports["ray-gateway"] = {("dashboard",): RAY_DASHBOARD}
-        links = {name: _link(name, self._link_address(name), of) for name, of in ports.items()}
-        return {name: link for name, link in links.items() if link}
-
-    def _link_address(self, service: str) -> str:
-        settings = self._args.settings
-        if settings.place and service == "ray-gateway":
-            return settings.place.address
-        return reachable(settings.bind_address(service))
+            published = (*(name for name in published if name not in (*RAY_NODES, "ray-gateway")), "ray-gateway")
+        reaches = {name: settings.reach(name, own_addresses) for name in published}
+        return {name: _link(name, reach) for name, reach in reaches.items() if reach}
 
     def _declare_services(self, settings: PlatformSettings) -> None:
         args = self._args
@@ -166,7 +164,13 @@ class Platform(pulumi.ComponentResource):
         self.services["postgres"] = postgres
         if not settings.mlflow.enabled:
             return None
-        args = MLflowArgs(settings=settings.mlflow, host=host, image=self._images.image_id("mlflow"), postgres=postgres)
+        args = MLflowArgs(
+            settings=settings.mlflow,
+            host=host,
+            image=self._images.image_id("mlflow"),
+            postgres=postgres,
+            reach=settings.reach("mlflow", self._args.own_addresses),
+        )
         mlflow = MLflow("mlflow", args, self._child)
         self.services["mlflow"] = mlflow
         return mlflow
@@ -239,7 +243,8 @@ class Platform(pulumi.ComponentResource):
         return f"ray://{hosts[0]}:{RAY_CLIENT}" if hosts and (settings.ray_nodes or settings.place) else None
 
     def _watched(self) -> tuple[WatchedService, ...]:
-        urls, settings = self.urls(), self._args.settings
+        # Those of ports on every address are at 127.0.0.1 here: its page puts in what its reader came by.
+        urls, settings = self._links(()), self._args.settings
         found = [self._watched_service(name, urls) for name in settings.services()]
         return tuple(service for service in found if service)
 
@@ -278,9 +283,7 @@ class Platform(pulumi.ComponentResource):
         return Verification("verification", verification_args, self._child)
 
 
-def _link(service: str, address: str, ports: Mapping[tuple[str | int, ...], int]) -> str | None:
-    """What to open or connect to, for the port that people use of a service."""
-    schemes = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}
-    by_name = {str(path[-1]): port for path, port in ports.items()}
-    port = by_name.get("port", by_name.get("dashboard"))
-    return f"{schemes.get(service, 'http')}://{address}:{port}" if port else None
+def _link(service: str, reach: Reach) -> str:
+    """What to open or connect to: a service that is no web page has no reverse proxy either."""
+    scheme = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}.get(service)
+    return f"{scheme}://{reach.address}" if scheme else reach.link

@@ -12,6 +12,7 @@ from components.problems import Path
 from components.vocabulary import (
     AsMapping,
     AsTuple,
+    BaseUrl,
     Cpus,
     EnvironmentName,
     EnvironmentValue,
@@ -60,6 +61,13 @@ OfTheCluster = Annotated[
 ]
 DashboardPort = Annotated[HostPort, Field(description="Host port of the dashboard and of the Jobs API.")]
 ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client (`ray://`).")]
+ProxyAddress = Annotated[
+    BaseUrl | None,
+    Field(
+        description="Where a reverse proxy has it, as the address that people open "
+        "(`https://gpuhost.example.org/mlflow`) or as the path alone. Unset: at its port, without one."
+    ),
+]
 SharedMemory = Annotated[
     Memory | None,
     Field(
@@ -226,6 +234,7 @@ class RaySettings(Settings):
         default=None, description="Health service that knows the existing head. Unset: the one of this stack."
     )
     health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
+    base_url: ProxyAddress = None
     scratch: Location | None = Field(
         default=None,
         description="Where Ray's sessions, spilled objects, temporary files and downloaded packages lie, at "
@@ -293,6 +302,7 @@ class MLflowSettings(SinglePortSettings):
     cpus: CpuLimit = 1.0
     memory: MemoryLimit = 2 * GIB
     port: HostPort = Field(default=5000, description=PORT)
+    base_url: ProxyAddress = None
     artifacts: DataLocation = None
 
 
@@ -303,6 +313,7 @@ class MarimoSettings(SinglePortSettings):
     cpus: CpuLimit = 1.0
     memory: MemoryLimit = 4 * GIB
     port: HostPort = Field(default=8080, description=PORT)
+    base_url: ProxyAddress = None
     shm: SharedMemory = None
     notebooks: DataLocation = None
 

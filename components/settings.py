@@ -8,14 +8,17 @@ without GPU.
 
 import ipaddress
 import json
-from typing import Literal, TypeVar, cast
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar, cast
 
 from pydantic import Field, PrivateAttr, ValidationError
 
 from components import checks, cluster_rules
+from components.addresses import Reach, published_on
 from components.build_settings import ImagesSettings, MirrorSettings
 from components.cluster_settings import ON_THE_LAN, PLACED, ClusterPlace
 from components.explain import explain
+from components.ports import RAY_DASHBOARD
 from components.problems import Path, SettingsError
 from components.service_settings import (
     RAY_NODES,
@@ -34,7 +37,7 @@ from components.service_settings import (
     VolumeMount,
 )
 from components.variants import Variant, resolve
-from components.vocabulary import BindAddress, Devices, NetworkName, Subnet
+from components.vocabulary import AsTuple, BindAddress, Devices, NetworkName, ReachedName, Subnet
 from images.packages_lock import PackagesLock
 
 __all__ = [
@@ -75,6 +78,11 @@ class NetworkSettings(Settings):
     bind_address: BindAddress = Field(
         default="127.0.0.1",
         description="Address of this host that ports are published on: 127.0.0.1 for this host only, 0.0.0.0 for all.",
+    )
+    names: Annotated[tuple[ReachedName, ...], AsTuple] = Field(
+        default=(),
+        description="Names under which people reach this host, such as `gpuhost.example.org`, with a port where a "
+        "reverse proxy has another one than 80 and 443. MLflow answers to no others, and links have the first.",
     )
 
     @property
@@ -133,7 +141,7 @@ class PlatformSettings(Settings):
         copy = _with(copy, SERVICES["redis"], {"port": cluster.redis.port})
         copy = _with(copy, SERVICES["redis-replica"], {"port": cluster.redis.replica_port})
         if cluster.mlflow:
-            copy = _with(copy, SERVICES["mlflow"], {"port": cluster.mlflow.port})
+            copy = _with(copy, SERVICES["mlflow"], {"port": cluster.mlflow.port, "base_url": cluster.mlflow.base_url})
         copy._place = place
         return copy
 
@@ -196,6 +204,32 @@ class PlatformSettings(Settings):
     def bind_address(self, service: str) -> str:
         """The address of this host that a service's ports are published on."""
         return self.place.address if self.place and service in ON_THE_LAN else self.network.bind_address
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names under which people reach this host, the best one first."""
+        return (*self.network.names, *(self.place.cluster.hosts[self.place.host].names if self.place else ()))
+
+    def base_url(self, service: str) -> str | None:
+        """Where a reverse proxy has the service, if one is before it."""
+        settings = self.ray if SERVICES[service][0] == "ray" else self.service(service)
+        return getattr(settings, "base_url", None)
+
+    def reach(self, service: str, own_addresses: Sequence[str]) -> Reach | None:
+        """How people reach a service of this host; None where it has no port that people open."""
+        ports = self.service(service).host_ports
+        port, address = ports.get(("port",), ports.get(("ports", "dashboard"))), self.bind_address(service)
+        if self.place and service == "ray-gateway":  # which listens by itself, where all hosts of the cluster do
+            port, address = RAY_DASHBOARD, self.place.address
+        if port is None:
+            return None
+        return Reach(
+            port=port,
+            addresses=published_on(address, own_addresses),
+            names=self.names,
+            aliases=(self.place.host,) if self.place else (),
+            base_url=self.base_url(service),
+        )
 
 
 def config_value(text: str | None) -> object:

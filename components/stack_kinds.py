@@ -12,6 +12,7 @@ from components.build_settings import BuildSettings
 from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
 from components.cluster_probe import ClusterFacts
+from components.host_facts import outside_addresses
 from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
 from components.packages import load_lock
@@ -63,6 +64,7 @@ def declare_platform(stack: Stack) -> Outputs:
             sources=sources,
             socket=docker_socket(),
             python=stack.python,
+            own_addresses=outside_addresses(),
         ),
     )
     outputs: dict[str, Any] = {

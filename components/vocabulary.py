@@ -197,6 +197,39 @@ def _check_cluster_name(value: str) -> str:
     return value
 
 
+def check_reached_name(value: str) -> str:
+    """A host's name as people write it into a browser, in the form that browsers send it in."""
+    name, colon, port = value.partition(":")
+    name = name.lower().removesuffix(".")
+    labels = name.split(".")
+    good = len(name) <= 253 and all(re.fullmatch(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", label) for label in labels)
+    if not good or (colon and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536)):
+        raise refuse(
+            "is not the name of a host: write it as in a browser, without scheme, path and wildcard",
+            "gpuhost.example.org",
+        )
+    if labels[-1].isdigit() and not _is_ipv4(name):
+        raise refuse("ends in a number, as only addresses do, but is not an address", "gpuhost.example.org")
+    return f"{name}:{int(port)}" if colon else name
+
+
+def _check_base_url(value: str) -> str:
+    path = value
+    if not value.startswith("/"):
+        _check_url(value)
+        url = urlsplit(value)
+        path = url.path
+        if url.query or url.fragment or "@" in url.netloc:
+            raise refuse("has more than scheme, host and path", "https://gpuhost.example.org/mlflow")
+        value = f"{url.scheme}://{url.netloc.lower()}{path}"
+    if not re.fullmatch(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?", path):
+        raise refuse(
+            "must be a path or an address with one: of letters, digits, '-', '_', '~' and '.'",
+            "https://gpuhost.example.org/mlflow",
+        )
+    return value.rstrip("/") or "/"
+
+
 def _check_url(value: str) -> str:
     try:
         url = urlsplit(value)
@@ -346,6 +379,8 @@ LanAddress = Annotated[str, AfterValidator(_check_lan_address), Field(title="IPv
 HostName = Annotated[str, AfterValidator(_check_host_name), Field(title="host")]
 ClusterName = Annotated[str, AfterValidator(_check_cluster_name), Field(title="name")]
 Url = Annotated[str, AfterValidator(_check_url), Field(title="URL")]
+ReachedName = Annotated[str, AfterValidator(check_reached_name), Field(title="name")]
+BaseUrl = Annotated[str, AfterValidator(_check_base_url), Field(title="path or URL")]
 HeadAddress = Annotated[str, AfterValidator(_check_head_address), Field(title="host:port")]
 Location = Annotated[str, AfterValidator(_check_location), Field(title="volume or path")]
 Target = Annotated[str, AfterValidator(_check_target), Field(title="path")]

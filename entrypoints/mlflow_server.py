@@ -2,8 +2,8 @@
 
 Runs and models are kept in Postgres, artifacts in /mlflow/artifacts and served through MLflow. Reads
 /run/secrets/postgres-password. Health: GET :5000/health. Environment, besides MLflow's own:
-MLFLOW_DATABASE (mlflow@postgres:5432/mlflow), MLFLOW_ARTIFACTS, MLFLOW_WORKERS (2), MLFLOW_ALLOWED_HOSTS (more names
-under which browsers and clients reach the server, comma separated), MLFLOW_DEADLINE (120 seconds for Postgres).
+MLFLOW_DATABASE (mlflow@postgres:5432/mlflow), MLFLOW_ARTIFACTS, MLFLOW_WORKERS (2), MLFLOW_DEADLINE (120 seconds for
+Postgres).
 """
 
 import importlib
@@ -22,14 +22,14 @@ PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/post
 DEADLINE = float(os.environ.get("MLFLOW_DEADLINE", "120"))
 # Python packages that talk to Postgres, and their SQLAlchemy names: plain "postgresql" is another one since 2.1.
 DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2"}
-# MLflow answers 403 to any other Host header (against DNS rebinding). Its own default lacks the name in our network.
-PRIVATE_NETWORKS = ("10.*", "192.168.*", *(f"172.{second}.*" for second in range(16, 32)))
-ALLOWED_HOSTS = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "mlflow", "mlflow:*", *PRIVATE_NETWORKS)
 DEFAULTS = {
     "HOME": tempfile.gettempdir(),
     "MLFLOW_WORKERS": "2",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    # MLflow answers 403 to any other Host header (against DNS rebinding). Its own default has patterns of private
+    # addresses, which names such as 10.evil.example match, and lacks the name in our network.
+    "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,localhost:*,127.0.0.1,127.0.0.1:*,mlflow:5000",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for GenAI evaluations, which nobody runs here
 }
 
@@ -110,8 +110,6 @@ def serve() -> None:
     os.environ["PGPASSFILE"] = str(write_password_file())
     for key, value in DEFAULTS.items():
         os.environ.setdefault(key, value)
-    more_hosts = filter(None, os.environ.get("MLFLOW_ALLOWED_HOSTS", "").split(","))
-    os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", ",".join((*ALLOWED_HOSTS, *more_hosts)))
     wait_for_postgres(driver)
     options = ["--host=0.0.0.0", "--port=5000", f"--backend-store-uri={DRIVERS[driver]}://{DATABASE}"]
     options += ["--serve-artifacts", f"--artifacts-destination={ARTIFACTS}"]
