@@ -1,6 +1,7 @@
 """The two kinds of stacks: one that deploys a host's part of the platform, and one that only builds images."""
 
 import json
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -17,9 +18,12 @@ from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
 from components.packages import load_lock
 from components.platform import Platform, PlatformArgs
+from components.running_words import warning
+from components.running_work import ASKS, look
 from components.settings import KEY, config_value, load
 from components.sources import KEPT, Sources, TorchChoice, choose_sources
 from components.stack import Stack
+from docker_engine.api import DockerError
 
 Outputs = Mapping[str, Any]
 
@@ -46,6 +50,7 @@ def declare_platform(stack: Stack) -> Outputs:
         host.refuse_remote_engine()
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
+        warn_of_running_work(stack)
     secrets = stack.secrets(place)
     if facts and place:
         cluster = ClusterFacts.probe(
@@ -76,6 +81,18 @@ def declare_platform(stack: Stack) -> Outputs:
         return outputs
     result = platform.verification.result.apply(json.loads)
     return {**outputs, "verification": result, "verification_spec": platform.verification.spec}
+
+
+def warn_of_running_work(stack: Stack) -> None:
+    """Says what may end, where nobody asks before it does: `ws` does, bare `pulumi` cannot."""
+    if ASKS in os.environ:
+        return
+    try:
+        running = look(stack.identity)
+    except DockerError:
+        return  # said by what needs it
+    if running:
+        pulumi.warn(warning(running, stack.identity.stack))
 
 
 def declare_family(stack: Stack) -> Outputs:

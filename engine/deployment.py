@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from docker_engine.api import DockerError
 from docker_engine.builds import BuildError
@@ -34,6 +34,7 @@ class Change:
     name: str
     action: Action
     reasons: list[str] = field(default_factory=list)
+    after: dict[str, Any] = field(default_factory=dict, repr=False)  # inputs of what is made anew, without secrets
     seconds: float = 0.0
     error: str | None = None
     skipped: bool = False  # because something that it needs failed
@@ -52,16 +53,32 @@ class Display(Protocol):
         """It is done, failed (`error`) or was skipped."""
 
 
+# Asked when something that exists is about to end: why it must not, or nothing.
+Guard = Callable[[Change], str]
+
+
+def unguarded(_change: Change) -> str:
+    """Anything may end."""
+    return ""
+
+
 class Deployment:
     """One pass over the program. With `preview` nothing is changed."""
 
     def __init__(
-        self, types: Mapping[str, ResourceType], display: Display, *, preview: bool, cancelled: threading.Event
+        self,
+        types: Mapping[str, ResourceType],
+        display: Display,
+        *,
+        preview: bool,
+        cancelled: threading.Event,
+        guard: Guard = unguarded,
     ) -> None:
         self._types = types
         self._display = display
         self._preview = preview
         self._cancelled = cancelled
+        self._guard = guard
         self._lock = threading.Lock()
         self._failed: set[str] = set()
         self._replaced_networks: set[str] = set()
@@ -101,6 +118,7 @@ class Deployment:
                 self._replaced_networks.add(wanted.urn)
         if change.action is Action.SAME:
             return actual
+        change.after = wanted.recorded
         if self._preview:
             # Outputs that the change makes anew are unknown to those that use them; a repaired one keeps them.
             return actual if change.action is Action.REPAIR else None
@@ -113,6 +131,8 @@ class Deployment:
                 raise ResourceError("was interrupted")
             self._display.progress(change, text)
 
+        if change.action in (Action.REPLACE, Action.REPAIR) and (objection := self._guard(change)):
+            raise ResourceError(objection)
         if change.action is Action.REPLACE and actual:
             resource.delete(actual, progress)
         return resource.create(wanted, actual if change.action is Action.REPAIR else None, progress)

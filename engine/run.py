@@ -14,7 +14,7 @@ from components.files import stack_folder
 from components.identity import StackIdentity
 from components.stack_file import read_stack_config
 from docker_engine.api import DockerApi, DockerError
-from engine.deployment import Action, Change, Deployment, Display
+from engine.deployment import Action, Change, Deployment, Display, Guard, unguarded
 from engine.lock import stack_lock
 from engine.program import Monitor, run_program
 from engine.resources.base import AFTER_LABEL, URN_LABEL, ResourceType, remove_container
@@ -59,12 +59,21 @@ class Engine:
     """The embedded engine on one stack of the program in `folder`."""
 
     def __init__(
-        self, folder: Path, stack: str, display: Display, overrides: Mapping[str, object] | None = None
+        self,
+        folder: Path,
+        stack: str,
+        display: Display,
+        overrides: Mapping[str, object] | None = None,
+        guard: Guard = unguarded,
     ) -> None:
-        """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file."""
+        """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file.
+
+        `guard`: asked by `up` before a container that exists ends.
+        """
         self._folder = folder
         self._stack = stack
         self._display = display
+        self._guard = guard
         self._api = DockerApi()
         self._config = read_stack_config(folder, stack).laid_over(overrides or {})
         self.identity = StackIdentity(project=self._config.project, stack=stack)
@@ -99,7 +108,9 @@ class Engine:
         self._cancelled.set()
 
     def _pass(self, *, preview: bool) -> Result:
-        deployment = Deployment(self._types(), self._display, preview=preview, cancelled=self._cancelled)
+        deployment = Deployment(
+            self._types(), self._display, preview=preview, cancelled=self._cancelled, guard=self._guard
+        )
         monitor = Monitor(deployment.handle)
         outputs = run_program(self._folder, self._config, monitor, preview=preview, on_interrupt=self.cancel)
         result = Result(changes=list(deployment.changes.values()), outputs=outputs)
@@ -109,8 +120,15 @@ class Engine:
             if not result.failed:
                 raise
             return result  # what Docker's end made fail says more, and `ws matrix` tries it again
-        result.changes += orphans if preview else self._remove(orphans)
+        result.changes += orphans
+        if not preview:
+            self._remove([orphan for orphan in orphans if self._may_end(orphan)])
         return result
+
+    def _may_end(self, orphan: Change) -> bool:
+        """Whether it may be removed; the reason against it is its error."""
+        orphan.error = self._guard(orphan) or None
+        return not orphan.error
 
     def _types(self) -> dict[str, ResourceType]:
         return {

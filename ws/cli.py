@@ -15,12 +15,14 @@ import typer
 from rich.text import Text
 
 from ws.cluster.commands import add_commands
+from ws.drain_option import with_time
 from ws.engine_names import EngineOption
 from ws.errors import WsError, message
 from ws.packages_commands import packages
 from ws.terminal import FAILED, HELP, AsJson, Stack, Yes, ask, err, out
 
 if TYPE_CHECKING:
+    from ws.consent import Consent
     from ws.deploy import Session
     from ws.matrix import Plan
 
@@ -44,22 +46,43 @@ EngineChoice = Annotated[
 ]
 
 
+Drain = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[TIME]",
+        help="First wait until what would end has ended by itself: 600, 30m, 2h; alone, 1h. Then nothing is changed.",
+        show_default=False,
+    ),
+]
+
+
 @app.command()
-def up(stack: Stack = "dev", engine: EngineChoice = EngineOption.AUTO, yes: Yes = False) -> None:
-    """Set this host up, make it what the stack file says, and verify it."""
+def up(
+    stack: Stack = "dev",
+    engine: EngineChoice = EngineOption.AUTO,
+    yes: Yes = False,
+    drain: Drain = None,
+) -> None:
+    """Set this host up, make it what the stack file says, and verify it.
+
+    Where running jobs, drivers or notebooks would end, they are named, and a terminal is asked. Without one nothing is
+    changed then, unless --yes or --drain is given.
+    """
     from ws.containers import containers, made_by
     from ws.deploy import summary
 
     began = time.monotonic()
     session = _session(stack)
+    consent = _consent("ws up", stack, engine, yes=yes, drain=drain)
     session.check_config()
     session.prepare_host()
     choice = session.choose(engine)
     maker = made_by(containers(session.identity))
     if maker not in (None, choice.name):
+        consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine makes all containers anew"))
         ask(f"Stack {stack} was made by the {maker} engine. Its containers will be made anew.", yes=yes)
         session.change_over(choice)
-    result = session.run(choice, lambda chosen: chosen.up())
+    result = session.up(choice, consent)
     session.report(result)
     session.show_verification(result)
     if "urls" in result.outputs:
@@ -74,16 +97,19 @@ def preview(
     expect_no_changes: Annotated[bool, typer.Option(help="Fail if there is anything to change.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what `up` would change, and why. Changes nothing."""
+    """Show what `up` would change, why, and what would end of what runs now. Changes nothing."""
     from ws import changes
+    from ws.consent import show_cost
 
     session = _session(stack, quiet=as_json)
     result = session.run(session.choose(engine), lambda chosen: chosen.preview())
+    found = session.cost(result.changes)
     if as_json:
-        print(json.dumps(changes.as_json(result), indent=2))
+        print(json.dumps({**changes.as_json(result), "ends": found.as_json()}, indent=2))
     else:
         changes.show_preview(result, out)
         changes.show_failures(result, out)
+        show_cost(found, out)
     if not result.ok or (expect_no_changes and not result.unchanged):
         raise typer.Exit(FAILED)
 
@@ -95,15 +121,23 @@ def down(
         bool, typer.Option("--volumes", "-v", help="Also remove the data: volumes, generated secrets, kept state.")
     ] = False,
     yes: Yes = False,
+    drain: Drain = None,
 ) -> None:
     """Remove the stack's containers and network. Data and images stay.
 
-    With -v a terminal is asked for confirmation, unless --yes is given; elsewhere -v itself is the confirmation.
+    Where running jobs, drivers or notebooks would end, they are named, and a terminal is asked; without one nothing is
+    removed then, unless --yes or --drain is given. With -v a terminal is asked for confirmation, unless --yes is given;
+    elsewhere -v itself is the confirmation.
     """
     from ws import changes
+    from ws.volumes import in_words
 
     session = _session(stack)
+    consent = _consent("ws down", stack, EngineOption.AUTO, yes=yes, drain=drain)
+    consent.obtain(lambda: session.cost_of_end("the stack is taken down"))
     if volumes:
+        for line in in_words(session.identity):
+            out.print(Text(f"- {line}", style="red"), soft_wrap=True)
         ask(f"All data of stack {stack} will be lost: volumes, generated secrets, kept state.", yes=yes)
     result = session.take_down(volumes=volumes)
     session.report(result)
@@ -299,6 +333,15 @@ def _session(stack: str, *, quiet: bool = False) -> "Session":
     return Session(identity(stack), err if quiet else out)
 
 
+def _consent(words: str, stack: str, engine: EngineOption, *, yes: bool, drain: str | None) -> "Consent":
+    from ws.consent import Command, Consent
+    from ws.drain_option import parse_duration
+
+    named = "" if engine is EngineOption.AUTO else engine.value
+    command = Command(words=words, stack=stack, engine=named)
+    return Consent(command=command, console=out, yes=yes, drain=None if drain is None else parse_duration(drain))
+
+
 def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -> None:
     """Shows what is old, and removes it."""
     from build_report.store import Store
@@ -332,7 +375,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Returns the exit code: 0 done, 1 not done, 2 wrong call, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(arguments, prog_name="ws")
+        app(with_time(sys.argv[1:] if arguments is None else arguments), prog_name="ws")
     except SystemExit as end:
         if end.code == INTERRUPTED:
             err.print("\ninterrupted; run it again to continue", style="yellow")

@@ -10,12 +10,15 @@ from rich.console import Console
 from rich.text import Text
 
 from build_report.store import current_run
+from components import running_work
 from components.files import stack_folder
 from components.identity import StackIdentity
-from engine.deployment import Action, Change, Display
+from engine.deployment import Action, Change, Display, Guard, unguarded
 from engine.run import Engine, Result
 from ws import changes, pulumi_cli, services
+from ws.consent import Consent
 from ws.containers import containers, made_by
+from ws.cost import Cost, all_stop, concerns, cost, stops
 from ws.display import display_on, duration
 from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice, DeploymentEngine, choose
@@ -70,11 +73,36 @@ class Session:
         choice: Choice,
         action: Callable[[DeploymentEngine], Result],
         overrides: Mapping[str, object] | None = None,
+        guard: Guard = unguarded,
     ) -> Result:
         """Does one thing with an engine, and shows its progress. `overrides`: config keys for this time."""
         current_run()  # named here, so that all that the engine starts belongs to it
         with display_on(self.console) as display, self._program_speaks():
-            return action(self._engine(choice, display, overrides))
+            return action(self._engine(choice, display, overrides, guard))
+
+    def up(self, choice: Choice, consent: Consent) -> Result:
+        """Makes the host what the program wants, and ends nothing that runs without consent. Raises `DeclinedError`."""
+        if running_work.look(self.identity):
+            # Only then a preview costs more than it tells.
+            planned = self.run(choice, lambda engine: engine.preview())
+            if planned.failed or planned.unchanged:
+                return planned
+            consent.obtain(lambda: self.cost(planned.changes))
+
+        def objection(change: Change) -> str:
+            return consent.objection(self.cost([change])) if concerns(change) else ""
+
+        return self.run(choice, lambda engine: engine.up(), guard=objection)
+
+    def cost(self, planned: list[Change]) -> Cost:
+        """What changes would end of what runs now."""
+        running = running_work.look(self.identity)
+        return cost(stops(planned, running.services), running)
+
+    def cost_of_end(self, why: str) -> Cost:
+        """What ends now with all containers."""
+        running = running_work.look(self.identity)
+        return cost(all_stop(running.services, why), running)
 
     def change_over(self, choice: Choice) -> None:
         """Takes down what the other engine made, so that this one makes it anew. Data is kept."""
@@ -162,11 +190,15 @@ class Session:
         return found
 
     def _engine(
-        self, choice: Choice, display: Display, overrides: Mapping[str, object] | None = None
+        self,
+        choice: Choice,
+        display: Display,
+        overrides: Mapping[str, object] | None = None,
+        guard: Guard = unguarded,
     ) -> DeploymentEngine:
         if choice.cli:
             return PulumiEngine(choice.cli, FOLDER, self.identity, display, overrides)
-        return Engine(FOLDER, self.identity.stack, display, overrides)
+        return Engine(FOLDER, self.identity.stack, display, overrides, guard)
 
     @contextlib.contextmanager
     def _program_speaks(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from components.files import make_closed, state_root
 from components.identity import StackIdentity
+from components.running_work import ASKS
 from components.stack_file import read_stack_config
 
 FOLDER = Path(__file__).parent.parent
@@ -35,6 +36,7 @@ def prepare_environment() -> None:
         os.environ[BACKEND] = f"file://{folder}"
     os.environ.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
     # The salt of its key is then the state's, where the stack file has none.
+    os.environ[ASKS] = "1"
     os.environ.setdefault("PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER", "true")
 
 

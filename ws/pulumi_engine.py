@@ -272,6 +272,7 @@ class _Events:
         if action is not Action.SAME:
             change.action = action
             change.reasons = change.reasons or list(_reasons(step))
+            change.after = change.after or _plain((step.get("new") or {}).get("inputs") or {})
         return change
 
     def _begin(self, event: dict[str, Any]) -> None:

@@ -78,11 +78,17 @@ class Host:
         self.containers, self.networks, self.images = Memory(), Memory(), Memory(replaces=False)
         self.shown = Shown()
         self.cancelled = threading.Event()
+        self.guarded: list[str] = []
+        self.objection = ""
+
+    def guard(self, change: Change) -> str:
+        self.guarded.append(f"{change.name}: {change.action}")
+        return self.objection
 
     def run(self, *registrations: Registration, preview: bool = False) -> dict[str, Change]:
         """One run of a program with these resources, in this order; what happened to each."""
         types = {CONTAINER: self.containers, NETWORK: self.networks, IMAGE: self.images}
-        deployment = Deployment(types, self.shown, preview=preview, cancelled=self.cancelled)
+        deployment = Deployment(types, self.shown, preview=preview, cancelled=self.cancelled, guard=self.guard)
         self.outcomes = {r.name: deployment.handle(r) for r in registrations}
         return {change.name: change for change in deployment.changes.values()}
 
@@ -94,6 +100,39 @@ def host():
 
 REDIS = wanted("redis", name="cslr-dev-redis", memory=512)
 BIGGER = wanted("redis", name="cslr-dev-redis", memory=1024)
+
+
+class TestGuard:
+    """Asked at the moment at which something that exists would end."""
+
+    def test_an_objection_keeps_the_container_and_is_its_error(self, host):
+        host.run(REDIS)
+        host.objection = "1 running job began meanwhile"
+        change = host.run(BIGGER)["redis"]
+        assert (change.action, change.error) == (Action.REPLACE, "1 running job began meanwhile")
+        assert host.containers.done == ["create redis"]
+
+    def test_what_depends_on_it_is_not_reached(self, host):
+        host.run(REDIS)
+        host.objection = "a job began"
+        after = wanted("ray-cpu", CONTAINER, (BIGGER,), name="cslr-dev-ray-cpu")
+        assert host.run(BIGGER, after)["ray-cpu"].skipped
+
+    def test_it_is_asked_for_repairs_too(self, host):
+        host.run(REDIS)
+        host.containers.there[REDIS.urn] = replace(host.containers.there[REDIS.urn], defect="is unhealthy")
+        host.run(REDIS)
+        assert host.guarded == ["redis: repair"]
+
+    def test_it_is_not_asked_for_what_is_made_or_stays(self, host):
+        host.run(REDIS)
+        host.run(REDIS)
+        host.run(BIGGER, preview=True)
+        assert host.guarded == []
+
+    def test_it_knows_what_will_be(self, host):
+        host.run(REDIS)
+        assert host.run(BIGGER)["redis"].after["memory"] == 1024
 
 
 class TestDecision:

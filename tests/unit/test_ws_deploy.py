@@ -1,0 +1,166 @@
+"""What `ws up` asks and runs, with an engine and a stack that are made up."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+
+import pytest
+from rich.console import Console
+
+from components import running_work, stack_kinds
+from components.identity import StackIdentity
+from components.running_work import ASKS, Deployed, Kind, RunningWork, Work
+from components.stack import Stack
+from docker_engine.api import DockerError
+from engine.deployment import Action, Change
+from engine.run import Result
+from ws import deploy
+from ws.consent import Command, Consent, DeclinedError
+from ws.deploy import Session
+from ws.engine_names import EngineName
+from ws.engines import Choice
+
+JOB = Work(kind=Kind.JOB, identifier="raysubmit_x", what="python train.py", node="ray-cpu")
+LATER = Work(kind=Kind.JOB, identifier="raysubmit_y", what="python eval.py", node="ray-cpu")
+HEAD = Deployed(service="ray-cpu", name="cslr-lab-ray-cpu", running=True, healthy=True)
+NAME = "docker:index/container:Container"
+
+
+def change(action: Action = Action.REPLACE) -> Change:
+    return Change(urn="u", type=NAME, name="ray-cpu-container", action=action, reasons=["cpus: 1.0 → 2.0"])
+
+
+class World:
+    """A session on a made-up engine."""
+
+    def __init__(self) -> None:
+        self.works: tuple[Work, ...] = ()
+        self.planned = [change()]
+        self.did: list[str] = []
+        self.objections: list[str] = []
+        self.output = io.StringIO()
+        self.session = Session(StackIdentity(project="cslr", stack="lab"), Console(file=self.output, width=200))
+
+    def look(self, *_: object) -> RunningWork:
+        return RunningWork(works=self.works, head="ray-cpu", services=(HEAD,))
+
+    def up(self, *, yes: bool = False) -> Result:
+        consent = Consent(command=Command(words="ws up", stack="lab"), console=self.session.console, yes=yes)
+        return self.session.up(Choice(name=EngineName.EMBEDDED), consent)
+
+
+class Engine:
+    def __init__(self, world: World, guard: Callable[[Change], str]) -> None:
+        self.world, self.guard = world, guard
+
+    def preview(self) -> Result:
+        self.world.did.append("preview")
+        return Result(changes=self.world.planned)
+
+    def up(self) -> Result:
+        self.world.did.append("up")
+        self.world.works = (*self.world.works, LATER)
+        self.world.objections = [self.guard(change) for change in self.world.planned]
+        return Result(changes=self.world.planned)
+
+
+@contextlib.contextmanager
+def no_display(_console: Console) -> Iterator[None]:
+    yield
+
+
+@pytest.fixture
+def world(monkeypatch, tmp_path) -> World:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    world = World()
+    monkeypatch.setattr(running_work, "look", world.look)
+    monkeypatch.setattr(deploy, "display_on", no_display)
+    monkeypatch.setattr(world.session, "_engine", lambda _choice, _display, _overrides, guard: Engine(world, guard))
+    monkeypatch.setattr("ws.consent.SETTLE_SECONDS", 0.0)
+    return world
+
+
+class TestUp:
+    def test_with_nothing_running_is_not_previewed_first(self, world):
+        world.up()
+        assert world.did == ["up"]
+
+    def test_that_would_end_a_job_does_not_begin(self, world):
+        world.works = (JOB,)
+        with pytest.raises(DeclinedError, match="Nothing was changed: 1 running job would end"):
+            world.up()
+        assert world.did == ["preview"]
+        assert "raysubmit_x: python train.py" in world.output.getvalue()
+
+    def test_that_changes_nothing_is_known_after_the_preview(self, world):
+        world.works, world.planned = (JOB,), [change(Action.SAME)]
+        assert world.up().unchanged
+        assert world.did == ["preview"]
+
+    def test_that_ends_nothing_goes_on(self, world):
+        world.works, world.planned = (JOB,), [change(Action.UPDATE)]
+        world.up()
+        assert world.did == ["preview", "up"]
+
+    def test_a_failed_preview_is_the_result(self, world):
+        world.works, world.planned[0].error = (JOB,), "broken"
+        assert world.up().failed
+        assert world.did == ["preview"]
+
+    def test_a_job_that_began_since_keeps_its_container(self, world):
+        world.up()
+        assert "1 running job began meanwhile" in world.objections[0]
+
+    def test_with_yes_nothing_does(self, world):
+        world.works = (JOB,)
+        world.up(yes=True)
+        assert world.objections == [""]
+
+    def test_what_ends_nothing_is_not_even_asked_for(self, world, monkeypatch):
+        world.planned = [change(Action.UPDATE)]
+        looks = []
+
+        def look(*_: object) -> RunningWork:
+            looks.append(1)
+            return RunningWork()
+
+        monkeypatch.setattr(running_work, "look", look)
+        world.up()
+        assert len(looks) == 1
+
+
+class TestWarningOfTheProgram:
+    """Bare `pulumi` cannot ask."""
+
+    @pytest.fixture
+    def warned(self, monkeypatch) -> Callable[[RunningWork | Exception], list[str]]:
+        def run(found: RunningWork | Exception) -> list[str]:
+            said: list[str] = []
+
+            def look(_identity: StackIdentity) -> RunningWork:
+                if isinstance(found, Exception):
+                    raise found
+                return found
+
+            monkeypatch.setattr(stack_kinds, "look", look)
+            monkeypatch.setattr(stack_kinds.pulumi, "warn", said.append)  # type: ignore[attr-defined]
+            identity = StackIdentity(project="cslr", stack="lab")
+            stack_kinds.warn_of_running_work(Stack(identity=identity, config=lambda _: None, dry_run=True, python="py"))
+            return said
+
+        monkeypatch.delenv(ASKS, raising=False)
+        return run
+
+    def test_names_what_runs(self, warned):
+        (said,) = warned(RunningWork(works=(JOB,)))
+        assert said.startswith("1 running job on this stack at this moment:\n    raysubmit_x: python train.py")
+
+    def test_is_silent_where_nothing_runs(self, warned):
+        assert warned(RunningWork()) == []
+
+    def test_is_silent_where_ws_asks(self, warned, monkeypatch):
+        monkeypatch.setenv(ASKS, "1")
+        assert warned(RunningWork(works=(JOB,))) == []
+
+    def test_fails_nothing(self, warned):
+        assert warned(DockerError("Docker does not answer")) == []

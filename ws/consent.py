@@ -1,0 +1,188 @@
+"""Nothing that runs is ended unasked: asks a person, refuses where there is none, or waits until it has ended."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from components.running_words import in_words, line, listed
+from components.running_work import Kind, Work
+from ws.cluster.progress import progress
+from ws.cost import DOES_NOT_END, Cost
+from ws.display import duration
+from ws.errors import WsError
+
+POLL_SECONDS = 2.0
+SETTLE_SECONDS = 3.0  # in which a driver that has just ended, such as the last verification's, leaves the list
+SHOWN_WAITING = 3
+
+
+class DeclinedError(WsError):
+    """What runs was not to be ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What would end something, as people type it."""
+
+    words: str  # ws up
+    stack: str
+    engine: str = ""  # where it was given
+    drains: bool = True
+
+    def with_option(self, option: str) -> str:
+        """The command with an option more."""
+        engine = f" --engine {self.engine}" if self.engine else ""
+        return f"{self.words} -s {self.stack}{engine} {option}"
+
+
+@dataclass(kw_only=True)
+class Consent:
+    """One run's: what may be ended, and how that was or will be found out."""
+
+    command: Command
+    console: Console
+    yes: bool = False
+    drain: float | None = None  # seconds
+    agreed: set[tuple[Kind, str]] = field(default_factory=set)
+
+    def obtain(self, look: Callable[[], Cost]) -> None:
+        """Returns once nothing is ended, or nothing that was not agreed to. `look` finds out what would be, now.
+
+        Raises:
+            DeclinedError: somebody or nobody wanted that; nothing was changed.
+        """
+        found = self._settled(look)
+        show_cost(found, self.console)
+        if not found:
+            return
+        if self.drain is not None:
+            found = self._drained(found, look)
+        if self.yes or not (self._new(found) or not found.known):
+            self._agree(found)
+            return
+        self._ask(found)
+        self._agree(found)
+        while self._new(again := look()):  # it began while the question stood there
+            show_ends(again, self.console)
+            self._ask(again)
+            self._agree(again)
+
+    def objection(self, found: Cost) -> str:
+        """Why what is about to be ended must not be; empty if it may. Called when the run has come to that point."""
+        new = self._new(found)
+        if self.yes or not new:
+            return ""
+        begun = "; ".join(line(work, time.time()) for work in new[:SHOWN_WAITING])
+        return (
+            f"was left as it is: {in_words(new)} began meanwhile ({begun}).\n"
+            f"  Run it again: {self.command.with_option('').rstrip()}"
+        )
+
+    def _new(self, found: Cost) -> list[Work]:
+        return [work for work in found.works if (work.kind, work.identifier) not in self.agreed and not work.part]
+
+    def _agree(self, found: Cost) -> None:
+        self.agreed.update((work.kind, work.identifier) for work in found.works)
+
+    # --- asking ---
+
+    def _settled(self, look: Callable[[], Cost]) -> Cost:
+        """What would end. Where it would be refused, not because of what is gone in a moment."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        found = look()
+        while found and not (self.yes or self.drain is not None or self._asks()) and time.monotonic() < deadline:
+            time.sleep(min(POLL_SECONDS, 1.0))
+            found = look()
+        return found
+
+    def _asks(self) -> bool:
+        """Whether there is somebody to ask."""
+        return sys.stdin.isatty() and self.console.is_terminal
+
+    def _ask(self, found: Cost) -> None:
+        if not self._asks():
+            raise DeclinedError(self._refusal(found))
+        if not typer.confirm("End that, and go on?"):
+            raise DeclinedError("Nothing was changed.")
+
+    def _refusal(self, found: Cost) -> str:
+        what = in_words(found.works) if found.works else "what runs there"
+        verb = "would end" if found.known else "may end"
+        remedies = [f"  End it:             {self.command.with_option('--yes')}"]
+        waits = [work for work in found.works if work.kind not in DOES_NOT_END]
+        if self.command.drains and (waits or not found.known):
+            remedies.insert(0, f"  Wait for its end:   {self.command.with_option('--drain 2h')}")
+        return "\n".join([f"Nothing was changed: {what} {verb}, and there is no terminal to ask on.", *remedies])
+
+    # --- draining ---
+
+    def _drained(self, found: Cost, look: Callable[[], Cost]) -> Cost:
+        """Waits until nothing is left that ends by itself; returns what is left."""
+        stays = [work for work in found.works if work.kind in DOES_NOT_END and not work.part]
+        if stays and not self.yes:
+            self._ask_for(stays)
+        began = time.monotonic()
+        seconds = self.drain or 0.0
+        with progress(self.console) as say:
+            while (left := _waited_for(found)) or not found.known:
+                passed = time.monotonic() - began
+                if passed >= seconds:
+                    raise DeclinedError(_too_long(found, left, passed))
+                say(f"Waiting for {_in_short(left) or found.ends[-1]}; {duration(seconds - passed)} left")
+                time.sleep(min(POLL_SECONDS, seconds - passed))
+                found = look()
+        self.console.print(Text(f"All has ended, after {duration(time.monotonic() - began)}", style="green"))
+        return found
+
+    def _ask_for(self, stays: list[Work]) -> None:
+        """Agrees on what no waiting helps, before it is waited for the rest."""
+        sentence = f"{in_words(stays)} will not end by itself, and would be ended"
+        if not self._asks():
+            raise DeclinedError(
+                f"Nothing was changed: {sentence}.\n"
+                f"  End it as well:     {self.command.with_option('--drain 2h --yes')}"
+            )
+        self.console.print(Text(sentence, style="yellow"))
+        if not typer.confirm("Wait for the rest, and end that?"):
+            raise DeclinedError("Nothing was changed.")
+        self.agreed.update((work.kind, work.identifier) for work in stays)
+
+
+def show_cost(found: Cost, console: Console) -> None:
+    """What ends, and what does not although one might think so."""
+    for remark in found.remarks:
+        console.print(Text(remark, style="dim"), soft_wrap=True)
+    show_ends(found, console)
+
+
+def show_ends(found: Cost, console: Console) -> None:
+    """What ends: a sentence for each cause, and the first ten of it."""
+    for end in found.ends:
+        console.print(Text(str(end), style="bold yellow"), soft_wrap=True)
+        for text in listed(end.works):
+            console.print(Text(f"    {text}", style="yellow"), soft_wrap=True)
+
+
+def _waited_for(found: Cost) -> list[Work]:
+    """What ends by itself."""
+    return [work for work in found.works if work.kind not in DOES_NOT_END or work.part]
+
+
+def _in_short(works: list[Work]) -> str:
+    if not works:
+        return ""
+    shown = [line(work, time.time()) for work in works[:SHOWN_WAITING]]
+    more = [f"… {len(works) - SHOWN_WAITING} more"] if len(works) > SHOWN_WAITING else []
+    return f"{in_words(works)} ({'; '.join(shown + more)})"
+
+
+def _too_long(found: Cost, left: list[Work], seconds: float) -> str:
+    if not left:
+        return f"Nothing was changed: after {duration(seconds)} {found.ends[-1]}."
+    lines = "".join(f"\n    {text}" for text in listed(left))
+    return f"Nothing was changed: not ended after {duration(seconds)}: {in_words(left)}{lines}"

@@ -1,0 +1,228 @@
+"""What a change of a stack ends of what runs on it: which containers stop, and what runs in them.
+
+Knows what outlives what: a head outlives its Redis, nodes on other hosts outlive a head. Does not ask a person
+(ws/consent.py) nor the services (components/running_work.py).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from components.docker import MEBIBYTE
+from components.running_words import in_words, printable
+from components.running_work import Deployed, Kind, RunningWork, Work
+from components.vocabulary import format_quantity
+from engine.deployment import Action, Change
+from engine.resources.container import TYPE as CONTAINER
+from engine.resources.container import UNHEALTHY
+from ws.changes import condensed
+
+MOST_REASONS = 2
+DATA = "/data"  # of Redis
+RELAY = "redis_relay.py"
+RAY = frozenset({Kind.JOB, Kind.DRIVER, Kind.CLIENT, Kind.ACTOR})
+DOES_NOT_END = frozenset({Kind.ACTOR})  # by itself: a detached actor stays until somebody kills it
+DOING = {Action.REPLACE: "is replaced", Action.DELETE: "is removed", Action.REPAIR: "is restarted"}
+NETWORK = "docker:index/network:Network"
+SIZES = ("memory", "shmSize")
+# What other inputs of a container follow from a change of its memory.
+FOLLOWS_MEMORY = ("memorySwap", "shmSize", "envs: RAY_NODE_MEMORY=", "mounts.source: ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """A service whose container ends, and why."""
+
+    service: str
+    because: str  # "ray-cpu is replaced (memory 4g → 6g)"
+    moves_data: bool = False  # its data will be elsewhere, so that it is empty
+
+    def __str__(self) -> str:
+        return self.because
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """What ends together, and why."""
+
+    works: tuple[Work, ...]
+    because: str
+    not_asked: str = ""  # why nobody knows what ends
+
+    def __str__(self) -> str:
+        if self.not_asked:
+            return f"what runs is not known, and may end: {self.because} ({self.not_asked})"
+        return f"{in_words(self.works)} would end: {self.because}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a run ends, and what it does not although one might think so."""
+
+    ends: tuple[End, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ends)
+
+    @property
+    def works(self) -> tuple[Work, ...]:
+        """All that ends."""
+        return tuple(work for end in self.ends for work in end.works)
+
+    @property
+    def known(self) -> bool:
+        """Whether every service said what runs in it."""
+        return not any(end.not_asked for end in self.ends)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """For programs."""
+        return [
+            {
+                "because": end.because,
+                "not_asked": end.not_asked or None,
+                "works": [
+                    {"kind": work.kind.value, "id": work.identifier, "what": work.what, "since": work.since}
+                    for work in end.works
+                ],
+            }
+            for end in self.ends
+        ]
+
+
+# --------------------------------------------------------------------------------------------- which containers
+
+
+def stops(changes: Iterable[Change], services: Iterable[Deployed]) -> list[Stop]:
+    """The services whose container does not go on, of those that run."""
+    running = {one.name: one for one in services if one.running}
+    by_service = {one.service: one for one in running.values()}
+    found = []
+    for change in changes:
+        if change.type == NETWORK and change.action in (Action.REPLACE, Action.DELETE):
+            found += all_stop(by_service.values(), f"the network {DOING[change.action]}")
+        # By the name of the resource; one that left the program, by that of the container.
+        one = running.get(change.name) or by_service.get(change.name.removesuffix("-container"))
+        if change.type != CONTAINER or change.action not in DOING or one is None:
+            continue
+        if change.action is Action.REPAIR and UNHEALTHY not in change.reasons:
+            continue  # it is started, or goes on
+        why = reasons(change.reasons)
+        moved = one.service == "redis" and _moves(change, one)
+        because = f"{one.service} {DOING[change.action]}{f' ({why})' if why else ''}"
+        found.append(Stop(service=one.service, because=because, moves_data=moved))
+    return found
+
+
+def concerns(change: Change) -> bool:
+    """Whether a change may end what runs, before anything else is known of it."""
+    return change.type in (CONTAINER, NETWORK) and change.action in DOING
+
+
+def all_stop(services: Iterable[Deployed], because: str) -> list[Stop]:
+    """Every service of a stack that is taken down."""
+    return [Stop(service=one.service, because=because) for one in services if one.running]
+
+
+def _moves(change: Change, redis: Deployed) -> bool:
+    mounts = change.after.get("mounts") if change.after else None
+    wanted = next((mount.get("source") for mount in mounts or () if mount.get("target") == DATA), None)
+    return isinstance(wanted, str) and wanted != redis.mounts.get(DATA)
+
+
+def reasons(lines: list[str]) -> str:
+    """The first of the reasons of a change, as people say them: ``memory 4g → 6g and 2 more``."""
+    told = condensed(lines)
+    if any(line.startswith("memory: ") for line in told):
+        told = [line for line in told if not line.startswith(FOLLOWS_MEMORY)]
+    shown = [_reason(line) for line in told[:MOST_REASONS]]
+    more = f" and {len(told) - len(shown)} more" if len(told) > len(shown) else ""
+    return f"{', '.join(shown)}{more}"
+
+
+def _reason(line: str) -> str:
+    key, _, change = line.partition(": ")
+    if key in SIZES:
+        change = re.sub(r"\d+", lambda number: format_quantity(int(number[0]) * MEBIBYTE), change)
+    return printable(f"{key} {change}".strip())
+
+
+# ----------------------------------------------------------------------------------------------------- what ends
+
+
+@dataclass
+class _Told:
+    """What was said to end already: each work once, with the first service that ends it."""
+
+    running: RunningWork
+    ends: list[End] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    _named: set[tuple[Kind, str]] = field(default_factory=set)
+
+    def end(self, works: Iterable[Work], because: str) -> None:
+        new = [work for work in works if (work.kind, work.identifier) not in self._named]
+        self._named.update((work.kind, work.identifier) for work in new)
+        same = next((end for end in self.ends if end.because == because), None)
+        if new and same:
+            self.ends[self.ends.index(same)] = replace(same, works=same.works + tuple(new))
+        elif new:
+            self.ends.append(End(works=tuple(new), because=because))
+
+    def of_ray(self, because: str) -> None:
+        """All that Ray runs: its head ends."""
+        self.end((work for work in self.running.works if work.kind in RAY and not work.part), because)
+
+
+def cost(stopping: list[Stop], running: RunningWork) -> Cost:
+    """What ends with these services."""
+    told = _Told(running)
+    by_service = {stop.service: stop for stop in stopping}
+    ends = _ends_of_several if running.several_hosts else _ends_of_one
+    ends(by_service, told)
+    if "marimo" in by_service:
+        notebooks = (work for work in running.works if work.kind is Kind.NOTEBOOK)
+        told.end(notebooks, str(by_service["marimo"]))
+    for service, why in running.not_asked.items():
+        if stop := by_service.get(service):
+            told.ends.append(End(works=(), because=str(stop), not_asked=why))
+    return Cost(ends=tuple(told.ends), remarks=tuple(told.remarks))
+
+
+def _ends_of_one(stopping: Mapping[str, Stop], told: _Told) -> None:
+    """One host: its head ends with its container, and goes on without its Redis for up to two minutes."""
+    running = told.running
+    for service in ("ray-cpu", "ray-gpu"):
+        if stop := stopping.get(service):
+            if service == running.head:
+                told.of_ray(str(stop))
+            else:
+                told.end((work for work in running.works if work.node == service), str(stop))
+    redis = stopping.get("redis")
+    if not redis or running.head in stopping:
+        return
+    head = running.service(running.head)
+    if redis.moves_data:
+        told.of_ray(f"{redis}, and begins without the data of these")
+    elif head and not any(target.endswith(RELAY) for target in head.mounts):
+        told.of_ray(f"{redis}, and {head.service} is of a version that does not outlive it")
+    elif running.works:
+        told.remarks.append(f"{redis}; what runs goes on, since the head waits for Redis")
+
+
+def _ends_of_several(stopping: Mapping[str, Stop], told: _Told) -> None:
+    """A host of several: what runs on other hosts goes on, also while the head moves."""
+    running = told.running
+    for service in ("ray-cpu", "ray-gpu"):
+        if stop := stopping.get(service):
+            told.end((work for work in running.works if work.node == service), f"{stop}, the node of this host")
+    clients = [work for work in running.works if work.kind is Kind.CLIENT]
+    if "ray-head" in stopping and running.head == "ray-head":
+        told.end(clients, f"{stopping['ray-head']}, and the head moves to another host")
+        told.remarks.append("the head moves: jobs, tasks and actors on other hosts go on, new actors wait for seconds")
+    elif "redis" in stopping or "redis-replica" in stopping:
+        stop = stopping.get("redis") or stopping["redis-replica"]
+        told.remarks.append(
+            f"{stop}; if it is the primary, the head ends and another one begins once Redis is back. "
+            "Jobs, tasks and actors go on; Ray Client sessions do not"
+        )
