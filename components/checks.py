@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from components.addresses import NAMES_VARIABLE, env_names
 from components.build_settings import build_problems
 from components.cluster_settings import ON_THE_LAN
-from components.problems import Path, Problem, Remove, Set, did_you_mean, dotted
+from components.problems import Path, Problem, Remove, Set, Together, did_you_mean, dotted
 from components.service_settings import (
     IMAGE_OF,
     RAY_NODES,
@@ -196,7 +196,7 @@ def variant_exists(settings: "PlatformSettings") -> Iterator[Problem]:
             ("images", pair.axis),
             str(pair),
             pair.advice,
-            (Set(("images", "cuda"), nearest.cuda), Set(("images", "python"), nearest.python)),
+            (Together((Set(("images", "cuda"), nearest.cuda), Set(("images", "python"), nearest.python))),),
         )
 
 

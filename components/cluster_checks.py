@@ -18,6 +18,7 @@ from components.host_facts import LABEL_COMPONENT, LABEL_STACK, HostFacts
 from components.packages import lock_name
 from components.ports import GATEWAY_LOOPBACK, host_ports
 from components.problems import Path, Problem, Remark, Set, SettingsError
+from components.remedies import set_command
 from components.settings import KEY, PlatformSettings
 from components.vocabulary import EVERYWHERE
 
@@ -86,7 +87,7 @@ def address_is_ours(situation: Situation) -> Iterator[Finding]:
             path,
             f"{own} is no address of this machine, which has {', '.join(others) or 'only the loopback'}",
             f"Correct it for all hosts; or this is not {place.host}: then set which host it is in the stack file:",
-            ("pulumi config set cslr:host NAME",),
+            (set_command(host.stack, {"cslr:host": "NAME"}),),
         )
     for network in host.docker_networks:
         if any(ipaddress.IPv4Address(own) in ipaddress.IPv4Network(subnet) for subnet in network.subnets):
@@ -232,7 +233,7 @@ def versions_agree(situation: Situation) -> Iterator[Finding]:
     for member in cluster.up:
         if member.host != place.host:
             theirs = {name: str(member.facts.get(name, "")) for name in VERSIONS}
-            yield from _version_problems(place, own, theirs, member.host, "has")
+            yield from _version_problems(situation, own, theirs, member.host, "has")
     head = cluster.state.head if cluster.state else None
     if cluster.state and head and head.host != place.host:
         running = dict(cluster.state.versions)
@@ -240,7 +241,7 @@ def versions_agree(situation: Situation) -> Iterator[Finding]:
         variant = settings.variant
         mine = own | {"cuda": variant.torch_cuda if own["cuda"] else ""}
         if not any(member.host == head.host and member.facts.get("ray") for member in cluster.up):
-            yield from _version_problems(place, mine, running, head.host, "leads the cluster with")
+            yield from _version_problems(situation, mine, running, head.host, "leads the cluster with")
 
 
 def packages_agree(situation: Situation) -> Iterator[Finding]:
@@ -259,12 +260,13 @@ def packages_agree(situation: Situation) -> Iterator[Finding]:
 
 
 def _version_problems(
-    place: ClusterPlace, own: dict[str, str], theirs: dict[str, str], host: str, has: str
+    situation: Situation, own: dict[str, str], theirs: dict[str, str], host: str, has: str
 ) -> Iterator[Problem]:
+    place, stack = situation.place, situation.host.stack
     for name, word in VERSIONS.items():
         mine, other = own.get(name, ""), theirs.get(name, "")
         if mine and other and mine != other:
-            commands = (f"pulumi config set --path '{KEY}.images.{name}' {other}",) if name in SETTABLE else ()
+            commands = (set_command(stack, {f"{KEY}.images.{name}": other}),) if name in SETTABLE else ()
             yield Problem(
                 ("hosts", place.host),
                 f"{place.host} has images with {word} {mine}, but {host} {has} {word} {other}, and Ray refuses "
@@ -289,7 +291,7 @@ def networks_are_apart(situation: Situation) -> Iterator[Finding]:
                 f"{place.address} is in {network}, the containers' network of {member.host}: {member.host} could not "
                 "reach this host",
                 f"Give the containers of {member.host} another network in its stack, and deploy it again:",
-                (f"pulumi config set -s {member.facts.get('stack')} --path '{KEY}.network.subnet' …",),
+                (set_command(str(member.facts.get("stack")), {f"{KEY}.network.subnet": "…"}),),
             )
 
 

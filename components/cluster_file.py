@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from components.cluster_settings import HOST_KEY, KEY, REAL_GCS, ClusterPlace, ClusterSettings
 from components.config_keys import CLUSTER_KEY_SECRET
-from components.explain import explain
+from components.explain import explained
 from components.own_address import source_address
 from components.ports import host_ports
 from components.problems import Problem, Remove, Set, SettingsError, closest, did_you_mean, dotted
@@ -65,7 +65,7 @@ def parse(raw: object, *, file: str, key: str) -> ClusterSettings:
     try:
         cluster = ClusterSettings.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError(explain(error, ClusterSettings), file, key) from None
+        raise explained(error, ClusterSettings, file, key) from None
     problems = [problem for check in CHECKS for problem in check(cluster)]
     if problems:
         raise SettingsError(problems, file, key)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from components.cluster_settings import ClusterPlace
 from components.files import state_root, write_atomically
+from components.remedies import secret_command, stack_of
 from components.secrets import SecretError
 
 KEY = "clusterKey"  # of the stack config
@@ -38,9 +39,9 @@ def cluster_key(
         SecretError: another host has to be given it first.
     """
     file = key_file(project, place.cluster.name)
-    text = configured(KEY)
+    text, remedy = configured(KEY), secret_command(stack_of(stack_file) or "STACK", f"{project}:{KEY}")
     if text is not None:
-        return _checked(text, f"{stack_file}: {project}:{KEY}", f"pulumi config set --secret {project}:{KEY}")
+        return _checked(text, f"{stack_file}: {project}:{KEY}", remedy)
     if file.is_file():
         return _checked(file.read_text(errors="replace"), str(file), copy_command(place, file))
     if place.host != place.redis_host:
@@ -50,7 +51,7 @@ def cluster_key(
             f"  Deploy {place.redis_host} first, or run `ws cluster key` there, and copy the key to this host:\n"
             f"    {copy_command(place, file)}\n"
             "  or set it in this stack:\n"
-            f"    pulumi config set --secret {project}:{KEY}"
+            f"    {remedy}"
         )
     key = secrets.token_urlsafe(32)
     if not dry_run:

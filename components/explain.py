@@ -6,7 +6,18 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-from components.problems import Path, Problem, Remove, Set, closest, did_you_mean, dotted, show
+from components.problems import (
+    MOST_PROBLEMS,
+    Path,
+    Problem,
+    Remove,
+    Set,
+    SettingsError,
+    closest,
+    did_you_mean,
+    dotted,
+    show,
+)
 from components.vocabulary import REFUSED, format_quantity
 
 # Error type → what the value must be. The ctx of the error fills the braces.
@@ -26,9 +37,15 @@ REASONS: Mapping[str, str] = {
 }
 
 
+def explained(error: ValidationError, model: type[BaseModel], file: str, key: str) -> SettingsError:
+    """What ``model`` found wrong in a file, below a key, as problems: as many as one message shows."""
+    problems = explain(error, model)
+    return SettingsError(problems, file, key, more=error.error_count() - len(problems))
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """One problem for each error that ``model`` found."""
-    return [_explain_one(detail, model) for detail in error.errors(include_url=False)]
+    """One problem for each error that ``model`` found, as many as one message shows."""
+    return [_explain_one(detail, model) for detail in error.errors(include_url=False)[:MOST_PROBLEMS]]
 
 
 def submodel(annotation: object) -> type[BaseModel] | None:
@@ -53,7 +70,10 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     if special:
         return special(path, model)
     reason = REASONS.get(detail["type"], detail["msg"]).format_map(context)
-    reason = f"{show(value)} {reason}" if isinstance(value, str | int | float) else f"{reason}, not {show(value)}"
+    if isinstance(value, str | int | float):
+        reason = f"{show(value)} {reason}"
+    elif reason.startswith("must"):
+        reason = f"{reason}, not {show(value)}"
     if path[-1:] == ("[key]",) and _model_at(path[:-2], model) is None:  # pydantic's mark of a name in a mapping
         return Problem(path[:-1], reason, "Rename it, or remove it:", (Remove(path[:-1]),))
     if not path:

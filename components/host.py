@@ -13,7 +13,7 @@ from components.checks import MINIMUM_MEMORY
 from components.cluster_settings import ON_THE_LAN
 from components.gpu_facts import GpuFacts
 from components.host_facts import LABEL_STACK, ContainerPort, HostFacts
-from components.problems import Path, Problem, Remove, Set, SettingsError
+from components.problems import Path, Problem, Remove, Set, SettingsError, Together
 from components.service_settings import SERVICES
 from components.settings import KEY, PlatformSettings
 from components.variants import VARIANTS
@@ -170,7 +170,7 @@ def ray_nodes_share_the_cores(settings: PlatformSettings, facts: HostFacts) -> I
             " and ".join(f"{limit:g} of {name}" for name, limit in limits.items())
             + f" are {wanted:g}, more than the {facts.cpus} CPU cores of this host",
             "Tasks of both would get in each other's way. Divide them, for example:",
-            tuple(Set((*SERVICES[name], "cpus"), f"{part:g}") for name, part in parts.items()),
+            (Together(tuple(Set((*SERVICES[name], "cpus"), f"{part:g}") for name, part in parts.items())),),
         )
 
 
@@ -183,13 +183,13 @@ def ray_nodes_share_the_memory(settings: PlatformSettings, facts: HostFacts) -> 
         return
     parts = {name: int(limit * has / wanted * HEADROOM) // STEP * STEP for name, limit in limits.items()}
     fits = all(part >= parse_quantity(MINIMUM_MEMORY[name]) for name, part in parts.items())
-    division = tuple(Set((*SERVICES[name], "memory"), format_quantity(part)) for name, part in parts.items())
+    division = Together(tuple(Set((*SERVICES[name], "memory"), format_quantity(part)) for name, part in parts.items()))
     yield Problem(
         (*SERVICES[nodes[0]], "memory"),
         " and ".join(f"{format_quantity(limit)} of {name}" for name, limit in limits.items())
         + f" are {wanted / 2**30:g}g, more than the {has / 2**30:.1f}g of this host",
         "Divide it, for example:" if fits else "That is too little for all of them. Do without one, for example:",
-        division if fits else (Set((*SERVICES[nodes[0]], "enabled"), value=False),),
+        (division,) if fits else (Set((*SERVICES[nodes[0]], "enabled"), value=False),),
     )
 
 
@@ -278,7 +278,9 @@ def _old_driver(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Problem]
         return
     possible = [variant for variant in VARIANTS if variant.driver <= branch]
     others = (
-        (Set(("images", "cuda"), possible[0].cuda), Set(("images", "python"), possible[0].python)) if possible else ()
+        (Together((Set(("images", "cuda"), possible[0].cuda), Set(("images", "python"), possible[0].python))),)
+        if possible
+        else ()
     )
     yield Problem(
         ("images", "cuda"),

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from components.build_settings import BuildSettings
 from components.cluster_settings import KEY as CLUSTER_KEY
-from components.explain import explain
+from components.explain import explained
 from components.problems import Problem, Remove, SettingsError
 from components.settings import KEY as PLATFORM_KEY
 from components.settings import config_value
@@ -73,4 +73,4 @@ def parse(raw: object, *, stack_file: str) -> MatrixSettings:
     try:
         return MatrixSettings.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError(explain(error, MatrixSettings), stack_file, KEY) from None
+        raise explained(error, MatrixSettings, stack_file, KEY) from None

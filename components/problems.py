@@ -3,19 +3,29 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from components.remedies import set_command, stack_of, unset_command
+
+MOST_PROBLEMS = 50  # that one message shows
 Step = str | int
 Path = tuple[Step, ...]
 
 
 @dataclass(frozen=True)
 class Set:
-    """The command that gives a key a value; a list is shown as the YAML to add, which the command cannot write."""
+    """The command that gives a key a value."""
 
     path: Path
     value: object
+
+
+@dataclass(frozen=True)
+class Together:
+    """One command that gives several keys their values, none of which is good without the others."""
+
+    changes: tuple[Set, ...]
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,9 @@ class Remove:
     path: Path
 
 
+Remedy = Set | Together | Remove | str  # a str is a shell command
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong: where, why (completes "<key>: …"), and what to do about it."""
@@ -32,14 +45,14 @@ class Problem:
     path: Path
     reason: str
     advice: str
-    commands: tuple[Set | Remove | str, ...] = ()  # a str is a shell command
+    commands: "tuple[Remedy, ...]" = ()
 
     def text(self, file: str, key: str) -> str:
         """The problem as people read it: a sentence, the advice, the commands. Without a key, paths are the file's."""
         where = dotted(self.path, key)
         lines = [f"{file}: {where}: {self.reason}." if where else f"{file}: {self.reason}."]
         lines += [f"  {line}" for line in self.advice.splitlines()]
-        lines += [f"    {line}" for command in self.commands for line in _command_lines(command, key)]
+        lines += [f"    {line}" for command in self.commands for line in _command_lines(command, file, key)]
         return "\n".join(lines)
 
 
@@ -51,16 +64,21 @@ class Remark:
     warning: bool = True
 
 
+class ConfigError(Exception):
+    """A stack file that cannot be read; says which, why and what to do."""
+
+
 class SettingsError(Exception):
     """A stack config that cannot be deployed. Holds all its problems; its text is meant for people as it stands."""
 
-    def __init__(self, problems: Iterable[Problem], file: str, key: str) -> None:
+    def __init__(self, problems: Sequence[Problem], file: str, key: str, *, more: int = 0) -> None:
+        """``more``: how many problems there are besides these."""
         self.problems = tuple(problems)
-        lines = [problem.text(file, key) for problem in self.problems]
-        edits = any(isinstance(command, Set | Remove) for problem in self.problems for command in problem.commands)
-        if edits and key:
-            lines.append(f"Where there is no Pulumi CLI, edit the same keys in {file}.")
-        super().__init__("\n".join(lines))
+        self.file, self.key = file, key
+        shown = [problem.text(file, key) for problem in self.problems[:MOST_PROBLEMS]]
+        more += max(len(self.problems) - MOST_PROBLEMS, 0)
+        others = [f"{file}: and {more} other problem{'s' * (more > 1)}. Correct these first."] if more else []
+        super().__init__("\n".join([*shown, *others]))
 
 
 def dotted(path: Path, key: str = "") -> str:
@@ -105,18 +123,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {guess}?" if guess else f"Known here: {', '.join(known)}."
 
 
-def _command_lines(command: Set | Remove | str, key: str) -> list[str]:
+def _command_lines(command: Remedy, file: str, key: str) -> list[str]:
+    """The lines of a remedy: a command of `ws` for a stack file, for any other file the YAML to write."""
     if isinstance(command, str):
         return [command]
+    stack = stack_of(file) if key else None
     if isinstance(command, Remove):
         path = dotted(command.path, key)
-        return [f"pulumi config rm --path {_quoted(path)}" if key else f"without {path}"]
-    if isinstance(command.value, list | tuple | dict) or not key:
-        return _yaml_lines(command, key)
-    value = command.value
-    plain = json.dumps(value) if isinstance(value, bool) else str(value)
-    shown = plain if re.fullmatch(r"[\w.:/-]+", plain, re.ASCII) else _quoted(plain)
-    return [f"pulumi config set --path {_quoted(dotted(command.path, key))} {shown}"]
+        return [unset_command(stack, path) if stack else f"without {path}"]
+    changes = command.changes if isinstance(command, Together) else (command,)
+    if stack:
+        return [set_command(stack, {dotted(change.path, key): change.value for change in changes})]
+    return [line for change in changes for line in _yaml_lines(change, key)]
 
 
 def _yaml_lines(command: Set, key: str) -> list[str]:
@@ -132,8 +150,3 @@ def _yaml_lines(command: Set, key: str) -> list[str]:
 
 def _yaml_key(name: str) -> str:
     return name if re.fullmatch(r"[\w.:-]{1,60}", name, re.ASCII) else json.dumps(name[:60])
-
-
-def _quoted(text: str) -> str:
-    """Text as one word of a POSIX shell."""
-    return "'" + text.replace("'", "'\"'\"'") + "'"

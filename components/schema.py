@@ -91,7 +91,7 @@ def reference() -> str:
         f"All settings of a stack are keys below `{KEY}` in its `Pulumi.<stack>.yaml`. Every key has a default, so an",
         "empty object is a host without GPU. Set a key in the file, or with, for example:",
         "",
-        f"    pulumi config set --path '{KEY}.redis.memory' 1g",
+        "    ws set redis.memory 1g -s dev",
         "",
         "Quantities are in Docker's notation (`512m`, `8g`; powers of 1024). Editors that read the schema named in the",
         "first line of the stack files complete and check keys while you type.",
@@ -106,7 +106,8 @@ def reference() -> str:
     lines += [f"{', '.join(f'`{dotted(SERVICES[name])}`' for name in IMAGE_OF)}, which run the images of others.", ""]
     lines += [*_table([*common, *mount]), "", "## Secrets", ""]
     lines += [
-        "Generated on first use, in a cluster made from its key. To set one: `pulumi config set --secret KEY`.",
+        "Generated on first use, in a cluster made from its key. To set one: `ws set rayToken`, which asks for it",
+        "and keeps it encrypted in the stack file, as `pulumi config set --secret` does.",
         "",
     ]
     lines += [*_words_table(SECRETS), "", *_cluster_chapter(definitions)]

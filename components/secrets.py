@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from components.files import HostFiles
+from components.remedies import secret_command, stack_of, unset_command
 
 if TYPE_CHECKING:
     from components.docker import Mount  # it loads Pulumi, which who only wants the values need not wait for
@@ -51,6 +52,7 @@ class SecretFiles:
         `configured` maps a config key to its plain value or None. Raises `SecretError`.
         """
         made = made or files.generated
+        stack = stack_of(stack_file) or "STACK"
         values = {}
         for name, key in SECRETS.items():
             value = configured(key)
@@ -60,9 +62,9 @@ class SecretFiles:
                 raise SecretError(
                     f"{stack_file}: {namespace}:{key}: not usable as a secret.\n"
                     f"  It must have at least {MINIMUM_LENGTH} printable ASCII characters and no space. Set another:\n"
-                    f"    pulumi config set --secret {namespace}:{key}\n"
+                    f"    {secret_command(stack, f'{namespace}:{key}')}\n"
                     f"  or remove it, and one is generated:\n"
-                    f"    pulumi config rm {namespace}:{key}"
+                    f"    {unset_command(stack, f'{namespace}:{key}')}"
                 )
             values[name] = value if value is not None else made(name)
         return cls(files=files, values=values)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from components.build_settings import build_problems
 from components.matrix_settings import KEY, MatrixSettings
-from components.problems import Problem, Remove, Set, SettingsError, did_you_mean
+from components.problems import Problem, Remove, Set, SettingsError, Together, did_you_mean
 from components.variants import DEFAULT_VARIANT, VARIANTS, ImpossiblePair, Variant, resolve
 from images.base.recipe import PLATFORMS, Platform, platform_suffix
 from images.catalog import CATALOG, FAMILY, PHASES, Image
@@ -111,8 +111,8 @@ def a_pair_is_selected(settings: MatrixSettings) -> Iterator[Problem]:
         resolve(cudas[0], pythons[0])
     except ImpossiblePair as pair:
         nearest = pair.nearest[0]
-        commands = (Set(("cuda",), [nearest.cuda]), Set(("python",), [nearest.python]))
-        yield Problem((pair.axis,), str(pair), pair.advice, commands)
+        commands = Together((Set(("cuda",), [nearest.cuda]), Set(("python",), [nearest.python])))
+        yield Problem((pair.axis,), str(pair), pair.advice, (commands,))
 
 
 def a_target_is_selected(settings: MatrixSettings) -> Iterator[Problem]:

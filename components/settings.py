@@ -17,7 +17,7 @@ from components import checks, cluster_rules
 from components.addresses import Reach, published_on
 from components.build_settings import ImagesSettings, MirrorSettings
 from components.cluster_settings import ON_THE_LAN, PLACED, ClusterPlace
-from components.explain import explain
+from components.explain import explained
 from components.ports import RAY_DASHBOARD
 from components.problems import Path, SettingsError
 from components.service_settings import (
@@ -257,7 +257,7 @@ def load(raw: object, *, stack_file: str, key: str = KEY, place: ClusterPlace | 
     try:
         settings = PlatformSettings.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError(explain(error, PlatformSettings), stack_file, key) from None
+        raise explained(error, PlatformSettings, stack_file, key) from None
     problems = cluster_rules.run(settings, place) if place else []
     settings = settings.placed(place) if place else settings
     if problems := [*problems, *checks.run(settings)]:

@@ -30,6 +30,7 @@ SPARE_SUBNETS = (
 LARGEST_NETWORK, SMALLEST_NETWORK = 12, 27  # prefix lengths
 LARGEST_MEMORY = 2**46  # bytes, 64 TiB: more is a slip of the keyboard
 LARGEST_CPUS = 4096
+MOST_ENTRIES = 1000  # of a list or a mapping
 
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}  # exponent of 1024, as Docker counts
 _QUANTITY = re.compile(r"(\d{1,20}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
@@ -120,11 +121,18 @@ def _parse_environment_value(value: object) -> object:
 def _parse_list(value: object) -> object:
     if value is None:  # a key whose entries are all commented out
         return ()
+    _refuse_more(value)
     return tuple(value) if isinstance(value, list) else value
 
 
 def _parse_mapping(value: object) -> object:
+    _refuse_more(value)
     return {} if value is None else value
+
+
+def _refuse_more(value: object) -> None:
+    if isinstance(value, list | dict) and len(value) > MOST_ENTRIES:
+        raise refuse(f"has {len(value)} entries, more than the {MOST_ENTRIES} that it can have")
 
 
 def _check_environment_name(value: str) -> str:
@@ -302,6 +310,7 @@ def _check_network_name(value: str) -> str:
 def _check_devices(value: object) -> object:
     if value == "all":
         return value
+    _refuse_more(value)
     if not isinstance(value, list | tuple) or not value:
         raise refuse("must be all, or a list of device numbers or UUIDs, such as [0, 1]", "all")
     names = tuple(str(item) if type(item) is int and 0 <= item < 1024 else item for item in value)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.text import Text
 
+from ws import config_commands
 from ws.cluster.commands import add_commands
 from ws.drain_option import with_time
 from ws.engine_names import EngineOption
@@ -37,6 +38,7 @@ app = typer.Typer(
     context_settings=HELP,
 )
 add_commands(app)
+config_commands.add_commands(app)
 app.add_typer(packages, name="packages")
 MOST_RUNS = 1000  # that a trend is readable of
 

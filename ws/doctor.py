@@ -31,12 +31,12 @@ from components.host_facts import HostFacts
 from components.identity import StackIdentity
 from components.image_family import family_args, planned_tags
 from components.matrix_settings import MatrixSettings
-from components.problems import Problem, Remark, SettingsError
+from components.problems import ConfigError, Problem, Remark, SettingsError
 from components.secrets import SecretError
 from components.selection import Wanted
 from components.settings import KEY, PlatformSettings
 from components.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
-from components.stack_file import ConfigError, stack_file
+from components.stack_file import stack_file
 from docker_engine.api import bytes_free, data_root
 from ws import pulumi_cli
 from ws.containers import containers

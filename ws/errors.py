@@ -11,7 +11,7 @@ KNOWN = frozenset(
         "build_report.records.ReportError",
         "components.problems.SettingsError",
         "components.secrets.SecretError",
-        "components.stack_file.ConfigError",
+        "components.problems.ConfigError",
         "engine.deployment.UnknownTypeError",
         "docker_engine.api.DockerError",
         "entrypoints.ray_process.NodeError",

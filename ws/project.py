@@ -8,7 +8,7 @@ from pathlib import Path
 from components.files import make_closed, state_root
 from components.identity import StackIdentity
 from components.running_work import ASKS
-from components.stack_file import read_stack_config
+from components.stack_file import project_of_stack
 
 FOLDER = Path(__file__).parent.parent
 
@@ -18,7 +18,7 @@ BACKEND = "PULUMI_BACKEND_URL"
 
 def identity(stack: str) -> StackIdentity:
     """The identity of a stack that has a stack file. Raises `ConfigError` for another."""
-    return StackIdentity(project=read_stack_config(FOLDER, stack).project, stack=stack)
+    return StackIdentity(project=project_of_stack(FOLDER, stack), stack=stack)
 
 
 def pulumi_home() -> Path:

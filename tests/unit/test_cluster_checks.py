@@ -102,7 +102,7 @@ class TestOwnAddress:
     def test_must_be_one_of_this_machine(self):
         text = refusal(host=replace(HOST, addresses=frozenset({"127.0.0.1", "192.0.2.7"})))
         assert "cslr:cluster.hosts.alpha.address: 10.88.0.1 is no address of this machine, which has 192.0.2.7" in text
-        assert "pulumi config set cslr:host NAME" in text
+        assert "ws set host NAME" in text
 
     def test_is_never_one_of_a_docker_network(self):
         bridge = DockerNetwork(name="ray-network", subnets=("10.88.0.0/24",))
@@ -112,7 +112,7 @@ class TestOwnAddress:
     def test_is_the_one_on_the_route_to_every_peer(self):
         text = refusal(replace(SOUND, sources={"beta": "192.0.2.7", "gamma": "10.88.0.1"}))
         assert "the route from here to beta at 10.88.0.2 leaves from 192.0.2.7, not from 10.88.0.1" in text
-        assert "cslr:cluster.hosts.alpha.address' 192.0.2.7" in text
+        assert "cluster.hosts.alpha.address 192.0.2.7" in text
         assert "gamma at" not in text
 
     def test_has_a_route_to_every_peer(self):
@@ -198,7 +198,7 @@ class TestPorts:
         host = replace(self.listener(6381), stack="gamma", addresses=frozenset({"10.88.0.3"}))
         text = refusal(replace(SOUND, sources={}), host, at("gamma"))
         assert "Pulumi.gamma.yaml: cslr:cluster.redis.port: 6381 is in use on gamma by nginx" in text
-        assert "cslr:cluster.redis.port' 6382" in text
+        assert "cluster.redis.port 6382" in text
 
 
 class TestRedis:
@@ -247,7 +247,7 @@ class TestVersions:
     def test_of_a_host_that_is_up_are_the_same(self, fact, other, reason):
         text = refusal(with_members(member("beta", "10.88.0.2", **{fact: other}), GAMMA))
         assert f"cslr:cluster.hosts.alpha: {reason}" in text
-        assert ("pulumi config set --path 'cslr:platform.images." in text) == (fact != "ray")
+        assert ("ws set images." in text) == (fact != "ray")
 
     def test_are_named_for_each_host(self):
         others = (member("beta", "10.88.0.2", ray="2.59.0"), member("gamma", "10.88.0.3", ray="2.58.0"))
@@ -293,7 +293,7 @@ class TestNetworks:
     def test_of_containers_elsewhere_do_not_hold_this_host(self):
         text = refusal(with_members(member("beta", "10.88.0.2", subnet="10.88.0.0/20"), GAMMA))
         assert "10.88.0.1 is in 10.88.0.0/20, the containers' network of beta: beta could not reach this host" in text
-        assert "pulumi config set -s beta --path 'cslr:platform.network.subnet'" in text
+        assert "ws set network.subnet '…' -s beta" in text
 
 
 class TestReach:

@@ -66,7 +66,7 @@ class TestOtherHost:
         assert text.startswith("Pulumi.alpha.yaml: cslr:clusterKey: is needed")
         assert "Deploy gamma first" in text
         assert f"scp 10.88.0.3:{key_file('cslr', 'lab')} {key_file('cslr', 'lab')})" in text
-        assert "pulumi config set --secret cslr:clusterKey" in text
+        assert "ws set clusterKey" in text
         assert not key_file("cslr", "lab").exists()
 
     def test_takes_a_copy(self, state):

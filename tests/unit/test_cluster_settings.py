@@ -225,12 +225,12 @@ class TestOwnHost:
         text = refusal(LAB, "main")
         assert text.startswith("Pulumi.main.yaml: cslr:host: is needed: no host of the cluster")
         assert reason in text
-        assert "pulumi config set --path 'cslr:host' alpha" in text
+        assert "ws set host alpha" in text
 
     def test_must_be_one_of_the_cluster(self):
         text = refusal(LAB, host="alhpa")
         assert "Pulumi.alpha.yaml: cslr:host: 'alhpa' is no host of the cluster" in text
-        assert "pulumi config set --path 'cslr:host' alpha" in text
+        assert "ws set host alpha" in text
 
 
 class TestFile:
@@ -283,16 +283,16 @@ class TestMistakesInTheBlock:
     @pytest.mark.parametrize(
         ("keys", "key", "reason", "remedy"),
         [
-            pytest.param({"name": None}, "name", "is missing", "cslr:cluster.name' lab", id="no-name"),
-            pytest.param({"hosts": None}, "hosts", "is missing", 'hosts: {"alpha"', id="no-hosts"),
-            pytest.param({"hosts": {}}, "hosts", "names no host", 'hosts: {"alpha"', id="hosts-empty"),
-            pytest.param({"redis": {}}, "redis.host", "is missing", "cslr:cluster.redis.host' gamma", id="no-redis"),
-            pytest.param({"topology": "wan"}, "topology", "must be 'lan' or 'single'", "topology' lan", id="topology"),
+            pytest.param({"name": None}, "name", "is missing", "cluster.name lab", id="no-name"),
+            pytest.param({"hosts": None}, "hosts", "is missing", '{"alpha"', id="no-hosts"),
+            pytest.param({"hosts": {}}, "hosts", "names no host", '{"alpha"', id="hosts-empty"),
+            pytest.param({"redis": {}}, "redis.host", "is missing", "cluster.redis.host gamma", id="no-redis"),
+            pytest.param({"topology": "wan"}, "topology", "must be 'lan' or 'single'", "topology lan", id="topology"),
             pytest.param(
                 {"hosts": LAB["hosts"] | {"delta": {"address": "10.88.0.2"}}},
                 "hosts.delta.address",
                 "10.88.0.2 is already the address of beta",
-                "config rm --path 'cslr:cluster.hosts.delta'",
+                "ws unset cluster.hosts.delta",
                 id="address-twice",
             ),
             pytest.param(
@@ -327,28 +327,28 @@ class TestMistakesInTheBlock:
                 {"redis": {"host": "gama"}},
                 "redis.host",
                 "'gama' is no host of this cluster",
-                "cslr:cluster.redis.host' gamma",
+                "cluster.redis.host gamma",
                 id="redis-on-unknown-host",
             ),
             pytest.param(
                 {"redis": {"host": "gamma", "replica": "delta"}},
                 "redis.replica",
                 "'delta' is no host of this cluster",
-                "cslr:cluster.redis.replica' ",
+                "cluster.redis.replica ",
                 id="replica-on-unknown-host",
             ),
             pytest.param(
                 {"redis": {"host": "gamma", "replica": "gamma"}},
                 "redis.replica",
                 "would be lost together with it",
-                "cslr:cluster.redis.replica' alpha",
+                "cluster.redis.replica alpha",
                 id="replica-beside-redis",
             ),
             pytest.param(
                 {"mlflow": {"host": "delta"}},
                 "mlflow.host",
                 "'delta' is no host of this cluster",
-                "cslr:cluster.mlflow.host' ",
+                "cluster.mlflow.host ",
                 id="mlflow-on-unknown-host",
             ),
             pytest.param(
@@ -362,49 +362,49 @@ class TestMistakesInTheBlock:
                 {"head_whitelist": ["alpha", "alpha"]},
                 "head_whitelist[1]",
                 "alpha is listed twice",
-                "config rm --path 'cslr:cluster.head_whitelist[1]'",
+                "ws unset 'cluster.head_whitelist[1]'",
                 id="whitelist-twice",
             ),
             pytest.param(
                 {"head_whitelist": []},
                 "head_whitelist",
                 "would never have a head",
-                'head_whitelist: ["alpha", "beta", "gamma"]',
+                '["alpha", "beta", "gamma"]',
                 id="nobody-may-lead",
             ),
             pytest.param(
                 {"head_address": "alpha:6379"},
                 "head_address",
                 "has the port 6385, not 6379",
-                "cslr:cluster.head_address' alpha:6385",
+                "cluster.head_address alpha:6385",
                 id="head-address-of-the-gateway",
             ),
             pytest.param(
                 {"head_address": "gamma:6385"},
                 "head_address",
                 "gamma would be the only head, but head_whitelist says that it never leads",
-                'head_whitelist: ["gamma", "beta", "alpha"]',
+                '["gamma", "beta", "alpha"]',
                 id="head-address-outside-the-whitelist",
             ),
             pytest.param(
                 {"redis": {"host": "gamma", "port": 6385}},
                 "redis.port",
                 "6385 is already the port of ray-head (port)",
-                "cslr:cluster.redis.port' 6381",
+                "cluster.redis.port 6381",
                 id="redis-on-the-port-of-ray",
             ),
             pytest.param(
                 {"mlflow": {"host": "gamma", "port": 12500}},
                 "mlflow.port",
                 "12500 is already the port of ray-cpu (worker processes)",
-                "cslr:cluster.mlflow.port' ",
+                "cluster.mlflow.port ",
                 id="mlflow-among-the-workers",
             ),
             pytest.param(
                 {"mlflow": {"host": "gamma", "port": 6381}},
                 "mlflow.port",
                 "6381 is already redis.port",
-                "cslr:cluster.mlflow.port' 6383",
+                "cluster.mlflow.port 6383",
                 id="mlflow-on-the-port-of-redis",
             ),
         ],
@@ -416,7 +416,7 @@ class TestMistakesInTheBlock:
         assert remedy in text
 
     def test_are_named_all_at_once(self):
-        assert refusal(changed(redis={"host": "x"}, mlflow={"host": "y"}, head_whitelist=[])).count("Pulumi.alpha") == 4
+        assert refusal(changed(redis={"host": "x"}, mlflow={"host": "y"}, head_whitelist=[])).count("Pulumi.alpha") == 3
 
     @hypothesis_settings(deadline=None)
     @given(st.one_of(ANYTHING, st.dictionaries(st.sampled_from(sorted(ClusterSettings.model_fields)), ANYTHING)))
@@ -454,7 +454,7 @@ class TestMistakesOfAHost:
                 {"ray": {"cpu": {"ports": {"gcs": 6390}}}},
                 "ray.cpu.ports",
                 "Ray has the same ports on every host",
-                "config rm --path 'cslr:platform.ray.cpu.ports'",
+                "ws unset ray.cpu.ports",
                 id="ports-of-a-node",
             ),
             pytest.param(
@@ -470,7 +470,7 @@ class TestMistakesOfAHost:
                 {"redis": {"enabled": True}},
                 "redis.enabled",
                 "the cluster lab has redis on gamma, and this is alpha",
-                "config rm --path 'cslr:platform.redis.enabled'",
+                "ws unset redis.enabled",
                 id="redis-elsewhere",
             ),
             pytest.param(
@@ -478,7 +478,7 @@ class TestMistakesOfAHost:
                 {"mlflow": {"enabled": False}},
                 "mlflow.enabled",
                 "the cluster lab has mlflow on gamma, and this is gamma",
-                "config rm --path 'cslr:platform.mlflow.enabled'",
+                "ws unset mlflow.enabled",
                 id="mlflow-here",
             ),
             pytest.param(
@@ -486,7 +486,7 @@ class TestMistakesOfAHost:
                 {"marimo": {"port": 8265}},
                 "marimo.port",
                 "8265 is the port of ray-gateway (dashboard) on every host of a cluster",
-                "cslr:platform.marimo.port' 8266",
+                "marimo.port 8266",
                 id="port-of-the-gateway",
             ),
             pytest.param(
@@ -494,7 +494,7 @@ class TestMistakesOfAHost:
                 {"health": {"port": 12999}},
                 "health.port",
                 "12999 is the port of ray-cpu (worker processes)",
-                "cslr:platform.health.port' 15000",
+                "health.port 15000",
                 id="port-of-a-worker",
             ),
             pytest.param(
@@ -502,7 +502,7 @@ class TestMistakesOfAHost:
                 {"network": {"subnet": "10.88.0.0/16"}},
                 "network.subnet",
                 "has the addresses of alpha, beta, gamma in it",
-                "cslr:platform.network.subnet' 172.28.0.0/16",
+                "network.subnet 172.28.0.0/16",
                 id="subnet-of-the-hosts",
             ),
             pytest.param(

@@ -225,8 +225,8 @@ class TestResolve:
         text = str(caught.value)
         assert text.startswith("Pulumi.dev.yaml: cslr:redisPassword: not usable as a secret.\n")
         assert "at least 8 printable ASCII characters" in text
-        assert "pulumi config set --secret cslr:redisPassword" in text
-        assert "pulumi config rm cslr:redisPassword" in text
+        assert "ws set redisPassword" in text
+        assert "ws unset redisPassword" in text
         assert not value or value not in text
 
     def test_shows_no_value(self, files):

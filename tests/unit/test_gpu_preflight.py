@@ -15,7 +15,7 @@ import pytest
 
 from components.gpu_facts import Gpu, GpuFacts
 from components.host import HostFacts, check
-from components.problems import Set
+from components.problems import Together
 from components.settings import PlatformSettings, SettingsError, load
 
 FILE = "Pulumi.gpu.yaml"
@@ -136,8 +136,7 @@ class TestDriver:
         text = refusal(with_gpus(driver="575.57.08"))
         assert f"{FILE}: cslr:platform.images.cuda: CUDA 13.1.1 needs an NVIDIA driver of branch 580 or newer" in text
         assert "this host has 575.57.08" in text
-        assert "pulumi config set --path 'cslr:platform.images.cuda' 12.8.1" in text
-        assert "pulumi config set --path 'cslr:platform.images.python' 3.13" in text
+        assert "ws set images.cuda 12.8.1 images.python 3.13 -s gpu" in text
 
     @pytest.mark.parametrize("driver", ["570.26", "575.57.08"])
     def test_that_is_right_for_an_older_pair_is_accepted(self, driver):
@@ -157,7 +156,7 @@ class TestDriver:
         text = refusal(dataclasses.replace(HOST, gpus=silent))
         assert f"{FILE}: cslr:platform.gpu.enabled: this host has no NVIDIA driver." in text
         assert "    sudo apt-get install nvidia-driver\n" in text
-        assert "pulumi config set --path 'cslr:platform.gpu.enabled' false" in text
+        assert "ws set gpu.enabled false" in text
 
     def test_does_not_matter_to_a_stack_without_gpus(self):
         check(load({}, stack_file=FILE), with_gpus(driver="1.0", gpus=(), silence="no driver"), FILE)
@@ -173,7 +172,7 @@ class TestDevices:
         text = refusal(HOST, gpu={"devices": [0, device]})
         assert f"{FILE}: cslr:platform.gpu.devices[1]: there is no GPU {device} on this host" in text
         assert "0 NVIDIA H100 (GPU-1a), 1 NVIDIA H100 (GPU-2b), 1 NVIDIA H100 MIG 1g.10gb (MIG-3c)" in text
-        assert "pulumi config set --path 'cslr:platform.gpu.devices' all" in text
+        assert "ws set gpu.devices all" in text
 
     def test_are_all_missing_on_a_host_without(self):
         text = refusal(with_gpus(gpus=(), parts=()))
@@ -193,21 +192,20 @@ class TestSharesOfTheHost:
         ray = {"cpu": {"cpus": 6}, "gpu": {"enabled": True, "cpus": 8}}
         text = refusal(dataclasses.replace(HOST, cpus=8), ray=ray)
         assert "ray.cpu.cpus: 6 of ray-cpu and 8 of ray-gpu are 14, more than the 8 CPU cores of this host" in text
-        assert "'cslr:platform.ray.cpu.cpus' 3\n" in text
-        assert "'cslr:platform.ray.gpu.cpus' 4.5\n" in text
+        assert "ws set ray.cpu.cpus 3 ray.gpu.cpus 4.5 -s gpu" in text
 
     def test_of_memory_are_divided(self):
         ray = {"cpu": {"memory": "24g"}, "gpu": {"enabled": True, "memory": "24g"}}
         text = refusal(dataclasses.replace(HOST, memory_bytes=32 * 2**30), ray=ray)
         assert "ray.cpu.memory: 24g of ray-cpu and 24g of ray-gpu are 48g, more than the 32.0g of this host" in text
-        assert "'cslr:platform.ray.cpu.memory' 12g" in text
-        assert "'cslr:platform.ray.gpu.memory' 12g" in text
+        assert "ray.cpu.memory 12g" in text
+        assert "ray.gpu.memory 12g" in text
 
     def test_of_memory_that_is_too_little_for_both_leave_one(self):
         ray = {"cpu": {"memory": "3g"}, "gpu": {"enabled": True, "memory": "3g"}}
         text = refusal(dataclasses.replace(HOST, memory_bytes=4 * 2**30, cpus=4), ray=ray)
         assert "That is too little for all of them." in text
-        assert "'cslr:platform.ray.cpu.enabled' false" in text
+        assert "ray.cpu.enabled false" in text
 
     def test_are_what_an_error_says_to_set(self):
         """Whoever does as they are told gets no second error."""
@@ -220,9 +218,10 @@ class TestSharesOfTheHost:
             check(settings(ray=ray), host, FILE)
         for problem in caught.value.problems:
             for command in problem.commands:
-                assert isinstance(command, Set)
-                _, node, key = map(str, command.path)
-                ray[node][key] = command.value
+                assert isinstance(command, Together)
+                for change in command.changes:
+                    _, node, key = map(str, change.path)
+                    ray[node][key] = change.value
         check(settings(ray=ray), host, FILE)
 
     def test_of_one_node_may_be_all_of_it(self):

@@ -52,13 +52,13 @@ class TestSubnet:
         text = refusal({}, HostFacts(routes=(Route(network="172.28.4.0/24", interface="eth1"),)))
         assert f"{FILE}: cslr:platform.network.subnet: 172.28.0.0/16 overlaps 172.28.4.0/24" in text
         assert "a route over eth1" in text
-        assert "pulumi config set --path 'cslr:platform.network.subnet' 172.29.0.0/16" in text
+        assert "ws set network.subnet 172.29.0.0/16" in text
 
     def test_must_not_overlap_a_docker_network(self):
         other = DockerNetwork(name="compose_default", subnets=("172.16.0.0/12",))
         text = refusal({}, HostFacts(docker_networks=(other,)))
         assert "172.28.0.0/16 overlaps 172.16.0.0/12, which is the Docker network compose_default" in text
-        assert "pulumi config set --path 'cslr:platform.network.subnet' 10.200.0.0/16" in text
+        assert "ws set network.subnet 10.200.0.0/16" in text
 
     def test_is_reported_once_for_a_docker_network_and_its_route(self):
         facts = HostFacts(
@@ -85,7 +85,7 @@ class TestNetworkName:
     def test_of_another_stack_is_told_with_that_stack(self):
         text = refusal({}, HostFacts(docker_networks=(DockerNetwork(name="ray-network", labels=THEIRS),)))
         assert "it belongs to the stack gpu" in text
-        assert "pulumi config set --path 'cslr:platform.network.name' ray-network-dev" in text
+        assert "ws set network.name ray-network-dev" in text
 
 
 class TestBindAddress:
@@ -95,7 +95,7 @@ class TestBindAddress:
         text = refusal({"network": {"bind_address": "192.168.1.99"}}, self.FACTS)
         assert f"{FILE}: cslr:platform.network.bind_address: 192.168.1.99 is no address of this host" in text
         assert "It has 192.168.1.10." in text
-        assert "pulumi config set --path 'cslr:platform.network.bind_address' 127.0.0.1" in text
+        assert "ws set network.bind_address 127.0.0.1" in text
 
     @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "127.0.1.1", "192.168.1.10"])
     def test_may_be_all_loopback_or_its_own(self, address):
@@ -107,7 +107,7 @@ class TestHostPort:
         facts = HostFacts(listeners=(Listener(address="0.0.0.0", port=6381, process="redis-server (process 7)"),))
         text = refusal({}, facts)
         assert f"{FILE}: cslr:platform.redis.port: 6381 is in use on this host by redis-server (process 7)" in text
-        assert "pulumi config set --path 'cslr:platform.redis.port' 6382" in text
+        assert "ws set redis.port 6382" in text
 
     def test_must_not_be_in_use_by_a_container_of_others(self):
         facts = HostFacts(
@@ -134,17 +134,17 @@ class TestLimits:
     def test_of_memory_must_not_exceed_the_host(self):
         text = refusal({"ray": {"cpu": {"memory": "64g"}}}, HostFacts(memory_bytes=16 * GIB))
         assert f"{FILE}: cslr:platform.ray.cpu.memory: 64g is more than the 16.0g of this host" in text
-        assert "pulumi config set --path 'cslr:platform.ray.cpu.memory' 12g" in text
+        assert "ws set ray.cpu.memory 12g" in text
 
     def test_of_a_service_that_cannot_fit_are_answered_with_disabling_it(self):
         text = refusal({}, HostFacts(memory_bytes=2 * GIB))
         assert f"ray-cpu needs {MINIMUM_MEMORY['ray-cpu']}, so it cannot run here" in text
-        assert "pulumi config set --path 'cslr:platform.ray.cpu.enabled' false" in text
+        assert "ws set ray.cpu.enabled false" in text
 
     def test_of_cpus_must_not_exceed_the_host(self):
         text = refusal({}, HostFacts(cpus=1))
         assert f"{FILE}: cslr:platform.ray.cpu.cpus: 2 is more than the 1 CPU cores of this host" in text
-        assert "pulumi config set --path 'cslr:platform.ray.cpu.cpus' 1" in text
+        assert "ws set ray.cpu.cpus 1" in text
 
 
 class TestFolder:

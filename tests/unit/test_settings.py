@@ -3,6 +3,7 @@
 import copy
 import datetime
 import math
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -157,7 +158,7 @@ class TestOneKey:
         text = refusal(below(path, value))
         assert text.startswith(f"{FILE}: cslr:platform.{path}")
         assert reason in text
-        assert f"--path 'cslr:platform.{path}'" in text
+        assert f"set {path} " in text
 
     @pytest.mark.parametrize("value", [[], "text", 3, True, math.nan])
     def test_a_section_must_be_a_mapping(self, value):
@@ -209,7 +210,7 @@ class TestUnknownKey:
         text = refusal(raw)
         assert f"{FILE}: cslr:platform.{key}: unknown key." in text
         assert f"Did you mean {guess}?" in text
-        assert f"pulumi config rm --path 'cslr:platform.{key}'" in text
+        assert f"ws unset {shlex.quote(key)} -s dev" in text
 
     def test_or_with_all_that_are_known(self):
         assert "Known here: enabled, devices." in refusal({"gpu": {"xyzzy": 1}})
@@ -228,35 +229,35 @@ class TestCrossChecks:
                 {"redis": {"port": 6379}},
                 "redis.port",
                 "6379 is already ray.cpu.ports.gcs.",
-                "pulumi config set --path 'cslr:platform.redis.port' 6381",
+                "ws set redis.port 6381",
                 id="redis-on-the-port-of-ray",
             ),
             pytest.param(
                 {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}, "redis": {"port": 6380}},
                 "redis.port",
                 "6380 is already ray.gpu.ports.gcs.",
-                "pulumi config set --path 'cslr:platform.redis.port' 6381",
+                "ws set redis.port 6381",
                 id="redis-on-the-port-of-ray-gpu",
             ),
             pytest.param(
                 {"postgres": {"port": 5000}},
                 "postgres.port",
                 "5000 is already mlflow.port.",
-                "pulumi config set --path 'cslr:platform.postgres.port' 5001",
+                "ws set postgres.port 5001",
                 id="published-postgres-on-the-port-of-mlflow",
             ),
             pytest.param(
                 {"ray": {"cpu": {"ports": {"client": 8265}}}},
                 "ray.cpu.ports.client",
                 "8265 is already ray.cpu.ports.dashboard.",
-                "pulumi config set --path 'cslr:platform.ray.cpu.ports.client' 10001",
+                "ws set ray.cpu.ports.client 10001",
                 id="two-ports-of-one-node",
             ),
             pytest.param(
                 {"mlflow": {"memory": "200m"}},
                 "mlflow.memory",
                 "200m is less than the 768m that mlflow needs",
-                "pulumi config set --path 'cslr:platform.mlflow.memory' 2g",
+                "ws set mlflow.memory 2g",
                 id="too-little-memory",
             ),
             pytest.param(
@@ -270,14 +271,14 @@ class TestCrossChecks:
                 {"ray": {"head_whitelist": ["ray-cpu", "ray-cpu"]}},
                 "ray.head_whitelist[1]",
                 "ray-cpu is listed twice",
-                "pulumi config rm --path 'cslr:platform.ray.head_whitelist[1]'",
+                "ws unset 'ray.head_whitelist[1]'",
                 id="whitelist-names-a-node-twice",
             ),
             pytest.param(
                 {"ray": {"head_whitelist": ["ray-gpu"]}},
                 "ray.head_whitelist",
                 "it names no enabled node (ray-cpu), so the Ray cluster would never have a head",
-                'head_whitelist: ["ray-cpu"]',
+                '["ray-cpu"]',
                 id="nobody-may-be-head",
             ),
             pytest.param(
@@ -298,112 +299,112 @@ class TestCrossChecks:
                 {"images": {"python": 3.1}},
                 "images.python",
                 "torch for CUDA 13.0 is built for Python 3.10 to 3.14, not for 3.1",
-                "pulumi config set --path 'cslr:platform.images.python' 3.14",
+                "ws set images.cuda 13.1.1 images.python 3.14",
                 id="python-3.10-without-quotes",
             ),
             pytest.param(
                 {"ray": {"gpu": {"enabled": True}}},
                 "ray.gpu.enabled",
                 "the node ray-gpu needs GPUs, but gpu.enabled is false",
-                "pulumi config set --path 'cslr:platform.gpu.enabled' true",
+                "ws set gpu.enabled true",
                 id="gpu-service-without-gpus",
             ),
             pytest.param(
                 {"redis": {"image": {"source": "pull"}}},
                 "redis.image.reference",
                 "is missing, but the image of redis is to be pulled",
-                "pulumi config set --path 'cslr:platform.redis.image.source' build",
+                "ws set redis.image.source build",
                 id="pull-without-reference",
             ),
             pytest.param(
                 {"redis": {"image": {"reference": "redis:7"}}},
                 "redis.image.reference",
                 "redis:7 would be ignored",
-                "pulumi config set --path 'cslr:platform.redis.image.source' pull",
+                "ws set redis.image.source pull",
                 id="reference-without-pull",
             ),
             pytest.param(
                 {"postgres": {"enabled": False}},
                 "postgres.enabled",
                 "postgres is disabled, but mlflow needs it",
-                "pulumi config set --path 'cslr:platform.mlflow.enabled' false",
+                "ws set mlflow.enabled false",
                 id="mlflow-without-postgres",
             ),
             pytest.param(
                 {"redis": {"enabled": False}},
                 "redis.enabled",
                 "redis is disabled, but ray-cpu needs it",
-                "pulumi config set --path 'cslr:platform.redis.enabled' true",
+                "ws set redis.enabled true",
                 id="head-without-redis",
             ),
             pytest.param(
                 {"redis": {"data": "kept"}, "postgres": {"data": "kept"}},
                 "postgres.data",
                 "kept already holds redis.data",
-                "pulumi config rm --path 'cslr:platform.postgres.data'",
+                "ws unset postgres.data",
                 id="two-services-in-one-volume",
             ),
             pytest.param(
                 {"marimo": {"volumes": [{"source": "a", "target": "/tmp/a"}]}},
                 "marimo.volumes[0].target",
                 "/tmp/a is taken by /tmp, which belongs to the platform",
-                "pulumi config set --path 'cslr:platform.marimo.volumes[0].target' /mnt/volume0",
+                "ws set 'marimo.volumes[0].target' /mnt/volume0",
                 id="reserved-target",
             ),
             pytest.param(
                 {"marimo": {"volumes": [{"source": "a", "target": "/a"}, {"source": "b", "target": "/a/"}]}},
                 "marimo.volumes[1].target",
                 "/a is taken by volumes[0]",
-                "pulumi config set --path 'cslr:platform.marimo.volumes[1].target' /mnt/volume1",
+                "ws set 'marimo.volumes[1].target' /mnt/volume1",
                 id="two-volumes-on-one-target",
             ),
             pytest.param(
                 {"marimo": {"volumes": [{"source": "a", "target": "/workspace/notebooks"}]}},
                 "marimo.volumes[0].target",
                 "/workspace/notebooks is taken by the service's own notebooks",
-                "pulumi config set --path 'cslr:platform.marimo.volumes[0].target' /mnt/volume0",
+                "ws set 'marimo.volumes[0].target' /mnt/volume0",
                 id="target-of-the-services-own-data",
             ),
             pytest.param(
                 {"marimo": {"volumes": [{"source": "/var/run/docker.sock", "target": "/docker.sock"}]}},
                 "marimo.volumes[0].source",
                 "the Docker socket would make every program in the container root on this host",
-                "pulumi config rm --path 'cslr:platform.marimo.volumes[0]'",
+                "ws unset 'marimo.volumes[0]'",
                 id="docker-socket",
             ),
             pytest.param(
                 {"marimo": {"volumes": [{"source": "//run/./docker.sock/", "target": "/docker.sock"}]}},
                 "marimo.volumes[0].source",
                 "the Docker socket would make every program in the container root on this host",
-                "pulumi config rm --path 'cslr:platform.marimo.volumes[0]'",
+                "ws unset 'marimo.volumes[0]'",
                 id="docker-socket-spelt-otherwise",
             ),
             pytest.param(
                 {"marimo": {"notebooks": "/var/run/"}},
                 "marimo.notebooks",
                 "the Docker socket would make every program in the container root on this host",
-                "pulumi config rm --path 'cslr:platform.marimo.notebooks'",
+                "ws unset marimo.notebooks",
                 id="folder-of-the-docker-socket",
             ),
             pytest.param(
                 {"marimo": {"volumes": [{"source": "a", "target": "/opt"}]}},
                 "marimo.volumes[0].target",
                 "/opt is taken by /opt/venv, which belongs to the platform",
-                "pulumi config set --path 'cslr:platform.marimo.volumes[0].target' /mnt/volume0",
+                "ws set 'marimo.volumes[0].target' /mnt/volume0",
                 id="target-that-hides-the-platforms",
             ),
             pytest.param(
                 {"redis": {"data": "/srv/a"}, "postgres": {"data": "//srv/./a"}},
                 "postgres.data",
                 "/srv/a already holds redis.data",
-                "pulumi config rm --path 'cslr:platform.postgres.data'",
+                "ws unset postgres.data",
                 id="one-folder-spelt-in-two-ways",
             ),
             pytest.param(
                 {"ray": {"cpu": {"env": {"RAY_AUTH_MODE": "disabled"}}}},
                 "ray.cpu.env.RAY_AUTH_MODE",
                 "RAY_AUTH_MODE is set by the platform",
-                "pulumi config rm --path 'cslr:platform.ray.cpu.env.RAY_AUTH_MODE'",
+                "ws unset ray.cpu.env.RAY_AUTH_MODE",
                 id="environment-of-the-platform",
             ),
         ],

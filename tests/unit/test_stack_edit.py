@@ -70,5 +70,5 @@ def test_comments_of_items_that_stay_stay():
 def test_what_cannot_be_edited_is_refused_with_the_lines_to_write():
     """A list by an alias would change elsewhere as well."""
     anchored = "config:\n  cslr:platform:\n    images: &x\n      packages: &p [a]\n    ray: {y: *p, z: *x}\n"
-    with pytest.raises(WsError, match=r'images.packages yourself: \["a", "b"\]'):
+    with pytest.raises(WsError, match=r'config.cslr:platform.images.packages: \["a", "b"\]'):
         with_list(anchored, PATH, ["a", "b"])

@@ -9,8 +9,9 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from components import stack_file
-from components.stack_file import ConfigError, StackConfig, copy_laid_over, read_stack_config, stacks
+from components import encryption
+from components.problems import ConfigError
+from components.stack_file import StackConfig, copy_laid_over, read_stack_config, stacks
 
 PASSPHRASE = "correct horse"
 # Written by Pulumi's own command line with PASSPHRASE.
@@ -33,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE_FILE", raising=False)
-    stack_file._cipher.cache_clear()
+    encryption._cipher.cache_clear()
     return tmp_path
 
 
@@ -108,20 +109,20 @@ class TestSecretValues:
 
     @pytest.mark.parametrize("value", ["x", "", "a" * 5000, "grüße", "line\nbreak"])
     def test_may_be_any_text(self, folder, monkeypatch, value):
-        monkeypatch.setattr(stack_file, "ITERATIONS", FEW)
+        monkeypatch.setattr(encryption, "ITERATIONS", FEW)
         salt, text = encrypted(value)
         config = read(folder, f"encryptionsalt: {salt}\nconfig: {{cslr:a: {{secure: {text}}}}}\n")
         assert config.values == {"cslr:a": value}
 
     def test_in_a_list_are_read(self, folder, monkeypatch):
-        monkeypatch.setattr(stack_file, "ITERATIONS", FEW)
+        monkeypatch.setattr(encryption, "ITERATIONS", FEW)
         salt, text = encrypted("value")
         config = read(folder, f"encryptionsalt: {salt}\nconfig: {{cslr:a: [1, {{secure: {text}}}]}}\n")
         assert config.values == {"cslr:a": '[1, "value"]'}
 
     @pytest.mark.parametrize("passphrase", ["wrong", ""])
     def test_wrong_passphrase_is_said_with_the_key(self, folder, monkeypatch, passphrase):
-        monkeypatch.setattr(stack_file, "ITERATIONS", FEW)
+        monkeypatch.setattr(encryption, "ITERATIONS", FEW)
         monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", passphrase)
         salt, text = encrypted("value")
         said = refusal(folder, f"encryptionsalt: {salt}\nconfig: {{cslr:rayToken: {{secure: {text}}}}}\n")
@@ -130,7 +131,7 @@ class TestSecretValues:
 
     @pytest.mark.parametrize("damaged", ["v1:AAAA", "nonsense", "v1:!!!:???", "v1:AAAAAAAAAAAAAAAA:AAAA", "v1::"])
     def test_damaged_one_is_said_with_the_key(self, folder, monkeypatch, damaged):
-        monkeypatch.setattr(stack_file, "ITERATIONS", FEW)
+        monkeypatch.setattr(encryption, "ITERATIONS", FEW)
         salt, _ = encrypted("value")
         said = refusal(folder, f"encryptionsalt: {salt}\nconfig: {{cslr:rayToken: {{secure: '{damaged}'}}}}\n")
         assert "cslr:rayToken: cannot be decrypted" in said
@@ -145,7 +146,7 @@ class TestSecretValues:
         """A second of work."""
         derived = []
         derive = hashlib.pbkdf2_hmac
-        monkeypatch.setattr(stack_file, "ITERATIONS", FEW)
+        monkeypatch.setattr(encryption, "ITERATIONS", FEW)
         salt, text = encrypted("value")
         monkeypatch.setattr(hashlib, "pbkdf2_hmac", lambda *a: derived.append(a) or derive(*a))  # type: ignore[func-returns-value]
         read(folder, f"encryptionsalt: {salt}\nconfig: {{cslr:a: plain}}\n")

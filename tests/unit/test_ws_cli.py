@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.stack_file import ConfigError
+from components.problems import ConfigError
 from docker_engine.api import DockerError
 from engine.lock import LockedError
 from engine.program import ProgramError

@@ -75,9 +75,9 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
         {"host_facts": HostFacts(container_ports=(ContainerPort(container="web", address="0.0.0.0", port=8888),))},
         "Ports",
         State.FAIL,
-        "config set",
+        "ws set",
     ),
-    "too little memory": ({"host_facts": HostFacts(memory_bytes=2**31)}, "CPUs, memory", State.FAIL, "config set"),
+    "too little memory": ({"host_facts": HostFacts(memory_bytes=2**31)}, "CPUs, memory", State.FAIL, "ws set"),
     "GPU without runtime": (
         {
             "settings": PlatformSettings.model_validate({"gpu": {"enabled": True}}),

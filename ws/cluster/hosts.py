@@ -6,6 +6,7 @@ from rich.text import Text
 
 from components.cluster_key import cluster_key, copy_command, key_file
 from components.cluster_settings import ClusterPlace
+from components.remedies import secret_command
 from components.stack_file import stack_file
 from entrypoints.cluster_state import ClusterState, HeadState, MemberState
 from ws import doctor
@@ -38,7 +39,9 @@ def show_key(stack: str, console: Console) -> None:
     console.print(f"The key of cluster {name} is in {kept}")
     if place.host == place.redis_host:
         console.print(f"On every other host, once, where this user is the same:\n  {copy_command(place, kept)}")
-        console.print(f"Or anywhere, encrypted in its stack file:\n  pulumi config set --secret {project}:clusterKey")
+        console.print(
+            f"Or anywhere, encrypted in its stack file:\n  {secret_command('STACK', f'{project}:clusterKey')}"
+        )
 
 
 def check(stack: str, console: Console) -> bool:
