@@ -4,6 +4,8 @@ import io
 import os
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -46,7 +48,7 @@ def file(tmp_path, monkeypatch):
     return file
 
 
-def platform(file):
+def platform(file: Path) -> Any:
     return yaml.safe_load(file.read_text())["config"]["cslr:platform"]
 
 
