@@ -24,7 +24,8 @@ WEBHOOKS = {
     "cslr:discordWebhook": "Discord's webhook.",
 }
 PREFLIGHT = {
-    "cslr:preflight": "`false` checks nothing of the host: for a preview on a machine that is not the stack's.",
+    "cslr:preflight": "`false` checks nothing of the host: for a preview on a machine that is not the stack's. "
+    "`host` does not ask whose the stack's containers are: for a preview of a change to the other engine.",
 }
 OBJECTS = ("cslr:platform", "cslr:matrix", "cslr:cluster")
 KNOWN = (*OBJECTS, "cslr:host", *PREFLIGHT, *SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS)

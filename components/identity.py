@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# On what the embedded engine made: the URN of the resource.
+EMBEDDED_LABEL = "cslr.engine.urn"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StackIdentity:

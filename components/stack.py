@@ -14,6 +14,7 @@ from components.problems import Problem, SettingsError, show
 from components.secrets import SecretFiles
 
 PREFLIGHT = "preflight"  # key of the stack config
+HOST_ALONE = "host"  # its value that leaves out whose the stack's objects are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +39,20 @@ class Stack:
     @property
     def preflight(self) -> bool:
         """Whether the host is checked first. Raises `SettingsError`."""
+        return self._checked != "false"
+
+    @property
+    def owner_counts(self) -> bool:
+        """Whether it is checked as well whose the stack's objects are. Raises `SettingsError`."""
+        return self._checked not in ("false", HOST_ALONE)
+
+    @property
+    def _checked(self) -> str:
         text = self.config(PREFLIGHT)
-        if text not in (None, "true", "false"):
-            problem = Problem((), f"{show(text)} is neither true nor false", "Say which, without quotes.")
+        if text not in (None, "true", "false", HOST_ALONE):
+            problem = Problem((), f"{show(text)} is neither true, false nor {HOST_ALONE}", "Say which, without quotes.")
             raise SettingsError([problem], self.file, f"{self.identity.project}:{PREFLIGHT}")
-        return text != "false"
+        return text or "true"
 
     def secrets(self, place: ClusterPlace | None) -> SecretFiles:
         """Its secrets; those of a cluster are the same on all its hosts."""

@@ -31,7 +31,7 @@ class StackConfig:
 
     def laid_over(self, values: Mapping[str, object]) -> "StackConfig":
         """The same with other values of some full keys."""
-        return replace(self, values=self.values | {key: json.dumps(value) for key, value in values.items()})
+        return replace(self, values=self.values | {key: _as_text(value) for key, value in values.items()})
 
 
 def stack_file(folder: Path, stack: str) -> Path:
@@ -99,8 +99,7 @@ def stack_config(content: Mapping[Any, Any], *, project: str, stack: str, file: 
             raise ConfigError(f"{file}: {full_key}: is there twice, as {key} as well. Remove one of them.")
         try:
             plain = decrypt(full_key, value)
-            # YAML knows dates; Pulumi reads them as text.
-            values[full_key] = plain if isinstance(plain, str) else json.dumps(plain, default=str)
+            values[full_key] = _as_text(plain)
             if plain != value:
                 secret_keys.add(full_key)
         except RecursionError as error:
@@ -108,6 +107,11 @@ def stack_config(content: Mapping[Any, Any], *, project: str, stack: str, file: 
         except TypeError as error:
             raise ConfigError(f"{file}: {full_key}: {error}. Put such a key into quotes.") from error
     return StackConfig(project=project, stack=stack, values=values, secret_keys=frozenset(secret_keys))
+
+
+def _as_text(value: object) -> str:
+    """A value as Pulumi hands it to programs. YAML knows dates; Pulumi reads them as text."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def copy_laid_over(original: Path, copy: Path, values: Mapping[str, object]) -> None:

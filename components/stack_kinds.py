@@ -4,15 +4,17 @@ import json
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from components import build_host, cluster_checks, host, matrix_settings
+from components import build_host, cluster_checks, host, matrix_settings, owner
 from components.build_settings import BuildSettings
 from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
 from components.cluster_probe import ClusterFacts
+from components.engine_state import known
 from components.host_facts import outside_addresses
 from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
@@ -48,6 +50,8 @@ def declare_platform(stack: Stack) -> Outputs:
     facts = None
     if stack.preflight:
         host.refuse_remote_engine()
+    claim(stack)
+    if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
         warn_of_running_work(stack)
@@ -99,11 +103,29 @@ def declare_family(stack: Stack) -> Outputs:
     """The selected images, and nothing that runs."""
     matrix_settings.refuse_beside(stack.config, stack_file=stack.file)
     raw = config_value(stack.config("matrix"))
+    claim(stack)
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))
     if stack.preflight:
         build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
     family, sources = ImageFamily("family", args), args.sources
     return {"images": family.tags(), "sources": {"bases": sources.bases, "pyg": sources.pyg, "nvidia": sources.nvidia}}
+
+
+def claim(stack: Stack) -> None:
+    """Sees to it that what is here of the stack is this engine's to change, and notes that it is.
+
+    Raises:
+        SettingsError: another state knows it.
+    """
+    if not stack.owner_counts and stack.dry_run:
+        return
+    now = owner.look(stack.identity, known(), Path(__file__).parent.parent)
+    if stack.owner_counts:
+        owner.check(now)
+        if note := owner.another_checkout(now):
+            pulumi.warn(note)
+    if not stack.dry_run:
+        now.own.write(now.folder)
 
 
 def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:

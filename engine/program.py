@@ -15,6 +15,7 @@ import pulumi
 from pulumi.runtime import mocks, rpc, stack, sync_await
 from pulumi.runtime.proto import resource_pb2
 
+from components.engine_state import EMBEDDED, READ_STATE
 from components.stack_file import StackConfig
 from engine.registration import Registration, plain, recorded
 
@@ -36,6 +37,11 @@ class Monitor(mocks.MockMonitor):
     def __init__(self, handler: Handler) -> None:
         super().__init__(_NoCalls())
         self._handler = handler
+
+    def Invoke(self, request: Any) -> resource_pb2.ResourceInvokeResponse:  # noqa: ANN401, N802 (gRPC)
+        """A function that the program calls: there is one, on what the engine knows."""
+        with _event_loop():
+            return super().Invoke(request)  # type: ignore[no-any-return, no-untyped-call]
 
     def RegisterResource(self, request: Any) -> resource_pb2.RegisterResourceResponse:  # noqa: ANN401, N802 (gRPC)
         """One resource: waits until it is made real."""
@@ -83,6 +89,8 @@ class _NoCalls(mocks.Mocks):
     """The program calls no provider function; one that it does is refused by name."""
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        if args.token == READ_STATE:
+            return {EMBEDDED: True}, []  # this engine's state is in the labels of what it made
         raise ProgramError(f"the embedded engine does not know the function {args.token}; use --engine pulumi")
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:

@@ -70,7 +70,6 @@ def up(
     Where running jobs, drivers or notebooks would end, they are named, and a terminal is asked. Without one nothing is
     changed then, unless --yes or --drain is given.
     """
-    from ws.containers import containers, made_by
     from ws.deploy import summary
 
     began = time.monotonic()
@@ -79,11 +78,10 @@ def up(
     session.check_config()
     session.prepare_host()
     choice = session.choose(engine)
-    maker = made_by(containers(session.identity))
-    if maker not in (None, choice.name):
+    if session.changes_over(choice):
         consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine makes all containers anew"))
-        ask(f"Stack {stack} was made by the {maker} engine. Its containers will be made anew.", yes=yes)
-        session.change_over(choice)
+        ask(f"Stack {stack} was made by the {session.maker} engine. Its containers will be made anew.", yes=yes)
+        session.change_over()
     result = session.up(choice, consent)
     session.report(result)
     session.show_verification(result)
@@ -104,7 +102,12 @@ def preview(
     from ws.consent import show_cost
 
     session = _session(stack, quiet=as_json)
-    result = session.run(session.choose(engine), lambda chosen: chosen.preview())
+    choice = session.choose(engine)
+    overrides = None
+    if session.changes_over(choice):
+        session.say(f"Stack {stack} was made by the {session.maker} engine: `up` would take it down first", "yellow")
+        overrides = session.changing_over
+    result = session.run(choice, lambda chosen: chosen.preview(), overrides)
     found = session.cost(result.changes)
     if as_json:
         print(json.dumps({**changes.as_json(result), "ends": found.as_json()}, indent=2))

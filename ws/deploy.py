@@ -13,6 +13,8 @@ from build_report.store import current_run
 from components import running_work
 from components.files import stack_folder
 from components.identity import StackIdentity
+from components.owner import RECORD, OwnerRecord
+from components.stack import HOST_ALONE, PREFLIGHT
 from engine.deployment import Action, Change, Display, Guard, unguarded
 from engine.run import Engine, Result
 from ws import changes, pulumi_cli, services
@@ -57,12 +59,19 @@ class Session:
         if not shutil.which("debootstrap") and self._bases_are_bootstrapped():
             setup.ensure_debootstrap(self.say)
 
+    @property
+    def maker(self) -> EngineName | None:
+        """The engine that made what is here of the stack, or that deployed it last; None where it is not deployed."""
+        last = OwnerRecord.read(stack_folder(self.identity))
+        return made_by(containers(self.identity)) or (EngineName(last.engine) if last else None)
+
     def choose(self, asked: EngineOption) -> Choice:
         """The engine for this stack; says why, where it was not asked for."""
         choice = choose(
             asked,
-            made_by(containers(self.identity)),
+            self.maker,
             lambda: pulumi_cli.look(self.say, fresh=asked is EngineOption.PULUMI),
+            self.identity.stack,
         )
         if choice.reason:
             self.say(f"Engine: {choice.name} ({choice.reason})")
@@ -104,27 +113,38 @@ class Session:
         running = running_work.look(self.identity)
         return cost(all_stop(running.services, why), running)
 
-    def change_over(self, choice: Choice) -> None:
+    def changes_over(self, choice: Choice) -> bool:
+        """Whether the other engine made what is here of the stack."""
+        return self.maker not in (None, choice.name)
+
+    def change_over(self) -> None:
         """Takes down what the other engine made, so that this one makes it anew. Data is kept."""
-        maker = made_by(containers(self.identity))
-        if maker in (None, choice.name):
-            return
+        maker = self.maker
         # Nothing is taken down for what cannot be made anew.
-        self.report(self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.preview()))
+        self.report(self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.preview(), self.changing_over))
         self.say(f"Changing over from the {maker} engine: its containers go first, all data stays")
         self.report(self.take_down(volumes=False))
 
+    @property
+    def changing_over(self) -> Mapping[str, object]:
+        """Config for a preview of what the other engine made, which is refused otherwise."""
+        return {f"{self.identity.project}:{PREFLIGHT}": HOST_ALONE}
+
     def take_down(self, *, volumes: bool) -> Result:
         """Removes the stack, whichever engine made it. What Pulumi leaves, the embedded engine finds by its labels."""
-        cli = pulumi_cli.find()
+        cli, maker = pulumi_cli.find(), self.maker
         removed: list[Change] = []
-        if cli and made_by(containers(self.identity)) is not EngineName.EMBEDDED:
+        if cli and maker is not EngineName.EMBEDDED:
             pulumi = Choice(name=EngineName.PULUMI, cli=cli)
             result = self.run(pulumi, lambda engine: engine.destroy(volumes=volumes))
             if not result.ok:
                 return result
             removed = result.changes
         rest = self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.destroy(volumes=volumes))
+        if maker is EngineName.PULUMI and not cli:
+            self.say(f"Pulumi's CLI is not here, so its state goes on to know stack {self.identity.stack}", "yellow")
+        elif rest.ok:
+            (stack_folder(self.identity) / RECORD).unlink(missing_ok=True)
         if volumes and rest.ok:
             shutil.rmtree(stack_folder(self.identity), ignore_errors=True)
         return Result(changes=removed + rest.changes)

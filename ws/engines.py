@@ -36,8 +36,11 @@ class Choice:
     cli: Path | None = None
 
 
-def choose(asked: EngineOption, made_by: EngineName | None, look: Callable[[], Availability]) -> Choice:
-    """The engine for a stack whose containers `made_by` made, if there are any. Looks for Pulumi only if need be."""
+def choose(asked: EngineOption, made_by: EngineName | None, look: Callable[[], Availability], stack: str) -> Choice:
+    """The engine for a stack that `made_by` made, if it is there. Looks for Pulumi only if need be.
+
+    A stack stays with the engine that made it until a person says otherwise. Raises `WsError` where that cannot be.
+    """
     if asked is EngineOption.EMBEDDED:
         return Choice(name=EngineName.EMBEDDED)
     if asked is EngineOption.AUTO and made_by is EngineName.EMBEDDED:
@@ -50,5 +53,12 @@ def choose(asked: EngineOption, made_by: EngineName | None, look: Callable[[], A
         raise WsError(
             f"--engine pulumi: {found.reason}.\n"
             "  Install the Pulumi CLI, or leave --engine out: the embedded engine makes the same containers without it."
+        )
+    if made_by is EngineName.PULUMI:
+        raise WsError(
+            f"stack {stack} was made by Pulumi, and {found.reason}. Nothing was changed.\n"
+            "  Put its CLI on PATH, and run this again.\n"
+            "  To change over to the embedded engine, which makes containers anew and keeps all data:\n"
+            f"    ws up --stack {stack} --engine embedded"
         )
     return Choice(name=EngineName.EMBEDDED, reason=found.reason)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from components.identity import EMBEDDED_LABEL
 from docker_engine.api import DockerApi, DockerError, Json
 from engine.registration import Registration
 
-URN_LABEL = "cslr.engine.urn"
+URN_LABEL = EMBEDDED_LABEL
 INPUTS_LABEL = "cslr.engine.inputs"
 AFTER_LABEL = "cslr.engine.after"
 

@@ -66,13 +66,17 @@ class PulumiStack:
 
     def __call__(self, *arguments: str) -> str:
         """Runs ``pulumi`` to its end and returns its output. Fails if it fails."""
-        run = subprocess.run(
+        run = self.run(*arguments)
+        assert run.returncode == 0, run.stdout
+        return run.stdout
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs ``pulumi`` to its end; its standard error is with its standard output."""
+        return subprocess.run(
             ["pulumi", *arguments, "--stack", self.live.name, "--non-interactive"],
             cwd=self.live.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=UP_SECONDS, check=False,
         )  # fmt: skip
-        assert run.returncode == 0, run.stdout
-        return run.stdout
 
     def changes_nothing(self, *arguments: str) -> None:
         """Fails if such a run finds something to change, or makes a container anew."""

@@ -83,6 +83,7 @@ class LiveStack:
     settings: dict[str, Any]
     further_config: dict[str, Any] = field(default_factory=dict)  # other keys of the stack file
     engine: docker.DockerClient
+    variables: dict[str, str] = field(default_factory=dict)  # of the environment, beside this process's
     enter: tuple[str, ...] = ()  # what a command begins with that shall run as if on another host
     output: list[str] = field(default_factory=list)  # all that was ever said
 
@@ -148,7 +149,7 @@ class LiveStack:
     @property
     def environment(self) -> dict[str, str]:
         """This process's, with the state folder of the stack."""
-        return {**os.environ, "XDG_STATE_HOME": str(self.state_home)}
+        return {**os.environ, "XDG_STATE_HOME": str(self.state_home), **self.variables}
 
     def ws(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs ``python -m ws`` on the stack to its end; its standard error is with its standard output."""

@@ -25,25 +25,30 @@ def here(tmp_path):
 class TestChoice:
     @pytest.mark.parametrize("made_by", [None, EngineName.PULUMI])
     def test_auto_takes_pulumi_where_it_can_be_had(self, here, made_by):
-        choice = choose(EngineOption.AUTO, made_by, lambda: here)
+        choice = choose(EngineOption.AUTO, made_by, lambda: here, "dev")
         assert (choice.name, choice.cli) == (EngineName.PULUMI, here.cli)
 
     def test_auto_falls_back_with_the_reason(self):
-        choice = choose(EngineOption.AUTO, None, lambda: NONE)
+        choice = choose(EngineOption.AUTO, None, lambda: NONE, "dev")
         assert (choice.name, choice.reason) == (EngineName.EMBEDDED, NONE.reason)
 
+    def test_auto_never_leaves_pulumi_for_want_of_its_cli(self):
+        with pytest.raises(WsError, match="was made by Pulumi, and there is no Pulumi CLI") as refused:
+            choose(EngineOption.AUTO, EngineName.PULUMI, lambda: NONE, "mine")
+        assert "ws up --stack mine --engine embedded" in str(refused.value)
+
     def test_auto_stays_with_the_embedded_engine_without_looking_for_another(self):
-        choice = choose(EngineOption.AUTO, EngineName.EMBEDDED, lambda: pytest.fail("it looked"))
+        choice = choose(EngineOption.AUTO, EngineName.EMBEDDED, lambda: pytest.fail("it looked"), "dev")
         assert choice.name is EngineName.EMBEDDED
 
     def test_embedded_is_obeyed_without_looking(self):
-        choice = choose(EngineOption.EMBEDDED, EngineName.PULUMI, lambda: pytest.fail("it looked"))
+        choice = choose(EngineOption.EMBEDDED, EngineName.PULUMI, lambda: pytest.fail("it looked"), "dev")
         assert (choice.name, choice.reason) == (EngineName.EMBEDDED, "")
 
     def test_pulumi_is_obeyed_or_refused_with_the_reason(self, here):
-        assert choose(EngineOption.PULUMI, EngineName.EMBEDDED, lambda: here).cli == here.cli
+        assert choose(EngineOption.PULUMI, EngineName.EMBEDDED, lambda: here, "dev").cli == here.cli
         with pytest.raises(WsError, match="there is no Pulumi CLI here"):
-            choose(EngineOption.PULUMI, None, lambda: NONE)
+            choose(EngineOption.PULUMI, None, lambda: NONE, "dev")
 
 
 class Network:
