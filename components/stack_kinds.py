@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def declare_platform(stack: Stack) -> Outputs:
     facts = None
     if stack.preflight:
         host.refuse_remote_engine()
-    claim(stack)
+    mark = claim(stack)
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
@@ -63,6 +63,7 @@ def declare_platform(stack: Stack) -> Outputs:
         for remark in cluster_checks.check(settings, facts, cluster):
             (pulumi.warn if remark.warning else pulumi.info)(remark.text)
     sources = sources_of(stack, settings.images, torch=settings.torch)
+    mark()
     platform = Platform(
         "platform",
         PlatformArgs(
@@ -103,29 +104,29 @@ def declare_family(stack: Stack) -> Outputs:
     """The selected images, and nothing that runs."""
     matrix_settings.refuse_beside(stack.config, stack_file=stack.file)
     raw = config_value(stack.config("matrix"))
-    claim(stack)
+    mark = claim(stack)
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))
     if stack.preflight:
         build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
+    mark()
     family, sources = ImageFamily("family", args), args.sources
     return {"images": family.tags(), "sources": {"bases": sources.bases, "pyg": sources.pyg, "nvidia": sources.nvidia}}
 
 
-def claim(stack: Stack) -> None:
-    """Sees to it that what is here of the stack is this engine's to change, and notes that it is.
+def claim(stack: Stack) -> Callable[[], None]:
+    """Sees to it that what is here of the stack is this engine's to change. Returns what notes that it is.
 
     Raises:
         SettingsError: another state knows it.
     """
     if not stack.owner_counts and stack.dry_run:
-        return
+        return lambda: None
     now = owner.look(stack.identity, known(), Path(__file__).parent.parent)
     if stack.owner_counts:
         owner.check(now)
         if note := owner.another_checkout(now):
             pulumi.warn(note)
-    if not stack.dry_run:
-        now.own.write(now.folder)
+    return (lambda: None) if stack.dry_run else lambda: now.own.write(now.folder)
 
 
 def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:
