@@ -55,6 +55,21 @@ class TestExitCodes:
         place = f"{error.filename}: " if error.filename else ""
         assert capsys.readouterr().err == f"{place}{error.strerror}.\n"
 
+    @pytest.mark.parametrize(
+        "stack", ["", "../x", "a/b", "/etc/passwd", "a\nb", "\x1b[31m", "x" * 300, "über", "dev ", ".", "-", "$(id)"]
+    )
+    @pytest.mark.parametrize("command", ["ps", "logs", "up", "down", "test", "outputs", "env", "head show", "get"])
+    def test_a_name_that_no_stack_can_have_is_one_sentence(self, command, stack, capsys, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        assert cli.main([*command.split(), f"--stack={stack}"]) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 2
+        assert "cannot be a stack's name" in said
+        assert "Choose one of dev, gpu, matrix" in said
+        assert len(said) < 400
+        assert said.replace("\n", "").isprintable()
+        assert not list(tmp_path.rglob("*x*"))
+
     def test_an_unknown_stack_names_the_known_ones(self, capsys):
         assert cli.main(["ps", "--stack", "nowhere"]) == 1
         said = capsys.readouterr().err

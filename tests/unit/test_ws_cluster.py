@@ -21,6 +21,8 @@ from ws import cli
 from ws.cluster import drain, head, hosts, nodes
 from ws.cluster.access import Access
 from ws.cluster.ray_api import NoHeadError, RayApi, RayNode, Work
+from ws.containers import ContainerState
+from ws.engine_names import EngineName
 from ws.errors import WsError
 
 GCS = Address("10.0.0.1", 6385)
@@ -336,6 +338,46 @@ class TestKeepOff:
     def test_not_the_one_that_leads(self, led, console):
         with pytest.raises(WsError, match="First: ws head move"):
             head.keep_off(led, "alpha", console, end=False)
+
+    @pytest.mark.parametrize("end", [False, True])
+    def test_not_one_that_the_cluster_does_not_have(self, led, console, end):
+        with pytest.raises(WsError, match="no host .betta"):
+            head.keep_off(led, "betta", console, end=end)
+        assert led.lease.maintenance() == set()
+
+    def test_not_one_that_never_leads(self, led, console):
+        with pytest.raises(WsError, match="gamma never leads"):
+            head.keep_off(led, "gamma", console, end=False)
+
+    def test_not_on_one_host_alone(self, led, console):
+        with pytest.raises(WsError, match="one host alone"):
+            head.keep_off(replace(led, place=None), "beta", console, end=False)
+
+
+class TestStackThatIsNotDeployed:
+    """Its ports may be another stack's."""
+
+    @pytest.mark.parametrize(
+        "command",
+        ["node list", "node drain x", "node resume x", "node remove x", "head show", "head move", "head keep-off x",
+         "redis status", "redis failover"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("state", [None, "exited"])
+    def test_is_said_to_be_so(self, command, state, monkeypatch, capsys):
+        found = [container_state("health", "running"), *([container_state("redis", state)] if state else [])]
+        monkeypatch.setattr("ws.cluster.access.containers", lambda _identity: found)
+        monkeypatch.setattr(RedisLink, "command", lambda *_: pytest.fail("Redis was asked"))
+        assert cli.main([*command.split(), "--stack", "dev"]) == 1
+        said = capsys.readouterr().err
+        assert "stack dev is not deployed" in said
+        assert "ws up --stack dev" in said
+
+
+def container_state(service: str, state: str) -> ContainerState:
+    return ContainerState(
+        service=service, name=service, identifier="1", state=state, health=state, status=state, image="x", ports=(),
+        engine=EngineName.EMBEDDED,
+    )  # fmt: skip
 
 
 class TestDashboard:

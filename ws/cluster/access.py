@@ -13,6 +13,7 @@ from entrypoints.cluster_state import ClusterState, read_state
 from entrypoints.lease import Lease
 from entrypoints.redis_link import Address, RedisLink
 from ws.cluster.ray_api import RayApi
+from ws.containers import containers
 from ws.errors import WsError
 from ws.project import identity, prepare_environment
 
@@ -92,6 +93,10 @@ def access(stack: str) -> Access:
             f"stack {stack} runs no Ray node on this host, so it has no cluster.\n"
             f"  Enable one: {KEY}.ray.cpu.enabled in Pulumi.{stack}.yaml"
         )
+    if not place:
+        if not settings.redis.enabled:
+            raise WsError(f"stack {stack} has no Redis: {settings.ray.head_address} names a head elsewhere. Ask there.")
+        _refuse_undeployed(whose)
     secrets = looked_at(whose).secrets(place).values  # Redis refuses a password that is invented here, and says so
     return Access(
         identity=whose,
@@ -100,6 +105,17 @@ def access(stack: str) -> Access:
         place=place,
         redis_password=secrets["redis-password"],
         ray_token=secrets["ray-token"],
+    )
+
+
+def _refuse_undeployed(whose: StackIdentity) -> None:
+    """Another stack may have the ports of one that does not run, and would be asked in its place."""
+    redis = next((one for one in containers(whose) if one.service == "redis"), None)
+    if redis and redis.state in ("running", "paused", "restarting"):
+        return
+    what = f"its Redis is {redis.state}" if redis else "it has no Redis here"
+    raise WsError(
+        f"stack {whose.stack} is not deployed, or not completely: {what}.\n  Start it with: ws up --stack {whose.stack}"
     )
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.problems import did_you_mean
+from components.problems import show as in_words
 from entrypoints.cluster_state import ClusterState, MemberState
 from ws.cluster.access import Access
 from ws.cluster.nodes import moment
@@ -196,9 +197,13 @@ def _remedy(access: Access, chosen: list[str], states: dict[str, str]) -> str:
 
 def keep_off(access: Access, host: str, console: Console, *, end: bool) -> None:
     """Marks a host so that it does not lead, or ends that."""
-    if access.place is None or host not in access.place.candidates:
-        candidates = access.place.candidates if access.place else ()
-        raise WsError(f"{host} may not lead anyway." + (f"\n  {did_you_mean(host, candidates)}" if candidates else ""))
+    place = access.place
+    if place is None:
+        raise WsError(f"stack {access.stack} is one host alone: there is no other that could lead in its place.")
+    if host not in place.cluster.hosts:
+        raise WsError(f"the cluster has no host {in_words(host)}.\n  {did_you_mean(host, place.cluster.hosts)}")
+    if host not in place.candidates:
+        raise WsError(f"{host} never leads: {place.names('head_whitelist')} does not name it.")
     state = access.state()
     if not end and state.leader and state.leader.host == host:
         raise WsError(f"{host} leads at this moment. First: ws head move --stack {access.stack}")
