@@ -20,7 +20,7 @@ help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: STACK=$(STACK)  ENGINE=$(ENGINE) (auto, pulumi, embedded)  VOLUMES=1 (down: the data too)"
-	@echo "  More:      .venv/bin/ws --help"
+	@echo "  More:      bin/ws --help"
 
 up: .venv/ready ## Set this host up, deploy the stack and verify it
 	@$(WS) up --stack $(STACK) --engine $(ENGINE) $(ARGS)
@@ -89,7 +89,7 @@ endif
 .venv/ready: requirements.txt | .venv/bin/python
 	@echo "installing the packages of requirements.txt"
 	@$(PIP_INSTALL) -r requirements.txt
-	@printf '#!/bin/sh\ncd "%s" && exec .venv/bin/python -m ws "$$@"\n' "$(CURDIR)" > .venv/bin/ws && chmod +x .venv/bin/ws
+	@ln -sf ../../bin/ws .venv/bin/ws
 	@touch $@
 
 .venv/ready-dev: requirements-dev.txt | .venv/ready

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.text import Text
 
-from ws import config_commands
+from ws import completion, config_commands
 from ws.cluster.commands import add_commands
 from ws.drain_option import with_time
 from ws.engine_names import EngineOption
 from ws.errors import WsError, message
 from ws.packages_commands import packages
+from ws.paths import stand_where_called, there
 from ws.terminal import FAILED, HELP, AsJson, Stack, Yes, ask, err, out
 
 if TYPE_CHECKING:
@@ -31,14 +32,11 @@ DONE, INTERRUPTED = 0, 130
 
 app = typer.Typer(
     name="ws",
-    help="Deploys and looks after one host's part of the platform.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings=HELP,
 )
 add_commands(app)
-config_commands.add_commands(app)
 app.add_typer(packages, name="packages")
 MOST_RUNS = 1000  # that a trend is readable of
 
@@ -56,6 +54,23 @@ Drain = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from ws.version import version
+
+        out.print(version(), soft_wrap=True)
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    _: Annotated[
+        bool, typer.Option("--version", help="Show the version, and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Deploys and looks after one host's part of the platform."""
 
 
 @app.command()
@@ -215,17 +230,22 @@ def report(
     image: Annotated[
         str, typer.Option("--image", "-i", help="Only images whose name, or name and variant, match.", metavar="GLOB")
     ] = "*",
-    markdown: Annotated[Path | None, typer.Option(help="Also write it as Markdown.", metavar="FILE")] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write it as one page with charts.", metavar="FILE")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write it as Markdown.", metavar="FILE", callback=there)
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write it as one page with charts.", metavar="FILE", callback=there)
+    ] = None,
     as_json: AsJson = False,
     compressed: Annotated[
         bool, typer.Option("--compressed", help="Measure compressed sizes that no registry knows. Takes minutes.")
     ] = False,
     sbom: Annotated[
-        Path | None, typer.Option(help="Write each image's bill of materials (CycloneDX).", metavar="FOLDER")
+        Path | None,
+        typer.Option(help="Write each image's bill of materials (CycloneDX).", metavar="FOLDER", callback=there),
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="Write what is in each image, as Markdown.", metavar="FOLDER")
+        Path | None, typer.Option(help="Write what is in each image, as Markdown.", metavar="FOLDER", callback=there)
     ] = None,
 ) -> None:
     """Show the last builds of images: times, sizes, what grew and why."""
@@ -254,20 +274,24 @@ def ps(stack: Stack = "dev") -> None:
 
 @app.command()
 def logs(
-    services: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]…", help="All, if none is named.")] = None,
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE]…", help="All, if none is named.", autocompletion=completion.services),
+    ] = None,
     stack: Stack = "dev",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    tail: Annotated[int, typer.Option("--tail", "-n", min=0, help="So many lines of each service.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Stream new output.")] = False,
+    tail: Annotated[int, typer.Option("--tail", "-n", min=0, help="Lines to show per service.")] = 100,
+    probes: Annotated[bool, typer.Option("--all", "-a", help="Also the requests of health checks.")] = False,
 ) -> None:
-    """Show what services wrote."""
+    """Show what services wrote, without the requests of the platform's own health checks."""
     from ws.containers import show_logs
     from ws.project import identity
 
     if _session(stack).only_builds:
         raise WsError(f"stack {stack} only builds images; how that went is shown by: ws report")
-    # To interrupt is how one ends following.
+    # Ctrl-C is the normal way to stop following.
     with contextlib.suppress(KeyboardInterrupt):
-        show_logs(identity(stack), services or [], tail=tail, follow=follow, console=out)
+        show_logs(identity(stack), services or [], tail=tail, follow=follow, console=out, probes=probes)
 
 
 @app.command("test")
@@ -330,6 +354,9 @@ def env(stack: Stack = "dev") -> None:
             print(f"export {name}={shlex.quote(os.environ[name])}")
 
 
+config_commands.add_commands(app)
+
+
 def _session(stack: str, *, quiet: bool = False) -> "Session":
     from ws.deploy import Session
     from ws.project import identity, prepare_environment
@@ -379,6 +406,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command. Returns the exit code: 0 done, 1 not done, 2 wrong call, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
+    stand_where_called()
     try:
         app(with_time(sys.argv[1:] if arguments is None else arguments), prog_name="ws")
     except SystemExit as end:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from ws import completion
 from ws.errors import WsError
 from ws.terminal import AsJson, Stack, err, out
 
@@ -17,10 +18,15 @@ LONGEST_SECRET = 10_000  # characters
 
 Words = Annotated[
     list[str],
-    typer.Argument(metavar="KEY VALUE…", help="redis.memory 1g, or KEY alone for a secret.", show_default=False),
+    typer.Argument(
+        metavar="KEY VALUE…",
+        help="redis.memory 1g, or KEY alone for a secret.",
+        show_default=False,
+        autocompletion=completion.keys,
+    ),
 ]
-Keys = Annotated[list[str], typer.Argument(metavar="KEY…", show_default=False)]
-OneKey = Annotated[str | None, typer.Argument(metavar="[KEY]", show_default=False)]
+Keys = Annotated[list[str], typer.Argument(metavar="KEY…", show_default=False, autocompletion=completion.keys)]
+OneKey = Annotated[str | None, typer.Argument(metavar="[KEY]", show_default=False, autocompletion=completion.keys)]
 
 
 def add_commands(app: typer.Typer) -> None:

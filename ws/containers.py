@@ -25,6 +25,12 @@ from ws.errors import WsError
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
 HEALTH_STYLES = {"healthy": "green", "unhealthy": "bold red", "starting": "yellow"}
 LOG_SECONDS = 24 * 3600  # that a followed log may be silent
+# `GET /health` of the containers' own checks, and what the health service asks besides; below a path prefix as well.
+PROBE = re.compile(
+    r"\b(?:GET|HEAD) (?:/[\w.~%-]+)*/(?:health|healthz|version|api/version|api/gcs_healthz|api/status)/? "
+    r'HTTP/[\d.]+"? (?:- )?2\d\d\b'
+)
+MOST_PROBES = 5000  # lines of a log that are looked through for others
 # The Engine's listing tells health only in words: "Up 2 hours (healthy)", "Up 3 seconds (health: starting)".
 HEALTH = re.compile(r"\((?:health: )?(\w+)\)$")
 
@@ -93,8 +99,13 @@ def short(image: str) -> str:
     return image.removeprefix("sha256:")[:12] if image.startswith("sha256:") else image
 
 
-def show_logs(identity: StackIdentity, services: list[str], *, tail: int, follow: bool, console: Console) -> None:
-    """The last `tail` lines of each service in the order of their times; with `follow` also what comes."""
+def show_logs(
+    identity: StackIdentity, services: list[str], *, tail: int, follow: bool, console: Console, probes: bool = False
+) -> None:
+    """The last `tail` lines of each service in the order of their times; with `follow` also what comes.
+
+    The lines that the platform's own health checks leave in access logs are left out, unless `probes`.
+    """
     found = containers(identity)
     if not found:
         raise WsError(f"stack {identity.stack} has no containers. Start it with: ws up --stack {identity.stack}")
@@ -106,17 +117,34 @@ def show_logs(identity: StackIdentity, services: list[str], *, tail: int, follow
     wanted = [one for one in found if not services or one.service in services]
     prefixes = _prefixes(wanted)
     client = docker.from_env(timeout=LOG_SECONDS)
+    found_there = {one.service: client.containers.get(one.name) for one in wanted}
+    tails = {name: tail if probes else _raw_tail(container, tail) for name, container in found_there.items()}
     streams = {
-        one.service: client.containers.get(one.name).logs(stream=True, follow=follow, tail=tail, timestamps=True)
-        for one in wanted
+        name: container.logs(stream=True, follow=follow, tail=tails[name], timestamps=True)
+        for name, container in found_there.items()
     }
     if not follow:
         lines = [[(*line, service) for line in _lines(stream)] for service, stream in streams.items()]
-        for _, text, service in heapq.merge(*lines):
+        shown: Iterable[tuple[str, str]] = ((text, service) for _, text, service in heapq.merge(*lines))
+    else:
+        shown = _as_they_come(streams)
+    for text, service in shown:
+        if probes or not is_probe(text):
             _print(console, prefixes[service], text)
-        return
-    for text, service in _as_they_come(streams):
-        _print(console, prefixes[service], text)
+
+
+def is_probe(text: str) -> bool:
+    """Whether a line of an access log is of a health check that was answered well."""
+    return bool(PROBE.search(text))
+
+
+def _raw_tail(container: Any, tail: int) -> int:  # noqa: ANN401 - docker is not typed
+    """How many lines hold the last `tail` that are no health checks."""
+    if not tail:
+        return 0
+    lines = container.logs(tail=tail + MOST_PROBES).decode(errors="replace").splitlines()
+    ours = [place for place, line in enumerate(reversed(lines), 1) if not is_probe(line)]
+    return ours[tail - 1] if len(ours) >= tail else len(lines)
 
 
 def _prefixes(wanted: list[ContainerState]) -> dict[str, Text]:

@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ws import completion
+
 FAILED = 1  # exit code
 WIDE = 200  # columns of what no terminal shows
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -14,7 +16,10 @@ HELP = {"help_option_names": ["-h", "--help"]}
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
 
-Stack = Annotated[str, typer.Option("--stack", "-s", help="Which Pulumi.<stack>.yaml.", metavar="NAME")]
+Stack = Annotated[
+    str,
+    typer.Option("--stack", "-s", help="Which Pulumi.<stack>.yaml.", metavar="NAME", autocompletion=completion.stacks),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
 

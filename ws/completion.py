@@ -1,0 +1,29 @@
+"""What the shell completes: names that are looked up when they are asked for."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent.parent
+
+
+def stacks(incomplete: str) -> list[str]:
+    """The stacks that there are files for."""
+    names = (path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in FOLDER.glob("Pulumi.*.yaml"))
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def services(incomplete: str) -> list[str]:
+    """The services of a host."""
+    from components.service_settings import SERVICES
+
+    return [name for name in SERVICES if name.startswith(incomplete)]
+
+
+def keys(incomplete: str) -> list[str]:
+    """The keys of a stack file."""
+    from components.explain import keys as below
+    from components.problems import dotted
+    from components.settings import PlatformSettings
+    from ws.config_keys import OWN_KEYS
+
+    found = [*OWN_KEYS, *map(dotted, below(PlatformSettings))]
+    return sorted(key for key in found if key.startswith(incomplete))
