@@ -129,6 +129,12 @@ class RunningWork:
         """Whether the stack is a host of a cluster of several."""
         return any(one.service in (*RAY_NODES, "ray-gateway") and one.several_hosts for one in self.services)
 
+    @property
+    def pair(self) -> bool:
+        """Whether this host has one of two Redis servers."""
+        gateway = self.service("ray-gateway")
+        return bool(gateway and gateway.env.get("GATEWAY_REDIS_OWN"))
+
 
 class NotAskedError(Exception):
     """Why a service did not say what runs in it."""

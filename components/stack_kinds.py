@@ -96,7 +96,7 @@ def warn_of_running_work(stack: Stack) -> None:
         running = look(stack.identity)
     except DockerError:
         return  # said by what needs it
-    if running:
+    if running.not_asked or not all(work.part for work in running.works):
         pulumi.warn(warning(running, stack.identity.stack))
 
 

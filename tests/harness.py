@@ -50,6 +50,7 @@ class Resource:
     inputs: dict[str, Any]  # secrets unwrapped
     secret_inputs: frozenset[str]  # names of the inputs that were wrapped as secrets, as a whole or in part
     dependencies: frozenset[str]  # URNs
+    input_dependencies: frozenset[str]  # URNs of those that an input is made of
     delete_before_replace: bool
     replace_on_changes: tuple[str, ...]
     retain_on_delete: bool
@@ -96,6 +97,7 @@ class Recorder(Monitor):
                 inputs=plain(inputs),
                 secret_inputs=frozenset(key for key, value in inputs.items() if plain(value) != value),
                 dependencies=frozenset(request.dependencies),
+                input_dependencies=frozenset(u for d in request.propertyDependencies.values() for u in d.urns),
                 delete_before_replace=request.deleteBeforeReplace,
                 replace_on_changes=tuple(request.replaceOnChanges),
                 retain_on_delete=request.retainOnDelete,

@@ -21,6 +21,7 @@ from ws.changes import condensed
 MOST_REASONS = 2
 DATA = "/data"  # of Redis
 RELAY = "redis_relay.py"
+REDIS = ("redis", "redis-replica")
 RAY = frozenset({Kind.JOB, Kind.DRIVER, Kind.CLIENT, Kind.ACTOR})
 DOES_NOT_END = frozenset({Kind.ACTOR})  # by itself: a detached actor stays until somebody kills it
 DOING = {Action.REPLACE: "is replaced", Action.DELETE: "is removed", Action.REPAIR: "is restarted"}
@@ -174,12 +175,14 @@ class _Told:
         self.end((work for work in self.running.works if work.kind in RAY and not work.part), because)
 
 
-def cost(stopping: list[Stop], running: RunningWork) -> Cost:
-    """What ends with these services."""
+def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True) -> Cost:
+    """What ends with these services. `redis_leads`: the Redis of this host is no copy of another host's."""
     told = _Told(running)
     by_service = {stop.service: stop for stop in stopping}
-    ends = _ends_of_several if running.several_hosts else _ends_of_one
-    ends(by_service, told)
+    if running.several_hosts:
+        _ends_of_several(by_service, told, redis_leads=redis_leads)
+    else:
+        _ends_of_one(by_service, told)
     if "marimo" in by_service:
         notebooks = (work for work in running.works if work.kind is Kind.NOTEBOOK)
         told.end(notebooks, str(by_service["marimo"]))
@@ -210,19 +213,18 @@ def _ends_of_one(stopping: Mapping[str, Stop], told: _Told) -> None:
         told.remarks.append(f"{redis}; what runs goes on, since the head waits for Redis")
 
 
-def _ends_of_several(stopping: Mapping[str, Stop], told: _Told) -> None:
-    """A host of several: what runs on other hosts goes on, also while the head moves."""
+def _ends_of_several(stopping: Mapping[str, Stop], told: _Told, *, redis_leads: bool) -> None:
+    """A host of several: what runs on other hosts goes on, also while the head moves or starts anew."""
     running = told.running
     for service in ("ray-cpu", "ray-gpu"):
         if stop := stopping.get(service):
             told.end((work for work in running.works if work.node == service), f"{stop}, the node of this host")
-    clients = [work for work in running.works if work.kind is Kind.CLIENT]
+    redis = next((stopping[name] for name in REDIS if name in stopping), None)
     if "ray-head" in stopping and running.head == "ray-head":
-        told.end(clients, f"{stopping['ray-head']}, and the head moves to another host")
-        told.remarks.append("the head moves: jobs, tasks and actors on other hosts go on, new actors wait for seconds")
-    elif "redis" in stopping or "redis-replica" in stopping:
-        stop = stopping.get("redis") or stopping["redis-replica"]
-        told.remarks.append(
-            f"{stop}; if it is the primary, the head ends and another one begins once Redis is back. "
-            "Jobs, tasks and actors go on; Ray Client sessions do not"
-        )
+        because = f"{stopping['ray-head']}, and the head moves to another host"
+    elif redis and redis_leads:
+        because = f"{redis}, and the head starts anew"
+    else:
+        return
+    told.end((work for work in running.works if work.kind is Kind.CLIENT), because)
+    told.remarks.append(f"{because}: jobs, tasks and actors on other hosts go on, new actors wait for seconds")

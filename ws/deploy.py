@@ -14,13 +14,14 @@ from components import running_work
 from components.files import stack_folder
 from components.identity import StackIdentity
 from components.owner import RECORD, OwnerRecord
+from components.running_work import RunningWork
 from components.stack import HOST_ALONE, PREFLIGHT
 from engine.deployment import Action, Change, Display, Guard, unguarded
 from engine.run import Engine, Result
 from ws import changes, pulumi_cli, services
 from ws.consent import Consent
 from ws.containers import containers, made_by
-from ws.cost import Cost, all_stop, concerns, cost, stops
+from ws.cost import REDIS, Cost, Stop, all_stop, concerns, cost, stops
 from ws.display import display_on, duration
 from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice, DeploymentEngine, choose
@@ -91,12 +92,14 @@ class Session:
 
     def up(self, choice: Choice, consent: Consent) -> Result:
         """Makes the host what the program wants, and ends nothing that runs without consent. Raises `DeclinedError`."""
-        if running_work.look(self.identity):
+        running = running_work.look(self.identity)
+        if running or running.pair:
             # Only then a preview costs more than it tells.
             planned = self.run(choice, lambda engine: engine.preview())
             if planned.failed or planned.unchanged:
                 return planned
             consent.obtain(lambda: self.cost(planned.changes))
+            self._keep_redis(running, planned.changes)
 
         def objection(change: Change) -> str:
             return consent.objection(self.cost([change])) if concerns(change) else ""
@@ -106,12 +109,30 @@ class Session:
     def cost(self, planned: list[Change]) -> Cost:
         """What changes would end of what runs now."""
         running = running_work.look(self.identity)
-        return cost(stops(planned, running.services), running)
+        stopping = stops(planned, running.services)
+        return cost(stopping, running, redis_leads=self._redis_leads(running, stopping))
 
     def cost_of_end(self, why: str) -> Cost:
         """What ends now with all containers."""
         running = running_work.look(self.identity)
         return cost(all_stop(running.services, why), running)
+
+    def _redis_leads(self, running: RunningWork, stopping: list[Stop]) -> bool:
+        """Whether the Redis that stops is more than a copy; taken for more where it does not say."""
+        if not (running.pair and any(stop.service in REDIS for stop in stopping)):
+            return True
+        from ws.cluster.access import access
+        from ws.cluster.failover import leads_here
+
+        return leads_here(access(self.identity.stack)) is not False
+
+    def _keep_redis(self, running: RunningWork, planned: list[Change]) -> None:
+        """Has the copy on another host lead before the primary here is replaced."""
+        if running.pair and any(stop.service in REDIS for stop in stops(planned, running.services)):
+            from ws.cluster.access import access
+            from ws.cluster.failover import give_away
+
+            give_away(access(self.identity.stack), self.console)
 
     def changes_over(self, choice: Choice) -> bool:
         """Whether the other engine made what is here of the stack."""

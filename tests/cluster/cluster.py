@@ -117,7 +117,7 @@ class Cluster:
         if name != REDIS_HOST:
             wait_until(self.stacks[REDIS_HOST].cluster_key.exists, f"a cluster key on {REDIS_HOST}", seconds=120)
             shutil.copy(self.stacks[REDIS_HOST].cluster_key, stack.cluster_key)  # as its user would
-        done = stack.ws("up", "--engine", "embedded")
+        done = stack.ws("up", "--engine", "embedded", "--yes")  # a client may work on it
         assert done.returncode == 0, f"{name}: {done.stdout}"
         return str(done.stdout)
 

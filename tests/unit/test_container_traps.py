@@ -251,6 +251,13 @@ class TestReplacement:
         """Else a replaced network "has active endpoints"."""
         assert all("network" in gpu.needs(gpu.containers[service]) for service in ON_THE_BRIDGE)
 
+    def test_of_one_takes_no_other_along(self, gpu, lan):
+        """Deleted before its replacement, a container takes those along whose inputs are made of its outputs."""
+        for deployed in (gpu, lan):
+            containers = deployed.of_type(CONTAINER).values()
+            urns = {container.urn for container in containers}
+            assert {c.name: c.input_dependencies & urns for c in containers if c.input_dependencies & urns} == {}
+
     def test_keeps_volumes(self, gpu):
         assert all(volume.retain_on_delete for volume in gpu.of_type(VOLUME).values())
 

@@ -230,12 +230,15 @@ class TestSeveralHosts:
         assert ends(found) == [("05000000", "ray-head is replaced, and the head moves to another host")]
         assert "jobs, tasks and actors on other hosts go on" in found.remarks[0]
 
-    def test_a_standby_ends_nothing(self):
-        assert not of(change("ray-head"), running=several(""))
+    @pytest.mark.parametrize("service", ["ray-head", "ray-gateway", "health"])
+    def test_what_does_not_lead_ends_nothing(self, service):
+        assert not of(change(service), running=several(""))
 
-    def test_redis_takes_the_head_for_a_while_and_no_task(self):
+    def test_the_primary_of_redis_takes_the_head_for_a_while_and_no_task(self):
         found = of(change("redis"), running=several(""))
-        assert "Jobs, tasks and actors go on" in found.remarks[0]
+        assert ends(found) == [("05000000", "redis is replaced, and the head starts anew")]
+        assert "jobs, tasks and actors on other hosts go on" in found.remarks[0]
 
-    def test_the_gateway_ends_nothing(self):
-        assert not of(change("ray-gateway"), running=several(""))
+    def test_a_copy_of_redis_ends_nothing(self):
+        stopping = stops([change("redis")], several("").services)
+        assert cost(stopping, several(""), redis_leads=False) == Cost()

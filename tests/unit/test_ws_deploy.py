@@ -129,6 +129,42 @@ class TestUp:
         assert len(looks) == 1
 
 
+class TestPairOfRedis:
+    """Of two servers the one that is replaced leads no more when it comes to that."""
+
+    GATEWAY = Deployed(
+        service="ray-gateway", name="cslr-lab-ray-gateway", running=True, healthy=True, several_hosts=True,
+        env={"GATEWAY_REDIS_OWN": "10.88.0.3:6381"},
+    )  # fmt: skip
+    REDIS = Deployed(service="redis", name="cslr-lab-redis", running=True, healthy=True)
+
+    @pytest.fixture
+    def given_away(self, world, monkeypatch) -> list[str]:
+        given: list[str] = []
+        services = (self.GATEWAY, self.REDIS)
+        monkeypatch.setattr(running_work, "look", lambda *_: RunningWork(services=services))
+        monkeypatch.setattr("ws.cluster.access.access", lambda stack: stack)
+        monkeypatch.setattr("ws.cluster.failover.leads_here", lambda _: True)
+
+        def give_away(stack: str, _console: Console) -> None:
+            given.append(stack)
+            world.did.append("give away")
+
+        monkeypatch.setattr("ws.cluster.failover.give_away", give_away)
+        return given
+
+    def test_is_handed_over_before_the_primary_is_replaced(self, world, given_away):
+        world.planned = [Change(urn="r", type=NAME, name="redis-container", action=Action.REPLACE)]
+        world.up()
+        assert given_away == ["lab"]
+        assert world.did == ["preview", "give away", "up"]
+
+    def test_stays_where_it_is_for_any_other_change(self, world, given_away):
+        world.planned = [Change(urn="h", type=NAME, name="health-container", action=Action.REPLACE)]
+        world.up()
+        assert given_away == []
+
+
 class TestWarningOfTheProgram:
     """Bare `pulumi` cannot ask."""
 

@@ -102,6 +102,38 @@ def writer(pair):
     thread.join()
 
 
+class TestReplacementOfThePrimary:
+    """What `ws up` does on the host of a Redis that it is about to replace."""
+
+    def test_has_the_copy_lead_first_and_loses_nothing(self, pair, writer):
+        gamma, beta = pair
+        assert command.leads_here(access_on("gamma", pair)) is True
+        command.give_away(access_on("gamma", pair), QUIET)
+        until(lambda: settled(beta, gamma))
+        seen = len(writer.acknowledged)
+        until(lambda: len(writer.acknowledged) > seen + 100)
+        writer.ended = True
+        kept = {int(member) for member in beta.link().command("SMEMBERS", "written")}
+        assert set(writer.acknowledged) <= kept
+        assert command.leads_here(access_on("gamma", pair)) is False
+
+    @pytest.mark.parametrize("host", ["beta", "alpha"])
+    def test_is_no_matter_of_another_host(self, pair, host):
+        command.give_away(access_on(host, pair), QUIET)
+        assert settled(*pair)
+
+    def test_without_a_copy_changes_nothing(self, pair):
+        command.give_away(access_on("gamma"), QUIET)
+        assert settled(*pair)
+
+    def test_with_a_copy_that_is_gone_says_that_redis_is_away_meanwhile(self, pair, capsys):
+        gamma, beta = pair
+        beta.wire.cut()
+        command.give_away(access_on("gamma", pair), Console(width=200))
+        assert "Redis is away while it is replaced: the copy on beta does not answer" in capsys.readouterr().out
+        assert look(gamma.link()).leads
+
+
 class TestPrimaryAnswers:
     def test_no_acknowledged_write_is_lost_there_and_back(self, pair, writer):
         gamma, beta = pair

@@ -61,6 +61,36 @@ def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
     _wait_for_head(access, console, began)
 
 
+def leads_here(access: Access) -> bool | None:
+    """Whether this host's Redis is the primary; None where it does not answer."""
+    own = [address for address in access.servers if access.place and address.host == access.place.address]
+    answer = ask(access, own[0]) if own else ""
+    return None if isinstance(answer, str) else answer.leads
+
+
+def give_away(access: Access, console: Console) -> None:
+    """Before the Redis of this host is replaced: its copy leads, so that the cluster is not without one meanwhile.
+
+    Where there is no copy in step, it says so: then Redis is away until it is there again, with all its data.
+    """
+    if len(access.servers) < 2 or not leads_here(access):
+        return
+    own, other = _addresses(access)
+    primary, copy = ask(access, own), ask(access, other)
+    began, host = time.monotonic(), host_of(access, other)
+    try:
+        if isinstance(copy, str) or isinstance(primary, str):
+            raise NotMovedError(f"the copy on {host} does not answer")
+        _check_step(copy, primary, host)
+        generation = _hand_over(access.server(other), access.server(own), access.namespace)
+    except NotMovedError as error:
+        console.print(Text(f"Redis is away while it is replaced: {error}", style="yellow"), soft_wrap=True)
+        return
+    seconds = time.monotonic() - began
+    console.print(f"The copy on {host} is the primary of Redis now, generation {generation}, after {seconds:.1f} s")
+    _wait_for_head(access, console, began)
+
+
 def _addresses(access: Access) -> tuple[Address, Address]:
     """This host's server and the other one."""
     place = access.place
