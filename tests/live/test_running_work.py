@@ -108,6 +108,12 @@ def goes_on(user: User, job: str) -> None:
     assert user.status(job) == "RUNNING", user.job(job).said
 
 
+def away(stack: LiveStack) -> float:
+    """Seconds for which Redis was away last, as the head's relay says."""
+    log = stack.container("ray-cpu").logs().decode(errors="replace")
+    return float(re.findall(r"Redis was away for ([\d.]+) s", log)[-1])
+
+
 class TestRefused:
     def test_without_a_terminal_a_job_and_a_notebook_are_not_ended(self, up, stack, user, job):
         before = stack.ids()
@@ -147,6 +153,7 @@ class TestRedis:
         assert {service for service in after if after[service] != before[service]} == {"redis"}
         assert Head.seen(stack.container("ray-cpu")) == head
         goes_on(user, job)
+        print(f"Redis was away for {away(stack):.1f} s; {user.log(job).splitlines()[-1]}")  # noqa: T201 (pytest -rP)
 
     def test_the_fence_holds_after_that(self, stack):
         """The head's present user alone is there, and it is a new one."""
@@ -170,6 +177,7 @@ class TestRedis:
         redis.start()
         goes_on(user, job)
         assert Head.seen(stack.container("ray-cpu")) == head
+        assert away(stack) > 60
 
     def test_with_other_data_it_would_end_the_job(self, up, stack, job):
         before = stack.ids()
