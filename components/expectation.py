@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from components.addresses import prefix_of
 from components.files import HostFiles
 from components.identity import StackIdentity
 from components.ports import HEALTH, MARIMO, MLFLOW
@@ -94,7 +95,8 @@ class Expectation:
         if self.settings.place:
             (published,) = self.settings.service(name).host_ports.values()
             address = f"{reachable(self.settings.bind_address(name))}:{published}"
-        return expected.Service(url=f"http://{address}", container=self.identity.object_name(name))
+        url = f"http://{address}{prefix_of(self.settings.base_url(name))}"
+        return expected.Service(url=url, container=self.identity.object_name(name))
 
     def _node(self, name: str) -> expected.ExpectedNode:
         node = self.settings.ray_nodes[name]

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,18 @@ class HostFiles:
         if not self.dry_run and not path.exists():
             write_atomically(path, content, 0o644)
         return str(path)
+
+    def open_folder(self, name: str, files: Mapping[str, str]) -> str:
+        """Path of a folder with files that every container may read, and that follow the stack while containers run."""
+        folder = self.folder / name
+        if not self.dry_run:
+            make_closed(self.folder)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)
+            for file, text in files.items():
+                if not ((folder / file).is_file() and (folder / file).read_text() == text):
+                    write_atomically(folder / file, text.encode(), 0o644)
+        return str(folder)
 
     def secret(self, name: str, value: str, *, uid: int) -> str:
         """Path of a file with a secret, readable by user `uid` alone where this process may give files away."""

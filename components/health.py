@@ -25,6 +25,7 @@ class WatchedService:
     host: str
     port: int
     url: str | None  # where people reach it from this host
+    prefix: str = ""  # path before all others
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.addresses import prefix_of
 from components.docker import ContainerSpec, Healthcheck
 from components.ports import MARIMO
+from components.ray import NO_TELEMETRY
 from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module, run_python
 from components.service_settings import MarimoSettings
 
@@ -36,6 +38,7 @@ class Marimo(Service):
     def __init__(self, name: str, args: MarimoArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:marimo:Marimo", name, deployed_on=args.host, port=MARIMO, opts=opts)
         settings, host = args.settings, args.host
+        prefix = prefix_of(settings.base_url)
         links = {
             "RAY_ADDRESS": args.ray_address,
             "MLFLOW_TRACKING_URI": args.tracking_uri,
@@ -48,19 +51,21 @@ class Marimo(Service):
                 image=args.image,
                 command=run_module("marimo_server"),
                 healthcheck=Healthcheck(
-                    command=run_python("http_health.py", f"http://127.0.0.1:{MARIMO}/health"),
+                    command=run_python("http_health.py", f"http://127.0.0.1:{MARIMO}{prefix}/health"),
                     start_period=120,
                 ),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
                 env={
+                    **NO_TELEMETRY,
                     "RAY_AUTH_MODE": "token",
                     "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray-token",
                     **{key: value for key, value in links.items() if value},
                     **host.workspace.environment(name),
                     "PYTHONPATH": HOOKS_PATH,  # a DataLoader in a notebook starts its workers as one in a Ray task does
                     **settings.env,
+                    **({"MARIMO_BASE_URL": prefix} if prefix else {}),
                 },
                 ports=self._publish(MARIMO, settings.port),
                 mounts=(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pulumi
 
-from components.addresses import LOOPBACK, Reach, env_names
+from components.addresses import LOOPBACK, Reach, env_names, prefix_of
 from components.docker import ContainerSpec, Healthcheck
 from components.ports import MLFLOW
 from components.postgres import Postgres
@@ -36,19 +36,24 @@ class MLflow(Service):
     def __init__(self, name: str, args: MLflowArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:mlflow:MLflow", name, deployed_on=args.host, port=MLFLOW, opts=opts)
         settings, host = args.settings, args.host
-        self.url = f"http://{name}:{MLFLOW}"
+        prefix = prefix_of(settings.base_url)
+        self.url = f"http://{name}:{MLFLOW}{prefix}"
         self._run(
             ContainerSpec(
                 service=name,
                 image=args.image,
                 command=run_python("mlflow_server.py"),
                 healthcheck=Healthcheck(
-                    command=run_python("http_health.py", f"http://127.0.0.1:{MLFLOW}/health"), start_period=120
+                    command=run_python("http_health.py", f"http://127.0.0.1:{MLFLOW}{prefix}/health"), start_period=120
                 ),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env={**settings.env, **request_rules(settings, host, args.reach)},
+                env={
+                    **settings.env,
+                    **request_rules(settings, host, args.reach),
+                    **({"MLFLOW_STATIC_PREFIX": prefix} if prefix else {}),
+                },
                 ports=self._publish(MLFLOW, settings.port),
                 mounts=(
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),

@@ -3,14 +3,15 @@
 Owns the order: network and images first, then stores, then what needs them; each waits for the health of what it needs.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 
 from components import cluster_facts
-from components.addresses import Reach
-from components.docker import GpuRequest
+from components.addresses import Reach, prefix_of
+from components.docker import GpuRequest, Mount
 from components.expectation import Expectation
 from components.files import HostFiles
 from components.health import Health, HealthArgs, WatchedService
@@ -25,13 +26,14 @@ from components.postgres import Postgres, PostgresArgs
 from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, RayNode, RayNodeArgs
 from components.redis import Redis, RedisArgs, RedisReplica
 from components.secrets import SecretFiles
-from components.service import Host, Service
+from components.service import PROGRAMS_TARGET, Host, Service
 from components.service_settings import RAY_NODES
 from components.settings import PlatformSettings
 from components.sources import Sources
 from components.verification import Verification, VerificationArgs
 from components.workspace import Workspace, WorkspaceArgs, report_path
 
+LINKS = "links"  # folder of what people open
 # What the health service asks inside the bridge network, beside Ray: which kind of service it is, and its port.
 WATCHED = {
     "redis": ("redis", REDIS),
@@ -99,6 +101,7 @@ class Platform(pulumi.ComponentResource):
             bind_address=settings.bind_address,
             place=settings.place,
             workspace=Workspace("workspace", self._workspace_args(settings), self._child),
+            links=Mount(source=self._write_links(), target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
         )
         enabled = settings.services()
         self._declare_redis(settings, host)
@@ -131,6 +134,20 @@ class Platform(pulumi.ComponentResource):
                 settings=settings.keeper, host=host, image=self._images.image_id("keeper"), socket=args.socket
             )
             self.services["keeper"] = Keeper("keeper", keeper_args, self._child)
+
+    def _write_links(self) -> str:
+        """The folder that says by which address people open what tasks know by another one."""
+        settings, own = self._args.settings, self._args.own_addresses
+        reach = settings.place.mlflow_reach if settings.place else None
+        if "mlflow" in settings.services():
+            reach = settings.reach("mlflow", own)
+        inside = (
+            settings.place.mlflow_url
+            if settings.place
+            else f"http://mlflow:{MLFLOW}{prefix_of(settings.mlflow.base_url)}"
+        )
+        links = {"inside": inside, "outside": reach.link} if reach else {}
+        return self._args.files.open_folder(LINKS, {"mlflow.json": json.dumps(links)})
 
     def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
         args, users = self._args, list(settings.workspace_users.values())
@@ -257,7 +274,8 @@ class Platform(pulumi.ComponentResource):
         if name not in WATCHED:
             return None
         kind, port = WATCHED[name]
-        return WatchedService(name=name, kind=kind, host=name, port=port, url=urls.get(name))
+        prefix = prefix_of(self._args.settings.base_url(name))
+        return WatchedService(name=name, kind=kind, host=name, port=port, url=urls.get(name), prefix=prefix)
 
     def _declare_verification(self) -> Verification | None:
         args, gpus = self._args, self._gpu_request().devices

@@ -85,6 +85,7 @@ class RayNode(Service):
                 env={
                     **host.workspace.environment(name),
                     **RAY_LIMITS,
+                    **NO_TELEMETRY,
                     **node.env,
                     **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory, env=node.env),
                     **(_worker_environment(place) if place else _election_environment(args)),
@@ -150,6 +151,7 @@ class RayHead(Service):
                 env={
                     **host.workspace.environment(name),
                     **RAY_LIMITS,
+                    **NO_TELEMETRY,
                     **settings.env,
                     **ray_environment(name, host, cpus=0, memory=settings.memory, env=settings.env),
                     "RAY_NODE_GPUS": "0",
@@ -301,6 +303,11 @@ def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:
 def tracking_environment(uri: str | None) -> Mapping[str, str]:
     """What makes MLflow's client find its server. It also looks for git, which is not here, and says so at length."""
     return {"MLFLOW_TRACKING_URI": uri, "GIT_PYTHON_REFRESH": "quiet"} if uri else {}
+
+
+# MLflow's client, and others that people import, tell their makers what is done with them unless they are told not to.
+# A stack file may have it otherwise.
+NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 def shared_memory(memory: int, programs: int | None = None) -> int:

@@ -36,6 +36,7 @@ class Host:
     bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
     place: ClusterPlace | None  # None: the cluster is this host alone
     workspace: Workspace
+    links: Mount  # what tasks and notebooks print for people to open (entrypoints/mlflow_links.py)
 
     @property
     def ray_namespace(self) -> str:
@@ -68,7 +69,7 @@ class Host:
             read_only=True,
         )
         modules = {module for name in ("ray_hooks", *hooks) for module in imported_modules(name)}
-        return (starter, *self._modules(sorted(modules)))
+        return (starter, self.links, *self._modules(sorted(modules)))
 
     def _modules(self, names: Iterable[str]) -> tuple[Mount, ...]:
         folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"

@@ -234,7 +234,11 @@ class RaySettings(Settings):
         default=None, description="Health service that knows the existing head. Unset: the one of this stack."
     )
     health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
-    base_url: ProxyAddress = None
+    base_url: Url | None = Field(
+        default=None,
+        description="Where a reverse proxy has the dashboard, for links: `https://gpuhost.example.org/ray`. The proxy "
+        "leaves the path out when it asks the dashboard, which has none. Unset: at its port.",
+    )
     scratch: Location | None = Field(
         default=None,
         description="Where Ray's sessions, spilled objects, temporary files and downloaded packages lie, at "

@@ -6,12 +6,12 @@ Healthy means that every configured service answers and every expected Ray node 
 
 In a cluster of several hosts each host has such a service, which shows this host and the cluster.
 
-Environment: HEALTH_SERVICES (JSON list of {name, kind, host, port, url}), HEALTH_RAY_NODES (comma-separated names of
-the expected nodes, in whitelist order), HEALTH_RAY_DASHBOARD (host:port that leads to the head's dashboard wherever the
-head is; else every expected node is asked), HEALTH_CLUSTER (JSON {namespace, host, redis_addresses, candidates,
-static_head}: where the election's state is, and who may lead), HEALTH_SCRATCH (JSON {Ray node: the file in which its
-guard says how full its scratch folder is}), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE
-(2 seconds for each service), SECRETS_DIR (/run/secrets). A mistake there ends the program with exit status 2 and a
+Environment: HEALTH_SERVICES (JSON list of {name, kind, host, port, url, prefix}), HEALTH_RAY_NODES (comma-separated
+names of the expected nodes, in whitelist order), HEALTH_RAY_DASHBOARD (host:port that leads to the head's dashboard
+wherever the head is; else every expected node is asked), HEALTH_CLUSTER (JSON {namespace, host, redis_addresses,
+candidates, static_head}: where the election's state is, and who may lead), HEALTH_SCRATCH (JSON {Ray node: the file in
+which its guard says how full its scratch folder is}), HEALTH_STACK, HEALTH_PORT (8888), HEALTH_DEADLINE (2 seconds for
+each service), SECRETS_DIR (/run/secrets). A mistake there ends the program with exit status 2 and a
 sentence. Needs aiohttp, redis and psycopg.
 """
 
@@ -114,6 +114,7 @@ class Service:
     host: str
     port: int
     url: str | None
+    prefix: str = ""  # before all its paths, where a reverse proxy has it below one
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "host": ("a host name or address", lambda value: isinstance(value, str) and value != ""),
     "port": ("a number from 1 to 65535", lambda value: type(value) is int and 1 <= value <= 65535),
     "url": ("a URL or null", lambda value: value is None or (isinstance(value, str) and "://" in value)),
+    "prefix": ("a path or empty", lambda value: value is None or (isinstance(value, str) and value[:1] in ("", "/"))),
 }
 
 
@@ -208,10 +210,10 @@ def _service(key: str, entry: object) -> Service:
     unknown = sorted(entry.keys() - FIELDS.keys())
     _require(not unknown, key, f"has unknown keys {unknown}; it takes {', '.join(FIELDS)}")
     for field, (wanted, fits) in FIELDS.items():
-        _require(field in entry or field == "url", key, f"lacks {field!r}: {wanted}")
+        _require(field in entry or field in ("url", "prefix"), key, f"lacks {field!r}: {wanted}")
         _require(fits(entry.get(field)), f"{key}.{field}", f"must be {wanted}, not {entry.get(field)!r}")
     values: dict[str, Any] = {field: entry.get(field) for field in FIELDS}
-    return Service(**values)
+    return Service(**{**values, "prefix": values["prefix"] or ""})
 
 
 def _address(key: str, text: str) -> Address:
@@ -306,7 +308,7 @@ class Asker:
     async def get(self, service: Service, path: str, token: str | None = None) -> str:
         """Return the body of a 200 answer; raises Down for any other. Follows no redirect: the token stays here."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        address = f"http://{service.host}:{service.port}{path}"
+        address = f"http://{service.host}:{service.port}{service.prefix}{path}"
         async with self.http.get(address, headers=headers, allow_redirects=False) as response:
             if response.status in {401, 403} and token:
                 raise Down(f"{service.host}:{service.port} refuses this platform's token (HTTP {response.status})")

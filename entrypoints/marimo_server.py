@@ -1,7 +1,8 @@
 """Starts Marimo's notebook server; runs in its container. Standard library only, Python 3.10 or newer.
 
 Reads /run/secrets/marimo-token (what a browser must give), /workspace/notebooks (writable). Packages that notebooks
-install are below HOME (notebook_packages.py). Health: GET :8080/health.
+install are below HOME (notebook_packages.py). MARIMO_BASE_URL is the path before all others, where a reverse proxy has
+one. Health: GET :8080/health.
 """
 
 import os
@@ -14,6 +15,7 @@ from entrypoints import notebook_packages
 TOKEN_FILE = Path(os.environ.get("MARIMO_TOKEN_FILE", "/run/secrets/marimo-token"))
 NOTEBOOKS = Path(os.environ.get("MARIMO_NOTEBOOKS", "/workspace/notebooks"))
 PORT = os.environ.get("MARIMO_PORT", "8080")
+BASE_URL = os.environ.get("MARIMO_BASE_URL", "")
 
 
 def precondition() -> str:
@@ -53,6 +55,8 @@ def serve(python: str) -> NoReturn:
     options = ["--headless", "--host=0.0.0.0", f"--port={PORT}", f"--token-password-file={TOKEN_FILE}"]
     # Offline: no look for a newer version, no sandbox environment that packages would be downloaded into.
     options += ["--skip-update-check", "--no-sandbox"]
+    if BASE_URL:
+        options += [f"--base-url={BASE_URL}"]
     print(f"[marimo] serving {NOTEBOOKS} on port {PORT}", flush=True)
     # Quiet: it would write its address with the token into the log.
     os.execv(python, [python, "-m", "marimo", "--yes", "--quiet", "edit", *options, str(NOTEBOOKS)])  # noqa: S606

@@ -1,5 +1,7 @@
 """Starts the MLflow tracking server; runs in its container, one file, standard library only, Python 3.10 or newer.
 
+``mlflow_server.py gc OPTION...`` is `mlflow gc` on what the server keeps, while it runs.
+
 Runs and models are kept in Postgres, artifacts in /mlflow/artifacts and served through MLflow. Reads
 /run/secrets/postgres-password. Health: GET :5000/health. Environment, besides MLflow's own:
 MLFLOW_DATABASE (mlflow@postgres:5432/mlflow), MLFLOW_ARTIFACTS, MLFLOW_WORKERS (2), MLFLOW_DEADLINE (120 seconds for
@@ -99,6 +101,22 @@ def wait_for_postgres(driver: str) -> None:
         time.sleep(0.5)
 
 
+def store(driver: str) -> list[str]:
+    """Return the options that say where runs and artifacts are kept."""
+    return [f"--backend-store-uri={DRIVERS[driver]}://{DATABASE}", f"--artifacts-destination={ARTIFACTS}"]
+
+
+def collect(options: list[str]) -> None:
+    """Become `mlflow gc`. What it removes of artifacts it asks the server for."""
+    driver = find_driver()
+    os.environ["PGPASSFILE"] = str(write_password_file())
+    for key, value in DEFAULTS.items():
+        os.environ.setdefault(key, value)
+    os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:5000{os.environ.get('MLFLOW_STATIC_PREFIX', '')}"
+    os.chdir(tempfile.gettempdir())
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "gc", *store(driver), *options])  # noqa: S606
+
+
 def serve() -> None:
     """Become `mlflow server`."""
     if not os.access(ARTIFACTS, os.W_OK | os.X_OK):
@@ -111,8 +129,7 @@ def serve() -> None:
     for key, value in DEFAULTS.items():
         os.environ.setdefault(key, value)
     wait_for_postgres(driver)
-    options = ["--host=0.0.0.0", "--port=5000", f"--backend-store-uri={DRIVERS[driver]}://{DATABASE}"]
-    options += ["--serve-artifacts", f"--artifacts-destination={ARTIFACTS}"]
+    options = ["--host=0.0.0.0", "--port=5000", "--serve-artifacts", *store(driver)]
     os.chdir(tempfile.gettempdir())  # MLflow writes to its working folder, and the image is read-only
     os.environ["TMPDIR"] = str(make_upload_folder())
     say("Postgres answers, starting MLflow")
@@ -120,8 +137,10 @@ def serve() -> None:
 
 
 def main() -> int:
-    """Serve, or print what is missing and return 1."""
+    """Serve or collect, or print what is missing and return 1."""
     try:
+        if sys.argv[1:2] == ["gc"]:
+            collect(sys.argv[2:])
         serve()
     except MlflowError as error:
         say(f"error: {error}")

@@ -18,6 +18,7 @@ from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
 HOOKS: dict[str, tuple[str, ...]] = {
+    "mlflow.tracking._tracking_service.client": ("mlflow_links:hook_client",),
     "multiprocessing.context": ("dataloader:hook_context",),
     "multiprocessing.reduction": ("dataloader:hook_reduction",),
     "ray._private.external_storage": ("spilling:name_files_after_jobs",),

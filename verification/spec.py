@@ -11,7 +11,7 @@ ENVIRONMENT = "CSLR_VERIFICATION"
 
 Name = Annotated[str, Field(min_length=1)]
 HostPath = Annotated[str, Field(pattern=r"^/")]  # on the host that runs Docker
-Url = Annotated[str, Field(pattern=r"^https?://[^/]+$")]  # no trailing slash
+Url = Annotated[str, Field(pattern=r"^https?://[^/]+(/[^/]+)*$")]  # no trailing slash
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 

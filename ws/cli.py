@@ -19,6 +19,7 @@ from ws.cluster.commands import add_commands
 from ws.drain_option import with_time
 from ws.engine_names import EngineOption
 from ws.errors import WsError, message
+from ws.mlflow_commands import mlflow
 from ws.packages_commands import packages
 from ws.paths import stand_where_called, there
 from ws.terminal import FAILED, HELP, AsJson, Stack, Yes, ask, err, out
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 add_commands(app)
 app.add_typer(packages, name="packages")
+app.add_typer(mlflow, name="mlflow")
 MOST_RUNS = 1000  # that a trend is readable of
 
 EngineChoice = Annotated[
