@@ -7,7 +7,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
 from build_report.records import ReportError
-from components import config_keys
+from components import config_keys, engine_checks
 from components.identity import StackIdentity
 from components.secrets import SecretError
 from components.settings import SettingsError
@@ -32,7 +32,9 @@ def main() -> None:
         python=interpreter(),
     )
     try:
-        config_keys.check({*get_config_env(), *CONFIG.get()}, stack_file=stack.file)
+        config = {**get_config_env(), **CONFIG.get()}
+        config_keys.check(config, stack_file=stack.file)
+        engine_checks.refuse_other_engine(config, stack_file=stack.file)
         outputs = declare(stack)
     except (SettingsError, SecretError, ReportError) as error:
         raise pulumi.RunError(str(error)) from None

@@ -4,8 +4,6 @@
 """
 
 import ipaddress
-import os
-import re
 import shlex
 from collections.abc import Callable, Iterator
 
@@ -18,9 +16,8 @@ from components.service_settings import SERVICES
 from components.settings import KEY, PlatformSettings
 from components.variants import VARIANTS
 from components.vocabulary import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
-from docker_engine.api import engine_is_local
 
-__all__ = ["HostFacts", "check", "refuse_remote_engine"]
+__all__ = ["HostFacts", "check"]
 
 HEADROOM = 0.75  # share of the host's memory that one service is advised to take at most
 STEP = 2**28  # bytes; advised quantities are multiples of 256 MiB
@@ -35,19 +32,6 @@ def check(settings: PlatformSettings, facts: HostFacts, stack_file: str, key: st
     problems = [problem for find in CHECKS for problem in find(settings, facts)]
     if problems:
         raise SettingsError(problems, stack_file, key)
-
-
-def refuse_remote_engine() -> None:
-    """Passes unless ``DOCKER_HOST`` names the Engine of another host, where files of this one cannot be mounted.
-
-    Raises:
-        SettingsError: it does.
-    """
-    address = os.environ.get("DOCKER_HOST", "")
-    if not engine_is_local() and not re.match(r"\w+://(localhost|127\.[0-9.]+|\[::1\])(:|/|$)", address):
-        reason = f"{address[:100]} is the Docker Engine of another host, and secrets are mounted from files of this one"
-        problem = Problem((), reason, "Run this on that host, or deploy this one:", ("unset DOCKER_HOST",))
-        raise SettingsError([problem], "DOCKER_HOST", "")
 
 
 def subnet_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
@@ -77,8 +61,8 @@ def network_name_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterat
             yield Problem(
                 ("network", "name"),
                 f"a Docker network {name} is there already, and it {owner}",
-                "Choose another name, or remove that network if nothing needs it:",
-                (Set(("network", "name"), f"{name}-{facts.stack}"), f"docker network rm {name}"),
+                "Choose another name; the second line shows who uses that network:",
+                (Set(("network", "name"), f"{name}-{facts.stack}"), f"docker network inspect {shlex.quote(name)}"),
             )
 
 
@@ -245,7 +229,7 @@ def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pr
             "Install NVIDIA's driver and its Container Toolkit, then run the first two lines; or do without GPUs:",
             (
                 "sudo nvidia-ctk runtime configure --runtime=docker",
-                "sudo systemctl restart docker",
+                "sudo systemctl reload docker",  # a restart would end all containers of the host
                 *without,
             ),
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi
 
-from components import build_host, cluster_checks, host, matrix_settings, owner
+from components import build_host, cluster_checks, engine_checks, host, matrix_settings, owner
 from components.build_settings import BuildSettings
 from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
@@ -49,7 +49,8 @@ def declare_platform(stack: Stack) -> Outputs:
     settings = settings.with_packages(lock)
     facts = None
     if stack.preflight:
-        host.refuse_remote_engine()
+        engine_checks.refuse_remote_engine()
+        engine_checks.refuse_unusable_engine()
     mark = claim(stack)
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)

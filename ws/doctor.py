@@ -25,8 +25,9 @@ from components.cluster_checks import VERSIONS, Situation
 from components.cluster_facts import MACHINE, versions
 from components.cluster_probe import ClusterFacts
 from components.cluster_settings import ClusterPlace
+from components.engine_checks import other_ids
 from components.estimate import GB
-from components.files import stack_folder, state_root
+from components.files import stack_folder
 from components.host_facts import HostFacts
 from components.identity import StackIdentity
 from components.image_family import family_args, planned_tags
@@ -185,6 +186,9 @@ def docker_engine(facts: Facts) -> Row:
     if numbers < OLDEST_DOCKER:
         remedy = "update it to 20.10 or newer: images are built with its BuildKit"
         return Row(name="Docker Engine", state=State.FAIL, detail=version, remedy=remedy)
+    if problem := other_ids(facts.engine):
+        remedy = "\n".join([problem.advice, *(f"  {command}" for command in problem.commands)])
+        return Row(name="Docker Engine", state=State.FAIL, detail=problem.reason, remedy=remedy)
     return Row(name="Docker Engine", state=State.OK, detail=f"{version}, with BuildKit")
 
 
@@ -224,7 +228,9 @@ def disk(facts: Facts) -> Row:
     place = facts.engine["DockerRootDir"] if facts.engine else ""
     detail = f"{facts.disk_free / 1e9:.0f} GB free in {place}"
     if facts.disk_free < DISK_BYTES:
-        remedy = "free 20 GB: `docker system df` shows what takes it, `docker image prune` removes unused images"
+        remedy = (
+            "free 20 GB: `docker system df -v` shows what takes it; old images of this project: `ws matrix --prune`"
+        )
         return Row(name="Disk", state=State.FAIL, detail=detail, remedy=remedy)
     return Row(name="Disk", state=State.OK, detail=detail)
 
@@ -257,14 +263,14 @@ def pulumi(facts: Facts) -> Row:
 
 def state_folder(facts: Facts) -> Row:
     """Nobody else reads the secrets that are kept."""
-    detail = str(state_root())
+    detail = str(stack_folder(StackIdentity(project="cslr", stack=facts.stack)))
     if facts.state_mode is None:
         return Row(name="State folder", state=State.OK, detail=f"{detail} (not yet there)")
     if not facts.state_owned:
-        remedy = f"run this as its owner, or: sudo chown -R {os.geteuid()} {detail}"
+        remedy = "run this as its owner, or with a folder of your own: export XDG_STATE_HOME=FOLDER"
         return Row(name="State folder", state=State.FAIL, detail=f"{detail} belongs to another user", remedy=remedy)
     if facts.state_mode & 0o077:
-        remedy = f"chmod -R go= {detail}"
+        remedy = f"chmod go= {detail}"  # not what is in it: containers read some of that
         return Row(name="State folder", state=State.WARN, detail=f"{detail} is open to other users", remedy=remedy)
     return Row(name="State folder", state=State.OK, detail=detail)
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from components import config_keys, matrix_settings
+from components import config_keys, engine_checks, matrix_settings
 from components.cluster_file import find_place
 from components.encryption import encrypted
 from components.files import write_atomically
@@ -193,6 +193,7 @@ def _problems(file: _File, text: str) -> dict[str, str]:
     try:
         values = file.config(text)
         config_keys.check(values, stack_file=file.name)
+        engine_checks.refuse_other_engine(values, stack_file=file.name)
 
         def read(key: str) -> str | None:
             return values.get(f"{config_keys.PROJECT}:{key}")

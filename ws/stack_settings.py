@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from components import config_keys, matrix_settings
+from components import config_keys, engine_checks, matrix_settings
 from components.build_settings import BuildSettings
 from components.cluster_file import find_place
 from components.cluster_settings import ClusterPlace
@@ -65,4 +65,5 @@ def _config(stack: str) -> Callable[[str], str | None]:
     """The text of a key of this project, as the program is given it."""
     values = read_stack_config(FOLDER, stack).values
     config_keys.check(values, stack_file=stack_file(FOLDER, stack).name)
+    engine_checks.refuse_other_engine(values, stack_file=stack_file(FOLDER, stack).name)
     return lambda key: values.get(f"{config_keys.PROJECT}:{key}")

@@ -56,7 +56,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
         "install debootstrap",
     ),
     "debootstrap will be installed": ({"debootstrap": False}, "Base images", State.WARN, "`ws up`"),
-    "disk full": ({"disk_free": 10**9}, "Disk", State.FAIL, "docker image prune"),
+    "disk full": ({"disk_free": 10**9}, "Disk", State.FAIL, "ws matrix --prune"),
     "plugins missing": (
         {"pulumi": Path("/usr/bin/pulumi"), "missing_plugins": ("pulumi-resource-docker",)},
         "Pulumi CLI",
@@ -64,7 +64,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
         "plugin install",
     ),
     "secrets open to others": ({"state_mode": 0o755}, "State folder", State.WARN, "chmod"),
-    "state of another user": ({"state_owned": False}, "State folder", State.FAIL, "chown"),
+    "state of another user": ({"state_owned": False}, "State folder", State.FAIL, "run this as its owner"),
     "stack file wrong": (
         {"settings": None, "settings_error": "Pulumi.dev.yaml: redis.port: wrong.\n  Set it:"},
         "Stack file",
