@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Service → the least memory that it starts with.
 MINIMUM_MEMORY = {
+    "firewall": "32m",
     "redis": "64m",
     "redis-replica": "64m",
     "postgres": "128m",
@@ -72,6 +73,7 @@ RESERVED_ENVIRONMENT = (
     "RAY_memory_monitor_",
     "CSLR_",
     "HEALTH_",
+    "FIREWALL_",
     "GATEWAY_",
     "KEEPER_",
     "MLFLOW_TRACKING_URI",

@@ -125,6 +125,7 @@ class ContainerSpec:
     user: str
     env: Mapping[str, str] = field(default_factory=dict)
     network: NetworkKind = "bridge"
+    capabilities: tuple[str, ...] = ()  # with the prefix CAP_, as the daemon returns them
     ports: tuple[PublishedPort, ...] = ()  # on the bridge alone
     address: str | None = None  # fixed IPv4 address on the bridge; None lets Docker choose
     hosts: Mapping[str, str] = field(default_factory=dict)  # names known without a resolver → address
@@ -184,7 +185,7 @@ def run_container(
             "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp_bytes}",  # noqa: S108
             STATE_TARGET: f"rw,noexec,nosuid,nodev,mode=1777,size={MEBIBYTE}",
         },
-        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=sorted(spec.capabilities) or None),
         security_opts=["no-new-privileges:true"],
         init=True,
         restart="unless-stopped",

@@ -118,6 +118,7 @@ class HostFacts:
     routes: tuple[Route, ...] = ()
     listeners: tuple[Listener, ...] = ()
     docker_reachable: bool = False
+    engine_version: str = ""
     docker_networks: tuple[DockerNetwork, ...] = ()
     container_ports: tuple[ContainerPort, ...] = ()
     host_network: tuple[HostNetworkContainer, ...] = ()
@@ -242,6 +243,7 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
         client.close()
     return {
         "docker_reachable": True,
+        "engine_version": info.get("ServerVersion", ""),
         "cpus": info["NCPU"],
         "memory_bytes": info["MemTotal"],
         "docker_networks": tuple(_network(network) for network in networks),

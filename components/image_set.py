@@ -14,6 +14,7 @@ from images.catalog import CATALOG, PACKAGES, Image, packages_image
 
 # Service → image that is built for it; one that runs another service's image is not here.
 IMAGES = {
+    "firewall": "firewall",
     "redis": "redis",
     "postgres": "postgres",
     "mlflow": "mlflow",

@@ -27,6 +27,7 @@ class RayNetwork(pulumi.ComponentResource):
     """**Pulumi type** ``cslr:network:RayNetwork``. Produces a `docker.Network`."""
 
     network_name: str
+    gateway: str  # the host's own address in it
     resource: docker.Network
 
     def __init__(self, name: str, args: RayNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -35,12 +36,13 @@ class RayNetwork(pulumi.ComponentResource):
         self.network_name = settings.name
         self._subnet = settings.ipv4
         lower, upper = settings.ipv4.subnets()
+        self.gateway = str(lower[1])
         self.resource = docker.Network(
             name,
             name=settings.name,
             driver="bridge",
             ipam_configs=[
-                docker.NetworkIpamConfigArgs(subnet=settings.subnet, ip_range=str(upper), gateway=str(lower[1]))
+                docker.NetworkIpamConfigArgs(subnet=settings.subnet, ip_range=str(upper), gateway=self.gateway)
             ],
             labels=[
                 docker.NetworkLabelArgs(label=key, value=value)

@@ -5,7 +5,7 @@ Owns the order: network and images first, then stores, then what needs them; eac
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 
@@ -14,6 +14,7 @@ from components.addresses import Reach, prefix_of
 from components.docker import GpuRequest, Mount
 from components.expectation import Expectation
 from components.files import HostFiles
+from components.firewall import Firewall, FirewallArgs
 from components.health import Health, HealthArgs, WatchedService
 from components.identity import StackIdentity
 from components.image_set import ImageSet, ImageSetArgs
@@ -21,6 +22,7 @@ from components.keeper import DockerSocket, Keeper, KeeperArgs
 from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
+from components.outside import guarded
 from components.ports import MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
 from components.postgres import Postgres, PostgresArgs
 from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, RayNode, RayNodeArgs
@@ -104,6 +106,15 @@ class Platform(pulumi.ComponentResource):
             links=Mount(source=self._write_links(), target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
         )
         enabled = settings.services()
+        if "firewall" in enabled:
+            firewall_args = FirewallArgs(
+                settings=settings.firewall,
+                host=host,
+                image=self._images.image_id("firewall"),
+                guarded=guarded(settings),
+            )
+            self.services["firewall"] = Firewall("firewall", firewall_args, self._child)
+            host = replace(host, first=(self.services["firewall"],))  # nothing is open before it is closed
         self._declare_redis(settings, host)
         mlflow = self._declare_tracking(settings, host) if "mlflow" in enabled or "postgres" in enabled else None
         if "health" in enabled:

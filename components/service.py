@@ -37,6 +37,7 @@ class Host:
     place: ClusterPlace | None  # None: the cluster is this host alone
     workspace: Workspace
     links: Mount  # what tasks and notebooks print for people to open (entrypoints/mlflow_links.py)
+    first: tuple[pulumi.Resource, ...] = ()  # what every container waits for
 
     @property
     def ray_namespace(self) -> str:
@@ -177,6 +178,6 @@ class Service(pulumi.ComponentResource):
             spec,
             identity=self._deployed_on.identity,
             network=self._deployed_on.network,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self._deployed_on.first, *after]),
         )
         self.register_outputs({"host": self.host, "port": self.port, "container_id": self.container.id})

@@ -22,6 +22,7 @@ from components.vocabulary import (
     Location,
     Memory,
     Seconds,
+    Source,
     Target,
     Url,
     User,
@@ -29,6 +30,7 @@ from components.vocabulary import (
 
 # Service → its path below KEY, in the order that they start in.
 SERVICES = {
+    "firewall": ("firewall",),
     "redis": ("redis",),
     "redis-replica": ("redis", "replica"),
     "postgres": ("postgres",),
@@ -146,6 +148,23 @@ class SinglePortSettings(ServiceSettings):
     def host_ports(self) -> dict[Path, int]:
         """See the base class."""
         return {} if self.port is None else {("port",): self.port}
+
+
+class FirewallSettings(ServiceSettings):
+    """The firewall: other machines reach what the stack publishes to them, and nothing else."""
+
+    enabled: bool = Field(
+        default=True,
+        description="Whether this host runs the service where it needs one: with Docker before 28, and in a cluster of "
+        "several hosts. Without it, `ws doctor` has the rules to set by hand.",
+    )
+    cpus: CpuLimit = 0.2
+    memory: MemoryLimit = 64 * MIB
+    user: Literal["0:0"] = Field(default="0:0", description="Root, to whom alone Docker gives a capability.")
+    allow: Annotated[tuple[Source, ...], AsTuple] = Field(
+        default=(),
+        description="Further addresses or networks that it keeps from nothing, such as the one of a Prometheus server.",
+    )
 
 
 class RayPorts(Settings):

@@ -23,6 +23,7 @@ from components.problems import Path, SettingsError
 from components.service_settings import (
     RAY_NODES,
     SERVICES,
+    FirewallSettings,
     HealthSettings,
     ImageSettings,
     KeeperSettings,
@@ -104,6 +105,7 @@ class PlatformSettings(Settings):
     """One host's part of the platform."""
 
     network: NetworkSettings = NetworkSettings()
+    firewall: FirewallSettings = FirewallSettings()
     gpu: GpuSettings = GpuSettings()
     images: ImagesSettings = ImagesSettings()
     ray: RaySettings = RaySettings()
@@ -144,6 +146,10 @@ class PlatformSettings(Settings):
             copy = _with(copy, SERVICES["mlflow"], {"port": cluster.mlflow.port, "base_url": cluster.mlflow.base_url})
         copy._place = place
         return copy
+
+    def without(self, service: str) -> "PlatformSettings":
+        """The same without a service, which this host has no need of."""
+        return _with(self, SERVICES[service], {"enabled": False})
 
     def service(self, name: str) -> ServiceSettings:
         """The settings of a service by its name, enabled or not.

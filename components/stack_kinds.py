@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi
 
-from components import build_host, cluster_checks, engine_checks, host, matrix_settings, owner
+from components import build_host, cluster_checks, engine_checks, host, matrix_settings, outside, owner
 from components.build_settings import BuildSettings
 from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
@@ -56,6 +56,10 @@ def declare_platform(stack: Stack) -> Outputs:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
         warn_of_running_work(stack)
+        for remark in outside.remarks(settings, facts):
+            pulumi.warn(remark.text)
+    if not outside.is_needed(settings, facts):
+        settings = settings.without("firewall")
     secrets = stack.secrets(place)
     if facts and place:
         cluster = ClusterFacts.probe(

@@ -183,6 +183,16 @@ def _check_lan_address(value: str) -> str:
     return value
 
 
+def _check_source(value: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError:
+        raise refuse("is no IPv4 address or network", "192.168.1.50") from None
+    if not network.prefixlen:
+        raise refuse("is every address there is", "192.168.1.0/24")
+    return value
+
+
 def _is_ipv4(text: str) -> bool:
     try:
         ipaddress.IPv4Address(text)
@@ -385,6 +395,7 @@ EnvironmentValue = Annotated[
 Subnet = Annotated[str, AfterValidator(_check_subnet), Field(title="IPv4 network")]
 BindAddress = Annotated[str, AfterValidator(_check_bind_address), Field(title="IPv4 address")]
 LanAddress = Annotated[str, AfterValidator(_check_lan_address), Field(title="IPv4 address")]
+Source = Annotated[str, AfterValidator(_check_source), Field(title="IPv4 address or network")]
 HostName = Annotated[str, AfterValidator(_check_host_name), Field(title="host")]
 ClusterName = Annotated[str, AfterValidator(_check_cluster_name), Field(title="name")]
 Url = Annotated[str, AfterValidator(_check_url), Field(title="URL")]

@@ -168,6 +168,7 @@ CATALOG: dict[str, Image] = {
         _ml("devel", "runtime", "tools", "toolkit"),
         _ml("ray-devel", "devel", "tools", "toolkit", "ray", "mlflow"),
         _ml("marimo-devel", "ray-devel", "tools", "toolkit", "ray", "mlflow", "marimo"),
+        _service("firewall", packaged=(("nftables", "1.1."),)),
         _service("redis", packaged=(("redis-server", "8.0."),)),
         _service("postgres", packaged=(("postgresql-17", "17."),)),
         _service("mlflow", "PYPI_INDEX", locks=("requirements.txt",)),

@@ -18,7 +18,7 @@ from components.running_work import RunningWork
 from components.stack import HOST_ALONE, PREFLIGHT
 from engine.deployment import Action, Change, Display, Guard, unguarded
 from engine.run import Engine, Result
-from ws import changes, pulumi_cli, services
+from ws import changes, firewall, pulumi_cli, services
 from ws.consent import Consent
 from ws.containers import containers, made_by
 from ws.cost import REDIS, Cost, Stop, all_stop, concerns, cost, stops
@@ -166,6 +166,8 @@ class Session:
             self.say(f"Pulumi's CLI is not here, so its state goes on to know stack {self.identity.stack}", "yellow")
         elif rest.ok:
             (stack_folder(self.identity) / RECORD).unlink(missing_ok=True)
+        if rest.ok and firewall.clear(self.identity):
+            self.say("Removed the rules of a firewall that was killed")
         if volumes and rest.ok:
             shutil.rmtree(stack_folder(self.identity), ignore_errors=True)
         return Result(changes=removed + rest.changes)

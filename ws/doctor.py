@@ -17,7 +17,7 @@ import requests
 from rich.table import Table
 from rich.text import Text
 
-from components import build_host, cluster_checks, matrix_settings
+from components import build_host, cluster_checks, matrix_settings, outside
 from components import host as host_checks
 from components.build_host import BuildHost, room
 from components.build_settings import BuildSettings
@@ -39,7 +39,7 @@ from components.settings import KEY, PlatformSettings
 from components.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
 from components.stack_file import stack_file
 from docker_engine.api import bytes_free, data_root
-from ws import pulumi_cli
+from ws import firewall, pulumi_cli
 from ws.containers import containers
 from ws.errors import WsError
 from ws.project import FOLDER, identity
@@ -97,6 +97,9 @@ class Facts:
     missing_plugins: tuple[str, ...] = ()
     pulumi_downloads: bool = False
     health: dict[str, Any] | None = None  # what the health service of the running stack says; None: nothing
+    firewall: str | None = None  # health of the deployed stack's; None: it has none
+    deployed: bool = False
+    left_rules: tuple[str, ...] = ()  # stacks whose firewall ended and left its rules
     state_mode: int | None = None  # of the state folder; None before the first deployment
     state_owned: bool = True
 
@@ -112,7 +115,9 @@ class Facts:
             facts["settings_error"] = str(error)
             folder = stack_folder(StackIdentity(project="cslr", stack=stack))
         if facts.get("engine"):
-            facts["health"] = health_report(containers(StackIdentity(project="cslr", stack=stack)))
+            there = containers(StackIdentity(project="cslr", stack=stack))
+            facts |= {"health": health_report(there), "deployed": bool(there), "left_rules": firewall.left()}
+            facts["firewall"] = next((one.health for one in there if one.service == "firewall"), None)
         facts["registry"] = reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version")
         facts["pulumi"] = cli = pulumi_cli.find()
         facts["pulumi_downloads"] = pulumi_cli.downloads_answer()
@@ -309,6 +314,7 @@ def rows(facts: Facts) -> list[Row]:
     if facts.settings:
         for name, check in HOST_CHECKS.items():
             found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
+        found += outside_rows(facts, facts.settings)
         found += cluster_rows(facts, facts.settings)
     found += running_rows(facts.health)
     for name, build_check in BUILD_CHECKS.items() if facts.matrix else ():
@@ -327,6 +333,30 @@ def running_rows(report: dict[str, Any] | None) -> list[Row]:
         if error or warning
     ]
     return found or [Row(name="Running stack", state=State.OK, detail=f"{len(said)} services are healthy")]
+
+
+def outside_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
+    """What other machines reach although it is not published to them."""
+    name = "Other machines"
+    found = [
+        Row(
+            name=name,
+            state=State.WARN,
+            detail=f"the firewall of the stack {stack} was killed, and its rules still stand",
+            remedy=f"`ws up -s {stack}` starts it, `ws down -s {stack}` removes them",
+        )
+        for stack in facts.left_rules
+    ]
+    for remark in outside.remarks(settings, facts.host_facts):
+        detail, _, commands = remark.text.partition("\n")
+        found.append(Row(name=name, state=State.WARN, detail=detail, remedy=commands))
+    needed = outside.is_needed(settings, facts.host_facts)
+    if needed and settings.firewall.enabled and facts.deployed and facts.firewall != "healthy":
+        detail = f"the firewall is {facts.firewall or 'not deployed'}"
+        remedy = f"`ws up -s {facts.stack}` deploys it; `ws logs firewall -s {facts.stack}` says what it did"
+        found.append(Row(name=name, state=State.FAIL, detail=detail, remedy=remedy))
+    detail = "reach what is published to them, and nothing else: " + ("the firewall" if needed else "Docker itself")
+    return found or [Row(name=name, state=State.OK, detail=f"{detail} sees to it")]
 
 
 def _host_rows(name: str, problems: list[Problem], facts: Facts) -> list[Row]:

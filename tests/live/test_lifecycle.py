@@ -10,7 +10,7 @@ from tests.live.stack import LiveStack, done, wait_until
 
 pytestmark = pytest.mark.live
 
-SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"}
+SERVICES = {"firewall", "redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"}
 UNCHANGED_SECONDS = 10.0  # the goal is 3 s; a shared machine may be slow
 VERIFICATION = "verification"
 

@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {
     "health": {"enabled": False},
     "redis": {},
 }
-NETWORKS = {"redis": "cslr-live-lan", "ray-gateway": "host", "keeper": "none"}
+NETWORKS = {"redis": "cslr-live-lan", "ray-gateway": "host", "keeper": "none", "firewall": "host"}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from tests.live.stack import FULL, LiveStack
 pytestmark = pytest.mark.live
 
 NO_CAPABILITIES = "0" * 16
+NET_ADMIN = f"{1 << 12:016x}"
 SECONDS = 10
 REFUSED = (requests.codes.unauthorized, requests.codes.forbidden)
 
@@ -41,17 +42,19 @@ class TestContainers:
         for service, found in inspected.items():
             host = found["HostConfig"]
             group = Path("/var/run/docker.sock").stat().st_gid if service == "keeper" else 1000
-            assert found["Config"]["User"] == f"1000:{group}", service
+            firewall = service == "firewall"
+            assert found["Config"]["User"] == ("0:0" if firewall else f"1000:{group}"), service
             assert host["CapDrop"] == ["ALL"], service
-            assert not host["CapAdd"], service
+            assert (host["CapAdd"] or []) == (["CAP_NET_ADMIN"] if firewall else []), service
             assert "no-new-privileges:true" in host["SecurityOpt"], service
             assert not host["Privileged"], service
 
     def test_every_process_has_the_user_and_no_capability(self, platform):
         for service in platform.containers():
             status = run_in(platform, service, "sh", "-c", "cat /proc/[0-9]*/status")
-            assert set(re.findall(r"^Uid:\s+(\d+)", status, re.MULTILINE)) == {"1000"}, service
-            assert set(re.findall(r"^Cap(?:Eff|Prm|Bnd):\s+(\w+)", status, re.MULTILINE)) == {NO_CAPABILITIES}, service
+            user, capabilities = ("0", NET_ADMIN) if service == "firewall" else ("1000", NO_CAPABILITIES)
+            assert set(re.findall(r"^Uid:\s+(\d+)", status, re.MULTILINE)) == {user}, service
+            assert set(re.findall(r"^Cap(?:Eff|Prm|Bnd):\s+(\w+)", status, re.MULTILINE)) == {capabilities}, service
 
     def test_cannot_write_to_their_own_root(self, platform, inspected):
         for service, found in inspected.items():
@@ -67,7 +70,8 @@ class TestContainers:
     def test_share_no_namespace_with_the_host(self, inspected):
         for service, found in inspected.items():
             host = found["HostConfig"]
-            assert "host" not in (host["NetworkMode"], host["PidMode"], host["IpcMode"], host["UTSMode"]), service
+            network = "" if service == "firewall" else host["NetworkMode"]
+            assert "host" not in (network, host["PidMode"], host["IpcMode"], host["UTSMode"]), service
 
     def test_publish_on_the_loopback_alone(self, inspected):
         published = [p for found in inspected.values() for p in found["NetworkSettings"]["Ports"].values() if p]

@@ -97,7 +97,7 @@ class TestHostOnItsOwn:
 
 class TestPlace:
     def test_decides_what_each_host_runs(self):
-        everywhere = {"health", "ray-gateway", "ray-cpu", "marimo"}
+        everywhere = {"firewall", "health", "ray-gateway", "ray-cpu", "marimo"}
         assert set(at("alpha").services()) - {"keeper"} == everywhere | {"ray-head"}
         assert set(at("beta").services()) - {"keeper"} == everywhere | {"ray-head", "redis-replica"}
         assert set(at("gamma").services()) - {"keeper"} == everywhere | {"redis", "postgres", "mlflow"}

@@ -50,7 +50,10 @@ ON_THE_BRIDGE = ("redis", "postgres", "mlflow", "health", "ray-cpu", "ray-gpu", 
 ON_THE_HOST = ("ray-gateway", "ray-head", "ray-cpu", "ray-gpu")
 
 
-@pytest.fixture(params=[*(("gpu", s) for s in (*ON_THE_BRIDGE, "keeper")), *(("lan", s) for s in ON_THE_HOST)], ids=str)
+ALL = (*(("gpu", s) for s in (*ON_THE_BRIDGE, "keeper", "firewall")), *(("lan", s) for s in ON_THE_HOST))
+
+
+@pytest.fixture(params=ALL, ids=str)
 def inputs(request) -> dict[str, Any]:
     """The inputs of each container."""
     stack, service = request.param
@@ -71,8 +74,9 @@ class TestFalseDiffs:
         assert {s: c.inputs["networkMode"] for s, c in gpu.containers.items()} == {
             **dict.fromkeys(ON_THE_BRIDGE, "bridge"),
             "keeper": "none",
+            "firewall": "host",
         }
-        assert {s for s, c in lan.containers.items() if c.inputs["networkMode"] == "host"} == set(ON_THE_HOST)
+        assert {s for s, c in lan.containers.items() if c.inputs["networkMode"] == "host"} == {*ON_THE_HOST, "firewall"}
 
     def test_swap_is_set_beside_memory(self, inputs):
         """Left out, the daemon sets it to twice the memory, and every refresh shows that."""
@@ -101,7 +105,8 @@ class TestFalseDiffs:
         assert inputs["logOpts"]
 
     def test_capabilities_are_named_as_the_daemon_returns_them(self, inputs):
-        assert inputs["capabilities"] == {"drops": ["ALL"]}
+        assert inputs["capabilities"]["drops"] == ["ALL"]
+        assert inputs["capabilities"].get("adds", ["CAP_NET_ADMIN"]) == ["CAP_NET_ADMIN"]
 
     def test_ipc_mode_of_another_container_is_never_used(self, inputs):  # pulumi-docker#1354
         assert "ipcMode" not in inputs
@@ -117,7 +122,7 @@ class TestFalseDiffs:
 class TestHostNetwork:
     """On the network of the host, and without any."""
 
-    @pytest.fixture(params=[*(("lan", s) for s in ON_THE_HOST), ("gpu", "keeper")], ids=str)
+    @pytest.fixture(params=[*(("lan", s) for s in ON_THE_HOST), ("gpu", "keeper"), ("gpu", "firewall")], ids=str)
     def beside(self, request) -> Any:
         stack, service = request.param
         return request.getfixturevalue(stack).containers[service].inputs

@@ -30,8 +30,8 @@ from tests.harness import (
 )
 from verification.spec import VerificationSpec
 
-DEV_SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"}
-ON_EVERY_HOST = {"health", "ray-gateway", "ray-cpu", "marimo", "keeper"}
+DEV_SERVICES = {"firewall", "redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"}
+ON_EVERY_HOST = {"firewall", "health", "ray-gateway", "ray-cpu", "marimo", "keeper"}
 SERVICES_OF = {"dev": DEV_SERVICES, "gpu": DEV_SERVICES | {"ray-gpu"}}
 SECRETS = {
     "redisPassword": "redis-Password-7f3a",
@@ -41,6 +41,7 @@ SECRETS = {
 }
 PULLED = {"source": "pull", "reference": "registry.example.org/lab/image:1"}
 ALL_PULLED = {
+    "firewall": {"image": PULLED},
     "redis": {"image": PULLED},
     "postgres": {"image": PULLED},
     "mlflow": {"image": PULLED},
@@ -114,11 +115,12 @@ class TestEveryContainer:
             assert container.labels == {"cslr.project": "cslr", "cslr.stack": stack, "cslr.component": service}
 
     def test_has_no_more_rights_than_it_needs(self, program):
-        for container in program.containers.values():
-            group = SOCKET.group if container.inputs["hostname"] == "keeper" else 1000
-            assert container.inputs["user"] == f"1000:{group}"
+        users = {"keeper": f"1000:{SOCKET.group}", "firewall": "0:0"}
+        for service, container in program.containers.items():
+            adds = {"adds": ["CAP_NET_ADMIN"]} if service == "firewall" else {}
+            assert container.inputs["user"] == users.get(service, "1000:1000")
             assert container.inputs["readOnly"] is True
-            assert container.inputs["capabilities"] == {"drops": ["ALL"]}
+            assert container.inputs["capabilities"] == {"drops": ["ALL"], **adds}
             assert container.inputs["securityOpts"] == ["no-new-privileges:true"]
             assert "privileged" not in container.inputs
 
@@ -140,8 +142,8 @@ class TestEveryContainer:
 
     def test_is_reached_by_the_name_of_its_service(self, program):
         for service, container in program.containers.items():
-            if service == "keeper":
-                continue  # nobody reaches it
+            if service in ("keeper", "firewall"):
+                continue  # nobody reaches them
             (network,) = container.inputs["networksAdvanced"]
             assert network["aliases"] == [service]
             assert network["name"] == "ray-network"
@@ -199,7 +201,7 @@ class TestSecrets:
     def test_reach_a_container_as_read_only_files(self, program):
         for service, container in program.containers.items():
             mounts = [m for target, m in container.mounts.items() if target.startswith("/run/secrets/")]
-            assert bool(mounts) == (service != "keeper")
+            assert bool(mounts) == (service not in ("keeper", "firewall"))
             assert all(mount["type"] == "bind" and mount["readOnly"] is True for mount in mounts)
 
     def test_go_only_where_they_are_needed(self, dev):
@@ -215,6 +217,7 @@ class TestSecrets:
             "marimo": {"marimo-token", "ray-token"},
             "health": {"redis-password", "postgres-password", "ray-token", "marimo-token"},
             "keeper": set(),
+            "firewall": set(),
         }
 
     def test_unusable_one_is_refused_by_its_key(self, state_home):
@@ -266,9 +269,14 @@ class TestOrder:
         assert {f"{name}-container" for name in needed} <= gpu.needs(gpu.containers[service])
 
     @pytest.mark.parametrize("service", ["redis", "postgres", "health"])
-    def test_others_wait_for_no_service(self, program, service):
+    def test_others_wait_for_no_service_but_the_firewall(self, program, service):
         needed = program.needs(program.containers[service])
-        assert {name for name in needed if name.endswith("-container")} == set()
+        assert {name for name in needed if name.endswith("-container")} == {"firewall-container"}
+
+    def test_nothing_is_open_before_the_firewall_stands(self, program, hosts):
+        for deployed in (program, *hosts.values()):
+            for service, container in deployed.containers.items():
+                assert service == "firewall" or "firewall-container" in deployed.needs(container)
 
     def test_every_container_waits_for_its_network_and_image(self, dev):
         for service, container in dev.containers.items():
@@ -310,7 +318,7 @@ class TestImages:
             for group in combinations(images, size)
             if all(b not in needs[a] and a not in needs[b] for a, b in combinations(group, 2))
         )
-        assert len(images) == 6
+        assert len(images) == 7
         assert together == parallel
 
     def test_wait_for_their_base(self, dev):
@@ -367,6 +375,7 @@ class TestDisabledServices:
             (("mlflow",), "mlflow"),
             (("mlflow", "postgres"), "postgres"),
             (("ray-cpu",), None),
+            (("firewall",), "firewall"),
         ],
         ids=lambda value: "+".join(value) if isinstance(value, tuple) else None,
     )
@@ -428,7 +437,8 @@ class TestSeveralHosts:
     def test_ray_is_on_the_host_network_and_the_keeper_on_none(self, hosts):
         for deployed in hosts.values():
             modes = {service: c.inputs["networkMode"] for service, c in deployed.containers.items()}
-            assert {s for s, mode in modes.items() if mode == "host"} == {s for s in modes if s.startswith("ray-")}
+            on_the_host = {s for s in modes if s.startswith("ray-")} | {"firewall"}
+            assert {s for s, mode in modes.items() if mode == "host"} == on_the_host
             assert {s for s, mode in modes.items() if mode == "none"} == {"keeper"}
 
     def test_no_container_with_a_network_has_the_docker_socket(self, hosts):
@@ -550,7 +560,7 @@ class TestSeveralHosts:
         """Whatever order hosts come up in, and whatever is missing elsewhere."""
         for service in ("ray-gateway", "ray-head"):
             needed = hosts["beta"].needs(hosts["beta"].containers[service])
-            assert {name for name in needed if name.endswith("-container")} == set()
+            assert {name for name in needed if name.endswith("-container")} == {"firewall-container"}
 
     def test_only_the_nodes_of_this_host_are_expected_and_others_allowed(self, hosts):
         spec = VerificationSpec.model_validate_json(hosts["gamma"].outputs["verification_spec"])
@@ -583,7 +593,7 @@ class TestSeveralHosts:
         grown = merged(CLUSTER, {"hosts": {"delta": {"address": "10.88.0.4"}}})
         before = hosts["alpha"]
         after = deploy({}, state_home=before.state.parents[2], stack="alpha", cluster=grown)
-        assert changed_containers(before, after) == {}
+        assert changed_containers(before, after) == {"firewall": {"envs"}}  # which lets it in
 
     def test_who_leads_first_concerns_only_those_that_may_and_who_tells_why_none_does(self, hosts):
         other = {**CLUSTER, "head_whitelist": ["beta", "alpha"]}
@@ -673,7 +683,11 @@ ONE_SETTING = {
     ),
     "network.names": ({"network": {"names": ["gpuhost.example.org"]}}, {"mlflow": {"envs"}}),
     # A replaced network takes its containers with it; only the fixed address is an input.
-    "network.subnet": ({"network": {"subnet": "172.29.0.0/16"}}, {"ray-cpu": {"networksAdvanced"}}),
+    "network.subnet": (
+        {"network": {"subnet": "172.29.0.0/16"}},
+        {"ray-cpu": {"networksAdvanced"}, "firewall": {"envs"}},
+    ),
+    "firewall.allow": ({"firewall": {"allow": ["10.0.0.5"]}}, {"firewall": {"envs"}}),
     "images.torch": ({"images": {"torch": "cuda"}}, {"ray-cpu": {"image"}, "marimo": {"image"}}),
     "images.parallel_builds": ({"images": {"parallel_builds": 5}}, {}),
 }

@@ -39,7 +39,9 @@ def below(path: str, value: object) -> object:
 class TestEmptyObject:
     def test_is_a_valid_dev_stack(self):
         settings = load({}, stack_file=FILE)
-        assert settings.services() == ("redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper")
+        assert settings.services() == (
+            "firewall", "redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"
+        )  # fmt: skip
         assert settings.head_candidates == ("ray-cpu",)
         assert list(settings.ray_nodes) == ["ray-cpu"]
 

@@ -1,0 +1,56 @@
+"""Firewall: other machines reach of this stack what it publishes to them, and nothing else (entrypoints/firewall.py).
+
+Owns the only container with a capability, CAP_NET_ADMIN, on the host's network. It has no secret and no volume.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+import pulumi
+
+from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
+from components.outside import Guarded
+from components.service import Host, Service, extra_mounts, run_python
+from components.service_settings import FirewallSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirewallArgs:
+    """Plain values, already validated, and what it runs on."""
+
+    settings: FirewallSettings
+    host: Host
+    image: pulumi.Input[str]
+    guarded: Guarded
+
+
+class Firewall(Service):
+    """**Pulumi type** ``cslr:firewall:Firewall``. Ready when its rules stand."""
+
+    def __init__(self, name: str, args: FirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cslr:firewall:Firewall", name, deployed_on=args.host, port=0, opts=opts)
+        settings, host = args.settings, args.host
+        rules = {
+            "table": host.identity.prefix,
+            "gateway": host.network.gateway,
+            "allow": settings.allow,
+            **asdict(args.guarded),
+        }
+        self._run(
+            ContainerSpec(
+                service=name,
+                image=args.image,
+                command=run_python("firewall.py"),
+                healthcheck=Healthcheck(command=run_python("firewall.py", "health"), interval=3, start_period=30),
+                cpus=settings.cpus,
+                memory=settings.memory,
+                # The kernel gives the capability to root alone; without any other, this root may do nothing more.
+                user=settings.user,
+                capabilities=("CAP_NET_ADMIN",),
+                env={**settings.env, "FIREWALL_RULES": json.dumps(rules)},
+                network="host",
+                mounts=(*host.programs("with_python.sh", "firewall.py"), *extra_mounts(settings.volumes)),
+                tmp_bytes=16 * MEBIBYTE,
+            ),
+            after=[host.network.resource],
+        )

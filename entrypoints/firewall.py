@@ -1,0 +1,295 @@
+"""Keeps other machines from what this host's stack does not publish to them, by rules of the kernel's packet filter.
+
+Docker before Engine 28 forwards packets from any neighbour to a published port of a container, although it is published
+on 127.0.0.1. And over several hosts, Ray's own ports stand open on the host's address. The rules are one table of
+nftables of the stack's own, which no change of Docker's or the host's own rules touches. Runs as root on the host's
+network with no capability but CAP_NET_ADMIN. One file, standard library only, Python 3.10 or newer; needs ``nft``.
+
+    firewall.py           keep the rules, until SIGTERM: then remove them
+    firewall.py health    0 while they stand, else 1 and the reason
+
+Environment (components/firewall.py sets it): FIREWALL_RULES, see Rules.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import json
+import os
+import queue
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+LOOK_SECONDS = 2.0
+STALE_SECONDS = 20.0
+NFT_SECONDS = 10.0
+RESOLVE_SECONDS = 60.0  # names among the hosts are looked up again so often
+REPAIRED_SECONDS = 300.0  # a health check speaks for so long of rules that somebody else removed
+GET_ADDRESS = 0x8915  # SIOCGIFADDR
+PRIORITY = -10  # before the rules of Docker and of the host, whose "accept" ends no other table
+LOOPBACK = "127.0.0.0/8"
+
+
+class FirewallError(Exception):
+    """The rules cannot be set: one sentence."""
+
+
+def say(message: str) -> None:
+    """Print one line for the container's log."""
+    print(f"[firewall] {message}", flush=True)
+
+
+# ------------------------------------------------------------------------------------------------- the rules
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Who reaches what from another machine."""
+
+    table: str  # the stack's own; no other program has one of this name
+    gateway: str  # this host's address on the bridge of the containers, by which the bridge is found
+    allow: tuple[str, ...] = ()  # addresses and networks that no rule here concerns
+    hosts: tuple[str, ...] = ()  # names or addresses of the cluster's hosts, which alone reach the following
+    ports: tuple[str, ...] = ()  # ports of this host, "6379" or "12000-12999"
+    forwarded: tuple[int, ...] = ()  # of them those that Docker forwards to a container
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Rules:
+        """Read the environment; raise FirewallError where it is missing or wrong."""
+        try:
+            found = dict(json.loads(environment["FIREWALL_RULES"]))
+            lists: dict[str, Any] = {key: tuple(value) for key, value in found.items() if isinstance(value, list)}
+            return cls(**{**found, **lists})
+        except (KeyError, TypeError, ValueError) as error:
+            raise FirewallError(f"FIREWALL_RULES is missing or wrong, which the container must set: {error}") from error
+
+
+def ruleset(rules: Rules, bridge: str, hosts: Iterable[str]) -> str:
+    """The table as ``nft`` reads it. ``hosts`` are the addresses of the cluster's hosts, resolved."""
+    trusted = _sources((*hosts, *rules.allow))
+    allow = [f"ip saddr {_sources(rules.allow)} accept"] if rules.allow else []
+    forward = [
+        # What does not go into the bridge from elsewhere is not ours.
+        f'oifname != "{bridge}" accept',
+        f'iifname "{bridge}" accept',
+        "ct direction reply accept",
+        *allow,
+    ]
+    if rules.forwarded:
+        ports = _set(map(str, rules.forwarded))
+        forward.append(f"meta l4proto tcp ct original proto-dst {ports} ip saddr != {trusted} drop")
+    # What Docker published, and not on the loopback: no other machine has a connection to 127.0.0.1 of this one.
+    forward += [f"ct status dnat ct original ip daddr != {LOOPBACK} accept", "drop"]
+    chains = {f"forward priority {PRIORITY}": forward}
+    if rules.ports:
+        chains[f"input priority {PRIORITY}"] = [f"tcp dport {_set(rules.ports)} jump guarded"]
+    guarded = ['iifname "lo" accept', "ct direction reply accept", f"ip saddr {trusted} accept", "drop"]
+    text = [f"table inet {rules.table}", f"delete table inet {rules.table}", f"table inet {rules.table} {{"]
+    if rules.ports:
+        text += _chain("guarded", guarded)
+    for hook, lines in chains.items():
+        text += _chain(hook.partition(" ")[0], [f"type filter hook {hook}; policy accept;", *lines])
+    return "\n".join([*text, "}", ""])
+
+
+def _chain(name: str, lines: Iterable[str]) -> list[str]:
+    return [f"  chain {name} {{", *(f"    {line}" for line in lines), "  }"]
+
+
+def _sources(addresses: Iterable[str]) -> str:
+    """Without what others of them include: a set of nftables has nothing twice."""
+    networks = {ipaddress.IPv4Network(address): address for address in addresses}
+    widest = [one for one in networks if not any(one != other and one.subnet_of(other) for other in networks)]
+    return _set(networks[one] for one in sorted(widest))
+
+
+def _set(members: Iterable[str]) -> str:
+    return f"{{ {', '.join(members)} }}"
+
+
+# ------------------------------------------------------------------------------------------------- the host
+
+
+def nft(*arguments: str, given: str = "") -> str:
+    """Run ``nft``; raise FirewallError with what it complained of."""
+    try:
+        done = subprocess.run(
+            ["nft", *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=NFT_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise FirewallError("this image has no nft: give the service `firewall` one that has it") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FirewallError(f"nft does not answer: {error}") from error
+    if done.returncode:
+        raise FirewallError(f"nft: {' '.join((done.stderr or done.stdout).split())[:300]}")
+    return done.stdout
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface of this host that has the address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it has no address
+                answer = fcntl.ioctl(any_socket, GET_ADDRESS, struct.pack("256s", name.encode()[:15]))
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    return name
+    return None
+
+
+class Names:
+    """Addresses of hosts, some of which are given by name. One that cannot be looked up keeps its last ones."""
+
+    def __init__(self, hosts: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._hosts = tuple(hosts)
+        self._clock = clock
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._at: float | None = None
+
+    def addresses(self) -> tuple[str, ...]:
+        """IPv4 addresses of all hosts, sorted."""
+        if self._at is None or self._clock() - self._at >= RESOLVE_SECONDS:
+            self._at = self._clock()
+            for host in self._hosts:
+                self._look_up(host)
+        return tuple(sorted({address for found in self._known.values() for address in found}))
+
+    def _look_up(self, host: str) -> None:
+        try:
+            self._known[host] = (str(ipaddress.IPv4Address(host)),)
+        except ValueError:
+            with suppress(OSError):
+                found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
+                self._known[host] = tuple(str(entry[4][0]) for entry in found)
+
+
+# ------------------------------------------------------------------------------------------------- the firewall
+
+
+@dataclass
+class Report:
+    """What a health check is told."""
+
+    at: float  # of the monotonic clock, which all processes of a host share
+    problem: str = ""  # why the rules do not stand
+    repaired: int = 0  # how often they had to be set again, since others had removed or changed them
+    repaired_at: float = 0.0
+
+
+@dataclass
+class Firewall:
+    """Sets the rules, looks again and again whether they stand, and removes them in the end."""
+
+    rules: Rules
+    nft: Callable[..., str] = nft
+    bridge_of: Callable[[str], str | None] = interface_of
+    report: Report = field(default_factory=lambda: Report(time.monotonic()))
+    _names: Names | None = None
+    _set: str = ""  # the rules that were set
+    _listed: str = ""  # and how the kernel has them
+
+    def look(self) -> None:
+        """Set the rules where they do not stand as they should; raise FirewallError where that is impossible."""
+        self._names = self._names or Names(self.rules.hosts)
+        bridge = self.bridge_of(self.rules.gateway)
+        if bridge is None:
+            raise FirewallError(f"no interface of this host has {self.rules.gateway}: is the containers' network gone?")
+        wanted = ruleset(self.rules, bridge, self._names.addresses())
+        changed = wanted != self._set
+        if not changed and self._listing() == self._listed:
+            return
+        self.nft("-f", "-", given=wanted)
+        self._set, self._listed = wanted, self._listing()
+        if changed:
+            say(f"rules are set: table inet {self.rules.table}, bridge {bridge}")
+        else:
+            self.report.repaired += 1
+            self.report.repaired_at = time.monotonic()
+            say("rules were removed or changed by somebody else, and are set again")
+
+    def remove(self) -> None:
+        """Remove the rules, also those that an earlier container left."""
+        with suppress(FirewallError):  # somebody else was first
+            self.nft("delete", "table", "inet", self.rules.table)
+            say("rules are removed")
+
+    def _listing(self) -> str:
+        try:
+            return self.nft("--stateless", "list", "table", "inet", self.rules.table)
+        except FirewallError:
+            return ""
+
+
+def report_file() -> Path:
+    """Where the firewall tells `health` how it stands."""
+    return Path(tempfile.gettempdir()) / "cslr-firewall"
+
+
+def tell(report: Report) -> None:
+    """Write the report for `health`."""
+    new = report_file().with_suffix(".new")
+    new.write_text(json.dumps(asdict(report)), encoding="utf-8")
+    new.replace(report_file())
+
+
+def run(environment: Mapping[str, str]) -> int:
+    """Keep the rules until SIGTERM; 1 where the environment is wrong."""
+    # Not an Event, whose lock may be held by the very thread that a signal interrupts.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: signals.put(number))
+    try:
+        firewall = Firewall(Rules.from_environment(environment))
+    except FirewallError as error:
+        say(str(error))
+        return 1
+    while signals.empty():
+        problem = ""
+        try:
+            firewall.look()
+        except FirewallError as error:
+            problem = str(error)
+            if problem != firewall.report.problem:
+                say(problem)
+        firewall.report.problem, firewall.report.at = problem, time.monotonic()
+        tell(firewall.report)
+        with suppress(queue.Empty):
+            signals.get(timeout=LOOK_SECONDS)
+            break
+    firewall.remove()
+    return 0
+
+
+def health() -> int:
+    """0 when the rules stood a moment ago; else 1 and the reason on stdout."""
+    try:
+        report = Report(**json.loads(report_file().read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError):
+        print("has not set its rules yet")
+        return 1
+    age = time.monotonic() - report.at
+    if report.problem or age > STALE_SECONDS:
+        print(report.problem or f"has not looked at its rules for {age:.0f} s")
+        return 1
+    recently = report.repaired and time.monotonic() - report.repaired_at < REPAIRED_SECONDS
+    print(f"rules stand{f'; set again {report.repaired} times, since others removed them' if recently else ''}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(health() if sys.argv[1:] == ["health"] else run(os.environ))

@@ -1,0 +1,67 @@
+"""Rules of a firewall that was killed, and could not remove them: found, and removed with its own image.
+
+Rules are the kernel's, so only a container with the right to change them sees them: also where `ws` runs as root, whose
+host need not have ``nft``.
+"""
+
+import json
+
+import docker
+import requests
+
+from components.identity import StackIdentity
+
+PROJECT = "cslr"
+FAMILY = "inet"
+IMAGE_LABEL = "org.opencontainers.image.title=cslr firewall"
+SERVICE_LABEL = "cslr.component=firewall"
+SECONDS = 30
+
+
+def left() -> tuple[str, ...]:
+    """The stacks on this host whose rules stand without a firewall that keeps them; none where that is not known."""
+    try:
+        client = docker.from_env(timeout=SECONDS)
+        running = {one.labels.get("cslr.stack") for one in client.containers.list(filters={"label": SERVICE_LABEL})}
+        said = _nft(client, "--json", "list", "tables")
+    except (docker.errors.DockerException, requests.RequestException):
+        return ()
+    tables = [entry["table"] for entry in json.loads(said or "{}").get("nftables", ()) if "table" in entry]
+    prefix = StackIdentity(project=PROJECT, stack="").prefix
+    stacks = {
+        table["name"].removeprefix(prefix)
+        for table in tables
+        if table["family"] == FAMILY and table["name"].startswith(prefix)
+    }
+    return tuple(sorted(stacks - running))
+
+
+def clear(identity: StackIdentity) -> bool:
+    """Removes the rules of a stack that is down; whether there were any."""
+    if identity.stack not in left():
+        return False
+    try:
+        _nft(docker.from_env(timeout=SECONDS), "delete", "table", FAMILY, identity.prefix)
+    except (docker.errors.DockerException, requests.RequestException):
+        return False
+    return True
+
+
+def _nft(client: docker.DockerClient, *arguments: str) -> str:
+    """What ``nft`` says on this host's network; nothing where no image has it."""
+    image = next(iter(client.images.list(filters={"label": IMAGE_LABEL})), None)
+    if image is None:
+        return ""
+    said: bytes = client.containers.run(
+        image,
+        entrypoint=["nft", *arguments],
+        command=[],
+        user="0:0",
+        network_mode="host",
+        cap_drop=["ALL"],
+        cap_add=["CAP_NET_ADMIN"],
+        security_opt=["no-new-privileges:true"],
+        read_only=True,
+        remove=True,
+    )
+    return said.decode()
