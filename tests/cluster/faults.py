@@ -231,6 +231,19 @@ def redis_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def redis_replaced(cluster: Cluster, draw: random.Random) -> Iterator[None]:
+    """No fault: `ws up` replaces the container of the primary. Where there is a copy in step, that leads before."""
+    former, stack = cluster.redis_host, cluster.stacks[cluster.redis_host]
+    changed: dict[str, Any] = {"env": {"REPLACED": str(draw.random())}}
+    stack.configure({"redis": changed if former == REDIS_HOST else {"replica": changed}})
+    with told(cluster, "Redis replaced", hosts=[former]):
+        said = cluster.up(former)
+        if "is the primary of Redis now" in said:
+            cluster.redis_host = other_redis_host(cluster)
+    yield
+
+
+@contextlib.contextmanager
 def redis_host_lost(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """The host of the primary loses its power; somebody makes the copy the primary; then that host boots again."""
     former, target = cluster.redis_host, other_redis_host(cluster)
@@ -377,4 +390,4 @@ FAULTS: dict[str, Fault] = {
     )
 }
 # These need a copy of Redis.
-REDIS_FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (redis_moved, redis_host_lost)}
+REDIS_FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (redis_moved, redis_replaced, redis_host_lost)}

@@ -101,6 +101,12 @@ class TestCutOff:
 
 class TestRedis:
     @in_the_long_form
+    def test_replaced_without_a_copy_takes_the_head_and_no_call(self, trial: Trial):
+        outcome = trial.suffer("redis_replaced")
+        assert outcome.after["incarnation"] == outcome.before["incarnation"]
+        print(f"a new actor {outcome.creation:.1f} s after the replacement of Redis began")  # noqa: T201 (pytest -rP)
+
+    @in_the_long_form
     def test_killed_leaves_no_head_anywhere_and_lets_calls_go_on(self, trial: Trial):
         began = time.monotonic()
         outcome = trial.suffer("redis_restarted", REDIS_OUTAGE)

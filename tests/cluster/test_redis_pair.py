@@ -27,6 +27,14 @@ def test_moved_to_its_copy_redis_loses_nothing(trial: Trial):
     assert outcome.after["incarnation"] == outcome.before["incarnation"]
 
 
+@pytest.mark.parametrize("leads_then", [REDIS_HOST, REPLICA_HOST])
+def test_is_replaced_after_its_copy_leads(trial: Trial, leads_then: str):
+    outcome = trial.suffer("redis_replaced")
+    assert trial.cluster.redis_host == leads_then
+    assert outcome.after["incarnation"] == outcome.before["incarnation"]
+    print(f"a new actor {outcome.creation:.1f} s after the replacement of Redis's primary began")  # noqa: T201 (pytest -rP)
+
+
 def test_without_the_host_of_the_primary_the_cluster_goes_on_with_the_copy(trial: Trial):
     outcome = trial.suffer("redis_host_lost", until=trial.an_actor_is_created)
     assert trial.cluster.redis_host == REDIS_HOST
