@@ -1,4 +1,4 @@
-"""What runs on a deployed stack at this moment: jobs, drivers, actors and tasks of Ray, notebooks of Marimo.
+"""What runs on a deployed stack at this moment: of Ray jobs, drivers, actors and tasks, open notebooks, runs of MLflow.
 
 Asks the containers as they are deployed, by their ports, mounts and variables: the stack file may say otherwise by now.
 Changes nothing, and takes a few seconds at most; what could not be asked is said.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from components.identity import StackIdentity
-from components.ports import MARIMO, RAY_DASHBOARD
+from components.ports import MARIMO, MLFLOW, RAY_DASHBOARD
 from components.secrets import SECRETS_TARGET
 from components.vocabulary import EVERYWHERE
 from docker_engine.api import DockerApi, Json
@@ -28,6 +28,7 @@ from docker_engine.api import DockerApi, Json
 SECONDS = 2.0  # for one answer
 TRIES = 2  # a busy dashboard may miss the first
 MOST_ENTRIES = 10_000
+MOST_EXPERIMENTS = 1000
 RAY_NODES = ("ray-cpu", "ray-gpu", "ray-head")
 CLIENT_SERVER = "ray.util.client.server"  # the driver that stands in for one connected from elsewhere
 # Actors that Ray starts for itself.
@@ -115,6 +116,7 @@ class RunningWork:
     # is being started, or about to be restarted.
     not_asked: Mapping[str, str] = field(default_factory=dict)
     services: tuple[Deployed, ...] = ()
+    runs: int = 0  # of MLflow that nobody has ended; also those whose program was killed
 
     def __bool__(self) -> bool:
         """Whether there may be anything that can end."""
@@ -156,31 +158,39 @@ def look(identity: StackIdentity, api: DockerApi | None = None) -> RunningWork:
 
 def asked(services: tuple[Deployed, ...]) -> RunningWork:
     """What these containers say that runs."""
-    questions: dict[str, Callable[[], tuple[tuple[Work, ...], str]]] = {}
     nodes = [one for one in services if one.service in RAY_NODES and one.running]
+    running = {one.service: one for one in services if one.running}
+    questions: dict[str, Callable[[], _Answer]] = {}
     if nodes:
         questions[_first(nodes).service] = lambda: _ray(nodes)
-    questions |= {
-        one.service: lambda one=one: (tuple(_notebooks(one)), "")  # type: ignore[misc]
-        for one in services
-        if one.service == "marimo" and one.running
-    }
+    if marimo := running.get("marimo"):
+        questions[marimo.service] = lambda: _Answer(works=tuple(_notebooks(marimo)))
+    if mlflow := running.get("mlflow"):
+        questions[mlflow.service] = lambda: _Answer(runs=_runs(mlflow))
     if not questions:
         return RunningWork(services=services)
-    works: list[Work] = []
-    head, not_asked = "", {}
+    found, not_asked = _Answer(), {}
     with ThreadPoolExecutor() as pool:
         answers = {service: pool.submit(question) for service, question in questions.items()}
         for service, answer in answers.items():
             try:
-                found, leads = answer.result()
+                found += answer.result()
             except NotAskedError as error:
-                if any(one.service == service and one.healthy for one in services):
+                if running[service].healthy:
                     not_asked[service] = str(error)
-            else:
-                works += found
-                head = head or leads
-    return RunningWork(works=tuple(works), head=head, not_asked=not_asked, services=services)
+    return RunningWork(works=found.works, head=found.head, runs=found.runs, not_asked=not_asked, services=services)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What one service says; its part of what several say."""
+
+    works: tuple[Work, ...] = ()
+    head: str = ""
+    runs: int = 0
+
+    def __add__(self, other: "_Answer") -> "_Answer":
+        return _Answer(works=self.works + other.works, head=self.head or other.head, runs=self.runs + other.runs)
 
 
 def _first(nodes: Iterable[Deployed]) -> Deployed:
@@ -191,7 +201,7 @@ def _first(nodes: Iterable[Deployed]) -> Deployed:
 # --------------------------------------------------------------------------------------------------------- Ray
 
 
-def _ray(nodes: list[Deployed]) -> tuple[tuple[Work, ...], str]:
+def _ray(nodes: list[Deployed]) -> _Answer:
     """What runs in Ray, and the service here that leads it. Every node but the head refuses, so each is asked."""
     failure = NotAskedError("Ray's dashboard does not answer")
     for node in sorted(nodes, key=lambda node: (not node.healthy, RAY_NODES.index(node.service))):
@@ -206,7 +216,7 @@ def _ray(nodes: list[Deployed]) -> tuple[tuple[Work, ...], str]:
     raise failure
 
 
-def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> tuple[tuple[Work, ...], str]:
+def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> _Answer:
     listed = [node for node in dashboard.states("nodes") if node.get("state") == "ALIVE"]
     places: dict[str, str] = {}
     addresses: dict[str, str] = {}
@@ -220,7 +230,7 @@ def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> tuple[tupl
     works += _actors(dashboard.states("actors", state="ALIVE"), places)
     if len(listed) > 1:  # one of them may end without the others
         works += _tasks(dashboard.states("tasks", state="RUNNING"), places)
-    return tuple(works), leads
+    return _Answer(works=tuple(works), head=leads)
 
 
 def _jobs(
@@ -286,6 +296,22 @@ def _notebooks(marimo: Deployed) -> Iterator[Work]:
         yield Work(kind=Kind.NOTEBOOK, identifier=str(identifier), what=what, node=marimo.service)
 
 
+# ------------------------------------------------------------------------------------------------------- MLflow
+
+
+def _runs(mlflow: Deployed) -> int:
+    """How many runs are in status RUNNING; of a server that does not say it, none: they end with no container."""
+    api = f"{mlflow.env.get('MLFLOW_STATIC_PREFIX', '')}/api/2.0/mlflow"
+    server = _Http(f"http://{mlflow.reached(MLFLOW)}{api}", "MLflow", "")
+    try:
+        found = server.get("/experiments/search", {"max_results": MOST_EXPERIMENTS}).get("experiments") or []
+        wanted = {"experiment_ids": [one["experiment_id"] for one in found], "max_results": MOST_ENTRIES}
+        wanted["filter"] = "attributes.status = 'RUNNING'"
+        return len(server.get("/runs/search", wanted).get("runs") or ()) if found else 0
+    except (NotAskedError, LookupError, TypeError, AttributeError):
+        return 0
+
+
 # --------------------------------------------------------------------------------------------------------- HTTP
 
 
@@ -323,9 +349,12 @@ class _Http:
             return found
         raise NotAskedError(f"{self.name} at {self.url} answers something else than a list of {what}")
 
-    def get(self, path: str) -> Any:  # noqa: ANN401 (JSON)
-        """What a GET answers. Raises `NotAskedError`."""
-        request = urllib.request.Request(self.url + path, headers={"Authorization": self.authorization})  # noqa: S310
+    def get(self, path: str, body: Json | None = None) -> Any:  # noqa: ANN401 (JSON)
+        """What a GET answers, or a POST of a body. Raises `NotAskedError`."""
+        headers = {"Authorization": self.authorization} if self.authorization else {}
+        headers |= {"Content-Type": "application/json"} if body else {}
+        content = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(self.url + path, content, headers)  # noqa: S310 (http, our own)
         # No proxy: it is our own, and a proxy of the site cannot reach it.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         reason = ""

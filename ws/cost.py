@@ -183,6 +183,12 @@ def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True
         _ends_of_several(by_service, told, redis_leads=redis_leads)
     else:
         _ends_of_one(by_service, told)
+    if (stop := by_service.get("mlflow") or by_service.get("postgres")) and running.runs:
+        one = running.runs == 1
+        told.remarks.append(
+            f"{stop}; {running.runs} MLflow {'run is' if one else 'runs are'} not ended: "
+            "what logs to them repeats its calls for some 2 minutes"
+        )
     if "marimo" in by_service:
         notebooks = (work for work in running.works if work.kind is Kind.NOTEBOOK)
         told.end(notebooks, str(by_service["marimo"]))

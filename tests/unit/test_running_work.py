@@ -62,6 +62,7 @@ class Answers:
             "tasks": [],
         }
         self.sessions: Any = {}
+        self.runs: Any = []
         self.code = 200
         self.delays: list[float] = []  # of the next answers
         self.asked: list[str] = []
@@ -74,6 +75,10 @@ class Answers:
             wanted = parse_qs(parts.query).get("filter_values", [""])[0]
             found = [entry for entry in self.states[what] if not wanted or entry["state"] == wanted]
             return {"data": {"result": {"result": found}}}
+        if parts.path.endswith("/mlflow/experiments/search"):
+            return {"experiments": [{"experiment_id": "0"}]}
+        if parts.path.endswith("/mlflow/runs/search"):
+            return {"runs": self.runs}
         return {"/api/jobs/": self.jobs, "/api/sessions": self.sessions}.get(parts.path)
 
 
@@ -98,6 +103,10 @@ def server(answers) -> Iterator[str]:
                 self.end_headers()
                 self.wfile.write(body)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -119,7 +128,7 @@ def container(server, tmp_path) -> Container:
     def make(service: str = "ray-cpu", at: str = server, **fields: Any) -> Deployed:
         return Deployed(**{
             "service": service, "name": f"cslr-dev-{service}", "running": True, "healthy": True,
-            "env": {"RAY_NODE_NAME": service}, "ports": {8265: at, 8080: at},
+            "env": {"RAY_NODE_NAME": service}, "ports": {8265: at, 8080: at, 5000: at},
             "mounts": {f"/run/secrets/{name}": str(tmp_path / name) for name in ("ray-token", "marimo-token")},
             **fields,
         })  # fmt: skip
@@ -262,6 +271,29 @@ class TestMarimo:
 
     def test_none_is_nothing(self, container):
         assert not asked((container("marimo"),))
+
+
+class TestMLflow:
+    def test_runs_that_nobody_ended_are_counted(self, answers, container):
+        answers.runs = [{"info": {}}, {"info": {}}]
+        found = asked((container("mlflow"),))
+        assert found.runs == 2
+        assert not found, "they end with no container"
+
+    def test_behind_a_prefix_they_are_found(self, answers, container):
+        answers.runs = [{"info": {}}]
+        assert asked((container("mlflow", env={"MLFLOW_STATIC_PREFIX": "/tracking"}),)).runs == 1
+        assert answers.asked[-1] == "/tracking/api/2.0/mlflow/runs/search"
+
+    @pytest.mark.parametrize("runs", [None, "text", 5])
+    def test_another_answer_is_none(self, answers, container, runs):
+        answers.runs = runs
+        assert asked((container("mlflow"),)).runs in (0, 4)
+
+    def test_a_server_that_refuses_is_no_reason_to_ask(self, answers, container):
+        answers.code = 403
+        found = asked((container("mlflow"),))
+        assert (found.runs, found.not_asked) == (0, {})
 
 
 def inspected(**changes: Any) -> Any:

@@ -132,6 +132,13 @@ class TestOneHost:
         assert not of(change(service))
         assert of(change(service)).remarks == ()
 
+    @pytest.mark.parametrize(("runs", "said"), [(1, "1 MLflow run is not ended"), (3, "3 MLflow runs are not ended")])
+    @pytest.mark.parametrize("service", ["mlflow", "postgres"])
+    def test_runs_of_mlflow_go_on(self, service, runs, said):
+        found = of(change(service), running=RunningWork(runs=runs, services=ONE_HOST.services))
+        assert not found
+        assert said in found.remarks[0]
+
     def test_the_end_of_all_is_one_sentence_and_names_each_once(self):
         found = cost(all_stop(ONE_HOST.services, "the stack is taken down"), ONE_HOST)
         assert [str(end) for end in found.ends] == [
