@@ -61,7 +61,11 @@ class Consent:
         if not found:
             return
         if self.drain is not None:
-            found = self._drained(found, look)
+            try:
+                found = self._drained(found, look)
+            except KeyboardInterrupt:
+                self.console.print("\nNothing was changed.")
+                raise
         if self.yes or not (self._new(found) or not found.known):
             self._agree(found)
             return

@@ -134,6 +134,14 @@ class TestRefused:
         assert "1 running job would end" in stack.ws("preview", "--engine", engine).stdout
         assert f'"id": "{job}"' in stack.ws("preview", "--engine", engine, "--json").stdout
 
+    def test_an_up_that_changes_nothing_asks_nothing(self, up, stack, job):
+        before = stack.ids()
+        code, said = up()
+        assert code == 0, said
+        assert "Nothing to change" in said
+        assert "Service" in said, "the table of services"
+        assert stack.ids() == before
+
     @pytest.mark.parametrize("arguments", [(), ("--volumes",)])
     def test_nor_is_the_stack_taken_down(self, stack, job, arguments):
         before = stack.ids()

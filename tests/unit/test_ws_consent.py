@@ -196,6 +196,7 @@ class TestDrain:
         monkeypatch.setattr("ws.consent.time.sleep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             person.run(costs(JOB), drain=60)
+        assert "Nothing was changed." in person.told
 
     def test_of_what_never_ends_says_so_at_once(self, person):
         with pytest.raises(DeclinedError, match="1 detached actor will not end by itself"):
