@@ -34,6 +34,7 @@ CLIENT_SERVER = "ray.util.client.server"  # the driver that stands in for one co
 # Actors that Ray starts for itself.
 INTERNAL_ACTORS = ("_ray_internal_", "_ray_")
 NODE_LABEL = "cslr.node"
+IDLE = ("waiting: ", "drained: ")  # entrypoints/ray_node.py
 ASKS = "CSLR_ASKS"  # variable by which `ws` tells the program that it asks before anything ends
 
 
@@ -68,6 +69,7 @@ class Deployed:
     name: str
     running: bool
     healthy: bool
+    idle: bool = False  # a Ray node without a head, or one that was drained: it says so to its health check
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     mounts: Mapping[str, str] = field(default_factory=dict)  # target → folder of the host, or name of the volume
     ports: Mapping[int, str] = field(default_factory=dict)  # inner port → host:port by which this host reaches it
@@ -78,6 +80,8 @@ class Deployed:
         """From what Docker says on inspection."""
         state, settings = found["State"], found["NetworkSettings"]
         networks = (settings.get("Networks") or {}).values()
+        health = state.get("Health") or {}
+        said = ((health.get("Log") or [{}])[-1].get("Output") or "").strip()
         address = next((network["IPAddress"] for network in networks if network.get("IPAddress")), "")
         ports = {}
         for port in {*(found["Config"].get("ExposedPorts") or {}), *(settings.get("Ports") or {})}:
@@ -91,7 +95,8 @@ class Deployed:
             service=found["Config"]["Labels"].get("cslr.component", ""),
             name=found["Name"].removeprefix("/"),
             running=state["Status"] == "running",
-            healthy=(state.get("Health") or {}).get("Status") == "healthy",
+            healthy=health.get("Status") == "healthy",
+            idle=said.startswith(IDLE),
             env=dict(entry.split("=", 1) for entry in found["Config"].get("Env") or () if "=" in entry),
             mounts={
                 mount["Destination"]: mount.get("Name") or mount.get("Source") or ""
@@ -176,7 +181,7 @@ def asked(services: tuple[Deployed, ...]) -> RunningWork:
             try:
                 found += answer.result()
             except NotAskedError as error:
-                if running[service].healthy:
+                if running[service].healthy and not running[service].idle:
                     not_asked[service] = str(error)
     return RunningWork(works=found.works, head=found.head, runs=found.runs, not_asked=not_asked, services=services)
 
@@ -194,8 +199,8 @@ class _Answer:
 
 
 def _first(nodes: Iterable[Deployed]) -> Deployed:
-    """The node that stands for Ray: one that is healthy, if there is any."""
-    return min(nodes, key=lambda node: (not node.healthy, RAY_NODES.index(node.service)))
+    """The node that stands for Ray: one in which something may run, if there is any."""
+    return min(nodes, key=lambda node: (not node.healthy or node.idle, RAY_NODES.index(node.service)))
 
 
 # --------------------------------------------------------------------------------------------------------- Ray

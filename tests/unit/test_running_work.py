@@ -243,6 +243,11 @@ class TestSilence:
         found = asked((container(at="127.0.0.1:9", healthy=False),))
         assert not found
 
+    def test_nodes_that_wait_for_a_head_run_nothing(self, container):
+        waiting = container(at="127.0.0.1:9", idle=True)
+        assert not asked((waiting,))
+        assert asked((waiting, container("ray-gpu", at="127.0.0.1:9"))).not_asked.keys() == {"ray-gpu"}
+
     @pytest.mark.parametrize("code", [401, 403, 500])
     def test_one_that_refuses_is_said(self, answers, container, code):
         answers.code = code
@@ -324,6 +329,13 @@ class TestContainers:
         assert one.env == {"A": "1", "B": "x=y"}
         assert one.mounts == {"/run/secrets/ray-token": "/state/ray-token", "/data": "cslr-dev-redis-data"}
         assert (one.running, one.healthy, one.several_hosts) == (True, True, False)
+
+    @pytest.mark.parametrize(
+        ("said", "idle"), [("waiting: no head yet\n", True), ("drained: by hand", True), ("worker", False), ("", False)]
+    )
+    def test_of_ray_say_whether_they_have_a_head(self, said, idle):
+        state = {"Status": "running", "Health": {"Status": "healthy", "Log": [{"Output": "x"}, {"Output": said}]}}
+        assert Deployed.of(inspected(State=state)).idle is idle
 
     def test_keep_the_address_that_they_are_published_on(self):
         settings = {"Networks": {}, "Ports": {"8265/tcp": [{"HostIp": "192.168.1.20", "HostPort": "8265"}]}}
