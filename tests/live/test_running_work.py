@@ -24,7 +24,15 @@ from tests.live.users import ENDED, User
 DASHBOARD, MARIMO = 30265, 30180
 SETTINGS: dict[str, Any] = {
     "network": {"name": "cslr-live-work", "subnet": "10.219.0.0/24"},
-    "ray": {"cpu": {"memory": "3g", "cpus": 1, "ports": {"gcs": 30379, "dashboard": DASHBOARD, "client": 30101}}},
+    # Without PyTorch, whose checks take minutes beside a job on a small machine.
+    "ray": {
+        "cpu": {
+            "memory": "3g",
+            "cpus": 1,
+            "torch": False,
+            "ports": {"gcs": 30379, "dashboard": DASHBOARD, "client": 30101},
+        }
+    },
     "redis": {"port": 30381},
     "mlflow": {"port": 30100},
     "postgres": {"port": 30432},
