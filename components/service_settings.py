@@ -53,7 +53,13 @@ PORT = "Port of this host, on `network.bind_address`."
 # Described once here, because the defaults differ from service to service.
 CpuLimit = Annotated[Cpus, Field(description="Limit of CPU cores, to hundredths.")]
 MemoryLimit = Annotated[Memory, Field(description="Limit of memory, in Docker's notation: `512m`, `8g`.")]
-GcsPort = Annotated[HostPort, Field(description="Host port of the cluster's control store, which other nodes join.")]
+GcsPort = Annotated[
+    HostPort | None,
+    Field(
+        description="Host port of the cluster's control store (GCS), for nodes and drivers outside. Whoever reaches it "
+        "can end the head with one message, without a token. Unset: not published, and nothing here needs it."
+    ),
+]
 DataLocation = Annotated[
     Location | None,
     Field(description="Where its data lives: a volume's name or an absolute path. Unset: a volume of this stack."),
@@ -170,7 +176,7 @@ class FirewallSettings(ServiceSettings):
 class RayPorts(Settings):
     """The ports of this host that a Ray node publishes."""
 
-    gcs: GcsPort
+    gcs: GcsPort = None
     dashboard: DashboardPort
     client: ClientPort
 
@@ -178,7 +184,6 @@ class RayPorts(Settings):
 class RayCpuPorts(RayPorts):
     """The ports of this host that the node ray-cpu publishes."""
 
-    gcs: GcsPort = 6379
     dashboard: DashboardPort = 8265
     client: ClientPort = 10001
 
@@ -186,7 +191,6 @@ class RayCpuPorts(RayPorts):
 class RayGpuPorts(RayPorts):
     """The ports of this host that the node ray-gpu publishes."""
 
-    gcs: GcsPort = 6380
     dashboard: DashboardPort = 8266
     client: ClientPort = 10002
 
@@ -203,7 +207,8 @@ class RayNodeSettings(ServiceSettings):
     @property
     def host_ports(self) -> dict[Path, int]:
         """See the base class."""
-        return {("ports", name): getattr(self.ports, name) for name in RayPorts.model_fields}
+        ports = {name: getattr(self.ports, name) for name in RayPorts.model_fields}
+        return {("ports", name): port for name, port in ports.items() if port is not None}
 
 
 class RayCpuSettings(RayNodeSettings):

@@ -32,7 +32,7 @@ POLL_SECONDS = 0.05
 # Ports below those that the kernel hands out, and subnets that no default uses: a developer's own stack goes on.
 FULL: dict[str, Any] = {
     "network": {"name": "cslr-live", "subnet": "10.213.0.0/24"},
-    "ray": {"cpu": {"ports": {"gcs": 26379, "dashboard": 28265, "client": 20001}}},
+    "ray": {"cpu": {"ports": {"dashboard": 28265, "client": 20001}}},
     "redis": {"port": 26381},
     "postgres": {"port": 25432},
     "mlflow": {"port": 25000},

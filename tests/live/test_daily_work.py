@@ -24,7 +24,7 @@ from tests.live.users import PROGRAMS, Job, User
 pytestmark = pytest.mark.live
 
 LONG = os.environ.get("DAILY_WORK") == "long"
-GCS, DASHBOARD = 29379, 29265
+DASHBOARD = 29265
 HEALTH = 29888
 # The sizes of the default node; the scratch is small, so that filling it takes no minutes.
 SETTINGS: dict[str, Any] = merged(
@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = merged(
         "network": {"name": "cslr-live-daily", "subnet": "10.215.0.0/24"},
         "ray": {
             "scratch_limit": "4500m",
-            "cpu": {"memory": "6g", "ports": {"gcs": GCS, "dashboard": DASHBOARD, "client": 20101}},
+            "cpu": {"memory": "6g", "ports": {"dashboard": DASHBOARD, "client": 20101}},
         },
         "redis": {"port": 29381},
         "postgres": {"port": 25433},

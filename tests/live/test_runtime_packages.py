@@ -23,9 +23,7 @@ SETTINGS: dict[str, Any] = merged(
     SMALL,
     {
         "network": {"name": "cslr-live-packages", "subnet": "10.217.0.0/24"},
-        "ray": {
-            "cpu": {"enabled": True, "memory": "4g", "ports": {"gcs": 32379, "dashboard": DASHBOARD, "client": 32001}}
-        },
+        "ray": {"cpu": {"enabled": True, "memory": "4g", "ports": {"dashboard": DASHBOARD, "client": 32001}}},
         "redis": {"port": 32381},
         "health": {"port": 32888},
     },

@@ -75,7 +75,7 @@ class TestContainers:
 
     def test_publish_on_the_loopback_alone(self, inspected):
         published = [p for found in inspected.values() for p in found["NetworkSettings"]["Ports"].values() if p]
-        assert len(published) == 8
+        assert len(published) == 7
         assert {address["HostIp"] for port in published for address in port} == {"127.0.0.1"}
 
 

@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = merged(
                 "enabled": True,
                 "torch": False,
                 "memory": "4g",
-                "ports": {"gcs": 31379, "dashboard": DASHBOARD, "client": 31001},
+                "ports": {"dashboard": DASHBOARD, "client": 31001},
             }
         },
         "redis": {"port": 31381},

@@ -53,10 +53,8 @@ class TestEmptyObject:
         settings = load({"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}, stack_file=FILE)
         assert {dotted(path): port for path, port in settings.published_ports()} == {
             "health.port": 8888,
-            "ray.cpu.ports.gcs": 6379,
             "ray.cpu.ports.dashboard": 8265,
             "ray.cpu.ports.client": 10001,
-            "ray.gpu.ports.gcs": 6380,
             "ray.gpu.ports.dashboard": 8266,
             "ray.gpu.ports.client": 10002,
             "redis.port": 6381,
@@ -228,16 +226,16 @@ class TestCrossChecks:
         ("raw", "key", "reason", "remedy"),
         [
             pytest.param(
-                {"redis": {"port": 6379}},
-                "redis.port",
-                "6379 is already ray.cpu.ports.gcs.",
-                "ws set redis.port 6381",
+                {"redis": {"port": 6379}, "ray": {"cpu": {"ports": {"gcs": 6379}}}},
+                "ray.cpu.ports.gcs",
+                "6379 is already redis.port.",
+                "ws set ray.cpu.ports.gcs 6380",
                 id="redis-on-the-port-of-ray",
             ),
             pytest.param(
-                {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}, "redis": {"port": 6380}},
+                {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}, "redis": {"port": 8266}},
                 "redis.port",
-                "6380 is already ray.gpu.ports.gcs.",
+                "8266 is already ray.gpu.ports.dashboard.",
                 "ws set redis.port 6381",
                 id="redis-on-the-port-of-ray-gpu",
             ),
@@ -418,7 +416,7 @@ class TestCrossChecks:
         assert remedy in text
 
     def test_are_all_reported_at_once(self):
-        text = refusal({"redis": {"port": 6379, "memory": "8m"}, "images": {"python": "3.13"}})
+        text = refusal({"redis": {"port": 8265, "memory": "8m"}, "images": {"python": "3.13"}})
         assert text.count(f"{FILE}: ") == 3
 
 
