@@ -85,8 +85,9 @@ class Health(Service):
                     host.workspace.watched,
                     *(
                         host.secrets.mount(secret, user=settings.user)
-                        for secret in ("redis-password", "postgres-password", "ray-token", "marimo-token")
+                        for secret in ("postgres-password", "ray-token", "marimo-token")
                     ),
+                    host.secrets.redis_user("redis-reader", user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),
             )

@@ -29,6 +29,7 @@ from components.secrets import SECRETS_TARGET, user_id
 from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module
 from components.service_settings import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
 from entrypoints.ray_process import SHM_SHARE, object_store
+from entrypoints.redis_users import READER, SECRETS
 
 # Of the container's memory, beside the object store, for DataLoaders: four workers with two batches of video clips each
 # take 0.2 GB.
@@ -42,7 +43,6 @@ NODE_UP_SECONDS = JOIN_SECONDS + 100
 STATE_FOLDER, STATE_TARGET = "cluster", "/var/lib/cslr"
 # The host network lacks Docker's own resolver, and Ray takes 20 s longer to start where that of the host is dead.
 IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:1"}
-PASSWORD_FILE = f"{SECRETS_TARGET}/redis-password"
 # A lost head is followed by the next one within seconds, and until then the gateway refuses at once: so nodes, and what
 # runs on them, try again sooner than Ray's 2 s, and notice it sooner than after 1 s (ray_config_def.h).
 SOON_AGAIN = {
@@ -88,6 +88,7 @@ class RayNode(Service):
                     **NO_TELEMETRY,
                     **node.env,
                     **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory, env=node.env),
+                    **redis_login("RAY_NODE_REDIS_", "redis-agent" if may_lead(name, args) else "redis-reader"),
                     **(_worker_environment(place) if place else _election_environment(args)),
                     "RAY_NODE_GPUS": gpu_count(args.gpu),
                     **tracking_environment(args.tracking_uri),
@@ -106,7 +107,7 @@ class RayNode(Service):
                     *distinct(*host.module("ray_node"), *host.ray_hooks()),
                     *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=node.user),
-                    host.secrets.mount("redis-password", user=node.user),
+                    *redis_users(host, node.user, leads=may_lead(name, args)),
                     *extra_mounts(node.volumes),
                 ),
                 shm_bytes=shared_memory(node.memory, node.shm),
@@ -154,6 +155,7 @@ class RayHead(Service):
                     **NO_TELEMETRY,
                     **settings.env,
                     **ray_environment(name, host, cpus=0, memory=settings.memory, env=settings.env),
+                    **redis_login("RAY_NODE_REDIS_", "redis-agent"),
                     "RAY_NODE_GPUS": "0",
                     "RAY_NODE_CANDIDATES": ",".join(place.candidates),
                     "RAY_NODE_HEAD_ADDRESS": place.static_head or "",
@@ -164,7 +166,7 @@ class RayHead(Service):
                     *distinct(*host.module("head_agent"), *host.ray_hooks()),
                     *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=settings.user),
-                    host.secrets.mount("redis-password", user=settings.user),
+                    *redis_users(host, settings.user, leads=True),
                     state_mount(host, settings.user),
                     *extra_mounts(settings.volumes),
                 ),
@@ -213,7 +215,7 @@ class RayGateway(Service):
                     "GATEWAY_ROUTES": json.dumps(gateway_routes(place)),
                     "GATEWAY_NAMESPACE": place.namespace,
                     "GATEWAY_REDIS_ADDRESSES": ",".join(place.redis_addresses),
-                    "GATEWAY_REDIS_PASSWORD_FILE": PASSWORD_FILE,
+                    **redis_login("GATEWAY_REDIS_", None if own_redis(place) else "redis-agent"),
                     "GATEWAY_FACTS": json.dumps(dict(args.facts)),
                     "GATEWAY_REDIS_OWN": own_redis(place) or "",
                     "GATEWAY_STATIC_HEAD": json.dumps(static_head(place)),
@@ -222,7 +224,10 @@ class RayGateway(Service):
                 hosts=own_name(name, place),
                 mounts=(
                     *host.module("gateway"),
-                    host.secrets.mount("redis-password", user=settings.user),
+                    # The guard of one of a pair gives the servers their roles.
+                    host.secrets.mount("redis-password", user=settings.user)
+                    if own_redis(place)
+                    else host.secrets.redis_user("redis-agent", user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),
                 tmp_bytes=16 * MEBIBYTE,
@@ -269,7 +274,8 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mappi
         "RAY_NODE_MEMORY": str(memory),
         "RAY_NODE_PORTS": json.dumps(dict(HOST_RAY_PORTS[name] if place else BRIDGE_RAY_PORTS)),
         "RAY_NODE_REDIS_ADDRESSES": ",".join(host.redis_addresses),
-        "RAY_NODE_REDIS_PASSWORD_FILE": PASSWORD_FILE,
+        "RAY_NODE_REDIS_READER": READER,
+        "RAY_NODE_REDIS_READER_FILE": f"{SECRETS_TARGET}/redis-reader",
         "RAY_NODE_NAMESPACE": host.ray_namespace,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token",
@@ -278,6 +284,24 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mappi
         **host.workspace.guard_environment(name),
         **(IMPATIENT_RESOLVER if place else {}),
     }
+
+
+def redis_login(prefix: str, secret: str | None) -> Mapping[str, str]:
+    """As whom a program logs in to Redis; None: as the all-powerful user."""
+    user = SECRETS[secret] if secret else ""
+    return {f"{prefix}USER": user, f"{prefix}PASSWORD_FILE": f"{SECRETS_TARGET}/{secret or 'redis-password'}"}
+
+
+def redis_users(host: Host, user: str, *, leads: bool) -> tuple[Mount, ...]:
+    """The secrets of the Redis users of a container of Ray. What never leads does not take part in the election."""
+    names = ("redis-reader", "redis-agent") if leads else ("redis-reader",)
+    return tuple(host.secrets.redis_user(name, user=user) for name in names)
+
+
+def may_lead(name: str, args: RayNodeArgs) -> bool:
+    """Whether a node may become head: over several hosts none does."""
+    fixed = (args.ray.head_address or "").rpartition(":")[0]
+    return args.host.place is None and name in ((fixed,) if fixed else args.candidates)
 
 
 def _worker_environment(place: ClusterPlace) -> Mapping[str, str]:

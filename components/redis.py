@@ -12,8 +12,9 @@ import pulumi
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.ports import REDIS
 from components.secrets import SECRETS_TARGET
-from components.service import Host, Service, extra_mounts
+from components.service import Host, Service, extra_mounts, program_path
 from components.service_settings import RedisReplicaSettings, RedisSettings
+from entrypoints.redis_users import HEAD_RIGHTS
 
 CONFIGURATION = f"""\
 bind * -::*
@@ -59,7 +60,12 @@ class _RedisServer(Service):
             ContainerSpec(
                 service=self.host,
                 image=args.image,
-                command=("redis-server", f"{SECRETS_TARGET}/redis.conf"),
+                command=(
+                    *("sh", program_path("redis_server.sh")),
+                    *(f"{SECRETS_TARGET}/redis.conf", f"{SECRETS_TARGET}/redis-password"),
+                    host.ray_namespace,
+                    *(right for right, _ in HEAD_RIGHTS),
+                ),
                 healthcheck=Healthcheck(command=("sh", "-c", PING), interval=3, start_period=30),
                 cpus=settings.cpus,
                 memory=settings.memory,
@@ -67,9 +73,13 @@ class _RedisServer(Service):
                 env=settings.env,
                 ports=self._publish(REDIS, settings.port),
                 mounts=(
+                    *host.programs("redis_server.sh", "redis_users.sh", "redis_users.lua"),
                     self._data(settings.data, "data", "/data"),
                     host.secrets.redis_conf(
-                        configuration(settings.memory, paired=paired), user=settings.user, replicated=paired
+                        configuration(settings.memory, paired=paired),
+                        user=settings.user,
+                        replicated=paired,
+                        namespace=host.ray_namespace,
                     ),
                     host.secrets.mount("redis-password", user=settings.user),
                     *extra_mounts(settings.volumes),

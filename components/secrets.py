@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from components.files import HostFiles
 from components.remedies import secret_command, stack_of, unset_command
+from entrypoints import redis_users
 
 if TYPE_CHECKING:
     from components.docker import Mount  # it loads Pulumi, which who only wants the values need not wait for
@@ -77,12 +78,18 @@ class SecretFiles:
         """The secret `name` as a read-only file in ``/run/secrets`` for a container run as `user` (``uid:gid``)."""
         return self._mount(name, self.values[name], user)
 
-    def redis_conf(self, lines: str, *, user: str, replicated: bool) -> "Mount":
-        """Redis's whole configuration, with the password it asks clients for, and the same for its primary."""
+    def redis_user(self, name: str, *, user: str) -> "Mount":
+        """What a container that must not have all rights in Redis logs in with: ``redis-reader`` or ``redis-agent``."""
+        return self._mount(name, redis_users.password(self.values["redis-password"], redis_users.SECRETS[name]), user)
+
+    def redis_conf(self, lines: str, *, user: str, replicated: bool, namespace: str) -> "Mount":
+        """Redis's whole configuration, with its users, the password it asks for, and the same for its primary."""
         # In double quotes Redis takes backslash escapes.
         quoted = self.values["redis-password"].replace("\\", "\\\\").replace('"', '\\"')
         keys = ("requirepass", "masterauth") if replicated else ("requirepass",)
-        return self._mount("redis.conf", lines + "".join(f'{key} "{quoted}"\n' for key in keys), user)
+        lines += "".join(f'{key} "{quoted}"\n' for key in keys)
+        lines += redis_users.configuration(self.values["redis-password"], namespace)
+        return self._mount("redis.conf", lines, user)
 
     def _mount(self, name: str, content: str, user: str) -> "Mount":
         from components.docker import Mount

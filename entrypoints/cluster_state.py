@@ -6,48 +6,15 @@ Reads only; what is written, and by whom, is in lease.py. Standard library only,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from entrypoints.lease import TTL_SECONDS, Member, prefix
-from entrypoints.redis_link import RedisLink, RedisRefusedError
+from entrypoints.redis_link import RedisLink, RedisRefusedError, Reply
 
 MEMBER_SECONDS = 10.0  # a host that has not reported for so long is not up
 HISTORY_SHOWN = 20
-
-# One script, so that all of it is of the same moment.
-READ = """
-local prefix = ARGV[1]
-local state = {
-    time = redis.call('TIME'),
-    uptime = tonumber(string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%-?%d+)')),
-    epoch = redis.call('GET', prefix .. 'epoch') or '0',
-    lease = redis.call('HGETALL', prefix .. 'lease'),
-    remaining = redis.call('PTTL', prefix .. 'lease'),
-    incarnation = redis.call('GET', prefix .. 'incarnation') or '',
-    hold = redis.call('PTTL', prefix .. 'hold'),
-    handover = redis.call('GET', prefix .. 'handover') or '',
-    maintenance = redis.call('SMEMBERS', prefix .. 'maintenance'),
-    members = redis.call('HGETALL', prefix .. 'members'),
-    versions = redis.call('GET', prefix .. 'versions') or '{}',
-    history = redis.call('LRANGE', prefix .. 'history', 0, tonumber(ARGV[2]) - 1),
-    down = {},
-    draining = {},
-}
-for _, name in ipairs(state.maintenance) do
-    local left = redis.call('PTTL', prefix .. 'drain:' .. name)
-    if left > 0 then table.insert(state.draining, name) end
-end
-for index = 1, #state.members, 2 do
-    local left = redis.call('PTTL', prefix .. 'down:' .. state.members[index])
-    if left > 0 then
-        table.insert(state.down, state.members[index])
-        table.insert(state.down, left)
-    end
-end
-return cjson.encode(state)
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,18 +139,13 @@ def _way_back(node: str) -> str:
     return f"`ws node resume {node}` lets it in again"
 
 
-READ_PLACE = """
-local prefix, name = ARGV[1], ARGV[2]
-return {redis.call('GET', prefix .. 'incarnation') or '', redis.call('SISMEMBER', prefix .. 'maintenance', name),
-    redis.call('EXISTS', prefix .. 'drain:' .. name)}
-"""
-
-
 def read_place(link: RedisLink, namespace: str, node: str) -> Place:
     """Ask Redis about one node. OSError: it does not answer; RedisRefusedError: it will not."""
-    answer = link.script(READ_PLACE, (), (prefix(namespace), node))
-    incarnation, out, draining = answer if isinstance(answer, list) else ("", 0, 0)
-    return Place(str(incarnation), out == 1, draining == 1)
+    keys = prefix(namespace)
+    incarnation, out, draining = link.transaction(
+        ("GET", f"{keys}incarnation"), ("SISMEMBER", f"{keys}maintenance", node), ("EXISTS", drain_key(namespace, node))
+    )
+    return Place(str(incarnation or ""), out == 1, draining == 1)
 
 
 def read_place_if_possible(link: RedisLink, namespace: str, node: str) -> Place:
@@ -201,36 +163,67 @@ def drain_key(namespace: str, node: str) -> str:
 
 def read_state(link: RedisLink, namespace: str) -> ClusterState:
     """Ask Redis. OSError: it does not answer; RedisRefusedError: it will not."""
-    answer = link.script(READ, (), (prefix(namespace), HISTORY_SHOWN))
-    state: dict[str, Any] = json.loads(str(answer))
-    now = int(state["time"][0]) * 1000 + int(state["time"][1]) // 1000
-    down = _pairs(state["down"])
-    maintenance = tuple(sorted(state["maintenance"]))
+    keys = prefix(namespace)
+    time, server, epoch, lease, remaining, incarnation, hold, handover, out, members, versions, history = (
+        link.transaction(
+            ("TIME",),
+            ("INFO", "server"),
+            ("GET", f"{keys}epoch"),
+            ("HGETALL", f"{keys}lease"),
+            ("PTTL", f"{keys}lease"),
+            ("GET", f"{keys}incarnation"),
+            ("PTTL", f"{keys}hold"),
+            ("GET", f"{keys}handover"),
+            ("SMEMBERS", f"{keys}maintenance"),
+            ("HGETALL", f"{keys}members"),
+            ("GET", f"{keys}versions"),
+            ("LRANGE", f"{keys}history", 0, HISTORY_SHOWN - 1),
+        )
+    )
+    records, maintenance = _pairs(members), tuple(sorted(_words(out)))
+    down = _times_left(link, records, lambda host: f"{keys}down:{host}")
+    draining = _times_left(link, maintenance, lambda name: drain_key(namespace, name))
+    seconds, microseconds = map(int, _words(time))
+    now = seconds * 1000 + microseconds // 1000
     return ClusterState(
         namespace=namespace,
-        epoch=int(state["epoch"]),
-        incarnation=state["incarnation"],
-        leader=_leader(_pairs(state["lease"]), state["remaining"] / 1000),
+        epoch=int(str(epoch or 0)),
+        incarnation=str(incarnation or ""),
+        leader=_leader(_pairs(lease), _number(remaining) / 1000),
         members=tuple(
             _member(host, json.loads(record), now, host in maintenance, down.get(host, 0) / 1000)
-            for host, record in sorted(_pairs(state["members"]).items())
+            for host, record in sorted(records.items())
         ),
         maintenance=maintenance,
-        draining=tuple(sorted(state["draining"])),
-        versions=json.loads(state["versions"]),
+        draining=tuple(sorted(draining)),
+        versions=json.loads(str(versions or "{}")),
         history=tuple(
             Event(int(entry["epoch"]), str(entry["host"]), str(entry["event"]), int(entry["time"]))
-            for entry in map(json.loads, state["history"])
+            for entry in map(json.loads, _words(history))
         ),
-        uptime=float(state["uptime"]),
-        hold=max(state["hold"], 0) / 1000,
-        handover=state["handover"],
+        uptime=float(str(server).partition("uptime_in_seconds:")[2].split()[0]),
+        hold=max(_number(hold), 0) / 1000,
+        handover=str(handover or ""),
     )
 
 
-def _pairs(flat: Sequence[Any]) -> dict[str, Any]:
-    # An empty list of Lua is an empty object in its JSON, which is as empty.
-    return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+def _times_left(link: RedisLink, names: Collection[str], key: Callable[[str], str]) -> dict[str, int]:
+    """Return the milliseconds that are left of marks, by the names that have one."""
+    left = link.transaction(*(("PTTL", key(name)) for name in names)) if names else []
+    return {name: number for name, number in zip(names, map(_number, left), strict=True) if number > 0}
+
+
+def _words(reply: Reply) -> list[str]:
+    return [str(word) for word in reply] if isinstance(reply, list) else []
+
+
+def _pairs(flat: Reply) -> dict[str, str]:
+    words = _words(flat)
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _number(reply: Reply) -> int:
+    return reply if isinstance(reply, int) else 0
 
 
 def _leader(lease: Mapping[str, str], remaining: float) -> HeadState | None:

@@ -32,6 +32,7 @@ from entrypoints.lease import Lease, Member, View
 from entrypoints.ray_process import NodeError, dispatch, read_secret
 from entrypoints.redis_guard import guard
 from entrypoints.redis_link import Address, RedisLink
+from entrypoints.redis_users import Login
 
 LOOK_SECONDS = 1.0  # the lease is looked at so often, and at each event
 REPORT_SECONDS = 2.0
@@ -68,7 +69,7 @@ class GatewaySettings:
     namespace: str  # GATEWAY_NAMESPACE of the lease
     redis: tuple[Address, ...]  # GATEWAY_REDIS_ADDRESSES, comma separated
     redis_own: Address | None  # GATEWAY_REDIS_OWN: the one of these that runs here and has a peer
-    redis_password_file: Path  # GATEWAY_REDIS_PASSWORD_FILE
+    login: Login  # GATEWAY_REDIS_USER and GATEWAY_REDIS_PASSWORD_FILE; with `redis_own` the all-powerful user
     facts: Mapping[str, Any]  # GATEWAY_FACTS, JSON: what the other hosts' preflights compare with their own
     static_head: Mapping[str, Address]  # GATEWAY_STATIC_HEAD, JSON: target → "host:port"; not empty: no election
 
@@ -84,7 +85,7 @@ class GatewaySettings:
             namespace=environment.get("GATEWAY_NAMESPACE", ""),
             redis=Address.parse_list(environment.get("GATEWAY_REDIS_ADDRESSES", ""), "GATEWAY_REDIS_ADDRESSES"),
             redis_own=Address.parse(own, "GATEWAY_REDIS_OWN") if own else None,
-            redis_password_file=Path(environment.get("GATEWAY_REDIS_PASSWORD_FILE") or "/run/secrets/redis-password"),
+            login=Login.from_environment(environment, "GATEWAY_REDIS_"),
             facts=_json(environment, "GATEWAY_FACTS"),
             static_head={
                 target: Address.parse(str(address), "GATEWAY_STATIC_HEAD")
@@ -349,14 +350,14 @@ class Gateway:
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
         settings = self.settings
-        password = read_secret(settings.redis_password_file, "the password of Redis")
-        lease = Lease(RedisLink(settings.redis, password), settings.namespace)
+        lease = Lease(settings.login.link(settings.redis), settings.namespace)
         duties: list[tuple[Callable[..., None], tuple[Any, ...]]] = [(self._watch, (lease, loop))]
         if not settings.static_head:
-            events = RedisLink(settings.redis, password)
+            events = settings.login.link(settings.redis)
             duties.append((self._listen_for_events, (events, lease.channel)))
         if settings.redis_own:  # also where no head is elected: it keeps its state there all the same
             pair = (settings.redis[0], settings.redis[1])
+            password = read_secret(settings.login.file, "the password of Redis")
             duties.append((guard, (settings.redis_own, pair, password, settings.namespace, self.stop, say)))
         for duty, arguments in duties:
             threading.Thread(target=duty, args=arguments, daemon=True).start()

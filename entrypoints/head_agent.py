@@ -52,12 +52,12 @@ from entrypoints.ray_process import (
     end_descendants,
     head_environment,
     prepare,
-    read_secret,
     reap,
     software_versions,
     state_folder,
 )
-from entrypoints.redis_link import Address, RedisLink
+from entrypoints.redis_link import Address
+from entrypoints.redis_users import Login
 from entrypoints.scratch import prepare_folders
 
 TURN_SECONDS = 0.1  # the agent looks after its processes so often
@@ -87,7 +87,7 @@ class AgentSettings:
     candidates: tuple[str, ...]  # RAY_NODE_CANDIDATES: hosts that may lead, preferred first
     fixed_head: Address | None  # RAY_NODE_HEAD_ADDRESS: the only one that may lead
     redis: tuple[Address, ...]  # RAY_NODE_REDIS_ADDRESSES
-    redis_password_file: Path  # RAY_NODE_REDIS_PASSWORD_FILE
+    login: Login  # RAY_NODE_REDIS_USER and RAY_NODE_REDIS_PASSWORD_FILE
     namespace: str  # RAY_NODE_NAMESPACE of the lease
     folder: Path  # RAY_NODE_STATE: lasts longer than the container, and is this host's alone
 
@@ -106,7 +106,7 @@ class AgentSettings:
             candidates=tuple(filter(None, environment.get("RAY_NODE_CANDIDATES", "").split(","))),
             fixed_head=Address.parse(head, "RAY_NODE_HEAD_ADDRESS") if head else None,
             redis=Address.parse_list(values["REDIS_ADDRESSES"], "RAY_NODE_REDIS_ADDRESSES"),
-            redis_password_file=Path(environment.get("RAY_NODE_REDIS_PASSWORD_FILE") or "/run/secrets/redis-password"),
+            login=Login.from_environment(environment, "RAY_NODE_REDIS_"),
             namespace=values["NAMESPACE"],
             folder=Path(environment.get("RAY_NODE_STATE") or "/var/lib/cslr"),
         )
@@ -435,7 +435,8 @@ class Agent:
         if call.operation is Operation.ANNOUNCE:
             return self._announce(grant)
         if call.operation is Operation.FENCE:
-            return lease.fence(grant, keep=call.user)
+            lease.fence(grant, keep=call.user)
+            return None
         if call.operation is Operation.RELEASE:
             return lease.release(grant, call.reason, call.hold_down)
         methods: dict[Operation, Callable[[Grant], election.Result]] = {
@@ -600,7 +601,7 @@ def run() -> int:
     place = settings.place()
     if place is None:
         return idle(settings)
-    password = read_secret(settings.redis_password_file, "the password of Redis")
+    link = settings.login.link(settings.redis)
     held = lock(settings.folder)
     if held is None:
         say(f"another agent of this host has {settings.folder}/agent.lock: waiting until it ends")
@@ -612,7 +613,7 @@ def run() -> int:
         say(
             f"election is off: head_address is this host, {settings.fixed_head.host}; no other host leads when it fails"
         )
-    Agent(settings, place, means, Lease(RedisLink(settings.redis, password), settings.namespace)).run()
+    Agent(settings, place, means, Lease(link, settings.namespace)).run()
     return 0
 
 

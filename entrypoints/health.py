@@ -44,6 +44,7 @@ from redis.backoff import NoBackoff
 from entrypoints.cluster_state import ClusterState, HeadState, MemberState, read_state
 from entrypoints.ray_process import NodeError
 from entrypoints.redis_link import Address, RedisLink
+from entrypoints.redis_users import READER
 
 UP, DOWN, STARTING = "up", "down", "starting"
 HEALTHY, UNHEALTHY = "healthy", "unhealthy"
@@ -262,7 +263,7 @@ def _inside_json(text: str) -> str:
 class Secrets:
     """The secret files of one folder, read once; keeps their contents out of everything that leaves this program."""
 
-    NAMES = ("redis-password", "postgres-password", "ray-token", "marimo-token")
+    NAMES = ("redis-reader", "postgres-password", "ray-token", "marimo-token")
     SHORTEST_REDACTED = 8  # to blank a shorter one out of every text would garble the text
 
     def __init__(self, folder: Path) -> None:
@@ -348,7 +349,11 @@ async def probe_redis(service: Service, asker: Asker) -> Found:
     Raises Down when it refuses writes, or nearly does: Ray's head ends when it cannot write.
     """
     client = redis.asyncio.Redis(
-        host=service.host, port=service.port, password=asker.secrets["redis-password"], retry=Retry(NoBackoff(), 0)
+        host=service.host,
+        port=service.port,
+        username=READER,
+        password=asker.secrets["redis-reader"],
+        retry=Retry(NoBackoff(), 0),
     )
     async with client:
         try:
@@ -643,7 +648,7 @@ async def ask_ray(
 async def ask_cluster(cluster: Cluster, asker: Asker) -> ClusterState | str:
     """Ask Redis for the election's state; why there is no answer, instead of raising."""
     try:
-        link = RedisLink(cluster.redis_addresses, asker.secrets["redis-password"])
+        link = RedisLink(cluster.redis_addresses, asker.secrets["redis-reader"], username=READER)
         return await asker.in_time(asyncio.to_thread(_read_once, link, cluster.namespace))
     except (OSError, NodeError, Down) as error:
         return f"Redis does not answer: {error}"

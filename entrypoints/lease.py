@@ -1,9 +1,10 @@
 """The lease on being head, with its fence: what is written to Redis about who leads, and by which script.
 
 A grant has an epoch, higher than any before. Each attempt to start a head has a Redis user of its own, made for the
-epoch; whoever is granted a later epoch deletes it, which cuts that head off from its state. Safe is this order only:
-acquire, create_user, renew (the verification), fence, renew, start the head with that user. Times decide how fast it
-is, not whether it is safe. Does not decide anything (election.py). Standard library only, Python 3.10 or newer.
+epoch; whoever is granted a later epoch has it deleted, which cuts that head off from its state. Safe is this order
+only: acquire, create_user, renew (the verification), fence, renew, start the head with that user. Times decide how fast
+it is, not whether it is safe. Does not decide anything (election.py), nor make users itself (redis_users.sh): who runs
+Ray has no right to. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from entrypoints.redis_link import Address, RedisLink, RedisRefusedError, Reply
+from entrypoints.redis_link import Address, RedisLink, RedisRefusedError, Reply, Server
 
 TTL_SECONDS = 6.0  # a lease ends so long after its last renewal, by the clock of Redis
 DEADLINE_SECONDS = 4.0  # a holder ends its head so long after it SENT the last renewal that was confirmed
@@ -25,22 +26,8 @@ RETRY_SECONDS = 1.0  # between two renewals
 HANDOVER_SECONDS = 30.0  # a wish for another leader is forgotten after this
 FRESH_SECONDS = 6.0  # a host that has not reported for so long has no say, and is no candidate
 HISTORY_LENGTH = 1000
-
-# What a head may do in Redis, and why; seen by recording all that the GCS of Ray 2.60 sends. AUTH is always allowed.
-RIGHTS = (
-    ("+ping", "the GCS checks ten times a second that Redis is there"),
-    ("+info|sentinel", "probe at each connection: is this a Sentinel?"),
-    ("+info|cluster", "probe at each connection: is this a Redis Cluster?"),
-    ("+hget", "read one entry of a table"),
-    ("+hmget", "read several entries of a table"),
-    ("+hscan", "read a whole table, at the start of a GCS"),
-    ("+hexists", "is a key there?"),
-    ("+hset", "write an entry"),
-    ("+hsetnx", "write an entry that must not be there yet, such as the name of the session"),
-    ("+hdel", "remove entries"),
-    ("+incrby", "the number of the next job"),
-    ("(+del ~DUMMY)", "probe at each connection: a write that a replica would refuse; on this one key only"),
-)
+ASK_SECONDS = 1.5  # for an answer of what makes and deletes users; measured: 0.03 s
+ASKS_KEPT = 100
 
 _NOW = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000) "
 _TELL = f"""
@@ -158,10 +145,15 @@ tell(prefix, epoch, host, ARGV[5])
 return 1
 """
 )
-_LOOK = """
-local prefix = ARGV[1]
-return {redis.call('HGETALL', prefix .. 'lease'), redis.call('PTTL', prefix .. 'lease')}
+# The request is the asker's JSON text, with the time of Redis put into it. For redis_users.sh, beside the server.
+_ASK = (
+    _NOW
+    + f"""
+local text = string.sub(ARGV[2], 1, -2) .. ',"time":' .. string.format('%.0f', now) .. '}}'
+redis.call('LPUSH', ARGV[1] .. 'asks', text)
+redis.call('LTRIM', ARGV[1] .. 'asks', 0, {ASKS_KEPT - 1})
 """
+)
 # The record is the reporter's JSON text, with the time of Redis put into it: one clock for all hosts.
 _REPORT = (
     _NOW
@@ -288,7 +280,7 @@ class Member:
 
 
 def is_fenced_by(grant: Grant, namespace: str, username: str) -> bool:
-    """Tell whether a user of Redis has to go when this grant makes its own."""
+    """Tell whether a user of Redis has to go when this grant makes its own; as redis_users.lua has it."""
     match = re.fullmatch(rf"ray-{re.escape(namespace)}-(\d+)-([0-9a-f]{{16}})[0-9a-f]{{16}}", username)
     # Users outlive data that is lost while Redis runs; epochs may then begin anew.
     return match is not None and (match[2] != grant.incarnation or int(match[1]) <= grant.epoch)
@@ -309,7 +301,8 @@ class Lease:
 
     def look(self) -> View | None:
         """Return the lease, None when nobody holds it."""
-        flat, remaining = _list(self.link.script(_LOOK, (), (self.prefix,)))
+        key = f"{self.prefix}lease"
+        flat, remaining = self.link.transaction(("HGETALL", key), ("PTTL", key))
         words = [str(word) for word in _list(flat)]
         fields = dict(zip(words[::2], words[1::2], strict=True))
         if not fields:
@@ -363,32 +356,44 @@ class Lease:
         )
 
     def create_user(self, grant: Grant) -> Credentials:
-        """Make a user for one attempt to start a head. To be used only if a ``renew`` after this says it is held."""
-        username = f"ray-{self.namespace}-{grant.epoch}-{grant.incarnation}{secrets.token_hex(8)}"
-        password = secrets.token_hex(32)
-        keys = f"~RAY{ray_namespace(self.namespace, grant.incarnation)}@*"
-        rights = [right for right, _ in RIGHTS]
+        """Have a user made for one attempt to start a head. To be used only if a ``renew`` after it says it is held."""
+        suffix, password = secrets.token_hex(8), secrets.token_hex(32)
+        credentials = Credentials(f"ray-{self.namespace}-{grant.epoch}-{grant.incarnation}{suffix}", password)
         digest = hashlib.sha256(password.encode()).hexdigest()
-        self.link.command("ACL", "SETUSER", username, "reset", "on", f"#{digest}", "resetchannels", keys, *rights)
-        return Credentials(username, password)
+        self._ask(grant, wish="make", host=grant.host, instance=grant.instance, suffix=suffix, digest=digest)
+        if not self.has_user(credentials):
+            raise ConnectionError("Redis did not make the user of a head; see the log of its container")
+        return credentials
 
     def has_user(self, credentials: Credentials) -> bool:
-        """Tell whether Redis knows a user: it forgets all of them when it is restarted."""
-        return self.link.command("ACL", "GETUSER", credentials.username) is not None
+        """Tell whether Redis lets a user in: it forgets all of them when it is restarted."""
+        try:
+            Server(self.link.address, credentials.password, username=credentials.username).close()
+        except RedisRefusedError:
+            return False
+        return True
 
-    def fence(self, grant: Grant, keep: str = "") -> int:
-        """Delete the users of all other grants but later ones, and of earlier attempts of this one.
+    def fence(self, grant: Grant, keep: str = "") -> None:
+        """Have the users of all other grants but later ones deleted, and of earlier attempts of this one.
 
-        ``keep``: the user name of this attempt. Returns how many there were; afterwards there is none.
+        ``keep``: the user name of this attempt. Afterwards there is none of them, and no connection of one.
         """
-        deleted = 0
-        while users := [name for name in map(str, _list(self.link.command("ACL", "USERS"))) if name != keep]:
-            old = [name for name in users if is_fenced_by(grant, self.namespace, name)]
-            if not old:
-                break
-            self.link.command("ACL", "DELUSER", *old)
-            deleted += len(old)
-        return deleted
+        self._ask(grant, wish="fence", keep=keep)
+
+    def _ask(self, grant: Grant, **words: str) -> None:
+        """Ask Redis's container for something that this process has no right to; ConnectionError: it is not done."""
+        answer = secrets.token_hex(8)
+        request = {**words, "epoch": str(grant.epoch), "incarnation": grant.incarnation, "answer": answer}
+        link = self.link.another(ASK_SECONDS + 0.5)
+        try:
+            link.script(_ASK, (), (self.prefix, json.dumps(request)))
+            reply = link.command("BLPOP", f"{self.prefix}answer:{answer}", f"{ASK_SECONDS:g}")
+        finally:
+            link.close()
+        if reply is None:
+            raise ConnectionError("the container of Redis does not answer a request for a head's user; see its log")
+        if (text := str(_list(reply)[1])) != "done":
+            raise ConnectionError(f"Redis makes no user for this head: {text}")
 
     def persist(self, grant: Grant, seconds: float) -> bool:
         """Wait until the grant is on disk; False when that is not so within the time, or Redis cannot tell (< 7.2)."""

@@ -121,8 +121,9 @@ def redis_memory(environment: Mapping[str, str]) -> tuple[int, int] | None:
     for server in filter(None, environment.get("RAY_NODE_REDIS_ADDRESSES", "").split(",")):
         host, _, port = server.rpartition(":")
         try:
-            password = Path(environment["RAY_NODE_REDIS_PASSWORD_FILE"]).read_bytes().strip()
-            information = _ask_redis((host, int(port)), (b"AUTH", password), (b"INFO", b"memory"))
+            user = environment["RAY_NODE_REDIS_READER"].encode()
+            password = Path(environment["RAY_NODE_REDIS_READER_FILE"]).read_bytes().strip()
+            information = _ask_redis((host, int(port)), (b"AUTH", user, password), (b"INFO", b"memory"))
             fields = dict(line.split(":", 1) for line in information.decode().splitlines() if ":" in line)
             return int(fields["used_memory"]), int(fields["maxmemory"])
         except (OSError, ValueError, LookupError):

@@ -5,8 +5,8 @@ every Ray container, with our images and with pulled ones: standard library only
 
     -m entrypoints.ray_node [run]                   start `ray start --block`, supervise it (0 after a clean stop)
     -m entrypoints.ray_node health                  0 when this node serves, or rightly waits; else 1 and the reason
-    -m entrypoints.ray_node drain NODE --seconds N  give a node of the cluster N seconds to finish, then keep it out;
-                                                    one line of JSON: {"node_id", "accepted", "reason"}
+    -m entrypoints.ray_node drain NODE --seconds N  let Ray take nothing new on a node of the cluster, which has N
+                                                    seconds to finish; one line of JSON: node_id, accepted, reason
 
 Environment (components/ray.py sets it): see NodeSettings.
 """
@@ -26,7 +26,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from entrypoints.cluster_state import drain_key
 from entrypoints.lease import RETRY_SECONDS, Lease, ray_namespace
 from entrypoints.node_guard import STATE_FILE, Guard
 from entrypoints.one_host import OneHostElection, Question, Role, http_failure
@@ -54,6 +53,7 @@ from entrypoints.ray_process import (
 from entrypoints.ray_worker import Cluster, ElectedCluster, FixedHead, Worker, passes_on
 from entrypoints.redis_link import Address, RedisLink
 from entrypoints.redis_relay import RelayProcess
+from entrypoints.redis_users import Login
 from entrypoints.scratch import prepare_folders
 
 WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
@@ -76,7 +76,7 @@ class NodeSettings:
     health_timeout: float  # RAY_NODE_HEALTH_TIMEOUT, seconds
     deadline: float  # RAY_NODE_DEADLINE, seconds to find or become a head on one host
     redis: tuple[Address, ...]  # RAY_NODE_REDIS_ADDRESSES, comma separated: the lease, and a head's state
-    redis_password_file: Path  # RAY_NODE_REDIS_PASSWORD_FILE
+    login: Login  # RAY_NODE_REDIS_USER and RAY_NODE_REDIS_PASSWORD_FILE
     namespace: str  # RAY_NODE_NAMESPACE: one per cluster
     token_file: Path | None  # RAY_AUTH_TOKEN_PATH where RAY_AUTH_MODE=token
 
@@ -100,7 +100,7 @@ class NodeSettings:
             health_timeout=number(environment, "RAY_NODE_HEALTH_TIMEOUT", 1),
             deadline=number(environment, "RAY_NODE_DEADLINE", 300),
             redis=Address.parse_list(environment.get("RAY_NODE_REDIS_ADDRESSES", ""), "RAY_NODE_REDIS_ADDRESSES"),
-            redis_password_file=Path(environment.get("RAY_NODE_REDIS_PASSWORD_FILE") or "/run/secrets/redis-password"),
+            login=Login.from_environment(environment, "RAY_NODE_REDIS_"),
             namespace=environment.get("RAY_NODE_NAMESPACE", ""),
             token_file=Path(environment.get("RAY_AUTH_TOKEN_PATH", "/run/secrets/ray-token")) if token else None,
         )
@@ -117,7 +117,7 @@ class NodeSettings:
 
     def link(self) -> RedisLink:
         """A line to Redis."""
-        return RedisLink(self.redis, read_secret(self.redis_password_file, "the password of Redis"))
+        return self.login.link(self.redis)
 
 
 # ------------------------------------------------------------------------------------------------------- state
@@ -280,7 +280,7 @@ def health() -> int:
 
 
 def drain(arguments: list[str]) -> int:
-    """Keep a node out of the cluster, after so many seconds for its work; see the module."""
+    """Let Ray take nothing new on a node; see the module. That it is to stay out, is `ws`'s to write to Redis."""
     parser = argparse.ArgumentParser(prog="ray_node drain")
     parser.add_argument("node")
     parser.add_argument("--seconds", type=int, default=0)
@@ -289,13 +289,12 @@ def drain(arguments: list[str]) -> int:
     gcs = str(settings.gateway or told_state().gcs)
     if not gcs:
         raise NodeError("This node has not joined a head, so it cannot tell one to drain a node; use another node.")
-    lease = Lease(settings.link(), settings.namespace)
-    node_id, reason = drain_node(gcs, lease, options.node, options.seconds)
+    node_id, reason = drain_node(gcs, options.node, options.seconds)
     print(json.dumps({"node_id": node_id, "accepted": not reason, "reason": reason}))
     return 1 if reason else 0
 
 
-def drain_node(gcs: str, lease: Lease, name: str, seconds: int) -> tuple[str | None, str]:
+def drain_node(gcs: str, name: str, seconds: int) -> tuple[str | None, str]:
     """Return the id of the node, and why it is not drained, if so.
 
     Ray gives a draining node no new work, but never ends it; the node does that itself, when it is in maintenance and
@@ -303,7 +302,6 @@ def drain_node(gcs: str, lease: Lease, name: str, seconds: int) -> tuple[str | N
     """
     raylet, gcs_pb2, autoscaler_pb2 = (importlib.import_module(name) for name in RAY_MODULES)
     alive = gcs_pb2.GcsNodeInfo.GcsNodeState.Value("ALIVE")
-    marked = False
     try:
         client = raylet.GcsClient(address=gcs)
         nodes: list[Any] = list(client.get_all_node_info(timeout=GCS_SECONDS).values())
@@ -312,21 +310,12 @@ def drain_node(gcs: str, lease: Lease, name: str, seconds: int) -> tuple[str | N
             return None, f"the cluster has no node {name} that is alive"
         if node.is_head_node:
             return node.node_id.hex(), f"{name} is the head; a head moves, it is not drained"
-        if seconds > 0:
-            lease.link.command("SET", drain_key(lease.namespace, name), 1, "PX", seconds * 1000)
-        else:
-            lease.link.command("DEL", drain_key(lease.namespace, name))
-        marked = lease.set_maintenance(name, on=True)
         preemption = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
         deadline = time.time_ns() // 1_000_000 + max(seconds, 1) * 1000
         accepted, refusal = client.drain_node(node.node_id.hex(), preemption, "drained by its operator", deadline)
         reason = "" if accepted else f"Ray refuses: {refusal}"
     except raylet.RpcError as error:
         node, reason = None, f"the head does not answer: {error}"
-    if reason and marked:
-        # The mark first: one without its time left would end the node at once.
-        lease.set_maintenance(name, on=False)
-        lease.link.command("DEL", drain_key(lease.namespace, name))
     return node.node_id.hex() if node else None, reason
 
 

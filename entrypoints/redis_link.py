@@ -69,7 +69,7 @@ class Server:
     Broken for good after the first OSError: what was sent may still be executed.
     """
 
-    def __init__(self, address: Address, password: str, timeout: float = CALL_SECONDS) -> None:
+    def __init__(self, address: Address, password: str, timeout: float = CALL_SECONDS, *, username: str = "") -> None:
         self.address = address
         self._timeout = timeout
         self._socket = socket.create_connection((address.host, address.port), timeout=timeout)
@@ -77,7 +77,7 @@ class Server:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._received = bytearray()
             if password:
-                self.command("AUTH", password)
+                self.command("AUTH", *((username, password) if username else (password,)))
         except BaseException:
             self._socket.close()
             raise
@@ -86,6 +86,16 @@ class Server:
         """Send one command and return the answer."""
         self.send(*words)
         return self.receive(time.monotonic() + self._timeout)
+
+    def transaction(self, commands: Sequence[Sequence[Word]]) -> list[Reply]:
+        """Send commands that are executed as one, and return their answers. An error ends the use of the connection."""
+        for words in (("MULTI",), *commands, ("EXEC",)):
+            self.send(*words)
+        deadline = time.monotonic() + self._timeout
+        *_, replies = [self.receive(deadline) for _ in range(len(commands) + 2)]
+        if not isinstance(replies, list):
+            raise ConnectionError(f"Redis at {self.address} did not execute a transaction")
+        return replies
 
     def send(self, *words: Word) -> None:
         """Send one command."""
@@ -158,11 +168,14 @@ class RedisLink:
     knows whether the command was or will be executed; nothing is ever sent twice.
     """
 
-    def __init__(self, addresses: Sequence[Address], password: str, timeout: float = CALL_SECONDS) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], password: str, timeout: float = CALL_SECONDS, *, username: str = ""
+    ) -> None:
         if not addresses:
             raise NodeError("No address of Redis is set; this node's container must name one.")
         self.addresses = tuple(addresses)
         self._password = password
+        self._username = username  # empty: the all-powerful one
         self._timeout = timeout
         self._lock = threading.Lock()
         self._connection: Server | None = None
@@ -170,7 +183,7 @@ class RedisLink:
 
     def another(self, timeout: float) -> RedisLink:
         """Return a link of its own to the same Redis."""
-        link = RedisLink(self.addresses, self._password, timeout)
+        link = RedisLink(self.addresses, self._password, timeout, username=self._username)
         link._generation = self._generation
         return link
 
@@ -189,6 +202,16 @@ class RedisLink:
             except RedisRefusedError:
                 raise  # an answer: the connection is fine
             except BaseException:
+                self._drop()
+                raise
+
+    def transaction(self, *commands: Sequence[Word]) -> list[Reply]:
+        """Send commands that are executed as one, and return their answers."""
+        with self._lock:
+            connection = self._connected()
+            try:
+                return connection.transaction(commands)
+            except BaseException:  # also a refusal: answers may be left unread
                 self._drop()
                 raise
 
@@ -234,17 +257,20 @@ class RedisLink:
     def _connect(self) -> Server:
         """Connect to the only server, or to the master with the highest generation, the first one among equals."""
         if len(self.addresses) == 1:
-            return Server(self.addresses[0], self._password, self._timeout)
+            return self._server(self.addresses[0])
         best, failures = self._best()
         if best is None:
             raise ConnectionRefusedError("no Redis is master: " + "; ".join(failures))
         return best
 
+    def _server(self, address: Address) -> Server:
+        return Server(address, self._password, self._timeout, username=self._username)
+
     def _best(self) -> tuple[Server | None, list[str]]:
         best, failures = None, []
         for address in self.addresses:
             try:
-                connection = Server(address, self._password, self._timeout)
+                connection = self._server(address)
                 generation = _generation(connection)
             except OSError as error:
                 failures.append(f"{address}: {error}")

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from entrypoints.redis_link import Address, RedisLink
+from tests.redis_users import makers_of_users
 
 REDIS_PASSWORD = "correct horse: battery'staple"
+NAMESPACES = ("cslr-lab", "cslr-lab-2", "cslr-test")  # of clusters whose heads get users
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,8 @@ def redis_address(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) 
     deadline = time.monotonic() + 10
     while not address.answers() and time.monotonic() < deadline:
         time.sleep(0.05)
-    yield address
+    with makers_of_users(address, REDIS_PASSWORD, *NAMESPACES):
+        yield address
     server.terminate()
     server.wait()
 

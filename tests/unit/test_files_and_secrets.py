@@ -243,9 +243,10 @@ class TestMounts:
 
     def test_redis_asks_for_its_password(self, files):
         mount = resolve(files, redisPassword="from-the-config").redis_conf(
-            "port 6379\n", user="1000:1000", replicated=False
+            "port 6379\n", user="1000:1000", replicated=False, namespace="cslr-dev"
         )
-        assert Path(str(mount.source)).read_text() == 'port 6379\nrequirepass "from-the-config"\n'
+        lines = Path(str(mount.source)).read_text()
+        assert lines.startswith('port 6379\nrequirepass "from-the-config"\nuser cslr-reader on #')
         assert mount.target == "/run/secrets/redis.conf"
 
     @settings(deadline=None, max_examples=50)  # it writes files, and disks are slow at times
@@ -253,8 +254,8 @@ class TestMounts:
     def test_redis_reads_every_password_as_it_is(self, password):
         with TemporaryDirectory() as folder:
             secrets = resolve(HostFiles(folder=Path(folder), dry_run=False), redisPassword=password)
-            path = secrets.redis_conf("", user="1000:1000", replicated=False).source
-            (line,) = Path(str(path)).read_text().splitlines()
+            path = secrets.redis_conf("", user="1000:1000", replicated=False, namespace="cslr-dev").source
+            line = Path(str(path)).read_text().splitlines()[0]
         quoted = re.fullmatch(r'requirepass "((?:[^"\\]|\\["\\])*)"', line)
         assert quoted is not None, "a quote or a backslash is not escaped"
         assert re.sub(r"\\(.)", r"\1", quoted[1]) == password

@@ -22,13 +22,14 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from entrypoints import health
+from entrypoints import health, redis_users
 from entrypoints.redis_link import Address, RedisLink
 
 PROGRAM = (sys.executable, "-m", "entrypoints.health")
 ROOT = Path(health.__file__).parents[1]
+REDIS_PASSWORD = "redis-secret-41f1"
 SECRETS = {
-    "redis-password": "redis-secret-41f1",
+    "redis-reader": redis_users.password(REDIS_PASSWORD, redis_users.READER),
     "postgres-password": "postgres-secret-82a2",
     "ray-token": "ray-secret-93b3",
     "marimo-token": "marimo-secret-14c4",
@@ -72,9 +73,15 @@ def server_process(command: list[str], port: int, stop: int = signal.SIGTERM, **
 @pytest.fixture(scope="module")
 def redis_port(redis_server: Path) -> Iterator[int]:
     port = free_port()
-    options = {"port": port, "bind": "127.0.0.1", "requirepass": SECRETS["redis-password"], "save": ""}
-    with server_process([str(redis_server), *(str(w) for k, v in options.items() for w in (f"--{k}", v))], port):
-        yield port
+    options = {"port": port, "bind": "127.0.0.1", "requirepass": REDIS_PASSWORD, "save": '""'}
+    folder = Path(tempfile.mkdtemp(prefix="health-redis-"))
+    lines = "".join(f"{key} {value}\n" for key, value in options.items())
+    (folder / "redis.conf").write_text(lines + redis_users.configuration(REDIS_PASSWORD, "cslr-lab"))
+    try:
+        with server_process([str(redis_server), str(folder / "redis.conf")], port):
+            yield port
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -415,10 +422,10 @@ class TestServiceThatFails:
         assert (f"Warning: {warning}" in (await platform.get("/"))[1]) == bool(warning)
 
     async def test_a_secret_that_is_missing_is_named(self, platform, redis_port):
-        (platform.folder / "redis-password").unlink()
+        (platform.folder / "redis-reader").unlink()
         platform.watch("redis", redis_port)
         await platform.start()
-        assert str(platform.folder / "redis-password") in (await platform.service("redis"))["error"]
+        assert str(platform.folder / "redis-reader") in (await platform.service("redis"))["error"]
 
     async def test_marimo_without_its_token_is_up_without_a_version(self, platform):
         (platform.folder / "marimo-token").unlink()
@@ -530,7 +537,7 @@ class TestRayCluster:
 
 class TestSecrets:
     async def test_no_secret_appears_in_any_answer(self, platform, redis_port, postgres_port, capfd):
-        echo = ray(ray_node(SECRETS["ray-token"], head=True), ray_node("<" + SECRETS["redis-password"] + '"'))
+        echo = ray(ray_node(SECRETS["ray-token"], head=True), ray_node("<" + SECRETS["redis-reader"] + '"'))
         echo.answers["/api/version"] = (200, '{"ray_version": "$AUTHORIZATION"}')
         version = marimo()
         version.answers["/api/version"] = (200, f"3{SECRETS['marimo-token']}")
@@ -546,7 +553,8 @@ class TestSecrets:
     @pytest.mark.parametrize("kind", ["redis", "postgres"])
     async def test_a_wrong_password_is_said_without_the_password(self, request, platform, kind):
         port = request.getfixturevalue(f"{kind}_port")
-        (platform.folder / f"{kind}-password").write_text("wrong-password-55")
+        secret = "redis-reader" if kind == "redis" else f"{kind}-password"
+        (platform.folder / secret).write_text("wrong-password-55")
         platform.watch(kind, port)
         await platform.start()
         service = await platform.service(kind)
@@ -685,7 +693,7 @@ class TestClusterOfSeveralHosts:
 
     @pytest.fixture
     def redis_keys(self, redis_port: int) -> Iterator[RedisLink]:
-        link = RedisLink((Address("127.0.0.1", redis_port),), SECRETS["redis-password"])
+        link = RedisLink((Address("127.0.0.1", redis_port),), REDIS_PASSWORD)
         yield link
         link.command("FLUSHALL")
         link.close()

@@ -515,7 +515,8 @@ class TestRedisMemory:
         thread.start()
         environment = {
             "RAY_NODE_REDIS_ADDRESSES": f"127.0.0.1:1,127.0.0.1:{server.getsockname()[1]}",
-            "RAY_NODE_REDIS_PASSWORD_FILE": str(password),
+            "RAY_NODE_REDIS_READER": "cslr-reader",
+            "RAY_NODE_REDIS_READER_FILE": str(password),
         }
         assert package_hooks.redis_memory(environment) == (100, 400)
         thread.join()

@@ -213,9 +213,9 @@ class TestSecrets:
             "redis": {"redis.conf", "redis-password"},
             "postgres": {"postgres-password"},
             "mlflow": {"postgres-password"},
-            "ray-cpu": {"ray-token", "redis-password"},
+            "ray-cpu": {"ray-token", "redis-reader", "redis-agent"},
             "marimo": {"marimo-token", "ray-token"},
-            "health": {"redis-password", "postgres-password", "ray-token", "marimo-token"},
+            "health": {"redis-reader", "postgres-password", "ray-token", "marimo-token"},
             "keeper": set(),
             "firewall": set(),
         }
@@ -673,7 +673,10 @@ ONE_SETTING = {
     "ray.cpu.cpus": ({"ray": {"cpu": {"cpus": 3}}}, {"ray-cpu": {"cpus", "envs"}}),
     "ray.cpu.torch": ({"ray": {"cpu": {"torch": False}}}, {"ray-cpu": {"image"}}),
     "ray.health_timeout": ({"ray": {"health_timeout": 2}}, {"ray-cpu": {"envs"}}),
-    "ray.head_address": ({"ray": {"head_address": "10.0.0.5:6379"}}, {"ray-cpu": {"envs"}, "marimo": {"envs"}}),
+    "ray.head_address": (
+        {"ray": {"head_address": "10.0.0.5:6379"}},
+        {"ray-cpu": {"envs", "mounts"}, "marimo": {"envs"}},
+    ),
     # The page of the health service links what is published.
     "redis.port": ({"redis": {"port": 6399}}, {"redis": {"ports"}, "health": {"envs"}}),
     # MLflow must know by which addresses it is asked.

@@ -14,6 +14,7 @@ from entrypoints import redis_relay
 from entrypoints.lease import Credentials, Grant, Lease
 from entrypoints.redis_link import Address, RedisLink, RedisRefusedError, Server
 from entrypoints.redis_relay import RelayProcess
+from tests.redis_users import makers_of_users
 
 PASSWORD = "correct-horse-battery"
 PROGRAM = (
@@ -59,7 +60,8 @@ class OwnRedis:
 @pytest.fixture
 def redis(redis_server, tmp_path) -> Iterator[OwnRedis]:
     server = OwnRedis(redis_server, tmp_path)
-    yield server
+    with makers_of_users(server.address, PASSWORD, "test"):
+        yield server
     server.stop(kill=True)
 
 

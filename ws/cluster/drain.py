@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from components.service import run_module
+from entrypoints.cluster_state import drain_key
 from ws.cluster.access import Access
 from ws.cluster.nodes import HEAD_SUFFIX, node_named
 from ws.cluster.progress import progress
@@ -23,6 +24,7 @@ POLL_SECONDS = 1.0
 END_SECONDS = 120.0  # for Ray's end on the node, once nothing is waited for any more
 RETURN_SECONDS = 90.0
 STOP_SECONDS = 60
+ASK_SECONDS = 60.0  # for Ray's answer; a node is not ended before that
 NAMES_SHOWN = 8
 RAY_SERVICES = ("ray-cpu", "ray-gpu")
 
@@ -125,7 +127,7 @@ def _drainable(access: Access, name: str) -> RayNode | None:
 
 
 def _ask_node(access: Access, name: str, seconds: int) -> None:
-    """Has the node marked, and Ray take nothing new there. Any Ray container of this host can ask the GCS for that."""
+    """Marks the node, and has Ray take nothing new there. Any Ray container of this host can ask the GCS for that."""
     helpers = [one for one in containers(access.identity) if one.service in RAY_SERVICES and one.state == "running"]
     if not helpers:
         raise WsError(
@@ -133,12 +135,28 @@ def _ask_node(access: Access, name: str, seconds: int) -> None:
             "  Run this on a host of the cluster that has one."
         )
     command = list(run_module("ray_node", "drain", name, "--seconds", str(seconds)))
+    with access.answers():
+        newly = _mark(access, name, max(seconds, ASK_SECONDS))
     done = docker.from_env(timeout=120).containers.get(helpers[0].name).exec_run(command)
     output = done.output.decode(errors="replace") if isinstance(done.output, bytes) else ""
     answer = _last_json(output)
     if done.exit_code or not answer.get("accepted"):
         reason = answer.get("reason") or output.strip() or f"exit code {done.exit_code}"
+        if newly:
+            with access.answers():
+                access.lease.set_maintenance(name, False)
+                access.lease.link.command("DEL", drain_key(access.namespace, name))
         raise WsError(f"{name} cannot be drained: {reason}")
+    if not seconds:
+        with access.answers():
+            access.lease.link.command("DEL", drain_key(access.namespace, name))
+
+
+def _mark(access: Access, name: str, seconds: float) -> bool:
+    """Writes that a node is to stay out, and still has so long; whether that is new."""
+    # The time first: a mark without any would end the node at once.
+    access.lease.link.command("SET", drain_key(access.namespace, name), 1, "PX", int(seconds * 1000))
+    return access.lease.set_maintenance(name, True)
 
 
 def _last_json(output: str) -> dict[str, Any]:
