@@ -14,6 +14,7 @@ from components.build_settings import BuildSettings
 from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
 from components.cluster_probe import ClusterFacts
+from components.container_users import HostUsers, shared_users
 from components.engine_state import known
 from components.host_facts import outside_addresses
 from components.image_family import ImageFamily, family_args, planned_tags
@@ -55,6 +56,8 @@ def declare_platform(stack: Stack) -> Outputs:
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
+        for remark in shared_users(settings, HostUsers.probe()):
+            pulumi.warn(remark.text)
         warn_of_running_work(stack)
         for remark in outside.remarks(settings, facts):
             pulumi.warn(remark.text)

@@ -25,6 +25,7 @@ from components.cluster_checks import VERSIONS, Situation
 from components.cluster_facts import MACHINE, versions
 from components.cluster_probe import ClusterFacts
 from components.cluster_settings import ClusterPlace
+from components.container_users import HostUsers, shared_users
 from components.engine_checks import other_ids
 from components.estimate import GB
 from components.files import stack_folder
@@ -88,6 +89,7 @@ class Facts:
     settings: PlatformSettings | None = None
     settings_error: str = ""
     host_facts: HostFacts = field(default_factory=HostFacts)
+    users: HostUsers = field(default_factory=HostUsers)
     cluster: ClusterFacts = field(default_factory=ClusterFacts)
     cluster_error: str = ""  # why this host cannot ask its cluster anything
     matrix: MatrixSettings | None = None  # of a stack that builds images, which has no other settings
@@ -133,7 +135,7 @@ def platform_facts(stack: str) -> dict[str, Any]:
     """Of the facts, those on a stack that deploys. Raises `ConfigError` and `SettingsError`."""
     settings, own = deployable_settings_of(stack), identity(stack)
     host_facts = HostFacts.probe(own.project, stack, gpus=settings.gpu.enabled)
-    facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts}
+    facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts, "users": HostUsers.probe()}
     return facts | (_cluster_facts(own, settings.place) if settings.place else {})
 
 
@@ -315,11 +317,19 @@ def rows(facts: Facts) -> list[Row]:
         for name, check in HOST_CHECKS.items():
             found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
         found += outside_rows(facts, facts.settings)
+        found += user_rows(facts.settings, facts.users)
         found += cluster_rows(facts, facts.settings)
     found += running_rows(facts.health)
     for name, build_check in BUILD_CHECKS.items() if facts.matrix else ():
         found += _host_rows(name, list(build_check(facts.images, facts.build_host)), facts)
     return found
+
+
+def user_rows(settings: PlatformSettings, users: HostUsers) -> list[Row]:
+    """Who beside the deployer can look into containers."""
+    name = "Containers' user"
+    found = [Row(name=name, state=State.WARN, detail=remark.text) for remark in shared_users(settings, users)]
+    return found or [Row(name=name, state=State.OK, detail="nobody else has its number on this host")]
 
 
 def running_rows(report: dict[str, Any] | None) -> list[Row]:

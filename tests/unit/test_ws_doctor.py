@@ -11,6 +11,7 @@ from rich.console import Console
 
 from components.build_host import BuildHost
 from components.cluster_probe import ClusterFacts
+from components.container_users import HostUsers
 from components.host_facts import ContainerPort, HostFacts
 from components.matrix_settings import MatrixSettings
 from components.selection import select
@@ -78,6 +79,12 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
         "ws set",
     ),
     "too little memory": ({"host_facts": HostFacts(memory_bytes=2**31)}, "CPUs, memory", State.FAIL, "ws set"),
+    "a person with the containers' number": (
+        {"users": HostUsers(names={1000: "alice"}, own=0)},
+        "Containers' user",
+        State.WARN,
+        "",
+    ),
     "GPU without runtime": (
         {
             "settings": PlatformSettings.model_validate({"gpu": {"enabled": True}}),
