@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from components.addresses import NAMES_VARIABLE, env_names
 from components.build_settings import build_problems
 from components.cluster_settings import ON_THE_LAN
+from components.mount_sources import is_within, refusal
 from components.problems import Path, Problem, Remove, Set, Together, did_you_mean, dotted
 from components.service_settings import (
     IMAGE_OF,
@@ -22,7 +23,7 @@ from components.service_settings import (
     ServiceSettings,
 )
 from components.variants import ImpossiblePair, resolve
-from components.vocabulary import check_reached_name, format_quantity, parse_quantity
+from components.vocabulary import check_reached_name, format_quantity, is_path, parse_quantity
 
 if TYPE_CHECKING:
     from components.settings import PlatformSettings
@@ -61,7 +62,6 @@ RESERVED_TARGETS = (
     "/tmp", "/scratch", "/run/secrets", "/run/cslr", "/run/state", "/opt/venv", "/var/lib/cslr",  # noqa: S108
     "/proc", "/sys", "/dev",
 )  # fmt: skip
-DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 # Environment variables that the platform sets itself, by the start of their names.
 RESERVED_ENVIRONMENT = (
     "RAY_NODE_",
@@ -304,25 +304,21 @@ def _own_locations(settings: "PlatformSettings") -> Iterator[tuple[Path, str]]:
             yield ("ray", key), location
 
 
-def the_docker_socket_is_not_mounted(settings: "PlatformSettings") -> Iterator[Problem]:
-    """No container gets the Docker socket, nor a folder that holds it."""
-    sources = [(path, path, source) for path, source in _own_locations(settings)]
+def host_is_not_mounted(settings: "PlatformSettings") -> Iterator[Problem]:
+    """No container gets what this host lives by; ``host.py`` judges paths by what they come to there."""
+    for removed, path, source, write in mounted(settings):
+        if is_path(source) and (reason := refusal(source, write=write)):
+            yield Problem(path, reason, "Name another folder, or remove the key:", (Remove(removed),))
+
+
+def mounted(settings: "PlatformSettings") -> Iterator[tuple[Path, Path, str, bool]]:
+    """What to remove, the key, the volume or path, and whether it is written to, of each that a stack file names."""
+    for path, source in _own_locations(settings):
+        yield path, path, source, True
     for name in settings.services():
         for index, volume in enumerate(settings.service(name).volumes):
             path = _key(name, "volumes", index)
-            sources.append((path, (*path, "source"), volume.source))
-    for removed, path, source in sources:
-        if any(_is_within(socket, source) for socket in DOCKER_SOCKETS):
-            yield Problem(
-                path,
-                "the Docker socket would make every program in the container root on this host",
-                "Name a folder without it, or remove the key:",
-                (Remove(removed),),
-            )
-
-
-def _is_within(path: str, folder: str) -> bool:
-    return folder == "/" or f"{path}/".startswith(f"{folder}/")
+            yield path, (*path, "source"), volume.source, not volume.read_only
 
 
 def mounts_do_not_collide(settings: "PlatformSettings") -> Iterator[Problem]:
@@ -334,7 +330,7 @@ def mounts_do_not_collide(settings: "PlatformSettings") -> Iterator[Problem]:
         for index, volume in enumerate(settings.service(name).volumes):
             path = _key(name, "volumes", index)
             reserved = next(
-                (t for t in RESERVED_TARGETS if _is_within(volume.target, t) or _is_within(t, volume.target)), None
+                (t for t in RESERVED_TARGETS if is_within(volume.target, t) or is_within(t, volume.target)), None
             )
             owner = f"{reserved}, which belongs to the platform" if reserved else used.get(volume.target)
             used.setdefault(volume.target, f"volumes[{index}]")
@@ -386,7 +382,7 @@ CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     memory_suffices,
     work_has_room,
     data_is_not_shared,
-    the_docker_socket_is_not_mounted,
+    host_is_not_mounted,
     mounts_do_not_collide,
     environment_is_not_the_platforms,
     names_of_mlflow_are_exact,

@@ -4,14 +4,16 @@
 """
 
 import ipaddress
+import os
 import shlex
 from collections.abc import Callable, Iterator
 
-from components.checks import MINIMUM_MEMORY
+from components.checks import MINIMUM_MEMORY, mounted
 from components.cluster_settings import ON_THE_LAN
 from components.gpu_facts import GpuFacts
-from components.host_facts import LABEL_STACK, ContainerPort, HostFacts
-from components.problems import Path, Problem, Remove, Set, SettingsError, Together
+from components.host_facts import LABEL_STACK, ContainerPort, Folder, HostFacts
+from components.mount_sources import is_within, refusal
+from components.problems import Path, Problem, Remedy, Remove, Set, SettingsError, Together
 from components.service_settings import SERVICES
 from components.settings import KEY, PlatformSettings
 from components.variants import VARIANTS
@@ -19,6 +21,8 @@ from components.vocabulary import EVERYWHERE, format_quantity, is_path, parse_qu
 
 __all__ = ["HostFacts", "check"]
 
+# Folders that belong to the system or hold everybody's; also those above them.
+ALL_OF_THEM = ("/root", "/home", "/usr", "/bin", "/sbin", "/lib", "/opt", "/var", "/etc", "/tmp", "/srv", "/mnt")  # noqa: S108
 HEADROOM = 0.75  # share of the host's memory that one service is advised to take at most
 STEP = 2**28  # bytes; advised quantities are multiples of 256 MiB
 
@@ -177,26 +181,73 @@ def ray_nodes_share_the_memory(settings: PlatformSettings, facts: HostFacts) -> 
     )
 
 
+def host_is_not_mounted(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """No container gets what this host lives by, under whatever name."""
+    for removed, path, source, write in mounted(settings):
+        volume = facts.docker_volumes.get(source)
+        place = volume.device if volume else source
+        if not is_path(place):
+            continue
+        found = facts.folder(place)
+        reasons = [refusal(one, write=write, docker_root=facts.docker_root) for one in _spellings(place, facts)]
+        reason = next(filter(None, reasons), None)
+        if found and found.special and not reason:
+            reason = f"{source} is {found.special} of this host, and containers get folders and files alone"
+        if reason:
+            same = "" if source in reason else f"{source} is another name of what is not for containers: "
+            yield Problem(path, f"{same}{reason}", "Name another folder, or remove the key:", (Remove(removed),))
+
+
+def _spellings(source: str, facts: HostFacts) -> tuple[str, ...]:
+    return facts.spellings(source, facts.docker_root)
+
+
 def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """Each folder to mount is there, and the service's user may use it as it needs to."""
+    """Each folder to mount is there, and the service's user may use it as it needs to.
+
+    What is there is somebody's: no remedy changes its owner or its mode.
+    """
     for name in settings.services():
-        service = settings.service(name)
-        uid, gid = map(int, service.user.split(":"))
+        uid, gid = map(int, settings.service(name).user.split(":"))
         for path, source, write in _bind_mounts(settings, name):
-            folder = facts.folder(source)
-            if folder is None:
-                reason, advice = f"there is no folder {source} on this host", "Make it:"
-            elif folder.is_folder and not folder.allows(uid, gid, write=write):
-                reason = f"{source} cannot be {'written' if write else 'read'} by user {uid}, which {name} runs as"
-                advice = "Choose a folder of that user's, or give it this one:"
-            else:
-                continue
-            yield Problem(
-                path,
-                reason,
-                advice,
-                (f"sudo install -d -o {uid} -g {gid} {shlex.quote(source)}",),
-            )
+            found = facts.folder(source)
+            own = path[-1] != "source"  # data of the platform's, for which it needs a folder and can have a volume
+            removed = path if own else path[:-1]
+            if found is None:
+                yield _missing_folder(path, source, facts, f"-o {uid} -g {gid}", Remove(removed))
+            elif own and not found.is_folder:
+                reason = f"{source} is a file, and {name} needs a folder"
+                yield Problem(path, reason, "Name a folder, or remove the key to get a volume:", (Remove(removed),))
+            elif not found.allows(uid, gid, write=write):
+                yield _closed_folder(path, source, found, name=name, uid=uid, write=write, removed=removed)
+
+
+def _missing_folder(path: Path, source: str, facts: HostFacts, owner: str, removal: Remove) -> Problem:
+    above = source
+    while above != "/" and (found := facts.folder(above)) is None:
+        above = os.path.dirname(above)  # noqa: PTH120 - of paths that are texts throughout
+    if above != "/" and found and not found.is_folder:
+        reason = f"{source} cannot be: {above} is a file on this host"
+        return Problem(path, reason, "Name another folder, or remove the key:", (removal,))
+    there = next((one for one in _spellings(source, facts) if one != source), source)  # what a link points to
+    make = f"sudo install -d {owner} {shlex.quote(there)}"
+    return Problem(path, f"there is no folder {source} on this host", "Make it, or name another:", (make,))
+
+
+def _closed_folder(
+    path: Path, source: str, found: Folder, *, name: str, uid: int, write: bool, removed: Path
+) -> Problem:
+    what = "folder" if found.is_folder else "file"
+    rights = "rwx" if write else "rx"
+    entry = f"u:{uid}:{rights if found.is_folder else rights.replace('x', '')}"
+    commands: tuple[Remedy, ...] = (f"sudo setfacl -m {entry} {shlex.quote(source)}", Remove(removed))
+    advice = f"It belongs to user {found.uid}, and stays so: name another {what}, let user {uid} in as well"
+    if any(is_within(folder, source) for folder in ALL_OF_THEM):  # what lies in it is not meant for others
+        commands, advice = (Remove(removed),), f"It is not one to give to containers: name another {what}"
+    elif not write:
+        advice += f" (what is in it must be readable for user {uid} too)"
+    reason = f"{source} cannot be {'written' if write else 'read'} by user {uid}, which {name} runs as"
+    return Problem(path, reason, f"{advice}, or remove the key:", commands)
 
 
 def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, str, bool]]:
@@ -282,6 +333,7 @@ CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] =
     limits_fit,
     ray_nodes_share_the_cores,
     ray_nodes_share_the_memory,
+    host_is_not_mounted,
     folders_are_accessible,
     gpus_are_usable,
 )

@@ -20,6 +20,7 @@ import docker
 from docker.errors import DockerException
 
 from components.gpu_facts import GpuFacts
+from components.mount_sources import spellings
 from components.own_address import source_address
 from docker_engine.api import engine_is_local
 
@@ -28,6 +29,9 @@ ENGINE_TIMEOUT = 5  # seconds
 DOCKER_BRIDGE = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}")  # names of interfaces
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 NVIDIA_TOOLKIT = ("nvidia-container-toolkit", "nvidia-container-runtime-hook", "nvidia-ctk")
+SPECIAL = {
+    stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a disk", stat.S_IFCHR: "a device", stat.S_IFIFO: "a pipe",
+}  # fmt: skip
 LABEL_PROJECT, LABEL_STACK, LABEL_COMPONENT = "cslr.project", "cslr.stack", "cslr.component"
 
 
@@ -76,6 +80,14 @@ class HostNetworkContainer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DockerVolume:
+    """A named volume that the Docker Engine has."""
+
+    mountpoint: str = ""
+    device: str = ""  # what it stands for, of one that was made to show a folder of the host
+
+
+@dataclass(frozen=True, kw_only=True)
 class Folder:
     """A file or folder of the host, as a bind mount sees it."""
 
@@ -84,6 +96,7 @@ class Folder:
     gid: int = 0
     mode: int = 0o755
     has_acl: bool = False  # access control lists may allow more than the mode says
+    special: str = ""  # a socket, a device, a pipe: in words
 
     @classmethod
     def at(cls, path: str) -> "Folder | None":
@@ -97,11 +110,17 @@ class Folder:
         with suppress(OSError):
             if "system.posix_acl_access" in os.listxattr(path):
                 return cls(has_acl=True)
-        return cls(is_folder=stat.S_ISDIR(facts.st_mode), uid=facts.st_uid, gid=facts.st_gid, mode=facts.st_mode)
+        return cls(
+            is_folder=stat.S_ISDIR(facts.st_mode),
+            uid=facts.st_uid,
+            gid=facts.st_gid,
+            mode=facts.st_mode,
+            special=next((words for kind, words in SPECIAL.items() if kind == stat.S_IFMT(facts.st_mode)), ""),
+        )
 
     def allows(self, uid: int, gid: int, *, write: bool) -> bool:
         """Whether a process of that user and group may list the folder and, with ``write``, change it."""
-        wanted = 0o7 if write else 0o5
+        wanted = (0o7 if write else 0o5) if self.is_folder else (0o6 if write else 0o4)
         shift = 6 if uid == self.uid else 3 if gid == self.gid else 0
         return self.has_acl or (self.mode >> shift) & wanted == wanted
 
@@ -125,6 +144,9 @@ class HostFacts:
     gpu_runtime: bool = False
     gpus: GpuFacts = field(default_factory=GpuFacts)
     folder: Callable[[str], Folder | None] = Folder.at
+    spellings: Callable[[str, str], tuple[str, ...]] = spellings
+    docker_root: str = ""  # where the Engine keeps its data
+    docker_volumes: Mapping[str, DockerVolume] = field(default_factory=dict)
 
     @classmethod
     def probe(cls, project: str, stack: str, *, gpus: bool = False) -> "HostFacts":
@@ -146,7 +168,7 @@ class HostFacts:
                 "gpus": GpuFacts.probe() if gpus else GpuFacts(),
             }
         else:
-            facts["folder"] = lambda _: Folder(has_acl=True)
+            facts |= {"folder": lambda _: Folder(has_acl=True), "spellings": lambda path, _: (path,)}
         with suppress(DockerException, OSError, ValueError):
             facts |= _ask_engine(local=local)
         return cls(**facts)
@@ -239,6 +261,7 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
     client = docker.from_env(timeout=ENGINE_TIMEOUT)
     try:
         info, networks, containers = client.api.info(), client.api.networks(), client.api.containers()
+        volumes = client.api.volumes()["Volumes"] or ()
     finally:
         client.close()
     return {
@@ -246,6 +269,8 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
         "engine_version": info.get("ServerVersion", ""),
         "cpus": info["NCPU"],
         "memory_bytes": info["MemTotal"],
+        "docker_root": info["DockerRootDir"],
+        "docker_volumes": {volume["Name"]: _volume(volume) for volume in volumes},
         "docker_networks": tuple(_network(network) for network in networks),
         "container_ports": tuple(port for container in containers for port in _container_ports(container)),
         "host_network": tuple(
@@ -255,6 +280,11 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
         ),
         "gpu_runtime": "nvidia" in (info.get("Runtimes") or {}) or (local and _has_nvidia_toolkit()),
     }
+
+
+def _volume(volume: dict[str, Any]) -> DockerVolume:
+    options = volume.get("Options") or {}
+    return DockerVolume(mountpoint=volume.get("Mountpoint") or "", device=options.get("device") or "")
 
 
 def _network(network: dict[str, Any]) -> DockerNetwork:

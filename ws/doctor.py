@@ -301,6 +301,7 @@ HOST_CHECKS = {
     "CPUs, memory": host_checks.limits_fit,
     "Cores of Ray": host_checks.ray_nodes_share_the_cores,
     "Memory of Ray": host_checks.ray_nodes_share_the_memory,
+    "Mounts": host_checks.host_is_not_mounted,
     "Folders": host_checks.folders_are_accessible,
     "GPUs": host_checks.gpus_are_usable,
 }
@@ -431,6 +432,7 @@ def _met(name: str, facts: Facts) -> str:
         "Bind address": facts.settings.network.bind_address,
         "Ports": ", ".join(str(port) for _, port in facts.settings.published_ports()),
         "CPUs, memory": f"{facts.host_facts.cpus} cores, {facts.host_facts.memory_bytes / 2**30:.1f} GiB",
+        "Mounts": "nothing that this host lives by",
         "Folders": "every folder that is mounted is there",
         "Cores of Ray": f"{sum(node.cpus for node in facts.settings.ray_nodes.values()):g}",
         "Memory of Ray": f"{sum(node.memory for node in facts.settings.ray_nodes.values()) / 2**30:.1f} GiB",

@@ -158,7 +158,7 @@ class TestFolder:
     def test_must_be_writable_by_the_services_user(self):
         text = refusal({"marimo": {"notebooks": "/srv/a b", "user": "2000:3000"}}, HostFacts(folder=lambda _: Folder()))
         assert "/srv/a b cannot be written by user 2000, which marimo runs as" in text
-        assert "sudo install -d -o 2000 -g 3000 '/srv/a b'" in text
+        assert "sudo setfacl -m u:2000:rwx '/srv/a b'" in text
 
     @pytest.mark.parametrize(
         "folder", [Folder(uid=1000), Folder(gid=1000, mode=0o775), Folder(mode=0o777), Folder(mode=0o700, has_acl=True)]
