@@ -88,7 +88,9 @@ class Consent:
         )
 
     def _new(self, found: Cost) -> list[Work]:
-        return [work for work in found.works if (work.kind, work.identifier) not in self.agreed and not work.part]
+        """What was not agreed to. Tasks and actors of jobs come and go: they are new only where nothing was."""
+        unknown = [work for work in found.works if (work.kind, work.identifier) not in self.agreed]
+        return [work for work in unknown if not (work.part and self.agreed)]
 
     def _agree(self, found: Cost) -> None:
         self.agreed.update((work.kind, work.identifier) for work in found.works)

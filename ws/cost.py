@@ -37,7 +37,8 @@ class Stop:
 
     service: str
     because: str  # "ray-cpu is replaced (memory 4g → 6g)"
-    moves_data: bool = False  # its data will be elsewhere, so that it is empty
+    comes_back: bool = True
+    moves_data: bool = False  # it comes back without its data
 
     def __str__(self) -> str:
         return self.because
@@ -102,7 +103,8 @@ def stops(changes: Iterable[Change], services: Iterable[Deployed]) -> list[Stop]
     found = []
     for change in changes:
         if change.type == NETWORK and change.action in (Action.REPLACE, Action.DELETE):
-            found += all_stop(by_service.values(), f"the network {DOING[change.action]}")
+            stopping = all_stop(by_service.values(), f"the network {DOING[change.action]}")
+            found += [replace(stop, comes_back=change.action is Action.REPLACE) for stop in stopping]
         # By the name of the resource; one that left the program, by that of the container.
         one = running.get(change.name) or by_service.get(change.name.removesuffix("-container"))
         if change.type != CONTAINER or change.action not in DOING or one is None:
@@ -112,7 +114,8 @@ def stops(changes: Iterable[Change], services: Iterable[Deployed]) -> list[Stop]
         why = reasons(change.reasons)
         moved = one.service == "redis" and _moves(change, one)
         because = f"{one.service} {DOING[change.action]}{f' ({why})' if why else ''}"
-        found.append(Stop(service=one.service, because=because, moves_data=moved))
+        stays = change.action is not Action.DELETE
+        found.append(Stop(service=one.service, because=because, comes_back=stays, moves_data=moved))
     return found
 
 
@@ -123,7 +126,7 @@ def concerns(change: Change) -> bool:
 
 def all_stop(services: Iterable[Deployed], because: str) -> list[Stop]:
     """Every service of a stack that is taken down."""
-    return [Stop(service=one.service, because=because) for one in services if one.running]
+    return [Stop(service=one.service, because=because, comes_back=False) for one in services if one.running]
 
 
 def _moves(change: Change, redis: Deployed) -> bool:
@@ -159,6 +162,7 @@ class _Told:
     running: RunningWork
     ends: list[End] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    ray_ends: str = ""  # why, where its head ends
     _named: set[tuple[Kind, str]] = field(default_factory=set)
 
     def end(self, works: Iterable[Work], because: str) -> None:
@@ -172,6 +176,7 @@ class _Told:
 
     def of_ray(self, because: str) -> None:
         """All that Ray runs: its head ends."""
+        self.ray_ends = because
         self.end((work for work in self.running.works if work.kind in RAY and not work.part), because)
 
 
@@ -184,17 +189,16 @@ def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True
     else:
         _ends_of_one(by_service, told)
     if (stop := by_service.get("mlflow") or by_service.get("postgres")) and running.runs:
-        one = running.runs == 1
-        told.remarks.append(
-            f"{stop}; {running.runs} MLflow {'run is' if one else 'runs are'} not ended: "
-            "what logs to them repeats its calls for some 2 minutes"
-        )
+        waits = ": what logs to them repeats its calls for some 2 minutes" if stop.comes_back else ""
+        number = f"{running.runs} MLflow {'run is' if running.runs == 1 else 'runs are'}"
+        told.remarks.append(f"{stop}; {number} not ended{waits}")
     if "marimo" in by_service:
         notebooks = (work for work in running.works if work.kind is Kind.NOTEBOOK)
         told.end(notebooks, str(by_service["marimo"]))
     for service, why in running.not_asked.items():
-        if stop := by_service.get(service):
-            told.ends.append(End(works=(), because=str(stop), not_asked=why))
+        because = str(by_service[service]) if service in by_service else told.ray_ends if service != "marimo" else ""
+        if because:
+            told.ends.append(End(works=(), because=because, not_asked=why))
     return Cost(ends=tuple(told.ends), remarks=tuple(told.remarks))
 
 
@@ -211,7 +215,9 @@ def _ends_of_one(stopping: Mapping[str, Stop], told: _Told) -> None:
     if not redis or running.head in stopping:
         return
     head = running.service(running.head)
-    if redis.moves_data:
+    if not redis.comes_back:
+        told.of_ray(str(redis))
+    elif redis.moves_data:
         told.of_ray(f"{redis}, and begins without the data of these")
     elif head and not any(target.endswith(RELAY) for target in head.mounts):
         told.of_ray(f"{redis}, and {head.service} is of a version that does not outlive it")

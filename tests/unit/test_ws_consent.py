@@ -99,6 +99,10 @@ class TestWithoutATerminal:
         command = Command(words="ws up", stack="lab", engine="pulumi")
         assert command.with_option("--yes") == "ws up -s lab --engine pulumi --yes"
 
+    def test_tasks_alone_are_not_ended_either(self, person):
+        with pytest.raises(DeclinedError, match="1 running task would end"):
+            person.run(costs(TASK))
+
     def test_yes_ends_it_and_names_it(self, person):
         person.run(costs(JOB), yes=True)
         assert "raysubmit_x" in person.told
@@ -164,6 +168,9 @@ class TestWhenItComesToIt:
     def test_a_new_task_of_an_old_job_may(self, person):
         person.sits_there(True)
         assert person.run(costs(JOB)).objection(costs(JOB, TASK)) == ""
+
+    def test_a_task_where_nothing_ran_may_not(self, person):
+        assert person.run(NOTHING).objection(costs(TASK))
 
     def test_yes_means_all(self, person):
         assert person.run(NOTHING, yes=True).objection(costs(LATER)) == ""

@@ -139,6 +139,11 @@ class TestOneHost:
         assert not found
         assert said in found.remarks[0]
 
+    def test_at_the_end_of_all_nothing_is_promised_to_runs(self):
+        running = RunningWork(runs=1, services=ONE_HOST.services)
+        found = cost(all_stop(running.services, "the stack is taken down"), running)
+        assert found.remarks == ("the stack is taken down; 1 MLflow run is not ended",)
+
     def test_the_end_of_all_is_one_sentence_and_names_each_once(self):
         found = cost(all_stop(ONE_HOST.services, "the stack is taken down"), ONE_HOST)
         assert [str(end) for end in found.ends] == [
@@ -180,6 +185,14 @@ class TestRedis:
         assert ends(of(change("redis", Action.REPLACE, after=after))) == [
             ("python train.py, 05000000, counter", "redis is replaced, and begins without the data of these")
         ]
+
+    def test_its_removal_ends_what_runs(self):
+        assert ends(of(change("redis", Action.DELETE))) == [("python train.py, 05000000, counter", "redis is removed")]
+
+    def test_other_data_may_end_what_nobody_knows(self):
+        running = RunningWork(services=ONE_HOST.services, head="", not_asked={"ray-cpu": "it is silent"})
+        (end,) = of(change("redis", Action.DELETE), running=running).ends
+        assert str(end) == "what runs is not known, and may end: redis is removed (it is silent)"
 
     def test_the_same_data_ends_nothing(self):
         after = {"mounts": [{"target": "/data", "source": "cslr-dev-redis-data"}]}
