@@ -107,7 +107,9 @@ class Situation:
         if self.known.engine == "embedded" or any(one.embedded for one in strangers):
             return []
         nothing_runs = all(one.kind == "network" for one in strangers)
-        return strangers if nothing_runs or len(strangers) < len(self.objects) else []
+        last = self.last
+        same = bool(last and (last.engine, last.backend) == ("pulumi", self.own.backend) and self.known.identifiers)
+        return strangers if nothing_runs or same or len(strangers) < len(self.objects) else []
 
 
 def stack_objects(identity: StackIdentity, api: DockerApi | None = None) -> tuple[StackObject, ...]:

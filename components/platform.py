@@ -63,6 +63,7 @@ class PlatformArgs:
 class Platform(pulumi.ComponentResource):
     """**Pulumi type** ``cslr:platform:Platform``. Ready when its verification has passed."""
 
+    network: RayNetwork
     services: dict[str, Service]
     verification: Verification | None  # None: no service is there that could ask the others
 
@@ -94,7 +95,8 @@ class Platform(pulumi.ComponentResource):
 
     def _declare_services(self, settings: PlatformSettings) -> None:
         args = self._args
-        network = RayNetwork("network", RayNetworkArgs(identity=args.identity, settings=settings.network), self._child)
+        network_args = RayNetworkArgs(identity=args.identity, settings=settings.network)
+        self.network = network = RayNetwork("network", network_args, self._child)
         host = Host(
             identity=args.identity,
             network=network,

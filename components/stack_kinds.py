@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from components import build_host, cluster_checks, engine_checks, host, matrix_settings, outside, owner
+from components import build_host, cluster_checks, engine_checks, host, matrix_settings, outside, owner, rejoin
 from components.build_settings import BuildSettings
 from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
@@ -19,10 +19,12 @@ from components.engine_state import known
 from components.host_facts import outside_addresses
 from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
+from components.network import RayNetwork
 from components.packages import load_lock
 from components.platform import Platform, PlatformArgs
 from components.running_words import warning
 from components.running_work import ASKS, look
+from components.service_settings import RAY_NODES
 from components.settings import KEY, config_value, load
 from components.sources import KEPT, Sources, TorchChoice, choose_sources
 from components.stack import Stack
@@ -52,7 +54,7 @@ def declare_platform(stack: Stack) -> Outputs:
     if stack.preflight:
         engine_checks.refuse_remote_engine()
         engine_checks.refuse_unusable_engine()
-    mark = claim(stack)
+    now = claim(stack)
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
@@ -71,7 +73,7 @@ def declare_platform(stack: Stack) -> Outputs:
         for remark in cluster_checks.check(settings, facts, cluster):
             (pulumi.warn if remark.warning else pulumi.info)(remark.text)
     sources = sources_of(stack, settings.images, torch=settings.torch)
-    mark()
+    note(now, stack)
     platform = Platform(
         "platform",
         PlatformArgs(
@@ -85,6 +87,7 @@ def declare_platform(stack: Stack) -> Outputs:
             own_addresses=outside_addresses(),
         ),
     )
+    join_again(now, stack, platform.network)
     outputs: dict[str, Any] = {
         "urls": platform.urls(),
         "sources": {"bases": sources.bases, "torch": sources.torch},
@@ -112,29 +115,51 @@ def declare_family(stack: Stack) -> Outputs:
     """The selected images, and nothing that runs."""
     matrix_settings.refuse_beside(stack.config, stack_file=stack.file)
     raw = config_value(stack.config("matrix"))
-    mark = claim(stack)
+    now = claim(stack)
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))
     if stack.preflight:
         build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
-    mark()
+    note(now, stack)
     family, sources = ImageFamily("family", args), args.sources
     return {"images": family.tags(), "sources": {"bases": sources.bases, "pyg": sources.pyg, "nvidia": sources.nvidia}}
 
 
-def claim(stack: Stack) -> Callable[[], None]:
-    """Sees to it that what is here of the stack is this engine's to change. Returns what notes that it is.
+def claim(stack: Stack) -> owner.Situation | None:
+    """Sees to it that what is here of the stack is this engine's to change; None where nobody asks.
 
     Raises:
         SettingsError: another state knows it.
     """
     if not stack.owner_counts and stack.dry_run:
-        return lambda: None
+        return None
     now = owner.look(stack.identity, known(), Path(__file__).parent.parent)
     if stack.owner_counts:
         owner.check(now)
-        if note := owner.another_checkout(now):
-            pulumi.warn(note)
-    return (lambda: None) if stack.dry_run else lambda: now.own.write(now.folder)
+        if remark := owner.another_checkout(now):
+            pulumi.warn(remark)
+    return now
+
+
+def note(now: owner.Situation | None, stack: Stack) -> None:
+    """Keeps whose the stack is, once nothing is against its deployment."""
+    if now and not stack.dry_run:
+        now.own.write(now.folder)
+
+
+def join_again(now: owner.Situation | None, stack: Stack, network: RayNetwork) -> None:
+    """Sees to containers that were cut from the network, which Pulumi does not notice."""
+    if now is None or now.known.engine != "pulumi":
+        return
+    name, identifiers = network.network_name, now.known.identifiers
+    addresses = {service: network.fixed_address(index) for index, service in enumerate(RAY_NODES)}
+    if found := rejoin.cut_off(stack.identity, name, identifiers):
+        pulumi.warn(f"{', '.join(one.name for one in found)}: cut from the network {name}, which `up` makes good")
+
+    def join(_: str) -> None:
+        rejoin.rejoin(rejoin.cut_off(stack.identity, name, identifiers), name, addresses)
+
+    if not stack.dry_run:
+        network.resource.id.apply(join)  # once the network is there
 
 
 def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:

@@ -99,6 +99,15 @@ class Engine:
             kinds = KINDS if volumes else KINDS[:2]
             return Result(changes=self._remove([c for kind in kinds for c in self._existing(*kind)]))
 
+    def leftovers(self) -> Result:
+        """None: what an interrupted run made carries its labels, and the next goes on from there."""
+        return Result(changes=[])
+
+    def remove(self, changes: list[Change]) -> Result:
+        """Removes containers and networks by their names, whoever made them."""
+        with stack_lock(self._state, self._stack), self._cancellable():
+            return Result(changes=self._remove(changes))
+
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs, of resources that exist."""
         return self._pass(preview=True).outputs

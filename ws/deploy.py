@@ -4,7 +4,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -92,6 +92,7 @@ class Session:
 
     def up(self, choice: Choice, consent: Consent) -> Result:
         """Makes the host what the program wants, and ends nothing that runs without consent. Raises `DeclinedError`."""
+        self._clear_away(self.run(choice, lambda engine: engine.leftovers()).changes, consent)
         running = running_work.look(self.identity)
         if running or running.pair:
             # Only then a preview costs more than it tells.
@@ -105,6 +106,16 @@ class Session:
             return consent.objection(self.cost([change])) if concerns(change) else ""
 
         return self.run(choice, lambda engine: engine.up(), guard=objection)
+
+    def _clear_away(self, left: list[Change], consent: Consent) -> None:
+        """Removes what an interrupted run left. Raises `DeclinedError` and `WsError`."""
+        if not left:
+            return
+        consent.obtain(lambda: self.cost(left))
+        names = ", ".join(change.name for change in left)
+        self.say(f"Left by an interrupted run, not in Pulumi's state, and removed now: {names}. Data stays", "yellow")
+        removed = Choice(name=EngineName.EMBEDDED)
+        self.report(self.run(removed, lambda engine: cast(Engine, engine).remove(left)))
 
     def cost(self, planned: list[Change]) -> Cost:
         """What changes would end of what runs now."""

@@ -23,6 +23,9 @@ class DeploymentEngine(Protocol):
     def destroy(self, *, volumes: bool = False) -> Result:
         """Removes what `up` made; data only with `volumes`."""
 
+    def leftovers(self) -> Result:
+        """What an interrupted run left that `up` could not go on from: to be removed before."""
+
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs."""
 

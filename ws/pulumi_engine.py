@@ -17,17 +17,20 @@ from build_report.sampling import docker_root, sampled_run
 from components.files import stack_folder, state_root
 from components.identity import StackIdentity
 from components.image import LEAVES_IMAGE
+from components.owner import Known, OwnerRecord, Situation, StackObject, pulumi_backend, stack_objects
 from components.stack_file import copy_laid_over, stack_file
 from docker_engine.api import DockerApi, DockerError
 from engine.deployment import Action, Change, Display
-from engine.lock import stack_lock
+from engine.lock import LockedError, stack_lock
 from engine.program import ProgramError
 from engine.registration import UNKNOWN, differences
+from engine.resources.container import TYPE as CONTAINER
 from engine.resources.image import TYPE as IMAGE
-from engine.run import Result
-from ws.containers import containers
+from engine.run import NETWORK, Result
 from ws.errors import WsError
 from ws.pulumi_builds import BuildWatch
+from ws.pulumi_left import Left, host_now
+from ws.pulumi_locks import LOCKED, is_abandoned
 
 STACK_TYPE = "pulumi:pulumi:Stack"
 STEPS = {
@@ -80,8 +83,20 @@ class PulumiEngine:
         with sampled_run(_docker_root()):
             # What does not need a resource that failed is made, as by the embedded engine.
             result = self._run("up", "--yes", "--skip-preview", "--continue-on-error", *self._interference())
-        self._left.write_text(json.dumps({"running": self._running() if result.ok else None, "images": self._images}))
+        host = host_now(self._identity) if result.ok else None
+        Left(host=host, images=self._images).write(self._identity)
         return result
+
+    def leftovers(self) -> Result:
+        """Containers and networks that an interrupted run made and the state does not know: they are in the way."""
+        if Left.read(self._identity).host == host_now(self._identity):
+            return Result(changes=[])
+        objects = stack_objects(self._identity)
+        known = Known(engine="pulumi", identifiers=self._known("id")) if objects else Known(engine="pulumi")
+        own = OwnerRecord(engine="pulumi", backend=pulumi_backend())
+        last = OwnerRecord.read(stack_folder(self._identity))
+        now = Situation(identity=self._identity, objects=objects, known=known, own=own, last=last)
+        return Result(changes=[_unknown(one) for one in now.leftovers])
 
     def destroy(self, *, volumes: bool = False) -> Result:
         """Removes containers and network. Volumes are kept by the program; with `volumes` Pulumi forgets the stack."""
@@ -94,37 +109,26 @@ class PulumiEngine:
         """The stack's outputs; a stack that Pulumi does not know has none."""
         return self._stack_json("output", "--json")
 
-    @property
-    def _left(self) -> Path:
-        """The file with what the last deployment left: containers that were running, and images by their URNs."""
-        return stack_folder(self._identity) / "pulumi-left.json"
-
-    def _running(self) -> list[str]:
-        return sorted(one.identifier for one in containers(self._identity) if one.state == "running")
-
     def _interference(self) -> tuple[str, ...]:
         """The options by which Pulumi makes good what others did to the host since the last deployment.
 
         To look at what there really is takes long, and is not needed where nobody interfered. An image that is gone it
         would not see even then: its provider has no way to look.
         """
-        try:
-            left = json.loads(self._left.read_text())
-            running, self._images = left["running"], left["images"]
-        except (OSError, ValueError, TypeError, KeyError):
-            return ("--refresh",)
-        refresh = () if running == self._running() else ("--refresh",)
+        left = Left.read(self._identity)
+        self._images = left.images
+        refresh = () if left.host is not None and left.host == host_now(self._identity) else ("--refresh",)
         api = DockerApi() if self._images else None
         gone = {urn for urn, tag in self._images.items() if api and api.find(f"/images/{tag}/json") is None}
         # Pulumi refuses to replace what it does not have, such as an image that is no longer selected.
-        forgotten = gone - self._known_urns() if gone else gone
+        forgotten = gone - self._known("urn") if gone else gone
         self._images = {urn: tag for urn, tag in self._images.items() if urn not in forgotten}
         return (*refresh, *(f"--replace={urn}" for urn in self._images if urn in gone))
 
-    def _known_urns(self) -> set[str]:
-        """The resources in Pulumi's state of the stack."""
+    def _known(self, key: str) -> frozenset[str]:
+        """A property, such as ``urn``, of all resources in Pulumi's state of the stack."""
         state = self._stack_json("export")
-        return {resource["urn"] for resource in state.get("deployment", {}).get("resources") or ()}
+        return frozenset(one[key] for one in state.get("deployment", {}).get("resources") or () if key in one)
 
     def _stack_json(self, *command: str) -> dict[str, Any]:
         """What a command of ``pulumi stack`` answers; of a stack that Pulumi does not know, nothing."""
@@ -141,6 +145,9 @@ class PulumiEngine:
                 if arguments[0] == "destroy":
                     return Result(changes=[])
                 self._init()
+                events = self._events(*arguments)
+            elif events.code and LOCKED in events.stderr:
+                self._unlock(events.stderr)
                 events = self._events(*arguments)
         self._images.update(events.images)
         return events.result()
@@ -189,6 +196,15 @@ class PulumiEngine:
         copy = stack_folder(self._identity) / "pulumi-config.yaml"
         copy_laid_over(stack_file(self._folder, self._identity.stack), copy, self._overrides)
         return copy
+
+    def _unlock(self, said: str) -> None:
+        """Takes away the lock of a run that was killed. Raises `LockedError` where it may go on."""
+        if not is_abandoned(said):
+            raise LockedError(
+                f"another run of Pulumi works on stack {self._identity.stack}, maybe on another host:\n{_end(said)}"
+            )
+        logging.getLogger(PROGRAM_LOG).info("An earlier run of Pulumi was killed: its lock is taken away")
+        self._call("cancel", "--yes", "--stack", self._identity.stack)
 
     def _init(self) -> None:
         """Makes the stack, from copies for the same reason."""
@@ -326,6 +342,11 @@ def _image_left(step: dict[str, Any]) -> str | None:
     inputs = (step.get("new") or {}).get("inputs") or {}
     tag = inputs.get("imageName") if step["type"] == IMAGE else (inputs.get("environment") or {}).get(LEAVES_IMAGE)
     return str(tag) if tag else None
+
+
+def _unknown(one: StackObject) -> Change:
+    kind = CONTAINER if one.kind == "container" else NETWORK
+    return Change(urn=one.name, type=kind, name=one.name, action=Action.DELETE, reasons=["left by an interrupted run"])
 
 
 def _docker_root() -> Path | None:

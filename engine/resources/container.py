@@ -24,6 +24,7 @@ MEBIBYTE = 1024**2
 NANOSECONDS = 10**9
 POLL_SECONDS = 0.2
 UNHEALTHY = "is unhealthy"
+CUT_OFF = "is not in its network"
 PAUSED = "is paused"  # the defect of a container that has to be unpaused: Docker refuses to start it
 DURATION_UNITS = {"h": 3600, "m": 60, "s": 1}
 
@@ -47,11 +48,14 @@ class Container(DockerObjects):
             return None
         labels = found["Config"]["Labels"]
         refuse_foreign("container", name, found, wanted, labels)
+        there = set(found["NetworkSettings"]["Networks"])
+        networks = {network["name"] for network in _networks(wanted.inputs)}
         # The networks of the host and of nobody are not made by the program: Docker lists them by their mode.
-        networks = {network["name"] for network in _networks(wanted.inputs)} or {wanted.inputs["networkMode"]}
-        if networks != set(found["NetworkSettings"]["Networks"]):
+        if not networks and there != {wanted.inputs["networkMode"]}:
             return _actual(found, inputs=None)
-        return _actual(found, inputs=recorded_inputs(labels), defect=_defect(found["State"]))
+        # One that people connected besides is theirs.
+        defect = CUT_OFF if networks - there else _defect(found["State"])
+        return _actual(found, inputs=recorded_inputs(labels), defect=defect)
 
     def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
         """Created, moved from the default bridge to its network if it has one, started, waited for."""
@@ -59,29 +63,37 @@ class Container(DockerObjects):
             if defective.defect == PAUSED:
                 progress("unpausing")
                 self.api.call("POST", f"/containers/{defective.identifier}/unpause")
+            self._rejoin(wanted, defective.identifier)
             verb = "restart" if defective.defect == UNHEALTHY else "start"
             return self._start(wanted, defective.identifier, progress, verb)
         progress("creating")
         inputs = wanted.inputs
         created = self.api.call("POST", "/containers/create", query={"name": inputs["name"]}, body=_body(wanted))
         identifier = created["Id"]
-        networks = _networks(inputs)
-        if networks:
-            self._leave(inputs["networkMode"], identifier)
-        for network in networks:
-            ipam = {"IPv4Address": network["ipv4Address"]} if "ipv4Address" in network else {}
-            endpoint = {"Aliases": network["aliases"], "IPAMConfig": ipam, "DriverOpts": {}}
-            self.api.call(
-                "POST",
-                f"/networks/{network['name']}/connect",
-                body={"Container": identifier, "EndpointConfig": endpoint},
-            )
+        self._rejoin(wanted, identifier)
         return self._start(wanted, identifier, progress)
 
     def delete(self, actual: Actual, progress: Progress) -> None:
         """Stopped, then removed."""
         progress("stopping")
         remove_container(self.api, actual.identifier)
+
+    def _rejoin(self, wanted: Registration, identifier: str) -> None:
+        """Puts it into the network that it was made for, if it is not there: under that name there may be another."""
+        networks = _networks(wanted.inputs)
+        there = (self.api.find(f"/containers/{identifier}/json") or {}).get("NetworkSettings", {}).get("Networks", {})
+        if networks and wanted.inputs["networkMode"] in there:
+            self._leave(wanted.inputs["networkMode"], identifier)
+        for network in networks:
+            name = network["name"]
+            if name in there:
+                if there[name].get("NetworkID") in ("", (self.api.find(f"/networks/{name}") or {}).get("Id")):
+                    continue
+                self._leave(name, identifier)
+            ipam = {"IPv4Address": network["ipv4Address"]} if "ipv4Address" in network else {}
+            endpoint = {"Aliases": network["aliases"], "IPAMConfig": ipam, "DriverOpts": {}}
+            body = {"Container": identifier, "EndpointConfig": endpoint}
+            self.api.call("POST", f"/networks/{name}/connect", body=body)
 
     def _leave(self, network: str, identifier: str) -> None:
         try:

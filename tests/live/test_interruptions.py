@@ -60,7 +60,7 @@ class TestKilledRun:
         network = small.engine.networks.get(small.networks()[0])
         made.stop()
         network.disconnect(made)
-        assert done(small.up())["redis-container"] == "replace"
+        assert done(small.up())["redis-container"] == "repair"
         assert is_complete(small)
 
     def test_in_the_build_of_an_image_is_continued_by_the_next(self, small, slow_image):

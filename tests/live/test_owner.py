@@ -15,7 +15,7 @@ NAME = "live-owner"
 SETTINGS = merged(
     SMALL,
     {
-        "network": {"name": "cslr-live-owner", "subnet": "10.218.0.0/24"},
+        "network": {"name": "cslr-live-owner", "subnet": "10.62.0.0/24"},
         "redis": {"port": 27382},
         "health": {"port": 27889},
     },

@@ -131,6 +131,16 @@ class TestInterruptedRun:
     def test_a_network_alone_is_no_others_stack(self):
         assert situation(network(), known=pulumi()).leftovers == [network()]
 
+    def test_of_the_first_deployment_is_this_states_where_it_was_the_last(self):
+        last = OwnerRecord(engine="pulumi", backend=HERE)
+        begun, empty = pulumi("a volume"), pulumi()
+        assert situation(container("keeper"), known=begun, last=last).leftovers == [container("keeper")]
+        for now in (
+            situation(container("keeper"), known=empty, last=last),
+            situation(container("keeper"), known=begun),
+        ):
+            assert now.leftovers == []
+
     def test_nothing_that_runs_is_taken_for_a_leftover_of_a_state_that_knows_nothing(self):
         assert situation(container("redis"), network(), known=pulumi()).leftovers == []
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +12,11 @@ from typing import Any
 import pytest
 
 from build_report.store import Store, current_run
+from components.files import stack_folder
 from components.identity import StackIdentity
+from components.owner import StackObject
 from engine.deployment import Action, Change
+from engine.lock import LockedError
 from engine.program import ProgramError
 from ws import pulumi_engine
 from ws.errors import WsError
@@ -42,6 +47,19 @@ def says(text: str, severity: str, about: str = "") -> Json:
 def state(*urns: str) -> Answer:
     """What `pulumi stack export` answers."""
     return {"version": 3, "deployment": {"resources": [{"urn": urn} for urn in urns]}}, "", 0
+
+
+def locked(pid: int, host: str = socket.gethostname()) -> Answer:
+    """What the CLI says of a stack that another run has locked."""
+    return (
+        [],
+        (
+            "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) to end or "
+            "delete the lock file with `pulumi cancel`.\n"
+            f"  file:///b/.pulumi/locks/organization/cslr/dev/1.json: created by root@{host} (pid {pid}) at 2026-11-27"
+        ),
+        255,
+    )
 
 
 INPUTS: Json = {"imageName": "cslr/redis:1", "build": {"platform": "linux/amd64"}}
@@ -79,7 +97,7 @@ class Recorder:
 def deployed(tmp_path, monkeypatch):
     """Gives an engine whose CLI answers each call with the next of some scripts, and keeps what it was called with."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(pulumi_engine, "containers", lambda _identity: [])
+    monkeypatch.setattr(pulumi_engine, "host_now", lambda _identity: [])
     project = tmp_path / "project"
     project.mkdir()
     (project / "Pulumi.yaml").write_text("name: cslr\n")
@@ -198,6 +216,35 @@ class TestStack:
         assert os.path.realpath(calls[1][0]) != os.path.realpath(deployed.project)
         assert (deployed.project / "Pulumi.dev.yaml").read_text() == "config: {}\n"
 
+    def test_the_lock_of_a_killed_run_is_taken_away(self, deployed):
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        engine, _ = deployed(locked(gone.pid), ([], "", 0), ([step("resOutputsEvent", "create")], "", 0))
+        assert len(engine.up().changes) == 1
+        assert [call[1] for call in deployed.calls()] == ["up", "cancel", "up"]
+
+    @pytest.mark.parametrize("host", ["elsewhere", socket.gethostname()])
+    def test_the_lock_of_a_run_that_may_go_on_stays(self, deployed, monkeypatch, host):
+        monkeypatch.setattr("ws.pulumi_locks._lives", lambda _pid: True)
+        engine, _ = deployed(locked(1, host))
+        with pytest.raises(LockedError, match="another run of Pulumi works on stack dev"):
+            engine.up()
+        assert len(deployed.calls()) == 1
+
+    def test_what_an_interrupted_run_left_is_found_where_the_host_has_changed(self, deployed, monkeypatch):
+        known, unknown = (
+            StackObject(kind="container", name=f"cslr-dev-{name}", identifier=name, embedded=False)
+            for name in ("redis", "health")
+        )
+        monkeypatch.setattr(pulumi_engine, "stack_objects", lambda _: (known, unknown))
+        exported = {"deployment": {"resources": [{"urn": "a"}, {"urn": "b", "id": "redis"}]}}
+        engine, _ = deployed((exported, "", 0), ([step("resOutputsEvent", "same")], "", 0))
+        [left] = engine.leftovers().changes
+        assert (left.name, left.type, left.action) == ("cslr-dev-health", CONTAINER, Action.DELETE)
+        engine.up()
+        assert engine.leftovers().changes == []
+        assert len(deployed.calls()) == 2, "after a run that ended well nobody asks"
+
     def test_taking_down_what_never_was_makes_no_stack(self, deployed):
         engine, _ = deployed(([], "error: no stack named 'dev' found", 255))
         assert engine.destroy().changes == []
@@ -208,8 +255,7 @@ class TestStack:
         engine, _ = deployed(done, done, done)
         engine.up()
         engine.up()
-        left = json.loads(engine._left.read_text())
-        engine._left.write_text(json.dumps({**left, "running": ["a container that is gone"]}))
+        monkeypatch.setattr(pulumi_engine, "host_now", lambda _identity: [["a container", "exited"]])
         engine.up()
         assert ["--refresh" in call for call in deployed.calls()] == [True, False, True]
 
@@ -246,7 +292,7 @@ class TestStack:
         engine, _ = deployed(([step("resOutputsEvent", "same")], "", 0))
         engine._overrides = {"cslr:matrix": {"minimal": True}}
         engine.up()
-        (copy,) = (engine._left.parent).glob("pulumi-config.yaml")
+        (copy,) = stack_folder(StackIdentity(project="cslr", stack="dev")).glob("pulumi-config.yaml")
         assert "minimal: true" in copy.read_text()
         assert (deployed.project / "Pulumi.dev.yaml").read_text() == "config: {}\n"
 

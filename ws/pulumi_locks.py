@@ -1,0 +1,27 @@
+"""Locks of Pulumi's own backends that a killed CLI left: nobody takes them away, and every later run is refused."""
+
+import os
+import re
+import socket
+from pathlib import Path
+
+LOCKED = "is currently locked by"
+# One lock in the CLI's message: pkg/backend/diy/lock.go.
+HOLDER = re.compile(r"created by \S+?@(\S+) \(pid (\d+)\)")
+
+
+def is_abandoned(said: str) -> bool:
+    """Whether every lock that the CLI names was made on this host by a process that is gone."""
+    holders = HOLDER.findall(said)
+    return bool(holders) and all(host == socket.gethostname() and not _lives(int(pid)) for host, pid in holders)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a CLI with this number runs; its number may be another program's by now."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/comm").read_text().startswith("pulumi")
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's, or /proc does not tell
+        return True
