@@ -195,6 +195,7 @@ def image_command(
         triggers=triggers,
         # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).
         add_previous_output_in_env=False,
+        logging=command.local.Logging.STDERR,  # what it answers is in the state, and need not be logged besides
         opts=opts,
     )
 

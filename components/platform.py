@@ -34,6 +34,7 @@ from components.settings import PlatformSettings
 from components.sources import Sources
 from components.verification import Verification, VerificationArgs
 from components.workspace import Workspace, WorkspaceArgs, report_path
+from verification.record import FILE as RECORD
 
 LINKS = "links"  # folder of what people open
 # What the health service asks inside the bridge network, beside Ray: which kind of service it is, and its port.
@@ -309,6 +310,7 @@ class Platform(pulumi.ComponentResource):
         verification_args = VerificationArgs(
             spec=self._images.image_id(client).apply(lambda image: expectation.spec(client, image)),
             services=list(self.services.values()),
+            record=str(args.files.folder / RECORD),
             python=args.python,
         )
         return Verification("verification", verification_args, self._child)

@@ -1,11 +1,10 @@
 """The two kinds of stacks: one that deploys a host's part of the platform, and one that only builds images."""
 
-import json
 import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 
@@ -31,6 +30,8 @@ from components.stack import Stack
 from docker_engine.api import DockerError
 
 Outputs = Mapping[str, Any]
+
+NOT_VERIFIED = "not done: the deployment failed before it"
 
 
 def declare(stack: Stack) -> Outputs:
@@ -95,8 +96,7 @@ def declare_platform(stack: Stack) -> Outputs:
     }
     if platform.verification is None:
         return outputs
-    result = platform.verification.result.apply(json.loads)
-    return {**outputs, "verification": result, "verification_spec": platform.verification.spec}
+    return {**outputs, "verification": said_of(platform.verification.result, stack, now)}
 
 
 def warn_of_running_work(stack: Stack) -> None:
@@ -160,6 +160,22 @@ def join_again(now: owner.Situation | None, stack: Stack, network: RayNetwork) -
 
     if not stack.dry_run:
         network.resource.id.apply(join)  # once the network is there
+
+
+def said_of(result: pulumi.Output[str], stack: Stack, now: owner.Situation | None) -> pulumi.Output[str]:
+    """The output on the verification: never that of an earlier deployment where this one does not come to it."""
+    if stack.dry_run:
+        return result
+    if now and now.known.engine == "pulumi":
+        # Pulumi keeps the outputs of the last deployment where one fails, and shows an unknown one by a number.
+        cast(pulumi.ComponentResource, pulumi.runtime.get_root_resource()).register_outputs(
+            {"verification": NOT_VERIFIED}
+        )
+
+    async def text() -> str:
+        return str(await result.future()) if await result.is_known() else NOT_VERIFIED
+
+    return pulumi.Output.from_input(text())
 
 
 def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:

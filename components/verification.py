@@ -12,6 +12,7 @@ import pulumi
 import pulumi_command as command
 
 from components.service import Service
+from verification import record
 from verification.spec import ENVIRONMENT, VerificationSpec
 
 
@@ -20,6 +21,7 @@ class VerificationArgs:
     """What is expected, and the services that must be ready before anybody asks."""
 
     spec: pulumi.Output[VerificationSpec]  # waits for the client's image
+    record: str  # the file of this host that keeps what is found
     services: Sequence[Service]
     python: str  # the interpreter that runs the checks
 
@@ -27,16 +29,19 @@ class VerificationArgs:
 class Verification(pulumi.ComponentResource):
     """**Pulumi type** ``cslr:verification:Verification``. Fails the deployment if a check fails."""
 
-    result: pulumi.Output[str]  # JSON
-    spec: pulumi.Output[str]  # JSON; runs it on demand
+    result: pulumi.Output[str]  # in a sentence: "13 of 13 passed"
 
     def __init__(self, name: str, args: VerificationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:verification:Verification", name, None, opts)
-        self.spec = args.spec.apply(lambda spec: spec.model_dump_json())
         run = command.local.Command(
             name,
             create=shlex.join([args.python, "-m", "verification"]),
-            environment={ENVIRONMENT: self.spec},
+            environment={
+                ENVIRONMENT: args.spec.apply(lambda spec: spec.model_dump_json()),
+                record.ENVIRONMENT: args.record,
+            },
+            # What it says meanwhile is progress; what it answers becomes an output, and need not be logged besides.
+            logging=command.local.Logging.STDERR,
             # A replaced container is checked again; a changed program changes its path in the expectation.
             triggers=[service.container.id for service in args.services],
             # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).

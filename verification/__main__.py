@@ -1,6 +1,7 @@
 """`python -m verification`: verifies the stack that CSLR_VERIFICATION (or --spec FILE) describes.
 
-Progress, table and logs go to stderr; stdout gets exactly one JSON document, which Pulumi keeps as a stack output.
+Progress, table and logs go to stderr. Stdout gets exactly one JSON document; where CSLR_VERIFICATION_RECORD names a
+file, that gets it, and stdout one sentence ("13 of 13 passed"), which becomes a stack output.
 Exit code: 0 all passed, 1 a check failed, 2 the call was wrong, 130 or 143 interrupted.
 """
 
@@ -15,6 +16,7 @@ from typing import NoReturn
 import pydantic
 from rich.console import Console
 
+from verification.record import Record, place
 from verification.report import Report, table
 from verification.runner import MARGIN, ClientError, log_tail, verify
 from verification.spec import ENVIRONMENT, VerificationSpec
@@ -86,6 +88,9 @@ def main() -> int:
         if not arguments.quiet:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    record = place()
+    if record:
+        Record(spec=spec).write(record)  # the result of an earlier one is no longer true
     signal.signal(signal.SIGALRM, overdue)
     signal.setitimer(signal.ITIMER_REAL, spec.deadline + MARGIN)
     try:
@@ -98,7 +103,9 @@ def main() -> int:
     if not arguments.quiet:
         console.print(table(report))
     show_failures(report, console)
-    print(report.model_dump_json())
+    if record:
+        Record(spec=spec, report=report).write(record)
+    print(report.in_words if record and not arguments.json else report.model_dump_json())
     return PASSED if report.ok else FAILED
 
 

@@ -40,6 +40,12 @@ class Report(Model):
         """The checks that failed."""
         return [check for check in self.checks if check.result == "fail"]
 
+    @property
+    def in_words(self) -> str:
+        """``13 of 13 passed``, without those that do not concern the stack."""
+        counted = [check for check in self.checks if check.result != "skip"]
+        return f"{sum(check.result == 'pass' for check in counted)} of {len(counted)} passed"
+
     def with_check(self, check: CheckResult) -> "Report":
         """The same with one check more."""
         return self.model_copy(update={"ok": self.ok and check.result != "fail", "checks": (*self.checks, check)})

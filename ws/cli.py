@@ -299,20 +299,25 @@ def logs(
 @app.command("test")
 def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Verify the running stack from inside its network, as every deployment does."""
+    from components.files import stack_folder
+    from verification.record import ENVIRONMENT as RECORD
+    from verification.record import FILE
+    from verification.spec import ENVIRONMENT
     from ws.project import FOLDER
 
     session = _session(stack, quiet=True)
     if session.only_builds:
         raise WsError(f"stack {stack} only builds images; what is in them is tested by: make test ARGS=tests/images")
-    outputs = session.outputs()
-    spec = outputs.get("verification_spec")
-    if not spec:
+    session.require_deployed()
+    last = session.last_verification
+    if last is None:
         raise WsError(
             f"stack {stack} is not completely deployed, or has no service that could ask the others.\n"
             f"  Run: ws up --stack {stack}"
         )
     arguments = [sys.executable, "-m", "verification", *(["--json"] if as_json else [])]
-    environment = {**os.environ, "CSLR_VERIFICATION": spec if isinstance(spec, str) else json.dumps(spec)}
+    record = stack_folder(session.identity) / FILE
+    environment = {**os.environ, ENVIRONMENT: last.spec.model_dump_json(), RECORD: str(record)}
     stdout = None if as_json else subprocess.DEVNULL
     raise typer.Exit(subprocess.run(arguments, cwd=FOLDER, env=environment, stdout=stdout, check=False).returncode)
 
@@ -332,10 +337,13 @@ def doctor(stack: Stack = "dev") -> None:
 
 @app.command()
 def outputs(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Show the stack's outputs: addresses, sources of images, the last verification."""
-    found = _session(stack, quiet=True).outputs()
+    """Show the stack's outputs: addresses, sources of images, the last verification (its details with --json)."""
+    session = _session(stack, quiet=True)
+    found = session.outputs()
     if as_json:
-        print(json.dumps(found, indent=2, default=str))
+        last = session.last_verification
+        report = {"verification_report": last.report.model_dump(mode="json")} if last and last.report else {}
+        print(json.dumps({**found, **report}, indent=2, default=str))
         return
     for name, value in sorted(found.items()):
         out.print(Text(name, style="bold"))

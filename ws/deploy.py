@@ -33,6 +33,7 @@ from ws.setup import docker as setup
 if TYPE_CHECKING:
     from components.build_settings import BuildSettings
     from components.sources import Sources, TorchChoice
+    from verification.record import Record
 
 VERIFICATION = "verification"  # the command's name in the program
 
@@ -192,12 +193,20 @@ class Session:
 
     def show_verification(self, result: Result) -> None:
         """The table of checks, if they were made in this run."""
-        found = result.outputs.get("verification")
-        if found and any(change.name == VERIFICATION and change.action is not Action.SAME for change in result.changes):
-            from verification.report import Report, table
+        if any(change.name == VERIFICATION and change.action is not Action.SAME for change in result.changes):
+            from verification.report import table
 
-            self.console.print(table(Report.model_validate(found)))
-            self.console.print()
+            last = self.last_verification
+            if last and last.report:
+                self.console.print(table(last.report))
+                self.console.print()
+
+    @property
+    def last_verification(self) -> "Record | None":
+        """What was expected of the stack as it was deployed last, and what was found."""
+        from verification.record import FILE, Record
+
+        return Record.read(stack_folder(self.identity) / FILE)
 
     def show_services(self, urls: dict[str, str]) -> None:
         """The table of services, and where secrets lie."""
@@ -219,19 +228,23 @@ class Session:
 
     def outputs(self, asked: EngineOption = EngineOption.AUTO) -> dict[str, Any]:
         """The stack's outputs. Raises `WsError` where nothing is deployed."""
-        found = containers(self.identity)
+        found, looking = containers(self.identity), {f"{self.identity.project}:{PREFLIGHT}": False}
         if not found and self.only_builds:
             with display_on(self.console) as display:
-                return self._engine(Choice(name=EngineName.EMBEDDED), display).outputs()
-        if not found:
-            raise WsError(
-                f"stack {self.identity.stack} is not deployed. Start it with: ws up --stack {self.identity.stack}"
-            )
+                return self._engine(Choice(name=EngineName.EMBEDDED), display, looking).outputs()
+        self.require_deployed()
         cli = pulumi_cli.find()
         name = EngineName(asked) if asked is not EngineOption.AUTO else made_by(found)
         choice = Choice(name=EngineName.PULUMI, cli=cli) if name is EngineName.PULUMI and cli else None
         with display_on(self.console) as display:
-            return self._engine(choice or Choice(name=EngineName.EMBEDDED), display).outputs()
+            return self._engine(choice or Choice(name=EngineName.EMBEDDED), display, looking).outputs()
+
+    def require_deployed(self) -> None:
+        """Raises `WsError` where nothing is deployed."""
+        if not containers(self.identity):
+            raise WsError(
+                f"stack {self.identity.stack} is not deployed. Start it with: ws up --stack {self.identity.stack}"
+            )
 
     def sources(self, images: "BuildSettings", *, torch: "TorchChoice", devel: bool = False) -> "Sources":
         """Where images come from, as the program will choose; says so, where that was found out just now."""

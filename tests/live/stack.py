@@ -127,6 +127,11 @@ class LiveStack:
         """The stack's outputs, of what is deployed."""
         return dict(self._call("outputs"))
 
+    def last_verification(self) -> dict[str, Any]:
+        """The report of the last verification, as its file says."""
+        report: dict[str, Any] = json.loads((self.state / "verification.json").read_text())["report"]
+        return report
+
     def _result(self, method: str, **keywords: object) -> Result:
         answer = self._call(method, **keywords)
         changes = [Change(**{**change, "action": Action(change["action"])}) for change in answer["changes"]]

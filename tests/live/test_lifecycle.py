@@ -21,7 +21,7 @@ class TestDeployed:
         assert platform.unhealthy() == {}
 
     def test_the_verification_passed(self, platform):
-        verification = platform.outputs()["verification"]
+        verification = platform.last_verification()
         assert verification["ok"]
         assert list(verification["nodes"]) == ["ray-cpu"]
         results = {check["name"]: check["result"] for check in verification["checks"]}
@@ -42,14 +42,14 @@ class TestDeployed:
 
 class TestChange:
     def test_of_one_setting_replaces_exactly_its_container_and_verifies_again(self, platform):
-        before, verified = platform.ids(), platform.outputs()["verification"]["started"]
+        before, verified = platform.ids(), platform.last_verification()["started"]
         platform.settings["health"]["env"] = {"LIVE_TEST": "1"}
         platform.configure()
         planned = done(platform.preview())
         assert done(platform.up()) == planned == {"health-container": "replace", VERIFICATION: "update"}
         after = platform.ids()
         assert {service for service in after if after[service] != before[service]} == {"health"}
-        assert platform.outputs()["verification"]["started"] > verified
+        assert platform.last_verification()["started"] > verified
         assert platform.unhealthy() == {}
 
 
@@ -91,7 +91,7 @@ class TestFailedVerification:
         assert done(repaired)["ray-cpu-container"] == "repair"
         assert done(repaired)[VERIFICATION] in ("create", "update")
         assert platform.unhealthy() == {}
-        assert platform.outputs()["verification"]["ok"]
+        assert platform.last_verification()["ok"]
 
 
 def kill_ray_once_verification_runs(stack: LiveStack) -> None:

@@ -127,7 +127,7 @@ class TestPrefix:
             assert containers[service].inputs["healthcheck"]["tests"][-1].endswith(check)
         watched = {w["name"]: w["prefix"] for w in json.loads(containers["health"].env["HEALTH_SERVICES"])}
         assert {"mlflow": "/track", "marimo": "/notes", "redis": ""}.items() <= watched.items()
-        spec = json.loads(deployed.outputs["verification_spec"])
+        spec = json.loads(deployed.verification_spec)
         assert (spec["mlflow"]["url"], spec["marimo"]["url"]) == (
             "http://mlflow:5000/track",
             "http://marimo:8080/notes",

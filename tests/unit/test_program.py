@@ -361,7 +361,7 @@ class TestImages:
 
     def test_versions_of_a_pulled_node_are_not_expected(self, state_home):
         deployed = deploy(ALL_PULLED, state_home=state_home)
-        spec = VerificationSpec.model_validate_json(deployed.outputs["verification_spec"])
+        spec = VerificationSpec.model_validate_json(deployed.verification_spec)
         assert set(spec.versions.model_dump().values()) == {None}
 
 
@@ -392,7 +392,7 @@ class TestDisabledServices:
         assert image not in deployed.of_type(IMAGE)
         assert not {r.name.split("-")[0] for r in deployed.of_type(VOLUME).values()} & set(disabled)
         assert not set(deployed.outputs["urls"]) & set(disabled)
-        spec = VerificationSpec.model_validate_json(deployed.outputs["verification_spec"])
+        spec = VerificationSpec.model_validate_json(deployed.verification_spec)
         assert [name for name in disabled if getattr(spec, name, None)] == []
         if "health" in deployed.containers:
             watched = {w["name"] for w in json.loads(deployed.containers["health"].env["HEALTH_SERVICES"])}
@@ -408,7 +408,7 @@ class TestHeadElsewhere:
         deployed = deploy({"ray": {"head_address": "192.168.7.5:6379"}}, state_home=state_home)
         assert deployed.containers["ray-cpu"].env["RAY_NODE_HEAD_ADDRESS"] == "192.168.7.5:6379"
         assert deployed.containers["marimo"].env["RAY_ADDRESS"] == "ray://192.168.7.5:10001"
-        spec = VerificationSpec.model_validate_json(deployed.outputs["verification_spec"])
+        spec = VerificationSpec.model_validate_json(deployed.verification_spec)
         assert spec.heads is not None
         assert spec.heads.hosts == ("192.168.7.5",)
         assert spec.other_nodes is True
@@ -563,7 +563,7 @@ class TestSeveralHosts:
             assert {name for name in needed if name.endswith("-container")} == {"firewall-container"}
 
     def test_only_the_nodes_of_this_host_are_expected_and_others_allowed(self, hosts):
-        spec = VerificationSpec.model_validate_json(hosts["gamma"].outputs["verification_spec"])
+        spec = VerificationSpec.model_validate_json(hosts["gamma"].verification_spec)
         assert spec.network == "host"
         assert [node.name for node in spec.nodes] == ["gamma-ray-cpu"]
         assert spec.other_nodes
@@ -750,11 +750,11 @@ class TestOutputs:
 
     def test_say_what_was_chosen_and_checked(self, dev):
         assert dev.outputs["sources"] == {"bases": "registry", "torch": "cpu"}
-        assert dev.outputs["verification"] == {"checks": []}
+        assert dev.outputs["verification"] == "13 of 13 passed"
 
     def test_expectation_of_the_verification_is_that_of_the_stack(self, state_home):
         gpu = deploy(stack_settings("gpu"), state_home=state_home, stack="gpu")
-        spec = VerificationSpec.model_validate_json(gpu.outputs["verification_spec"])
+        spec = VerificationSpec.model_validate_json(gpu.verification_spec)
         assert {node.name: node.gpus for node in spec.nodes} == {"ray-cpu": 0, "ray-gpu": None}
         assert spec.versions.torch_cuda == "13.0"
         names = {c.inputs["name"] for c in gpu.containers.values()}

@@ -19,7 +19,7 @@ from rich.console import Console
 from entrypoints import verify_cluster
 from entrypoints.verify_cluster import Result
 from verification import __main__ as command
-from verification import runner
+from verification import record, runner
 from verification.report import CheckResult, Report, table
 from verification.spec import ENVIRONMENT, Client, ExpectedNode, Heads, SecretFiles, Service, VerificationSpec
 
@@ -238,6 +238,34 @@ class TestCommand:
         assert not json.loads(captured.out)["ok"]
         assert "nodes_alive failed: ray-gpu is not alive" in captured.err
         assert "cslr-dev-ray-gpu" in captured.err
+
+    def test_where_a_record_is_kept_stdout_is_a_sentence(self, monkeypatch, capsys, engine, tmp_path):
+        answers(engine, report(check("connect", "pass"), check("nodes_alive", "pass"), check("gpu_training", "skip")))
+        monkeypatch.setattr("sys.argv", ["verification"])
+        monkeypatch.setenv(ENVIRONMENT, expected(marimo=None).model_dump_json())
+        monkeypatch.setenv(record.ENVIRONMENT, str(tmp_path / "stack" / record.FILE))
+        assert command.main() == command.PASSED
+        assert capsys.readouterr().out == "2 of 2 passed\n"
+        kept = record.Record.read(tmp_path / "stack" / record.FILE)
+        assert kept
+        assert kept.spec == expected(marimo=None)
+        assert kept.report
+        assert [one.name for one in kept.report.checks][:2] == ["connect", "nodes_alive"]
+
+    def test_one_that_comes_to_no_end_leaves_no_earlier_result(self, monkeypatch, engine, tmp_path):
+        path = tmp_path / record.FILE
+        record.Record(spec=expected(), report=report(check("connect", "pass"))).write(path)
+        monkeypatch.setattr("sys.argv", ["verification"])
+        monkeypatch.setenv(ENVIRONMENT, expected().model_dump_json())
+        monkeypatch.setenv(record.ENVIRONMENT, str(path))
+        monkeypatch.setattr(command, "verify", MagicMock(side_effect=KeyboardInterrupt))
+        assert command.main() == command.INTERRUPTED
+        assert record.Record.read(path) == record.Record(spec=expected())
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec": {}}', '{"spec": 1, "report": 2}'])
+    def test_a_record_of_another_version_is_none(self, tmp_path, text):
+        (tmp_path / record.FILE).write_text(text)
+        assert record.Record.read(tmp_path / record.FILE) is None
 
     def test_docker_that_hangs_ends_with_the_deadline(self, monkeypatch, capsys, engine):
         engine.containers.create.side_effect = lambda *_, **__: time.sleep(30)
