@@ -107,6 +107,7 @@ class Platform(pulumi.ComponentResource):
             place=settings.place,
             workspace=Workspace("workspace", self._workspace_args(settings), self._child),
             links=Mount(source=self._write_links(), target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
+            python=args.python,
         )
         enabled = settings.services()
         if "firewall" in enabled:

@@ -17,6 +17,7 @@ from components.network import RayNetwork
 from components.ports import REDIS
 from components.secrets import SecretFiles
 from components.service_settings import VolumeMount
+from components.volume_owner import give_volume
 from components.workspace import Workspace
 from entrypoints.ray_hooks import HOOKS
 
@@ -36,6 +37,7 @@ class Host:
     bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
     place: ClusterPlace | None  # None: the cluster is this host alone
     workspace: Workspace
+    python: str  # the interpreter of this program, for the commands that it declares
     links: Mount  # what tasks and notebooks print for people to open (entrypoints/mlflow_links.py)
     first: tuple[pulumi.Resource, ...] = ()  # what every container waits for
 
@@ -178,6 +180,21 @@ class Service(pulumi.ComponentResource):
             spec,
             identity=self._deployed_on.identity,
             network=self._deployed_on.network,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*self._deployed_on.first, *after]),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[*self._deployed_on.first, *after, *self._given_volumes(spec)]
+            ),
         )
         self.register_outputs({"host": self.host, "port": self.port, "container_id": self.container.id})
+
+    def _given_volumes(self, spec: ContainerSpec) -> Iterator[pulumi.Resource]:
+        """The volumes that the settings add, once they belong to the service's user."""
+        for mount in spec.mounts:
+            if isinstance(mount.source, str) and not mount.bind and not mount.read_only:
+                yield give_volume(
+                    f"{self.host}-volume-{mount.source}",
+                    mount.source,
+                    image=spec.image,
+                    user=spec.user,
+                    python=self._deployed_on.python,
+                    opts=pulumi.ResourceOptions(parent=self),
+                )
