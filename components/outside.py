@@ -4,13 +4,15 @@ Looks only at settings and ``HostFacts``. The rules themselves are in ``entrypoi
 person sets where the platform may not.
 """
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from components.cluster_settings import ClusterPlace
 from components.host_facts import HostFacts
 from components.ports import host_ports
-from components.problems import Remark
+from components.problems import Remark, dotted
+from components.service_settings import SERVICES
 from components.settings import PlatformSettings
 
 # From this one on, the Engine itself drops what neighbours send to addresses of containers.
@@ -73,7 +75,8 @@ def is_needed(settings: PlatformSettings, facts: HostFacts | None) -> bool:
 
 
 def remarks(settings: PlatformSettings, facts: HostFacts) -> Iterator[Remark]:
-    """What stands open although the settings say otherwise, with the commands that close it."""
+    """What stands open although nobody may have meant it, with the commands that close it."""
+    yield from _gcs_published(settings)
     if settings.firewall.enabled or not is_needed(settings, facts):
         return
     reasons = []
@@ -89,6 +92,19 @@ def remarks(settings: PlatformSettings, facts: HostFacts) -> Iterator[Remark]:
         f"firewall.enabled is false: {'; and '.join(reasons)}. Enable it, or set the rules by hand after `up` and "
         f"after each start of this host:\n{commands}"
     )
+
+
+def _gcs_published(settings: PlatformSettings) -> Iterator[Remark]:
+    bind = settings.network.bind_address
+    if settings.place or ipaddress.IPv4Address(bind).is_loopback:
+        return
+    for name, node in settings.ray_nodes.items():
+        if node.ports.gcs is not None:
+            key = f"{dotted(SERVICES[name])}.ports.gcs"
+            yield Remark(
+                f"{key} publishes the GCS of {name} on {bind}:{node.ports.gcs}: whoever reaches it can end the head by "
+                "one message without a token. Jobs and the Ray Client do without this port, so leave it out if you can"
+            )
 
 
 def commands_for(settings: PlatformSettings, facts: HostFacts | None) -> Iterator[str]:

@@ -78,6 +78,20 @@ class TestRemarks:
         assert "-A ray-network-hosts -s 10.88.0.1 -j RETURN" in remark.text
         assert "--dports 6379,6381,11001:11006,12000:12999" in remark.text
 
+    @pytest.mark.parametrize(
+        ("bind", "warned"), [("127.0.0.1", False), ("127.0.0.5", False), ("192.168.7.2", True), ("0.0.0.0", True)]
+    )
+    def test_warn_of_a_gcs_that_other_machines_reach(self, bind, warned):
+        raw = {"network": {"bind_address": bind}, "ray": {"cpu": {"ports": {"gcs": 6379}}}}
+        found = list(outside.remarks(load(raw, stack_file="f"), engine("28.0.1")))
+        assert [f"ray.cpu.ports.gcs publishes the GCS of ray-cpu on {bind}:6379" in one.text for one in found] == (
+            [True] if warned else []
+        )
+
+    def test_are_none_of_a_gcs_that_is_not_published(self):
+        published = load({"network": {"bind_address": "0.0.0.0"}}, stack_file="f")
+        assert list(outside.remarks(published, engine("28.0.1"))) == []
+
     def test_stay_within_what_one_rule_of_iptables_can_name(self):
         """At most 15 ports, of which a range takes two."""
         gpu = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}

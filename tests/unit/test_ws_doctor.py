@@ -15,7 +15,7 @@ from components.container_users import HostUsers
 from components.host_facts import ContainerPort, HostFacts
 from components.matrix_settings import MatrixSettings
 from components.selection import select
-from components.settings import PlatformSettings
+from components.settings import PlatformSettings, load
 from tests.unit import test_cluster_checks as cluster
 from tests.unit.test_cluster_settings import at, changed
 from ws import doctor
@@ -34,6 +34,7 @@ SOUND = Facts(
     host_facts=HostFacts(cpus=64, memory_bytes=2**38, docker_reachable=True),
     state_mode=0o700,
 )
+OLD_ENGINE = HostFacts(cpus=64, memory_bytes=2**38, docker_reachable=True, engine_version="26.1.5")
 # what is wrong → (facts, the check that says so, state, part of the remedy)
 FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
     "old Python": ({"python": (3, 9, 2)}, "Python", State.FAIL, "3.11"),
@@ -78,6 +79,20 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
         State.FAIL,
         "ws set",
     ),
+    "firewall off": (
+        {"settings": load({"firewall": {"enabled": False}}, stack_file="f"), "host_facts": OLD_ENGINE},
+        "Other machines",
+        State.WARN,
+        "iptables -I DOCKER-USER",
+    ),
+    "firewall gone": ({"deployed": True, "host_facts": OLD_ENGINE}, "Other machines", State.FAIL, "ws up -s dev"),
+    "firewall unhealthy": (
+        {"deployed": True, "firewall": "unhealthy", "host_facts": OLD_ENGINE},
+        "Other machines",
+        State.FAIL,
+        "ws logs firewall -s dev",
+    ),
+    "firewall killed": ({"left_rules": ("old",)}, "Other machines", State.WARN, "ws down -s old"),
     "too little memory": ({"host_facts": HostFacts(memory_bytes=2**31)}, "CPUs, memory", State.FAIL, "ws set"),
     "a person with the containers' number": (
         {"users": HostUsers(names={1000: "alice"}, own=0)},
