@@ -161,6 +161,7 @@ def down(
         for line in in_words(session.identity):
             out.print(Text(f"- {line}", style="red"), soft_wrap=True)
         ask(f"All data of stack {stack} will be lost: volumes, generated secrets, kept state.", yes=yes)
+    session.give_redis_away()
     result = session.take_down(volumes=volumes)
     session.report(result)
     kept = "" if volumes else ". Data stays; -v removes it"

@@ -101,7 +101,8 @@ class Session:
             if planned.failed or planned.unchanged:
                 return planned
             consent.obtain(lambda: self.cost(planned.changes))
-            self._keep_redis(running, planned.changes)
+            if any(stop.service in REDIS for stop in stops(planned.changes, running.services)):
+                self.give_redis_away()
 
         def objection(change: Change) -> str:
             return consent.objection(self.cost([change])) if concerns(change) else ""
@@ -138,9 +139,9 @@ class Session:
 
         return leads_here(access(self.identity.stack)) is not False
 
-    def _keep_redis(self, running: RunningWork, planned: list[Change]) -> None:
-        """Has the copy on another host lead before the primary here is replaced."""
-        if running.pair and any(stop.service in REDIS for stop in stops(planned, running.services)):
+    def give_redis_away(self) -> None:
+        """Has the copy on another host lead before the primary here stops, if there are two."""
+        if running_work.look(self.identity).pair:
             from ws.cluster.access import access
             from ws.cluster.failover import give_away
 

@@ -36,6 +36,7 @@ class World:
     def __init__(self) -> None:
         self.works: tuple[Work, ...] = ()
         self.planned = [change()]
+        self.left: list[Change] = []  # by an interrupted run
         self.did: list[str] = []
         self.objections: list[str] = []
         self.output = io.StringIO()
@@ -52,6 +53,13 @@ class World:
 class Engine:
     def __init__(self, world: World, guard: Callable[[Change], str]) -> None:
         self.world, self.guard = world, guard
+
+    def leftovers(self) -> Result:
+        return Result(changes=self.world.left)
+
+    def remove(self, left: list[Change]) -> Result:
+        self.world.did.append("remove")
+        return Result(changes=left)
 
     def preview(self) -> Result:
         self.world.did.append("preview")
@@ -111,6 +119,17 @@ class TestUp:
         world.up()
         assert "1 running job began meanwhile" in world.objections[0]
 
+    def test_what_an_interrupted_run_left_is_removed_first(self, world):
+        world.left = [change(Action.DELETE)]
+        world.up()
+        assert world.did == ["remove", "up"]
+
+    def test_in_what_was_left_a_job_may_run(self, world):
+        world.left, world.works = [change(Action.DELETE)], (JOB,)
+        with pytest.raises(DeclinedError, match="1 running job would end"):
+            world.up()
+        assert world.did == []
+
     def test_with_yes_nothing_does(self, world):
         world.works = (JOB,)
         world.up(yes=True)
@@ -158,6 +177,15 @@ class TestPairOfRedis:
         world.up()
         assert given_away == ["lab"]
         assert world.did == ["preview", "give away", "up"]
+
+    def test_is_handed_over_before_all_of_it_goes(self, world, given_away):
+        world.session.give_redis_away()
+        assert given_away == ["lab"]
+
+    def test_alone_it_is_no_matter(self, world, given_away, monkeypatch):
+        monkeypatch.setattr(running_work, "look", lambda *_: RunningWork(services=(self.REDIS,)))
+        world.session.give_redis_away()
+        assert given_away == []
 
     def test_stays_where_it_is_for_any_other_change(self, world, given_away):
         world.planned = [Change(urn="h", type=NAME, name="health-container", action=Action.REPLACE)]

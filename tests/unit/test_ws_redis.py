@@ -130,7 +130,7 @@ class TestReplacementOfThePrimary:
         gamma, beta = pair
         beta.wire.cut()
         command.give_away(access_on("gamma", pair), Console(width=200))
-        assert "Redis is away while it is replaced: the copy on beta does not answer" in capsys.readouterr().out
+        assert "Redis is away until it is here again: the copy on beta does not answer" in capsys.readouterr().out
         assert look(gamma.link()).leads
 
 

@@ -69,7 +69,7 @@ def leads_here(access: Access) -> bool | None:
 
 
 def give_away(access: Access, console: Console) -> None:
-    """Before the Redis of this host is replaced: its copy leads, so that the cluster is not without one meanwhile.
+    """Before the Redis of this host is replaced or removed: its copy leads, so that the cluster is not without one.
 
     Where there is no copy in step, it says so: then Redis is away until it is there again, with all its data.
     """
@@ -84,7 +84,7 @@ def give_away(access: Access, console: Console) -> None:
         _check_step(copy, primary, host)
         generation = _hand_over(access.server(other), access.server(own), access.namespace)
     except NotMovedError as error:
-        console.print(Text(f"Redis is away while it is replaced: {error}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"Redis is away until it is here again: {error}", style="yellow"), soft_wrap=True)
         return
     seconds = time.monotonic() - began
     console.print(f"The copy on {host} is the primary of Redis now, generation {generation}, after {seconds:.1f} s")
