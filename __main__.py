@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
 from build_report.records import ReportError
 from components import config_keys, engine_checks
@@ -12,6 +12,7 @@ from components.identity import StackIdentity
 from components.secrets import SecretError
 from components.settings import SettingsError
 from components.stack import Stack
+from components.stack_file import encrypted_paths
 from components.stack_kinds import declare
 
 PROJECT = Path(__file__).parent
@@ -34,6 +35,12 @@ def main() -> None:
     try:
         config = {**get_config_env(), **CONFIG.get()}
         config_keys.check(config, stack_file=stack.file)
+        config_keys.refuse_encrypted(
+            filter(is_config_secret, config),
+            stack_file=stack.file,
+            stack=stack.identity.stack,
+            encrypted=encrypted_paths(PROJECT / stack.file),
+        )
         engine_checks.refuse_other_engine(config, stack_file=stack.file)
         outputs = declare(stack)
     except (SettingsError, SecretError, ReportError) as error:

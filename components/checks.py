@@ -369,6 +369,27 @@ def names_of_mlflow_are_exact(settings: "PlatformSettings") -> Iterator[Problem]
             yield Problem(path, reason, advice, (Set(names, "gpuhost.example.org"), Remove(path)))
 
 
+def env_secrets_are_no_others(settings: "PlatformSettings") -> Iterator[Problem]:
+    """Secret environment does not replace what the platform sets, nor what `env` does, and has each name once."""
+    for key, names in settings.env_secrets.items():
+        plain = {
+            name: _key(service, "env", name)
+            for service in settings.services()
+            if settings.env_secrets_key(service) == key
+            for name in settings.service(service).env
+        }
+        for index, name in enumerate(names):
+            path = (*key, index)
+            if name.startswith(RESERVED_ENVIRONMENT):
+                reason = f"{name} is set by the platform, from other keys of this file"
+                yield Problem(path, reason, "Set those keys instead, and remove this one:", (Remove(path),))
+            elif name in names[:index]:
+                yield Problem(path, f"{name} is listed twice", "Remove the second entry:", (Remove(path),))
+            elif name in plain:
+                reason = f"{name} is in {dotted(plain[name])} as well, in clear"
+                yield Problem(path, reason, "Remove it there:", (Remove(plain[name]),))
+
+
 CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     variant_exists,
     builds_can_be_made,
@@ -386,4 +407,5 @@ CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
     mounts_do_not_collide,
     environment_is_not_the_platforms,
     names_of_mlflow_are_exact,
+    env_secrets_are_no_others,
 )

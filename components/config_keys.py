@@ -7,6 +7,7 @@ a host of nothing but defaults, and a misspelt ``cslr:cluster`` one that is no p
 from collections.abc import Iterable
 
 from components.problems import Problem, SettingsError, closest
+from components.remedies import secret_command, unset_command
 
 PROJECT = "cslr"
 # Optional secrets of a stack, encrypted by `pulumi config set --secret`.
@@ -19,6 +20,9 @@ SECRETS = {
 CLUSTER_KEY_SECRET = {
     "cslr:clusterKey": "Key of the cluster, the same on all its hosts: the secrets above are made from it.",
 }
+# Values of the variables that `env_secrets` of services name.
+ENV_SECRETS = "cslr:envSecrets"
+ENV_SECRETS_TEXT = "Name → value of each variable that a service's `env_secrets` names."
 WEBHOOKS = {
     "cslr:slackWebhook": "Slack's incoming webhook.",
     "cslr:discordWebhook": "Discord's webhook.",
@@ -28,7 +32,7 @@ PREFLIGHT = {
     "`host` does not ask whose the stack's containers are: for a preview of a change to the other engine.",
 }
 OBJECTS = ("cslr:platform", "cslr:matrix", "cslr:cluster")
-KNOWN = (*OBJECTS, "cslr:host", *PREFLIGHT, *SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS)
+KNOWN = (*OBJECTS, "cslr:host", *PREFLIGHT, *SECRETS, *CLUSTER_KEY_SECRET, ENV_SECRETS, *WEBHOOKS)
 
 
 def check(keys: Iterable[str], *, stack_file: str) -> None:
@@ -49,6 +53,28 @@ def check(keys: Iterable[str], *, stack_file: str) -> None:
         for key, guess in guesses.items()
     )
     raise SettingsError([Problem((), reason, advice)], stack_file, ", ".join(strange))
+
+
+def refuse_encrypted(keys: Iterable[str], *, stack_file: str, stack: str, encrypted: Iterable[str] = ()) -> None:
+    """Passes unless one of `keys`, which hold a secret value somewhere, is an object of settings.
+
+    What is in settings goes into containers' environments and Pulumi's state in clear; a preview alone would hide it.
+    `encrypted` are the paths, where they are known.
+
+    Raises:
+        SettingsError: one is.
+    """
+    objects = sorted(set(keys) & set(OBJECTS))
+    if not objects:
+        return
+    found = [path for path in encrypted if path.startswith(tuple(objects))]
+    problem = Problem(
+        (),
+        "has an encrypted value, which would be in Pulumi's state and in `docker inspect` in clear",
+        "Settings are no secrets. For a secret environment variable, name it in env_secrets of the service, and set:",
+        (secret_command(stack, f"{ENV_SECRETS}.HF_TOKEN"), *(unset_command(stack, path) for path in found)),
+    )
+    raise SettingsError([problem], stack_file, ", ".join(found or objects))
 
 
 def _is_meant_for_us(key: str) -> bool:

@@ -75,6 +75,7 @@ class Marimo(Service):
                     *host.workspace.mounts,
                     host.secrets.mount("marimo-token", user=settings.user),
                     host.secrets.mount("ray-token", user=settings.user),
+                    *host.env_secrets(name),
                     *extra_mounts(settings.volumes),
                 ),
                 shm_bytes=settings.shm or int(settings.memory * SHARED_MEMORY),

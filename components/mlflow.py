@@ -59,6 +59,7 @@ class MLflow(Service):
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),
                     *host.programs("with_python.sh", "mlflow_server.py", "http_health.py"),
                     host.secrets.mount("postgres-password", user=settings.user),
+                    *host.env_secrets(name),
                     *extra_mounts(settings.volumes),
                 ),
                 wait_seconds=300,

@@ -12,6 +12,7 @@ import pulumi
 from components import cluster_facts
 from components.addresses import Reach, prefix_of
 from components.docker import GpuRequest, Mount
+from components.env_secrets import EnvSecrets
 from components.expectation import Expectation
 from components.files import HostFiles
 from components.firewall import Firewall, FirewallArgs
@@ -55,6 +56,7 @@ class PlatformArgs:
     identity: StackIdentity
     files: HostFiles
     secrets: SecretFiles
+    env_secrets: EnvSecrets
     sources: Sources
     socket: DockerSocket | None  # of the Docker Engine; None where it is on another host
     python: str  # the interpreter of this program, for the commands that it declares
@@ -103,6 +105,9 @@ class Platform(pulumi.ComponentResource):
             network=network,
             files=args.files,
             secrets=args.secrets,
+            env_secrets=lambda service: args.env_secrets.mounts(
+                settings.env_secrets_of(service), user=settings.service(service).user
+            ),
             bind_address=settings.bind_address,
             place=settings.place,
             workspace=Workspace("workspace", self._workspace_args(settings), self._child),

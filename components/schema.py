@@ -18,7 +18,7 @@ from components.build_settings import BuildSettings
 from components.cluster_rules import DECIDED_BY_THE_CLUSTER
 from components.cluster_settings import HOST_KEY, PLACED, ClusterSettings
 from components.cluster_settings import KEY as CLUSTER_KEY
-from components.config_keys import CLUSTER_KEY_SECRET, PREFLIGHT, SECRETS, WEBHOOKS
+from components.config_keys import CLUSTER_KEY_SECRET, ENV_SECRETS, ENV_SECRETS_TEXT, PREFLIGHT, SECRETS, WEBHOOKS
 from components.matrix_settings import MatrixSettings
 from components.problems import dotted
 from components.service_settings import IMAGE_OF, SERVICES
@@ -51,6 +51,7 @@ def stack_schema() -> Node:
     secret = {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"]}
     secrets = {key: {"description": f"{text} Unset: generated.", **secret} for key, text in SECRETS.items()}
     secrets |= {key: {"description": text, **secret} for key, text in (CLUSTER_KEY_SECRET | WEBHOOKS).items()}
+    secrets[ENV_SECRETS] = {"description": ENV_SECRETS_TEXT, "type": "object", "additionalProperties": secret}
     settings: Node = {key: {"$ref": f"#/$defs/{model.__name__}"} for key, model in KEYS.items()}
     block = {"$ref": f"#/$defs/{ClusterSettings.__name__}"}
     settings |= {
@@ -110,7 +111,7 @@ def reference() -> str:
         "and keeps it encrypted in the stack file, as `pulumi config set --secret` does.",
         "",
     ]
-    lines += [*_words_table(SECRETS), "", *_cluster_chapter(definitions)]
+    lines += [*_words_table(SECRETS | {ENV_SECRETS: ENV_SECRETS_TEXT}), "", *_cluster_chapter(definitions)]
     lines += ["## A machine that is not the stack's host", "", *_words_table(PREFLIGHT), ""]
     lines += ["## A stack that only builds images", ""]
     matrix = definitions[MatrixSettings.__name__]

@@ -34,6 +34,7 @@ class Host:
     network: RayNetwork
     files: HostFiles
     secrets: SecretFiles
+    env_secrets: Callable[[str], tuple[Mount, ...]]  # service → the files of its secret environment variables
     bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
     place: ClusterPlace | None  # None: the cluster is this host alone
     workspace: Workspace

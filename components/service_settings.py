@@ -85,6 +85,16 @@ SharedMemory = Annotated[
 ]
 
 
+EnvSecretNames = Annotated[
+    tuple[EnvironmentName, ...],
+    AsTuple,
+    Field(
+        description="Environment variables that are secrets, such as `HF_TOKEN`: their names. Values are in "
+        "`cslr:envSecrets` or in files of this host, and in no state, output or `docker inspect` (docs/secrets.md)."
+    ),
+]
+
+
 class Settings(BaseModel):
     """What every model here has in common: no unknown keys, no guessing at types, nothing changes afterwards."""
 
@@ -278,6 +288,7 @@ class RaySettings(Settings):
         description="Where `HOME` of nodes and notebooks lies, with results (`~/ray_results`) and caches of models: a "
         "volume's name or an absolute path. Unset: a volume of this stack.",
     )
+    env_secrets: EnvSecretNames = ()
     head: RayHeadSettings = RayHeadSettings()
     gateway: RayGatewaySettings = RayGatewaySettings()
     cpu: RayCpuSettings = RayCpuSettings()
@@ -329,6 +340,7 @@ class MLflowSettings(SinglePortSettings):
     data_key = "artifacts"
     cpus: CpuLimit = 1.0
     memory: MemoryLimit = 2 * GIB
+    env_secrets: EnvSecretNames = ()
     port: HostPort = Field(default=5000, description=PORT)
     base_url: ProxyAddress = None
     artifacts: DataLocation = None
@@ -340,6 +352,7 @@ class MarimoSettings(SinglePortSettings):
     data_key = "notebooks"
     cpus: CpuLimit = 1.0
     memory: MemoryLimit = 4 * GIB
+    env_secrets: EnvSecretNames = ()
     port: HostPort = Field(default=8080, description=PORT)
     base_url: ProxyAddress = None
     shm: SharedMemory = None

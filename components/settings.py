@@ -162,6 +162,34 @@ class PlatformSettings(Settings):
             node = getattr(node, step)
         return cast(ServiceSettings, node)
 
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The path of each enabled service below the key."""
+        return {name: SERVICES[name] for name in self.services()}
+
+    @property
+    def env_secrets(self) -> dict[Path, tuple[str, ...]]:
+        """The environment variables of enabled services that are secrets, by the path that names them."""
+        found = {self.env_secrets_key(name): self.env_secrets_of(name) for name in self.services()}
+        return {path: names for path, names in found.items() if path and names}
+
+    def env_secrets_of(self, service: str) -> tuple[str, ...]:
+        """Those that a service is given."""
+        owners: dict[Path, RaySettings | MarimoSettings | MLflowSettings] = {
+            ("ray", "env_secrets"): self.ray,
+            ("marimo", "env_secrets"): self.marimo,
+            ("mlflow", "env_secrets"): self.mlflow,
+        }
+        owner = owners.get(self.env_secrets_key(service))
+        return owner.env_secrets if owner else ()
+
+    @staticmethod
+    def env_secrets_key(service: str) -> Path:
+        """The path of the key that names them for a service; empty for one that can have none."""
+        if service in (*RAY_NODES, "ray-head"):
+            return ("ray", "env_secrets")
+        return (service, "env_secrets") if service in ("marimo", "mlflow") else ()
+
     def services(self) -> tuple[str, ...]:
         """Names of the enabled services, in the order that they start in."""
         return tuple(name for name in SERVICES if self.service(name).enabled)

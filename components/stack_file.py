@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from components.encryption import Decrypter
-from components.problems import ConfigError, closest, show
+from components.problems import ConfigError, closest, dotted, show
 from components.yaml_file import InvalidYamlError, no_garbage_collection, parse_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
@@ -107,6 +107,23 @@ def stack_config(content: Mapping[Any, Any], *, project: str, stack: str, file: 
         except TypeError as error:
             raise ConfigError(f"{file}: {full_key}: {error}. Put such a key into quotes.") from error
     return StackConfig(project=project, stack=stack, values=values, secret_keys=frozenset(secret_keys))
+
+
+def encrypted_paths(file: Path) -> list[str]:
+    """The full keys and paths of a stack file's encrypted values: ``cslr:platform.redis.env.X``; of none, nothing."""
+    try:
+        config = _read(file).get("config") or {}
+    except ConfigError:
+        return []
+    return [dotted(path[1:], str(path[0])) for path in _encrypted((), config)]
+
+
+def _encrypted(path: tuple[str | int, ...], value: object) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(value, dict) and list(value) == ["secure"]:
+        yield path
+    elif isinstance(value, dict | list):
+        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _encrypted((*path, step if isinstance(step, int) else str(step)), item)
 
 
 def _as_text(value: object) -> str:

@@ -8,7 +8,17 @@ from typing import Any, cast
 
 import pulumi
 
-from components import build_host, cluster_checks, engine_checks, host, matrix_settings, outside, owner, rejoin
+from components import (
+    build_host,
+    cluster_checks,
+    engine_checks,
+    env_secrets,
+    host,
+    matrix_settings,
+    outside,
+    owner,
+    rejoin,
+)
 from components.build_settings import BuildSettings
 from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
@@ -66,6 +76,16 @@ def declare_platform(stack: Stack) -> Outputs:
             pulumi.warn(remark.text)
     if not outside.is_needed(settings, facts):
         settings = settings.without("firewall")
+    for remark in env_secrets.remarks(settings):
+        pulumi.warn(remark.text)
+    own = env_secrets.EnvSecrets.resolve(
+        settings,
+        stack.files,
+        stack.config,
+        stack=stack.identity.stack,
+        stack_file=stack.file,
+        strict=stack.preflight or not stack.dry_run,
+    )
     secrets = stack.secrets(place)
     if facts and place:
         cluster = ClusterFacts.probe(
@@ -82,6 +102,7 @@ def declare_platform(stack: Stack) -> Outputs:
             identity=stack.identity,
             files=stack.files,
             secrets=secrets,
+            env_secrets=own,
             sources=sources,
             socket=docker_socket(),
             python=stack.python,

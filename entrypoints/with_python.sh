@@ -2,6 +2,13 @@
 # Starts a Python program in the Python environment of the image it runs in: with_python.sh PROGRAM.py [ARGS]
 # Or a module of the package `entrypoints`, which lies beside this file: with_python.sh -m entrypoints.MODULE [ARGS]
 # /opt/venv: our images; conda environment `py`: older releases; /home/ray/anaconda3: the official Ray images.
+# Secrets that the stack hands over as environment variables: a file for each, with its name (`env_secrets`).
+for file in /run/secrets/env/*; do
+    if [ -r "$file" ]; then
+        export "${file##*/}=$(cat "$file")"
+    fi
+done
+unset file
 case $1 in -m) cd "$(dirname "$0")" ;; esac
 for bin in /opt/venv/bin /opt/conda/envs/py/bin /opt/*conda*/envs/py/bin /home/ray/anaconda3/bin; do
     if [ -x "$bin/python" ]; then

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from components.config_keys import CLUSTER_KEY_SECRET, KNOWN, PROJECT, SECRETS, WEBHOOKS
+from components.config_keys import CLUSTER_KEY_SECRET, ENV_SECRETS, KNOWN, PROJECT, SECRETS, WEBHOOKS
 from components.explain import submodel
 from components.problems import Path, dotted
 from components.remedies import PLATFORM, short_key
@@ -15,7 +15,6 @@ from components.settings import PlatformSettings
 from ws.errors import WsError
 
 STEP = re.compile(r'\.?([A-Za-z_][\w-]*)|\[(\d{1,6})\]|\[("(?:[^"\\]|\\.)*")\]')
-SECRET_STEPS = frozenset({"env_secrets"})  # mappings of which every value is a secret
 OWN_KEYS = tuple(key.removeprefix(f"{PROJECT}:") for key in KNOWN)
 
 
@@ -57,7 +56,7 @@ class Key:
     def is_secret(self) -> bool:
         """Whether its value is one."""
         secret = self.full in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS)
-        return secret or any(step in SECRET_STEPS for step in self.below[:-1])
+        return secret or (self.full == ENV_SECRETS and len(self.below) == 1)
 
     @property
     def default(self) -> Any:  # noqa: ANN401 - whatever the key holds
