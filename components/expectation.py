@@ -3,8 +3,9 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from components.addresses import prefix_of
+from components.addresses import origin, prefix_of
 from components.files import HostFiles
+from components.http_proxy import HttpProxy
 from components.identity import StackIdentity
 from components.ports import HEALTH, MARIMO, MLFLOW
 from components.ray import logical_cpus
@@ -12,6 +13,7 @@ from components.secrets import SecretFiles, user_id
 from components.service import ENTRYPOINTS
 from components.settings import PlatformSettings
 from components.sources import Sources
+from components.vocabulary import EVERYWHERE
 from images.catalog import CATALOG
 from verification import spec as expected
 
@@ -33,6 +35,8 @@ class Expectation:
     head_hosts: tuple[str, ...]  # where clients look for the Ray head
     node_name: Callable[[str], str]  # service → what Ray calls its node
     gpus: int | None  # of the GPU node; None: all that there are
+    proxy: HttpProxy
+    own_addresses: tuple[str, ...] = ()  # of this host
 
     @property
     def client(self) -> str | None:
@@ -58,12 +62,14 @@ class Expectation:
                 with_python=self.files.program(ENTRYPOINTS / "with_python.sh"),
                 user=user,
                 labels=self.identity.labels("verification"),
+                environment=self.proxy.of_client(self.settings.service(client).env),
             ),
             heads=heads,
             nodes=tuple(self._node(name) for name in self.settings.ray_nodes),
             other_nodes=place is not None or self.settings.ray.head_address is not None,
             versions=self._versions(),
             mlflow=self._service("mlflow", MLFLOW),
+            mlflow_published=self._published(),
             marimo=self._service("marimo", MARIMO),
             health=self._service("health", HEALTH),
             secrets=expected.SecretFiles(
@@ -97,6 +103,20 @@ class Expectation:
             address = f"{reachable(self.settings.bind_address(name))}:{published}"
         url = f"http://{address}{prefix_of(self.settings.base_url(name))}"
         return expected.Service(url=url, container=self.identity.object_name(name))
+
+    def _published(self) -> expected.Published | None:
+        """MLflow as browsers on this host and on others come to it."""
+        reach = self.settings.reach("mlflow", self.own_addresses)
+        if "mlflow" not in self.services or reach is None:
+            return None
+        bound = self.settings.bind_address("mlflow")
+        loopback = (origin("http", "127.0.0.1", reach.port),) if bound in ("127.0.0.1", *EVERYWHERE) else ()
+        return expected.Published(
+            origins=(*loopback, *reach.origins),
+            prefix=reach.prefix,
+            port=reach.port,
+            container=self.identity.object_name("mlflow"),
+        )
 
     def _node(self, name: str) -> expected.ExpectedNode:
         node = self.settings.ray_nodes[name]

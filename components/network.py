@@ -34,7 +34,7 @@ class RayNetwork(pulumi.ComponentResource):
         super().__init__("cslr:network:RayNetwork", name, None, opts)
         settings = args.settings
         self.network_name = settings.name
-        self._subnet = settings.ipv4
+        self._settings = settings
         lower, upper = settings.ipv4.subnets()
         self.gateway = str(lower[1])
         self.resource = docker.Network(
@@ -55,4 +55,9 @@ class RayNetwork(pulumi.ComponentResource):
 
     def fixed_address(self, index: int) -> str:
         """The address of the `index`-th Ray node (from 0), outside what Docker hands out."""
-        return str(self._subnet[FIRST_FIXED_HOST + index])
+        return fixed_address(self._settings, index)
+
+
+def fixed_address(settings: NetworkSettings, index: int) -> str:
+    """The address of the `index`-th Ray node (from 0) in a network with these settings."""
+    return str(settings.ipv4[FIRST_FIXED_HOST + index])

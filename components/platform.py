@@ -17,12 +17,13 @@ from components.expectation import Expectation
 from components.files import HostFiles
 from components.firewall import Firewall, FirewallArgs
 from components.health import Health, HealthArgs, WatchedService
+from components.http_proxy import HttpProxy, http_proxy
 from components.identity import StackIdentity
 from components.image_set import ImageSet, ImageSetArgs
 from components.keeper import DockerSocket, Keeper, KeeperArgs
 from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
-from components.network import RayNetwork, RayNetworkArgs
+from components.network import RayNetwork, RayNetworkArgs, fixed_address
 from components.outside import guarded
 from components.ports import MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
 from components.postgres import Postgres, PostgresArgs
@@ -111,6 +112,7 @@ class Platform(pulumi.ComponentResource):
             bind_address=settings.bind_address,
             place=settings.place,
             workspace=Workspace("workspace", self._workspace_args(settings), self._child),
+            proxy=self._proxy,
             links=Mount(source=self._write_links(), target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
             python=args.python,
         )
@@ -154,6 +156,12 @@ class Platform(pulumi.ComponentResource):
                 settings=settings.keeper, host=host, image=self._images.image_id("keeper"), socket=args.socket
             )
             self.services["keeper"] = Keeper("keeper", keeper_args, self._child)
+
+    @property
+    def _proxy(self) -> HttpProxy:
+        settings = self._args.settings
+        nodes = () if settings.place else [fixed_address(settings.network, at) for at, _ in enumerate(RAY_NODES)]
+        return http_proxy(settings, self._args.identity, nodes)
 
     def _write_links(self) -> str:
         """The folder that says by which address people open what tasks know by another one."""
@@ -309,6 +317,8 @@ class Platform(pulumi.ComponentResource):
             head_hosts=self._head_hosts(),
             node_name=self._node_name,
             gpus=len(gpus) if gpus else None,
+            own_addresses=args.own_addresses,
+            proxy=self._proxy,
         )
         client = expectation.client
         if client is None:

@@ -3,7 +3,7 @@
 import ast
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pulumi
@@ -12,6 +12,7 @@ import pulumi_docker as docker
 from components.cluster_settings import ClusterPlace
 from components.docker import ContainerSpec, Mount, PublishedPort, data_volume, run_container
 from components.files import HostFiles
+from components.http_proxy import HttpProxy
 from components.identity import StackIdentity
 from components.network import RayNetwork
 from components.ports import REDIS
@@ -39,6 +40,7 @@ class Host:
     place: ClusterPlace | None  # None: the cluster is this host alone
     workspace: Workspace
     python: str  # the interpreter of this program, for the commands that it declares
+    proxy: HttpProxy
     links: Mount  # what tasks and notebooks print for people to open (entrypoints/mlflow_links.py)
     first: tuple[pulumi.Resource, ...] = ()  # what every container waits for
 
@@ -176,9 +178,10 @@ class Service(pulumi.ComponentResource):
 
     def _run(self, spec: ContainerSpec, *, after: Sequence[pulumi.Resource] = ()) -> None:
         """Starts the container, once `after` is ready, and ends the component's construction."""
+        proxied = self._deployed_on.proxy.environment(self.host, spec.env)
         self.container = run_container(
             f"{self.host}-container",
-            spec,
+            replace(spec, env=proxied),
             identity=self._deployed_on.identity,
             network=self._deployed_on.network,
             opts=pulumi.ResourceOptions(

@@ -38,7 +38,7 @@ from components.service_settings import (
     VolumeMount,
 )
 from components.variants import Variant, resolve
-from components.vocabulary import AsTuple, BindAddress, Devices, NetworkName, ReachedName, Subnet
+from components.vocabulary import AsTuple, BindAddress, Devices, NearName, NetworkName, ProxyUrl, ReachedName, Subnet
 from images.packages_lock import PackagesLock
 
 __all__ = [
@@ -79,6 +79,14 @@ class NetworkSettings(Settings):
     bind_address: BindAddress = Field(
         default="127.0.0.1",
         description="Address of this host that ports are published on: 127.0.0.1 for this host only, 0.0.0.0 for all.",
+    )
+    proxy: ProxyUrl | None = Field(
+        default=None,
+        description="HTTP proxy by which tasks, notebooks and MLflow reach other servers. What belongs to the stack or "
+        "its cluster they reach without it.",
+    )
+    no_proxy: Annotated[tuple[NearName, ...], AsTuple] = Field(
+        default=(), description="What else they reach without it: names, domains (`.example.org`), addresses."
     )
     names: Annotated[tuple[ReachedName, ...], AsTuple] = Field(
         default=(),

@@ -259,6 +259,22 @@ def _check_url(value: str) -> str:
     return value
 
 
+def _check_proxy(value: str) -> str:
+    _check_url(value)
+    url = urlsplit(value)
+    if "@" in url.netloc:
+        raise refuse("has a login in it, which Docker would show to everybody; use a proxy without one")
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise refuse("has more than scheme, host and port", "http://proxy.example.org:3128")
+    return f"{url.scheme}://{url.netloc}"
+
+
+def _check_no_proxy(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:/\[\]-]{1,253}", value):
+        raise refuse("is not a name, a domain, an address or a network", "mirror.example.org")
+    return value
+
+
 def _check_head_address(value: str) -> str:
     match = re.fullmatch(rf"({_HOST}):([0-9]{{1,5}})", value)
     if not match or not 0 < int(match[2]) < 65536 or (re.fullmatch(r"[0-9.]+", match[1]) and not _is_ipv4(match[1])):
@@ -401,6 +417,8 @@ ClusterName = Annotated[str, AfterValidator(_check_cluster_name), Field(title="n
 Url = Annotated[str, AfterValidator(_check_url), Field(title="URL")]
 ReachedName = Annotated[str, AfterValidator(check_reached_name), Field(title="name")]
 BaseUrl = Annotated[str, AfterValidator(_check_base_url), Field(title="path or URL")]
+ProxyUrl = Annotated[str, AfterValidator(_check_proxy), Field(title="URL")]
+NearName = Annotated[str, AfterValidator(_check_no_proxy), Field(title="name")]
 HeadAddress = Annotated[str, AfterValidator(_check_head_address), Field(title="host:port")]
 Location = Annotated[str, AfterValidator(_check_location), Field(title="volume or path")]
 Target = Annotated[str, AfterValidator(_check_target), Field(title="path")]

@@ -143,8 +143,8 @@ def http(method: str, url: str, *, token: str | None = None, body: Json = None) 
     if token:
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
-    # Without proxies: the environment's proxy must not see what stays inside the network.
-    opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler({}))
+    # By the proxies of the environment, as programs of people do: what is near must be left out of them there.
+    opener = urllib.request.build_opener(NoRedirect)
     try:
         with opener.open(request, timeout=HTTP_TIMEOUT) as response:
             return response.status, response.read()

@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Mount
 
+from verification import published
 from verification.report import CheckResult, Report
 from verification.spec import ENVIRONMENT, Service, VerificationSpec
 
@@ -48,11 +49,18 @@ def verify(spec: VerificationSpec, progress: Progress) -> Report:
         if spec.marimo and spec.nodes and "connect" not in {check.name for check in report.failures}:
             seconds = min(MARIMO_SECONDS, spec.deadline - (time.monotonic() - began))
             check = marimo_connects(engine, spec, spec.marimo, seconds)
-            progress(f"{check.result} {check.name} ({check.seconds:.1f} s): {check.detail}")
-            report = report.with_check(check)
+            report = report.with_check(told(check, progress))
+        if spec.mlflow_published and "mlflow_run" not in {check.name for check in report.failures}:
+            report = report.with_check(told(published.check(spec.mlflow_published), progress))
     except (DockerException, requests.RequestException, ClientError) as error:
         return failed_to_run(explain(error, spec), started, time.monotonic() - began)
     return report.model_copy(update={"seconds": round(time.monotonic() - began, 2)})
+
+
+def told(check: CheckResult, progress: Progress) -> CheckResult:
+    """The check, once people know of it."""
+    progress(f"{check.result} {check.name} ({check.seconds:.1f} s): {check.detail}")
+    return check
 
 
 def failed_to_run(detail: str, started: str, seconds: float) -> Report:
@@ -80,6 +88,7 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
     binds = {WITH_PYTHON: spec.client.with_python, PROGRAM: spec.client.program}
     secrets = {RAY_TOKEN: spec.secrets.ray_token, MARIMO_TOKEN: spec.secrets.marimo_token}
     environment = {"HOME": "/tmp", "RES_OPTIONS": "timeout:1 attempts:1", ENVIRONMENT: limited(spec, seconds)}  # noqa: S108
+    environment |= spec.client.environment
     if spec.secrets.ray_token:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": RAY_TOKEN}
     if spec.secrets.marimo_token:

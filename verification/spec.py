@@ -49,6 +49,17 @@ class Service(Model):
     container: Name
 
 
+class Published(Model):
+    """MLflow as browsers come to it: from outside its network, by each address under which it is published."""
+
+    origins: Annotated[
+        tuple[Url, ...], Field(min_length=1)
+    ]  # of its pages; their hosts are addresses, or names of the first
+    prefix: str = ""  # path before all others
+    port: Port
+    container: Name
+
+
 class Heads(Model):
     """Where clients look for the Ray head: every whitelisted node, one address, or the gateway of this host."""
 
@@ -67,6 +78,7 @@ class Client(Model):
     with_python: HostPath  # entrypoints/with_python.sh
     user: Name = "1000:1000"
     labels: dict[str, str] = {}
+    environment: dict[str, str] = {}  # proxies, as programs of people have them
 
 
 class SecretFiles(Model):
@@ -88,6 +100,7 @@ class VerificationSpec(Model):
     other_nodes: bool = False  # nodes of other hosts may be in the cluster
     versions: ExpectedVersions = ExpectedVersions()
     mlflow: Service | None = None
+    mlflow_published: Published | None = None  # None: inside the network alone
     marimo: Service | None = None
     health: Service | None = None
     secrets: SecretFiles = SecretFiles()

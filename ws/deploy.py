@@ -211,7 +211,9 @@ class Session:
 
     def show_services(self, urls: dict[str, str]) -> None:
         """The table of services, and where secrets lie."""
-        states = services.services(containers(self.identity), urls, services.ask_health(urls.get("health")))
+        found = containers(self.identity)
+        # Not by its link: a name that people have for this host need not be known on it.
+        states = services.services(found, urls, services.health_report(found))
         self.console.print(services.table(states))
         for hint in services.secret_hints(self.identity, {state.name for state in states}):
             self.say(hint)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from ws.paths import there
 from ws.terminal import HELP, Stack, Yes, ask, out
 
 mlflow = typer.Typer(help="What MLflow keeps: its runs and artifacts.", no_args_is_help=True, context_settings=HELP)
@@ -35,7 +36,8 @@ def collect(
 
 @mlflow.command("dump")
 def dump(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is stdout.")], stack: Stack = "dev"
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is stdout.", callback=there)],
+    stack: Stack = "dev",
 ) -> None:
     """Write MLflow's database to a file, as `pg_dump` does, while it is in use. Artifacts are not in it.
 
@@ -44,6 +46,6 @@ def dump(
     from ws.mlflow import database_dump
     from ws.project import identity
 
-    written = database_dump(identity(stack), None if str(file) == "-" else file)
-    if str(file) != "-":
+    written = database_dump(identity(stack), None if file.name == "-" else file)
+    if file.name != "-":
         out.print(Text(f"{written / 10**6:.1f} MB in {file}", style="bold green"), soft_wrap=True)

@@ -1,0 +1,96 @@
+"""MLflow as a browser reaches it: over the published port, with the headers that its page sends.
+
+Inside the network all is well when browsers are refused: MLflow tells by Host and Origin who asks, and the page opens
+where the searches of its script are refused.
+"""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from verification.report import CheckResult
+from verification.spec import Published
+
+NAME = "mlflow_browser"
+TIMEOUT, SECONDS = 10.0, 20.0  # of one answer, of all attempts at a server that is only just up
+SEARCH = "/ajax-api/2.0/mlflow/runs/search"  # what fills the table of runs
+FOREIGN = "10.evil.example"  # a name that anybody may register, and have resolved to any address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a browser sends to an address, and whether it is to be answered."""
+
+    address: str
+    host: str  # header, with a port where browsers send one
+    origin: str | None  # header; None: opens the page
+    allowed: bool
+
+    def in_words(self, status: object) -> str:
+        """What was asked and came of it."""
+        doing = f"a search from {self.origin}" if self.origin else "the page"
+        reason = "must be answered" if self.allowed else "must be refused with 403"
+        return f"{doing} by the name {self.host} was answered {status} at {self.address}, but {reason}"
+
+
+def check(published: Published) -> CheckResult:
+    """Asks by every address and name, then as pages and names of others would."""
+    began, requests = time.monotonic(), list(requests_of(published))
+    wrong = (
+        request.in_words(status) for request in requests if (status := _wrong(published, request, began)) is not None
+    )
+    failure = next(wrong, None)
+    known = sum(request.allowed for request in requests)
+    detail = f"answers {known // 2} addresses and names, and no others: {', '.join(published.origins[:3])}"
+    return CheckResult(
+        name=NAME,
+        container=published.container,
+        result="fail" if failure else "pass",
+        detail=failure or detail,
+        seconds=round(time.monotonic() - began, 2),
+    )
+
+
+def requests_of(published: Published) -> Iterator[Request]:
+    """The page and a search by each address, and what must not be answered."""
+    first = str(urlsplit(published.origins[0]).hostname)
+    for origin in published.origins:
+        host, name = urlsplit(origin).netloc, str(urlsplit(origin).hostname)
+        address = name if name.replace(".", "").isdigit() else first
+        yield Request(address=address, host=host, origin=None, allowed=True)
+        yield Request(address=address, host=host, origin=origin, allowed=True)
+    known = urlsplit(published.origins[0]).netloc
+    yield Request(address=first, host=f"{FOREIGN}:{published.port}", origin=None, allowed=False)
+    yield Request(address=first, host=known, origin=f"http://{FOREIGN}:{published.port}", allowed=False)
+
+
+def _wrong(published: Published, request: Request, began: float) -> object:
+    """The status, or what came instead, that is not as it must be; None where all is well."""
+    while True:
+        try:
+            status: object = _ask(published, request)
+        except (OSError, http.client.HTTPException) as error:
+            if time.monotonic() - began < SECONDS:
+                time.sleep(0.5)
+                continue
+            status = f"not at all ({error})"
+        return None if status == (200 if request.allowed else 403) else status
+
+
+def _ask(published: Published, request: Request) -> int:
+    # Not urllib: proxies of the environment have no part in it.
+    connection = http.client.HTTPConnection(request.address, published.port, timeout=TIMEOUT)
+    try:
+        headers = {"Host": request.host, "User-Agent": "Mozilla/5.0 (cslr verification)"}
+        if request.origin is None:
+            connection.request("GET", f"{published.prefix}/", headers=headers)
+        else:
+            headers |= {"Origin": request.origin, "Content-Type": "application/json"}
+            body = json.dumps({"experiment_ids": ["0"], "max_results": 1})
+            connection.request("POST", published.prefix + SEARCH, body, headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
