@@ -175,7 +175,11 @@ class Platform(pulumi.ComponentResource):
             else f"http://mlflow:{MLFLOW}{prefix_of(settings.mlflow.base_url)}"
         )
         links = {"inside": inside, "outside": reach.link} if reach else {}
-        return self._args.files.open_folder(LINKS, {"mlflow.json": json.dumps(links)})
+        notebooks = settings.reach("marimo", own) if "marimo" in settings.services() else None
+        origins = {"origins": notebooks.origins if notebooks else ()}
+        return self._args.files.open_folder(
+            LINKS, {"mlflow.json": json.dumps(links), "marimo.json": json.dumps(origins)}
+        )
 
     def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
         args, users = self._args, list(settings.workspace_users.values())

@@ -14,6 +14,7 @@ from components.vocabulary import (
     AsTuple,
     BaseUrl,
     Cpus,
+    DashboardUrl,
     EnvironmentName,
     EnvironmentValue,
     HeadAddress,
@@ -268,7 +269,7 @@ class RaySettings(Settings):
         default=None, description="Health service that knows the existing head. Unset: the one of this stack."
     )
     health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
-    base_url: Url | None = Field(
+    base_url: DashboardUrl | None = Field(
         default=None,
         description="Where a reverse proxy has the dashboard, for links: `https://gpuhost.example.org/ray`. The proxy "
         "leaves the path out when it asks the dashboard, which has none. Unset: at its port.",

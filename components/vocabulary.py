@@ -234,8 +234,12 @@ def check_reached_name(value: str) -> str:
 def _check_base_url(value: str) -> str:
     path = value
     if not value.startswith("/"):
-        _check_url(value)
-        url = urlsplit(value)
+        try:
+            url = urlsplit(_check_url(value))
+        except PydanticCustomError:
+            raise refuse(
+                "is neither a path nor an http or https address", "https://gpuhost.example.org/mlflow"
+            ) from None
         path = url.path
         if url.query or url.fragment or "@" in url.netloc:
             raise refuse("has more than scheme, host and path", "https://gpuhost.example.org/mlflow")
@@ -257,6 +261,15 @@ def _check_url(value: str) -> str:
     if not good or not re.fullmatch(r"[!-~]+", value):
         raise refuse("is no http or https address", "http://192.168.1.10:8888")
     return value
+
+
+def _check_dashboard_url(value: str) -> str:
+    if value.startswith("/"):
+        raise refuse(
+            "is a path, which Ray's dashboard has none of: write the whole address that people open",
+            "https://gpuhost.example.org/ray",
+        )
+    return _check_base_url(value)
 
 
 def _check_proxy(value: str) -> str:
@@ -417,6 +430,7 @@ ClusterName = Annotated[str, AfterValidator(_check_cluster_name), Field(title="n
 Url = Annotated[str, AfterValidator(_check_url), Field(title="URL")]
 ReachedName = Annotated[str, AfterValidator(check_reached_name), Field(title="name")]
 BaseUrl = Annotated[str, AfterValidator(_check_base_url), Field(title="path or URL")]
+DashboardUrl = Annotated[str, AfterValidator(_check_dashboard_url), Field(title="URL")]
 ProxyUrl = Annotated[str, AfterValidator(_check_proxy), Field(title="URL")]
 NearName = Annotated[str, AfterValidator(_check_no_proxy), Field(title="name")]
 HeadAddress = Annotated[str, AfterValidator(_check_head_address), Field(title="host:port")]

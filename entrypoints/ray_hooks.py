@@ -18,6 +18,7 @@ from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
 HOOKS: dict[str, tuple[str, ...]] = {
+    "marimo._server.main": ("marimo_origin:hook_server",),
     "mlflow.tracking._tracking_service.client": ("mlflow_links:hook_client",),
     "multiprocessing.context": ("dataloader:hook_context",),
     "multiprocessing.reduction": ("dataloader:hook_reduction",),

@@ -93,7 +93,7 @@ class TestRefused:
         with pytest.raises(SettingsError, match=r"network\.proxy"):
             load({"network": {"proxy": url}}, stack_file="Pulumi.dev.yaml")
 
-    def test_a_login_is_not_shown(self):
+    def test_a_login_would_be_shown_by_docker(self):
         with pytest.raises(SettingsError) as refused:
             load({"network": {"proxy": "http://user:geheim@proxy:3128"}}, stack_file="Pulumi.dev.yaml")
         assert "Docker would show" in str(refused.value)
