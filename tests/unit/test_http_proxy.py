@@ -49,7 +49,7 @@ class TestKey:
         assert not near(proxied.containers["ray-cpu"].env, host, monkeypatch)
 
     def test_is_the_verifications_too(self, proxied):
-        client = json.loads(proxied.outputs["verification_spec"])["client"]["environment"]
+        client = json.loads(proxied.verification_spec)["client"]["environment"]
         assert client["https_proxy"] == PROXY
         assert "mlflow" in client["no_proxy"].split(",")
 

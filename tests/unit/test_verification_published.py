@@ -91,7 +91,7 @@ class TestCheck:
 class TestExpectation:
     def spec(self, settings: dict[str, Any], tmp_path: Any) -> Published | None:
         deployed = deploy(settings, state_home=tmp_path)
-        return VerificationSpec.model_validate_json(deployed.outputs["verification_spec"]).mlflow_published
+        return VerificationSpec.model_validate_json(deployed.verification_spec).mlflow_published
 
     def test_has_every_address_that_is_published(self, tmp_path):
         lan = {"network": {"bind_address": "203.0.113.7", "names": ["a.example"]}, "mlflow": {"base_url": "/track"}}
