@@ -6,11 +6,13 @@ one. Health: GET :8080/health.
 """
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from entrypoints import notebook_packages
+from entrypoints.ray_process import keep_half
 
 TOKEN_FILE = Path(os.environ.get("MARIMO_TOKEN_FILE", "/run/secrets/marimo-token"))
 NOTEBOOKS = Path(os.environ.get("MARIMO_NOTEBOOKS", "/workspace/notebooks"))
@@ -58,6 +60,9 @@ def serve(python: str) -> NoReturn:
     if BASE_URL:
         options += [f"--base-url={BASE_URL}"]
     print(f"[marimo] serving {NOTEBOOKS} on port {PORT}", flush=True)
+    guard = [sys.executable, "-m", "entrypoints.process_guard", "marimo"]
+    subprocess.Popen(guard, cwd=Path(__file__).parents[1], start_new_session=True)
+    keep_half()
     # Quiet: it would write its address with the token into the log.
     os.execv(python, [python, "-m", "marimo", "--yes", "--quiet", "edit", *options, str(NOTEBOOKS)])  # noqa: S606
 

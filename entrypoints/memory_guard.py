@@ -44,6 +44,8 @@ NEEDED_PARTS = (
     "entrypoints.head_agent",
     "entrypoints.node_guard",
     "entrypoints.redis_relay",
+    "entrypoints.process_guard",
+    "-m marimo ",
     "entrypoints/ray_process.py",
     "--mode=proxy",  # Ray Client's server; those that it starts for each client hold users' objects
 )
@@ -101,12 +103,19 @@ class Process:
         folder = PROC / str(number)
         with contextlib.suppress(OSError, ValueError, IndexError):
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            name = (folder / "comm").read_text(errors="replace").strip()
-            if not command or name in NEEDED_PROGRAMS or any(part in command for part in NEEDED_PARTS):
+            if not command or is_needed(number, command):
                 return None
             pages = (folder / "statm").read_text().split()
             return cls(number, (int(pages[1]) - int(pages[2])) * PAGE, command[:120])
         return None
+
+
+def is_needed(number: int, command: str) -> bool:
+    """Tell whether the node cannot do without a process."""
+    name = ""
+    with contextlib.suppress(OSError):
+        name = (PROC / str(number) / "comm").read_text(errors="replace").strip()
+    return name in NEEDED_PROGRAMS or any(part in command for part in NEEDED_PARTS)
 
 
 def processes() -> Iterator[Process]:

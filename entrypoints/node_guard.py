@@ -1,4 +1,5 @@
-"""Guards a Ray node beside Ray: its memory (memory_guard.py) and its scratch folder (janitor.py), for ever.
+"""Guards a Ray node beside Ray, for ever: its memory (memory_guard.py), process ids (process_guard.py) and scratch
+folder (janitor.py).
 
 A process of its own, so that neither a slow disk nor a full memory holds up who supervises Ray. Standard library only,
 Python 3.10 or newer.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from entrypoints.janitor import Janitor, Jobs
 from entrypoints.memory_guard import Cgroup, MemoryGuard
+from entrypoints.process_guard import ProcessGuard, limit_for
 from entrypoints.ray_process import state_folder
 from entrypoints.scratch import Layout
 
@@ -78,6 +80,9 @@ def main() -> int:
     if cgroup:
         logs = Layout(service).ray / "session_latest/logs"
         threads.append(threading.Thread(target=MemoryGuard(cgroup, service, say, logs).watch))
+    most = limit_for(float(os.environ.get("RAY_NODE_CPUS") or 1), os.environ)
+    guard = ProcessGuard(most, service, say, logs=Layout(service).ray / "session_latest/logs")
+    threads.append(threading.Thread(target=guard.watch))
     limit = os.environ.get("RAY_NODE_SCRATCH_LIMIT", "")
     if limit.isdigit():
         jobs = Jobs(dashboard(state_folder()), token())

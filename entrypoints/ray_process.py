@@ -18,6 +18,7 @@ import os
 import platform
 import queue
 import re
+import resource
 import select
 import signal
 import socket
@@ -275,6 +276,28 @@ def head_environment(
 # ------------------------------------------------------------------------------------------------- `ray start`
 
 
+def host_ids() -> int:
+    """Return how many processes and threads the host can have."""
+    found = []
+    for name in ("pid_max", "threads-max"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(Path("/proc/sys/kernel", name).read_text()))
+    return min(found, default=32768)
+
+
+def keep_half() -> None:
+    """Let the kernel refuse this process and all that it starts a new one, when its user holds half of the host's ids.
+
+    The kernel counts those of the user in all containers, but refuses only who was told so: guards and health checks go
+    on.
+    """
+    most = host_ids() // 2
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if hard == resource.RLIM_INFINITY or hard > most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+
 def prepare() -> subprocess.Popen[bytes]:
     """Start a process that imports Ray (seconds) and then waits to be told what to start: see ``begin``."""
     return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, start_new_session=True)
@@ -298,6 +321,7 @@ def stand_by() -> int:
     if not line:
         return 0
     order = json.loads(line)
+    keep_half()
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.argv = ["ray", "start", *order["arguments"]]
