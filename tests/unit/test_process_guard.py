@@ -87,7 +87,7 @@ class TestMakingRoom:
         assert "[cslr] too many processes" in bomb.communicate(timeout=60)[1]
 
     def test_threads_take_ids_as_well(self, start, only_ours, tmp_path):
-        threads = "import threading, time; [threading.Thread(target=time.sleep, args=(300,)).start() for _ in range(30)]"
+        threads = "import threading as t, time; [t.Thread(target=time.sleep, args=(300,)).start() for _ in range(30)]"
         many = start(threads, title="threads-of-this-test")
         one = start(SLEEPER, title="work-of-this-test")
         until(lambda: sum(process_guard.entries()[p].threads for p in named("threads-of-this-test")) > 30)
