@@ -62,6 +62,9 @@ RESERVED_TARGETS = (
     "/tmp", "/scratch", "/run/secrets", "/run/cslr", "/run/state", "/opt/venv", "/var/lib/cslr",  # noqa: S108
     "/proc", "/sys", "/dev",
 )  # fmt: skip
+# Folders of every image that it cannot do without; what is in some of them may still be another file.
+IMAGES_TREES = ("/usr/bin", "/usr/sbin", "/usr/lib", "/bin", "/sbin", "/lib", "/lib64")
+IMAGES_FOLDERS = ("/usr", "/usr/local", "/usr/share", "/etc", "/etc/ssl", "/etc/ssl/certs", "/home", "/var/lib")
 # Environment variables that the platform sets itself, by the start of their names.
 RESERVED_ENVIRONMENT = (
     "RAY_NODE_",
@@ -308,7 +311,14 @@ def host_is_not_mounted(settings: "PlatformSettings") -> Iterator[Problem]:
     """No container gets what this host lives by; ``host.py`` judges paths by what they come to there."""
     for removed, path, source, write in mounted(settings):
         if is_path(source) and (reason := refusal(source, write=write)):
-            yield Problem(path, reason, "Name another folder, or remove the key:", (Remove(removed),))
+            yield Problem(
+                path, without_hint(reason, path), "Name another folder, or remove the key:", (Remove(removed),)
+            )
+
+
+def without_hint(reason: str, path: Path) -> str:
+    """The reason; of the platform's own data, which it writes, without the advice to mount it read-only."""
+    return reason if path[-1] == "source" else reason.partition("; it may")[0]
 
 
 def mounted(settings: "PlatformSettings") -> Iterator[tuple[Path, Path, str, bool]]:
@@ -332,7 +342,9 @@ def mounts_do_not_collide(settings: "PlatformSettings") -> Iterator[Problem]:
             reserved = next(
                 (t for t in RESERVED_TARGETS if is_within(volume.target, t) or is_within(t, volume.target)), None
             )
+            image = volume.target in IMAGES_FOLDERS or any(is_within(volume.target, tree) for tree in IMAGES_TREES)
             owner = f"{reserved}, which belongs to the platform" if reserved else used.get(volume.target)
+            owner = owner or ("what the image itself has there, and cannot do without" if image else None)
             used.setdefault(volume.target, f"volumes[{index}]")
             if owner:
                 yield Problem(

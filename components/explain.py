@@ -80,6 +80,8 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
         needed = ", ".join(name for name, field in model.model_fields.items() if field.is_required())
         empty = "An empty object is valid and gives every key its default."
         return Problem(path, reason, f"It needs the keys {needed}." if needed else empty)
+    if (meant := _meant(detail)) is not None:
+        return Problem(path, reason, "What is probably meant:", (Set(path, meant),))
     example = context.get("example")
     if example is None:
         example = _default(path, model)
@@ -88,8 +90,27 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     return Problem(path, reason, "Correct it, or remove the key:", (Remove(path),))
 
 
+def _meant(detail: ErrorDetails) -> object:
+    """The value that people mean who write one as other programs take it; None where that is not plain."""
+    value, kind, path = detail["input"], detail["type"], detail["loc"]
+    if not isinstance(value, str) or not value:
+        return None
+    if kind == "tuple_type":
+        return [word.strip() for word in value.split(",")]
+    if kind in ("model_type", "model_attributes_type") and path[-1] == "image":
+        return {"source": "pull", "reference": value}
+    if kind in ("model_type", "model_attributes_type") and "volumes" in path and value.count(":") in (1, 2):
+        source, target, *mode = value.split(":")
+        return {"source": source, "target": target, **({"read_only": True} if mode == ["ro"] else {})}
+    return None
+
+
 def _unknown_key(path: Path, model: type[BaseModel]) -> Problem:
     word, siblings = str(path[-1]), list((_model_at(path[:-1], model) or model).model_fields)
+    name, colon, value = word.partition(":")
+    if colon and name in siblings:
+        advice = f"Write a space behind the colon (`{name}: {value[:60]}`), or remove it:"
+        return Problem(path, "unknown key", advice, (Remove(path),))
     if not closest(word, siblings):
         elsewhere = next((key for key in keys(model) if key[-1] == word), None)
         if elsewhere:

@@ -8,7 +8,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator
 
-from components.checks import MINIMUM_MEMORY, mounted
+from components.checks import MINIMUM_MEMORY, mounted, without_hint
 from components.cluster_settings import ON_THE_LAN
 from components.gpu_facts import GpuFacts
 from components.host_facts import LABEL_STACK, ContainerPort, Folder, HostFacts
@@ -195,6 +195,7 @@ def host_is_not_mounted(settings: PlatformSettings, facts: HostFacts) -> Iterato
             reason = f"{source} is {found.special} of this host, and containers get folders and files alone"
         if reason:
             same = "" if source in reason else f"{source} is another name of what is not for containers: "
+            reason = without_hint(reason, path)
             yield Problem(path, f"{same}{reason}", "Name another folder, or remove the key:", (Remove(removed),))
 
 
@@ -268,7 +269,8 @@ def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pr
     """Where the stack offers GPUs, the host has them, and Docker can hand them to containers."""
     if not settings.gpu.enabled:
         return
-    without = (Set(("gpu", "enabled"), value=False), Remove(("ray", "gpu", "enabled")))
+    off = Set(("gpu", "enabled"), value=False)
+    without = (Together((off, Set(("ray", "gpu", "enabled"), value=False))) if settings.ray.gpu.enabled else off,)
     if facts.gpus.silence:
         yield Problem(
             ("gpu", "enabled"), facts.gpus.silence, "Cure that, or do without GPUs:", (facts.gpus.remedy, *without)

@@ -12,7 +12,7 @@ import yaml
 
 from components.encryption import Decrypter
 from components.problems import ConfigError, closest, dotted, show
-from components.yaml_file import InvalidYamlError, no_garbage_collection, parse_yaml
+from components.yaml_file import NO_TEXT, InvalidYamlError, no_garbage_collection, parse_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 # What a stack file has besides its config; sdk/go/common/workspace/project.go.
@@ -148,8 +148,8 @@ def _read(path: Path) -> dict[str, Any]:
         return parsed(path.read_text(encoding="utf-8"), path.name)
     except OSError as error:
         raise ConfigError(f"{path.name}: cannot be read: {error.strerror}.") from error
-    except ValueError as error:  # bytes that are no text
-        raise ConfigError(f"{path.name}: is not valid YAML: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path.name}: is not valid YAML: {NO_TEXT}.") from error
 
 
 def parsed(text: str, file: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pulumi
+from pulumi.runtime.config import is_config_secret
 
 from components import (
     build_host,
@@ -23,6 +24,7 @@ from components.build_settings import BuildSettings
 from components.cluster_facts import MACHINE
 from components.cluster_file import find_place
 from components.cluster_probe import ClusterFacts
+from components.config_keys import CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
 from components.container_users import HostUsers, shared_users
 from components.engine_state import known
 from components.host_facts import outside_addresses
@@ -31,6 +33,7 @@ from components.keeper import docker_socket
 from components.network import RayNetwork
 from components.packages import load_lock
 from components.platform import Platform, PlatformArgs
+from components.remedies import secret_command
 from components.running_words import warning
 from components.running_work import ASKS, look
 from components.service_settings import RAY_NODES
@@ -87,6 +90,7 @@ def declare_platform(stack: Stack) -> Outputs:
         strict=stack.preflight or not stack.dry_run,
     )
     secrets = stack.secrets(place)
+    warn_of_plain_secrets(stack)
     if facts and place:
         cluster = ClusterFacts.probe(
             place, machine=stack.files.generated(MACHINE), password=secrets.values["redis-password"]
@@ -130,6 +134,14 @@ def warn_of_running_work(stack: Stack) -> None:
         return  # said by what needs it
     if running.not_asked or not all(work.part for work in running.works):
         pulumi.warn(warning(running, stack.identity.stack))
+
+
+def warn_of_plain_secrets(stack: Stack) -> None:
+    """Whoever reads the stack file, or its history, knows those."""
+    for key in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS):
+        if stack.config(key.partition(":")[2]) is not None and not is_config_secret(key):
+            command = secret_command(stack.identity.stack, key)
+            pulumi.warn(f"{stack.file}: {key}: is in plain text. This asks for it, and keeps it encrypted: {command}")
 
 
 def declare_family(stack: Stack) -> Outputs:

@@ -115,6 +115,8 @@ def _parse_version(value: object) -> object:
 def _parse_environment_value(value: object) -> object:
     if isinstance(value, bool) or value is None:
         raise refuse('must be text: put it in quotes, since programs disagree on how to spell it ("1", "true", "yes")')
+    if isinstance(value, str) and "\0" in value:
+        raise refuse("has a character that no environment can hold (NUL)")
     return str(value) if isinstance(value, int) and abs(value) < 10**18 else value
 
 

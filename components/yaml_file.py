@@ -15,6 +15,7 @@ import yaml
 LARGEST = 4 * 2**20  # bytes; a stack file has a few thousand
 DEEPEST = 60  # levels; the keys of a stack have 8
 MOST_VALUES = 500_000  # of a file in which all aliases are written out
+NO_TEXT = "it is no text in UTF-8: save it as that"
 SafeLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML need not be built with libyaml
 
 
@@ -32,7 +33,7 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise InvalidYamlError(str(error)) from error
+        raise InvalidYamlError(NO_TEXT) from error
 
 
 def parse_yaml(text: str) -> Any:  # noqa: ANN401
@@ -51,8 +52,33 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date in month 13
         if "integer string conversion" in str(error):
             raise InvalidYamlError("a number in it is longer than any that is meant") from error
+        if hint := _hint(text, error):
+            raise InvalidYamlError(hint) from error
         shown = str(error).replace('"<unicode string>", ', "").replace('"<byte string>", ', "")
         raise InvalidYamlError(" ".join(shown.split())) from error
+
+
+def _hint(text: str, error: Exception) -> str:
+    """What went wrong in the words of people who do not know YAML's; empty where that is not known."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        if line.startswith(("<<<<<<<", ">>>>>>>")):
+            return f"a merge that was not ended is left in it, at line {number}"
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return ""
+    here = lines[mark.line] if mark.line < len(lines) else ""
+    where = f"line {mark.line + 1}, column {mark.column + 1}"
+    said = str(getattr(error, "problem", "") or "")
+    if "cannot start any token" in said and "\t" in here[: mark.column + 1]:
+        return f"there is a tab in {where}: indent with spaces"
+    if "another document" in said:
+        return f"a second document begins in line {mark.line + 1}: remove the line `---`"
+    if "constructor for the tag" in said:
+        return f"the tag in {where} is not taken: write the value alone, without what begins with `!`"
+    if "mapping values are not allowed" in said:
+        return f"there is a colon too many, or a line indented otherwise than its neighbours, at {where}"
+    return ""
 
 
 @contextmanager
