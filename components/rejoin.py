@@ -1,7 +1,7 @@
-"""Containers that were cut from the stack's network (``docker network disconnect``): joins them again, as they run.
+"""Containers that were cut from the stack's network (``docker network disconnect``) or paused: takes that back.
 
-For the genuine Pulumi, whose provider compares neither a container's networks nor its aliases with what there is: no
-refresh sees it. The embedded engine looks for itself.
+For the genuine Pulumi, whose provider compares neither a container's networks nor whether it is paused with what there
+is: no refresh sees it. The embedded engine looks for itself.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,16 +9,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from components.identity import StackIdentity
-from docker_engine.api import DockerApi, DockerError
+from docker_engine.api import DockerApi, DockerError, Json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A running container that is not in the network that it was made for."""
+    """A container that is paused, or not in the network that it was made for."""
 
     name: str
     identifier: str
     service: str
+    paused: bool
+    outside: bool  # of the network
+
+    def __str__(self) -> str:
+        return f"{self.name} is {'paused' if self.paused else 'cut from its network'}"
 
 
 def cut_off(identity: StackIdentity, network: str, known: Collection[str]) -> list[Cut]:
@@ -33,23 +38,31 @@ def cut_off(identity: StackIdentity, network: str, known: Collection[str]) -> li
             name=one["Names"][0].removeprefix("/"),
             identifier=one["Id"],
             service=one["Labels"].get("cslr.component", ""),
+            paused=one["State"] == "paused",
+            outside=_is_outside(one, network),
         )
         for one in found
         if one["Id"] in known
-        and one["State"] == "running"
-        and one["HostConfig"].get("NetworkMode") in ("bridge", "default")  # they are made there, and moved
-        and network not in one["NetworkSettings"]["Networks"]
+        and (one["State"] == "paused" or (one["State"] == "running" and _is_outside(one, network)))
     ]
 
 
-def rejoin(containers: Collection[Cut], network: str, addresses: Mapping[str, str]) -> list[str]:
-    """Connects them; `addresses` has the fixed ones by service. Returns the names of those that are in it again."""
-    api, joined = DockerApi(), []
+def _is_outside(one: Json, network: str) -> bool:
+    made_there = one["HostConfig"].get("NetworkMode") in ("bridge", "default")  # and moved from there
+    return made_there and network not in one["NetworkSettings"]["Networks"]
+
+
+def rejoin(containers: Collection[Cut], network: str, addresses: Mapping[str, str]) -> None:
+    """Lets them go on, and connects them; `addresses` has the fixed ones by service."""
     for one in containers:
+        api = DockerApi()
+        if one.paused:
+            with suppress(DockerError):  # somebody was quicker
+                api.call("POST", f"/containers/{one.identifier}/unpause")
+        if not one.outside:
+            continue
         ipam = {"IPv4Address": addresses[one.service]} if one.service in addresses else {}
         endpoint = {"Aliases": [one.service], "IPAMConfig": ipam}
         with suppress(DockerError):  # it is being replaced
             body = {"Container": one.identifier, "EndpointConfig": endpoint}
             api.call("POST", f"/networks/{network}/connect", body=body)
-            joined.append(one.name)
-    return joined

@@ -180,13 +180,13 @@ def note(now: owner.Situation | None, stack: Stack) -> None:
 
 
 def join_again(now: owner.Situation | None, stack: Stack, network: RayNetwork) -> None:
-    """Sees to containers that were cut from the network, which Pulumi does not notice."""
+    """Sees to containers that were cut from the network or paused, which Pulumi does not notice."""
     if now is None or now.known.engine != "pulumi":
         return
     name, identifiers = network.network_name, now.known.identifiers
     addresses = {service: network.fixed_address(index) for index, service in enumerate(RAY_NODES)}
     if found := rejoin.cut_off(stack.identity, name, identifiers):
-        pulumi.warn(f"{', '.join(one.name for one in found)}: cut from the network {name}, which `up` makes good")
+        pulumi.warn(f"{', '.join(map(str, found))}: `up` takes that back")
 
     def join(_: str) -> None:
         rejoin.rejoin(rejoin.cut_off(stack.identity, name, identifiers), name, addresses)

@@ -51,6 +51,8 @@ UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
 COLOUR_TAGS = re.compile(r"<\{%.*?%\}>")
 WAITING = "Interrupted: Pulumi waits for what is under way. Interrupt once more to give that up"
 LAST_LINES = 15
+# What the CLI itself has to say beside the program: of plugins on PATH, and of operations that `leftovers` sees to.
+OF_THE_CLI = ("using pulumi-", "Attempting to deploy or update resources with")
 SPOKEN = {"info": logging.INFO, "warning": logging.WARNING}  # severity of what the program has to say
 PROGRAM_LOG = "cslr.program"  # where the embedded engine too lets the program speak
 
@@ -329,12 +331,17 @@ class _Events:
         urn = event.get("urn", "")
         if event.get("severity") == "error" and text:
             self._errors.setdefault(urn, []).append(text.removeprefix("error: "))
-        elif event.get("severity") in SPOKEN and f"::{STACK_TYPE}::" in urn and text:
+        elif event.get("severity") in SPOKEN and text and _is_the_programs(urn, text):
             logging.getLogger(PROGRAM_LOG).log(SPOKEN[event["severity"]], text.removeprefix("warning: "))
         elif text and urn in self._changes:
             if urn in self._builds:
                 self._builds[urn].take(text)
             self._display.progress(self._changes[urn], text.splitlines()[-1])
+
+
+def _is_the_programs(urn: str, text: str) -> bool:
+    """Whether the program says it; what it says at its start belongs to no resource yet."""
+    return f"::{STACK_TYPE}::" in urn or not (urn or text.removeprefix("warning: ").startswith(OF_THE_CLI))
 
 
 def _image_left(step: dict[str, Any]) -> str | None:

@@ -127,7 +127,7 @@ class TestHostChangedByHand:
         before = live.ids()
         self.cut(live, "postgres")
         said = up(live) if by == "ws" else deployed("up", "--yes", "--skip-preview", "--refresh")
-        assert "cslr-live-killed-postgres: cut from the network" in said
+        assert "cslr-live-killed-postgres is cut from its network" in said
         [network] = live.container("postgres").attrs["NetworkSettings"]["Networks"].values()
         assert "postgres" in network["Aliases"]
         assert live.ids()["postgres"] == before["postgres"], "what runs in it goes on"

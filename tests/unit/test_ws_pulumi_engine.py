@@ -346,12 +346,14 @@ class TestBuilds:
 class TestProgram:
     def test_is_heard_where_it_speaks_of_the_whole_stack(self, deployed, caplog):
         stack = urn(pulumi_engine.STACK_TYPE, "cslr-dev")
-        said = [says("a note", "info", stack), says("warning: mind this", "warning", stack), says("x", "info")]
+        said = [says("a note", "info", stack), says("warning: mind this", "warning", stack), says("early", "info")]
+        said += [says("warning: using pulumi-resource-docker from $PATH at /opt", "warning")]
+        said += [says("x", "info", urn(IMAGE, "redis"))]
         engine, _ = deployed((said, "", 0))
         caplog.set_level("INFO", logger=pulumi_engine.PROGRAM_LOG)
         engine.preview()
         told = [(record.levelname, record.getMessage()) for record in caplog.records]
-        assert told == [("INFO", "a note"), ("WARNING", "mind this")]
+        assert told == [("INFO", "a note"), ("WARNING", "mind this"), ("INFO", "early")]
 
 
 class TestInterrupt:
