@@ -26,6 +26,7 @@ from ws.stack_edit import with_value, without
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
 SALT = "encryptionsalt"
+HIDDEN = "[secret]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,18 +113,25 @@ def value_of(stack: str, name: str | None) -> tuple[object, bool]:
     identity(stack)
     config = read_stack_config(FOLDER, stack)
     masked = {
-        key: "[secret]" if key in config.secret_keys else config_value(text) for key, text in config.values.items()
+        key: HIDDEN if key in config.secret_keys or _holds_secrets(key) else config_value(text)
+        for key, text in config.values.items()
     }
     if name is None:
         return masked, False
     key = Key.parse(name)
-    found = _at(masked, (key.full, *key.below))
+    found = masked.get(key.full)
+    found = found if found == HIDDEN else _at(masked, (key.full, *key.below))
     if found is not None:
         return found, False
     if key.full == PLATFORM and not key.is_group and key.default is None and not _is_known(key):
         raise WsError(f"there is no key {key.shown}. All keys are in docs/stack-config.md.")
     default = key.default
     return (default.model_dump(mode="json") if isinstance(default, BaseModel) else default), True
+
+
+def _holds_secrets(full: str) -> bool:
+    """Also of those that are in the file in plain."""
+    return Key(full=full).is_secret or full == config_keys.ENV_SECRETS
 
 
 def readings(key: Key, text: str) -> list[object]:

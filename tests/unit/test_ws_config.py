@@ -1,6 +1,7 @@
 """`ws set`, `unset`, `get`: one key changes, and only to what can be deployed; secrets are encrypted as Pulumi does."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -254,6 +255,25 @@ class TestSecret:
         assert cli.main(["get", "-s", "dev"]) == 0
         assert '"[secret]"' in capsys.readouterr().out
         assert cli.main(["unset", "rayToken", "-s", "dev"]) == 0
+
+    def test_of_a_variable_is_kept_beside_others(self, file, typed, capsys):
+        for name in ("HF_TOKEN", "WANDB_API_KEY"):
+            typed(f"value-of-{name}")
+            assert cli.main(["set", f"envSecrets.{name}", "-s", "dev"]) == 0
+        assert cli.main(["set", "ray.env_secrets", '["HF_TOKEN"]', "-s", "dev"]) == 0
+        kept = json.loads(read_stack_config(file.parent, "dev").values["cslr:envSecrets"])
+        assert kept == {"HF_TOKEN": "value-of-HF_TOKEN", "WANDB_API_KEY": "value-of-WANDB_API_KEY"}
+        assert cli.main(["get", "envSecrets.HF_TOKEN", "-s", "dev"]) == 0
+        assert cli.main(["get", "-s", "dev"]) == 0
+        assert "value-of" not in capsys.readouterr().out + file.read_text()
+
+    def test_in_plain_is_not_shown_and_is_encrypted_by_setting_it(self, file, typed, capsys):
+        file.write_text(f"{FILE}  cslr:rayToken: hunter2hunter2\n")
+        assert cli.main(["get", "-s", "dev"]) == 0
+        assert "hunter2" not in capsys.readouterr().out
+        typed("hunter3hunter3")
+        assert cli.main(["set", "rayToken", "-s", "dev"]) == 0
+        assert "hunter" not in file.read_text()
 
     @pytest.mark.parametrize("text", ["", "short", "with space in it", "ümlaut-umlaut", "x" * 20_000])
     def test_that_no_service_could_use_is_refused(self, file, typed, text):
