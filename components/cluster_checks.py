@@ -177,7 +177,8 @@ def redis_answers(situation: Situation) -> Iterator[Finding]:
     elif cluster.silence and place.host != place.redis_host:
         yield Remark(
             f"{place.redis_host}'s Redis does not answer yet ({cluster.silence}): the Ray nodes of {place.host} wait "
-            f"for it. Whether {place.host} agrees with the other hosts could not be checked",
+            f"for it. Whether {place.host} agrees with the other hosts could not be checked. If it is up: its firewall "
+            f"lets in the hosts of its own block, so deploy {place.redis_host} with the same block first (`ws up`)",
             warning=False,
         )
 
@@ -310,7 +311,8 @@ def peers_can_be_reached(situation: Situation) -> Iterator[Finding]:
             ("hosts", name),
             f"from {place.host} ({place.address}) to {name} ({place.peers[name]}), which is up, nothing gets through "
             f"to {ports}: {closed[0].error}",
-            f"Let TCP from {place.address} in on {name}, and the other way round; docs/several-hosts.md has all ports:",
+            f"If {place.host} is new in the block: `ws up` on {name} with the same block lets it in, and replaces\n"
+            "the firewall alone. Else another firewall is in the way; docs/several-hosts.md has all ports:",
             (f"sudo iptables -I INPUT -p tcp -s {place.address} -m multiport --dports {numbers} -j ACCEPT",),
         )
     epoch = cluster.state.epoch if cluster.state else 0

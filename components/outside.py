@@ -121,6 +121,8 @@ def commands_for(settings: PlatformSettings, facts: HostFacts | None) -> Iterato
         chain = settings.network.name[:20] + "-hosts"
         yield f"sudo iptables -N {chain}"
         yield from (f"sudo iptables -A {chain} -s {source} -j RETURN" for source in sources)
+        for port in allowed.forwarded:
+            yield f'sudo iptables -A {chain} -i "{bridge}" -p tcp --dport {port} -j RETURN'
         yield f"sudo iptables -A {chain} -j DROP"
         match = f"INPUT ! -i lo -p tcp -m multiport --dports {ports} -m conntrack --ctdir ORIGINAL"
         yield f"sudo iptables -I {match} -j {chain}"

@@ -94,7 +94,11 @@ def ruleset(rules: Rules, bridge: str, hosts: Iterable[str]) -> str:
     chains = {f"forward priority {PRIORITY}": forward}
     if rules.ports:
         chains[f"input priority {PRIORITY}"] = [f"tcp dport {_set(rules.ports)} jump guarded"]
-    guarded = ['iifname "lo" accept', "ct direction reply accept", f"ip saddr {trusted} accept", "drop"]
+    guarded = ['iifname "lo" accept', "ct direction reply accept", f"ip saddr {trusted} accept"]
+    if rules.forwarded:
+        # The stack's own containers ask for it at the host's address, where Docker's proxy takes their connections.
+        guarded.append(f'iifname "{bridge}" tcp dport {_set(map(str, rules.forwarded))} accept')
+    guarded.append("drop")
     text = [f"table inet {rules.table}", f"delete table inet {rules.table}", f"table inet {rules.table} {{"]
     if rules.ports:
         text += _chain("guarded", guarded)

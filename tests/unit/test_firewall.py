@@ -84,12 +84,17 @@ class TestRules:
         rules = lines(CLUSTER, CLUSTER.hosts)
         assert "tcp dport { 6379, 12000-12999 } jump guarded" in rules
         at = rules.index("chain guarded {")
-        assert rules[at + 1 : at + 5] == [
+        assert rules[at + 1 : at + 6] == [
             'iifname "lo" accept',
             "ct direction reply accept",
             "ip saddr { 10.88.0.1, 10.88.0.2 } accept",
+            'iifname "br-1" tcp dport { 6381 } accept',  # health asks the Redis of its own host
             "drop",
         ]
+
+    def test_own_containers_reach_redis_alone_of_what_is_guarded(self):
+        without_redis = Rules(**{**vars(CLUSTER), "forwarded": ()})
+        assert not [line for line in lines(without_redis, CLUSTER.hosts) if "tcp dport" in line and "accept" in line]
 
     def test_of_a_cluster_keep_forwarded_ports_for_its_hosts(self):
         rules = lines(CLUSTER, CLUSTER.hosts)
