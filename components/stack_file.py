@@ -1,5 +1,6 @@
 """Stack files as Pulumi writes them: plain values, objects, and values encrypted with the stack's passphrase."""
 
+import functools
 import json
 import re
 import shutil
@@ -56,14 +57,19 @@ def project_of_stack(folder: Path, stack: str) -> str:
     return _found(folder, stack)[0]
 
 
-def _found(folder: Path, stack: str) -> tuple[str, dict[str, Any]]:
-    """The project, and the content of the stack's file."""
-    path = stack_file(folder, stack)
+def refuse_name(folder: Path, stack: str) -> None:
+    """Passes if a stack can have that name. Raises `ConfigError`."""
     if not NAME.fullmatch(stack):
         raise ConfigError(
             f"{show(stack)} cannot be a stack's name, which containers are called after: it has letters, digits, '_', "
             f"'.' and '-', a letter or digit first, and at most 100 of them.\n  {_choose(folder)}"
         )
+
+
+def _found(folder: Path, stack: str) -> tuple[str, dict[str, Any]]:
+    """The project, and the content of the stack's file."""
+    refuse_name(folder, stack)
+    path = stack_file(folder, stack)
     project = project_of(folder)
     if not path.is_file():
         raise ConfigError(
@@ -152,8 +158,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.name}: is not valid YAML: {NO_TEXT}.") from error
 
 
+@functools.lru_cache(maxsize=4)
 def parsed(text: str, file: str) -> dict[str, Any]:
-    """The content of a stack file's text. Raises `ConfigError`."""
+    """The content of a stack file's text, to be read: one command asks for it several times. Raises `ConfigError`."""
     try:
         content = parse_yaml(text)
     except InvalidYamlError as error:

@@ -326,9 +326,11 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
 @app.command()
 def doctor(stack: Stack = "dev") -> None:
     """Check every precondition, and say how to meet those that are not met."""
+    from components.stack_file import refuse_name
     from ws import doctor as checks
-    from ws.project import prepare_environment
+    from ws.project import FOLDER, prepare_environment
 
+    refuse_name(FOLDER, stack)  # all else that is wrong with a stack is a row of the table
     prepare_environment()
     rows = checks.examine(stack)
     out.print(checks.table(rows))

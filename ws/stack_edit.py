@@ -4,6 +4,7 @@ A YAML library tells where things are; what changes is the text. What comes out 
 should.
 """
 
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ from typing import Any
 
 import yaml
 
+from components.yaml_file import InvalidYamlError, SafeLoader, no_garbage_collection, parse_yaml
 from images.packages_lock import name_of
 from ws.errors import WsError
 
+LARGE = 50_000  # characters
 Step = str | int
 Path = tuple[Step, ...]
 
@@ -70,13 +73,20 @@ def with_list(text: str, path: tuple[str, ...], values: Sequence[str]) -> str:
 
 
 def _content(text: str) -> Any:  # noqa: ANN401 - what YAML holds
-    return yaml.safe_load(text) or {}
+    return parse_yaml(text) or {}
+
+
+@functools.lru_cache(maxsize=2)
+def _composed(text: str) -> yaml.Node | None:
+    """The places of everything in a text. By libyaml where that takes long otherwise; its marks are the same."""
+    with no_garbage_collection():
+        return yaml.compose(text, SafeLoader if len(text) > LARGE else yaml.SafeLoader)
 
 
 def _verified(edited: str, wanted: object, by_hand: str) -> str:
     try:
         right = _content(edited) == wanted
-    except yaml.YAMLError:
+    except InvalidYamlError:
         right = False
     if not right:
         raise WsError(f"the stack file is written in a way that cannot be edited here. In an editor, {by_hand}")
@@ -126,7 +136,7 @@ def _without(content: Any, path: Path) -> Any:  # noqa: ANN401
 
 def _find(text: str, path: Path) -> _Place | None:
     """Where the value at a path is."""
-    node: yaml.Node | None = yaml.compose(text, yaml.SafeLoader)
+    node = _composed(text)
     key: yaml.Node | None = None
     place = None
     for step in path:
@@ -152,7 +162,7 @@ def _set(text: str, path: Path, value: object) -> str:
     place = _find(text, path[:depth]) if depth else None
     if place and not rest:
         return _overwritten(text, place, _flow(value))
-    node = place.node if place else yaml.compose(text, yaml.SafeLoader)
+    node = place.node if place else _composed(text)
     if isinstance(node, yaml.CollectionNode) and (node.value or node.flow_style):
         return _inserted(text, node, rest, value)
     if place is None:  # an empty file

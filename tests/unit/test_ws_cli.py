@@ -58,7 +58,9 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         "stack", ["", "../x", "a/b", "/etc/passwd", "a\nb", "\x1b[31m", "x" * 300, "über", "dev ", ".", "-", "$(id)"]
     )
-    @pytest.mark.parametrize("command", ["ps", "logs", "up", "down", "test", "outputs", "env", "head show", "get"])
+    @pytest.mark.parametrize(
+        "command", ["ps", "logs", "up", "down", "test", "outputs", "env", "head show", "get", "doctor"]
+    )
     def test_a_name_that_no_stack_can_have_is_one_sentence(self, command, stack, capsys, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
         assert cli.main([*command.split(), f"--stack={stack}"]) == 1
