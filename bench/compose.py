@@ -8,9 +8,9 @@ from typing import Any
 
 from components.stack_file import StackConfig
 from docker_engine.api import DockerApi, Json
+from engine.changes import CONTAINER
 from engine.program import Monitor, Outcome, run_program
 from engine.registration import Registration
-from engine.resources.container import TYPE as CONTAINER
 from engine.run import NETWORK, VOLUME
 from tests.harness import PROJECT
 

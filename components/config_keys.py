@@ -27,6 +27,8 @@ WEBHOOKS = {
     "cslr:slackWebhook": "Slack's incoming webhook.",
     "cslr:discordWebhook": "Discord's webhook.",
 }
+PREFLIGHT_KEY = "cslr:preflight"
+HOST_ALONE = "host"  # its value that leaves out whose the stack's objects are
 PREFLIGHT = {
     "cslr:preflight": "`false` checks nothing of the host: for a preview on a machine that is not the stack's. "
     "`host` does not ask whose the stack's containers are: for a preview of a change to the other engine.",

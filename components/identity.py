@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+# By this variable of a command's environment engines know which image it makes, and whether that is there.
+LEAVES_IMAGE = "CSLR_LEAVES_IMAGE"
 # On what the embedded engine made: the URN of the resource.
 EMBEDDED_LABEL = "cslr.engine.urn"
 

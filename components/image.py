@@ -16,6 +16,7 @@ import pulumi
 import pulumi_command as command
 import pulumi_docker as docker
 
+from components.identity import LEAVES_IMAGE as LEAVES_IMAGE
 from components.variants import Variant
 from docker_engine.dockerfile import Recipe, recipe
 from images.base.recipe import PLATFORM, Platform, Source, Suite, base_tag, platform_suffix
@@ -26,8 +27,6 @@ REPOSITORY = "cslr"
 FAMILY_REPOSITORY = "ml"  # of the readable tags
 # Makes BuildKit write into the image which step left which layer, so that it can serve as a cache elsewhere.
 INLINE_CACHE = {"BUILDKIT_INLINE_CACHE": "1"}
-# By this variable of a command's environment the embedded engine knows which image it makes, and whether that is there.
-LEAVES_IMAGE = "CSLR_LEAVES_IMAGE"
 
 
 @dataclass(frozen=True, kw_only=True)

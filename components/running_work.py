@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from components.identity import StackIdentity
+from components.notation import EVERYWHERE
 from components.ports import MARIMO, MLFLOW, RAY_DASHBOARD
 from components.secrets import SECRETS_TARGET
-from components.vocabulary import EVERYWHERE
 from docker_engine.api import DockerApi, Json
 
 SECONDS = 2.0  # for one answer

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from components.cluster_key import cluster_key, derived
 from components.cluster_settings import ClusterPlace
+from components.config_keys import HOST_ALONE
 from components.files import HostFiles, stack_folder
 from components.identity import StackIdentity
 from components.problems import Problem, SettingsError, show
 from components.secrets import SecretFiles
 
 PREFLIGHT = "preflight"  # key of the stack config
-HOST_ALONE = "host"  # its value that leaves out whose the stack's objects are
 
 
 @dataclass(frozen=True, kw_only=True)

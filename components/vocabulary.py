@@ -16,11 +16,14 @@ import packaging.requirements
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from components.notation import EVERYWHERE as EVERYWHERE
+from components.notation import UNITS
+from components.notation import format_quantity as format_quantity
+
 REFUSED = "refused"  # the error type of every refusal here, so that problems.py can tell them from pydantic's own
 PRIVATE_NETWORKS = tuple(
     ipaddress.IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 )
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 # Networks to offer to containers instead of one that is in use, best first.
 SPARE_SUBNETS = (
     *(f"172.{n}.0.0/16" for n in (28, 29, 30, 31, 27, 26)),
@@ -32,7 +35,6 @@ LARGEST_MEMORY = 2**46  # bytes, 64 TiB: more is a slip of the keyboard
 LARGEST_CPUS = 4096
 MOST_ENTRIES = 1000  # of a list or a mapping
 
-_UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}  # exponent of 1024, as Docker counts
 _QUANTITY = re.compile(r"(\d{1,20}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
@@ -55,20 +57,12 @@ def parse_quantity(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
     elif isinstance(value, str) and (match := _QUANTITY.fullmatch(value)):
-        size = int(Decimal(match[1]) * 1024 ** _UNITS[match[2].lower()])
+        size = int(Decimal(match[1]) * 1024 ** UNITS[match[2].lower()])
     else:
         raise refuse("must be a quantity in Docker's notation, such as 8g or 512m, or a whole number of bytes")
     if not 0 < size <= LARGEST_MEMORY:
         raise refuse("must be more than 0 and at most 64t")
     return size
-
-
-def format_quantity(size: int) -> str:
-    """The shortest exact notation of ``size`` bytes: 8589934592 → ``8g``."""
-    for unit in "tgmk":
-        if size and size % 1024 ** _UNITS[unit] == 0:
-            return f"{size // 1024 ** _UNITS[unit]}{unit}"
-    return str(size)
 
 
 def spare_subnet(used: Sequence[str]) -> str:

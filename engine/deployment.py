@@ -2,64 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol
+from collections.abc import Collection, Iterator, Mapping
 
 from docker_engine.api import DockerError
 from docker_engine.builds import BuildError
+from engine.changes import Action, Change, Display, Guard, unguarded
+from engine.differences import differences
 from engine.program import Outcome
-from engine.registration import Registration, differences
+from engine.registration import Registration
 from engine.resources.base import Actual, ResourceError, ResourceType
 
-
-class Action(StrEnum):
-    """What a run does, or would do, to a resource."""
-
-    SAME = "same"
-    CREATE = "create"
-    UPDATE = "update"
-    REPLACE = "replace"
-    REPAIR = "repair"
-    DELETE = "delete"
-
-
-@dataclass(kw_only=True)
-class Change:
-    """The fate of one resource in a run."""
-
-    urn: str
-    type: str
-    name: str
-    action: Action
-    reasons: list[str] = field(default_factory=list)
-    after: dict[str, Any] = field(default_factory=dict, repr=False)  # inputs of what is made anew, without secrets
-    seconds: float = 0.0
-    error: str | None = None
-    skipped: bool = False  # because something that it needs failed
-
-
-class Display(Protocol):
-    """Shows a run while it goes on. Called from several threads."""
-
-    def started(self, change: Change) -> None:
-        """Work on a resource begins."""
-
-    def progress(self, change: Change, text: str) -> None:
-        """What is being done for it."""
-
-    def ended(self, change: Change) -> None:
-        """It is done, failed (`error`) or was skipped."""
-
-
-# Asked when something that exists is about to end: why it must not, or nothing.
-Guard = Callable[[Change], str]
-
-
-def unguarded(_change: Change) -> str:
-    """Anything may end."""
-    return ""
+__all__ = ["Action", "Change", "Deployment", "Display", "Guard", "UnknownTypeError", "unguarded"]
 
 
 class Deployment:

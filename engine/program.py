@@ -17,7 +17,10 @@ from pulumi.runtime.proto import resource_pb2
 
 from components.engine_state import EMBEDDED, READ_STATE
 from components.stack_file import StackConfig
+from engine.changes import ProgramError
 from engine.registration import Registration, plain, recorded
+
+__all__ = ["Handler", "Monitor", "Outcome", "ProgramError", "run_program"]
 
 # What a handler answers for a resource: its ID and outputs; None where it failed or was skipped.
 Outcome = tuple[str, dict[str, Any]] | None
@@ -25,10 +28,6 @@ Handler = Callable[[Registration], Outcome]
 
 # As many resources as can wait for their health at the same time.
 WORKERS = 16
-
-
-class ProgramError(Exception):
-    """The program refused to run: a mistake in the stack config, in its own words."""
 
 
 class Monitor(mocks.MockMonitor):

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -14,45 +13,22 @@ from components.files import stack_folder
 from components.identity import StackIdentity
 from components.stack_file import read_stack_config
 from docker_engine.api import DockerApi, DockerError
-from engine.deployment import Action, Change, Deployment, Display, Guard, unguarded
+from engine.changes import CONTAINER, IMAGE, NETWORK, VOLUME, Action, Change, Display, Guard, Result, unguarded
+from engine.deployment import Deployment
 from engine.lock import stack_lock
 from engine.program import Monitor, run_program
 from engine.resources.base import AFTER_LABEL, URN_LABEL, ResourceType, remove_container
 from engine.resources.command import Command
-from engine.resources.container import TYPE as CONTAINER
 from engine.resources.container import Container
-from engine.resources.image import TYPE as IMAGE
 from engine.resources.image import Image, RemoteImage
 from engine.resources.network import Network
 from engine.resources.volume import Volume
 
-NETWORK = "docker:index/network:Network"
-VOLUME = "docker:index/volume:Volume"
 # Listing of the Engine API, key of the answer that holds it, type: in the order that a stack is taken down in.
 KINDS = (("/containers/json", "", CONTAINER), ("/networks", "", NETWORK), ("/volumes", "Volumes", VOLUME))
 
 
-@dataclass(kw_only=True)
-class Result:
-    """What a run did, or would do."""
-
-    changes: list[Change]
-    outputs: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> list[Change]:
-        """Changes that ended in an error (without those that were skipped because of one)."""
-        return [change for change in self.changes if change.error]
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything is as the program wants it."""
-        return not any(change.error or change.skipped for change in self.changes)
-
-    @property
-    def unchanged(self) -> bool:
-        """Whether there was nothing to do."""
-        return all(change.action is Action.SAME and not change.error for change in self.changes)
+__all__ = ["NETWORK", "VOLUME", "Engine", "Result"]
 
 
 class Engine:

@@ -6,8 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from engine.deployment import Action, Change
-from engine.run import Result
+from engine.changes import Action, Change, Result
 
 # action → symbol, style, what is being done, what was done, what would be done
 WORDS = {

@@ -92,7 +92,6 @@ def up(
     began = time.monotonic()
     session = _session(stack)
     consent = _consent("ws up", stack, engine, yes=yes, drain=drain)
-    session.check_config()
     session.prepare_host()
     choice = session.choose(engine)
     if session.changes_over(choice):

@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.identity import StackIdentity
+from components.identity import EMBEDDED_LABEL, StackIdentity
 from docker_engine.api import DockerApi
-from engine.resources.base import URN_LABEL
 from ws.engine_names import EngineName
 from ws.errors import WsError
 
@@ -67,7 +66,7 @@ class ContainerState:
             status=found["Status"],
             image=found["Image"],
             ports=tuple(sorted(published)),
-            engine=EngineName.EMBEDDED if URN_LABEL in found["Labels"] else EngineName.PULUMI,
+            engine=EngineName.EMBEDDED if EMBEDDED_LABEL in found["Labels"] else EngineName.PULUMI,
         )
 
 

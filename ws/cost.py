@@ -9,13 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from components.docker import MEBIBYTE
+from components.notation import MEBIBYTE, format_quantity
 from components.running_words import in_words, printable
 from components.running_work import Deployed, Kind, RunningWork, Work
-from components.vocabulary import format_quantity
-from engine.deployment import Action, Change
-from engine.resources.container import TYPE as CONTAINER
-from engine.resources.container import UNHEALTHY
+from engine.changes import CONTAINER, UNHEALTHY, Action, Change
 from ws.changes import condensed
 
 MOST_REASONS = 2

@@ -11,13 +11,12 @@ from rich.text import Text
 
 from build_report.store import current_run
 from components import running_work
+from components.config_keys import HOST_ALONE, PREFLIGHT_KEY
 from components.files import stack_folder
 from components.identity import StackIdentity
 from components.owner import RECORD, OwnerRecord
 from components.running_work import RunningWork
-from components.stack import HOST_ALONE, PREFLIGHT
-from engine.deployment import Action, Change, Display, Guard, unguarded
-from engine.run import Engine, Result
+from engine.changes import Action, Change, Display, Guard, Result, unguarded
 from ws import changes, firewall, pulumi_cli, services
 from ws.consent import Consent
 from ws.containers import containers, made_by
@@ -33,6 +32,7 @@ from ws.setup import docker as setup
 if TYPE_CHECKING:
     from components.build_settings import BuildSettings
     from components.sources import Sources, TorchChoice
+    from engine.run import Engine
     from verification.record import Record
 
 VERIFICATION = "verification"  # the command's name in the program
@@ -56,8 +56,10 @@ class Session:
         build_settings_of(self.identity.stack)
 
     def prepare_host(self) -> None:
-        """Docker runs, and what base images are made with is there."""
-        setup.ensure(self.say)
+        """Docker runs, and what base images are made with is there. Nothing is installed for a file with mistakes."""
+        if not setup.answers():  # else the program looks at the file before anything is changed
+            self.check_config()
+            setup.ensure(self.say)
         if not shutil.which("debootstrap") and self._bases_are_bootstrapped():
             setup.ensure_debootstrap(self.say)
 
@@ -113,11 +115,12 @@ class Session:
         """Removes what an interrupted run left. Raises `DeclinedError` and `WsError`."""
         if not left:
             return
+        self.check_config()
         consent.obtain(lambda: self.cost(left))
         names = ", ".join(change.name for change in left)
         self.say(f"Left by an interrupted run, not in Pulumi's state, and removed now: {names}. Data stays", "yellow")
         removed = Choice(name=EngineName.EMBEDDED)
-        self.report(self.run(removed, lambda engine: cast(Engine, engine).remove(left)))
+        self.report(self.run(removed, lambda engine: cast("Engine", engine).remove(left)))
 
     def cost(self, planned: list[Change]) -> Cost:
         """What changes would end of what runs now."""
@@ -162,7 +165,7 @@ class Session:
     @property
     def changing_over(self) -> Mapping[str, object]:
         """Config for a preview of what the other engine made, which is refused otherwise."""
-        return {f"{self.identity.project}:{PREFLIGHT}": HOST_ALONE}
+        return {PREFLIGHT_KEY: HOST_ALONE}
 
     def take_down(self, *, volumes: bool) -> Result:
         """Removes the stack, whichever engine made it. What Pulumi leaves, the embedded engine finds by its labels."""
@@ -231,7 +234,7 @@ class Session:
 
     def outputs(self, asked: EngineOption = EngineOption.AUTO) -> dict[str, Any]:
         """The stack's outputs. Raises `WsError` where nothing is deployed."""
-        found, looking = containers(self.identity), {f"{self.identity.project}:{PREFLIGHT}": False}
+        found, looking = containers(self.identity), {PREFLIGHT_KEY: False}
         if not found and self.only_builds:
             with display_on(self.console) as display:
                 return self._engine(Choice(name=EngineName.EMBEDDED), display, looking).outputs()
@@ -268,6 +271,8 @@ class Session:
     ) -> DeploymentEngine:
         if choice.cli:
             return PulumiEngine(choice.cli, FOLDER, self.identity, display, overrides)
+        from engine.run import Engine  # with Pulumi's SDK, which the genuine engine's own processes load
+
         return Engine(FOLDER, self.identity.stack, display, overrides, guard)
 
     @contextlib.contextmanager

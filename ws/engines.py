@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.run import Result
+from engine.changes import Result
 from ws.engine_names import EngineName, EngineOption
 from ws.errors import WsError
 from ws.pulumi_cli import Availability

@@ -16,7 +16,7 @@ KNOWN = frozenset(
         "docker_engine.api.DockerError",
         "entrypoints.ray_process.NodeError",
         "engine.lock.LockedError",
-        "engine.program.ProgramError",
+        "engine.changes.ProgramError",
         "ws.errors.WsError",
     }
 )

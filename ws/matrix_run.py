@@ -13,8 +13,7 @@ from rich.text import Text
 from build_report.store import Store, StoreError, current_run
 from components.selection import Wanted
 from components.stack_file import read_stack_config
-from engine.resources.image import TYPE as IMAGE
-from engine.run import Result
+from engine.changes import IMAGE, Result
 from ws import changes
 from ws.deploy import Session
 from ws.display import duration

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from components.image import FAMILY_REPOSITORY, LEAVES_IMAGE
 from components.stack_file import StackConfig
 from docker_engine.api import DockerApi, DockerError, Json
+from engine.changes import IMAGE
 from engine.program import Monitor, Outcome, run_program
 from engine.registration import Registration
-from engine.resources.image import TYPE as IMAGE
 from images.catalog import CATALOG, PACKAGES
 from ws.project import FOLDER
 

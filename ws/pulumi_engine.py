@@ -15,18 +15,13 @@ from typing import Any
 
 from build_report.sampling import docker_root, sampled_run
 from components.files import stack_folder, state_root
-from components.identity import StackIdentity
-from components.image import LEAVES_IMAGE
+from components.identity import LEAVES_IMAGE, StackIdentity
 from components.owner import Known, OwnerRecord, Situation, StackObject, pulumi_backend, stack_objects
 from components.stack_file import copy_laid_over, stack_file
 from docker_engine.api import DockerApi, DockerError
-from engine.deployment import Action, Change, Display
+from engine.changes import CONTAINER, IMAGE, NETWORK, Action, Change, Display, ProgramError, Result
+from engine.differences import UNKNOWN, differences
 from engine.lock import LockedError, stack_lock
-from engine.program import ProgramError
-from engine.registration import UNKNOWN, differences
-from engine.resources.container import TYPE as CONTAINER
-from engine.resources.image import TYPE as IMAGE
-from engine.run import NETWORK, Result
 from ws.errors import WsError
 from ws.pulumi_builds import BuildWatch
 from ws.pulumi_left import Left, host_now

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from components.files import stack_folder
 from components.identity import StackIdentity
-from components.vocabulary import EVERYWHERE
+from components.notation import EVERYWHERE
 from ws.containers import ContainerState, styled
 
 STATUS_SECONDS = 5.0

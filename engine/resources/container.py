@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 from docker_engine.api import DockerError, Json
+from engine.changes import CONTAINER as TYPE
+from engine.changes import UNHEALTHY
 from engine.registration import Registration
 from engine.resources.base import (
     AFTER_LABEL,
@@ -19,11 +21,9 @@ from engine.resources.base import (
     remove_container,
 )
 
-TYPE = "docker:index/container:Container"
 MEBIBYTE = 1024**2
 NANOSECONDS = 10**9
 POLL_SECONDS = 0.2
-UNHEALTHY = "is unhealthy"
 CUT_OFF = "is not in its network"
 PAUSED = "is paused"  # the defect of a container that has to be unpaused: Docker refuses to start it
 DURATION_UNITS = {"h": 3600, "m": 60, "s": 1}

@@ -9,8 +9,6 @@ from docker_engine.registry import RegistryError, has_login, is_pushed, pull, pu
 from engine.registration import Registration
 from engine.resources.base import Actual, DockerObjects, Progress, ResourceError
 
-TYPE = "docker:index/image:Image"
-
 
 class Image(DockerObjects):
     """An image built here, and pushed if so asked. Its tag names its content, so one that exists is right."""

@@ -85,6 +85,7 @@ class TestExitCodes:
         (tmp_path / "Pulumi.lab.yaml").write_text("config:\n  cslr:platform: {redis: {port: -1}}\n")
         for module in ("ws.project", "ws.stack_settings"):
             monkeypatch.setattr(f"{module}.FOLDER", tmp_path)
+        monkeypatch.setattr("ws.deploy.setup.answers", lambda: False)
         monkeypatch.setattr("ws.deploy.setup.ensure", lambda _: pytest.fail("the host was touched"))
         assert cli.main([command, "--stack", "lab"]) == 1
         assert "Pulumi.lab.yaml: cslr:platform.redis.port: " in capsys.readouterr().err

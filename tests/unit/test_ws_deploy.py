@@ -83,6 +83,7 @@ def world(monkeypatch, tmp_path) -> World:
     world = World()
     monkeypatch.setattr(running_work, "look", world.look)
     monkeypatch.setattr(deploy, "display_on", no_display)
+    monkeypatch.setattr(world.session, "check_config", lambda: None)
     monkeypatch.setattr(world.session, "_engine", lambda _choice, _display, _overrides, guard: Engine(world, guard))
     monkeypatch.setattr("ws.consent.SETTLE_SECONDS", 0.0)
     return world

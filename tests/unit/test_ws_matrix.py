@@ -19,8 +19,8 @@ from components.matrix_settings import KEY, MatrixSettings
 from components.problems import SettingsError
 from components.selection import select
 from components.sources import Sources
+from engine.changes import IMAGE
 from engine.deployment import Action, Change
-from engine.resources.image import TYPE as IMAGE
 from engine.run import Result
 from ws import matrix_run
 from ws.deploy import Session
