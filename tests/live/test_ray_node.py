@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from components.ports import BRIDGE_RAY_PORTS
+from entrypoints.redis_users import HEAD_RIGHTS
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("-m", "entrypoints.ray_node")
@@ -39,6 +40,7 @@ mount -t tmpfs -o size=1g shm /dev/shm
 sleep infinity & # so that the end of Redis is not that of the namespaces
 redis-server "$FOLDER/redis.conf" >"$FOLDER/redis.log" &
 until redis-cli -p 7379 ping >"$FOLDER/ping" 2>&1; do sleep 0.05; done
+REDISCLI_AUTH=$(cat "$FOLDER/redis-password") REDIS_PORT=7379 sh "$ROOT/entrypoints/redis_users.sh" test $RIGHTS "(+del ~DUMMY)" &
 touch "$FOLDER/ready"
 wait
 """
@@ -90,8 +92,10 @@ def container():
     )
     (folder / "redis-password").write_text(PASSWORD + "\n")
     (folder / "token").write_text("f" * 64)
+    rights = " ".join(right for right, _ in HEAD_RIGHTS if " " not in right)
+    environment = {**os.environ, "FOLDER": str(folder), "ROOT": str(ROOT), "RIGHTS": rights}
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    process = subprocess.Popen([*unshare, "sh", "-c", NAMESPACE], env={**os.environ, "FOLDER": str(folder)})
+    process = subprocess.Popen([*unshare, "sh", "-c", NAMESPACE], env=environment)
     try:
         deadline = time.monotonic() + 10
         while not (folder / "ready").exists():

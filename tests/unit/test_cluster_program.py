@@ -66,3 +66,26 @@ class TestSinglePoint:
 
     def test_is_none_where_redis_has_a_copy(self, deploy_alpha):
         assert "single_point" not in deploy_alpha().outputs
+
+
+class TestRedisUsers:
+    """Where which right in Redis is: on a worker none to write, and the all-powerful one where no Ray runs."""
+
+    @pytest.mark.parametrize("paired", [False, True])
+    def test_only_what_may_lead_takes_part_in_the_election(self, deploy_alpha, paired):
+        block = {**LAB, "redis": {"host": "alpha", "replica": "beta"}} if paired else LAB
+        given = {
+            service: {target.rpartition("/")[2] for target in container.mounts if "/run/secrets/redis-" in target}
+            for service, container in deploy_alpha(block=block).containers.items()
+        }
+        assert given["ray-cpu"] == {"redis-reader"}
+        assert given["ray-head"] == {"redis-reader", "redis-agent"}
+        assert given["ray-gateway"] == ({"redis-password"} if paired else {"redis-agent"})
+        assert given["health"] == {"redis-reader"}
+
+    def test_each_program_is_told_the_user_of_its_secret(self, deploy_alpha):
+        containers = deploy_alpha().containers
+        for service, prefix in (("ray-cpu", "RAY_NODE"), ("ray-head", "RAY_NODE"), ("ray-gateway", "GATEWAY")):
+            user, file = (containers[service].env[f"{prefix}_REDIS_{key}"] for key in ("USER", "PASSWORD_FILE"))
+            assert file == f"/run/secrets/{user.replace('cslr', 'redis')}"
+            assert file in containers[service].mounts
