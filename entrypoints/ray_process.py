@@ -310,8 +310,22 @@ def begin(process: subprocess.Popen[bytes], arguments: list[str], environment: M
             stdin.write(json.dumps({"arguments": arguments, "environment": dict(environment)}).encode() + b"\n")
 
 
+def hide_from_tasks() -> None:
+    """Hide what this node takes part in the election with from all that Ray will start, where that is possible."""
+    secret = Path(os.environ.get("RAY_NODE_REDIS_PASSWORD_FILE", ""))
+    if os.environ.get("RAY_NODE_REDIS_USER") != "cslr-agent" or not secret.is_absolute():
+        return
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from entrypoints.hidden_files import hide
+
+    sys.path.pop(0)
+    with contextlib.suppress(OSError):
+        hide(secret)
+
+
 def stand_by() -> int:
     """Import Ray, wait for one line on stdin, and be ``ray start`` as it says; 0 when none comes."""
+    hide_from_tasks()
     # Not this folder: its other modules must not stand in for any that Ray imports.
     sys.path.pop(0)
     from ray._private import node, services  # noqa: F401  (what `ray start` needs, so that it does not wait for it)

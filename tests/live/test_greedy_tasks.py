@@ -17,6 +17,10 @@ from tests.live.stack import SMALL, LiveStack, deployed, wait_until
 pytestmark = pytest.mark.live
 PROGRAM = Path(__file__).parent / "programs" / "greedy.py"
 NAME = "livegreedy"
+# Whether kernel and Docker let a container hide a file from its own processes.
+HIDE = (
+    "import pathlib; from entrypoints.hidden_files import hide; print(hide(pathlib.Path('/run/secrets/redis-agent')))"
+)
 SETTINGS: dict[str, Any] = merged(
     SMALL,
     {
@@ -50,6 +54,10 @@ def run(stack: LiveStack, *arguments: str) -> Any:
     return json.loads(output.strip().splitlines()[-1])
 
 
+def run_python(stack: LiveStack, code: str) -> str:
+    return stack.exec("ray-cpu", "sh", "-c", 'cd /run/cslr && exec /opt/venv/bin/python -c "$1"', "sh", code)[1].strip()
+
+
 def redis(stack: LiveStack, *words: str) -> str:
     command = 'REDISCLI_AUTH="$(cat /run/secrets/redis-password)" exec redis-cli "$@"'
     return stack.exec("redis", "sh", "-c", command, "sh", *words)[1]
@@ -58,7 +66,9 @@ def redis(stack: LiveStack, *words: str) -> str:
 class TestRedis:
     def test_what_a_task_finds_is_good_for_the_election_of_its_own_cluster_alone(self, stack):
         answers = run(stack, "secrets", stack.identity.prefix)
-        assert {key.partition(" as ")[2] for key in answers} == {"cslr-reader", "cslr-agent"}
+        hidden = run_python(stack, HIDE) == "True"
+        users = {"cslr-reader"} if hidden else {"cslr-reader", "cslr-agent"}
+        assert {key.partition(" as ")[2] for key in answers} == users
         for key, (*harm, lease) in answers.items():
             assert all(answer.startswith("-NOPERM") for answer in harm), key
             assert lease.startswith("-NOPERM" if key.endswith("reader") else ":"), key

@@ -38,7 +38,12 @@ def secrets(namespace: str) -> dict[str, list[str]]:
         ("SHUTDOWN", "NOSAVE"),
     ]
     lease = ("HSET", f"cslr:{namespace}:lease", "intruder", "1")
-    found = {path.name: path.read_text().strip() for path in Path("/run/secrets").iterdir()}
+    found = {}
+    for path in Path("/run/secrets").iterdir():
+        try:
+            found[path.name] = path.read_text().strip()
+        except PermissionError:
+            continue
     for process in Path("/proc").glob("[0-9]*/environ"):
         try:
             for line in process.read_text(errors="replace").split("\0"):
