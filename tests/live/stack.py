@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,9 @@ import docker
 import yaml
 from docker.models.containers import Container
 
+from components.host_facts import HostFacts
 from components.identity import StackIdentity
+from components.outside import docker_is_closed
 from engine.deployment import Action, Change
 from engine.run import Result
 from tests.harness import PROJECT, merged
@@ -182,6 +184,11 @@ class LiveStack:
                 process.kill()
 
     # --- what is there ---
+
+    def expected(self, services: Iterable[str]) -> set[str]:
+        """These services, and the firewall where this Engine needs one."""
+        facts = HostFacts(engine_version=self.engine.version()["Version"])
+        return {*services, *(() if docker_is_closed(facts) else ("firewall",))}
 
     def containers(self) -> dict[str, Container]:
         """The stack's containers by service, running or not."""

@@ -59,7 +59,7 @@ def up(live: LiveStack) -> str:
     """`ws up`, which must succeed and leave all services healthy in their network."""
     done = live.ws("up", "--engine", "pulumi")
     assert done.returncode == 0, done.stdout
-    assert set(live.containers()) == SERVICES
+    assert set(live.containers()) == live.expected(SERVICES)
     assert live.unhealthy() == {}
     return done.stdout
 
@@ -106,7 +106,7 @@ class TestKilled:
         for command in sorted(commands):
             subprocess.run(command.split(), check=True)
         cli("up", "--yes", "--skip-preview")
-        assert set(cli.live.containers()) == SERVICES
+        assert set(cli.live.containers()) == cli.live.expected(SERVICES)
 
     def test_in_a_replacement_loses_no_data(self, cli):
         up(cli.live)

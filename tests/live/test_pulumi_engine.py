@@ -38,7 +38,8 @@ def test_both_engines_leave_the_same(pulumi, left_by_embedded):
 
 
 def test_every_service_is_healthy_and_verified(pulumi):
-    assert len(pulumi.live.containers()) == 8
+    services = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"}
+    assert set(pulumi.live.containers()) == pulumi.live.expected(services)
     assert pulumi.live.unhealthy() == {}
     passed, total = json.loads(pulumi("stack", "output", "verification", "--json")).split(" passed")[0].split(" of ")
     assert passed == total
