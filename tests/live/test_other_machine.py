@@ -6,11 +6,14 @@ The address is outside of the private networks, as hosts of universities often h
 import json
 import os
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from components.host_facts import outside_addresses
 from tests.live.stack import LiveStack, deployed
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root makes a network namespace")
@@ -91,3 +94,53 @@ class TestFromAnotherMachine:
 
     def test_up_prints_what_can_be_opened_there(self, stack):
         assert f"http://{NAME}:{PORT}" in "".join(stack.output)
+
+
+class TestUpkeep:
+    def test_what_was_deleted_goes_for_good_with_its_artifacts(self, stack):
+        run, kept = (self.log_a_run(stack) for _ in range(2))
+        assert self.call("runs/delete", {"run_id": run}) == 200
+        assert stack.ws("mlflow", "gc", "--yes").returncode == 0
+        folders = stack.exec("mlflow", "ls", "/mlflow/artifacts/0")[1].split()
+        assert kept in folders
+        assert run not in folders
+        assert self.call("runs/delete", {"run_id": run}) == 404
+
+    def test_a_dump_is_one_of_pg_dump(self, stack, tmp_path):
+        assert stack.ws("mlflow", "dump", str(tmp_path / "runs.dump")).returncode == 0
+        assert (tmp_path / "runs.dump").read_bytes().startswith(b"PGDMP")
+
+    def call(self, what: str, body: dict[str, Any]) -> int:
+        request = urllib.request.Request(
+            f"http://{HOST}:{PORT}/api/2.0/mlflow/{what}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                self.answer = json.load(answer)
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    def log_a_run(self, stack: LiveStack) -> str:
+        assert self.call("runs/create", {"experiment_id": "0", "start_time": 1}) == 200
+        run = str(self.answer["run"]["info"]["run_id"])
+        artifact = f"http://{HOST}:{PORT}/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/a.txt"
+        with urllib.request.urlopen(urllib.request.Request(artifact, data=b"a" * 1000, method="PUT")) as answer:
+            assert answer.status == 200
+        return run
+
+
+class TestOnAllAddresses:
+    """Last, since it changes the stack."""
+
+    def test_every_address_of_the_host_is_answered(self, stack):
+        stack.configure({"network": {"bind_address": "0.0.0.0", "names": []}})
+        assert stack.ws("up", "--engine", "embedded", "--yes").returncode == 0
+        for address in (HOST, *outside_addresses()):
+            host = f"{address}:{PORT}"
+            assert asked(host, origin=f"http://{host}")[0] == 200
+        assert asked(f"10.evil.example:{PORT}", path="/")[0] == 403
+        assert asked(f"{NAME}:{PORT}", path="/")[0] == 403
