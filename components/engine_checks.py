@@ -18,9 +18,8 @@ import requests
 from docker.errors import DockerException
 
 from components.problems import Problem, Remedy, Remove, SettingsError, show
-from docker_engine.api import engine_is_local
+from docker_engine.api import SOCKET, cause, engine_address, engine_is_local
 
-SOCKET = "unix:///var/run/docker.sock"
 TIMEOUT = 5  # seconds
 LOOPBACK = r"\w+://(localhost|127\.[0-9.]+|\[::1\])(:|/|$)"
 # Keys of Pulumi's provider that choose its Engine; the embedded engine knows none of them.
@@ -51,7 +50,7 @@ def refuse_other_engine(config: Mapping[str, object], *, stack_file: str) -> Non
     """
     for name in PROVIDERS_KEYS:
         key = f"docker:{name}"
-        if key in config and not (name == "host" and str(config[key]) == _address()):
+        if key in config and not (name == "host" and str(config[key]) == engine_address()):
             reason = "chooses the Docker Engine of Pulumi's provider alone: all other parts would look at another one"
             advice = (
                 "A stack is deployed from the host of its Engine: run this there, and remove the key. Another socket\n"
@@ -101,7 +100,7 @@ def refuse_unusable_engine() -> None:
             client.close()
     except (DockerException, requests.RequestException, OSError, ValueError) as error:
         # Nothing else that is checked would be true: ports, say, are in use by containers that cannot be asked for.
-        reason = f"does not answer at {_address()}: {_cause(error)}"
+        reason = f"does not answer at {engine_address()}: {cause(error)}"
         advice = "Start it, and run this again. What is missing:"
         raise _refusal("Docker", reason, advice, ("ws doctor",)) from None
     if problem := other_ids(info):
@@ -125,10 +124,6 @@ def _refusal(source: str, reason: str, advice: str, commands: tuple[Remedy, ...]
     return SettingsError([Problem((), reason, advice, commands)], source, "")
 
 
-def _address() -> str:
-    return os.environ.get("DOCKER_HOST") or SOCKET
-
-
 def _context() -> tuple[str, str]:
     """Where the context of Docker's client is named, and its name."""
     if named := os.environ.get("DOCKER_CONTEXT"):
@@ -149,17 +144,3 @@ def _address_of(context: str) -> str:
 
 def _docker_folder() -> Path:
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason, without the layers of libraries around it."""
-    text = str(error)
-    for known, meant in (
-        ("No such file", "there is no such socket"),
-        ("Permission denied", "this user may not use it"),
-        ("Connection refused", "nobody listens there"),
-        ("timed out", f"no answer within {TIMEOUT} s"),
-    ):
-        if known in text:
-            return meant
-    return " ".join(text.split())[:200]

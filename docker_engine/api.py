@@ -14,12 +14,31 @@ import docker
 import requests
 
 Json = dict[str, Any]
+SOCKET = "unix:///var/run/docker.sock"
+# What libraries say → what it means.
+CAUSES = {
+    "No such file": "there is no such socket",
+    "Permission denied": "this user may not use it",
+    "Connection refused": "nobody listens there",
+    "timed out": "no answer in time",
+}
 PULSE_SECONDS = 1.0
 
 
 def engine_is_local() -> bool:
     """Whether the Docker Engine is the one of this host."""
     return (os.environ.get("DOCKER_HOST") or "unix:").startswith(("unix:", "/"))
+
+
+def engine_address() -> str:
+    """Where the Docker Engine is asked."""
+    return os.environ.get("DOCKER_HOST") or SOCKET
+
+
+def cause(error: BaseException) -> str:
+    """Why the Engine does not answer, without the layers of libraries around it."""
+    text = str(error)
+    return next((meant for known, meant in CAUSES.items() if known in text), " ".join(text.split())[:200])
 
 
 def data_root(info: Json) -> Path | None:
@@ -79,7 +98,8 @@ class DockerApi:
             self._client = docker.from_env(timeout=60, max_pool_size=32).api
             self._prefix = f"{self._client.base_url}/v{self._client.version()['ApiVersion']}"
         except (docker.errors.DockerException, requests.RequestException, ValueError) as error:  # also a bad port
-            raise DockerError(f"Docker does not answer: {error}. Start it, or run `ws doctor`.") from error
+            where = f"at {engine_address()}: {cause(error)}"
+            raise DockerError(f"Docker does not answer {where}. Start it, or run `ws doctor`.") from error
 
     def call(
         self,

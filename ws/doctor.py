@@ -305,6 +305,8 @@ HOST_CHECKS = {
     "Folders": host_checks.folders_are_accessible,
     "GPUs": host_checks.gpus_are_usable,
 }
+# Without the Engine's answer the stack's own containers would look like others'.
+ASK_THE_ENGINE = ("Network name", "Subnet", "Ports")
 ROOM = "Room for images"
 # What a stack that builds images wants of it.
 BUILD_CHECKS = {ROOM: build_host.disk_suffices, "Platforms": build_host.platforms_can_run}
@@ -316,7 +318,8 @@ def rows(facts: Facts) -> list[Row]:
     found = [check(facts) for check in CHECKS if not (check is disk and facts.matrix)]
     if facts.settings:
         for name, check in HOST_CHECKS.items():
-            found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
+            if facts.engine or name not in ASK_THE_ENGINE:
+                found += _host_rows(name, list(check(facts.settings, facts.host_facts)), facts)
         found += outside_rows(facts, facts.settings)
         found += user_rows(facts.settings, facts.users)
         found += cluster_rows(facts, facts.settings)

@@ -10,13 +10,13 @@ import pytest
 
 from components.engine_checks import (
     PROVIDERS_KEYS,
-    SOCKET,
     other_ids,
     refuse_other_engine,
     refuse_remote_engine,
     refuse_unusable_engine,
 )
 from components.problems import SettingsError
+from docker_engine.api import SOCKET
 from engine.program import ProgramError
 from tests.harness import deploy
 
@@ -126,7 +126,7 @@ class TestSilence:
             deaf.bind(str(tmp_path / "docker.sock"))
             deaf.listen()
             monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
-            with pytest.raises(SettingsError, match="no answer within"):
+            with pytest.raises(SettingsError, match="no answer in time"):
                 refuse_unusable_engine()
 
     def test_of_something_else_that_listens_there(self, monkeypatch):
