@@ -109,9 +109,10 @@ def _gcs_published(settings: PlatformSettings) -> Iterator[Remark]:
 
 def commands_for(settings: PlatformSettings, facts: HostFacts | None) -> Iterator[str]:
     """The rules for a person to set, with the tool that Docker itself needs."""
-    bridge = f"br-$(docker network inspect -f '{{{{slice .Id 0 12}}}}' {settings.network.name})"
-    start = f'sudo iptables -I DOCKER-USER -o "{bridge}" ! -i "{bridge}" -m conntrack --ctdir ORIGINAL'
     allowed = guarded(settings)
+    if allowed.forwarded or not docker_is_closed(facts):
+        yield f"BRIDGE=br-$(docker network inspect -f '{{{{slice .Id 0 12}}}}' {settings.network.name})"
+    start = 'sudo iptables -I DOCKER-USER -o "$BRIDGE" ! -i "$BRIDGE" -m conntrack --ctdir ORIGINAL'
     sources = (*allowed.hosts, *settings.firewall.allow)
     if not docker_is_closed(facts):
         yield f"{start} ! --ctstate DNAT -j DROP"
@@ -122,7 +123,7 @@ def commands_for(settings: PlatformSettings, facts: HostFacts | None) -> Iterato
         yield f"sudo iptables -N {chain}"
         yield from (f"sudo iptables -A {chain} -s {source} -j RETURN" for source in sources)
         for port in allowed.forwarded:
-            yield f'sudo iptables -A {chain} -i "{bridge}" -p tcp --dport {port} -j RETURN'
+            yield f'sudo iptables -A {chain} -i "$BRIDGE" -p tcp --dport {port} -j RETURN'
         yield f"sudo iptables -A {chain} -j DROP"
         match = f"INPUT ! -i lo -p tcp -m multiport --dports {ports} -m conntrack --ctdir ORIGINAL"
         yield f"sudo iptables -I {match} -j {chain}"

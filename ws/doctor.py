@@ -361,7 +361,8 @@ def outside_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
         )
         for stack in facts.left_rules
     ]
-    for remark in outside.remarks(settings, facts.host_facts):
+    remarks = list(outside.remarks(settings, facts.host_facts))
+    for remark in remarks:
         detail, _, commands = remark.text.partition("\n")
         found.append(Row(name=name, state=State.WARN, detail=detail, remedy=commands))
     needed = outside.is_needed(settings, facts.host_facts)
@@ -369,8 +370,11 @@ def outside_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
         detail = f"the firewall is {facts.firewall or 'not deployed'}"
         remedy = f"`ws up -s {facts.stack}` deploys it; `ws logs firewall -s {facts.stack}` says what it did"
         found.append(Row(name=name, state=State.FAIL, detail=detail, remedy=remedy))
-    detail = "reach what is published to them, and nothing else: " + ("the firewall" if needed else "Docker itself")
-    return found or [Row(name=name, state=State.OK, detail=f"{detail} sees to it")]
+    elif not remarks:
+        who = "the firewall" if needed else "Docker itself"
+        detail = f"reach what is published to them, and nothing else: {who} sees to it"
+        found.append(Row(name=name, state=State.OK, detail=detail))
+    return found
 
 
 def _host_rows(name: str, problems: list[Problem], facts: Facts) -> list[Row]:

@@ -224,8 +224,10 @@ class LiveStack:
 
     def remove(self) -> None:
         """Everything of the stack, found by its labels, whatever state a test left it in."""
-        for container in self.containers().values():
+        for service, container in self.containers().items():
             with contextlib.suppress(docker.errors.NotFound):
+                if service == "firewall":
+                    container.stop(timeout=10)  # killed, it would leave its rules
                 container.remove(force=True, v=True)
         for network in self.networks():
             self.engine.networks.get(network).remove()

@@ -67,7 +67,7 @@ class TestRemarks:
     def test_have_the_rules_to_set_by_hand(self):
         [remark] = outside.remarks(OFF, engine("26.1.5"))
         assert "Docker 26.1.5 lets every machine" in remark.text
-        assert remark.text.count("sudo iptables -I DOCKER-USER -o ") == 2
+        assert remark.text.count('sudo iptables -I DOCKER-USER -o "$BRIDGE" ! -i "$BRIDGE" ') == 2
         assert "docker network inspect -f '{{slice .Id 0 12}}' ray-network" in remark.text
 
     def test_of_a_cluster_name_its_hosts_and_ports(self):
