@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from entrypoints.cluster_state import drain_key, read_place, read_state
-from entrypoints.lease import TTL_SECONDS, Credentials, Grant, Lease, Member
+from entrypoints.lease import TTL_SECONDS, Credentials, Grant, Lease, Member, is_fenced_by
 from entrypoints.redis_link import Address, RedisLink, RedisRefusedError
 from entrypoints.redis_users import AGENT, READER, configuration, password
 from tests.redis_pair import free_port, until
@@ -284,3 +284,32 @@ def heads(admin: RedisLink, grant: Grant) -> list[str]:
     users = admin.command("ACL", "USERS")
     start = f"ray-{NAMESPACE}-{grant.epoch}-{grant.incarnation}"
     return [str(user) for user in users if str(user).startswith(start)] if isinstance(users, list) else []
+
+
+class TestFencedUsers:
+    """The rules in Lua fence whom the model of the election (tests/cluster) takes for fenced."""
+
+    USERS = tuple(
+        f"ray-{namespace}-{epoch}-{incarnation * 16}{'0' * 16}"
+        for namespace in (NAMESPACE, OTHER, f"{NAMESPACE}-2")
+        for epoch in (1, 4, 5, 6, 10)
+        for incarnation in "ab"
+    )
+    STRANGE = ("default", AGENT, READER, f"ray-{NAMESPACE}-4", f"ray-{NAMESPACE}-x-{'a' * 32}", f"ray-{NAMESPACE}")
+
+    @pytest.mark.parametrize("epoch", [1, 5, 7])
+    def test_are_the_same(self, admin, epoch):
+        admin.command("SET", f"{KEYS}epoch", 9)
+        admin.command("SET", f"{KEYS}incarnation", "a" * 16)
+        keep = f"ray-{NAMESPACE}-{epoch}-{'a' * 16}{'1' * 16}"
+        request = {"wish": "fence", "keep": keep, "epoch": str(epoch), "incarnation": "a" * 16, "answer": "ab"}
+        text = json.dumps({**request, "time": int(time.time() * 1000)})
+        users = (*self.USERS, *self.STRANGE, keep)
+        lua = PROGRAM.with_suffix(".lua").read_text()
+        lines = admin.command("EVAL", lua, 0, NAMESPACE, text, 1, "+ping", *users)
+        assert isinstance(lines, list)
+        grant = Grant("alpha", "i", epoch, "a" * 16)
+        fenced = {user for user in users if user != keep and is_fenced_by(grant, NAMESPACE, user)}
+        assert set(str(lines[1]).removeprefix("ACL DELUSER ").split()) == fenced
+        assert lines[0] == "MULTI"
+        assert lines[-1] == "EXEC"
