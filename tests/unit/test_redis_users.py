@@ -11,7 +11,7 @@ import pytest
 
 from entrypoints.cluster_state import drain_key, read_place, read_state
 from entrypoints.lease import TTL_SECONDS, Credentials, Grant, Lease, Member, is_fenced_by
-from entrypoints.redis_link import Address, RedisLink, RedisRefusedError
+from entrypoints.redis_link import GENERATION, Address, RedisLink, RedisRefusedError
 from entrypoints.redis_users import AGENT, READER, configuration, password
 from tests.redis_pair import free_port, until
 from tests.redis_users import PROGRAM, makers_of_users
@@ -155,6 +155,15 @@ class TestWork:
         assert lease.look() == agent.look() or lease.look()
         assert lease.versions() == {"ray": "2.60.0", "host": "alpha"}
         assert "used_memory" in str(reader.command("INFO", "memory"))
+
+    @pytest.mark.parametrize("user", [READER, AGENT])
+    def test_both_find_the_primary_of_a_pair(self, address, admin, user):
+        admin.command("SET", GENERATION, 3)
+        servers = (Address("127.0.0.1", 1), address)
+        link = RedisLink(servers, password(PASSWORD, user), username=user)
+        assert link.command("PING") == "PONG"
+        assert link.another(1.0).address == servers[0]
+        assert link.address == address
 
     def test_both_hear_of_changes(self, agent, address):
         for user in (READER, AGENT):
