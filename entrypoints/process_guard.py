@@ -28,7 +28,9 @@ LOOK_SECONDS = 0.1
 BASE, PER_CPU = 4096, 512
 HOST_SHARE = 0.25  # of the host's ids; no container gets more
 COUNTS = ("pids.current", "pids/pids.current")  # of cgroup v2, and v1
-END_SECONDS = 5.0
+STOP_SECONDS = 5.0  # for finding all that a program has started
+END_SECONDS = 30.0  # for ended processes to be collected by their parents, until when they hold their ids
+HOG_SHARE = 0.1  # of the limit; to end a smaller program would not help
 TITLE_LENGTH = 120
 
 
@@ -121,6 +123,7 @@ class ProcessGuard:
         self._tell = tell
         self._logs = logs  # of Ray's session, where workers' output is
         self._root = Path(root or "/sys/fs/cgroup")
+        self._complained = False
 
     def watch(self) -> None:
         """Look for ever."""
@@ -139,10 +142,14 @@ class ProcessGuard:
     def make_room(self) -> None:
         """End the largest program. It is stopped first, so that it starts nothing more meanwhile."""
         largest = self._largest()
-        if largest is None:
+        if largest is None or largest.ids < self._limit * HOG_SHARE:
+            if not self._complained:
+                self._complained = True
+                self._tell(f"{self._limit} process ids are taken, but no program holds many of them")
             return
+        self._complained = False
         tops = set(largest.members)
-        until = time.monotonic() + END_SECONDS
+        until = time.monotonic() + STOP_SECONDS
         seen: set[int] = set()
         while new := tops - seen:
             signal_all(new, signal.SIGSTOP)
@@ -158,6 +165,7 @@ class ProcessGuard:
             tell_user_of(process, f"[cslr] {sentence}\n", self._logs)
         signal_all(seen, signal.SIGKILL)
         self._tell(f"{sentence} It was: {largest.title}")
+        until = time.monotonic() + END_SECONDS
         while self.count() > self._limit and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
 

@@ -79,6 +79,18 @@ class TestMakingRoom:
         assert "50 for all of ray-cpu" in said[0]
         assert "os.fork()" in said[0]
 
+    def test_a_small_one_is_spared_since_its_end_would_not_help(self, start, only_ours, tmp_path):
+        """As while those that were ended are not collected yet."""
+        work = start(SLEEPER, title="work-of-this-test")
+        until(lambda: named("work-of-this-test"))
+        (tmp_path / "pids.current").write_text("60")
+        said: list[str] = []
+        guard = ProcessGuard(50, "ray-cpu", said.append, root=str(tmp_path))
+        guard.make_room()
+        guard.make_room()
+        assert work.poll() is None
+        assert said == ["50 process ids are taken, but no program holds many of them"]
+
     def test_it_is_told_where_the_user_looks(self, start, only_ours, tmp_path):
         bomb = start(BOMB, "3", title="bomb-of-this-test")
         until(lambda: len(named("bomb-of-this-test")) >= 4)
