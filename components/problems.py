@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from components.remedies import set_command, stack_of, unset_command
@@ -46,6 +46,12 @@ class Problem:
     reason: str
     advice: str
     commands: "tuple[Remedy, ...]" = ()
+
+    @property
+    def changes(self) -> "Iterator[Set | Remove | str]":
+        """The commands one by one, also those that belong together."""
+        for command in self.commands:
+            yield from command.changes if isinstance(command, Together) else (command,)
 
     def text(self, file: str, key: str) -> str:
         """The problem as people read it: a sentence, the advice, the commands. Without a key, paths are the file's."""

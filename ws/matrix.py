@@ -97,7 +97,7 @@ def _in_options(problem: Problem, options: Mapping[str, Any]) -> str | None:
 
 def _remedies(problem: Problem) -> Iterator[str]:
     """The options that change what the problem's commands change in the stack file."""
-    for command in problem.commands:
+    for command in problem.changes:
         option = OPTIONS.get(str(command.path[0])) if isinstance(command, Set | Remove) else None
         value = command.value if isinstance(command, Set) else None
         if option and isinstance(value, str | list | tuple):
