@@ -76,6 +76,7 @@ class Session:
             self.maker,
             lambda: pulumi_cli.look(self.say, fresh=asked is EngineOption.PULUMI),
             self.identity.stack,
+            lambda: "matrix" if self.only_builds else "up",
         )
         if choice.reason:
             self.say(f"Engine: {choice.name} ({choice.reason})")

@@ -39,7 +39,13 @@ class Choice:
     cli: Path | None = None
 
 
-def choose(asked: EngineOption, made_by: EngineName | None, look: Callable[[], Availability], stack: str) -> Choice:
+def choose(
+    asked: EngineOption,
+    made_by: EngineName | None,
+    look: Callable[[], Availability],
+    stack: str,
+    command: Callable[[], str] = lambda: "up",
+) -> Choice:
     """The engine for a stack that `made_by` made, if it is there. Looks for Pulumi only if need be.
 
     A stack stays with the engine that made it until a person says otherwise. Raises `WsError` where that cannot be.
@@ -62,6 +68,6 @@ def choose(asked: EngineOption, made_by: EngineName | None, look: Callable[[], A
             f"stack {stack} was made by Pulumi, and {found.reason}. Nothing was changed.\n"
             "  Put its CLI on PATH, and run this again.\n"
             "  To change over to the embedded engine, which makes containers anew and keeps all data:\n"
-            f"    ws up --stack {stack} --engine embedded"
+            f"    ws {command()} --stack {stack} --engine embedded"
         )
     return Choice(name=EngineName.EMBEDDED, reason=found.reason)

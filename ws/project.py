@@ -35,6 +35,8 @@ def prepare_environment() -> None:
         make_closed(folder)
         os.environ[BACKEND] = f"file://{folder}"
     os.environ.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
+    # Pulumi lists the packages of .venv by pip at each run, which would look for a newer pip where nothing answers.
+    os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
     # The salt of its key is then the state's, where the stack file has none.
     os.environ[ASKS] = "1"
     os.environ.setdefault("PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER", "true")

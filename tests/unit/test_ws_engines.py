@@ -36,6 +36,8 @@ class TestChoice:
         with pytest.raises(WsError, match="was made by Pulumi, and there is no Pulumi CLI") as refused:
             choose(EngineOption.AUTO, EngineName.PULUMI, lambda: NONE, "mine")
         assert "ws up --stack mine --engine embedded" in str(refused.value)
+        with pytest.raises(WsError, match="ws matrix --stack family --engine embedded"):
+            choose(EngineOption.AUTO, EngineName.PULUMI, lambda: NONE, "family", lambda: "matrix")
 
     def test_auto_stays_with_the_embedded_engine_without_looking_for_another(self):
         choice = choose(EngineOption.AUTO, EngineName.EMBEDDED, lambda: pytest.fail("it looked"), "dev")
