@@ -196,10 +196,12 @@ def deploy(
     key: str = PLATFORM,
     preview: bool = False,
     secrets: dict[str, str] | None = None,
+    plain: dict[str, str] | None = None,
     cluster: dict[str, Any] | None = None,
     socket: DockerSocket | None = SOCKET,
 ) -> Deployed:
-    """Runs ``__main__.py`` with `settings` as the value of `key` and `secrets` as further keys of the stack config.
+    """Runs ``__main__.py`` with `settings` as the value of `key` and `secrets` as further keys of the stack config,
+    as are those in `plain`.
 
     `cluster`: the block of the cluster of several hosts whose host has the stack's name. `socket`: Docker's.
     """
@@ -207,7 +209,7 @@ def deploy(
         secrets = {"clusterKey": "cluster-key-" * 4, **(secrets or {})}
     values = {key: json.dumps(settings), "cslr:preflight": "false"}
     values |= {"cslr:cluster": json.dumps(cluster)} if cluster else {}
-    values |= {f"cslr:{key}": value for key, value in (secrets or {}).items()}
+    values |= {f"cslr:{key}": value for key, value in {**(secrets or {}), **(plain or {})}.items()}
     config = StackConfig(
         project="cslr", stack=stack, values=values, secret_keys=frozenset(f"cslr:{key}" for key in secrets or {})
     )

@@ -98,7 +98,11 @@ def unset(stack: str, names: Sequence[str]) -> Outcome:
         try:
             text = without(text, file.path(key))
         except WsError as error:
-            there = f", so its default applies: {_plain(key.default)}" if key.default is not None else ""
+            there = (
+                f", so its default applies: {_plain(key.default)}"
+                if key.default is not None and not key.is_group
+                else ""
+            )
             if str(error).endswith("is not set."):
                 raise WsError(f"{file.name}: {key.shown} is not set{there}.") from None
             raise

@@ -113,4 +113,4 @@ class TestSettings:
 
     def test_of_a_platform_beside_them_are_refused(self, state_home):
         with pytest.raises(ProgramError, match="cslr:platform: is in this file beside cslr:matrix"):
-            deploy({}, state_home=state_home, key=MATRIX, secrets={"platform": '{"gpu": {"enabled": false}}'})
+            deploy({}, state_home=state_home, key=MATRIX, plain={"platform": '{"gpu": {"enabled": false}}'})
