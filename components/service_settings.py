@@ -120,7 +120,10 @@ class ImageSettings(Settings):
 class VolumeMount(Settings):
     """One more volume or folder of the host inside a container."""
 
-    source: Location = Field(description="Name of a volume, or absolute path of a folder of this host.")
+    source: Location = Field(
+        description="Name of a volume (a new one belongs to the service's user), or absolute path of a folder or file "
+        "of this host; what the host lives by (`/proc`, `/run`, Docker's data, …) is refused."
+    )
     target: Target = Field(description="Absolute path inside the container.")
     read_only: bool = Field(default=False, description="Whether the container may only read it.")
 
