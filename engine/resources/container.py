@@ -196,7 +196,7 @@ def _host_config(inputs: Json) -> Json:
         "MemorySwap": int(inputs["memorySwap"]) * MEBIBYTE,
         "Tmpfs": inputs["tmpfs"],
         "CapDrop": inputs["capabilities"]["drops"],
-        "CapAdd": inputs["capabilities"].get("adds", []),
+        "CapAdd": inputs["capabilities"].get("adds"),
         "SecurityOpt": inputs["securityOpts"],
         "RestartPolicy": {"Name": inputs["restart"], "MaximumRetryCount": 0},
         "LogConfig": {"Type": inputs["logDriver"], "Config": inputs["logOpts"]},
