@@ -169,7 +169,7 @@ class LiveStack:
     def ws_started(self, command: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """``python -m ws`` while it runs; killed in the end."""
         process = subprocess.Popen(
-            [*self.enter, sys.executable, "-m", "ws", command, "--stack", self.name, *arguments],
+            [*self.enter, sys.executable, "-m", "ws", command, *arguments, "--stack", self.name],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
