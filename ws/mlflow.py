@@ -32,7 +32,7 @@ def garbage_collection(identity: StackIdentity, options: Sequence[str], console:
     said = False
     for text in _output(identity, "mlflow", run_python("mlflow_server.py", "gc", *options)):
         said = True
-        console.print(Text.from_ansi(text.decode(errors="replace")), soft_wrap=True)
+        console.print(Text.from_ansi(text.decode(errors="replace")), soft_wrap=True, end="")
     if not said:
         console.print("Nothing of that is there.")
 
