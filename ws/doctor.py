@@ -357,7 +357,9 @@ def outside_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
             name=name,
             state=State.WARN,
             detail=f"the firewall of the stack {stack} was killed, and its rules still stand",
-            remedy=f"`ws up -s {stack}` starts it, `ws down -s {stack}` removes them",
+            remedy=f"`ws up -s {stack}` starts it, `ws down -s {stack}` removes them"
+            if stack_file(FOLDER, stack).exists()
+            else firewall.removal(stack),
         )
         for stack in facts.left_rules
     ]

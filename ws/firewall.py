@@ -47,6 +47,14 @@ def clear(identity: StackIdentity) -> bool:
     return True
 
 
+def removal(stack: str) -> str:
+    """The command that removes the rules of a stack that has no file here."""
+    image = f'"$(docker image ls -q -f label={IMAGE_LABEL!r} | head -1)"'
+    table = StackIdentity(project=PROJECT, stack=stack).prefix
+    options = "--rm --network host --user 0 --cap-add NET_ADMIN --entrypoint nft"
+    return f"docker run {options} {image} delete table {FAMILY} {table}"
+
+
 def _nft(client: docker.DockerClient, *arguments: str) -> str:
     """What ``nft`` says on this host's network; nothing where no image has it."""
     image = next(iter(client.images.list(filters={"label": IMAGE_LABEL})), None)

@@ -92,7 +92,13 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
         State.FAIL,
         "ws logs firewall -s dev",
     ),
-    "firewall killed": ({"left_rules": ("old",)}, "Other machines", State.WARN, "ws down -s old"),
+    "firewall killed": ({"left_rules": ("gpu",)}, "Other machines", State.WARN, "ws down -s gpu"),
+    "firewall of a stack without a file": (
+        {"left_rules": ("old",)},
+        "Other machines",
+        State.WARN,
+        "delete table inet cslr-old",
+    ),
     "too little memory": ({"host_facts": HostFacts(memory_bytes=2**31)}, "CPUs, memory", State.FAIL, "ws set"),
     "a person with the containers' number": (
         {"users": HostUsers(names={1000: "alice"}, own=0)},
