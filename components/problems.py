@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from components.remedies import set_command, stack_of, unset_command
 
 MOST_PROBLEMS = 50  # that one message shows
+LOGIN = re.compile(r"//[^/?#\s]*@")  # user and password of a URL
 Step = str | int
 Path = tuple[Step, ...]
 
@@ -101,7 +102,7 @@ def dotted(path: Path, key: str = "") -> str:
 
 
 def show(value: object) -> str:
-    """A value as people wrote it, short and printable: text in quotes, collections and dates by their kind."""
+    """A value as people wrote it, short and printable: text in quotes, without the login of a URL; all else by kind."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -109,6 +110,7 @@ def show(value: object) -> str:
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**20):
         return str(value)
     if isinstance(value, str):
+        value = LOGIN.sub("//…@", value)
         return ascii(value if len(value) <= 60 else value[:57] + "...") if not value.isprintable() else repr(value[:60])
     kinds = {int: "a very large number", list: "a list", tuple: "a list", dict: "a mapping"}
     return kinds.get(type(value), f"a {type(value).__name__}")

@@ -93,7 +93,9 @@ class TestRefused:
         with pytest.raises(SettingsError, match=r"network\.proxy"):
             load({"network": {"proxy": url}}, stack_file="Pulumi.dev.yaml")
 
-    def test_a_login_would_be_shown_by_docker(self):
+    @pytest.mark.parametrize("login", ["user:geheim", "geheim", "user:ge@heim"])
+    def test_a_login_would_be_shown_by_docker_and_is_not_by_the_message(self, login):
         with pytest.raises(SettingsError) as refused:
-            load({"network": {"proxy": "http://user:geheim@proxy:3128"}}, stack_file="Pulumi.dev.yaml")
+            load({"network": {"proxy": f"http://{login}@proxy:3128"}}, stack_file="Pulumi.dev.yaml")
         assert "Docker would show" in str(refused.value)
+        assert "heim" not in str(refused.value)
