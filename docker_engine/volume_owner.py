@@ -42,6 +42,7 @@ def give(client: docker.DockerClient, volume: str, user: str, image: str) -> Non
         read_only=True,
         mem_limit=MEMORY,
         healthcheck={"test": ["NONE"]},
+        log_config=docker.types.LogConfig(type="json-file"),  # what it says is read, whatever the Engine's default is
         mounts=[docker.types.Mount(TARGET, volume, type="volume", no_copy=True)],
     )
     try:

@@ -70,6 +70,7 @@ def _nft(client: docker.DockerClient, *arguments: str) -> str:
         cap_add=["CAP_NET_ADMIN"],
         security_opt=["no-new-privileges:true"],
         read_only=True,
+        log_config=docker.types.LogConfig(type="json-file"),  # of others, `run` returns nothing
         remove=True,
     )
     return said.decode()

@@ -74,6 +74,11 @@ class TestGive:
         assert [mount["Source"] for mount in client.options["mounts"]] == ["v"]
         assert client.container.removed
 
+    def test_reads_what_it_says_on_an_engine_that_keeps_no_logs_by_default(self):
+        client: Any = Client(Container("1000 1000 755"))
+        give(client, "v", "1000:1000", "sha256:1")
+        assert client.options["log_config"]["Type"] == "json-file"
+
     @pytest.mark.parametrize("said", ["1000 0 755", "0 1000 775", "5 5 777"])
     def test_is_content_where_the_user_can_write(self, said):
         client: Any = Client(Container(said))
