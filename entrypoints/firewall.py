@@ -77,7 +77,7 @@ class Rules:
 
 def ruleset(rules: Rules, bridge: str, hosts: Iterable[str]) -> str:
     """The table as ``nft`` reads it. ``hosts`` are the addresses of the cluster's hosts, resolved."""
-    trusted = _sources((*hosts, *rules.allow))
+    trusted = [*hosts, *rules.allow]  # none while no name of a host can be looked up: then nobody gets in
     allow = [f"ip saddr {_sources(rules.allow)} accept"] if rules.allow else []
     forward = [
         # What does not go into the bridge from elsewhere is not ours.
@@ -88,13 +88,16 @@ def ruleset(rules: Rules, bridge: str, hosts: Iterable[str]) -> str:
     ]
     if rules.forwarded:
         ports = _set(map(str, rules.forwarded))
-        forward.append(f"meta l4proto tcp ct original proto-dst {ports} ip saddr != {trusted} drop")
+        others = f"ip saddr != {_sources(trusted)} " if trusted else ""
+        forward.append(f"meta l4proto tcp ct original proto-dst {ports} {others}drop")
     # What Docker published, and not on the loopback: no other machine has a connection to 127.0.0.1 of this one.
     forward += [f"ct status dnat ct original ip daddr != {LOOPBACK} accept", "drop"]
     chains = {f"forward priority {PRIORITY}": forward}
     if rules.ports:
         chains[f"input priority {PRIORITY}"] = [f"tcp dport {_set(rules.ports)} jump guarded"]
-    guarded = ['iifname "lo" accept', "ct direction reply accept", f"ip saddr {trusted} accept"]
+    guarded = ['iifname "lo" accept', "ct direction reply accept"]
+    if trusted:
+        guarded.append(f"ip saddr {_sources(trusted)} accept")
     if rules.forwarded:
         # The stack's own containers ask for it at the host's address, where Docker's proxy takes their connections.
         guarded.append(f'iifname "{bridge}" tcp dport {_set(map(str, rules.forwarded))} accept')

@@ -114,6 +114,19 @@ class TestRules:
         allowed = Rules(**{**vars(CLUSTER), "allow": ("10.88.0.0/24", "10.88.0.0/16")})
         assert lines(allowed, CLUSTER.hosts).count("ip saddr { 10.88.0.0/16 } accept") == 2
 
+    def test_nobody_gets_in_while_no_host_can_be_looked_up(self):
+        """Else `nft` refuses an empty set, and all of the rules with it."""
+        rules = lines(CLUSTER, ())
+        assert not [line for line in rules if "{  }" in line or "saddr" in line]
+        assert "meta l4proto tcp ct original proto-dst { 6381 } drop" in rules
+        at = rules.index("chain guarded {")
+        assert rules[at + 1 : at + 5] == [
+            'iifname "lo" accept',
+            "ct direction reply accept",
+            'iifname "br-1" tcp dport { 6381 } accept',
+            "drop",
+        ]
+
     @pytest.mark.parametrize("value", [None, "", "[]", '{"table": "t"}', '{"tabel": "t", "gateway": "g"}'])
     def test_wrong_environment_is_said(self, value):
         with pytest.raises(FirewallError, match="FIREWALL_RULES"):
