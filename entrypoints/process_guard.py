@@ -86,6 +86,7 @@ def programs(found: dict[int, Entry], needed: Callable[[int, str], bool]) -> lis
     for process, entry in found.items():
         children[entry.parent].append(process)
     roots: dict[object, list[int]] = defaultdict(list)
+    titles: dict[object, str] = {}  # as read here: who has ended since has none any more
     pending = [process for process, entry in found.items() if entry.parent not in found]
     while pending:
         process = pending.pop()
@@ -94,12 +95,14 @@ def programs(found: dict[int, Entry], needed: Callable[[int, str], bool]) -> lis
             pending += children[process]
         elif title:
             # Ray's workers without work are many, and no program of anybody.
-            roots[process if title.startswith("ray::IDLE") else title].append(process)
+            root: object = process if title.startswith("ray::IDLE") else title
+            roots[root].append(process)
+            titles[root] = title
     result = []
-    for tops in roots.values():
+    for root, tops in roots.items():
         members = [process for top in tops for process in (top, *below(top, children))]
         ids = sum(found[process].threads for process in members)
-        result.append(Program(title_of(tops[0])[:TITLE_LENGTH], tuple(members), ids))
+        result.append(Program(titles[root][:TITLE_LENGTH], tuple(members), ids))
     return result
 
 

@@ -136,6 +136,18 @@ class TestPrograms:
             ("bomb", 6, frozenset({30, 31})),
         }
 
+    def test_keep_the_title_of_one_that_ends_while_they_are_read(self, monkeypatch):
+        """A guard that fails on an empty one guards nothing any more."""
+        asked = set()
+
+        def title_of(process):
+            title = "" if process in asked else self.TITLES.get(process, "bomb")
+            asked.add(process)
+            return title
+
+        monkeypatch.setattr(process_guard, "title_of", title_of)
+        assert all(program.title for program in programs(self.FOUND, lambda process, _: process in (1, 7)))
+
 
 class TestCounting:
     @pytest.mark.parametrize("file", ["pids.current", "pids/pids.current"])
