@@ -50,7 +50,7 @@ def refuse_other_engine(config: Mapping[str, object], *, stack_file: str) -> Non
     """
     for name in PROVIDERS_KEYS:
         key = f"docker:{name}"
-        if key in config and not (name == "host" and str(config[key]) == engine_address()):
+        if key in config and not (name == "host" and _is_same(str(config[key]), engine_address())):
             reason = "chooses the Docker Engine of Pulumi's provider alone: all other parts would look at another one"
             advice = (
                 "A stack is deployed from the host of its Engine: run this there, and remove the key. Another socket\n"
@@ -76,7 +76,7 @@ def refuse_remote_engine() -> None:
     if context in ("", "default"):
         return
     there = _address_of(context)
-    if there == SOCKET:
+    if _is_same(there, SOCKET):
         return
     where = there or "not known here"
     reason = f"the context {show(context)} is {where}, where your `docker` looks, but this deploys on {SOCKET}"
@@ -140,6 +140,14 @@ def _address_of(context: str) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads(meta.read_text())["Endpoints"]["docker"]["Host"])[:100]
     return ""
+
+
+def _is_same(address: str, other: str) -> bool:
+    """Whether two addresses are one Engine's: `/var/run` is a link to `/run`."""
+    unix = "unix://"
+    if not (address.startswith(unix) and other.startswith(unix)):
+        return address == other
+    return os.path.realpath(address.removeprefix(unix)) == os.path.realpath(other.removeprefix(unix))
 
 
 def _docker_folder() -> Path:

@@ -37,6 +37,15 @@ def context(folder: Path, name: str, host: str) -> None:
     (meta / "meta.json").write_text(json.dumps({"Name": name, "Endpoints": {"docker": {"Host": host}}}))
 
 
+def linked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Engine's socket is reached by a link, as `/var/run` is one to `/run`."""
+    (folder / "run").mkdir()
+    (folder / "var").symlink_to("run")
+    address = f"unix://{folder}/var/docker.sock"
+    monkeypatch.setattr("components.engine_checks.SOCKET", address)
+    monkeypatch.setattr("components.engine_checks.engine_address", lambda: address)
+
+
 class TestStackConfig:
     @pytest.mark.parametrize("name", PROVIDERS_KEYS)
     def test_chooses_no_engine(self, name):
@@ -53,6 +62,10 @@ class TestStackConfig:
 
     def test_may_name_the_engine_that_is_deployed_on(self):
         refuse_other_engine({"docker:host": SOCKET}, stack_file=FILE)
+
+    def test_may_name_it_by_another_way_to_its_socket(self, tmp_path, monkeypatch):
+        linked(tmp_path, monkeypatch)
+        refuse_other_engine({"docker:host": f"unix://{tmp_path}/run/docker.sock"}, stack_file=FILE)
 
 
 class TestEnvironment:
@@ -104,6 +117,12 @@ class TestEnvironment:
 
     def test_nor_is_a_context_of_this_hosts_engine(self, docker_folder, monkeypatch):
         context(docker_folder, "same", SOCKET)
+        monkeypatch.setenv("DOCKER_CONTEXT", "same")
+        refuse_remote_engine()
+
+    def test_nor_one_that_names_it_by_another_way(self, docker_folder, monkeypatch):
+        linked(docker_folder, monkeypatch)
+        context(docker_folder, "same", f"unix://{docker_folder}/run/docker.sock")
         monkeypatch.setenv("DOCKER_CONTEXT", "same")
         refuse_remote_engine()
 
