@@ -68,10 +68,12 @@ def encrypted(value: str, salt: object, file: str) -> tuple[str, str]:
     if salt and version != "v1":
         raise ConfigError(f"{file}: encryptionsalt: is not one of passphrase encryption, which alone is known here.")
     random, _, known = rest.partition(":")
-    cipher = _cipher(_passphrase(), base64.b64decode(random) if salt else (new := secrets.token_bytes(SALT_BYTES)))
     if not salt:
+        new = secrets.token_bytes(SALT_BYTES)
+        cipher = _cipher(_passphrase(), new)
         return _closed(cipher, value), f"v1:{base64.b64encode(new).decode()}:{_closed(cipher, KNOWN_TEXT)}"
     try:
+        cipher = _cipher(_passphrase(), base64.b64decode(random))
         right = _opened(cipher, known) == KNOWN_TEXT
     except (ValueError, binascii.Error, InvalidTag):
         right = False

@@ -63,7 +63,9 @@ class Key:
         """The default of a key of the platform; None where there is none, or no such key."""
         value: object = PlatformSettings() if self.full == PLATFORM else None
         for step in self.below:
-            value = getattr(value, step, None) if isinstance(step, str) and isinstance(value, BaseModel) else None
+            # Fields alone: it has methods as well.
+            known = type(value).model_fields if isinstance(value, BaseModel) else {}
+            value = getattr(value, step) if isinstance(step, str) and step in known else None
         return value
 
     @property
@@ -89,6 +91,9 @@ def _steps(text: str) -> list[str | int]:
         if match is None:
             return []
         name, index, quoted = match.groups()
-        steps.append(name if name is not None else int(index) if index is not None else str(json.loads(quoted)))
+        try:
+            steps.append(name if name is not None else int(index) if index is not None else str(json.loads(quoted)))
+        except ValueError:  # no text of JSON: a backslash before anything
+            return []
         at = match.end()
     return steps

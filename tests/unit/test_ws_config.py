@@ -73,7 +73,8 @@ class TestKeys:
         assert Key.parse(Key.parse(text).short) == Key.parse(text)
 
     @pytest.mark.parametrize(
-        "text", ["", ".", "a..b", "[0]", "a b", "redis[", "redis.port=1", "-x", "é.ü", "a" * 9 + "["]
+        "text",
+        ["", ".", "a..b", "[0]", "a b", "redis[", "redis.port=1", "-x", "é.ü", "a" * 9 + "[", r'redis.env["\q"]'],
     )
     def test_that_are_none_are_refused(self, text):
         with pytest.raises(WsError, match="is no key"):
@@ -232,8 +233,11 @@ class TestGet:
         assert cli.main(["get", key, "-s", "dev"]) == 0
         assert capsys.readouterr().out.strip() == said
 
-    def test_of_no_key_is_an_error(self, file, capsys):
-        assert cli.main(["get", "redis.nothing", "-s", "dev"]) == 1
+    @pytest.mark.parametrize("key", ["redis.nothing", "services", "copy", "redis.host_ports"])
+    def test_of_no_key_is_an_error(self, file, key, capsys):
+        """Also of what settings can do besides."""
+        assert cli.main(["get", key, "-s", "dev"]) == 1
+        assert "there is no key" in capsys.readouterr().err
 
 
 class TestSecret:
@@ -294,6 +298,13 @@ class TestSecret:
         assert cli.main(["set", "rayToken", "-s", "dev"]) == 1
         assert "another passphrase" in capsys.readouterr().err
         assert file.read_text() == before
+
+    @pytest.mark.parametrize("salt", ["v1:a:b", "v1:", "v1:é:v1:b:c"])
+    def test_beside_a_salt_that_was_mangled_is_refused(self, file, typed, salt, capsys):
+        file.write_text(f"encryptionsalt: {salt!r}\n{FILE}")
+        typed("hunter2hunter2\n")
+        assert cli.main(["set", "rayToken", "-s", "dev"]) == 1
+        assert "another passphrase" in capsys.readouterr().err
 
     @pytest.mark.pulumi
     def test_is_one_for_the_genuine_cli(self, file, typed, monkeypatch):
