@@ -176,7 +176,7 @@ def whitelist_names_nodes(settings: "PlatformSettings") -> Iterator[Problem]:
     for index, name in enumerate(whitelist):
         path = ("ray", "head_whitelist", index)
         if name not in RAY_NODES:
-            yield Problem(path, f"{name[:60]!r} is no Ray node of this platform", did_you_mean(name, RAY_NODES))
+            yield Problem(path, f"{name[:60]!r} is not a Ray node of this platform", did_you_mean(name, RAY_NODES))
         elif name in whitelist[:index]:
             yield Problem(path, f"{name} is listed twice", "Remove the second entry:", (Remove(path),))
     if settings.ray_nodes and not settings.head_candidates and not settings.ray.head_address:

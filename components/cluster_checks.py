@@ -85,7 +85,7 @@ def address_is_ours(situation: Situation) -> Iterator[Finding]:
         others = sorted(a for a in host.addresses if not ipaddress.IPv4Address(a).is_loopback)
         yield Problem(
             path,
-            f"{own} is no address of this machine, which has {', '.join(others) or 'only the loopback'}",
+            f"{own} is not an address of this machine, which has {', '.join(others) or 'only the loopback'}",
             f"Correct it for all hosts; or this is not {place.host}: then set which host it is in the stack file:",
             (set_command(host.stack, {"cslr:host": "NAME"}),),
         )

@@ -79,7 +79,7 @@ def bind_address_is_ours(settings: PlatformSettings, facts: HostFacts) -> Iterat
         own = sorted(a for a in facts.addresses if not ipaddress.IPv4Address(a).is_loopback)
         yield Problem(
             ("network", "bind_address"),
-            f"{address} is no address of this host",
+            f"{address} is not an address of this host",
             f"It has {', '.join(own) or 'only the loopback'}. For this host only, use:",
             (Set(("network", "bind_address"), "127.0.0.1"),),
         )

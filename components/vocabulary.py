@@ -133,7 +133,7 @@ def _refuse_more(value: object) -> None:
 
 def _check_environment_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        raise refuse("is no name of an environment variable: use letters, digits and _, and no digit first")
+        raise refuse("is not a valid name for an environment variable: use letters, digits and _, and no digit first")
     return value
 
 
@@ -143,7 +143,7 @@ def _check_subnet(value: str) -> str:
     except ValueError:
         network = None
     if network is None or "/" not in value:
-        raise refuse("is no IPv4 network: write an address and a prefix length")
+        raise refuse("is not an IPv4 network: write an address and a prefix length")
     if not any(network.subnet_of(private) for private in PRIVATE_NETWORKS):
         raise refuse("is not private: traffic to real hosts there would end in the containers' network")
     if not LARGEST_NETWORK <= network.prefixlen <= SMALLEST_NETWORK:
@@ -161,7 +161,7 @@ def _check_bind_address(value: str) -> str:
         address = ipaddress.IPv4Address(value)
     except ValueError:
         raise refuse(
-            "is no IPv4 address: write 127.0.0.1 for this host only, 0.0.0.0 for all, or one of its own"
+            "is not an IPv4 address: write 127.0.0.1 for this host only, 0.0.0.0 for all, or one of its own"
         ) from None
     if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
         raise refuse("is an address that no host has")
@@ -172,7 +172,7 @@ def _check_lan_address(value: str) -> str:
     try:
         address = ipaddress.IPv4Address(value)
     except ValueError:
-        raise refuse("is no IPv4 address", "192.168.1.10") from None
+        raise refuse("is not an IPv4 address", "192.168.1.10") from None
     usable = not (address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved)
     if not usable or value.startswith("0."):
         raise refuse("is an address that other hosts cannot reach", "192.168.1.10")
@@ -183,7 +183,7 @@ def _check_source(value: str) -> str:
     try:
         network = ipaddress.IPv4Network(value)
     except ValueError:
-        raise refuse("is no IPv4 address or network", "192.168.1.50") from None
+        raise refuse("is not an IPv4 address or network", "192.168.1.50") from None
     if not network.prefixlen:
         raise refuse("is every address there is", "192.168.1.0/24")
     return value
@@ -199,7 +199,7 @@ def _is_ipv4(text: str) -> bool:
 
 def _check_host_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", value):
-        raise refuse("is no name for a host: use up to 32 lower-case letters, digits and '-'", "alpha")
+        raise refuse("is not a valid name for a host: use up to 32 lower-case letters, digits and '-'", "alpha")
     if value.endswith(("-ray-cpu", "-ray-gpu", "-ray-head")):
         raise refuse("reads like the name of a Ray node", "alpha")
     return value
@@ -207,7 +207,7 @@ def _check_host_name(value: str) -> str:
 
 def _check_cluster_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", value):
-        raise refuse("is no name for a cluster: use up to 32 lower-case letters, digits and '-'", "lab")
+        raise refuse("is not a valid name for a cluster: use up to 32 lower-case letters, digits and '-'", "lab")
     return value
 
 
@@ -255,7 +255,7 @@ def _check_url(value: str) -> str:
     except ValueError:
         good = False
     if not good or not re.fullmatch(r"[!-~]+", value):
-        raise refuse("is no http or https address", "http://192.168.1.10:8888")
+        raise refuse("is not an http or https address", "http://192.168.1.10:8888")
     return value
 
 
@@ -314,7 +314,7 @@ def _check_target(value: str) -> str:
 def _check_registry(value: str) -> str:
     if not re.fullmatch(_REPOSITORY, value) or len(value) > 200:
         raise refuse(
-            "is no prefix of an image name: lower case, no scheme, no tag, no '/' at the end",
+            "is not a prefix of an image name: lower case, no scheme, no tag, no '/' at the end",
             "registry.example.org:5000/cslr",
         )
     return value
@@ -322,7 +322,7 @@ def _check_registry(value: str) -> str:
 
 def _check_reference(value: str) -> str:
     if not re.fullmatch(rf"{_REPOSITORY}(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?", value, re.ASCII):
-        raise refuse("is no image reference: repository:tag or repository@sha256:…", "rayproject/ray:2.60.0")
+        raise refuse("is not an image reference: repository:tag or repository@sha256:…", "rayproject/ray:2.60.0")
     return value
 
 
@@ -338,7 +338,7 @@ def _check_user(value: str) -> str:
 
 def _check_network_name(value: str) -> str:
     if not re.fullmatch(_NAME, value) or value in ("bridge", "host", "none", "default"):
-        raise refuse("is no name for a Docker network of its own", "ray-network")
+        raise refuse("is not a name for a Docker network of its own", "ray-network")
     return value
 
 
@@ -359,7 +359,7 @@ def _check_devices(value: object) -> object:
 
 def _check_glob(value: str) -> str:
     if not re.fullmatch(r"[\w.*?!\[\]-]{1,100}", value, re.ASCII):
-        raise refuse("is no name or pattern of names: use letters, digits, '.', '-' and the wildcards * and ?", "*")
+        raise refuse("is not a name or pattern of names: use letters, digits, '.', '-' and the wildcards * and ?", "*")
     return value
 
 
@@ -369,7 +369,7 @@ def _check_requirement(value: str) -> str:
     except packaging.requirements.InvalidRequirement:
         found = None
     if found is None or not value.isprintable():
-        raise refuse("is no requirement: a package's name and, if need be, its versions", "transformers>=5,<6")
+        raise refuse("is not a requirement: a package's name and, if need be, its versions", "transformers>=5,<6")
     if found.url:
         raise refuse("names an address: packages come from the package index, with hashes", found.name)
     return value.strip()
@@ -377,7 +377,9 @@ def _check_requirement(value: str) -> str:
 
 def _check_debian_package(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]{1,99}(=[A-Za-z0-9.+:~-]{1,99})?", value):
-        raise refuse("is no name of a Debian package: use lower-case letters, digits, '+', '-' and '.'", "ffmpeg")
+        raise refuse(
+            "is not a valid name for a Debian package: use lower-case letters, digits, '+', '-' and '.'", "ffmpeg"
+        )
     return value
 
 

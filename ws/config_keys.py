@@ -35,7 +35,7 @@ class Key:
         namespace, colon, rest = text.rpartition(":") if re.match(r"[\w-]+:", text) else ("", "", text)
         steps = _steps(rest)
         if not steps or isinstance(steps[0], int):
-            raise WsError(f"{text[:80]!r} is no key: write, for example, redis.port or 'marimo.volumes[0].source'.")
+            raise WsError(f"{text[:80]!r} is not a key: write, for example, redis.port or 'marimo.volumes[0].source'.")
         if colon and namespace != PROJECT:
             return cls(full=f"{namespace}:{steps[0]}", below=tuple(steps[1:]))
         if colon or steps[0] in OWN_KEYS:

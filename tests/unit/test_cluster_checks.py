@@ -101,7 +101,9 @@ class TestSoundHost:
 class TestOwnAddress:
     def test_must_be_one_of_this_machine(self):
         text = refusal(host=replace(HOST, addresses=frozenset({"127.0.0.1", "192.0.2.7"})))
-        assert "cslr:cluster.hosts.alpha.address: 10.88.0.1 is no address of this machine, which has 192.0.2.7" in text
+        assert (
+            "cslr:cluster.hosts.alpha.address: 10.88.0.1 is not an address of this machine, which has 192.0.2.7" in text
+        )
         assert "ws set host NAME" in text
 
     def test_is_never_one_of_a_docker_network(self):

@@ -86,14 +86,14 @@ class TestKeyInTheStackConfig:
     def test_is_refused_where_it_is_none_without_being_shown(self, state, value):
         with pytest.raises(SecretError) as caught:
             find("gamma", configured=value)
-        assert "Pulumi.gamma.yaml: cslr:clusterKey: is no key of a cluster" in str(caught.value)
+        assert "Pulumi.gamma.yaml: cslr:clusterKey: is not a key of a cluster" in str(caught.value)
         assert not value or value not in str(caught.value)
 
     def test_and_so_is_a_file_that_was_not_copied_whole(self, state):
         state("alpha")
         key_file("cslr", "lab").parent.mkdir(parents=True)
         key_file("cslr", "lab").write_text(KEY[:20])
-        with pytest.raises(SecretError, match=r"cluster-lab.key: is no key of a cluster"):
+        with pytest.raises(SecretError, match=r"cluster-lab.key: is not a key of a cluster"):
             find("alpha")
 
 

@@ -312,7 +312,7 @@ class TestMistakesInTheBlock:
             pytest.param(
                 {"hosts": LAB["hosts"] | {"Delta": {"address": "10.88.0.4"}}},
                 "hosts.Delta",
-                "'Delta' is no name for a host",
+                "'Delta' is not a valid name for a host",
                 "Rename it",
                 id="name-of-host",
             ),

@@ -122,7 +122,7 @@ class TestNames:
                 {"ray": {"env_secrets": ["A"], "cpu": {"env": {"A": "1"}}}},
                 "A is in ray.cpu.env.A as well, in clear",
             ),
-            ({"marimo": {"env_secrets": ["1A"]}}, "is no name of an environment variable"),
+            ({"marimo": {"env_secrets": ["1A"]}}, "is not a valid name for an environment variable"),
             ({"marimo": {"env_secrets": {"A": "value"}}}, "cslr:platform.marimo.env_secrets"),
         ],
     )

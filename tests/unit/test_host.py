@@ -93,7 +93,7 @@ class TestBindAddress:
 
     def test_must_be_one_of_this_host(self):
         text = refusal({"network": {"bind_address": "192.168.1.99"}}, self.FACTS)
-        assert f"{FILE}: cslr:platform.network.bind_address: 192.168.1.99 is no address of this host" in text
+        assert f"{FILE}: cslr:platform.network.bind_address: 192.168.1.99 is not an address of this host" in text
         assert "It has 192.168.1.10." in text
         assert "ws set network.bind_address 127.0.0.1" in text
 

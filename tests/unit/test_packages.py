@@ -151,11 +151,11 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("key", "value", "reason"),
         [
-            ("packages", "git+https://example.org/x", "is no requirement"),
+            ("packages", "git+https://example.org/x", "is not a requirement"),
             ("packages", "x @ https://example.org/x.whl", "names an address"),
-            ("packages", "-r other.txt", "is no requirement"),
-            ("apt", "ffmpeg; rm -rf /", "is no name of a Debian package"),
-            ("apt", "FFmpeg", "is no name of a Debian package"),
+            ("packages", "-r other.txt", "is not a requirement"),
+            ("apt", "ffmpeg; rm -rf /", "is not a valid name for a Debian package"),
+            ("apt", "FFmpeg", "is not a valid name for a Debian package"),
         ],
     )
     def test_of_what_is_no_package(self, key, value, reason):

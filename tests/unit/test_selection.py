@@ -112,7 +112,7 @@ class TestMistakes:
             ({"push": True}, "push", "no registry is named", "matrix.push false"),
             ({"mirrors": {"pypi": "https://me:pass@pypi.test/a"}}, "mirrors.pypi", "has a login", "https://pypi.test/a"),
             ({"cache_from": "example.org/a"}, "cache_from", "none is given", "registry example.org/a"),
-            ({"targets": ["a/b"]}, "targets[0]", "is no name or pattern", "'matrix.targets[0]' '*'"),
+            ({"targets": ["a/b"]}, "targets[0]", "is not a name or pattern", "'matrix.targets[0]' '*'"),
             ({"phases": [5]}, "phases[0]", "5 must be 1, 2, 3 or 4", "ws unset"),
             ({"platform": []}, "platform", "unknown key", "Did you mean platforms?"),
         ],

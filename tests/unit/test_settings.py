@@ -119,21 +119,21 @@ class TestOneKey:
             ("network.subnet", "8.8.0.0/16", "'8.8.0.0/16' is not private"),
             ("network.subnet", "10.0.0.0/8", "must be between /12 and /27"),
             ("network.subnet", "10.0.0.0/28", "must be between /12 and /27"),
-            ("network.subnet", "fd00::/64", "is no IPv4 network"),
+            ("network.subnet", "fd00::/64", "is not an IPv4 network"),
             ("network.subnet", 172, "172 must be text"),
-            ("network.name", "host", "is no name for a Docker network"),
-            ("network.bind_address", "localhost", "'localhost' is no IPv4 address"),
+            ("network.name", "host", "is not a name for a Docker network"),
+            ("network.bind_address", "localhost", "'localhost' is not an IPv4 address"),
             ("network.bind_address", "224.0.0.1", "is an address that no host has"),
             ("gpu.enabled", "yes", "'yes' must be true or false"),
             ("gpu.devices", 0, "0 must be all, or a list"),
             ("gpu.devices", [0, 0], "names one device twice"),
             ("gpu.devices", ["first"], "neither a device number nor a UUID"),
             ("images.torch", "gpu", "'gpu' must be 'auto', 'cpu' or 'cuda'"),
-            ("images.registry", "https://registry.example.org", "is no prefix of an image name"),
+            ("images.registry", "https://registry.example.org", "is not a prefix of an image name"),
             ("images.registry", "registry.example.org/CSLR", "lower case"),
             ("images.parallel_builds", 0, "0 must be at least 1"),
-            ("images.mirrors.pypi", "ftp://mirror", "'ftp://mirror' is no http or https address"),
-            ("ray.health_url", "health:8888", "is no http or https address"),
+            ("images.mirrors.pypi", "ftp://mirror", "'ftp://mirror' is not an http or https address"),
+            ("ray.health_url", "health:8888", "is not an http or https address"),
             ("ray.health_timeout", 0, "must be a number of seconds from 0.1 to 60"),
             ("ray.health_timeout", math.nan, "must be a number of seconds from 0.1 to 60"),
             ("ray.head_address", "192.168.1.10", "must be host:port"),
@@ -150,7 +150,7 @@ class TestOneKey:
             ("redis.data", "/srv/../etc", "must be a plain absolute path"),
             ("mlflow.artifacts", "artifacts/here", "neither a folder's absolute path nor a volume's name"),
             ("marimo.notebooks", "~/notebooks", "neither a folder's absolute path nor a volume's name"),
-            ("redis.image.reference", "Redis:7", "is no image reference"),
+            ("redis.image.reference", "Redis:7", "is not an image reference"),
             ("redis.image.reference", datetime.date(2026, 1, 1), "must be text; put it in quotes"),
         ],
     )
@@ -168,7 +168,7 @@ class TestOneKey:
 
     def test_an_environment_variable_has_a_valid_name(self):
         text = refusal({"redis": {"env": {"2FAST": "x"}}})
-        assert "cslr:platform.redis.env[\"2FAST\"]: '2FAST' is no name of an environment variable" in text
+        assert "cslr:platform.redis.env[\"2FAST\"]: '2FAST' is not a valid name for an environment variable" in text
 
     def test_an_environment_variable_is_not_a_boolean(self):
         assert "cslr:platform.redis.env.DEBUG: true must be text: put it in quotes" in refusal(
@@ -263,7 +263,7 @@ class TestCrossChecks:
             pytest.param(
                 {"ray": {"head_whitelist": ["ray-cpu", "ray-gpuu"]}},
                 "ray.head_whitelist[1]",
-                "'ray-gpuu' is no Ray node of this platform",
+                "'ray-gpuu' is not a Ray node of this platform",
                 "Did you mean ray-gpu?",
                 id="whitelist-names-an-unknown-node",
             ),

@@ -77,7 +77,7 @@ class TestKeys:
         ["", ".", "a..b", "[0]", "a b", "redis[", "redis.port=1", "-x", "é.ü", "a" * 9 + "[", r'redis.env["\q"]'],
     )
     def test_that_are_none_are_refused(self, text):
-        with pytest.raises(WsError, match="is no key"):
+        with pytest.raises(WsError, match="is not a key"):
             Key.parse(text)
 
     def test_of_the_platform_and_of_the_stack_have_different_names(self):
