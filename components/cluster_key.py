@@ -69,8 +69,8 @@ def _checked(text: str, where: str, remedy: str) -> str:
     key = text.strip()
     if len(key) < MINIMUM_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise SecretError(
-            f"{where}: is not a key of a cluster: it must have at least {MINIMUM_LENGTH} printable ASCII characters and "
-            f"no space.\n  Give it the whole key, as `ws cluster key` says where to find it on the host of Redis:\n"
+            f"{where}: is not a key of a cluster: it must have at least {MINIMUM_LENGTH} printable ASCII characters "
+            f"and no space.\n  Give it the whole key, as `ws cluster key` says where to find it on the host of Redis:\n"
             f"    {remedy}"
         )
     return key

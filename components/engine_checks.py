@@ -113,8 +113,8 @@ def other_ids(info: Mapping[str, Any]) -> Problem | None:
     for option, (why, advice, commands) in OTHER_IDS.items():
         if option in options:
             reason = (
-                f"users of its containers are others on this host, since {why}: they could not read their secrets, nor "
-                "write to folders that they are given"
+                f"users in its containers are other users on this host, since {why}: they could not read their "
+                "secrets, nor write to folders that they are given"
             )
             return Problem((), reason, advice, commands)
     return None

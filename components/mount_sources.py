@@ -27,7 +27,7 @@ class Rule:
 
 
 RULES = (
-    Rule(folder="/proc", reason="holds this host's processes, and by them all of its files"),
+    Rule(folder="/proc", reason="holds this host's processes, and through them all of its files"),
     Rule(folder="/sys", reason="controls this host's kernel and devices"),
     # People keep datasets in memory.
     Rule(folder="/dev", reason="holds this host's disks and other devices", but=("/dev/shm",)),  # noqa: S108

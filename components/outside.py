@@ -103,7 +103,7 @@ def _gcs_published(settings: PlatformSettings) -> Iterator[Remark]:
             key = f"{dotted(SERVICES[name])}.ports.gcs"
             yield Remark(
                 f"{key} publishes the GCS of {name} on {bind}:{node.ports.gcs}: whoever reaches it can end the head by "
-                "one message without a token. Jobs and the Ray Client do without this port, so leave it out if you can"
+                "one message, without a token. Jobs and the Ray Client do not need this port: leave it out if you can"
             )
 
 

@@ -259,7 +259,9 @@ def another_checkout(now: Situation) -> str | None:
     last, stack = now.last, now.identity.stack
     if not now.objects or last is None or not last.checkout or _same(last.checkout, Path(now.own.checkout)):
         return None
-    return f"stack {stack} was deployed last from {last.checkout}; what differs in this checkout replaces what is there"
+    return (
+        f"stack {stack} was deployed last from {last.checkout}; where this checkout differs, it replaces what is there"
+    )
 
 
 def _change_over(now: Situation, advice: str) -> tuple[str, ...]:

@@ -46,8 +46,8 @@ def warning(running: RunningWork, stack: str) -> str:
     lines = lines if running.works else ["It is not known what runs on this stack at this moment:"]
     lines += [f"    {why}" for why in running.not_asked.values()]
     lines += [
-        "Whatever runs in a container ends with it, where it is replaced or removed. Pulumi does not ask before that; "
-        f"`ws up -s {stack}` does, and waits for its end with --drain."
+        "What runs in a container ends when that is replaced or removed. Pulumi does not ask before that; "
+        f"`ws up -s {stack}` does, and with --drain waits for it to end."
     ]
     return "\n".join(lines)
 

@@ -52,7 +52,7 @@ Drain = Annotated[
     str | None,
     typer.Option(
         metavar="[TIME]",
-        help="First wait until what would end has ended by itself: 600, 30m, 2h; alone, 1h. Then nothing is changed.",
+        help="Wait up to TIME (600, 30m, 2h; 1h if not given) for work that would end; if it has not, change nothing.",
         show_default=False,
     ),
 ]
@@ -69,7 +69,7 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def everywhere(
     _: Annotated[
-        bool, typer.Option("--version", help="Show the version, and end.", callback=_show_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """Deploys and looks after one host's part of the platform."""
@@ -84,8 +84,8 @@ def up(
 ) -> None:
     """Set this host up, make it what the stack file says, and verify it.
 
-    Where running jobs, drivers or notebooks would end, they are named, and a terminal is asked. Without one nothing is
-    changed then, unless --yes or --drain is given.
+    Names running jobs, drivers and notebooks that would end, and asks first. Without a terminal to ask on, it changes
+    nothing then, unless --yes or --drain is given.
     """
     from ws.deploy import summary
 
@@ -113,7 +113,7 @@ def preview(
     expect_no_changes: Annotated[bool, typer.Option(help="Fail if there is anything to change.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what `up` would change, why, and what would end of what runs now. Changes nothing."""
+    """Show what `up` would change and why, and which running work would end. Changes nothing."""
     from ws import changes
     from ws.consent import show_cost
 
@@ -146,9 +146,9 @@ def down(
 ) -> None:
     """Remove the stack's containers and network. Data and images stay.
 
-    Where running jobs, drivers or notebooks would end, they are named, and a terminal is asked; without one nothing is
-    removed then, unless --yes or --drain is given. With -v a terminal is asked for confirmation, unless --yes is given;
-    elsewhere -v itself is the confirmation.
+    Names running jobs, drivers and notebooks that would end, and asks first. Without a terminal to ask on, it removes
+    nothing then, unless --yes or --drain is given. With -v it asks once more on a terminal; elsewhere -v itself is the
+    confirmation.
     """
     from ws import changes
     from ws.volumes import in_words
@@ -226,7 +226,7 @@ def report(
     last: Annotated[
         int | None,
         typer.Option(
-            "--last", "-n", min=1, max=MOST_RUNS, help="Also the trend over so many runs.", show_default=False
+            "--last", "-n", min=1, max=MOST_RUNS, help="Also the trend over this many runs.", show_default=False
         ),
     ] = None,
     image: Annotated[

@@ -37,7 +37,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def set_values(words: Words, stack: Stack = "dev") -> None:
-    """Set keys of a stack file, which stays as it is otherwise. Checked first; `ws up` then makes it so.
+    """Set keys of a stack file and leave the rest of it alone. Values are checked first; `ws up` applies them.
 
     A secret (rayToken, redisPassword, …) is asked for, or read from standard input, and kept encrypted.
     """
@@ -51,7 +51,7 @@ def set_values(words: Words, stack: Stack = "dev") -> None:
         raise WsError(f"{words[-1]} has no value: ws set KEY VALUE [KEY VALUE]…")
     values = dict(zip(words[::2], words[1::2], strict=True))
     if len(values) < len(words) // 2:
-        raise WsError("one key is there twice.")
+        raise WsError("one key is given twice.")
     _show(stack_config.set_values(stack, values), stack)
 
 
@@ -63,7 +63,7 @@ def unset(keys: Keys, stack: Stack = "dev") -> None:
 
 
 def get(key: OneKey = None, stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Show what a key is; without one, all that the stack file sets. Secrets are not shown."""
+    """Show a key's value; without KEY, all that the stack file sets. Secrets are not shown."""
     from ws import stack_config
 
     value, is_default = stack_config.value_of(stack, key)
@@ -90,4 +90,4 @@ def _show(outcome: "Outcome", stack: str) -> None:
     for problem in outcome.left:
         err.print(Text(problem, style="yellow"), soft_wrap=True)
     if not outcome.left:
-        out.print(Text(f"ws preview -s {stack} shows what that changes.", style="dim"))
+        out.print(Text(f"ws preview -s {stack} shows what this changes.", style="dim"))

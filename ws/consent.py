@@ -113,7 +113,7 @@ class Consent:
     def _ask(self, found: Cost) -> None:
         if not self._asks():
             raise DeclinedError(self._refusal(found))
-        if not typer.confirm("End that, and go on?"):
+        if not typer.confirm("End it and continue?"):
             raise DeclinedError("Nothing was changed.")
 
     def _refusal(self, found: Cost) -> str:
@@ -147,14 +147,15 @@ class Consent:
 
     def _ask_for(self, stays: list[Work]) -> None:
         """Agrees on what no waiting helps, before it is waited for the rest."""
-        sentence = f"{in_words(stays)} will not end by itself, and would be ended"
+        itself = "itself" if len(stays) == 1 else "themselves"
+        sentence = f"{in_words(stays)} will not end by {itself}, and would be ended"
         if not self._asks():
             raise DeclinedError(
                 f"Nothing was changed: {sentence}.\n"
                 f"  End it as well:     {self.command.with_option('--drain 2h --yes')}"
             )
         self.console.print(Text(sentence, style="yellow"))
-        if not typer.confirm("Wait for the rest, and end that?"):
+        if not typer.confirm("Wait for the rest, then end it?"):
             raise DeclinedError("Nothing was changed.")
         self.agreed.update((work.kind, work.identifier) for work in stays)
 

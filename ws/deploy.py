@@ -180,7 +180,7 @@ class Session:
             removed = result.changes
         rest = self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.destroy(volumes=volumes))
         if maker is EngineName.PULUMI and not cli:
-            self.say(f"Pulumi's CLI is not here, so its state goes on to know stack {self.identity.stack}", "yellow")
+            self.say(f"Pulumi's CLI is not here, so Pulumi's state still lists stack {self.identity.stack}", "yellow")
         elif rest.ok:
             (stack_folder(self.identity) / RECORD).unlink(missing_ok=True)
         if rest.ok and firewall.clear(self.identity):
@@ -194,7 +194,7 @@ class Session:
         changes.show_failures(result, self.console)
         if not result.ok:
             counts = changes.counts(result, planned=False)
-            raise WsError(f"{counts}. Mend what failed and run it again: it goes on from here.")
+            raise WsError(f"{counts}. Fix the failure and run it again: what is done is kept.")
 
     def show_verification(self, result: Result) -> None:
         """The table of checks, if they were made in this run."""

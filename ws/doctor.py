@@ -374,7 +374,7 @@ def outside_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
         found.append(Row(name=name, state=State.FAIL, detail=detail, remedy=remedy))
     elif not remarks:
         who = "the firewall" if needed else "Docker itself"
-        detail = f"reach what is published to them, and nothing else: {who} sees to it"
+        detail = f"reach what is published to them, and nothing else, thanks to {who}"
         found.append(Row(name=name, state=State.OK, detail=detail))
     return found
 

@@ -34,7 +34,7 @@ def garbage_collection(identity: StackIdentity, options: Sequence[str], console:
         said = True
         console.print(Text.from_ansi(text.decode(errors="replace")), soft_wrap=True, end="")
     if not said:
-        console.print("Nothing of that is there.")
+        console.print("Nothing to remove.")
 
 
 def database_dump(identity: StackIdentity, file: Path | None) -> int:

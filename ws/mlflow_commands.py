@@ -41,7 +41,7 @@ def dump(
 ) -> None:
     """Write MLflow's database to a file, as `pg_dump` does, while it is in use. Artifacts are not in it.
 
-    How it is read back: docs/troubleshooting.md.
+    How to restore it: docs/troubleshooting.md.
     """
     from ws.mlflow import database_dump
     from ws.project import identity

@@ -20,12 +20,12 @@ Stack = Annotated[
     str,
     typer.Option("--stack", "-s", help="Which Pulumi.<stack>.yaml.", metavar="NAME", autocompletion=completion.stacks),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmation prompts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
 
 
 def ask(warning: str, *, yes: bool) -> None:
     """Asks a person before something that cannot be undone; where there is none, the command itself was the answer."""
     out.print(Text(warning, style="yellow"), soft_wrap=True)
-    if not yes and sys.stdin.isatty() and out.is_terminal and not typer.confirm("Go on?"):
+    if not yes and sys.stdin.isatty() and out.is_terminal and not typer.confirm("Continue?"):
         raise typer.Exit(FAILED)

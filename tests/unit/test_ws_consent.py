@@ -133,7 +133,7 @@ class TestOnATerminal:
     def test_yes_goes_on(self, person):
         person.sits_there(True)
         person.run(costs(JOB))
-        assert person.questions == ["End that, and go on?"]
+        assert person.questions == ["End it and continue?"]
 
     def test_a_job_that_begins_while_the_question_stands_is_asked_for_as_well(self, person):
         person.sits_there(True, False)
@@ -215,7 +215,7 @@ class TestDrain:
     def test_a_person_is_asked_for_that_before_the_waiting(self, person):
         person.sits_there(True)
         person.run(costs(JOB, DETACHED), costs(DETACHED), drain=60)
-        assert person.questions == ["Wait for the rest, and end that?"]
+        assert person.questions == ["Wait for the rest, then end it?"]
 
     def test_waits_for_one_that_cannot_be_asked(self, person):
         person.run(UNKNOWN, costs(JOB), NOTHING, drain=60)
