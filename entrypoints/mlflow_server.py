@@ -97,7 +97,7 @@ def wait_for_postgres(driver: str) -> None:
             raise MlflowError(f"Postgres does not answer within {DEADLINE:.0f} s ({reason}); see the log of Postgres.")
         if now - reported > 10:
             reported = now
-            say(f"waiting for Postgres since {now - began:.0f} s: {reason}")
+            say(f"still waiting for Postgres after {now - began:.0f} s: {reason}")
         time.sleep(0.5)
 
 

@@ -117,7 +117,7 @@ class OneHostElection:
                 raise NodeError(f"No Ray head within {question.deadline:.0f} s: {obstacle}; see that service's log.")
             if now - reported >= PROGRESS_SECONDS:
                 reported = now
-                say(f"waiting for a Ray head since {now - began:.0f} s: {obstacle}")
+                say(f"still waiting for a Ray head after {now - began:.0f} s: {obstacle}")
             self._stop.wait(POLL_SECONDS)
         return None
 

@@ -127,7 +127,7 @@ class Worker:
             now = time.monotonic()
             if now - reported >= PROGRESS_SECONDS:
                 reported = now
-                say(f"waiting since {now - began:.0f} s: {obstacle}")
+                say(f"still waiting after {now - began:.0f} s: {obstacle}")
             self._stop.wait(POLL_SECONDS)
         return False
 

@@ -905,7 +905,7 @@ def perform(session: Session, check: Check) -> str:
             raise failure
         if now - told >= WAITING_EVERY:
             told = now
-            tell(f"waiting for {check.name} since {now - began:.0f} s: {failure}")
+            tell(f"still waiting for {check.name} after {now - began:.0f} s: {failure}")
         time.sleep(RETRY_EVERY)
 
 

@@ -194,7 +194,7 @@ class TestRepeating:
         monkeypatch.setattr(program, "WAITING_EVERY", 0.0)
         patient = check(in_turn(NotYet("no Ray head answers"), "ready"), finds_head=True)
         assert program.perform(session(heads=SimpleNamespace(patience=30.0)), patient) == "ready"
-        assert "verify: waiting for sample since 0 s: no Ray head answers" in capsys.readouterr().err
+        assert "verify: still waiting for sample after 0 s: no Ray head answers" in capsys.readouterr().err
 
     def test_nothing_else_waits_for_so_long(self):
         impatient = check(in_turn(NotYet("no node")))
