@@ -32,6 +32,7 @@ STOP_SECONDS = 5.0  # for finding all that a program has started
 END_SECONDS = 30.0  # for ended processes to be collected by their parents, until when they hold their ids
 HOG_SHARE = 0.1  # of the limit; to end a smaller program would not help
 TITLE_LENGTH = 120
+NAMELESS = "[nameless]"  # one that has overwritten its command line, or whose first thread has ended
 
 
 def say(message: str) -> None:
@@ -93,7 +94,8 @@ def programs(found: dict[int, Entry], needed: Callable[[int, str], bool]) -> lis
         title = title_of(process)
         if needed(process, title):
             pending += children[process]
-        elif title:
+        elif title or found[process].threads > 1 or process in children:  # else it has ended
+            title = title or NAMELESS
             # Ray's workers without work are many, and no program of anybody.
             root: object = process if title.startswith("ray::IDLE") else title
             roots[root].append(process)

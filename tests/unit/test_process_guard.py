@@ -136,6 +136,14 @@ class TestPrograms:
             ("bomb", 6, frozenset({30, 31})),
         }
 
+    def test_are_seen_without_a_name_of_their_own(self, monkeypatch):
+        """Whoever overwrites the command line with nothing would not be guarded; one that has ended has none either."""
+        found = {1: Entry(0, 1), 40: Entry(1, 1), 41: Entry(40, 5), 50: Entry(1, 30), 60: Entry(1, 1)}
+        monkeypatch.setattr(process_guard, "title_of", lambda process: {1: "init", 41: "sh"}.get(process, ""))
+        [nameless] = programs(found, lambda process, _: process == 1)
+        assert (nameless.ids, frozenset(nameless.members)) == (36, frozenset({40, 41, 50}))
+        assert nameless.title.split()
+
     def test_keep_the_title_of_one_that_ends_while_they_are_read(self, monkeypatch):
         """A guard that fails on an empty one guards nothing any more."""
         asked = set()
