@@ -10,7 +10,7 @@ import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.outside import Guarded
-from components.service import Host, Service, extra_mounts, run_python
+from components.service import IMPATIENT_RESOLVER, Host, Service, extra_mounts, run_python
 from components.service_settings import FirewallSettings
 
 
@@ -47,7 +47,11 @@ class Firewall(Service):
                 # The kernel gives the capability to root alone; without any other, this root may do nothing more.
                 user=settings.user,
                 capabilities=("CAP_NET_ADMIN",),
-                env={**settings.env, "FIREWALL_RULES": json.dumps(rules)},
+                env={
+                    **(IMPATIENT_RESOLVER if args.guarded.hosts else {}),
+                    **settings.env,
+                    "FIREWALL_RULES": json.dumps(rules),
+                },
                 network="host",
                 mounts=(*host.programs("with_python.sh", "firewall.py"), *extra_mounts(settings.volumes)),
                 tmp_bytes=16 * MEBIBYTE,

@@ -26,7 +26,15 @@ from components.ports import (
 )
 from components.ray_limits import RAY_LIMITS
 from components.secrets import SECRETS_TARGET, user_id
-from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module
+from components.service import (
+    HOOKS_PATH,
+    IMPATIENT_RESOLVER,
+    Host,
+    Service,
+    distinct,
+    extra_mounts,
+    run_module,
+)
 from components.service_settings import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
 from entrypoints.ray_process import SHM_SHARE, object_store
 from entrypoints.redis_users import READER, SECRETS
@@ -41,8 +49,6 @@ JOIN_SECONDS = 300
 NODE_UP_SECONDS = JOIN_SECONDS + 100
 # What the election must remember when its container goes: the newest epoch that was seen, the lock of the agent.
 STATE_FOLDER, STATE_TARGET = "cluster", "/var/lib/cslr"
-# The host network lacks Docker's own resolver, and Ray takes 20 s longer to start where that of the host is dead.
-IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:1"}
 # A lost head is followed by the next one within seconds, and until then the gateway refuses at once: so nodes, and what
 # runs on them, try again sooner than Ray's 2 s, and notice it sooner than after 1 s (ray_config_def.h).
 SOON_AGAIN = {

@@ -25,6 +25,9 @@ from entrypoints.ray_hooks import HOOKS
 ENTRYPOINTS = Path(__file__).parent.parent / "entrypoints"
 PROGRAMS_TARGET = "/run/cslr"
 HOOKS_PATH = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}/site"  # on PYTHONPATH
+# The host network lacks Docker's own resolver. Where that of the host is dead, Ray takes 20 s longer to start, and the
+# firewall waits as long for each name of a host before it sets its first rule.
+IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:1"}
 
 
 @dataclass(frozen=True, kw_only=True)

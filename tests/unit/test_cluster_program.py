@@ -89,3 +89,8 @@ class TestRedisUsers:
             user, file = (containers[service].env[f"{prefix}_REDIS_{key}"] for key in ("USER", "PASSWORD_FILE"))
             assert file == f"/run/secrets/{user.replace('cslr', 'redis')}"
             assert file in containers[service].mounts
+
+
+def test_the_firewall_does_not_wait_long_for_the_names_of_hosts(deploy_alpha):
+    """Until it has looked them up it has set no rule, and a host whose resolver is dead would stand open."""
+    assert deploy_alpha().containers["firewall"].env["RES_OPTIONS"] == "timeout:1 attempts:1"
