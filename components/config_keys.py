@@ -46,7 +46,7 @@ def check(keys: Iterable[str], *, stack_file: str) -> None:
     strange = sorted(key for key in keys if key not in KNOWN and _is_meant_for_us(key))
     if not strange:
         return
-    reason = "there is no such key, and nothing would read it"
+    reason = "unknown key" if len(strange) == 1 else "unknown keys"
     guesses = {key: closest(key.partition(":")[2], [known.partition(":")[2] for known in KNOWN]) for key in strange}
     advice = "\n".join(
         f"Did you mean {PROJECT}:{guess}? Rename {key} in the file."

@@ -192,9 +192,9 @@ def host_is_not_mounted(settings: PlatformSettings, facts: HostFacts) -> Iterato
         reasons = [refusal(one, write=write, docker_root=facts.docker_root) for one in _spellings(place, facts)]
         reason = next(filter(None, reasons), None)
         if found and found.special and not reason:
-            reason = f"{source} is {found.special} of this host, and containers get folders and files alone"
+            reason = f"{source} is {found.special} of this host; only folders and files are mounted"
         if reason:
-            same = "" if source in reason else f"{source} is another name of what is not for containers: "
+            same = "" if source in reason else f"{source} leads to what is not for containers: "
             reason = without_hint(reason, path)
             yield Problem(path, f"{same}{reason}", "Name another folder, or remove the key:", (Remove(removed),))
 
@@ -228,7 +228,7 @@ def _missing_folder(path: Path, source: str, facts: HostFacts, owner: str, remov
     while above != "/" and (found := facts.folder(above)) is None:
         above = os.path.dirname(above)  # noqa: PTH120 - of paths that are texts throughout
     if above != "/" and found and not found.is_folder:
-        reason = f"{source} cannot be: {above} is a file on this host"
+        reason = f"{source} cannot exist: {above} is a file on this host"
         return Problem(path, reason, "Name another folder, or remove the key:", (removal,))
     there = next((one for one in _spellings(source, facts) if one != source), source)  # what a link points to
     make = f"sudo install -d {owner} {shlex.quote(there)}"
@@ -273,7 +273,7 @@ def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pr
     without = (Together((off, Set(("ray", "gpu", "enabled"), value=False))) if settings.ray.gpu.enabled else off,)
     if facts.gpus.silence:
         yield Problem(
-            ("gpu", "enabled"), facts.gpus.silence, "Cure that, or do without GPUs:", (facts.gpus.remedy, *without)
+            ("gpu", "enabled"), facts.gpus.silence, "Fix that, or do without GPUs:", (facts.gpus.remedy, *without)
         )
     if facts.docker_reachable and not facts.gpu_runtime:
         yield Problem(

@@ -73,8 +73,8 @@ ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client 
 ProxyAddress = Annotated[
     BaseUrl | None,
     Field(
-        description="Where a reverse proxy has it, as the address that people open "
-        "(`https://gpuhost.example.org/mlflow`) or as the path alone. Unset: at its port, without one."
+        description="Where a reverse proxy serves it: the address that people open, such as "
+        "`https://gpuhost.example.org/mlflow`, or the path alone. Unset: reached at its port, without a path."
     ),
 ]
 SharedMemory = Annotated[
@@ -183,7 +183,7 @@ class FirewallSettings(ServiceSettings):
     user: Literal["0:0"] = Field(default="0:0", description="Root, to whom alone Docker gives a capability.")
     allow: Annotated[tuple[Source, ...], AsTuple] = Field(
         default=(),
-        description="Further addresses or networks that it keeps from nothing, such as the one of a Prometheus server.",
+        description="Further addresses or networks that it lets in, such as a Prometheus server's.",
     )
 
 

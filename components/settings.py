@@ -90,8 +90,8 @@ class NetworkSettings(Settings):
     )
     names: Annotated[tuple[ReachedName, ...], AsTuple] = Field(
         default=(),
-        description="Names under which people reach this host, such as `gpuhost.example.org`, with a port where a "
-        "reverse proxy has another one than 80 and 443. MLflow answers to no others, and links have the first.",
+        description="Names under which people reach this host, such as `gpuhost.example.org`, with the port of a "
+        "reverse proxy unless that is 80 or 443. MLflow refuses other names, and links use the first.",
     )
 
     @property

@@ -93,7 +93,7 @@ def stack_config(content: Mapping[Any, Any], *, project: str, stack: str, file: 
     if strange := next((key for key in map(str, content) if key not in PULUMIS_KEYS), None):
         guess = f"Did you mean {closest(strange, PULUMIS_KEYS) or 'config'}?"
         advice = "Write it below `config:`, indented by two spaces." if ":" in strange else guess
-        raise ConfigError(f"{file}: {strange}: there is no such key, and nothing would read it.\n  {advice}")
+        raise ConfigError(f"{file}: {strange}: unknown key.\n  {advice}")
     raw = content.get("config") or {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{file}: config: must be a mapping of keys such as {project}:platform to values.")

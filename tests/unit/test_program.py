@@ -227,7 +227,7 @@ class TestSecrets:
 
 class TestStrangeKey:
     def test_is_refused_before_anything_is_declared(self, state_home):
-        with pytest.raises(ProgramError, match=r"Pulumi\.dev\.yaml: cslr:platfrom: there is no such key"):
+        with pytest.raises(ProgramError, match=r"Pulumi\.dev\.yaml: cslr:platfrom: unknown key"):
             deploy({}, state_home=state_home, secrets={"platfrom": "{}"})
 
 

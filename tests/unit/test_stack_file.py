@@ -234,7 +234,7 @@ class TestRefusal:
     )
     def test_of_a_key_that_pulumi_does_not_know(self, folder, key, remedy):
         assert refusal(folder, f"environment: [lab]\n{key}: {{}}\n") == (
-            f"Pulumi.test.yaml: {key}: there is no such key, and nothing would read it.\n  {remedy}"
+            f"Pulumi.test.yaml: {key}: unknown key.\n  {remedy}"
         )
 
     def test_of_a_project_without_its_file(self, tmp_path):
