@@ -14,7 +14,7 @@ redis = typer.Typer(help="The Redis that keeps the cluster's state.", no_args_is
 cluster = typer.Typer(help="A cluster over several hosts.", no_args_is_help=True, context_settings=HELP)
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="As `ws node list` calls it: alpha-ray-cpu.")]
-Seconds = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="That running work has to end by itself.")]
+Seconds = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="How long running work has to end by itself.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -98,7 +98,7 @@ def head_keep_off(
     stack: Stack = "dev",
     end: Annotated[bool, typer.Option("--end", help="It may lead again.")] = False,
 ) -> None:
-    """Let a host not lead for the time of some maintenance, until --end."""
+    """Keep a host from leading during maintenance; --end lets it lead again."""
     from ws.cluster import head as heads
     from ws.cluster.access import access
 
