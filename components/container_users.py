@@ -6,11 +6,14 @@ Reads the settings and the host's list of users; changes nothing.
 import os
 import pwd
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from components.problems import Remark
 from components.secrets import user_id
 from components.settings import PlatformSettings
+
+ROOT = 0  # reads everything on its host, whatever runs as it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,26 +24,33 @@ class HostUsers:
     own: int | None = None
 
     @classmethod
-    def probe(cls) -> "HostUsers":
+    def probe(cls, settings: PlatformSettings) -> "HostUsers":
         """As the host's databases say. Under sudo, who deploys is the person who called it."""
         names: dict[int, str] = {}
-        for entry in pwd.getpwall():
-            names.setdefault(entry.pw_uid, entry.pw_name)
+        # One by one: a directory (LDAP, SSSD) may have too many to list, and mostly lists none of them.
+        for uid in _services(settings):
+            with suppress(KeyError):
+                names[uid] = pwd.getpwuid(uid).pw_name
         own = os.environ.get("SUDO_UID", "")
         return cls(names=names, own=int(own) if own.isdecimal() else os.getuid())
 
 
 def shared_users(settings: PlatformSettings, users: HostUsers) -> tuple[Remark, ...]:
     """A remark on each person, other than who deploys, who can read what containers can."""
-    services: dict[int, list[str]] = {}
-    for name in settings.services():
-        services.setdefault(user_id(settings.service(name).user), []).append(name)
     return tuple(
         Remark(
             f"{users.names[uid]} has user id {uid} on this host, as have the containers of {', '.join(names)}: that "
             "person can read the secrets there (/proc/PID/root/run/secrets) and end what runs. Trust that person with "
             "the stack, or deploy as that person"
         )
-        for uid, names in sorted(services.items())
-        if uid in users.names and uid != users.own
+        for uid, names in sorted(_services(settings).items())
+        if uid in users.names and uid not in (ROOT, users.own)
     )
+
+
+def _services(settings: PlatformSettings) -> Mapping[int, list[str]]:
+    """The services that run as each user."""
+    services: dict[int, list[str]] = {}
+    for name in settings.services():
+        services.setdefault(user_id(settings.service(name).user), []).append(name)
+    return services

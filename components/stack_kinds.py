@@ -72,7 +72,7 @@ def declare_platform(stack: Stack) -> Outputs:
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
-        for remark in shared_users(settings, HostUsers.probe()):
+        for remark in shared_users(settings, HostUsers.probe(settings)):
             pulumi.warn(remark.text)
         warn_of_running_work(stack)
         for remark in outside.remarks(settings, facts):

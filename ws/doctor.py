@@ -135,7 +135,7 @@ def platform_facts(stack: str) -> dict[str, Any]:
     """Of the facts, those on a stack that deploys. Raises `ConfigError` and `SettingsError`."""
     settings, own = deployable_settings_of(stack), identity(stack)
     host_facts = HostFacts.probe(own.project, stack, gpus=settings.gpu.enabled)
-    facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts, "users": HostUsers.probe()}
+    facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts, "users": HostUsers.probe(settings)}
     return facts | (_cluster_facts(own, settings.place) if settings.place else {})
 
 

@@ -1,5 +1,7 @@
 """Who on a host can look into containers by their user id, and that it is said."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from components.container_users import HostUsers, shared_users
@@ -34,9 +36,29 @@ class TestSharedUsers:
         (remark,) = shared_users(settings, HostUsers(names={1000: "alice"}, own=0))
         assert "postgres" not in remark.text
 
+    def test_root_is_not_warned_of(self):
+        """It reads everything anyway, and the firewall has to run as it, whoever deploys."""
+        assert "firewall" in DEFAULT.services()
+        assert shared_users(DEFAULT, HostUsers(names={0: "root", 1000: "alice"}, own=1000)) == ()
+
 
 class TestProbe:
     def test_under_sudo_it_is_the_person_who_called_it(self, monkeypatch):
         monkeypatch.setenv("SUDO_UID", "1234")
-        users = HostUsers.probe()
+        users = HostUsers.probe(DEFAULT)
         assert (users.own, users.names[0]) == (1234, "root")
+
+    def test_asks_for_users_one_by_one(self, monkeypatch):
+        """A directory's are in no list."""
+        monkeypatch.setattr("pwd.getpwall", lambda: pytest.fail("all of them"))
+        asked = []
+
+        def of_a_directory(uid: int) -> SimpleNamespace:
+            asked.append(uid)
+            if uid != 1000:
+                raise KeyError(uid)
+            return SimpleNamespace(pw_name="alice")
+
+        monkeypatch.setattr("pwd.getpwuid", of_a_directory)
+        assert HostUsers.probe(DEFAULT).names == {1000: "alice"}
+        assert len(asked) == len(set(asked))
