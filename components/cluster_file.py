@@ -99,7 +99,7 @@ def _own_host(cluster: ClusterSettings, named: str | None, stack: str, stack_fil
     if named is not None:
         if named not in cluster.hosts:
             meant = closest(named, cluster.hosts) or next(iter(cluster.hosts))
-            reason = f"{named[:60]!r} is no host of the cluster in {file}"
+            reason = f"{named[:60]!r} is not a host of the cluster in {file}"
             problem = Problem((), reason, did_you_mean(named, cluster.hosts), (Set((), meant),))
             raise SettingsError([problem], stack_file, HOST_KEY)
         return named
@@ -160,7 +160,7 @@ def named_hosts_exist(cluster: ClusterSettings) -> Iterator[Problem]:
 
 
 def _unknown(name: str) -> str:
-    return f"{name[:60]!r} is no host of this cluster"
+    return f"{name[:60]!r} is not a host of this cluster"
 
 
 def somebody_may_lead(cluster: ClusterSettings) -> Iterator[Problem]:

@@ -73,7 +73,7 @@ def refuse_encrypted(keys: Iterable[str], *, stack_file: str, stack: str, encryp
     problem = Problem(
         (),
         "has an encrypted value, which would be in Pulumi's state and in `docker inspect` in clear",
-        "Settings are no secrets. For a secret environment variable, name it in env_secrets of the service, and set:",
+        "Settings are not secrets. For a secret environment variable, name it in env_secrets of the service, and set:",
         (secret_command(stack, f"{ENV_SECRETS}.HF_TOKEN"), *(unset_command(stack, path) for path in found)),
     )
     raise SettingsError([problem], stack_file, ", ".join(found or objects))

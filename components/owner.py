@@ -188,7 +188,7 @@ def of_another_folder(now: Situation) -> Problem | None:
             return Problem(
                 (),
                 f"{_listed(now.objects)} of it belong to the state folder {folder}, and this run has {now.folder}",
-                "With other secrets all of it would be made anew, and what runs would end. Nothing was changed.\n"
+                "With other secrets all of it would be recreated, and what runs would end. Nothing was changed.\n"
                 "Run this as the user who deployed it, or, where the folder is yours, name it:",
                 (
                     f"export XDG_STATE_HOME={home}",
@@ -211,7 +211,7 @@ def of_the_other_engine(now: Situation) -> Problem | None:
         (),
         f"{_listed(others)} of it were made by {IN_WORDS[other]}{where}, and {own} does not know them",
         f"What runs in them would end. Nothing was changed. To go on with {IN_WORDS[other]}:",
-        (go_on, *_change_over(now, f"To change over to {own}, which makes containers anew and keeps all data:")),
+        (go_on, *_change_over(now, f"To change over to {own}, which recreates containers and keeps all data:")),
     )
 
 

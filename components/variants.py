@@ -117,9 +117,9 @@ def resolve(cuda: str, python: str) -> Variant:
 def _refusal(cuda: str, python: str) -> tuple[Axis, str] | None:
     """Which of the pair cannot be, and why; None if torch, toolkit and base exist for it."""
     if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", cuda, re.ASCII):
-        return "cuda", f"{cuda[:20]!r} is no version of a CUDA toolkit, which has three numbers, such as 13.1.1"
+        return "cuda", f"{cuda[:20]!r} is not a version of a CUDA toolkit, which has three numbers, such as 13.1.1"
     if not re.fullmatch(r"3\.\d{1,3}", python, re.ASCII):
-        return "python", f"{python[:20]!r} is no version of Python, such as 3.14"
+        return "python", f"{python[:20]!r} is not a version of Python, such as 3.14"
     builds = _builds(cuda)
     if not builds:
         known = ", ".join(dict.fromkeys(torch.cuda for torch in TORCH))

@@ -15,7 +15,7 @@ import yaml
 LARGEST = 4 * 2**20  # bytes; a stack file has a few thousand
 DEEPEST = 60  # levels; the keys of a stack have 8
 MOST_VALUES = 500_000  # of a file in which all aliases are written out
-NO_TEXT = "it is no text in UTF-8: save it as that"
+NO_TEXT = "it is not text in UTF-8: save it as that"
 SafeLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML need not be built with libyaml
 
 

@@ -95,8 +95,8 @@ def up(
     session.prepare_host()
     choice = session.choose(engine)
     if session.changes_over(choice):
-        consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine makes all containers anew"))
-        ask(f"Stack {stack} was made by the {session.maker} engine. Its containers will be made anew.", yes=yes)
+        consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine recreates all containers"))
+        ask(f"Stack {stack} was made by the {session.maker} engine. Its containers will be recreated.", yes=yes)
         session.change_over()
     result = session.up(choice, consent)
     session.report(result)

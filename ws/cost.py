@@ -232,7 +232,7 @@ def _ends_of_several(stopping: Mapping[str, Stop], told: _Told, *, redis_leads: 
     if "ray-head" in stopping and running.head == "ray-head":
         because = f"{stopping['ray-head']}, and the head moves to another host"
     elif redis and redis_leads:
-        because = f"{redis}, and the head starts anew"
+        because = f"{redis}, and the head restarts"
     else:
         return
     told.end((work for work in running.works if work.kind is Kind.CLIENT), because)

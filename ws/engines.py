@@ -67,7 +67,7 @@ def choose(
         raise WsError(
             f"stack {stack} was made by Pulumi, and {found.reason}. Nothing was changed.\n"
             "  Put its CLI on PATH, and run this again.\n"
-            "  To change over to the embedded engine, which makes containers anew and keeps all data:\n"
+            "  To change over to the embedded engine, which recreates containers and keeps all data:\n"
             f"    ws {command()} --stack {stack} --engine embedded"
         )
     return Choice(name=EngineName.EMBEDDED, reason=found.reason)

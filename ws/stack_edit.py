@@ -113,7 +113,7 @@ def _with(content: Any, path: Path, value: object) -> Any:  # noqa: ANN401
             *entries[step + 1 :],
         ]
     if content is not None and not isinstance(content, dict):
-        raise WsError(f"{step} cannot be set: what is above it is no mapping of keys.")
+        raise WsError(f"{step} cannot be set: what is above it is not a mapping of keys.")
     return {**(content or {}), step: _with((content or {}).get(step), rest, value)}
 
 

@@ -229,7 +229,7 @@ class TestOwnHost:
 
     def test_must_be_one_of_the_cluster(self):
         text = refusal(LAB, host="alhpa")
-        assert "Pulumi.alpha.yaml: cslr:host: 'alhpa' is no host of the cluster" in text
+        assert "Pulumi.alpha.yaml: cslr:host: 'alhpa' is not a host of the cluster" in text
         assert "ws set host alpha" in text
 
 
@@ -254,7 +254,7 @@ class TestFile:
         with pytest.raises(SettingsError) as caught:
             place(yaml.safe_dump(changed(redis={"host": "gama"}, head_whitelist=["alpha", "alpha"])))
         text = str(caught.value)
-        assert "cluster.yaml: redis.host: 'gama' is no host of this cluster.\n" in text
+        assert "cluster.yaml: redis.host: 'gama' is not a host of this cluster.\n" in text
         assert "    redis:\n      host: gamma" in text
         assert "cluster.yaml: head_whitelist[1]: alpha is listed twice" in text
         assert "    without head_whitelist[1]" in text
@@ -326,14 +326,14 @@ class TestMistakesInTheBlock:
             pytest.param(
                 {"redis": {"host": "gama"}},
                 "redis.host",
-                "'gama' is no host of this cluster",
+                "'gama' is not a host of this cluster",
                 "cluster.redis.host gamma",
                 id="redis-on-unknown-host",
             ),
             pytest.param(
                 {"redis": {"host": "gamma", "replica": "delta"}},
                 "redis.replica",
-                "'delta' is no host of this cluster",
+                "'delta' is not a host of this cluster",
                 "cluster.redis.replica ",
                 id="replica-on-unknown-host",
             ),
@@ -347,14 +347,14 @@ class TestMistakesInTheBlock:
             pytest.param(
                 {"mlflow": {"host": "delta"}},
                 "mlflow.host",
-                "'delta' is no host of this cluster",
+                "'delta' is not a host of this cluster",
                 "cluster.mlflow.host ",
                 id="mlflow-on-unknown-host",
             ),
             pytest.param(
                 {"head_whitelist": ["alpha", "ray-cpu"]},
                 "head_whitelist[1]",
-                "'ray-cpu' is no host of this cluster",
+                "'ray-cpu' is not a host of this cluster",
                 "Known here: alpha, beta, gamma.",
                 id="whitelist-of-nodes",
             ),

@@ -144,7 +144,7 @@ class TestSet:
             (["redis", "1"], "holds other keys"),
             (["images.cuda", "12.0"], "12.0"),
             (["marimo.volumes[7].target", "/x"], "there is no entry 7"),
-            (["redis.port.x", "1"], "no mapping"),
+            (["redis.port.x", "1"], "not a mapping"),
             (["ray.head_whitelist", "[ray-cpu"], "begins like a list"),
             (["redis.port"], "has no value"),
             (["redis.port", "1", "redis.port", "2"], "twice"),

@@ -256,7 +256,7 @@ class TestSeveralHosts:
 
     def test_the_primary_of_redis_takes_the_head_for_a_while_and_no_task(self):
         found = of(change("redis"), running=several(""))
-        assert ends(found) == [("05000000", "redis is replaced, and the head starts anew")]
+        assert ends(found) == [("05000000", "redis is replaced, and the head restarts")]
         assert "jobs, tasks and actors on other hosts go on" in found.remarks[0]
 
     def test_a_copy_of_redis_ends_nothing(self):

@@ -122,7 +122,7 @@ def _drainable(access: Access, name: str) -> RayNode | None:
         return node
     if marked:
         return None
-    why = node.why if node and node.why else "it is no member now"
+    why = node.why if node and node.why else "it is not a member now"
     raise WsError(f"{name} is gone: {why}. See: ws node list --stack {access.stack}")
 
 
