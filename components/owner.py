@@ -24,6 +24,7 @@ IN_WORDS = {"pulumi": "Pulumi", "embedded": "the embedded engine"}
 RECORD = "owner.json"  # in the stack's folder
 CLIENT = "verification"  # the component of a container that comes and goes with a verification
 SHOWN = 3  # names in a message
+OWN_TARGETS = ("/run/cslr/", "/run/secrets/")  # where a container has programs and secrets, and nothing of the user's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class StackObject:
     name: str
     identifier: str
     embedded: bool  # whether the embedded engine made it
-    sources: tuple[str, ...] = ()  # what a container mounts of the host
+    sources: tuple[str, ...] = ()  # programs and secrets of this host that a container mounts
 
     @property
     def removal(self) -> str:
@@ -131,7 +132,11 @@ def _containers(found: Iterable[Mapping[str, Any]]) -> Iterator[StackObject]:
                 name=one["Names"][0].removeprefix("/"),
                 identifier=one["Id"],
                 embedded=EMBEDDED_LABEL in one["Labels"],
-                sources=tuple(mount.get("Source", "") for mount in one.get("Mounts") or ()),
+                sources=tuple(
+                    mount.get("Source", "")
+                    for mount in one.get("Mounts") or ()
+                    if mount.get("Destination", "").startswith(OWN_TARGETS)
+                ),
             )
 
 

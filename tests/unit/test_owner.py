@@ -1,6 +1,7 @@
 """Whose a stack's containers and networks are, and what a run is told that may not have them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from components.owner import (
     another_checkout,
     check,
     pulumi_backend,
+    stack_objects,
 )
 from components.problems import SettingsError
 
@@ -179,3 +181,36 @@ class TestBackend:
         (tmp_path / "credentials.json").write_text('{"current": "https://api.pulumi.com"}')
         assert pulumi_backend({"PULUMI_HOME": str(tmp_path)}) == "https://api.pulumi.com"
         assert pulumi_backend({"PULUMI_HOME": str(tmp_path / "none")}) == ""
+
+
+class Listing:
+    """Docker, as far as it is asked."""
+
+    def __init__(self, *mounts: dict[str, str]) -> None:
+        labels = {"cslr.project": "cslr", "cslr.stack": "dev"}
+        redis = {"Names": ["/cslr-dev-redis"], "Id": "1", "Labels": {**labels, "cslr.component": "redis"}}
+        client = {"Names": ["/x"], "Id": "2", "Labels": {**labels, "cslr.component": "verification"}}
+        self._found = {
+            "/containers/json": [{**redis, "Mounts": list(mounts)}, client],
+            "/networks": [{"Name": "ray-network", "Id": "3", "Labels": {**labels, "cslr.engine.urn": "urn"}}],
+        }
+
+    def labelled(self, path: str, _key: str, labels: list[str]) -> Any:
+        assert labels == ["cslr.project=cslr", "cslr.stack=dev"]
+        return self._found[path]
+
+
+class TestLook:
+    def test_finds_containers_and_networks_but_no_verification(self):
+        found = stack_objects(DEV, Listing())  # type: ignore[arg-type]
+        assert [(one.kind, one.name, one.identifier, one.embedded) for one in found] == [
+            ("container", "cslr-dev-redis", "1", False),
+            ("network", "ray-network", "3", True),
+        ]
+
+    def test_takes_no_folder_of_the_users_for_a_state_folder(self):
+        """One that is called like a part of it would have the stack refused for good."""
+        own = {"Source": f"{FOLDER}/secrets/abc/1000/ray-token", "Destination": "/run/secrets/ray-token"}
+        mine = {"Source": "/srv/cslr/dev/programs/mine", "Destination": "/workspace/mine"}
+        redis, _ = stack_objects(DEV, Listing(mine, own))  # type: ignore[arg-type]
+        assert redis.state_folder(DEV) == str(FOLDER)
