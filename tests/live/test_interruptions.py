@@ -98,7 +98,8 @@ class TestPortOfAnotherProgram:
         small.configure()
         assert refused.returncode == 1
         assert f"cslr:platform.redis.port: {port} is in use on this host" in refused.stdout
-        assert refused.stdout.count("cslr:platform.") == 2, refused.stdout  # the reason and the remedy
+        assert refused.stdout.count("cslr:platform.") == 1, refused.stdout
+        assert "ws set redis.port " in refused.stdout  # the remedy
         assert "Traceback" not in refused.stdout
         assert small.ids() == before
         assert done(small.preview()) == {}
