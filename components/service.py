@@ -200,6 +200,7 @@ class Service(pulumi.ComponentResource):
                 yield give_volume(
                     f"{self.host}-volume-{mount.source}",
                     mount.source,
+                    target=mount.target,
                     image=spec.image,
                     user=spec.user,
                     python=self._deployed_on.python,

@@ -13,12 +13,19 @@ from docker_engine.volume_owner import IMAGE
 
 
 def give_volume(
-    name: str, volume: str, *, image: pulumi.Input[str], user: str, python: str, opts: pulumi.ResourceOptions
+    name: str,
+    volume: str,
+    *,
+    target: str,
+    image: pulumi.Input[str],
+    user: str,
+    python: str,
+    opts: pulumi.ResourceOptions,
 ) -> pulumi.Resource:
     """Declares that a volume belongs to a user (``uid:gid``). An image of the service does it, which is here anyway."""
     return command.local.Command(
         name,
-        create=shlex.join([python, "-m", "docker_engine.volume_owner", volume, user]),
+        create=shlex.join([python, "-m", "docker_engine.volume_owner", volume, user, target]),
         environment={IMAGE: image},
         add_previous_output_in_env=False,
         opts=opts,
