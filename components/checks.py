@@ -3,6 +3,7 @@
 Each check is a function from the settings to the problems that it finds; ``CHECKS`` is all of them.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,8 @@ RESERVED_ENVIRONMENT = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_STATIC_PREFIX",
 )
+# No secret is called so: what the shell and the loader of programs go by, before there is a program.
+NO_SECRET = re.compile(r"PATH|IFS|ENV|HOME|PYTHON(PATH|HOME)|LD_\w+|cslr_\w+")
 
 
 def run(settings: "PlatformSettings") -> list[Problem]:
@@ -395,6 +398,9 @@ def env_secrets_are_no_others(settings: "PlatformSettings") -> Iterator[Problem]
             if name.startswith(RESERVED_ENVIRONMENT):
                 reason = f"{name} is set by the platform, from other keys of this file"
                 yield Problem(path, reason, "Set those keys instead, and remove this one:", (Remove(path),))
+            elif NO_SECRET.fullmatch(name):
+                reason = f"{name} is a variable that programs are started by"
+                yield Problem(path, reason, "Give the secret another name, or use `env`:", (Remove(path),))
             elif name in names[:index]:
                 yield Problem(path, f"{name} is listed twice", "Remove the second entry:", (Remove(path),))
             elif name in plain:

@@ -3,18 +3,18 @@
 # Or a module of the package `entrypoints`, which lies beside this file: with_python.sh -m entrypoints.MODULE [ARGS]
 # /opt/venv: our images; conda environment `py`: older releases; /home/ray/anaconda3: the official Ray images.
 # Secrets that the stack hands over as environment variables: a file for each, with its name (`env_secrets`).
-for file in /run/secrets/env/*; do
-    if [ -r "$file" ]; then
-        export "${file##*/}=$(cat "$file")"
+for cslr_file in /run/secrets/env/*; do
+    if [ -r "$cslr_file" ]; then
+        export "${cslr_file##*/}=$(cat "$cslr_file")"
     fi
 done
-unset file
+unset cslr_file
 case $1 in -m) cd "$(dirname "$0")" ;; esac
-for bin in /opt/venv/bin /opt/conda/envs/py/bin /opt/*conda*/envs/py/bin /home/ray/anaconda3/bin; do
-    if [ -x "$bin/python" ]; then
-        PATH="$bin:$PATH"
+for cslr_bin in /opt/venv/bin /opt/conda/envs/py/bin /opt/*conda*/envs/py/bin /home/ray/anaconda3/bin; do
+    if [ -x "$cslr_bin/python" ]; then
+        PATH="$cslr_bin:$PATH"
         export PATH
-        exec "$bin/python" "$@"
+        exec "$cslr_bin/python" "$@"
     fi
 done
 command -v python3 >/dev/null && exec python3 "$@"
