@@ -87,7 +87,7 @@ class TestCalls:
         redis_link.command("PING")
         other = redis_link.another(1.0)
         other.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        with pytest.raises(OSError, match="closed the connection"):
+        with pytest.raises(OSError, match=r"closed the connection|reset by peer"):
             redis_link.command("PING")
         assert redis_link.command("PING") == "PONG"
 
@@ -138,7 +138,7 @@ class TestSubscription:
         messages = redis_link.subscribe("events", idle=0.1)
         assert next(messages) is None
         redis_link.command("CLIENT", "KILL", "TYPE", "pubsub")
-        with pytest.raises(OSError, match="closed the connection"):
+        with pytest.raises(OSError, match=r"closed the connection|reset by peer"):
             next(messages)
 
 
