@@ -44,7 +44,7 @@ class TestKey:
     def test_leaves_out_what_is_near(self, proxied, monkeypatch, host):
         assert near(proxied.containers["ray-cpu"].env, host, monkeypatch)
 
-    @pytest.mark.parametrize("host", ["pypi.org", "notmlflow", "mlflow.example.org", "huggingface.co"])
+    @pytest.mark.parametrize("host", ["packages.example.net", "notmlflow", "mlflow.example.org", "huggingface.co"])
     def test_leads_to_all_else(self, proxied, monkeypatch, host):
         assert not near(proxied.containers["ray-cpu"].env, host, monkeypatch)
 
