@@ -14,6 +14,8 @@ from contextlib import suppress
 import docker
 import requests
 
+from docker_engine.one_off import hardened
+
 IMAGE = "CSLR_VOLUME_IMAGE"  # environment variable: image ID, of which only a shell and coreutils are needed
 TARGET = "/volume"
 SECONDS = 60
@@ -36,17 +38,11 @@ def give(client: docker.DockerClient, volume: str, user: str, target: str, image
     container = client.containers.create(
         image,
         entrypoint=["sh", "-c", SCRIPT, "sh", uid, gid, target],
-        command=[],
-        user="0:0",
         network_mode="none",
-        cap_drop=["ALL"],
-        cap_add=["CHOWN"],
-        security_opt=["no-new-privileges"],
-        read_only=True,
         mem_limit=MEMORY,
         healthcheck={"test": ["NONE"]},
-        log_config=docker.types.LogConfig(type="json-file"),  # what it says is read, whatever the Engine's default is
         mounts=[docker.types.Mount(TARGET, volume, type="volume", no_copy=True)],
+        **hardened("CHOWN"),
     )
     try:
         container.start()

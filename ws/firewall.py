@@ -10,6 +10,7 @@ import docker
 import requests
 
 from components.identity import StackIdentity
+from docker_engine.one_off import hardened
 
 PROJECT = "cslr"
 FAMILY = "inet"
@@ -63,14 +64,8 @@ def _nft(client: docker.DockerClient, *arguments: str) -> str:
     said: bytes = client.containers.run(
         image,
         entrypoint=["nft", *arguments],
-        command=[],
-        user="0:0",
         network_mode="host",
-        cap_drop=["ALL"],
-        cap_add=["CAP_NET_ADMIN"],
-        security_opt=["no-new-privileges:true"],
-        read_only=True,
-        log_config=docker.types.LogConfig(type="json-file"),  # of others, `run` returns nothing
         remove=True,
+        **hardened("CAP_NET_ADMIN"),
     )
     return said.decode()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from components.ports import GATEWAY_PORTS, HEAD_FLAGS, HOST_RAY_PORTS
+from tests import tcp_probe
 from tests.cluster.cluster import REDIS_HOST, REDIS_PORT, Cluster
 from tests.cluster.hosts import Host, run
 from tests.live.stack import wait_until
@@ -18,17 +19,6 @@ PEOPLES = (GATEWAY_PORTS["dashboard"], GATEWAY_PORTS["client"])
 HEADS = tuple(HOST_RAY_PORTS["ray-head"][flag] for flag in HEAD_FLAGS.values())
 GCS = HOST_RAY_PORTS["ray-head"][HEAD_FLAGS["gcs"]]
 NODES = tuple(HOST_RAY_PORTS["ray-cpu"][flag] for flag in ("--node-manager-port", "--object-manager-port"))
-PROBE = """
-import json, socket, sys
-answers = []
-for address, port in json.loads(sys.argv[1]):
-    try:
-        socket.create_connection((address, port), 1.5).close()
-        answers.append([address, port])
-    except OSError:
-        pass
-print(json.dumps(answers))
-"""
 # Ray takes this one apart before it looks at a token, and aborts.
 MESSAGE = """
 import sys, grpc
@@ -51,7 +41,7 @@ def outside(cluster: Cluster, source: str, *arguments: str) -> str:
 
 def reached(cluster: Cluster, *targets: tuple[str, int]) -> list[tuple[str, int]]:
     """Those of the addresses and ports that answer there."""
-    return [(address, port) for address, port in json.loads(outside(cluster, PROBE, json.dumps(targets)))]
+    return tcp_probe.answered(outside(cluster, tcp_probe.SOURCE, json.dumps(targets)))
 
 
 def ipv6_of(host: Host) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 from components.host_facts import HostFacts
 from components.outside import docker_is_closed
+from tests import tcp_probe
 from tests.live.stack import LiveStack, deployed, wait_until
 from ws import firewall
 
@@ -39,17 +40,6 @@ SETTINGS: dict[str, Any] = {
 }
 INSIDE = {"redis": 6379, "health": 8888}  # what containers listen on
 ON_THE_LOOPBACK = [("127.0.0.1", port) for port in (REDIS, HEALTH)]
-PROBE = """
-import json, socket, sys
-answers = []
-for address, port in json.loads(sys.argv[1]):
-    try:
-        socket.create_connection((address, port), 1.5).close()
-        answers.append([address, port])
-    except OSError:
-        pass
-print(json.dumps(answers))
-"""
 
 
 def ip(*arguments: str) -> None:
@@ -61,9 +51,9 @@ class Neighbour:
 
     def reaches(self, *targets: tuple[str, int]) -> list[tuple[str, int]]:
         """Those of the addresses and ports that answer."""
-        command = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-c", PROBE, json.dumps(targets)]
+        command = ["ip", "netns", "exec", NAMESPACE, sys.executable, "-c", tcp_probe.SOURCE, json.dumps(targets)]
         run = subprocess.run(command, check=True, capture_output=True, text=True)
-        return [(address, port) for address, port in json.loads(run.stdout)]
+        return tcp_probe.answered(run.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +159,7 @@ class TestNeighbour:
 
 def test_containers_go_on_as_before(stack, addresses):
     """They reach each other, this host and what is beyond it."""
-    code, said = stack.exec("health", "python3", "-c", PROBE, json.dumps(addresses))
+    code, said = stack.exec("health", "python3", "-c", tcp_probe.SOURCE, json.dumps(addresses))
     assert (code, json.loads(said)) == (0, [list(address) for address in addresses])
 
 

@@ -117,7 +117,7 @@ class TestGive:
 @pytest.mark.live
 class TestLive:
     @pytest.fixture
-    def volume(self):
+    def volume(self, docker_engine):
         client = docker.from_env()
         made = client.volumes.create("cslr-test-volume-owner")
         yield made
