@@ -9,12 +9,18 @@ ENGINE ?= auto
 VOLUMES ?=
 ARGS ?=
 
+# bench/naive is what an unprepared recipe costs: naive on purpose.
+DOCKERFILES = $(filter-out bench/naive/%,$(wildcard *Dockerfile */Dockerfile */*/Dockerfile))
+SHELL_SCRIPTS = bin/ws .ci/run .ci/images $(wildcard entrypoints/*.sh entrypoints/*/*.sh images/*/*.sh)
+
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 WS := .venv/bin/python -m ws
 PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# The command `ws`, from this checkout: built with what is installed already, so nothing is downloaded.
+INSTALL_WS := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
-.PHONY: help up preview down matrix report test ps logs doctor lint lock clean
+.PHONY: help up preview down matrix report ps logs doctor test lint hooks lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,10 +55,15 @@ doctor: .venv/ready ## Check every precondition
 test: .venv/ready-dev ## Install what the tests need and run them; ARGS=tests/unit for those without Docker
 	@.venv/bin/python -m pytest --set-up $(ARGS)
 
-lint: .venv/ready-dev ## Check style, format and types
+lint: .venv/ready-dev ## Check style, types, import rules, shell scripts and Dockerfiles
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/shellcheck $(SHELL_SCRIPTS)
+	.venv/bin/hadolint $(DOCKERFILES)
+
+hooks: .venv/ready-dev ## Install the pre-commit hooks, which call the tools of .venv
+	.venv/bin/pre-commit install
 
 lock: .venv/ready-dev ## Resolve all dependencies anew, of this program and of its images (needs uv)
 	$(UV_COMPILE) --output-file requirements.txt requirements.in
@@ -86,10 +97,11 @@ endif
 	echo "making .venv with $$python"; "$$python" -m venv .venv
 
 # Written last: an installation that was interrupted is done again.
-.venv/ready: requirements.txt | .venv/bin/python
+.venv/ready: requirements.txt pyproject.toml | .venv/bin/python
 	@echo "installing the packages of requirements.txt"
 	@$(PIP_INSTALL) -r requirements.txt
-	@ln -sf ../../bin/ws .venv/bin/ws
+	@rm -f .venv/bin/ws
+	@$(INSTALL_WS)
 	@touch $@
 
 .venv/ready-dev: requirements-dev.txt | .venv/ready

@@ -16,7 +16,8 @@ while :; do
     "$asks$newline"*)
         taken=${taken#*"$newline"}
         request=${taken%%"$newline"*} users=${taken#*"$newline"}
-        # shellcheck disable=SC2086  (one word for each user)
+        # One word for each user.
+        # shellcheck disable=SC2086
         redis-cli -e -p "$port" --eval "$rules" , "$namespace" "$request" $# "$@" $users |
             redis-cli -p "$port" >/dev/null
         ;;

@@ -9,7 +9,7 @@ for cslr_file in /run/secrets/env/*; do
     fi
 done
 unset cslr_file
-case $1 in -m) cd "$(dirname "$0")" ;; esac
+case $1 in -m) cd "$(dirname "$0")" || exit ;; esac
 for cslr_bin in /opt/venv/bin /opt/conda/envs/py/bin /opt/*conda*/envs/py/bin /home/ray/anaconda3/bin; do
     if [ -x "$cslr_bin/python" ]; then
         PATH="$cslr_bin:$PATH"
