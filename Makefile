@@ -20,12 +20,14 @@ PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-che
 INSTALL_WS := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
-.PHONY: help up preview down matrix report ps logs doctor test lint hooks lock clean
+.PHONY: help up preview down matrix report ps logs doctor check test test-process test-cluster test-images test-live \
+	coverage lint hooks lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: STACK=$(STACK)  ENGINE=$(ENGINE) (auto, pulumi, embedded)  VOLUMES=1 (down: the data too)"
+	@echo "  Tests:     make test-process, test-cluster, test-images, test-live (CONTRIBUTING.md)"
 	@echo "  More:      bin/ws --help"
 
 up: .venv/ready ## Set this host up, deploy the stack and verify it
@@ -52,8 +54,20 @@ logs: .venv/ready ## Follow what the services write
 doctor: .venv/ready ## Check every precondition
 	@$(WS) doctor --stack $(STACK) $(ARGS)
 
-test: .venv/ready-dev ## Install what the tests need and run them; ARGS=tests/unit for those without Docker
-	@.venv/bin/python -m pytest --set-up $(ARGS)
+check: .venv/ready-dev ## Fast checks without Docker or root: linters, types, unit tests
+	@began=$$(date +%s); $(MAKE) lint && .venv/bin/python -m testing.lanes unit -q $(ARGS) \
+		&& echo "make check: $$(($$(date +%s) - began)) s"
+
+test: .venv/ready-dev ## Install what the tests need and run them all; ARGS=tests/unit for those without Docker
+	@.venv/bin/python -m testing.lanes $(ARGS)
+
+test-process test-cluster test-images test-live: test-%: .venv/ready-dev
+	@.venv/bin/python -m testing.lanes $* $(ARGS)
+
+coverage: .venv/ready-dev ## Measure what unit and process tests cover
+	@.venv/bin/python -m pytest tests/process --set-up-only -q
+	@.venv/bin/python -m pytest tests/unit tests/process -n auto --dist loadfile -q --cov \
+		--cov-report=term:skip-covered $(ARGS)
 
 lint: .venv/ready-dev ## Check style, types, import rules, shell scripts and Dockerfiles
 	.venv/bin/ruff check .

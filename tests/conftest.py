@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 import requests
 
-pytest_plugins = ["tests.programs", "tests.skips"]
+pytest_plugins = ["tests.programs", "tests.skips", "testing.timeouts"]
 SELECTING = {"cuda": "GLOB", "python": "GLOB", "target": "GLOB", "phase": "NUMBER"}
 
 

@@ -49,12 +49,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--set-up", action="store_true", help="install what the chosen tests need and start Docker, where this may"
     )
+    parser.addoption("--set-up-only", action="store_true", help="do so, and run no test: before a run in parallel")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Sets this host up for the tests that will run. Ends the run with one sentence where that is not possible."""
     config = session.config
-    if not config.getoption("--set-up") or config.getoption("--collect-only"):
+    only = config.getoption("--set-up-only")
+    if not (only or config.getoption("--set-up")) or config.getoption("--collect-only"):
         return
     fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     needed = [program for name, program in PROGRAMS.items() if name in fixtures]
@@ -64,6 +66,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         set_up(needed, engine=DOCKER in fixtures and not config.getoption("--environment", None), say=say)
     except WsError as error:
         raise pytest.UsageError(str(error)) from None
+    if only:
+        pytest.exit("set up", returncode=pytest.ExitCode.OK)
 
 
 def set_up(needed: Collection[Program], *, engine: bool, say: apt.Say) -> None:

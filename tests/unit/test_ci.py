@@ -11,6 +11,7 @@ import pytest
 import typer.main
 import yaml
 
+from testing.lanes import LANES
 from tests.harness import PROJECT
 from ws import cli
 
@@ -117,6 +118,33 @@ class TestChecks:
 
     def test_can_be_executed(self):
         assert CHECKS.stat().st_mode & stat.S_IXUSR
+
+    def test_run_every_lane_on_a_machine_of_its_own(self):
+        jobs = workflow(PROJECT / ".github/workflows/checks.yml")["jobs"]
+        assert any(step.get("run") == "make check" for step in jobs["check"]["steps"])
+        assert {*jobs["lane"]["strategy"]["matrix"]["lane"], "unit"} == set(LANES)
+
+    def test_environments_are_cached_by_all_that_decides_what_is_in_them(self):
+        caches = [
+            step["with"] for step in steps(PROJECT / ".github/workflows/checks.yml") if "cache@" in step.get("uses", "")
+        ]
+        assert [cache["path"] for cache in caches] == [".venv", ".venv"]
+        assert all("requirements*.txt" in cache["key"] and "python-version" in cache["key"] for cache in caches)
+
+
+class TestMake:
+    @pytest.mark.parametrize(
+        "target", ["check", "coverage", "lint", "test", *(f"test-{lane}" for lane in LANES if lane != "unit")]
+    )
+    def test_knows_what_the_documents_name(self, target):
+        assert re.search(rf"^[a-z -]*\b{target}\b[a-z -]*:", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+
+
+class TestHooks:
+    def test_call_the_locked_tools(self):
+        (repository,) = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text())["repos"]
+        assert repository["repo"] == "local"
+        assert all(hook["entry"].startswith(".venv/bin/") for hook in repository["hooks"])
 
 
 class TestScript:

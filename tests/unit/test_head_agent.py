@@ -128,7 +128,7 @@ command = ["sh", "-c", "setsid sleep 600 & echo $!; sleep 600"]
 head = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
 print(head.stdout.readline(), head.pid, sep="", flush=True)
 pulse.beat(boottime() + float(sys.argv[1]))
-print("the deadline is set", flush=True)
+print(watchdog.pid, flush=True)  # the deadline is set
 time.sleep(600)
 """
 
@@ -136,15 +136,15 @@ time.sleep(600)
     def start(self):
         started = []
 
-        def start(deadline: float) -> tuple[subprocess.Popen[str], list[int]]:
+        def start(deadline: float) -> tuple[subprocess.Popen[str], list[int], int]:
             agent = subprocess.Popen(
                 [sys.executable, "-c", self.AGENT, str(deadline)], cwd=PROJECT, stdout=subprocess.PIPE, text=True
             )
             assert agent.stdout
             pids = [int(agent.stdout.readline()) for _ in range(2)]
-            agent.stdout.readline()
+            watchdog = int(agent.stdout.readline())
             started.append((agent, pids))
-            return agent, pids
+            return agent, pids, watchdog
 
         yield start
         for agent, pids in started:
@@ -155,17 +155,30 @@ time.sleep(600)
                     os.kill(pid, signal.SIGKILL)
 
     def test_a_frozen_agent_is_killed_with_its_head(self, start):
-        agent, pids = start(0.5)
+        agent, pids, _ = start(0.5)
         agent.send_signal(signal.SIGSTOP)
         assert agent.wait(30) == -signal.SIGKILL
         wait_until_gone(pids)
 
     def test_the_head_of_an_agent_that_was_killed_is_killed(self, start):
-        agent, pids = start(600.0)
-        time.sleep(1.5)  # the watchdog has seen the head
+        agent, pids, watchdog = start(600.0)
+        wait_until_it_looked(watchdog)
         agent.kill()
         agent.wait()
         wait_until_gone(pids)
+
+
+def wait_until_it_looked(watchdog: int) -> None:
+    """The watchdog sleeps once after each look: when it slept several times, it has seen what was there."""
+    looked, deadline = naps(watchdog) + 5, time.monotonic() + 30
+    while naps(watchdog) < looked:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def naps(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def wait_until_gone(pids: list[int]) -> None:

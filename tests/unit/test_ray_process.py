@@ -195,6 +195,7 @@ class TestSupervision:
 
 
 class TestStop:
+    @pytest.mark.timeout(60, method="thread")  # the other method is the signal that this test needs
     def test_it_can_be_set_by_a_signal_that_interrupts_the_waiting(self):
         stop = ray_process.Stop()
         former = signal.signal(signal.SIGALRM, stop.set)

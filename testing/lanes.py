@@ -1,0 +1,110 @@
+"""The lanes of the test suite, and one summary of them all: ``python -m testing.lanes [LANE...] [options of pytest]``.
+
+A lane is a folder of tests that need the same of a machine. Those that share no server, port or Docker run in parallel.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+SLOWEST = 25  # tests to name at the end of a lane
+NO_TESTS = 5  # pytest's exit code where nothing was chosen
+PARALLEL = ("-n", "auto", "--dist", "loadfile")
+KINDS = {"failures": "failed", "errors": "errors", "skipped": "skipped"}  # of JUnit's → pytest's word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """Tests that run in one pytest."""
+
+    folder: str
+    options: Sequence[str] = ()
+    set_up: bool = True  # whether programs and Docker may be installed for it
+
+    def runs(self, arguments: Sequence[str], report: Path) -> list[list[str]]:
+        """The command lines of pytest, one after the other."""
+        command = [sys.executable, "-m", "pytest", self.folder, *arguments]
+        run = [*command, f"--durations={SLOWEST}", f"--junitxml={report}", *self.options]
+        if not self.set_up:
+            return [run]
+        # The processes of a parallel run would all install the same.
+        return [[*command, "--set-up-only", "-q"], run] if self.options else [[*run, "--set-up"]]
+
+
+LANES = {
+    "unit": Lane(folder="tests/unit", options=("-n", "auto"), set_up=False),
+    "process": Lane(folder="tests/process", options=PARALLEL),
+    "cluster": Lane(folder="tests/cluster"),  # builds the small images that others find
+    "images": Lane(folder="tests/images"),
+    "live": Lane(folder="tests/live"),
+}
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What the lanes came to."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, name: str, code: int, report: Path, seconds: float) -> None:
+        """Counts one lane."""
+        self.seconds[name] = seconds
+        if code not in (0, NO_TESTS):
+            self.failed.append(name)
+        if not report.exists():
+            return
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            found = {word: int(suite.get(kind, 0)) for kind, word in KINDS.items()}
+            self.counts.update(found)
+            self.counts["passed"] += int(suite.get("tests", 0)) - sum(found.values())
+
+    def lines(self) -> list[str]:
+        """Minutes of each lane, then a line as pytest ends with."""
+        total = sum(self.seconds.values())
+        lanes = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
+        counts = [
+            f"{self.counts[word]} {word}" for word in ("failed", "passed", "skipped", "errors") if self.counts[word]
+        ]
+        failed = [f"failed lanes: {', '.join(self.failed)}"] if self.failed else []
+        minutes = f"{int(total) // 3600}:{int(total) // 60 % 60:02}:{int(total) % 60:02}"
+        summary = f" {', '.join(counts) or 'no tests ran'} in {total:.2f}s ({minutes}) "
+        return [f"lanes: {lanes}", *failed, f"{summary:=^100}"]
+
+
+def run(names: Sequence[str], arguments: Sequence[str]) -> int:
+    """Runs the lanes, also after one that failed. Returns 0 where all passed."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            began, report, code = time.monotonic(), Path(folder, f"{name}.xml"), 0
+            for command in LANES[name].runs(arguments, report):
+                code = subprocess.run(command, check=False).returncode
+                if code:
+                    break
+            tally.add(name, code, report, time.monotonic() - began)
+    sys.stdout.write("\n".join(tally.lines()) + "\n")
+    return 1 if tally.failed else 0
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the lanes that the first words name, or all. Where the first word is a path, pytest runs alone on it."""
+    names = []
+    rest = list(words)
+    while rest and rest[0] in LANES:
+        names.append(rest.pop(0))
+    if rest and not names and not rest[0].startswith("-"):
+        command = [sys.executable, "-m", "pytest", "--set-up", f"--durations={SLOWEST}", *rest]
+        return subprocess.run(command, check=False).returncode
+    return run(names or list(LANES), rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
