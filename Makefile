@@ -21,7 +21,7 @@ INSTALL_WS := .venv/bin/python -m pip install --quiet --disable-pip-version-chec
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
 .PHONY: help up preview down matrix report ps logs doctor check test test-process test-cluster test-images test-live \
-	coverage lint hooks lock clean
+	coverage docs lint hooks lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,12 +76,17 @@ lint: .venv/ready-dev ## Check style, types, import rules, shell scripts and Doc
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 	.venv/bin/hadolint $(DOCKERFILES)
 
+docs: .venv/ready-docs ## Build the documentation site in build/docs, with all links checked
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet
+	@echo "open build/docs/index.html; for the search: python3 -m http.server -d build/docs"
+
 hooks: .venv/ready-dev ## Install the pre-commit hooks, which call the tools of .venv
 	.venv/bin/pre-commit install
 
 lock: .venv/ready-dev ## Resolve all dependencies anew, of this program and of its images (needs uv)
 	$(UV_COMPILE) --output-file requirements.txt requirements.in
 	$(UV_COMPILE) --output-file requirements-dev.txt requirements-dev.in
+	$(UV_COMPILE) --output-file requirements-docs.txt requirements-docs.in
 	.venv/bin/python -m images.lock
 
 clean: ## Remove the Python environment and caches; deployments stay
@@ -100,7 +105,7 @@ INSTALL_PYTHON = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 # An environment whose Python is gone, too old or half installed is made anew, with all that is in it.
 USABLE := $(shell .venv/bin/python -c 'import sys, pip; sys.exit($(NEWER_THAN))' 2>/dev/null && echo yes)
 ifneq ($(USABLE),yes)
-.PHONY: .venv/bin/python .venv/ready .venv/ready-dev
+.PHONY: .venv/bin/python .venv/ready .venv/ready-dev .venv/ready-docs
 endif
 
 .venv/bin/python:
@@ -121,4 +126,9 @@ endif
 .venv/ready-dev: requirements-dev.txt | .venv/ready
 	@echo "installing the packages of requirements-dev.txt"
 	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
+
+.venv/ready-docs: requirements-docs.txt | .venv/ready
+	@echo "installing the packages of requirements-docs.txt"
+	@$(PIP_INSTALL) -r requirements-docs.txt
 	@touch $@

@@ -1,0 +1,1 @@
+"""What makes the documentation site and its pictures, and checks its links."""
