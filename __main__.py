@@ -7,13 +7,14 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
 from build_report.records import ReportError
-from components import config_keys, engine_checks
-from components.identity import StackIdentity
-from components.secrets import SecretError
-from components.settings import SettingsError
-from components.stack import Stack
-from components.stack_file import encrypted_paths
-from components.stack_kinds import declare
+from config import keys as config_keys
+from config.platform import SettingsError
+from config.stack_file import encrypted_paths
+from preflight import docker_engine as engine_checks
+from program import declare
+from stack.identity import StackIdentity
+from stack.secrets import SecretError
+from stack.stack import Stack
 
 PROJECT = Path(__file__).parent
 

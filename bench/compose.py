@@ -6,13 +6,13 @@ Leaves out what Compose cannot do: the verification. Images are named by their I
 from threading import Lock
 from typing import Any
 
-from components.stack_file import StackConfig
-from docker_engine.api import DockerApi, Json
-from engine.changes import CONTAINER
-from engine.program import Monitor, Outcome, run_program
-from engine.registration import Registration
-from engine.run import NETWORK, VOLUME
-from tests.harness import PROJECT
+from config.stack_file import StackConfig
+from docker_api.api import DockerApi, Json
+from embedded_engine.changes import CONTAINER
+from embedded_engine.program import Monitor, Outcome, run_program
+from embedded_engine.registration import Registration
+from embedded_engine.run import NETWORK, VOLUME
+from testing.harness import PROJECT
 
 IMAGE = "docker:index/image:Image"
 REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"

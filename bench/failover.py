@@ -2,7 +2,7 @@
 
 The three hosts are those of tests/cluster: namespaces of this machine, each with a Docker Engine of its own. Times are
 measured by a client on a worker, detection included. With ``--random`` faults are drawn from a seed instead, and
-judged by the rules of tests/cluster/checker.py.
+judged by the rules of testing/cluster/checker.py.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import median
 
 from bench.document import machine, write_section
-from tests.cluster.checker import Violation
-from tests.cluster.cluster import CANDIDATES, RECOVERY_SECONDS, REDIS_HOST, Cluster
-from tests.cluster.faults import told
-from tests.cluster.history import Event
-from tests.cluster.trial import Outcome, Trial
+from testing.cluster.checker import Violation
+from testing.cluster.cluster import CANDIDATES, RECOVERY_SECONDS, REDIS_HOST, Cluster
+from testing.cluster.faults import told
+from testing.cluster.history import Event
+from testing.cluster.trial import Outcome, Trial
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "reliability.md"
 KUBERNETES = "20.8 s average, 18-28 s (Kubernetes, hot standby)"

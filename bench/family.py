@@ -12,8 +12,8 @@ from bench.process import run
 from build_report.layers import unique
 from build_report.store import Store
 from components.image import REPOSITORY
-from docker_engine.api import DockerApi
-from tests.live.stack import copy_project
+from docker_api.api import DockerApi
+from testing.live.stack import copy_project
 
 PROJECT = Path(__file__).parent.parent
 STACK_FILE = "Pulumi.matrix.yaml"

@@ -20,8 +20,8 @@ from bench.family import Family, Sizes
 from bench.images_report import markdown, table
 from bench.naive import Naive, NaiveRun
 from bench.scenarios import OTHER_RAY, RAY, SCENARIOS, Measurement, Scenario
-from components.variants import DEFAULT_VARIANT
 from images.base.recipe import base_tag
+from images.variants import DEFAULT_VARIANT
 
 
 def main() -> int:

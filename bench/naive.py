@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.variants import Variant
-from docker_engine.api import DockerApi
-from docker_engine.builds import Build, build
+from docker_api.api import DockerApi
+from docker_api.builds import Build, build
 from images.lock import LAYERS, asked_for
+from images.variants import Variant
 
 RECIPE = Path(__file__).parent / "naive" / "Dockerfile"
 TAG = "cslr-bench/naive"

@@ -24,10 +24,10 @@ from typing import TypeVar
 from bench.document import machine, version_of, write_section
 from bench.scale_members import FACTS, WATCHES
 from components.redis import CONFIGURATION
-from entrypoints.cluster_state import read_place, read_state
-from entrypoints.lease import RETRY_SECONDS, Grant, Lease, Member
-from entrypoints.redis_link import Address, RedisLink
-from tests.harness import deploy
+from coordination.lease import RETRY_SECONDS, Grant, Lease, Member
+from coordination.membership import read_place, read_state
+from coordination.redis_client import Address, RedisLink
+from testing.harness import deploy
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "scale.md"
 NAMESPACE = "cslr-scale"

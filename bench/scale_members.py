@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from entrypoints.cluster_state import read_place, read_state
-from entrypoints.gateway import LOOK_SECONDS, REPORT_SECONDS
-from entrypoints.lease import Lease, Member
-from entrypoints.ray_node import WATCH_SECONDS
-from entrypoints.redis_link import Address, RedisLink
+from coordination.lease import Lease, Member
+from coordination.membership import read_place, read_state
+from coordination.redis_client import Address, RedisLink
+from entrypoints.gateway.gateway import LOOK_SECONDS, REPORT_SECONDS
+from entrypoints.ray.node import WATCH_SECONDS
 
-# As components/cluster_facts.py publishes them.
+# As stack/advertised_facts.py publishes them.
 FACTS = {
     "cuda": "13.1.1", "python": "3.14", "ray": "2.60.0", "packages": "none", "subnet": "172.28.0.0/16",
     "stack": "host-0000", "nodes": ["ray-head", "ray-cpu"], "machine": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG",

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 from bench.document import machine, write_section
-from components.ports import HEAD_FLAGS, HOST_RAY_PORTS
-from tests.cluster.cluster import CANDIDATES, REDIS_HOST, Cluster
+from config.ports import HEAD_FLAGS, HOST_RAY_PORTS
+from testing.cluster.cluster import CANDIDATES, REDIS_HOST, Cluster
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "scale.md"
 SETTLE_SECONDS = 30.0  # Ray's dashboards and agents begin with a lot of work
@@ -67,8 +67,8 @@ def measured(cluster: Cluster, name: str, seconds: float) -> Use:
     watched = {
         "redis": processes(cluster, [REDIS_HOST], "redis", "redis-server"),
         "gcs": processes(cluster, [leader], "ray-head", GCS),
-        "gateways": processes(cluster, cluster.hosts, "ray-gateway", "entrypoints.gateway"),
-        "agents": processes(cluster, CANDIDATES, "ray-head", "entrypoints.head_agent"),
+        "gateways": processes(cluster, cluster.hosts, "ray-gateway", "entrypoints.gateway.gateway"),
+        "agents": processes(cluster, CANDIDATES, "ray-head", "entrypoints.ray.agent"),
     }
     began, cpu, info = time.monotonic(), spent(watched), cluster.view.redis.info()
     time.sleep(seconds)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.family import Family, Run
-from components.variants import DEFAULT_VARIANT
+from images.variants import DEFAULT_VARIANT
 
 RAY_RUNTIME = ("--target", "ray-runtime", "--cuda", DEFAULT_VARIANT.cuda)
 RAY, OTHER_RAY = "2.60.0", "2.59.0"
@@ -66,7 +66,7 @@ SCENARIOS = (
         name="code",
         means="all 18 after a change of an entry program",
         select=("--all",),
-        prepare=lambda family: family.edit("entrypoints/ray_node.py", lambda text: f"{text}# another line\n"),
+        prepare=lambda family: family.edit("entrypoints/ray/node.py", lambda text: f"{text}# another line\n"),
         goal=5,
         former="83 s",
     ),

@@ -25,10 +25,10 @@ from bench.document import machine, write_section
 from bench.soak_ledger import Ledger
 from bench.soak_use import Uses, use_table
 from bench.soak_work import WORK, Failed, Place, Work, clean_up
-from tests.harness import PROJECT
-from tests.live.day import Head
-from tests.live.stack import LiveStack
-from tests.live.users import User
+from testing.harness import PROJECT
+from testing.live.day import Head
+from testing.live.stack import LiveStack
+from testing.live.users import User
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "reliability.md"
 USERS = 2

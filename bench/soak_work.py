@@ -13,8 +13,8 @@ import requests
 
 from bench.soak_ledger import Entry, Ledger
 from entrypoints.verify_cluster import make_wheel, remove_wheel
-from tests.live.stack import LiveStack
-from tests.live.users import ENDED, PROGRAMS, Job, User
+from testing.live.stack import LiveStack
+from testing.live.users import ENDED, PROGRAMS, Job, User
 
 JOB_SECONDS = 420.0  # for one job, while another user works and services are restarted
 ANSWER_SECONDS = 180.0  # for a head that is being restarted to answer again

@@ -8,8 +8,8 @@ from pathlib import Path
 from build_report.layers import BASE
 from build_report.records import Image, ReportError, Subject
 from build_report.units import parse_size, percent, size
-from components.variants import VARIANTS
 from images.layers import ALL
+from images.variants import VARIANTS
 
 # Variants, those whose torch is for CPUs alone, and what all Pythons of one CUDA share.
 KEYS = tuple(dict.fromkeys(key for v in VARIANTS for key in (f"cuda{v.cuda}", v.key, f"{v.key}-cpu")))

@@ -17,7 +17,7 @@ from build_report.records import Image, ReportError
 from build_report.sampling import docker_root
 from build_report.store import Store
 from build_report.units import size
-from docker_engine.api import DockerApi, bytes_free
+from docker_api.api import DockerApi, bytes_free
 
 LEVEL = 3
 METHOD = f"zstd -{LEVEL}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from build_report.records import Layer
-from docker_engine.api import DockerApi, Json
+from docker_api.api import DockerApi, Json
 from images.layers import layer_of
 
 BASE, OTHER = "base", "other"

@@ -19,7 +19,7 @@ from build_report.records import Build, BuildRecord, Image, ReportError, Subject
 from build_report.store import Store, StoreError
 
 if TYPE_CHECKING:
-    from docker_engine.api import DockerApi, Json
+    from docker_api.api import DockerApi, Json
 
 ENVIRONMENT = "CSLR_BUILD"
 IMAGE_ID = "CSLR_IMAGE_ID"  # spares the question to Docker, where it is known
@@ -99,7 +99,7 @@ def _made(build: Build | None, image_id: str) -> TypeGuard[Build]:
 
 def _examine(spec: Spec, store: Store) -> tuple[Build, Image]:
     """Asks Docker for the image, and the image for its contents."""
-    from docker_engine.api import DockerApi, DockerError
+    from docker_api.api import DockerApi, DockerError
 
     try:
         api = DockerApi()
@@ -124,7 +124,7 @@ def _ask_registry(api: "DockerApi", tag: str, found: "Json", store: Store) -> No
     """Keeps the compressed sizes of an image that was pushed."""
     if not found.get("RepoDigests"):
         return
-    from docker_engine.registry import RegistryError, is_pushed, manifest_sizes
+    from docker_api.registry import RegistryError, is_pushed, manifest_sizes
 
     try:
         if name := is_pushed(api, found, tag):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from docker_engine.step import Step
+from docker_api.step import Step
 
 Engine = Literal["embedded", "pulumi", "elsewhere"]  # elsewhere: the image was here before the run
 Result = Literal["built", "failed", "over budget"]

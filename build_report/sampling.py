@@ -15,7 +15,7 @@ import psutil
 
 from build_report.records import Sample, Usage, used
 from build_report.store import Store, StoreError, current_run
-from docker_engine.api import DockerApi, bytes_free, data_root
+from docker_api.api import DockerApi, bytes_free, data_root
 
 SECONDS = 0.5  # between two looks at the host
 SHORT = 0.1  # of the first look

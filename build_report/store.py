@@ -27,8 +27,8 @@ from build_report.records import (
     used,
 )
 from build_report.schema import MIGRATIONS
-from components.files import make_closed, state_root
-from docker_engine.step import Step
+from docker_api.step import Step
+from stack.state import make_closed, state_root
 
 RUN = "CSLR_RUN"  # the environment variable by which all processes of one run know that they belong together
 RUN_TIME = "%Y%m%dT%H%M%SZ"  # what names of runs begin with

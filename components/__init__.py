@@ -1,1 +1,1 @@
-"""The platform's Pulumi components, one module each, and what they are configured and built from."""
+"""The platform's Pulumi components, one module each, and the factory that declares their containers."""

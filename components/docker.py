@@ -12,8 +12,8 @@ from typing import Literal
 import pulumi
 import pulumi_docker as docker
 
-from components.identity import StackIdentity
 from components.network import RayNetwork
+from stack.identity import StackIdentity
 
 # Edits of these are recorded by the provider but never reach the container (healthcheck: upstream #988), or come back
 # in another order: only a replacement applies them.

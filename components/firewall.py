@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
-from components.outside import Guarded
-from components.service import IMPATIENT_RESOLVER, Host, Service, extra_mounts, run_python
-from components.service_settings import FirewallSettings
+from components.service import IMPATIENT_RESOLVER, Host, Service, extra_mounts
+from config.services import FirewallSettings
+from preflight.outside import Guarded
+from stack.programs import run_python
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Health: one address that says whether the platform works.
 
-Owns the container. Watches the other services from inside the network (entrypoints/health.py); it needs none of them to
-start, since Ray nodes ask it for an existing head.
+Owns the container. Watches the other services from inside the network (entrypoints/health/server.py); it needs
+none of them to start, since Ray nodes ask it for an existing head.
 """
 
 import json
@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
-from components.ports import HEALTH, RAY_DASHBOARD
-from components.service import Host, Service, extra_mounts, run_module, run_python
-from components.service_settings import HealthSettings
+from components.service import Host, Service, extra_mounts
+from config.ports import HEALTH, RAY_DASHBOARD
+from config.services import HealthSettings
+from stack.programs import run_module, run_python
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Health(Service):
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_module("health"),
+                command=run_module("entrypoints.health.server"),
                 healthcheck=Healthcheck(
                     command=run_python("http_health.py", f"http://127.0.0.1:{HEALTH}/ping"), interval=3, start_period=30
                 ),
@@ -80,7 +81,7 @@ class Health(Service):
                 },
                 ports=self._publish(HEALTH, settings.port),
                 mounts=(
-                    *host.module("health"),
+                    *host.module("entrypoints.health.server"),
                     host.program("http_health.py"),
                     host.workspace.watched,
                     *(

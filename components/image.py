@@ -16,11 +16,11 @@ import pulumi
 import pulumi_command as command
 import pulumi_docker as docker
 
-from components.identity import LEAVES_IMAGE as LEAVES_IMAGE
-from components.variants import Variant
-from docker_engine.dockerfile import Recipe, recipe
+from docker_api.dockerfile import Recipe, recipe
 from images.base.recipe import PLATFORM, Platform, Source, Suite, base_tag, platform_suffix
 from images.catalog import Flavour, Image
+from images.variants import Variant
+from stack.identity import LEAVES_IMAGE as LEAVES_IMAGE
 
 PROJECT = Path(__file__).parent.parent
 REPOSITORY = "cslr"
@@ -138,7 +138,7 @@ class ImageVariant(pulumi.ComponentResource):
             push = ["--push"] if args.push else []
             image_command(
                 f"{name}-tag",
-                shlex.join([args.python, "-m", "docker_engine.registry", "tag", self.tag, self.readable_tag, *push]),
+                shlex.join([args.python, "-m", "docker_api.registry", "tag", self.tag, self.readable_tag, *push]),
                 environment={LEAVES_IMAGE: self.readable_tag},
                 triggers=[self.image_id],
                 opts=after_build,

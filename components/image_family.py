@@ -1,6 +1,6 @@
 """The image family: the selected images declared once each, and nothing that runs.
 
-Owns the order of builds. Which images those are is ``selection.py``'s answer.
+Owns the order of builds. Which images those are is ``config/matrix_rules.py``'s answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +10,10 @@ import pulumi
 
 from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, tag_of
 from components.image_index import ImageIndex, ImageIndexArgs
-from components.matrix_settings import MatrixSettings, parse
-from components.selection import Wanted, check, select
-from components.sources import Sources, indices
+from config.matrix import MatrixSettings, parse
+from config.matrix_rules import Wanted, check, select
 from images.base.recipe import base_tag, platform_suffix
+from stack.sources import Sources, indices
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ class ImageIndex(pulumi.ComponentResource):
         members = index_members([variant.args for variant in args.variants])
         self.tags = tuple(members)
         calls = (
-            shlex.join([args.python, "-m", "docker_engine.registry", "index", tag, *of]) for tag, of in members.items()
+            shlex.join([args.python, "-m", "docker_api.registry", "index", tag, *of]) for tag, of in members.items()
         )
         image_command(
             name,

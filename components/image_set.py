@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import pulumi
 
 from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, PulledImage
-from components.packages import lock_name
-from components.service_settings import IMAGE_OF, RayNodeSettings
-from components.settings import PlatformSettings
-from components.sources import Sources, indices
+from config.packages import lock_name
+from config.platform import PlatformSettings
+from config.services import IMAGE_OF, RayNodeSettings
 from images.base.recipe import Suite
 from images.catalog import CATALOG, PACKAGES, Image, packages_image
+from stack.sources import Sources, indices
 
 # Service → image that is built for it; one that runs another service's image is not here.
 IMAGES = {

@@ -10,9 +10,10 @@ from pathlib import Path
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck, Mount
-from components.secrets import user_id
-from components.service import Host, Service, run_python
-from components.service_settings import KeeperSettings
+from components.service import Host, Service
+from config.services import KeeperSettings
+from stack.programs import run_python
+from stack.secrets import user_id
 
 SOCKET_TARGET = "/run/docker.sock"
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.addresses import prefix_of
 from components.docker import ContainerSpec, Healthcheck
-from components.ports import MARIMO
 from components.ray import NO_TELEMETRY
-from components.service import HOOKS_PATH, Host, Service, distinct, extra_mounts, run_module, run_python
-from components.service_settings import MarimoSettings
+from components.service import Host, Service, distinct, extra_mounts
+from config.addresses import prefix_of
+from config.ports import MARIMO
+from config.services import MarimoSettings
+from stack.programs import HOOKS_PATH, run_module, run_python
 
 # Of the container's memory, for DataLoaders in notebooks: Docker's own 64 MB do not hold one batch of video clips.
 SHARED_MEMORY = 0.25
@@ -49,7 +50,7 @@ class Marimo(Service):
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_module("marimo_server"),
+                command=run_module("entrypoints.marimo.server"),
                 healthcheck=Healthcheck(
                     command=run_python("http_health.py", f"http://127.0.0.1:{MARIMO}{prefix}/health"),
                     start_period=120,
@@ -70,7 +71,7 @@ class Marimo(Service):
                 ports=self._publish(MARIMO, settings.port),
                 mounts=(
                     self._data(settings.notebooks, "notebooks", "/workspace/notebooks"),
-                    *distinct(*host.module("marimo_server"), *host.ray_hooks()),
+                    *distinct(*host.module("entrypoints.marimo.server"), *host.ray_hooks()),
                     *host.programs("http_health.py"),
                     *host.workspace.mounts,
                     host.secrets.mount("marimo-token", user=settings.user),

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import pulumi
 
-from components.addresses import LOOPBACK, Reach, env_names, prefix_of
 from components.docker import ContainerSpec, Healthcheck
-from components.ports import MLFLOW
 from components.postgres import Postgres
-from components.service import Host, Service, extra_mounts, run_python
-from components.service_settings import MLflowSettings
+from components.service import Host, Service, extra_mounts
+from config.addresses import LOOPBACK, Reach, env_names, prefix_of
+from config.ports import MLFLOW
+from config.services import MLflowSettings
+from stack.programs import run_python
 
 
 @dataclass(frozen=True, kw_only=True)

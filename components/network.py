@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.identity import StackIdentity
-from components.settings import NetworkSettings
+from config.platform import NetworkSettings
+from stack.identity import StackIdentity
 
 FIRST_FIXED_HOST = 10
 

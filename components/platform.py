@@ -9,33 +9,34 @@ from dataclasses import dataclass, replace
 
 import pulumi
 
-from components import cluster_facts
-from components.addresses import Reach, prefix_of
 from components.docker import GpuRequest, Mount
-from components.env_secrets import EnvSecrets
-from components.expectation import Expectation
-from components.files import HostFiles
 from components.firewall import Firewall, FirewallArgs
 from components.health import Health, HealthArgs, WatchedService
-from components.http_proxy import HttpProxy, http_proxy
-from components.identity import StackIdentity
 from components.image_set import ImageSet, ImageSetArgs
 from components.keeper import DockerSocket, Keeper, KeeperArgs
 from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs, fixed_address
-from components.outside import guarded
-from components.ports import MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
 from components.postgres import Postgres, PostgresArgs
 from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, RayNode, RayNodeArgs
 from components.redis import Redis, RedisArgs, RedisReplica
-from components.secrets import SecretFiles
-from components.service import PROGRAMS_TARGET, Host, Service
-from components.service_settings import RAY_NODES
-from components.settings import PlatformSettings
-from components.sources import Sources
+from components.service import Host, Service
 from components.verification import Verification, VerificationArgs
 from components.workspace import Workspace, WorkspaceArgs, report_path
+from config.addresses import Reach, prefix_of
+from config.platform import PlatformSettings
+from config.ports import MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
+from config.services import RAY_NODES
+from preflight.outside import guarded
+from stack import advertised_facts
+from stack.env_secrets import EnvSecrets
+from stack.http_proxy import HttpProxy, http_proxy
+from stack.identity import StackIdentity
+from stack.programs import PROGRAMS_TARGET
+from stack.secrets import SecretFiles
+from stack.sources import Sources
+from stack.state import HostFiles
+from verification.expectation import Expectation
 from verification.record import FILE as RECORD
 
 LINKS = "links"  # folder of what people open
@@ -233,7 +234,7 @@ class Platform(pulumi.ComponentResource):
                 host=host,
                 place=place,
                 image=self._images.image_id("ray-gateway"),
-                facts=cluster_facts.published(settings, self._args.identity, self._args.files),
+                facts=advertised_facts.published(settings, self._args.identity, self._args.files),
             )
             self.services["ray-gateway"] = RayGateway("ray-gateway", gateway_args, self._child)
         if place and "ray-head" in enabled:

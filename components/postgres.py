@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
-from components.ports import POSTGRES
-from components.service import Host, Service, extra_mounts, program_path
-from components.service_settings import PostgresSettings
+from components.service import Host, Service, extra_mounts
+from config.ports import POSTGRES
+from config.services import PostgresSettings
+from stack.programs import program_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Ray's containers: its nodes, and in a cluster of several hosts also the head and the way to it.
 
-Owns the containers. On one host each node finds out at each start whether it is head (entrypoints/ray_node.py). Over
-several, `RayHead` is where a head may run (entrypoints/head_agent.py), `RayGateway` leads there from every host
-(entrypoints/gateway.py), and nodes are always workers. The GCS state is in Redis.
+Owns the containers. On one host each node finds out at each start whether it is head (entrypoints/ray/node.py). Over
+several, `RayHead` is where a head may run (entrypoints/ray/agent.py), `RayGateway` leads there from every host
+(entrypoints/gateway/gateway.py), and nodes are always workers. The GCS state is in Redis.
 """
 
 import json
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.cluster_settings import ClusterPlace
 from components.docker import MEBIBYTE, ContainerSpec, GpuRequest, Healthcheck, Mount
-from components.ports import (
+from components.ray_limits import RAY_LIMITS
+from components.service import IMPATIENT_RESOLVER, Host, Service, distinct, extra_mounts
+from config.cluster import ClusterPlace
+from config.ports import (
     BRIDGE_RAY_PORTS,
     GATEWAY_LOOPBACK,
     GATEWAY_PORTS,
@@ -24,20 +26,11 @@ from components.ports import (
     RAY_DASHBOARD,
     RAY_GCS,
 )
-from components.ray_limits import RAY_LIMITS
-from components.secrets import SECRETS_TARGET, user_id
-from components.service import (
-    HOOKS_PATH,
-    IMPATIENT_RESOLVER,
-    Host,
-    Service,
-    distinct,
-    extra_mounts,
-    run_module,
-)
-from components.service_settings import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
-from entrypoints.ray_process import SHM_SHARE, object_store
-from entrypoints.redis_users import READER, SECRETS
+from config.services import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
+from coordination.redis_users import READER, SECRETS
+from entrypoints.ray.process import SHM_SHARE, object_store
+from stack.programs import HOOKS_PATH, run_module
+from stack.secrets import SECRETS_TARGET, user_id
 
 # Of the container's memory, beside the object store, for DataLoaders: four workers with two batches of video clips each
 # take 0.2 GB.
@@ -83,8 +76,8 @@ class RayNode(Service):
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_module("ray_node"),
-                healthcheck=Healthcheck(command=run_module("ray_node", "health"), start_period=120),
+                command=run_module("entrypoints.ray.node"),
+                healthcheck=Healthcheck(command=run_module("entrypoints.ray.node", "health"), start_period=120),
                 cpus=node.cpus,
                 memory=node.memory,
                 user=node.user,
@@ -110,7 +103,7 @@ class RayNode(Service):
                 ),
                 address=None if place else host.network.fixed_address(args.position),
                 mounts=(
-                    *distinct(*host.module("ray_node"), *host.ray_hooks()),
+                    *distinct(*host.module("entrypoints.ray.node"), *host.ray_hooks()),
                     *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=node.user),
                     *redis_users(host, node.user, leads=may_lead(name, args)),
@@ -151,8 +144,8 @@ class RayHead(Service):
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_module("head_agent"),
-                healthcheck=Healthcheck(command=run_module("head_agent", "health"), start_period=120),
+                command=run_module("entrypoints.ray.agent"),
+                healthcheck=Healthcheck(command=run_module("entrypoints.ray.agent", "health"), start_period=120),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
@@ -170,7 +163,7 @@ class RayHead(Service):
                 network="host",
                 hosts=own_name(name, place),
                 mounts=(
-                    *distinct(*host.module("head_agent"), *host.ray_hooks()),
+                    *distinct(*host.module("entrypoints.ray.agent"), *host.ray_hooks()),
                     *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=settings.user),
                     *redis_users(host, settings.user, leads=True),
@@ -209,8 +202,10 @@ class RayGateway(Service):
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_module("gateway"),
-                healthcheck=Healthcheck(command=run_module("gateway", "health"), interval=3, start_period=30),
+                command=run_module("entrypoints.gateway.gateway"),
+                healthcheck=Healthcheck(
+                    command=run_module("entrypoints.gateway.gateway", "health"), interval=3, start_period=30
+                ),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
@@ -231,7 +226,7 @@ class RayGateway(Service):
                 network="host",
                 hosts=own_name(name, place),
                 mounts=(
-                    *host.module("gateway"),
+                    *host.module("entrypoints.gateway.gateway"),
                     # The guard of one of a pair gives the servers their roles.
                     host.secrets.mount("redis-password", user=settings.user)
                     if own_redis(place)

@@ -24,6 +24,6 @@ RAY_LIMITS: Mapping[str, str] = {
     # Of each file of output, which Ray keeps once more: of its own processes, and of every worker.
     "RAY_ROTATION_MAX_BYTES": str(32 * 2**20),
     "RAY_ROTATION_BACKUP_COUNT": "1",
-    # entrypoints/memory_guard.py does what Ray's monitor would: by size, not by the age and the kind of tasks.
+    # entrypoints/ray/memory_guard.py does what Ray's monitor would: by size, not by the age and the kind of tasks.
     "RAY_memory_monitor_refresh_ms": "0",
 }

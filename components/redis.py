@@ -1,8 +1,8 @@
 """Redis: the store of the Ray cluster's GCS state, and its copy on another host of a cluster of several.
 
 Owns the containers and their data volumes (append-only file, synced each second). Does not own who is head
-(entrypoints/lease.py), nor which of a pair is the primary (entrypoints/redis_guard.py), nor what users upload, which is
-not here (entrypoints/package_store.py).
+(coordination/lease.py), nor which of a pair is the primary (coordination/redis_pair.py), nor what users upload,
+which is not here (entrypoints/hooks/package_store.py).
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
-from components.ports import REDIS
-from components.secrets import SECRETS_TARGET
-from components.service import Host, Service, extra_mounts, program_path
-from components.service_settings import RedisReplicaSettings, RedisSettings
-from entrypoints.redis_users import HEAD_RIGHTS
+from components.service import Host, Service, extra_mounts
+from config.ports import REDIS
+from config.services import RedisReplicaSettings, RedisSettings
+from coordination.redis_users import HEAD_RIGHTS
+from stack.programs import program_path
+from stack.secrets import SECRETS_TARGET
 
 CONFIGURATION = f"""\
 bind * -::*
@@ -61,7 +62,7 @@ class _RedisServer(Service):
                 service=self.host,
                 image=args.image,
                 command=(
-                    *("sh", program_path("redis_server.sh")),
+                    *("sh", program_path("redis/server.sh")),
                     *(f"{SECRETS_TARGET}/redis.conf", f"{SECRETS_TARGET}/redis-password"),
                     host.ray_namespace,
                     *(right for right, _ in HEAD_RIGHTS),
@@ -73,7 +74,7 @@ class _RedisServer(Service):
                 env=settings.env,
                 ports=self._publish(REDIS, settings.port),
                 mounts=(
-                    *host.programs("redis_server.sh", "redis_users.sh", "redis_users.lua"),
+                    *host.programs("redis/server.sh", "redis/users.sh", "redis/users.lua"),
                     self._data(settings.data, "data", "/data"),
                     host.secrets.redis_conf(
                         configuration(settings.memory, paired=paired),

@@ -1,30 +1,25 @@
 """What every service component shares: what it is given, what it offers, how its entry program is started."""
 
-import ast
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pulumi
 import pulumi_docker as docker
 
-from components.cluster_settings import ClusterPlace
 from components.docker import ContainerSpec, Mount, PublishedPort, data_volume, run_container
-from components.files import HostFiles
-from components.http_proxy import HttpProxy
-from components.identity import StackIdentity
 from components.network import RayNetwork
-from components.ports import REDIS
-from components.secrets import SecretFiles
-from components.service_settings import VolumeMount
 from components.volume_owner import give_volume
 from components.workspace import Workspace
-from entrypoints.ray_hooks import HOOKS
+from config.cluster import ClusterPlace
+from config.ports import REDIS
+from config.services import VolumeMount
+from entrypoints.hooks.registry import HOOKS
+from stack import programs
+from stack.http_proxy import HttpProxy
+from stack.identity import StackIdentity
+from stack.secrets import SecretFiles
+from stack.state import HostFiles
 
-ENTRYPOINTS = Path(__file__).parent.parent / "entrypoints"
-PROGRAMS_TARGET = "/run/cslr"
-HOOKS_PATH = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}/site"  # on PYTHONPATH
 # The host network lacks Docker's own resolver. Where that of the host is dead, Ray takes 20 s longer to start, and the
 # firewall waits as long for each name of a host before it sets its first rule.
 IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:1"}
@@ -44,7 +39,7 @@ class Host:
     workspace: Workspace
     python: str  # the interpreter of this program, for the commands that it declares
     proxy: HttpProxy
-    links: Mount  # what tasks and notebooks print for people to open (entrypoints/mlflow_links.py)
+    links: Mount  # what tasks and notebooks print for people to open (entrypoints/hooks/mlflow_links.py)
     first: tuple[pulumi.Resource, ...] = ()  # what every container waits for
 
     @property
@@ -58,79 +53,37 @@ class Host:
         return self.place.redis_addresses if self.place else (f"redis:{REDIS}",)
 
     def program(self, file: str) -> Mount:
-        """An entry program, mounted so that it works with pulled images too and needs no image build."""
-        return Mount(source=self.files.program(ENTRYPOINTS / file), target=f"{PROGRAMS_TARGET}/{file}", read_only=True)
+        """A program of one file."""
+        source = self.files.program(programs.ENTRYPOINTS / file)
+        return Mount(source=source, target=programs.program_path(file), read_only=True)
 
     def programs(self, *files: str) -> tuple[Mount, ...]:
-        """Several entry programs."""
+        """Several of them."""
         return tuple(self.program(file) for file in files)
 
     def module(self, name: str) -> tuple[Mount, ...]:
-        """An entry program of the package ``entrypoints``, the others of it that it imports, and what starts them."""
-        return (self.program("with_python.sh"), *self._modules(imported_modules(name)))
+        """A module that a container starts, by its full name, what it imports, and what starts Python."""
+        return (self.program("with_python.sh"), *self._modules(programs.imported_modules(name)))
 
     def ray_hooks(self) -> tuple[Mount, ...]:
         """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
         hooks = {target.partition(":")[0] for targets in HOOKS.values() for target in targets}
         starter = Mount(
-            source=self.files.program(ENTRYPOINTS / "site/sitecustomize.py"),
-            target=f"{HOOKS_PATH}/sitecustomize.py",
+            source=self.files.program(programs.ENTRYPOINTS / "hooks/site/sitecustomize.py"),
+            target=f"{programs.HOOKS_PATH}/sitecustomize.py",
             read_only=True,
         )
-        modules = {module for name in ("ray_hooks", *hooks) for module in imported_modules(name)}
+        started = (f"{programs.HOOKS}.{name}" for name in ("registry", *hooks))
+        modules = {module for name in started for module in programs.imported_modules(name)}
         return (starter, self.links, *self._modules(sorted(modules)))
 
     def _modules(self, names: Iterable[str]) -> tuple[Mount, ...]:
-        folder = f"{PROGRAMS_TARGET}/{ENTRYPOINTS.name}"
         return tuple(
-            Mount(source=self.files.program(source_of(name)), target=f"{folder}/{name}.py", read_only=True)
+            Mount(
+                source=self.files.program(programs.source_of(name)), target=programs.module_path(name), read_only=True
+            )
             for name in names
         )
-
-
-def source_of(module: str) -> Path:
-    """The file of a module of the package ``entrypoints``."""
-    return ENTRYPOINTS / f"{module}.py"
-
-
-@functools.cache
-def imported_modules(name: str) -> tuple[str, ...]:
-    """A module of the package ``entrypoints`` and all others of it that it imports, also by way of others, sorted."""
-    known: set[str] = set()
-    new = {name}
-    while new:
-        known |= new
-        trees = [ast.parse(source_of(module).read_bytes()) for module in new]
-        new = {module for tree in trees for node in ast.walk(tree) for module in _imports(node)} - known
-    return tuple(sorted(known))
-
-
-def _imports(node: ast.AST) -> Iterator[str]:
-    """Modules of the package that a statement imports: ``from entrypoints.a import b``, ``from .a import b``."""
-    if isinstance(node, ast.ImportFrom) and node.level == 1:
-        yield from (str(node.module),) if node.module else (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module == ENTRYPOINTS.name:
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{ENTRYPOINTS.name}."):
-        yield str(node.module).partition(".")[2]
-    elif isinstance(node, ast.Import):
-        names = [alias.name.partition(".") for alias in node.names]
-        yield from (module for package, _, module in names if package == ENTRYPOINTS.name and module)
-
-
-def program_path(file: str) -> str:
-    """Where an entry program is inside a container."""
-    return f"{PROGRAMS_TARGET}/{file}"
-
-
-def run_python(file: str, *arguments: str) -> tuple[str, ...]:
-    """Command that runs an entry program with whichever Python the image has."""
-    return ("sh", program_path("with_python.sh"), program_path(file), *arguments)
-
-
-def run_module(name: str, *arguments: str) -> tuple[str, ...]:
-    """Command that runs one of the entry programs that import each other (`Host.module`)."""
-    return ("sh", program_path("with_python.sh"), "-m", f"{ENTRYPOINTS.name}.{name}", *arguments)
 
 
 def distinct(*mounts: Mount) -> tuple[Mount, ...]:

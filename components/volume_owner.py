@@ -1,7 +1,7 @@
 """Named volumes that a stack file mounts besides the platform's own: each belongs to who writes to it.
 
 Docker makes a volume root's, unless the image has something at its target. Owns the command that gives one that is new
-to the user of its service, before that starts. What it does is docker_engine/volume_owner.py.
+to the user of its service, before that starts. What it does is docker_api/volume_owner.py.
 """
 
 import shlex
@@ -9,7 +9,7 @@ import shlex
 import pulumi
 import pulumi_command as command
 
-from docker_engine.volume_owner import IMAGE
+from docker_api.volume_owner import IMAGE
 
 
 def give_volume(
@@ -25,7 +25,7 @@ def give_volume(
     """Declares that a volume belongs to a user (``uid:gid``). An image of the service does it, which is here anyway."""
     return command.local.Command(
         name,
-        create=shlex.join([python, "-m", "docker_engine.volume_owner", volume, user, target]),
+        create=shlex.join([python, "-m", "docker_api.volume_owner", volume, user, target]),
         environment={IMAGE: image},
         add_previous_output_in_env=False,
         opts=opts,

@@ -2,8 +2,8 @@
 
 Owns two volumes, or names the host's folders that stand for them: the scratch (sessions of Ray, spilled objects,
 temporary files, caches of packages, uploads), which is bounded and looked after by each node's guard
-(entrypoints/node_guard.py), and the home (results, checkpoints, caches of models), which belongs to the users alone.
-Both are at the same paths in Ray's nodes and in notebooks.
+(entrypoints/ray/node_guard.py), and the home (results, checkpoints, caches of models), which belongs to the users
+alone. Both are at the same paths in Ray's nodes and in notebooks.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import Mount, data_volume
-from components.files import HostFiles
-from components.identity import StackIdentity
-from components.secrets import user_id
+from stack.identity import StackIdentity
+from stack.secrets import user_id
+from stack.state import HostFiles
 
 SCRATCH, HOME = "/scratch", "/home/cslr"
 SCRATCH_VOLUME, HOME_VOLUME = "ray-scratch", "home"

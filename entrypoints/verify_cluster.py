@@ -525,7 +525,7 @@ def nodes_alive(session: Session) -> str:
 
 
 def node_name(listed: dict[str, Any]) -> str:
-    """A node's name: the label that entrypoints/ray_process.py gives it, else its host name."""
+    """A node's name: the label that entrypoints/ray/process.py gives it, else its host name."""
     return str(listed.get("Labels", {}).get(NODE_LABEL) or listed["NodeManagerHostname"])
 
 
@@ -780,7 +780,7 @@ PARTS: dict[str, tuple[Callable[[Expected], object], str]] = {
 }
 
 CHECKS = (
-    # Ray's server for the first client crashes at times where entrypoints/ray_process.py did not start it.
+    # Ray's server for the first client crashes at times where entrypoints/ray/process.py did not start it.
     Check(name="connect", run=connect, part="ray", attempt=60, tries=3, finds_head=True),
     Check(name="nodes_alive", run=nodes_alive, part="ray", after="connect", attempt=15),
     Check(

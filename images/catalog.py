@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from components.variants import Variant
 from images.base.recipe import Suite
-from images.versions import locked
+from images.lockfile import locked
+from images.variants import Variant
 
 Flavour = Literal["cuda", "cpu"]
 

@@ -16,10 +16,10 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.variants import VARIANTS, Variant
 from images.base.recipe import PLATFORM, Platform
 from images.catalog import FOLDER, ML, PYTHON_LOCK, TOOLKIT_LOCK
-from images.versions import Pin, parse
+from images.lockfile import Pin, parse
+from images.variants import VARIANTS, Variant
 
 RAY = "2.60.0"
 MLFLOW = "3.17.2"
@@ -148,7 +148,7 @@ def _refuse_other_pins(here: Pins, there: Pins, variant: Variant, platform: Plat
     if differ:
         raise LockError(
             f"{variant.key} resolves otherwise for {platform}: {', '.join(sorted(differ))}. "
-            "Choose another torch, or take the platform from the variant in components/variants.py."
+            "Choose another torch, or take the platform from the variant in images/variants.py."
         )
 
 

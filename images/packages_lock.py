@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.variants import Variant
 from images.catalog import CATALOG, PACKAGES
+from images.lockfile import Pin, parse
 from images.packages.install import WITHOUT_TORCH
-from images.versions import Pin, parse
+from images.variants import Variant
 
 HEADER = "# Made by `ws packages` from images.packages in the stack file. Do not edit.\n"
 FACT = re.compile(r"^# (pair|images|asked): (.*)$", re.MULTILINE)

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 import requests
 
-pytest_plugins = ["tests.programs", "tests.skips", "testing.timeouts"]
+pytest_plugins = ["testing.programs", "testing.skips", "testing.timeouts"]
 SELECTING = {"cuda": "GLOB", "python": "GLOB", "target": "GLOB", "phase": "NUMBER"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from components.files import write_atomically
+from stack.state import write_atomically
 from verification.report import Report
 from verification.spec import VerificationSpec
 

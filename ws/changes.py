@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from engine.changes import Action, Change, Result
+from embedded_engine.changes import Action, Change, Result
 
 # action → symbol, style, what is being done, what was done, what would be done
 WORDS = {

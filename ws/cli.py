@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.text import Text
 
-from ws import completion, config_commands
+from ws import completion
 from ws.cluster.commands import add_commands
+from ws.config import commands as config_commands
 from ws.drain_option import with_time
 from ws.engine_names import EngineOption
 from ws.errors import WsError, message
-from ws.mlflow_commands import mlflow
-from ws.packages_commands import packages
+from ws.mlflow.commands import mlflow
+from ws.packages.commands import packages
 from ws.paths import stand_where_called, there
 from ws.terminal import FAILED, HELP, AsJson, Stack, Yes, ask, err, out
 
 if TYPE_CHECKING:
     from ws.consent import Consent
     from ws.deploy import Session
-    from ws.matrix import Plan
+    from ws.matrix.plan import Plan
 
 DONE, INTERRUPTED = 0, 130
 
@@ -196,8 +197,8 @@ def matrix(
 
     What is not given is as the stack file says. Options that take a GLOB may be given several times.
     """
-    from ws import matrix as family
-    from ws import matrix_run
+    from ws.matrix import plan as family
+    from ws.matrix import run as matrix_run
 
     session = _session(stack)
     named = {"cuda": cuda, "python": python, "targets": target, "phases": phase, "platforms": platform}
@@ -299,7 +300,7 @@ def logs(
 @app.command("test")
 def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Verify the running stack from inside its network, as every deployment does."""
-    from components.files import stack_folder
+    from stack.state import stack_folder
     from verification.record import ENVIRONMENT as RECORD
     from verification.record import FILE
     from verification.spec import ENVIRONMENT
@@ -325,7 +326,7 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
 @app.command()
 def doctor(stack: Stack = "dev") -> None:
     """Check every precondition, and say how to meet those that are not met."""
-    from components.stack_file import refuse_name
+    from config.stack_file import refuse_name
     from ws import doctor as checks
     from ws.project import FOLDER, prepare_environment
 
@@ -390,9 +391,9 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     """Shows what is old, and removes it."""
     from build_report.store import Store
     from build_report.units import size
-    from components.stack_file import read_stack_config, stacks
-    from docker_engine.api import DockerApi
-    from ws import prune
+    from config.stack_file import read_stack_config, stacks
+    from docker_api.api import DockerApi
+    from ws.matrix import prune
     from ws.project import FOLDER
 
     api = DockerApi()

@@ -13,17 +13,17 @@ def stacks(incomplete: str) -> list[str]:
 
 def services(incomplete: str) -> list[str]:
     """The services of a host."""
-    from components.service_settings import SERVICES
+    from config.services import SERVICES
 
     return [name for name in SERVICES if name.startswith(incomplete)]
 
 
 def keys(incomplete: str) -> list[str]:
     """The keys of a stack file."""
-    from components.explain import keys as below
-    from components.problems import dotted
-    from components.settings import PlatformSettings
-    from ws.config_keys import OWN_KEYS
+    from config.explain import keys as below
+    from config.platform import PlatformSettings
+    from config.problems import dotted
+    from ws.config.keys import OWN_KEYS
 
     found = [*OWN_KEYS, *map(dotted, below(PlatformSettings))]
     return sorted(key for key in found if key.startswith(incomplete))

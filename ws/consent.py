@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from components.running_words import in_words, line, listed
-from components.running_work import Kind, Work
+from stack.running_words import in_words, line, listed
+from stack.running_work import Kind, Work
 from ws.cluster.progress import progress
 from ws.cost import DOES_NOT_END, Cost
 from ws.display import duration

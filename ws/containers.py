@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.identity import EMBEDDED_LABEL, StackIdentity
-from docker_engine.api import DockerApi
+from docker_api.api import DockerApi
+from stack.identity import EMBEDDED_LABEL, StackIdentity
 from ws.engine_names import EngineName
 from ws.errors import WsError
 

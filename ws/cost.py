@@ -1,7 +1,7 @@
 """What a change of a stack ends of what runs on it: which containers stop, and what runs in them.
 
 Knows what outlives what: a head outlives its Redis, nodes on other hosts outlive a head. Does not ask a person
-(ws/consent.py) nor the services (components/running_work.py).
+(ws/consent.py) nor the services (stack/running_work.py).
 """
 
 import re
@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from components.notation import MEBIBYTE, format_quantity
-from components.running_words import in_words, printable
-from components.running_work import Deployed, Kind, RunningWork, Work
-from engine.changes import CONTAINER, UNHEALTHY, Action, Change
+from config.notation import MEBIBYTE, format_quantity
+from embedded_engine.changes import CONTAINER, UNHEALTHY, Action, Change
+from stack.running_words import in_words, printable
+from stack.running_work import Deployed, Kind, RunningWork, Work
 from ws.changes import condensed
 
 MOST_REASONS = 2
 DATA = "/data"  # of Redis
-RELAY = "redis_relay.py"
+RELAY = "entrypoints/ray/redis_relay.py"
 REDIS = ("redis", "redis-replica")
 RAY = frozenset({Kind.JOB, Kind.DRIVER, Kind.CLIENT, Kind.ACTOR})
 DOES_NOT_END = frozenset({Kind.ACTOR})  # by itself: a detached actor stays until somebody kills it

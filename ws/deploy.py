@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.text import Text
 
 from build_report.store import current_run
-from components import running_work
-from components.config_keys import HOST_ALONE, PREFLIGHT_KEY
-from components.files import stack_folder
-from components.identity import StackIdentity
-from components.owner import RECORD, OwnerRecord
-from components.running_work import RunningWork
-from engine.changes import Action, Change, Display, Guard, Result, unguarded
-from ws import changes, firewall, pulumi_cli, services
+from config.keys import HOST_ALONE, PREFLIGHT_KEY
+from embedded_engine.changes import Action, Change, Display, Guard, Result, unguarded
+from stack import running_work
+from stack.identity import StackIdentity
+from stack.owner import RECORD, OwnerRecord
+from stack.running_work import RunningWork
+from stack.state import stack_folder
+from ws import changes, firewall, services
 from ws.consent import Consent
 from ws.containers import containers, made_by
 from ws.cost import REDIS, Cost, Stop, all_stop, concerns, cost, stops
@@ -26,13 +26,14 @@ from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice, DeploymentEngine, choose
 from ws.errors import WsError
 from ws.project import FOLDER
-from ws.pulumi_engine import PROGRAM_LOG, PulumiEngine
+from ws.pulumi import cli as pulumi_cli
+from ws.pulumi.engine import PROGRAM_LOG, PulumiEngine
 from ws.setup import docker as setup
 
 if TYPE_CHECKING:
-    from components.build_settings import BuildSettings
-    from components.sources import Sources, TorchChoice
-    from engine.run import Engine
+    from config.builds import BuildSettings
+    from embedded_engine.run import Engine
+    from stack.sources import Sources, TorchChoice
     from verification.record import Record
 
 VERIFICATION = "verification"  # the command's name in the program
@@ -225,7 +226,7 @@ class Session:
     @property
     def only_builds(self) -> bool:
         """Whether the stack builds images and deploys nothing."""
-        from components.problems import SettingsError
+        from config.problems import SettingsError
         from ws.stack_settings import matrix_of
 
         try:
@@ -255,7 +256,7 @@ class Session:
 
     def sources(self, images: "BuildSettings", *, torch: "TorchChoice", devel: bool = False) -> "Sources":
         """Where images come from, as the program will choose; says so, where that was found out just now."""
-        from components.sources import KEPT, choose_sources
+        from stack.sources import KEPT, choose_sources
 
         kept = stack_folder(self.identity) / KEPT
         found, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=False)
@@ -272,7 +273,7 @@ class Session:
     ) -> DeploymentEngine:
         if choice.cli:
             return PulumiEngine(choice.cli, FOLDER, self.identity, display, overrides)
-        from engine.run import Engine  # with Pulumi's SDK, which the genuine engine's own processes load
+        from embedded_engine.run import Engine  # with Pulumi's SDK, which the genuine engine's own processes load
 
         return Engine(FOLDER, self.identity.stack, display, overrides, guard)
 

@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from engine.changes import Change
+from embedded_engine.changes import Change
 from ws.changes import WORDS, kind, title
 
 PLAIN_SECONDS = 10.0  # between two lines on the same resource's progress, where lines stay for ever

@@ -17,33 +17,36 @@ import requests
 from rich.table import Table
 from rich.text import Text
 
-from components import build_host, cluster_checks, matrix_settings, outside
-from components import host as host_checks
-from components.build_host import BuildHost, room
-from components.build_settings import BuildSettings
-from components.cluster_checks import VERSIONS, Situation
-from components.cluster_facts import MACHINE, versions
-from components.cluster_probe import ClusterFacts
-from components.cluster_settings import ClusterPlace
-from components.container_users import HostUsers, shared_users
-from components.engine_checks import other_ids
-from components.estimate import GB
-from components.files import stack_folder
-from components.host_facts import HostFacts
-from components.identity import StackIdentity
 from components.image_family import family_args, planned_tags
-from components.matrix_settings import MatrixSettings
-from components.problems import ConfigError, Problem, Remark, SettingsError
-from components.secrets import SecretError
-from components.selection import Wanted
-from components.settings import KEY, PlatformSettings
-from components.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
-from components.stack_file import stack_file
-from docker_engine.api import bytes_free, data_root
-from ws import firewall, pulumi_cli
+from config import matrix as matrix_settings
+from config.builds import BuildSettings
+from config.cluster import ClusterPlace
+from config.matrix import MatrixSettings
+from config.matrix_rules import Wanted
+from config.platform import KEY, PlatformSettings
+from config.problems import ConfigError, Problem, Remark, SettingsError
+from config.stack_file import stack_file
+from docker_api.api import bytes_free, data_root
+from preflight import build_host, outside
+from preflight import cluster as cluster_checks
+from preflight import host as host_checks
+from preflight.build_host import BuildHost, room
+from preflight.cluster import VERSIONS, Situation
+from preflight.cluster_facts import ClusterFacts
+from preflight.container_users import HostUsers, shared_users
+from preflight.disk import GB
+from preflight.docker_engine import other_ids
+from preflight.host_facts import HostFacts
+from stack.advertised_facts import MACHINE, versions
+from stack.identity import StackIdentity
+from stack.secrets import SecretError
+from stack.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
+from stack.state import stack_folder
+from ws import firewall
 from ws.containers import containers
 from ws.errors import WsError
 from ws.project import FOLDER, identity
+from ws.pulumi import cli as pulumi_cli
 from ws.services import health_report
 from ws.setup.docker import Host, plan
 from ws.stack_settings import deployable_settings_of, looked_at, matrix_of

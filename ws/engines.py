@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.changes import Result
+from embedded_engine.changes import Result
 from ws.engine_names import EngineName, EngineOption
 from ws.errors import WsError
-from ws.pulumi_cli import Availability
+from ws.pulumi.cli import Availability
 
 
 class DeploymentEngine(Protocol):

@@ -9,14 +9,14 @@ class WsError(Exception):
 KNOWN = frozenset(
     {
         "build_report.records.ReportError",
-        "components.problems.SettingsError",
-        "components.secrets.SecretError",
-        "components.problems.ConfigError",
-        "engine.deployment.UnknownTypeError",
-        "docker_engine.api.DockerError",
-        "entrypoints.ray_process.NodeError",
-        "engine.lock.LockedError",
-        "engine.changes.ProgramError",
+        "config.problems.SettingsError",
+        "stack.secrets.SecretError",
+        "config.problems.ConfigError",
+        "embedded_engine.deployment.UnknownTypeError",
+        "docker_api.api.DockerError",
+        "coordination.errors.NodeError",
+        "embedded_engine.lock.LockedError",
+        "embedded_engine.changes.ProgramError",
         "ws.errors.WsError",
     }
 )

@@ -9,8 +9,8 @@ import json
 import docker
 import requests
 
-from components.identity import StackIdentity
-from docker_engine.one_off import hardened
+from docker_api.one_off import hardened
+from stack.identity import StackIdentity
 
 PROJECT = "cslr"
 FAMILY = "inet"

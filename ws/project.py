@@ -5,10 +5,10 @@ import os
 import secrets
 from pathlib import Path
 
-from components.files import make_closed, state_root
-from components.identity import StackIdentity
-from components.running_work import ASKS
-from components.stack_file import project_of_stack
+from config.stack_file import project_of_stack
+from stack.identity import StackIdentity
+from stack.running_work import ASKS
+from stack.state import make_closed, state_root
 
 FOLDER = Path(__file__).parent.parent
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from components.files import stack_folder
-from components.identity import StackIdentity
-from components.notation import EVERYWHERE
+from config.notation import EVERYWHERE
+from stack.identity import StackIdentity
+from stack.state import stack_folder
 from ws.containers import ContainerState, styled
 
 STATUS_SECONDS = 5.0

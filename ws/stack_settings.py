@@ -3,16 +3,18 @@
 import sys
 from collections.abc import Callable
 
-from components import config_keys, engine_checks, matrix_settings
-from components.build_settings import BuildSettings
-from components.cluster_file import find_place
-from components.cluster_settings import ClusterPlace
-from components.identity import StackIdentity
-from components.packages import load_lock
-from components.settings import KEY, PlatformSettings, config_value, load
-from components.sources import TorchChoice
-from components.stack import Stack
-from components.stack_file import read_stack_config, stack_file
+from config import keys as config_keys
+from config import matrix as matrix_settings
+from config.builds import BuildSettings
+from config.cluster import ClusterPlace
+from config.cluster_file import find_place
+from config.packages import load_lock
+from config.platform import KEY, PlatformSettings, config_value, load
+from config.stack_file import read_stack_config, stack_file
+from preflight import docker_engine as engine_checks
+from stack.identity import StackIdentity
+from stack.sources import TorchChoice
+from stack.stack import Stack
 from ws.project import FOLDER
 
 

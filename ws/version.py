@@ -3,8 +3,8 @@
 import subprocess
 import tomllib
 
-from components.variants import DEFAULT_VARIANT
 from images.packages_lock import held
+from images.variants import DEFAULT_VARIANT
 from ws.project import FOLDER
 
 SECONDS = 5  # that git may take

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Iterator, Mapping
 
 from build_report.units import size
-from components.identity import StackIdentity
-from docker_engine.api import DockerApi, DockerError, Json
+from docker_api.api import DockerApi, DockerError, Json
+from stack.identity import StackIdentity
 
 SECONDS = 10.0  # for the Engine to measure what is there, which it does file by file
 

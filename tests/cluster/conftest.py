@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.form import ROUNDS, SEED
-from tests.cluster.trial import Trial
+from testing.cluster.cluster import Cluster
+from testing.cluster.form import ROUNDS, SEED
+from testing.cluster.trial import Trial
 
 
 def pytest_report_header() -> str:

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.cluster.cluster import NAMES, REDIS_HOST, Cluster
-from tests.cluster.faults import told, wipe_redis
-from tests.cluster.form import BRINGUPS
+from testing.cluster.cluster import NAMES, REDIS_HOST, Cluster
+from testing.cluster.faults import told, wipe_redis
+from testing.cluster.form import BRINGUPS
 
 pytestmark = pytest.mark.cluster
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from tests.cluster.faults import BEYOND, REDIS_OUTAGE
-from tests.cluster.form import in_the_long_form
-from tests.cluster.trial import Trial
+from testing.cluster.faults import BEYOND, REDIS_OUTAGE
+from testing.cluster.form import in_the_long_form
+from testing.cluster.trial import Trial
 
 pytestmark = pytest.mark.cluster
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.ports import GATEWAY_PORTS, HEAD_FLAGS, HOST_RAY_PORTS
-from tests import tcp_probe
-from tests.cluster.cluster import REDIS_HOST, REDIS_PORT, Cluster
-from tests.cluster.hosts import Host, run
-from tests.live.stack import wait_until
+from config.ports import GATEWAY_PORTS, HEAD_FLAGS, HOST_RAY_PORTS
+from testing import tcp_probe
+from testing.cluster.cluster import REDIS_HOST, REDIS_PORT, Cluster
+from testing.cluster.hosts import Host, run
+from testing.live.stack import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tests.cluster.form import ROUNDS
-from tests.cluster.trial import Trial
+from testing.cluster.form import ROUNDS
+from testing.cluster.trial import Trial
 
 pytestmark = pytest.mark.cluster
 

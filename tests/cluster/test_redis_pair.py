@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from tests.cluster.cluster import NAMES, REDIS_HOST, REPLICA_HOST
-from tests.cluster.faults import told
-from tests.cluster.trial import Trial
-from tests.live.stack import wait_until
+from testing.cluster.cluster import NAMES, REDIS_HOST, REPLICA_HOST
+from testing.cluster.faults import told
+from testing.cluster.trial import Trial
+from testing.live.stack import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -10,10 +10,10 @@ from typing import cast
 import docker
 import pytest
 
-from components.matrix_settings import parse
-from components.problems import SettingsError
-from components.selection import Wanted, check, select
-from tests.harness import PROJECT
+from config.matrix import parse
+from config.matrix_rules import Wanted, check, select
+from config.problems import SettingsError
+from testing.harness import PROJECT
 from tests.images.places import BASE, Environment, ImageContainer, Place
 from tests.images.programs import Check, checks_for
 

@@ -14,9 +14,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from components.variants import VARIANTS, Variant
 from images.catalog import CATALOG, FAMILY, ML, Image
 from images.ml import trim
+from images.variants import VARIANTS, Variant
 
 VENV = "opt/venv"  # below the folder, as in the images, since the list of what is pruned names paths so
 CUDA = "opt/cuda"

@@ -20,7 +20,7 @@ import docker
 from docker.models.containers import Container
 from docker.types import DeviceRequest, Mount
 
-from components.selection import Wanted
+from config.matrix_rules import Wanted
 from images.catalog import NONE
 from tests.images.environment import VENV
 from tests.images.programs import INSIDE, Check, Program

@@ -12,10 +12,10 @@ from build_report.measure import WITHIN, WRONG_CALL
 from build_report.overview import overview
 from build_report.records import Image
 from build_report.store import RUN, Store, new_run
-from docker_engine.api import DockerApi
-from docker_engine.builds import Build
-from engine.resources.image import recorded_build
-from tests.unit.build_report_builds import measured
+from docker_api.api import DockerApi
+from docker_api.builds import Build
+from embedded_engine.resources.image import recorded_build
+from testing.build_report_builds import measured
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("docker_engine")]
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from docker_engine.api import DockerApi
-from docker_engine.builds import Build, BuildError, build
+from docker_api.api import DockerApi
+from docker_api.builds import Build, BuildError, build
 
 pytestmark = pytest.mark.live
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from entrypoints.verify_cluster import make_wheel, remove_wheel
-from tests.harness import merged
-from tests.live.day import Day, Head
-from tests.live.stack import FULL, LiveStack, deployed, wait_until
-from tests.live.users import PROGRAMS, Job, User
+from testing.harness import merged
+from testing.live.day import Day, Head
+from testing.live.stack import FULL, LiveStack, deployed, wait_until
+from testing.live.users import PROGRAMS, Job, User
 
 pytestmark = pytest.mark.live
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import merged
-from tests.live.stack import SMALL, LiveStack
+from testing.harness import merged
+from testing.live.stack import SMALL, LiveStack
 
 pytestmark = pytest.mark.live
 TOKEN = "hf_=" + "z" * 30 + " \u2764"

@@ -1,25 +1,26 @@
 """What a task gets that takes all it can: no other right in Redis than its node's, and not all process ids.
 
 On one host, where tasks run in a container that may lead: over several, a worker has the reader's secret alone
-(tests/unit/test_cluster_program.py).
+(tests/unit/test_program_of_a_cluster.py).
 """
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness import merged
-from tests.live.stack import SMALL, LiveStack, deployed, wait_until
+from testing.harness import merged
+from testing.live.stack import SMALL, LiveStack, deployed, wait_until
+from testing.live.users import PROGRAMS
 
 pytestmark = pytest.mark.live
-PROGRAM = Path(__file__).parent / "programs" / "greedy.py"
+PROGRAM = PROGRAMS / "greedy.py"
 NAME = "livegreedy"
 # Whether kernel and Docker let a container hide a file from its own processes.
 HIDE = (
-    "import pathlib; from entrypoints.hidden_files import hide; print(hide(pathlib.Path('/run/secrets/redis-agent')))"
+    "import pathlib; from entrypoints.ray.hidden_files import hide; "
+    "print(hide(pathlib.Path('/run/secrets/redis-agent')))"
 )
 SETTINGS: dict[str, Any] = merged(
     SMALL,

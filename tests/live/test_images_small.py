@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from build_report.store import Store
-from components.variants import VARIANTS
-from docker_engine.api import DockerApi
-from tests.harness import PROJECT
-from tests.live.pulumi_stack import PulumiStack
-from tests.live.registry import Registry, serve
-from tests.live.stack import LiveStack, done
+from docker_api.api import DockerApi
+from images.variants import VARIANTS
+from testing.harness import PROJECT
+from testing.live.pulumi_stack import PulumiStack
+from testing.live.registry import Registry, serve
+from testing.live.stack import LiveStack, done
 
 pytestmark = pytest.mark.live
 
@@ -29,7 +29,7 @@ import pulumi
 
 from components.image import PROJECT, ImageVariant, ImageVariantArgs
 from components.image_index import ImageIndex, ImageIndexArgs
-from components.variants import VARIANTS
+from images.variants import VARIANTS
 from images.base.recipe import PLATFORMS
 from images.catalog import Image
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import merged
-from tests.live.pulumi_stack import MARKS, PulumiStack
-from tests.live.stack import SMALL, LiveStack, wait_until
+from testing.harness import merged
+from testing.live.pulumi_stack import MARKS, PulumiStack
+from testing.live.stack import SMALL, LiveStack, wait_until
 
 pytestmark = MARKS
 NAME = "live-killed"

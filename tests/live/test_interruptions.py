@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.stack import LiveStack, done, wait_until
+from testing.live.stack import LiveStack, done, wait_until
 
 pytestmark = pytest.mark.live
 

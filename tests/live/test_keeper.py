@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from docker.models.containers import Container
 
-from tests.live.stack import LiveStack, wait_until
+from testing.live.stack import LiveStack, wait_until
 
 pytestmark = pytest.mark.live
 

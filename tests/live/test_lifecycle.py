@@ -6,7 +6,7 @@ import time
 import docker
 import pytest
 
-from tests.live.stack import LiveStack, done, wait_until
+from testing.live.stack import LiveStack, done, wait_until
 
 pytestmark = pytest.mark.live
 

@@ -20,11 +20,11 @@ import docker
 import pytest
 import yaml
 
-from docker_engine.api import DockerApi
-from docker_engine.builds import Build, build
-from tests.live.registry import Registry, serve
-from tests.live.stack import LiveStack
-from ws.prune import look, remove
+from docker_api.api import DockerApi
+from docker_api.builds import Build, build
+from testing.live.registry import Registry, serve
+from testing.live.stack import LiveStack
+from ws.matrix.prune import look, remove
 
 pytestmark = pytest.mark.live
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from components.host_facts import outside_addresses
-from tests.live.stack import LiveStack, deployed
+from preflight.host_facts import outside_addresses
+from testing.live.stack import LiveStack, deployed
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root makes a network namespace")
 

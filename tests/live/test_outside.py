@@ -16,10 +16,10 @@ from typing import Any
 import docker
 import pytest
 
-from components.host_facts import HostFacts
-from components.outside import docker_is_closed
-from tests import tcp_probe
-from tests.live.stack import LiveStack, deployed, wait_until
+from preflight.host_facts import HostFacts
+from preflight.outside import docker_is_closed
+from testing import tcp_probe
+from testing.live.stack import LiveStack, deployed, wait_until
 from ws import firewall
 
 pytestmark = pytest.mark.live

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import merged
-from tests.live.pulumi_stack import MARKS, PulumiStack
-from tests.live.stack import SMALL, LiveStack, done
+from testing.harness import merged
+from testing.live.pulumi_stack import MARKS, PulumiStack
+from testing.live.stack import SMALL, LiveStack, done
 
 pytestmark = MARKS
 NAME = "live-owner"

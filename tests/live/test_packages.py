@@ -11,14 +11,14 @@ import docker
 import pytest
 from docker.models.images import Image
 
-from components.variants import DEFAULT_VARIANT
-from docker_engine.api import DockerApi
-from docker_engine.builds import Build, build
+from docker_api.api import DockerApi
+from docker_api.builds import Build, build
 from images.base.bootstrap import make_base
 from images.base.recipe import PLATFORM, base_tag
 from images.catalog import CATALOG, ML, packages_image
-from tests.harness import PROJECT
-from ws.packages import resolve
+from images.variants import DEFAULT_VARIANT
+from testing.harness import PROJECT
+from ws.packages.packages import resolve
 
 pytestmark = pytest.mark.live
 

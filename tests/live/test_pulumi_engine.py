@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness import merged
-from tests.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, inspected
-from tests.live.stack import FULL, LiveStack, done
+from testing.harness import merged
+from testing.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, inspected
+from testing.live.stack import FULL, LiveStack, done
 
 pytestmark = MARKS
 OTHER_PORTS: dict[str, Any] = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from entrypoints.ray_process import own_address
-from tests.harness import merged
-from tests.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, inspected
-from tests.live.stack import SMALL, LiveStack
+from entrypoints.ray.process import own_address
+from testing.harness import merged
+from testing.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, inspected
+from testing.live.stack import SMALL, LiveStack
 
 pytestmark = MARKS
 

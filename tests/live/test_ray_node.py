@@ -1,4 +1,4 @@
-"""entrypoints/ray_node.py with the real Ray and the real Redis, as in a container: own network, processes, /dev/shm.
+"""entrypoints/ray/node.py with the real Ray and the real Redis, as in a container: own network, processes, /dev/shm.
 
 Needs no Docker but root, for the namespaces. About a minute.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from components.ports import BRIDGE_RAY_PORTS
-from entrypoints.redis_users import HEAD_RIGHTS
+from config.ports import BRIDGE_RAY_PORTS
+from coordination.redis_users import HEAD_RIGHTS
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = ("-m", "entrypoints.ray_node")
+PROGRAM = ("-m", "entrypoints.ray.node")
 PASSWORD = "redis-password-of-the-test"
 
 pytestmark = [
@@ -41,7 +41,7 @@ sleep infinity & # so that the end of Redis is not that of the namespaces
 redis-server "$FOLDER/redis.conf" >"$FOLDER/redis.log" &
 until redis-cli -p 7379 ping >"$FOLDER/ping" 2>&1; do sleep 0.05; done
 export REDISCLI_AUTH="$(cat "$FOLDER/redis-password")" REDIS_PORT=7379
-sh "$ROOT/entrypoints/redis_users.sh" test $RIGHTS "(+del ~DUMMY)" &
+sh "$ROOT/entrypoints/redis/users.sh" test $RIGHTS "(+del ~DUMMY)" &
 touch "$FOLDER/ready"
 wait
 """
@@ -150,7 +150,7 @@ def test_a_head_gets_healthy_hides_the_password_and_stops_without_a_trace(contai
     assert not [path for path in logs if PASSWORD.encode() in path.read_bytes()]
     assert PASSWORD not in output + (container.folder / "node.log").read_text()
 
-    supervisor = next(pid for pid, arguments in processes.items() if arguments.endswith("entrypoints.ray_node"))
+    supervisor = next(pid for pid, arguments in processes.items() if arguments.endswith("entrypoints.ray.node"))
     container.output("kill", f"-{signal.SIGTERM}", str(supervisor))
     assert node.wait(60) == 0
     left = {arguments for arguments in container.processes().values() if not arguments.startswith("ps ")}

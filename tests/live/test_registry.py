@@ -17,13 +17,13 @@ import pytest
 
 from build_report.records import Build
 from build_report.store import Store, current_run
-from docker_engine.api import DockerApi
-from docker_engine.registry import RegistryError, index, manifest_sizes, pull, push
-from docker_engine.registry.__main__ import main
-from engine.registration import Registration, recorded
-from engine.resources.base import Actual, ResourceError
-from engine.resources.image import Image
-from tests.live.registry import PASSWORD, USER, Registry, serve
+from docker_api.api import DockerApi
+from docker_api.registry import RegistryError, index, manifest_sizes, pull, push
+from docker_api.registry.__main__ import main
+from embedded_engine.registration import Registration, recorded
+from embedded_engine.resources.base import Actual, ResourceError
+from embedded_engine.resources.image import Image
+from testing.live.registry import PASSWORD, USER, Registry, serve
 
 pytestmark = pytest.mark.live
 

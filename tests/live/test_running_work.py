@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.harness import merged
-from tests.live.day import Head
-from tests.live.stack import LiveStack, wait_until
-from tests.live.users import ENDED, User
+from testing.harness import merged
+from testing.live.day import Head
+from testing.live.stack import LiveStack, wait_until
+from testing.live.users import ENDED, User
 
 DASHBOARD, MARIMO = 30265, 30180
 SETTINGS: dict[str, Any] = {

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import merged
-from tests.live.stack import SMALL, LiveStack, deployed
-from tests.live.users import Job, User
-from tests.unit.test_runtime_packages import write_wheel
+from testing.harness import merged
+from testing.live.stack import SMALL, LiveStack, deployed
+from testing.live.users import Job, User
+from tests.process.entrypoints.hooks.test_runtime_packages import write_wheel
 
 pytestmark = pytest.mark.live
 
@@ -119,7 +119,7 @@ class TestPackagesOfAJob:
 
 @pytest.mark.usefixtures("node")
 def test_a_job_s_pythonpath_does_not_lose_the_hooks(user: User) -> None:
-    program = "import json, os, sys; print(json.dumps([os.environ['PYTHONPATH'], 'cslr_entrypoints' in sys.modules]))"
+    program = "import json, os, sys; print(json.dumps([os.environ['PYTHONPATH'], 'cslr_hooks' in sys.modules]))"
     job = user.wait(user.command(f'python -c "{program}"', runtime_env={"env_vars": {"PYTHONPATH": "/elsewhere"}}))
     assert job.succeeded, job.said
     path, hooked = json.loads(job.log.strip().splitlines()[-1])

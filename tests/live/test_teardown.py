@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.live.stack import FULL, done
+from testing.live.stack import FULL, done
 
 pytestmark = pytest.mark.live
 

@@ -17,8 +17,8 @@ from typing import Any, cast
 import pytest
 
 from bench.uploads import Cluster, Figures, measure, package
-from tests.harness import merged
-from tests.live.stack import SMALL, LiveStack, deployed, wait_until
+from testing.harness import merged
+from testing.live.stack import SMALL, LiveStack, deployed, wait_until
 
 pytestmark = pytest.mark.live
 

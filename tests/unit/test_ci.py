@@ -11,8 +11,8 @@ import pytest
 import typer.main
 import yaml
 
+from testing.harness import PROJECT
 from testing.lanes import LANES
-from tests.harness import PROJECT
 from ws import cli
 
 WORKFLOWS = sorted((PROJECT / ".github/workflows").glob("*.yml"))

@@ -12,9 +12,9 @@ from pulumi.output import Unknown
 
 from components.image_set import IMAGES
 from components.keeper import DockerSocket, docker_socket
-from components.service_settings import IMAGE_OF, SERVICES
-from engine.program import ProgramError
-from tests.harness import (
+from config.services import IMAGE_OF, SERVICES
+from embedded_engine.program import ProgramError
+from testing.harness import (
     CLUSTER,
     COMMAND,
     CONTAINER,

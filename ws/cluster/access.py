@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from components.cluster_settings import ClusterPlace
-from components.identity import StackIdentity
-from components.ports import RAY_DASHBOARD
-from components.settings import KEY, PlatformSettings
-from entrypoints.cluster_state import ClusterState, read_state
-from entrypoints.lease import Lease
-from entrypoints.redis_link import Address, RedisLink
+from config.cluster import ClusterPlace
+from config.platform import KEY, PlatformSettings
+from config.ports import RAY_DASHBOARD
+from coordination.lease import Lease
+from coordination.membership import ClusterState, read_state
+from coordination.redis_client import Address, RedisLink
+from stack.identity import StackIdentity
 from ws.cluster.ray_api import RayApi
 from ws.containers import containers
 from ws.errors import WsError

@@ -10,8 +10,8 @@ import docker
 from rich.console import Console
 from rich.text import Text
 
-from components.service import run_module
-from entrypoints.cluster_state import drain_key
+from coordination.membership import drain_key
+from stack.programs import run_module
 from ws.cluster.access import Access
 from ws.cluster.nodes import HEAD_SUFFIX, node_named
 from ws.cluster.progress import progress
@@ -134,7 +134,7 @@ def _ask_node(access: Access, name: str, seconds: int) -> None:
             f"stack {access.stack} runs no Ray node on this host that could ask the head.\n"
             "  Run this on a host of the cluster that has one."
         )
-    command = list(run_module("ray_node", "drain", name, "--seconds", str(seconds)))
+    command = list(run_module("entrypoints.ray.node", "drain", name, "--seconds", str(seconds)))
     with access.answers():
         newly = _mark(access, name, max(seconds, ASK_SECONDS))
     done = docker.from_env(timeout=120).containers.get(helpers[0].name).exec_run(command)

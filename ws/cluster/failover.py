@@ -2,7 +2,7 @@
 can: that a silent host is off.
 
 While the present primary answers, nothing is lost: it takes no write from before its copy has everything until it is a
-copy itself. At no moment do both lead; if this program dies in between, the guards (entrypoints/redis_guard.py) put the
+copy itself. At no moment do both lead; if this program dies in between, the guards (coordination/redis_pair.py) put the
 former primary back within seconds.
 """
 
@@ -16,9 +16,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from entrypoints.ray_process import NodeError
-from entrypoints.redis_guard import HANDOVER, Server, follow, lead, look
-from entrypoints.redis_link import Address, RedisLink
+from coordination.errors import NodeError
+from coordination.redis_client import Address, RedisLink
+from coordination.redis_pair import HANDOVER, Server, follow, lead, look
 from ws.cluster.access import Access
 from ws.cluster.head import POLL_SECONDS
 from ws.cluster.progress import progress

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.problems import did_you_mean
-from components.problems import show as in_words
-from entrypoints.cluster_state import ClusterState, MemberState
+from config.problems import did_you_mean
+from config.problems import show as in_words
+from coordination.membership import ClusterState, MemberState
 from ws.cluster.access import Access
 from ws.cluster.nodes import moment
 from ws.cluster.progress import progress

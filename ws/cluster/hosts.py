@@ -4,11 +4,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.cluster_key import cluster_key, copy_command, key_file
-from components.cluster_settings import ClusterPlace
-from components.remedies import secret_command
-from components.stack_file import stack_file
-from entrypoints.cluster_state import ClusterState, HeadState, MemberState
+from config.cluster import ClusterPlace
+from config.remedies import secret_command
+from config.stack_file import stack_file
+from coordination.membership import ClusterState, HeadState, MemberState
+from stack.cluster_key import cluster_key, copy_command, key_file
 from ws import doctor
 from ws.errors import WsError
 from ws.project import FOLDER, identity, prepare_environment

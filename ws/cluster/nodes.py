@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
-from entrypoints.cluster_state import ClusterState
+from coordination.membership import ClusterState
 from ws.cluster.access import Access
 from ws.cluster.ray_api import NoHeadError, RayNode
 from ws.errors import WsError
@@ -88,7 +88,7 @@ def node_named(access: Access, name: str) -> RayNode | None:
         )
     found = {node.name: node for node in latest(access.ray.nodes())}
     if name not in found and name not in access.state().maintenance:
-        from components.problems import did_you_mean
+        from config.problems import did_you_mean
 
         raise WsError(f"The cluster has no node {name}.\n  {did_you_mean(name, found)}")
     return found.get(name)

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from entrypoints.redis_guard import Server, look
-from entrypoints.redis_link import Address
+from coordination.redis_client import Address
+from coordination.redis_pair import Server, look
 from ws.cluster.access import Access
 
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from docker_engine.api import DockerApi, DockerError
+from docker_api.api import DockerApi, DockerError
 from ws.errors import WsError
 from ws.setup import apt
 from ws.setup.apt import INSTALL, LAST_LINES, UPDATE, Say

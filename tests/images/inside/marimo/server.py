@@ -41,7 +41,7 @@ def address() -> str:
     Path(folder, "token").write_text(TOKEN)
     with socket.create_server((HERE, 0)) as free:
         port = free.getsockname()[1]
-    # As entrypoints/marimo_server.py starts it.
+    # As entrypoints/marimo/server.py starts it.
     options = ["--headless", f"--host={HERE}", f"--port={port}", f"--token-password-file={folder / 'token'}"]
     options += ["--skip-update-check", "--no-sandbox"]
     server = subprocess.Popen(

@@ -1,0 +1,94 @@
+"""How images are built: what the stacks that run them and the one that only builds them have in common."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from config.problems import Path, Problem, Remove, Set
+from config.services import Settings
+from config.types import AsTuple, Count, DebianPackage, RegistryPrefix, Requirement, Url, Version
+from images.variants import DEFAULT_VARIANT, VARIANTS
+
+
+class MirrorSettings(Settings):
+    """Where image builds find packages."""
+
+    debian: Url | None = Field(default=None, description="Mirror of Debian's packages. Unset: debootstrap's default.")
+    pypi: Url | None = Field(
+        default=None, description="Mirror of the Python package index. Unset: the default of pip and uv."
+    )
+    pytorch: Url | None = Field(default=None, description="Mirror of PyTorch's wheel index. Unset: PyTorch's own.")
+    pyg: Url | None = Field(default=None, description="Mirror of PyG's wheel index. Unset: PyG's own.")
+    nvidia: Url | None = Field(
+        default=None, description="Mirror of NVIDIA's package repository for Debian. Unset: NVIDIA's own."
+    )
+
+
+class BuildSettings(Settings):
+    """Where images come from, and where they go."""
+
+    registry: RegistryPrefix | None = Field(
+        default=None, description="Prefix of the names of built images, for example `registry.example.org:5000/cslr`."
+    )
+    bases: Literal["auto", "registry", "bootstrap"] = Field(
+        default="auto",
+        description="Where base images come from: a `registry`, or Debian's packages (`bootstrap`). `auto`: a registry "
+        "if it can be reached.",
+    )
+    pyg_lib: Literal["auto", "no"] = Field(
+        default="auto",
+        description="PyG's compiled extension. `auto`: where PyG's wheel index can be reached; the image's label "
+        "`cslr.pyg-lib` says what became of it.",
+    )
+    cache_from: RegistryPrefix | None = Field(
+        default=None, description="Prefix of images pushed before, whose layers a build takes over where they fit."
+    )
+    parallel_builds: Count = Field(default=2, description="How many images are built at the same time.")
+    mirrors: MirrorSettings = MirrorSettings()
+
+
+class ImagesSettings(BuildSettings):
+    """The image family that this stack runs on."""
+
+    cuda: Version = Field(
+        default=DEFAULT_VARIANT.cuda,
+        description="CUDA of the images. Possible with Python: "
+        + ", ".join(f"{variant.cuda} with {variant.python}" for variant in VARIANTS)
+        + ".",
+    )
+    python: Version = Field(default=DEFAULT_VARIANT.python, description="Python of the images, in quotes.")
+    packages: Annotated[tuple[Requirement, ...], AsTuple] = Field(
+        default=(),
+        description="Python packages that the Ray nodes and Marimo have beside those of the images, such as "
+        "`transformers>=5`. Their versions are locked by `ws packages`, which also edits this list.",
+    )
+    apt: Annotated[tuple[DebianPackage, ...], AsTuple] = Field(
+        default=(), description="Debian packages that the Ray nodes and Marimo have as well, such as `ffmpeg`."
+    )
+    torch: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="PyTorch build. `auto`: `cpu` on a stack without GPU where PyTorch's own wheel index can be "
+        "reached, which saves 4 GB, else `cuda`, which runs on CPUs as well.",
+    )
+
+
+def build_problems(settings: BuildSettings, below: Path) -> Iterator[Problem]:
+    """Caches belong to a registry, and mirrors want no login; `below` is where the settings are."""
+    if settings.cache_from and not settings.registry:
+        yield Problem(
+            (*below, "cache_from"),
+            "works only for images whose names have a registry, and none is given",
+            "Name one, whether or not images are pushed there; or build without the cache:",
+            (Set((*below, "registry"), settings.cache_from), Remove((*below, "cache_from"))),
+        )
+    for name, mirror in settings.mirrors:
+        login, at, server = urlsplit(mirror or "").netloc.rpartition("@")
+        if at:
+            yield Problem(
+                (*below, "mirrors", name),
+                "has a login, which would stay in the history of every image that is built with it",
+                "Name a mirror that wants none from this host:",
+                (Set((*below, "mirrors", name), mirror.replace(f"{login}@{server}", server, 1)),),
+            )

@@ -1,0 +1,111 @@
+"""What the settings of a host may not say once it is part of a cluster of several hosts, which decides that for all.
+
+Nothing here looks at the host or at its peers: that is ``preflight/cluster.py``.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from config.cluster import PLACED, ClusterPlace
+from config.cluster_file import lan_owner
+from config.problems import Path, Problem, Remove, Set
+from config.services import SERVICES, Settings
+from config.types import spare_subnet
+
+if TYPE_CHECKING:
+    from config.platform import PlatformSettings
+
+# Key → why a cluster has no use for it, and the key of the cluster that says the same, if any.
+DECIDED_BY_THE_CLUSTER: dict[Path, tuple[str, str | None]] = {
+    ("ray", "head_whitelist"): ("which hosts may lead is the same for all of them", "head_whitelist"),
+    ("ray", "head_address"): ("where the head is, is the same for all hosts", "head_address"),
+    ("ray", "health_url"): ("each host has a gateway, which finds the head", None),
+    ("ray", "cpu", "ports"): ("Ray has the same ports on every host (docs/several-hosts.md)", None),
+    ("ray", "gpu", "ports"): ("Ray has the same ports on every host (docs/several-hosts.md)", None),
+    ("redis", "port"): ("other hosts must know it too", "redis.port"),
+    ("redis", "replica", "port"): ("other hosts must know it too", "redis.replica_port"),
+    ("mlflow", "port"): ("other hosts must know it too", "mlflow.port"),
+    ("mlflow", "base_url"): ("other hosts must know it too", "mlflow.base_url"),
+}
+
+
+def run(settings: "PlatformSettings", place: ClusterPlace) -> list[Problem]:
+    """Every problem of settings, as they are written, at a place."""
+    return [problem for check in CHECKS for problem in check(settings, place)]
+
+
+def shared_keys_are_in_the_cluster(settings: "PlatformSettings", place: ClusterPlace) -> Iterator[Problem]:
+    """What all hosts must agree on is said once, for all of them."""
+    for path, (why, shared) in DECIDED_BY_THE_CLUSTER.items():
+        value = _written(settings, path)
+        if value is None or (path[-1] == "port" and value == _written(settings.placed(place), path)):
+            continue
+        reason = f"has no meaning on a host of the cluster {place.cluster.name}: {why}"
+        advice = f"Set {place.names(shared)} instead, and remove this key:" if shared else "Remove it:"
+        yield Problem(path, reason, advice, (Remove(path),))
+
+
+def services_are_where_the_cluster_has_them(settings: "PlatformSettings", place: ClusterPlace) -> Iterator[Problem]:
+    """No stack runs, or does without, what the cluster has elsewhere, or here."""
+    for service in PLACED:
+        path, runs = (*SERVICES[service], "enabled"), place.runs(service)
+        value = _written(settings, path)
+        if value is None or value == runs:
+            continue
+        hosts = " and ".join(place.hosts_of(service)) or "no host"
+        yield Problem(
+            path,
+            f"the cluster {place.cluster.name} has {service} on {hosts}, and this is {place.host}",
+            f"Change that in {place.file} for all hosts, or remove this key:",
+            (Remove(path),),
+        )
+
+
+def ports_are_outside_the_plan(settings: "PlatformSettings", place: ClusterPlace) -> Iterator[Problem]:
+    """What this host publishes leaves the ports of Ray free, which are the same on every host."""
+    placed = settings.placed(place)
+    taken = {port for _, port in placed.published_ports()}
+    for path, port in placed.published_ports():
+        owner = lan_owner(port, placed.services())
+        if owner:
+            other = next(
+                p for p in (*range(port + 1, 65536), *range(1024, port)) if not lan_owner(p) and p not in taken
+            )
+            taken.add(other)
+            reason = f"{port} is the port of {owner} on every host of a cluster"
+            yield Problem(path, reason, "Choose another port, for example:", (Set(path, other),))
+
+
+def containers_and_hosts_have_their_own_networks(
+    settings: "PlatformSettings", place: ClusterPlace
+) -> Iterator[Problem]:
+    """A host with an address of the containers' network could not be reached from them."""
+    path, subnet = ("network", "subnet"), settings.network.ipv4
+    inside = [name for name, host in place.cluster.hosts.items() if ipaddress.IPv4Address(host.address) in subnet]
+    if inside:
+        free = spare_subnet([host.address for host in place.cluster.hosts.values()])
+        yield Problem(
+            path,
+            f"{subnet} has the addresses of {', '.join(inside)} in it, which containers could then not reach",
+            "Choose a network for containers that no host of the cluster is in, for example:",
+            (Set(path, free),),
+        )
+
+
+def _written(settings: "PlatformSettings", path: Path) -> object:
+    """What a stack says of a key; None where it says nothing. An empty list says something."""
+    node: object = settings
+    for step in path:
+        if not isinstance(node, Settings) or step not in node.model_fields_set:
+            return None
+        node = getattr(node, str(step))
+    return node
+
+
+CHECKS: tuple[Callable[["PlatformSettings", ClusterPlace], Iterator[Problem]], ...] = (
+    shared_keys_are_in_the_cluster,
+    services_are_where_the_cluster_has_them,
+    ports_are_outside_the_plan,
+    containers_and_hosts_have_their_own_networks,
+)

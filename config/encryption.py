@@ -1,0 +1,112 @@
+"""Values of stack files encrypted with the stack's passphrase, as Pulumi's CLI writes and reads them."""
+
+import base64
+import binascii
+import functools
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from config.problems import ConfigError
+
+# pulumi/pulumi sdk/go/common/resource/config/crypt.go: PBKDF2 with SHA-256, AES-256-GCM.
+ITERATIONS = 1_000_000
+KEY_BYTES, SALT_BYTES, NONCE_BYTES = 32, 8, 12
+KNOWN_TEXT = "pulumi"  # what the salt has in encrypted form, to tell a wrong passphrase
+
+
+class Decrypter:
+    """Replaces each ``{secure: …}`` in a value. Derives the key only when the first one comes."""
+
+    def __init__(self, file: str, salt: object) -> None:
+        self._file = file
+        self._salt = salt
+        self._cipher: AESGCM | None = None
+
+    def __call__(self, key: str, value: Any) -> Any:  # noqa: ANN401
+        """The value of a key, in plain. Raises `ConfigError`."""
+        if isinstance(value, dict):
+            if list(value) == ["secure"] and isinstance(value["secure"], str):
+                return self._decrypt(key, value["secure"])
+            return {name: self(key, item) for name, item in value.items()}
+        return [self(key, item) for item in value] if isinstance(value, list) else value
+
+    def _decrypt(self, key: str, text: str) -> str:
+        try:
+            self._cipher = self._cipher or self._derive()
+            return _opened(self._cipher, text)
+        except (ValueError, binascii.Error, InvalidTag) as error:
+            raise ConfigError(
+                f"{self._file}: {key}: cannot be decrypted with this passphrase.\n"
+                "  Set PULUMI_CONFIG_PASSPHRASE (or PULUMI_CONFIG_PASSPHRASE_FILE) to the one it was encrypted with."
+            ) from error
+
+    def _derive(self) -> AESGCM:
+        # v1:<salt>:<a known text, encrypted>; another secrets provider leaves no salt.
+        version, _, rest = str(self._salt or "").partition(":")
+        if version != "v1":
+            raise ConfigError(
+                f"{self._file}: has encrypted values, but no encryptionsalt. Only passphrase encryption can be read "
+                "without the Pulumi CLI; use --engine pulumi."
+            )
+        salt = base64.b64decode(rest.partition(":")[0])
+        return _cipher(_passphrase(), salt)
+
+
+def encrypted(value: str, salt: object, file: str) -> tuple[str, str]:
+    """A value as Pulumi's CLI encrypts it, and the salt of its stack file: the one that is there, else a new one.
+
+    Raises:
+        ConfigError: what is encrypted there was encrypted with another passphrase, or in another way.
+    """
+    version, _, rest = str(salt or "").partition(":")
+    if salt and version != "v1":
+        raise ConfigError(f"{file}: encryptionsalt: is not one of passphrase encryption, which alone is known here.")
+    random, _, known = rest.partition(":")
+    if not salt:
+        new = secrets.token_bytes(SALT_BYTES)
+        cipher = _cipher(_passphrase(), new)
+        return _closed(cipher, value), f"v1:{base64.b64encode(new).decode()}:{_closed(cipher, KNOWN_TEXT)}"
+    try:
+        cipher = _cipher(_passphrase(), base64.b64decode(random))
+        right = _opened(cipher, known) == KNOWN_TEXT
+    except (ValueError, binascii.Error, InvalidTag):
+        right = False
+    if not right:
+        raise ConfigError(
+            f"{file}: its secrets were encrypted with another passphrase.\n"
+            "  Set PULUMI_CONFIG_PASSPHRASE (or PULUMI_CONFIG_PASSPHRASE_FILE) to that one."
+        )
+    return _closed(cipher, value), str(salt)
+
+
+def _opened(cipher: AESGCM, text: str) -> str:
+    _, nonce, ciphertext = text.split(":")
+    return cipher.decrypt(base64.b64decode(nonce), base64.b64decode(ciphertext), None).decode()
+
+
+def _closed(cipher: AESGCM, value: str) -> str:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    parts = (nonce, cipher.encrypt(nonce, value.encode(), None))
+    return ":".join(["v1", *(base64.b64encode(part).decode() for part in parts)])
+
+
+@functools.cache
+def _cipher(passphrase: str, salt: bytes) -> AESGCM:
+    """Takes half a second, and one command reads its stack file several times."""
+    return AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, ITERATIONS, KEY_BYTES))
+
+
+def _passphrase() -> str:
+    file = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
+    if "PULUMI_CONFIG_PASSPHRASE" not in os.environ and file:
+        try:
+            return Path(file).read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"PULUMI_CONFIG_PASSPHRASE_FILE: {file} cannot be read: {error.strerror}.") from error
+    return os.environ.get("PULUMI_CONFIG_PASSPHRASE", "")

@@ -1,0 +1,76 @@
+"""Stack config of a stack that builds images and deploys nothing: the object ``cslr:matrix``, validated.
+
+What its keys demand of each other is in ``matrix_rules.py``, beside the selection that they make.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from config.builds import BuildSettings
+from config.cluster import KEY as CLUSTER_KEY
+from config.explain import explained
+from config.platform import KEY as PLATFORM_KEY
+from config.platform import config_value
+from config.problems import Problem, Remove, SettingsError
+from config.types import AsTuple, Glob
+from images.base.recipe import PLATFORM, Platform
+
+KEY = "cslr:matrix"
+
+BOTH = Problem(
+    (),
+    f"is in this file beside {KEY}, with which a stack only builds images and deploys nothing",
+    "Keep one of the two, in a stack file of its own:",
+    (Remove(()),),
+)
+
+Phase = Literal[1, 2, 3, 4]
+Globs = Annotated[tuple[Glob, ...], AsTuple]
+
+
+class MatrixSettings(BuildSettings):
+    """Which images of the family are built. They are those that every key selects."""
+
+    cuda: Globs = Field(default=("*",), description="Versions of CUDA, as patterns: `12.*`.")
+    python: Globs = Field(default=("*",), description="Versions of Python, as patterns, in quotes.")
+    targets: Globs = Field(default=("*",), description="Images, as patterns: `*-runtime`.")
+    phases: Annotated[tuple[Phase, ...], AsTuple] = Field(
+        default=(1, 2, 3, 4),
+        description="Parts of the family: 1 `runtime`, 2 `ray-runtime`, 3 `marimo-runtime`, 4 what has a compiler.",
+    )
+    minimal: bool = Field(default=False, description="Whether one image of each target is enough.")
+    without: Globs = Field(
+        default=(), description="Images to leave out, as patterns of whole names: `devel-cuda12.8.1-*`."
+    )
+    platforms: Annotated[tuple[Platform, ...], AsTuple] = Field(
+        default=(PLATFORM,),
+        description="`linux/amd64`, `linux/arm64`, or both. Images that a platform has no torch with CUDA for are left "
+        "out there. Pushed, those of several platforms become one name.",
+    )
+    push: bool = Field(default=False, description="Whether images are pushed. Needs `registry`.")
+
+
+def refuse_beside(text: Callable[[str], str | None], *, stack_file: str) -> None:
+    """Passes unless ``cslr:platform`` or ``cslr:cluster`` asks for something: such a stack deploys nothing. `text` is
+    that of a key of this project.
+
+    Raises:
+        SettingsError: one does.
+    """
+    for key in (PLATFORM_KEY, CLUSTER_KEY):
+        if config_value(text(key.partition(":")[2])):  # Pulumi adds the project's default, which says nothing
+            raise SettingsError([BOTH], stack_file, key)
+
+
+def parse(raw: object, *, stack_file: str) -> MatrixSettings:
+    """The settings in ``raw``, the value of ``cslr:matrix`` in ``stack_file``.
+
+    Raises:
+        SettingsError: with every key that is not valid on its own.
+    """
+    try:
+        return MatrixSettings.model_validate(raw)
+    except ValidationError as error:
+        raise explained(error, MatrixSettings, stack_file, KEY) from None

@@ -1,0 +1,201 @@
+"""Which images of the family a matrix stack builds, in which order, and why settings may select none.
+
+Knows nothing of resources.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from config.builds import build_problems
+from config.matrix import KEY, MatrixSettings
+from config.problems import Problem, Remove, Set, SettingsError, Together, did_you_mean
+from images.base.recipe import PLATFORMS, Platform, platform_suffix
+from images.catalog import CATALOG, FAMILY, PHASES, Image
+from images.variants import DEFAULT_VARIANT, VARIANTS, ImpossiblePair, Variant, resolve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One image to build."""
+
+    image: Image
+    variant: Variant
+    platform: Platform
+
+    @property
+    def name(self) -> str:
+        """What it is called in a stack: ``ray-runtime-cuda13.1.1-py3.14``."""
+        return f"{self.family_name}{platform_suffix(self.platform)}"
+
+    @property
+    def family_name(self) -> str:
+        """The same for every platform."""
+        return f"{self.image.name}-{self.variant.key}"
+
+    @property
+    def ancestors(self) -> Iterator["Wanted"]:
+        """The images that it is built on, the nearest first, whether they are wanted or not."""
+        parent = self.image.parent
+        while parent:
+            yield replace(self, image=CATALOG[parent])
+            parent = CATALOG[parent].parent
+
+
+def select(settings: MatrixSettings) -> tuple[Wanted, ...]:
+    """The images that the settings select, parents before what is built on them.
+
+    Level by level through all variants, so that there is always something to build beside the image that the next ones
+    stand on.
+    """
+    variants = _variants(settings)
+    if settings.minimal:
+        variants = [variant for variant in variants if variant == _preferred(variants)]
+    chosen = [
+        Wanted(image=CATALOG[target], variant=variant, platform=platform)
+        for variant in variants
+        for platform in dict.fromkeys(settings.platforms)
+        for target in _targets(settings)
+        if platform in variant.platforms
+    ]
+    chosen.sort(key=lambda wanted: len(list(wanted.ancestors)))
+    return tuple(wanted for wanted in chosen if not _matches(wanted.name, settings.without))
+
+
+def check(settings: MatrixSettings, stack_file: str) -> None:
+    """Passes if the settings select images, and every part of them counts.
+
+    Raises:
+        SettingsError: with everything that selects nothing, and what there is instead.
+    """
+    if problems := [problem for find in CHECKS for problem in find(settings)]:
+        raise SettingsError(problems, stack_file, KEY)
+
+
+def lists_have_entries(settings: MatrixSettings) -> Iterator[Problem]:
+    """No key selects nothing at all."""
+    for key in ("cuda", "python", "targets", "phases", "platforms"):
+        if not getattr(settings, key):
+            yield Problem(
+                (key,), "is empty, so it selects nothing", "Leave it out to get its default:", (Remove((key,)),)
+            )
+
+
+def patterns_match_something(settings: MatrixSettings) -> Iterator[Problem]:
+    """No pattern is a slip of the keyboard."""
+    known = {
+        "cuda": [variant.cuda for variant in VARIANTS],
+        "python": [variant.python for variant in VARIANTS],
+        "targets": list(FAMILY),
+        "without": [wanted.name for wanted in select(EVERYTHING)],
+    }
+    for key, names in known.items():
+        patterns = getattr(settings, key)
+        for index, pattern in enumerate(patterns):
+            if not any(fnmatchcase(name, pattern) for name in names):
+                there = did_you_mean(pattern, dict.fromkeys(names))
+                # The last entry goes with its key: an empty list selects nothing either.
+                place = (key, index) if len(patterns) > 1 else (key,)
+                yield Problem(
+                    (key, index), f"{pattern!r} {MISSES.get(key, 'selects')} nothing", there, (Remove(place),)
+                )
+
+
+def a_pair_is_selected(settings: MatrixSettings) -> Iterator[Problem]:
+    """The versions of CUDA and of Python that are selected belong together."""
+    cudas = [v.cuda for v in VARIANTS if _matches(v.cuda, settings.cuda)]
+    pythons = [v.python for v in VARIANTS if _matches(v.python, settings.python)]
+    if not (cudas and pythons) or _variants(settings):
+        return
+    try:
+        resolve(cudas[0], pythons[0])
+    except ImpossiblePair as pair:
+        nearest = pair.nearest[0]
+        commands = Together((Set(("cuda",), [nearest.cuda]), Set(("python",), [nearest.python])))
+        yield Problem((pair.axis,), str(pair), pair.advice, (commands,))
+
+
+def a_target_is_selected(settings: MatrixSettings) -> Iterator[Problem]:
+    """The targets and the phases that are selected belong together."""
+    named = [target for target in FAMILY if _matches(target, settings.targets)]
+    if named and settings.phases and not _targets(settings):
+        phases = sorted(phase for phase, targets in PHASES.items() if set(named) & set(targets))
+        yield Problem(
+            ("phases",),
+            f"{', '.join(named)} {'is' if len(named) == 1 else 'are'} in none of the phases that are selected",
+            "Select the phase that has it, or all of them:",
+            (Set(("phases",), phases), Remove(("phases",))),
+        )
+
+
+def platforms_have_torch(settings: MatrixSettings) -> Iterator[Problem]:
+    """Some variant that is selected can be built for each platform."""
+    variants = _variants(settings)
+    for index, platform in enumerate(settings.platforms):
+        if variants and not any(platform in variant.platforms for variant in variants):
+            able = [v.cuda for v in VARIANTS if platform in v.platforms]
+            without = f"CUDA {', '.join(dict.fromkeys(v.cuda for v in variants))}"
+            yield Problem(
+                ("platforms", index),
+                f"torch for {without} is not built with CUDA for {platform}",
+                f"For {platform} there is CUDA {', '.join(dict.fromkeys(able))}.",
+                (Remove(("platforms", index)),),
+            )
+
+
+def something_is_left(settings: MatrixSettings) -> Iterator[Problem]:
+    """What is to be left out is not everything."""
+    everything = settings.model_copy(update={"without": ()})
+    if not select(settings) and select(everything):
+        names = ", ".join(wanted.name for wanted in select(everything))
+        yield Problem(("without",), "leaves out every image", f"Selected are: {names}.", (Remove(("without",)),))
+
+
+def builds_can_be_made(settings: MatrixSettings) -> Iterator[Problem]:
+    """See `build_settings.build_problems`."""
+    yield from build_problems(settings, ())
+
+
+def pushes_go_somewhere(settings: MatrixSettings) -> Iterator[Problem]:
+    """An image that is pushed is named after the registry that takes it."""
+    if settings.push and settings.registry is None:
+        yield Problem(
+            ("push",),
+            "is true, but no registry is named that takes the images",
+            "Name one, or keep the images here:",
+            (Set(("registry",), "registry.example.org:5000/cslr"), Set(("push",), value=False)),
+        )
+
+
+# Every image of every platform.
+EVERYTHING = MatrixSettings(platforms=PLATFORMS)
+MISSES = {"without": "leaves out"}  # what a pattern that matches nothing does not do; all others select
+
+CHECKS = (
+    lists_have_entries,
+    patterns_match_something,
+    a_pair_is_selected,
+    a_target_is_selected,
+    platforms_have_torch,
+    something_is_left,
+    builds_can_be_made,
+    pushes_go_somewhere,
+)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _variants(settings: MatrixSettings) -> list[Variant]:
+    return [v for v in VARIANTS if _matches(v.cuda, settings.cuda) and _matches(v.python, settings.python)]
+
+
+def _preferred(variants: Sequence[Variant]) -> Variant | None:
+    """The one to build where one is enough."""
+    return DEFAULT_VARIANT if DEFAULT_VARIANT in variants else next(iter(variants), None)
+
+
+def _targets(settings: MatrixSettings) -> list[str]:
+    phased = {target for phase in settings.phases for target in PHASES[phase]}
+    return [target for target in FAMILY if target in phased and _matches(target, settings.targets)]

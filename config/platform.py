@@ -1,0 +1,307 @@
+"""Stack config: the object ``cslr:platform`` of a ``Pulumi.<stack>.yaml``, validated, with every default.
+
+Owns the models and what follows from them alone. What keys demand of each other is in ``checks.py``, what a cluster of
+several hosts has against them in ``cluster_rules.py``, what the host can bear in ``host.py``, the wording of errors in
+``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys; an empty object is a valid stack for a host
+without GPU.
+"""
+
+import ipaddress
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar, cast
+
+from pydantic import Field, PrivateAttr, ValidationError
+
+from config import cluster_rules, platform_rules
+from config.addresses import Reach, published_on
+from config.builds import ImagesSettings, MirrorSettings
+from config.cluster import ON_THE_LAN, PLACED, ClusterPlace
+from config.explain import explained
+from config.ports import RAY_DASHBOARD
+from config.problems import Path, SettingsError
+from config.services import (
+    RAY_NODES,
+    SERVICES,
+    FirewallSettings,
+    HealthSettings,
+    ImageSettings,
+    KeeperSettings,
+    MarimoSettings,
+    MLflowSettings,
+    PostgresSettings,
+    RayNodeSettings,
+    RaySettings,
+    RedisSettings,
+    ServiceSettings,
+    Settings,
+    VolumeMount,
+)
+from config.types import AsTuple, BindAddress, Devices, NearName, NetworkName, ProxyUrl, ReachedName, Subnet
+from images.packages_lock import PackagesLock
+from images.variants import Variant, resolve
+
+__all__ = [
+    "KEY",
+    "SERVICES",
+    "GpuSettings",
+    "HealthSettings",
+    "ImageSettings",
+    "ImagesSettings",
+    "MLflowSettings",
+    "MarimoSettings",
+    "MirrorSettings",
+    "NetworkSettings",
+    "PlatformSettings",
+    "PostgresSettings",
+    "RayNodeSettings",
+    "RaySettings",
+    "RedisSettings",
+    "ServiceSettings",
+    "SettingsError",
+    "VolumeMount",
+    "load",
+]
+
+KEY = "cslr:platform"
+
+Model = TypeVar("Model", bound=Settings)
+
+
+class NetworkSettings(Settings):
+    """The Docker network of the stack, and where its ports are published."""
+
+    name: NetworkName = Field(default="ray-network", description="Name of the Docker network.")
+    subnet: Subnet = Field(
+        default="172.28.0.0/16",
+        description="IPv4 network of the containers: private, free on this host, /12 to /27.",
+    )
+    bind_address: BindAddress = Field(
+        default="127.0.0.1",
+        description="Address of this host that ports are published on: 127.0.0.1 for this host only, 0.0.0.0 for all.",
+    )
+    proxy: ProxyUrl | None = Field(
+        default=None,
+        description="HTTP proxy by which tasks, notebooks and MLflow reach other servers. What belongs to the stack or "
+        "its cluster they reach without it.",
+    )
+    no_proxy: Annotated[tuple[NearName, ...], AsTuple] = Field(
+        default=(), description="What else they reach without it: names, domains (`.example.org`), addresses."
+    )
+    names: Annotated[tuple[ReachedName, ...], AsTuple] = Field(
+        default=(),
+        description="Names under which people reach this host, such as `gpuhost.example.org`, with the port of a "
+        "reverse proxy unless that is 80 or 443. MLflow refuses other names, and links use the first.",
+    )
+
+    @property
+    def ipv4(self) -> ipaddress.IPv4Network:
+        """The subnet as a network."""
+        return ipaddress.IPv4Network(self.subnet)
+
+
+class GpuSettings(Settings):
+    """The NVIDIA GPUs of this host."""
+
+    enabled: bool = Field(default=False, description="Whether this host offers its NVIDIA GPUs to the stack.")
+    devices: Devices = Field(
+        default="all", description="Which GPUs: `all`, or a list of numbers or UUIDs as `nvidia-smi -L` prints them."
+    )
+
+
+class PlatformSettings(Settings):
+    """One host's part of the platform."""
+
+    network: NetworkSettings = NetworkSettings()
+    firewall: FirewallSettings = FirewallSettings()
+    gpu: GpuSettings = GpuSettings()
+    images: ImagesSettings = ImagesSettings()
+    ray: RaySettings = RaySettings()
+    redis: RedisSettings = RedisSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    mlflow: MLflowSettings = MLflowSettings()
+    marimo: MarimoSettings = MarimoSettings()
+    health: HealthSettings = HealthSettings()
+    keeper: KeeperSettings = KeeperSettings()
+
+    _place: ClusterPlace | None = PrivateAttr(default=None)
+    _lock: PackagesLock | None = PrivateAttr(default=None)
+
+    @property
+    def place(self) -> ClusterPlace | None:
+        """This host's place in a cluster of several hosts, if it has one."""
+        return self._place
+
+    @property
+    def packages_lock(self) -> PackagesLock | None:
+        """The lock of the packages that the images of this stack get; None for those of the family alone."""
+        return self._lock
+
+    def with_packages(self, lock: PackagesLock | None) -> "PlatformSettings":
+        """The same with the lock of its own packages."""
+        copy = self.model_copy()
+        copy._lock = lock
+        return copy
+
+    def placed(self, place: ClusterPlace) -> "PlatformSettings":
+        """The same for a host of a cluster, which decides what runs here, and on which ports others find it."""
+        cluster, copy = place.cluster, self.model_copy()
+        for service in PLACED:
+            copy = _with(copy, SERVICES[service], {"enabled": place.runs(service)})
+        copy = _with(copy, SERVICES["redis"], {"port": cluster.redis.port})
+        copy = _with(copy, SERVICES["redis-replica"], {"port": cluster.redis.replica_port})
+        if cluster.mlflow:
+            copy = _with(copy, SERVICES["mlflow"], {"port": cluster.mlflow.port, "base_url": cluster.mlflow.base_url})
+        copy._place = place
+        return copy
+
+    def without(self, service: str) -> "PlatformSettings":
+        """The same without a service, which this host has no need of."""
+        return _with(self, SERVICES[service], {"enabled": False})
+
+    def service(self, name: str) -> ServiceSettings:
+        """The settings of a service by its name, enabled or not.
+
+        Raises:
+            KeyError: no service has that name.
+        """
+        node: object = self
+        for step in SERVICES[name]:
+            node = getattr(node, step)
+        return cast(ServiceSettings, node)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The path of each enabled service below the key."""
+        return {name: SERVICES[name] for name in self.services()}
+
+    @property
+    def env_secrets(self) -> dict[Path, tuple[str, ...]]:
+        """The environment variables of enabled services that are secrets, by the path that names them."""
+        found = {self.env_secrets_key(name): self.env_secrets_of(name) for name in self.services()}
+        return {path: names for path, names in found.items() if path and names}
+
+    def env_secrets_of(self, service: str) -> tuple[str, ...]:
+        """Those that a service is given."""
+        owners: dict[Path, RaySettings | MarimoSettings | MLflowSettings] = {
+            ("ray", "env_secrets"): self.ray,
+            ("marimo", "env_secrets"): self.marimo,
+            ("mlflow", "env_secrets"): self.mlflow,
+        }
+        owner = owners.get(self.env_secrets_key(service))
+        return owner.env_secrets if owner else ()
+
+    @staticmethod
+    def env_secrets_key(service: str) -> Path:
+        """The path of the key that names them for a service; empty for one that can have none."""
+        if service in (*RAY_NODES, "ray-head"):
+            return ("ray", "env_secrets")
+        return (service, "env_secrets") if service in ("marimo", "mlflow") else ()
+
+    def services(self) -> tuple[str, ...]:
+        """Names of the enabled services, in the order that they start in."""
+        return tuple(name for name in SERVICES if self.service(name).enabled)
+
+    @property
+    def ray_nodes(self) -> dict[str, RayNodeSettings]:
+        """The enabled Ray nodes of this host, by name."""
+        nodes = {"ray-cpu": self.ray.cpu, "ray-gpu": self.ray.gpu}
+        return {name: node for name, node in nodes.items() if node.enabled}
+
+    @property
+    def workspace_users(self) -> dict[str, ServiceSettings]:
+        """The enabled services of this host that work in its scratch and home, by name."""
+        head = {"ray-head": self.ray.head} if self.ray.head.enabled else {}
+        notebooks = {"marimo": self.marimo} if self.marimo.enabled else {}
+        return {**self.ray_nodes, **head, **notebooks}
+
+    @property
+    def head_candidates(self) -> tuple[str, ...]:
+        """The enabled Ray nodes that may become head, the preferred one first. In a cluster of several hosts none:
+        they are always workers.
+        """
+        if self.place:
+            return ()
+        return tuple(name for name in self.ray.head_whitelist if name in self.ray_nodes)
+
+    @property
+    def variant(self) -> Variant:
+        """The (CUDA, Python) pair of the images, with its pins."""
+        return resolve(self.images.cuda, self.images.python)
+
+    @property
+    def torch(self) -> Literal["auto", "cpu", "cuda"]:
+        """The PyTorch build, where it does not depend on what can be reached."""
+        return "cuda" if self.images.torch == "auto" and self.gpu.enabled else self.images.torch
+
+    def published_ports(self) -> list[tuple[Path, int]]:
+        """Path below the key and port, for each port of this host that an enabled service publishes."""
+        return [
+            ((*SERVICES[name], *path), port)
+            for name in self.services()
+            if not (self.place and name in RAY_NODES)  # on the host network, with the ports of config/ports.py
+            for path, port in self.service(name).host_ports.items()
+        ]
+
+    def bind_address(self, service: str) -> str:
+        """The address of this host that a service's ports are published on."""
+        return self.place.address if self.place and service in ON_THE_LAN else self.network.bind_address
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names under which people reach this host, the best one first."""
+        return (*self.network.names, *(self.place.cluster.hosts[self.place.host].names if self.place else ()))
+
+    def base_url(self, service: str) -> str | None:
+        """Where a reverse proxy has the service, if one is before it."""
+        settings = self.ray if SERVICES[service][0] == "ray" else self.service(service)
+        return getattr(settings, "base_url", None)
+
+    def reach(self, service: str, own_addresses: Sequence[str]) -> Reach | None:
+        """How people reach a service of this host; None where it has no port that people open."""
+        ports = self.service(service).host_ports
+        port, address = ports.get(("port",), ports.get(("ports", "dashboard"))), self.bind_address(service)
+        if self.place and service == "ray-gateway":  # which listens by itself, where all hosts of the cluster do
+            port, address = RAY_DASHBOARD, self.place.address
+        if port is None:
+            return None
+        return Reach(
+            port=port,
+            addresses=published_on(address, own_addresses),
+            names=self.names,
+            aliases=(self.place.host,) if self.place else (),
+            base_url=self.base_url(service),
+        )
+
+
+def config_value(text: str | None) -> object:
+    """The value of a config key from its text: JSON, as objects are kept; other text is left for `load` to explain."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
+def _with(model: Model, path: tuple[str, ...], values: dict[str, object]) -> Model:
+    """The model with other values of some keys below a path."""
+    if not path:
+        return model.model_copy(update=values)
+    return model.model_copy(update={path[0]: _with(getattr(model, path[0]), path[1:], values)})
+
+
+def load(raw: object, *, stack_file: str, key: str = KEY, place: ClusterPlace | None = None) -> PlatformSettings:
+    """The settings in ``raw``, the value of ``key`` in ``stack_file`` as YAML or JSON delivers it; None: all defaults.
+    Those of a host of a cluster follow its ``place``.
+
+    Raises:
+        SettingsError: with every problem that can be seen without looking at the host.
+    """
+    try:
+        settings = PlatformSettings.model_validate(raw)
+    except ValidationError as error:
+        raise explained(error, PlatformSettings, stack_file, key) from None
+    problems = cluster_rules.run(settings, place) if place else []
+    settings = settings.placed(place) if place else settings
+    if problems := [*problems, *platform_rules.run(settings)]:
+        raise SettingsError(problems, stack_file, key)
+    return settings

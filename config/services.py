@@ -1,0 +1,378 @@
+"""The settings of each service, with their defaults: image, limits, ports, environment, where data lives.
+
+Attribute paths are the YAML's keys. What keys demand of each other is in ``checks.py``.
+A model's docstring is what editors and the reference of keys say about its section.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from config.problems import Path
+from config.types import (
+    AsMapping,
+    AsTuple,
+    BaseUrl,
+    Cpus,
+    DashboardUrl,
+    EnvironmentName,
+    EnvironmentValue,
+    HeadAddress,
+    HostPort,
+    ImageReference,
+    Location,
+    Memory,
+    Seconds,
+    Source,
+    Target,
+    Url,
+    User,
+)
+
+# Service → its path below KEY, in the order that they start in.
+SERVICES = {
+    "firewall": ("firewall",),
+    "redis": ("redis",),
+    "redis-replica": ("redis", "replica"),
+    "postgres": ("postgres",),
+    "mlflow": ("mlflow",),
+    "health": ("health",),
+    "ray-gateway": ("ray", "gateway"),
+    "ray-head": ("ray", "head"),
+    "ray-cpu": ("ray", "cpu"),
+    "ray-gpu": ("ray", "gpu"),
+    "marimo": ("marimo",),
+    "keeper": ("keeper",),
+}
+RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
+# Service → the one whose image it runs.
+IMAGE_OF = {"redis-replica": "redis", "ray-gateway": "health", "ray-head": "ray-cpu", "keeper": "health"}
+MIB, GIB = 2**20, 2**30
+
+PORT = "Port of this host, on `network.bind_address`."
+
+# Described once here, because the defaults differ from service to service.
+CpuLimit = Annotated[Cpus, Field(description="Limit of CPU cores, to hundredths.")]
+MemoryLimit = Annotated[Memory, Field(description="Limit of memory, in Docker's notation: `512m`, `8g`.")]
+GcsPort = Annotated[
+    HostPort | None,
+    Field(
+        description="Host port of the cluster's control store (GCS), for nodes and drivers outside. Whoever reaches it "
+        "can end the head with one message, without a token. Unset: not published, and nothing here needs it."
+    ),
+]
+DataLocation = Annotated[
+    Location | None,
+    Field(description="Where its data lives: a volume's name or an absolute path. Unset: a volume of this stack."),
+]
+OfTheCluster = Annotated[
+    bool, Field(description="Follows from `cslr:cluster`, for this host. Only a cluster of several hosts has it.")
+]
+DashboardPort = Annotated[HostPort, Field(description="Host port of the dashboard and of the Jobs API.")]
+ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client (`ray://`).")]
+ProxyAddress = Annotated[
+    BaseUrl | None,
+    Field(
+        description="Where a reverse proxy serves it: the address that people open, such as "
+        "`https://gpuhost.example.org/mlflow`, or the path alone. Unset: reached at its port, without a path."
+    ),
+]
+SharedMemory = Annotated[
+    Memory | None,
+    Field(
+        description="Limit of shared memory for programs, as the workers of a PyTorch `DataLoader` use it, beside "
+        "Ray's object store; what is used counts against `memory`. Unset: a part of `memory`."
+    ),
+]
+
+
+EnvSecretNames = Annotated[
+    tuple[EnvironmentName, ...],
+    AsTuple,
+    Field(
+        description="Environment variables that are secrets, such as `HF_TOKEN`: their names. Values are in "
+        "`cslr:envSecrets` or in files of this host, and in no state, output or `docker inspect` (docs/secrets.md)."
+    ),
+]
+
+
+class Settings(BaseModel):
+    """What every model here has in common: no unknown keys, no guessing at types, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_empty_section(cls, value: object) -> object:
+        """A section whose keys are all commented out is null in YAML."""
+        return {} if value is None else value
+
+
+class ImageSettings(Settings):
+    """Where the image of a service comes from."""
+
+    source: Literal["build", "pull"] = Field(default="build", description="`build` it here, or `pull` it.")
+    reference: ImageReference | None = Field(
+        default=None, description="The image to pull, with its tag or digest. Only with source `pull`."
+    )
+
+
+class VolumeMount(Settings):
+    """One more volume or folder of the host inside a container."""
+
+    source: Location = Field(
+        description="Name of a volume (a new one belongs to the service's user), or absolute path of a folder or file "
+        "of this host; what the host lives by (`/proc`, `/run`, Docker's data, …) is refused."
+    )
+    target: Target = Field(description="Absolute path inside the container.")
+    read_only: bool = Field(default=False, description="Whether the container may only read it.")
+
+
+class ServiceSettings(Settings):
+    """What every service can be told."""
+
+    data_key: ClassVar[str | None] = None  # the key, if any, that says where the service's own data lives
+
+    enabled: bool = Field(default=True, description="Whether this host runs the service.")
+    image: ImageSettings = ImageSettings()
+    cpus: CpuLimit
+    memory: MemoryLimit
+    env: Annotated[dict[EnvironmentName, EnvironmentValue], AsMapping] = Field(
+        default={},
+        description="More environment variables, name → value. Not for secrets: Docker shows them.",
+    )
+    volumes: Annotated[tuple[VolumeMount, ...], AsTuple] = Field(
+        default=(), description="Extra volumes and bind mounts: a list of `source`, `target`, `read_only`."
+    )
+    user: User = Field(
+        default="1000:1000", description="User and group in the container. A pulled image may need its own."
+    )
+
+    @property
+    def host_ports(self) -> dict[Path, int]:
+        """The ports of this host that the service publishes, by their path below the service's key."""
+        return {}
+
+    @property
+    def location(self) -> str | None:
+        """Where the service's own data lives: a volume's name, a folder's path, or None for the default volume."""
+        return getattr(self, self.data_key) if self.data_key else None
+
+
+class SinglePortSettings(ServiceSettings):
+    """A service with one port."""
+
+    port: HostPort | None
+
+    @property
+    def host_ports(self) -> dict[Path, int]:
+        """See the base class."""
+        return {} if self.port is None else {("port",): self.port}
+
+
+class FirewallSettings(ServiceSettings):
+    """The firewall: other machines reach what the stack publishes to them, and nothing else."""
+
+    enabled: bool = Field(
+        default=True,
+        description="Whether this host runs the service where it needs one: with Docker before 28, and in a cluster of "
+        "several hosts. Without it, `ws doctor` has the rules to set by hand.",
+    )
+    cpus: CpuLimit = 0.2
+    memory: MemoryLimit = 64 * MIB
+    user: Literal["0:0"] = Field(default="0:0", description="Root, to whom alone Docker gives a capability.")
+    allow: Annotated[tuple[Source, ...], AsTuple] = Field(
+        default=(),
+        description="Further addresses or networks that it lets in, such as a Prometheus server's.",
+    )
+
+
+class RayPorts(Settings):
+    """The ports of this host that a Ray node publishes."""
+
+    gcs: GcsPort = None
+    dashboard: DashboardPort
+    client: ClientPort
+
+
+class RayCpuPorts(RayPorts):
+    """The ports of this host that the node ray-cpu publishes."""
+
+    dashboard: DashboardPort = 8265
+    client: ClientPort = 10001
+
+
+class RayGpuPorts(RayPorts):
+    """The ports of this host that the node ray-gpu publishes."""
+
+    dashboard: DashboardPort = 8266
+    client: ClientPort = 10002
+
+
+class RayNodeSettings(ServiceSettings):
+    """A Ray node of this host."""
+
+    torch: bool = Field(
+        default=True, description="Whether its built image has PyTorch and PyG; without them it is a tenth of the size."
+    )
+    shm: SharedMemory = None
+    ports: RayPorts
+
+    @property
+    def host_ports(self) -> dict[Path, int]:
+        """See the base class."""
+        ports = {name: getattr(self.ports, name) for name in RayPorts.model_fields}
+        return {("ports", name): port for name, port in ports.items() if port is not None}
+
+
+class RayCpuSettings(RayNodeSettings):
+    """The Ray node that offers CPUs only."""
+
+    cpus: CpuLimit = 2.0
+    memory: MemoryLimit = 6 * GIB
+    ports: RayCpuPorts = RayCpuPorts()
+
+
+class RayGpuSettings(RayNodeSettings):
+    """The Ray node that offers the stack's GPUs. Needs `gpu.enabled`."""
+
+    enabled: bool = Field(default=False, description="Whether this host runs the node.")
+    cpus: CpuLimit = 2.0
+    memory: MemoryLimit = 16 * GIB
+    ports: RayGpuPorts = RayGpuPorts()
+
+
+class RayHeadSettings(ServiceSettings):
+    """The head of a cluster of several hosts, on each host that may lead. It computes nothing itself."""
+
+    enabled: OfTheCluster = False
+    cpus: CpuLimit = 2.0
+    memory: MemoryLimit = 3 * GIB
+
+
+class RayGatewaySettings(ServiceSettings):
+    """The way to the head from each host of a cluster of several hosts, wherever the head is."""
+
+    enabled: OfTheCluster = False
+    cpus: CpuLimit = 1.0
+    memory: MemoryLimit = 256 * MIB
+
+
+class RaySettings(Settings):
+    """The Ray cluster, and the nodes that this host adds to it."""
+
+    head_whitelist: Annotated[tuple[str, ...], AsTuple] = Field(
+        default=RAY_NODES, description="Nodes of this host that may become the cluster's head, the preferred one first."
+    )
+    head_address: HeadAddress | None = Field(
+        default=None,
+        description="host:port of a head elsewhere, which the nodes here join. Unset: found on start.",
+    )
+    health_url: Url | None = Field(
+        default=None, description="Health service that knows the existing head. Unset: the one of this stack."
+    )
+    health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
+    base_url: DashboardUrl | None = Field(
+        default=None,
+        description="Where a reverse proxy has the dashboard, for links: `https://gpuhost.example.org/ray`. The proxy "
+        "leaves the path out when it asks the dashboard, which has none. Unset: at its port.",
+    )
+    scratch: Location | None = Field(
+        default=None,
+        description="Where Ray's sessions, spilled objects, temporary files and downloaded packages lie, at "
+        "`/scratch` in nodes and notebooks: a volume's name or an absolute path. Unset: a volume of this stack.",
+    )
+    scratch_limit: Memory = Field(
+        default=40 * 10**9 // MIB * MIB,
+        description="How much of its disk the scratch may take. What is not needed any more is removed; the job that "
+        "fills it all the same is ended.",
+    )
+    home: Location | None = Field(
+        default=None,
+        description="Where `HOME` of nodes and notebooks lies, with results (`~/ray_results`) and caches of models: a "
+        "volume's name or an absolute path. Unset: a volume of this stack.",
+    )
+    env_secrets: EnvSecretNames = ()
+    head: RayHeadSettings = RayHeadSettings()
+    gateway: RayGatewaySettings = RayGatewaySettings()
+    cpu: RayCpuSettings = RayCpuSettings()
+    gpu: RayGpuSettings = RayGpuSettings()
+
+    @property
+    def work_locations(self) -> dict[str, str | None]:
+        """Where the work of jobs and notebooks lies, by key."""
+        return {"scratch": self.scratch, "home": self.home}
+
+
+class RedisReplicaSettings(SinglePortSettings):
+    """A copy of Redis on another host of the cluster, to go on with when Redis's host is lost."""
+
+    data_key = "data"
+    enabled: OfTheCluster = False
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 512 * MIB
+    port: HostPort = Field(
+        default=6382, description="Port of this host. In a cluster of several hosts: its key `redis.replica_port`."
+    )
+    data: DataLocation = None
+
+
+class RedisSettings(SinglePortSettings):
+    """Redis, which keeps the Ray cluster's state."""
+
+    data_key = "data"
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 512 * MIB
+    port: HostPort = Field(default=6381, description=PORT)
+    data: DataLocation = None
+    replica: RedisReplicaSettings = RedisReplicaSettings()
+
+
+class PostgresSettings(SinglePortSettings):
+    """Postgres, which keeps MLflow's runs."""
+
+    data_key = "data"
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 512 * MIB
+    port: HostPort | None = Field(default=None, description="Host port. Unset: not published.")
+    data: DataLocation = None
+
+
+class MLflowSettings(SinglePortSettings):
+    """MLflow: experiment tracking, with artifacts served through it."""
+
+    data_key = "artifacts"
+    cpus: CpuLimit = 1.0
+    memory: MemoryLimit = 2 * GIB
+    env_secrets: EnvSecretNames = ()
+    port: HostPort = Field(default=5000, description=PORT)
+    base_url: ProxyAddress = None
+    artifacts: DataLocation = None
+
+
+class MarimoSettings(SinglePortSettings):
+    """Marimo: notebooks connected to the Ray cluster and to MLflow."""
+
+    data_key = "notebooks"
+    cpus: CpuLimit = 1.0
+    memory: MemoryLimit = 4 * GIB
+    env_secrets: EnvSecretNames = ()
+    port: HostPort = Field(default=8080, description=PORT)
+    base_url: ProxyAddress = None
+    shm: SharedMemory = None
+    notebooks: DataLocation = None
+
+
+class HealthSettings(SinglePortSettings):
+    """The health service: what runs, and where the head is."""
+
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 256 * MIB
+    port: HostPort = Field(default=8888, description=PORT)
+
+
+class KeeperSettings(ServiceSettings):
+    """The keeper: restarts containers of this stack that Docker calls unhealthy. It has no network."""
+
+    cpus: CpuLimit = 0.2
+    memory: MemoryLimit = 96 * MIB

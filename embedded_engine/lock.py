@@ -1,0 +1,33 @@
+"""Keeps two runs on the same stack apart. The kernel releases the lock when its holder ends, however it ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from stack.state import make_closed
+
+
+class LockedError(Exception):
+    """Another run works on this stack."""
+
+
+@contextmanager
+def stack_lock(folder: Path, stack: str) -> Iterator[None]:
+    """Holds the lock of a stack. Raises `LockedError` at once if another process has it."""
+    make_closed(folder)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise LockedError(
+                f"another run works on stack {stack} ({file.read().strip() or 'starting'}).\n"
+                "  Wait until it has ended, or end it, and run this again."
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {datetime.now().astimezone():%H:%M:%S}")
+        file.flush()
+        yield

@@ -1,0 +1,158 @@
+"""Runs the Pulumi program under mocks and hands each registered resource to a deployment."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.runtime import mocks, rpc, stack, sync_await
+from pulumi.runtime.proto import resource_pb2
+
+from config.stack_file import StackConfig
+from embedded_engine.changes import ProgramError
+from embedded_engine.registration import Registration, plain, recorded
+from stack.engine_state import EMBEDDED, READ_STATE
+
+__all__ = ["Handler", "Monitor", "Outcome", "ProgramError", "run_program"]
+
+# What a handler answers for a resource: its ID and outputs; None where it failed or was skipped.
+Outcome = tuple[str, dict[str, Any]] | None
+Handler = Callable[[Registration], Outcome]
+
+# As many resources as can wait for their health at the same time.
+WORKERS = 16
+
+
+class Monitor(mocks.MockMonitor):
+    """Takes registrations as the Pulumi engine would; unlike the mocks', a resource may fail and the rest goes on."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(_NoCalls())
+        self._handler = handler
+
+    def Invoke(self, request: Any) -> resource_pb2.ResourceInvokeResponse:  # noqa: ANN401, N802 (gRPC)
+        """A function that the program calls: there is one, on what the engine knows."""
+        with _event_loop():
+            return super().Invoke(request)  # type: ignore[no-any-return, no-untyped-call]
+
+    def RegisterResource(self, request: Any) -> resource_pb2.RegisterResourceResponse:  # noqa: ANN401, N802 (gRPC)
+        """One resource: waits until it is made real."""
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if not request.custom:
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        with _event_loop():
+            return self._made(request, urn)
+
+    def _made(self, request: Any, urn: str) -> resource_pb2.RegisterResourceResponse:  # noqa: ANN401 (gRPC)
+        inputs = rpc.deserialize_properties(request.object, keep_unknowns=True)
+        inputs.pop("__defaults", None)
+        outcome = self._handler(
+            Registration(
+                urn=urn,
+                type=request.type,
+                name=request.name,
+                inputs=plain(inputs),
+                recorded=recorded(inputs),
+                dependencies=tuple(request.dependencies),
+                retain_on_delete=request.retainOnDelete,
+            )
+        )
+        if outcome is None:
+            return resource_pb2.RegisterResourceResponse(urn=urn, result=resource_pb2.Result.FAIL)
+        identifier, outputs = outcome
+        properties = sync_await._sync_await(rpc.serialize_properties(outputs, {}))
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=identifier, object=properties)
+
+
+@contextlib.contextmanager
+def _event_loop() -> Iterator[None]:
+    """What the SDK needs in each thread that unpacks values. Its own way leaves loops to the garbage collector, which
+    complains of some on standard error.
+    """
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        asyncio.set_event_loop(loop)
+        try:
+            yield
+        finally:
+            asyncio.set_event_loop(None)
+
+
+class _NoCalls(mocks.Mocks):
+    """The program calls no provider function; one that it does is refused by name."""
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        if args.token == READ_STATE:
+            return {EMBEDDED: True}, []  # this engine's state is in the labels of what it made
+        raise ProgramError(f"the embedded engine does not know the function {args.token}; use --engine pulumi")
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        raise NotImplementedError
+
+
+def run_program(
+    folder: Path,
+    config: StackConfig,
+    monitor: mocks.MockMonitor,
+    *,
+    preview: bool,
+    on_interrupt: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
+    """Runs ``__main__.py`` of `folder` and returns the stack's outputs, without what is unknown and what is secret.
+
+    `monitor` is told of every resource in dependency order, of independent ones at the same time; `on_interrupt` is
+    called before an interrupt waits for those under way. Raises `ProgramError` for what the program itself reports.
+    """
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_default_executor(ThreadPoolExecutor(WORKERS))
+        return runner.run(_run(folder, config, monitor, preview, on_interrupt))
+
+
+async def _run(
+    folder: Path, config: StackConfig, monitor: mocks.MockMonitor, preview: bool, on_interrupt: Callable[[], object]
+) -> dict[str, Any]:
+    before = Path.cwd()
+    # Of an earlier run in the same process, which may have been aborted: its root, and tasks of its event loop.
+    pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type]
+    pulumi.runtime.settings.SETTINGS.outputs.clear()
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    # The SDK logs a failed registration with its traceback; what failed is in the deployment's report.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    try:
+        mocks.set_mocks(
+            _NoCalls(),
+            project=config.project,
+            stack=config.stack,
+            preview=preview,
+            monitor=monitor,
+            logger=logging.getLogger("cslr.program"),
+        )
+        pulumi.runtime.set_all_config(config.values, list(config.secret_keys))
+        await stack.run_pulumi_func(lambda: runpy.run_path(str(folder / "__main__.py"), run_name="__main__"))  # type: ignore[arg-type, return-value]
+        root = pulumi.runtime.get_root_resource()
+        return await _outputs(root.outputs if isinstance(root, stack.Stack) else {})
+    except pulumi.RunError as error:
+        raise ProgramError(str(error)) from error
+    except asyncio.CancelledError:
+        on_interrupt()  # before the event loop waits for the resources that are under way
+        raise
+    finally:
+        sys.path.remove(str(folder))
+        os.chdir(before)
+
+
+async def _outputs(exports: dict[str, Any]) -> dict[str, Any]:
+    outputs = {}
+    for name, value in exports.items():
+        output = pulumi.Output.from_input(value)
+        if not await output.is_known():
+            continue
+        outputs[name] = "[secret]" if await output.is_secret() else await output.future()
+    return outputs

@@ -1,0 +1,104 @@
+"""What the engine asks of a resource type, and the labels by which it recognises what it made."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from docker_api.api import DockerApi, DockerError, Json
+from embedded_engine.registration import Registration
+from stack.identity import EMBEDDED_LABEL
+
+URN_LABEL = EMBEDDED_LABEL
+INPUTS_LABEL = "cslr.engine.inputs"
+AFTER_LABEL = "cslr.engine.after"
+
+GONE = 404
+
+# Told what is being done for a resource right now: "step 3/9 RUN uv …", "waiting until it is healthy".
+Progress = Callable[[str], None]
+
+
+class ResourceError(Exception):
+    """A resource could not be made; one sentence, and the end of the relevant output where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actual:
+    """A resource as it is."""
+
+    identifier: str
+    outputs: dict[str, Any]
+    inputs: dict[str, Any] | None  # as recorded when it was made; None where something else made it
+    defect: str | None = None  # why it needs repair although its inputs are right
+
+
+class ResourceType(Protocol):
+    """How resources of one type are read, made and unmade. Calls come from several threads."""
+
+    replaces: bool  # whether a change makes a new one (else it is redone in place)
+    inputs: frozenset[str]  # what it honours, of an object its keys (``build.args``); any other input is refused
+
+    def read(self, wanted: Registration) -> Actual | None:
+        """What is there for this registration; None where nothing is."""
+
+    def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
+        """Makes it, or mends one that `read` found a defect of; returns when it is ready."""
+
+    def delete(self, actual: Actual, progress: Progress) -> None:
+        """Removes it before a replacement."""
+
+
+def program_labels(wanted: Registration) -> dict[str, str]:
+    """The labels that the program sets."""
+    return {item["label"]: item["value"] for item in wanted.inputs.get("labels", [])}
+
+
+def engine_labels(wanted: Registration) -> dict[str, str]:
+    """The labels that `recorded_inputs` reads back, beside those that the program sets."""
+    return {
+        **program_labels(wanted),
+        URN_LABEL: wanted.urn,
+        INPUTS_LABEL: json.dumps(wanted.recorded, sort_keys=True),
+    }
+
+
+def recorded_inputs(labels: dict[str, str] | None) -> dict[str, Any] | None:
+    """The inputs that an object was made with; None where this engine did not make it."""
+    text = (labels or {}).get(INPUTS_LABEL)
+    return json.loads(text) if text else None
+
+
+def owner(labels: dict[str, str] | None) -> tuple[str | None, str | None]:
+    """Project and stack that an object belongs to."""
+    labels = labels or {}
+    return labels.get("cslr.project"), labels.get("cslr.stack")
+
+
+def refuse_foreign(kind: str, name: str, existing: Json, wanted: Registration, labels: dict[str, str] | None) -> None:
+    """Raises `ResourceError` if an object of this name is not this stack's own."""
+    if owner(labels) != owner(program_labels(wanted)):
+        raise ResourceError(
+            f"a {kind} named {name} exists that is not this stack's (made {existing.get('Created', 'unknown when')}).\n"
+            f"  Nothing of it was touched. Remove or rename it: docker {kind} rm {name}"
+        )
+
+
+def remove_container(api: DockerApi, identifier: str) -> None:
+    """Stops a container with the grace that it was made with, and removes it with its anonymous volumes."""
+    try:
+        api.call("POST", f"/containers/{identifier}/stop")
+        api.call("DELETE", f"/containers/{identifier}", query={"v": "true", "force": "true"})
+    except DockerError as error:
+        if error.status != GONE:
+            raise
+
+
+class DockerObjects:
+    """The part that types made of Docker objects share."""
+
+    def __init__(self, api: DockerApi) -> None:
+        self.api = api
+
+    def delete(self, actual: Actual, progress: Progress) -> None:
+        """Images and volumes stay: another stack may use them, and data is the user's."""

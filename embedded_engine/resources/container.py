@@ -1,0 +1,230 @@
+"""``docker:index/container:Container``, made as the provider makes it: `docker inspect` answers the same."""
+
+import json
+import re
+import time
+from typing import Any
+
+from docker_api.api import DockerError, Json
+from embedded_engine.changes import CONTAINER as TYPE
+from embedded_engine.changes import UNHEALTHY
+from embedded_engine.registration import Registration
+from embedded_engine.resources.base import (
+    AFTER_LABEL,
+    Actual,
+    DockerObjects,
+    Progress,
+    ResourceError,
+    engine_labels,
+    recorded_inputs,
+    refuse_foreign,
+    remove_container,
+)
+
+MEBIBYTE = 1024**2
+NANOSECONDS = 10**9
+POLL_SECONDS = 0.2
+CUT_OFF = "is not in its network"
+PAUSED = "is paused"  # the defect of a container that has to be unpaused: Docker refuses to start it
+DURATION_UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+class Container(DockerObjects):
+    """A container, ready when it is healthy."""
+
+    replaces = True
+    inputs = frozenset({
+        "capabilities", "command", "cpus", "destroyGraceSeconds", "deviceRequests", "entrypoints", "envs",
+        "healthcheck", "hostname", "hosts", "image", "init", "labels", "logDriver", "logOpts", "memory", "memorySwap",
+        "mounts", "mustRun", "name", "networkMode", "networksAdvanced", "ports", "readOnly", "restart",
+        "securityOpts", "shmSize", "stopSignal", "stopTimeout", "tmpfs", "user", "wait", "waitTimeout",
+    })  # fmt: skip
+
+    def read(self, wanted: Registration) -> Actual | None:
+        """Found by name; defective if it is not running, not healthy, or was left half made."""
+        name = wanted.inputs["name"]
+        found = self.api.find(f"/containers/{name}/json")
+        if found is None:
+            return None
+        labels = found["Config"]["Labels"]
+        refuse_foreign("container", name, found, wanted, labels)
+        there = set(found["NetworkSettings"]["Networks"])
+        networks = {network["name"] for network in _networks(wanted.inputs)}
+        # The networks of the host and of nobody are not made by the program: Docker lists them by their mode.
+        if not networks and there != {wanted.inputs["networkMode"]}:
+            return _actual(found, inputs=None)
+        # One that people connected besides is theirs.
+        defect = CUT_OFF if networks - there else _defect(found["State"])
+        return _actual(found, inputs=recorded_inputs(labels), defect=defect)
+
+    def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
+        """Created, moved from the default bridge to its network if it has one, started, waited for."""
+        if defective:
+            if defective.defect == PAUSED:
+                progress("unpausing")
+                self.api.call("POST", f"/containers/{defective.identifier}/unpause")
+            self._rejoin(wanted, defective.identifier)
+            verb = "restart" if defective.defect == UNHEALTHY else "start"
+            return self._start(wanted, defective.identifier, progress, verb)
+        progress("creating")
+        inputs = wanted.inputs
+        created = self.api.call("POST", "/containers/create", query={"name": inputs["name"]}, body=_body(wanted))
+        identifier = created["Id"]
+        self._rejoin(wanted, identifier)
+        return self._start(wanted, identifier, progress)
+
+    def delete(self, actual: Actual, progress: Progress) -> None:
+        """Stopped, then removed."""
+        progress("stopping")
+        remove_container(self.api, actual.identifier)
+
+    def _rejoin(self, wanted: Registration, identifier: str) -> None:
+        """Puts it into the network that it was made for, if it is not there: under that name there may be another."""
+        networks = _networks(wanted.inputs)
+        there = (self.api.find(f"/containers/{identifier}/json") or {}).get("NetworkSettings", {}).get("Networks", {})
+        if networks and wanted.inputs["networkMode"] in there:
+            self._leave(wanted.inputs["networkMode"], identifier)
+        for network in networks:
+            name = network["name"]
+            if name in there:
+                if there[name].get("NetworkID") in ("", (self.api.find(f"/networks/{name}") or {}).get("Id")):
+                    continue
+                self._leave(name, identifier)
+            ipam = {"IPv4Address": network["ipv4Address"]} if "ipv4Address" in network else {}
+            endpoint = {"Aliases": network["aliases"], "IPAMConfig": ipam, "DriverOpts": {}}
+            body = {"Container": identifier, "EndpointConfig": endpoint}
+            self.api.call("POST", f"/networks/{name}/connect", body=body)
+
+    def _leave(self, network: str, identifier: str) -> None:
+        try:
+            body = {"Container": identifier, "Force": True}
+            self.api.call("POST", f"/networks/{network}/disconnect", body=body)
+        except DockerError as error:
+            if error.status not in (403, 404):  # it is in none before its first start, says newer Engine
+                raise
+
+    def _start(self, wanted: Registration, identifier: str, progress: Progress, verb: str = "start") -> Actual:
+        progress("starting")
+        try:
+            # An unhealthy one is running: it needs more than a start.
+            self.api.call("POST", f"/containers/{identifier}/{verb}")
+        except DockerError as error:
+            raise ResourceError(f"could not be started: {error}") from error
+        deadline = time.monotonic() + wanted.inputs["waitTimeout"]
+        began = time.monotonic()
+        while True:
+            found = self.api.find(f"/containers/{identifier}/json")
+            if found is None:
+                raise ResourceError("was removed by somebody else while it started")
+            if _defect(found["State"]) is None:
+                return _actual(found, inputs=wanted.recorded)
+            if time.monotonic() > deadline:
+                raise ResourceError(self._why_not_healthy(found, wanted.inputs["waitTimeout"]))
+            progress(f"waiting until it is healthy, {time.monotonic() - began:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def _why_not_healthy(self, found: Json, seconds: float) -> str:
+        state = found["State"]
+        checks = (state.get("Health") or {}).get("Log") or [{}]
+        answer = (checks[-1].get("Output") or "no answer yet").strip()
+        restarts = f", restarted {found['RestartCount']} times" if found["RestartCount"] else ""
+        return (
+            f"is not healthy after {seconds:.0f} s (state: {state['Status']}{restarts}; last check: {answer}).\n"
+            f"The end of its log:\n{self.api.logs(found['Id']) or '(empty)'}"
+        )
+
+
+def _networks(inputs: Json) -> list[Json]:
+    """The networks that the program made and the container joins; none on the host's network, or without any."""
+    return list(inputs.get("networksAdvanced", []))
+
+
+def _defect(state: Json) -> str | None:
+    if state["Status"] != "running":
+        return f"is {state['Status']}"
+    health = (state.get("Health") or {}).get("Status")
+    return None if health == "healthy" else f"is {health or 'without health'}"
+
+
+def _actual(found: Json, *, inputs: dict[str, Any] | None, defect: str | None = None) -> Actual:
+    return Actual(
+        identifier=found["Id"],
+        outputs={"name": found["Name"].removeprefix("/"), "image": found["Image"]},
+        inputs=inputs,
+        defect=defect,
+    )
+
+
+def seconds(duration: str) -> int:
+    """Seconds of a duration in Go's canonical form, such as ``1m30s``."""
+    return sum(int(number) * DURATION_UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
+
+
+def _body(wanted: Registration) -> Json:
+    inputs = wanted.inputs
+    health = inputs["healthcheck"]
+    after = [urn for urn in wanted.dependencies if f"{TYPE}::" in urn]
+    return {
+        "Image": inputs["image"],
+        "Hostname": inputs["hostname"],
+        "Entrypoint": inputs["entrypoints"],
+        "Cmd": inputs["command"],
+        "User": inputs["user"],
+        "Env": inputs["envs"],
+        "Labels": {**engine_labels(wanted), AFTER_LABEL: json.dumps(sorted(after))},
+        "StopSignal": inputs["stopSignal"],
+        "StopTimeout": int(inputs["stopTimeout"]),
+        "ExposedPorts": {_port(p): {} for p in inputs.get("ports", [])},
+        "Healthcheck": {
+            "Test": health["tests"],
+            "Interval": seconds(health["interval"]) * NANOSECONDS,
+            "Timeout": seconds(health["timeout"]) * NANOSECONDS,
+            "StartPeriod": seconds(health["startPeriod"]) * NANOSECONDS,
+            "Retries": int(health["retries"]),
+        },
+        "HostConfig": _host_config(inputs),
+    }
+
+
+def _host_config(inputs: Json) -> Json:
+    config: Json = {
+        "Init": inputs["init"],
+        "ReadonlyRootfs": inputs["readOnly"],
+        "NetworkMode": inputs["networkMode"],
+        "NanoCpus": round(float(inputs["cpus"]) * NANOSECONDS),
+        "Memory": int(inputs["memory"]) * MEBIBYTE,
+        "MemorySwap": int(inputs["memorySwap"]) * MEBIBYTE,
+        "Tmpfs": inputs["tmpfs"],
+        "CapDrop": inputs["capabilities"]["drops"],
+        "CapAdd": inputs["capabilities"].get("adds"),
+        "SecurityOpt": inputs["securityOpts"],
+        "RestartPolicy": {"Name": inputs["restart"], "MaximumRetryCount": 0},
+        "LogConfig": {"Type": inputs["logDriver"], "Config": inputs["logOpts"]},
+        "PortBindings": {
+            _port(p): [{"HostIp": p["ip"], "HostPort": str(int(p["external"]))}] for p in inputs.get("ports", [])
+        }
+        or None,
+        "Mounts": [
+            {"Type": m["type"], "Source": m["source"], "Target": m["target"], "ReadOnly": m["readOnly"]}
+            for m in inputs.get("mounts", [])
+        ],
+    }
+    if "hosts" in inputs:
+        config["ExtraHosts"] = [f"{entry['host']}:{entry['ip']}" for entry in inputs["hosts"]]
+    if "shmSize" in inputs:
+        config["ShmSize"] = int(inputs["shmSize"]) * MEBIBYTE
+    if "deviceRequests" in inputs:
+        config["DeviceRequests"] = [
+            {
+                "Driver": r["driver"],
+                "Count": int(r["count"]),
+                "DeviceIDs": r["deviceIds"],
+                "Capabilities": [r["capabilities"]],
+            }
+            for r in inputs["deviceRequests"]
+        ]
+    return config
+
+
+def _port(port: Json) -> str:
+    return f"{int(port['internal'])}/{port['protocol']}"

@@ -1,0 +1,188 @@
+"""One run of the engine on one stack: preview, up, destroy, outputs."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from config.stack_file import read_stack_config
+from docker_api.api import DockerApi, DockerError
+from embedded_engine.changes import CONTAINER, IMAGE, NETWORK, VOLUME, Action, Change, Display, Guard, Result, unguarded
+from embedded_engine.deployment import Deployment
+from embedded_engine.lock import stack_lock
+from embedded_engine.program import Monitor, run_program
+from embedded_engine.resources.base import AFTER_LABEL, URN_LABEL, ResourceType, remove_container
+from embedded_engine.resources.command import Command
+from embedded_engine.resources.container import Container
+from embedded_engine.resources.image import Image, RemoteImage
+from embedded_engine.resources.network import Network
+from embedded_engine.resources.volume import Volume
+from stack.identity import StackIdentity
+from stack.state import stack_folder
+
+# Listing of the Engine API, key of the answer that holds it, type: in the order that a stack is taken down in.
+KINDS = (("/containers/json", "", CONTAINER), ("/networks", "", NETWORK), ("/volumes", "Volumes", VOLUME))
+
+
+__all__ = ["NETWORK", "VOLUME", "Engine", "Result"]
+
+
+class Engine:
+    """The embedded engine on one stack of the program in `folder`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        stack: str,
+        display: Display,
+        overrides: Mapping[str, object] | None = None,
+        guard: Guard = unguarded,
+    ) -> None:
+        """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file.
+
+        `guard`: asked by `up` before a container that exists ends.
+        """
+        self._folder = folder
+        self._stack = stack
+        self._display = display
+        self._guard = guard
+        self._api = DockerApi()
+        self._config = read_stack_config(folder, stack).laid_over(overrides or {})
+        self.identity = StackIdentity(project=self._config.project, stack=stack)
+        self._state = stack_folder(self.identity)
+        self._cancelled = threading.Event()
+
+    def preview(self) -> Result:
+        """What `up` would do; changes nothing."""
+        return self._pass(preview=True)
+
+    def up(self) -> Result:
+        """Makes the host what the program wants. An interrupted or failed run goes on where it ended."""
+        with stack_lock(self._state, self._stack), self._cancellable():
+            # Errors of the program and types that the engine does not know show before anything is changed.
+            plan = self._pass(preview=True)
+            if plan.failed or plan.unchanged:
+                return plan
+            return self._pass(preview=False)
+
+    def destroy(self, *, volumes: bool = False) -> Result:
+        """Removes the stack's containers and networks, and with `volumes` its data. Images stay."""
+        with stack_lock(self._state, self._stack), self._cancellable():
+            kinds = KINDS if volumes else KINDS[:2]
+            return Result(changes=self._remove([c for kind in kinds for c in self._existing(*kind)]))
+
+    def leftovers(self) -> Result:
+        """None: what an interrupted run made carries its labels, and the next goes on from there."""
+        return Result(changes=[])
+
+    def remove(self, changes: list[Change]) -> Result:
+        """Removes containers and networks by their names, whoever made them."""
+        with stack_lock(self._state, self._stack), self._cancellable():
+            return Result(changes=self._remove(changes))
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs, of resources that exist."""
+        return self._pass(preview=True).outputs
+
+    def cancel(self) -> None:
+        """Begins nothing more; what is under way comes to its end."""
+        self._cancelled.set()
+
+    def _pass(self, *, preview: bool) -> Result:
+        deployment = Deployment(
+            self._types(), self._display, preview=preview, cancelled=self._cancelled, guard=self._guard
+        )
+        monitor = Monitor(deployment.handle)
+        outputs = run_program(self._folder, self._config, monitor, preview=preview, on_interrupt=self.cancel)
+        result = Result(changes=list(deployment.changes.values()), outputs=outputs)
+        try:
+            orphans = self._orphans(set(deployment.changes))
+        except DockerError:
+            if not result.failed:
+                raise
+            return result  # what Docker's end made fail says more, and `ws matrix` tries it again
+        result.changes += orphans
+        if not preview:
+            self._remove([orphan for orphan in orphans if self._may_end(orphan)])
+        return result
+
+    def _may_end(self, orphan: Change) -> bool:
+        """Whether it may be removed; the reason against it is its error."""
+        orphan.error = self._guard(orphan) or None
+        return not orphan.error
+
+    def _types(self) -> dict[str, ResourceType]:
+        return {
+            NETWORK: Network(self._api),
+            VOLUME: Volume(self._api),
+            CONTAINER: Container(self._api),
+            IMAGE: Image(self._api),
+            "docker:index/remoteImage:RemoteImage": RemoteImage(self._api),
+            "command:local:Command": Command(
+                self._state / "commands",
+                lambda tag: self._api.find(f"/images/{tag}/json") is not None,
+                self._cancelled,
+            ),
+        }
+
+    def _orphans(self, declared: set[str]) -> list[Change]:
+        """Containers and networks that this engine made for the stack and that left the program. Volumes are data."""
+        found = [change for kind in KINDS[:2] for change in self._existing(*kind, made_here=True)]
+        orphans = [change for change in found if change.urn not in declared]
+        for change in orphans:
+            change.reasons = ["is no longer in the program"]
+        return orphans
+
+    def _existing(self, listing: str, key: str, kind: str, *, made_here: bool = False) -> Iterator[Change]:
+        own = [f"cslr.project={self.identity.project}", f"cslr.stack={self.identity.stack}"]
+        for found in self._api.labelled(listing, key, own + ([URN_LABEL] if made_here else [])):
+            labels: dict[str, str] = found["Labels"]
+            name = found["Names"][0].removeprefix("/") if "Names" in found else found["Name"]
+            yield Change(urn=labels.get(URN_LABEL, name), type=kind, name=name, action=Action.DELETE)
+
+    def _remove(self, changes: list[Change]) -> list[Change]:
+        """Removes objects: containers at the same time, each after those that need it; then networks; then volumes."""
+        containers = {change.urn: change for change in changes if change.type == CONTAINER}
+        needed_by: dict[str, set[str]] = {urn: set() for urn in containers}
+        for found in self._api.labelled("/containers/json", "", [AFTER_LABEL]) if containers else []:
+            for urn in json.loads(found["Labels"][AFTER_LABEL]):
+                if urn in needed_by and found["Labels"][URN_LABEL] in containers:
+                    needed_by[urn].add(found["Labels"][URN_LABEL])
+        order = TopologicalSorter(needed_by)
+        order.prepare()
+        with ThreadPoolExecutor() as pool:
+            running: dict[Any, str] = {}
+            while order.is_active():
+                for urn in order.get_ready():
+                    running[pool.submit(self._delete, containers[urn])] = urn
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    order.done(running.pop(done))
+        for change in changes:
+            if change.type != CONTAINER:
+                self._delete(change)
+        return changes
+
+    def _delete(self, change: Change) -> None:
+        deletions: dict[str, Callable[[str], object]] = {
+            CONTAINER: lambda name: remove_container(self._api, name),
+            NETWORK: lambda name: self._api.call("DELETE", f"/networks/{name}"),
+            VOLUME: lambda name: self._api.call("DELETE", f"/volumes/{name}"),
+        }
+        self._display.started(change)
+        try:
+            deletions[change.type](change.name)
+        except DockerError as error:
+            change.error = str(error)
+        self._display.ended(change)
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.cancel()
+            raise

@@ -1,0 +1,21 @@
+"""The subcommands of a program in a container: ``run`` without arguments, and what its health check asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from coordination.errors import NodeError
+
+
+def dispatch(commands: Mapping[str, Callable[[], int]], arguments: list[str], tell: Callable[[str], None]) -> int:
+    """Run the subcommand that the first argument names, or `run`; a NodeError becomes one line and exit code 1."""
+    name = arguments[0] if arguments else "run"
+    command = commands.get(name)
+    if command is None:
+        tell(f"unknown subcommand {name!r}: use {', '.join(commands)}.")
+        return 2
+    try:
+        return command()
+    except NodeError as error:
+        tell(f"error: {error}")
+        return 1

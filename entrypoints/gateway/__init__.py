@@ -1,0 +1,1 @@
+"""The stable addresses of Ray's head on this host."""

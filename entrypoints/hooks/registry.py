@@ -1,0 +1,85 @@
+"""Hooks: the places where the platform changes what Ray does, each applied when its module of Ray is first imported.
+
+Ray has no setting for any of them. Each hook is a function in a module of its own that takes the imported module of Ray
+and replaces what it must. Such a module stands alone: it is imported as ``cslr_hooks.NAME``, so that no program's
+own ``entrypoints`` is hidden. A Ray that lacks the place keeps its own behaviour, and one line on stderr says so. Runs
+in every Python process of a Ray container (site/sitecustomize.py), so it imports nothing that it does not need:
+standard library only, Python 3.10 or newer.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+# Module of Ray → the hooks that change it, as "module of entrypoints:function".
+HOOKS: dict[str, tuple[str, ...]] = {
+    "marimo._server.main": ("marimo_origin:hook_server",),
+    "mlflow.tracking._tracking_service.client": ("mlflow_links:hook_client",),
+    "multiprocessing.context": ("dataloader:hook_context",),
+    "multiprocessing.reduction": ("dataloader:hook_reduction",),
+    "ray._private.external_storage": ("spilling:name_files_after_jobs",),
+    "ray.dashboard.modules.job.job_log_storage_client": ("job_logs:read_shortened_logs",),
+    "ray._raylet": ("package_hooks:store_values",),
+    "ray.dashboard.modules.job.job_head": ("package_hooks:answer_when_full",),
+    "ray.dashboard.http_server_agent": ("package_hooks:serve_packages",),
+    "ray._private.runtime_env.context": ("runtime_packages:hook_context",),
+    "ray._private.runtime_env.pip": ("runtime_packages:hook_pip",),
+    "ray._private.runtime_env.uv": ("runtime_packages:hook_uv",),
+    "torch.utils.data.dataloader": ("dataloader:hook_loader",),
+}
+
+
+class HookLoader(importlib.abc.Loader):
+    """Loads a module as its own loader does, then applies the hooks."""
+
+    def __init__(self, loader: importlib.abc.Loader, hooks: Sequence[str]) -> None:
+        self._loader = loader
+        self._hooks = hooks
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        """See the base class."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """See the base class."""
+        self._loader.exec_module(module)
+        for hook in self._hooks:
+            apply(hook, module)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._loader, name)  # get_source and the like, which tracebacks and pickle ask for
+
+
+class HookFinder(importlib.abc.MetaPathFinder):
+    """Finds the modules that have hooks, each once, and leaves every other one to the finders after it."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """See the base class."""
+        if name not in HOOKS:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec and spec.loader:
+            spec.loader = HookLoader(spec.loader, HOOKS[name])
+        return spec
+
+
+def apply(hook: str, module: ModuleType) -> None:
+    """Apply a hook to its module of Ray; a hook that fails leaves Ray as it is, and says so."""
+    name, _, function = hook.partition(":")
+    try:
+        getattr(importlib.import_module(f"{__package__}.{name}"), function)(module)
+    except Exception as error:  # noqa: BLE001 (Ray of another version must start all the same)
+        print(f"[ray-hooks] {hook} does not fit {module.__name__}: {error!r}", file=sys.stderr, flush=True)
+
+
+def install() -> None:
+    """Have the hooks applied from now on."""
+    if HOOKS and not any(isinstance(finder, HookFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, HookFinder())

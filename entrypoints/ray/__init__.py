@@ -1,0 +1,1 @@
+"""Ray nodes, and the agent of a host that may lead: started, supervised and guarded."""

@@ -1,0 +1,638 @@
+"""The agent of a host that may lead: takes part in the election, and starts and kills the head of this host.
+
+Nobody else starts a head. What to do is decided in coordination/election.py; here are the clock, Redis, processes and
+files. A tiny second process kills head and agent where the agent hangs. Runs with our images and with pulled ones: standard
+library only (Ray is imported by the process that becomes the head), Python 3.10 or newer.
+
+    -m entrypoints.ray.agent [run]         take part until SIGTERM
+    -m entrypoints.ray.agent health        0 while the agent works, leading or not, with its state; else 1
+    -m entrypoints.ray.agent watchdog FD   internal: the second process
+
+Environment (components/ray.py sets it): see AgentSettings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import json
+import mmap
+import os
+import queue
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from coordination import election
+from coordination.election import Operation, Phase, Timer
+from coordination.errors import NodeError
+from coordination.lease import DEADLINE_SECONDS, Grant, Lease, Refusal, View, boottime, ray_namespace
+from coordination.redis_client import Address
+from coordination.redis_users import Login
+from entrypoints.command_line import dispatch
+from entrypoints.ray.node_guard import Guard
+from entrypoints.ray.process import (
+    CLIENT_PORT,
+    DASHBOARD_PORT,
+    GCS_PORT,
+    NodeMeans,
+    Stop,
+    Watched,
+    adopt_orphans,
+    begin,
+    descendants,
+    end_descendants,
+    head_environment,
+    prepare,
+    reap,
+    software_versions,
+    state_folder,
+)
+from entrypoints.ray.scratch import prepare_folders
+
+TURN_SECONDS = 0.1  # the agent looks after its processes so often
+JITTER_SECONDS = 0.1
+CONNECT_SECONDS = 0.5  # a host that does not answer a connection within this has no GCS
+PERSIST_SECONDS = 3.0  # Redis syncs its append-only file each second
+HEALTH_SECONDS, ANSWER_SECONDS = 1.0, 2.0  # the GCS is asked so often, and has so long to answer
+UNHEALTHY_SECONDS = 8.0  # without any answer; less would take a busy host for a hung one
+SPARE_SECONDS = 15.0  # the next process imports Ray so long after a head began to serve, so as not to slow it down
+STALE_SECONDS = 10.0  # a loop that has not turned for so long hangs
+HUNG_SECONDS = 30.0  # without a head, so long
+WATCH_SECONDS = 0.1
+WATCHDOG_GRACE = 1.5  # the agent acts at the deadline by itself; this is still within the lease
+
+
+def say(message: str) -> None:
+    """Print one line for the container's log."""
+    print(f"[ray-head] {message}", flush=True)
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What the agent is told by its container; the head's own settings are NodeMeans."""
+
+    host: str  # RAY_NODE_HOST
+    address: str  # RAY_NODE_ADDRESS of this host
+    candidates: tuple[str, ...]  # RAY_NODE_CANDIDATES: hosts that may lead, preferred first
+    fixed_head: Address | None  # RAY_NODE_HEAD_ADDRESS: the only one that may lead
+    redis: tuple[Address, ...]  # RAY_NODE_REDIS_ADDRESSES
+    login: Login  # RAY_NODE_REDIS_USER and RAY_NODE_REDIS_PASSWORD_FILE
+    namespace: str  # RAY_NODE_NAMESPACE of the lease
+    folder: Path  # RAY_NODE_STATE: lasts longer than the container, and is this host's alone
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> AgentSettings:
+        """Read the environment; raise NodeError naming the variable that is missing or wrong."""
+        values = {}
+        for key in ("HOST", "ADDRESS", "NAMESPACE", "REDIS_ADDRESSES"):
+            values[key] = environment.get(f"RAY_NODE_{key}", "")
+            if not values[key]:
+                raise NodeError(f"RAY_NODE_{key} is not set; this head's container must set it.")
+        head = environment.get("RAY_NODE_HEAD_ADDRESS", "")
+        return cls(
+            host=values["HOST"],
+            address=values["ADDRESS"],
+            candidates=tuple(filter(None, environment.get("RAY_NODE_CANDIDATES", "").split(","))),
+            fixed_head=Address.parse(head, "RAY_NODE_HEAD_ADDRESS") if head else None,
+            redis=Address.parse_list(values["REDIS_ADDRESSES"], "RAY_NODE_REDIS_ADDRESSES"),
+            login=Login.from_environment(environment, "RAY_NODE_REDIS_"),
+            namespace=values["NAMESPACE"],
+            folder=Path(environment.get("RAY_NODE_STATE") or "/var/lib/cslr"),
+        )
+
+    def place(self) -> election.Place | None:
+        """Return who takes part in the election; None: not this host."""
+        if self.fixed_head:
+            here = self.fixed_head.host in (self.host, self.address)
+            return election.Place(self.host, (self.host,)) if here else None
+        return election.Place(self.host, self.candidates) if self.host in self.candidates else None
+
+
+# --------------------------------------------------------------------------------------------- what lasts on disk
+
+
+def lock(folder: Path) -> int | None:
+    """Return the descriptor of this host's lock, which is ours until this process ends; None: another agent has it."""
+    descriptor = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class Known:
+    """The newest epoch that this host knows of, and whose data it was of: kept where Redis cannot lose it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "epoch.json"
+        self.epoch, self.incarnation = 0, ""
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+            record = json.loads(self._file.read_text(encoding="utf-8"))
+            self.epoch, self.incarnation = int(record["epoch"]), str(record["incarnation"])
+
+    def note(self, epoch: int, incarnation: str) -> None:
+        """Remember, on disk before this returns; say so when the data is not the former data, or the disk is full.
+
+        On such a disk it goes on: what keeps two heads apart is in Redis, this only helps when that loses its data.
+        """
+        if self.incarnation and incarnation != self.incarnation:
+            say("WARNING: Redis has lost its data: Ray starts anew, without the former actors, jobs and nodes")
+        if epoch <= self.epoch and incarnation == self.incarnation:
+            return
+        self.epoch, self.incarnation = max(epoch, self.epoch), incarnation
+        new = self._file.with_suffix(".new")
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                json.dump({"epoch": self.epoch, "incarnation": incarnation}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._file)
+        except OSError as error:
+            say(f"WARNING: epoch {self.epoch} cannot be kept in {self._file}: {error.strerror}; make room on that disk")
+
+
+# --------------------------------------------------------------------------------------------------- the watchdog
+
+
+class Pulse:
+    """Memory that agent and watchdog share: when the agent turned last, and when its head must be dead."""
+
+    _LAYOUT = struct.Struct("dd")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, mmap.PAGESIZE)
+
+    @classmethod
+    def new(cls) -> Pulse:
+        """Make one; its descriptor can be handed to a child."""
+        descriptor = os.memfd_create("cslr-pulse")
+        os.ftruncate(descriptor, mmap.PAGESIZE)
+        return cls(descriptor)
+
+    def beat(self, kill_at: float) -> None:
+        """Tell that the agent is alive, and by when it has to have killed its head (0: there is none)."""
+        self._LAYOUT.pack_into(self._memory, 0, boottime(), kill_at)
+
+    def read(self) -> tuple[float, float]:
+        """Return the time of the last beat and the time to kill."""
+        beat, kill_at = self._LAYOUT.unpack_from(self._memory)
+        return float(beat), float(kill_at)
+
+
+def failure_of_agent(now: float, beat: float, kill_at: float) -> str:
+    """Return why the agent must be ended; empty: it is well."""
+    if kill_at and now > kill_at + WATCHDOG_GRACE:
+        return "the agent did not kill its head at the deadline"
+    if beat and now - beat > HUNG_SECONDS:
+        return f"the agent has hung for {HUNG_SECONDS:.0f} s"
+    return ""
+
+
+def watchdog(descriptor: int) -> int:
+    """Kill head and agent when the agent does not do it in time, and the head when the agent has ended."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the agent ends, and then this
+    pulse, agent = Pulse(descriptor), os.getppid()
+    below: dict[int, int] = {}
+    while os.getppid() == agent:
+        seen = _with_start_times(descendants(agent, spared=(os.getpid(),)))
+        if os.getppid() != agent:
+            break  # it ended while its processes were listed, so that some may be missing: they are nobody's children
+        below = seen
+        if failure := failure_of_agent(boottime(), *pulse.read()):
+            say(f"watchdog: {failure}: killing both")
+            os.kill(agent, signal.SIGSTOP)  # it must start nothing more
+            _kill(_with_start_times(descendants(agent, spared=(os.getpid(),))))
+            os.kill(agent, signal.SIGKILL)
+            return 1
+        time.sleep(WATCH_SECONDS)
+    _kill(below)
+    return 0
+
+
+def _with_start_times(processes: list[int]) -> dict[int, int]:
+    found = {}
+    for process in processes:
+        with contextlib.suppress(OSError, IndexError):
+            stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+            found[process] = int(stat.rpartition(")")[2].split()[19])
+    return found
+
+
+def _kill(processes: Mapping[int, int]) -> None:
+    """SIGKILL these processes, and no later ones that were given the same numbers."""
+    now = _with_start_times(list(processes))
+    for process, started in processes.items():
+        if now.get(process) == started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+
+# ------------------------------------------------------------------------------------------------------- the head
+
+
+@dataclass
+class Head:
+    """One attempt: the process that is `ray start`, and its GCS, whose end that notices a second too late."""
+
+    process: int
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    gcs: Watched = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Watch for the GCS."""
+        self.gcs = Watched(self.process, "gcs_server")
+
+    def forget(self) -> None:
+        """End what watches this attempt."""
+        self.cancelled.set()
+        self.gcs.close()
+
+
+def accepts(address: Address) -> bool:
+    """Tell whether something takes connections there, on this or another host of the LAN."""
+    try:
+        socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def gcs_is_healthy(dashboard: Address) -> bool:
+    """Ask the head's dashboard, which asks the GCS."""
+    connection = http.client.HTTPConnection(dashboard.host, dashboard.port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/api/gcs_healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+# ------------------------------------------------------------------------------------------------------ the agent
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """An answer from Redis, and when the call was sent."""
+
+    event: election.Event
+    sent: float
+
+
+@dataclass(frozen=True)
+class _OfHead:
+    """An event of one attempt; those of former attempts are dropped."""
+
+    event: election.Event
+    head: Head
+
+
+class Agent:
+    """Carries out what the state machine says; one loop, and a thread for each thing that may block."""
+
+    def __init__(self, settings: AgentSettings, place: election.Place, means: NodeMeans, lease: Lease) -> None:
+        self._settings = settings
+        self._place = place
+        self._means = means
+        self._lease = lease
+        self._instance = uuid.uuid4().hex
+        self._known = Known(settings.folder)
+        self._state = election.State()
+        self._events: queue.SimpleQueue[election.Event | _Reply | _OfHead] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[election.Call] = queue.SimpleQueue()
+        self._timers: dict[Timer, float] = {}
+        self._sent = 0.0  # of the call that was answered last
+        self._pulse = Pulse.new()
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
+        self._spare: subprocess.Popen[bytes] | None = None  # has imported Ray, and waits
+        self._spare_at = 0.0
+        self._head: Head | None = None
+        self._persisting: threading.Thread | None = None
+        self._exiting = False
+
+    @property
+    def _gcs(self) -> Address:
+        return Address(self._settings.address, self._means.ports[GCS_PORT])
+
+    @property
+    def _dashboard(self) -> Address:
+        return Address(self._settings.address, self._means.ports[DASHBOARD_PORT])
+
+    def run(self) -> None:
+        """Take part until SIGTERM; then nothing of a head is left."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._events.put(election.Stop()))
+        adopt_orphans()
+        self._spare_at = boottime()
+        self._look_after_processes()
+        for duty in (self._answer_calls, self._listen):
+            threading.Thread(target=duty, daemon=True).start()
+        say(f"{self._place.host} takes part in the election; whitelist: {', '.join(self._place.candidates)}")
+        self._take(election.Begin())
+        try:
+            while not self._exiting:
+                self._turn()
+        finally:
+            self._pulse.beat(0.0)
+            end_descendants(grace=0.0)
+
+    def _turn(self) -> None:
+        wake_at = min(self._timers.values(), default=float("inf"))
+        timeout = min(max(wake_at - boottime(), 0.0), TURN_SECONDS)
+        event: election.Event | _Reply | _OfHead | None = None
+        with contextlib.suppress(queue.Empty):
+            event = self._events.get(timeout=timeout)
+        # First of all: what came while this process was frozen may be too old to act upon.
+        self._expire(Timer.DEADLINE)
+        if isinstance(event, _Reply):
+            self._sent = event.sent
+            self._take(event.event)
+        elif isinstance(event, _OfHead):
+            if event.head is self._head:
+                self._take(event.event)
+        elif event is not None:
+            self._take(event)
+        for timer in list(self._timers):
+            self._expire(timer)
+        self._look_after_processes()
+        self._beat()
+
+    def _expire(self, timer: Timer) -> None:
+        if self._timers.get(timer, float("inf")) <= boottime():
+            del self._timers[timer]
+            self._take(election.Expired(timer))
+
+    def _beat(self) -> None:
+        self._pulse.beat(self._timers.get(Timer.DEADLINE, 0.0) if self._head else 0.0)
+        write_status(self._state.phase, self._state.grant, self._state.said)
+
+    # ---- the machine
+
+    def _take(self, event: election.Event) -> None:
+        if isinstance(event, election.Answered) and isinstance(event.result, (View, Grant)):
+            self._known.note(event.result.epoch, event.result.incarnation)
+        self._state, actions = election.step(self._place, self._state, event)
+        for action in actions:
+            self._carry_out(action)
+
+    def _carry_out(self, action: election.Action) -> None:
+        if isinstance(action, election.Call):
+            self._calls.put(action)
+        elif isinstance(action, election.Arm):
+            jitter = random.uniform(0, JITTER_SECONDS) if action.timer is Timer.RETRY else 0.0  # noqa: S311
+            self._timers[action.timer] = boottime() + action.seconds + jitter
+        elif isinstance(action, election.ArmDeadline):
+            self._timers[Timer.DEADLINE] = self._sent + DEADLINE_SECONDS
+            self._beat()
+        elif isinstance(action, election.WatchPort):
+            threading.Thread(target=self._watch_port, args=(action.address,), daemon=True).start()
+        elif isinstance(action, election.StartHead):
+            self._start_head(action)
+        elif isinstance(action, election.KillHead):
+            self._kill_head()
+        elif isinstance(action, election.Say):
+            say(action.text)
+        else:
+            self._exiting = True
+
+    # ---- Redis
+
+    def _answer_calls(self) -> None:
+        while True:
+            call = self._calls.get()
+            sent = boottime()
+            event: election.Event
+            try:
+                event = election.Answered(self._ask(call))
+            except (OSError, NodeError) as error:
+                event = election.Failed(str(error))
+            self._events.put(_Reply(event, sent))
+
+    def _ask(self, call: election.Call) -> election.Result:
+        lease, grant = self._lease, call.grant
+        if call.operation is Operation.LOOK:
+            return lease.look()
+        if call.operation is Operation.ACQUIRE:
+            return self._acquire()
+        assert grant is not None  # noqa: S101
+        if call.operation is Operation.ANNOUNCE:
+            return self._announce(grant)
+        if call.operation is Operation.FENCE:
+            lease.fence(grant, keep=call.user)
+            return None
+        if call.operation is Operation.RELEASE:
+            return lease.release(grant, call.reason, call.hold_down)
+        methods: dict[Operation, Callable[[Grant], election.Result]] = {
+            Operation.CREATE_USER: lease.create_user,
+            Operation.RENEW: lease.renew,
+            Operation.RETRACT: lease.retract,
+            Operation.REVOKE: lease.fence,
+        }
+        return methods[call.operation](grant)
+
+    def _acquire(self) -> Grant | Refusal:
+        # The lock of this host shows that no other agent of it lives, so its lease may be taken over.
+        answer = self._lease.acquire(self._place.host, self._instance, self._known.epoch, takeover=True)
+        if isinstance(answer, Grant):
+            self._persisting = threading.Thread(target=self._persist, args=(answer,), daemon=True)
+            self._persisting.start()
+        return answer
+
+    def _persist(self, grant: Grant) -> None:
+        with contextlib.suppress(OSError, NodeError):
+            self._lease.persist(grant, PERSIST_SECONDS)
+
+    def _announce(self, grant: Grant) -> bool:
+        # While the head was starting Redis has had time enough, so this waits for nothing but a slow disk.
+        if self._persisting:
+            self._persisting.join(timeout=1.0)
+        client = Address(self._settings.address, self._means.ports[CLIENT_PORT])
+        return self._lease.announce(grant, self._gcs, client, self._dashboard, software_versions())
+
+    def _listen(self) -> None:
+        link = self._lease.link.another(1.0)
+        while True:
+            with contextlib.suppress(OSError, NodeError):
+                for event in link.subscribe(self._lease.channel):
+                    if event:
+                        self._events.put(election.Woken())
+            time.sleep(1.0)
+
+    def _watch_port(self, address: Address) -> None:
+        until = boottime() + election.PORT_SECONDS
+        while boottime() < until:
+            if not accepts(address):
+                self._events.put(election.PortClosed())
+                return
+            time.sleep(TURN_SECONDS)
+
+    # ---- processes
+
+    def _look_after_processes(self) -> None:
+        ended = reap()
+        self._replace_ended(ended)
+        if head := self._head:
+            head.gcs.find()
+            if head.process in ended:
+                self._take(election.HeadEnded(f"exit code {ended[head.process]}"))
+            elif head.gcs.has_ended():
+                self._take(election.HeadEnded("its GCS has ended"))
+
+    def _replace_ended(self, ended: Mapping[int, int]) -> None:
+        if self._watchdog is None or self._watchdog.pid in ended:
+            command = [sys.executable, "-m", "entrypoints.ray.agent", "watchdog", str(self._pulse.descriptor)]
+            folder = Path(__file__).parents[2]
+            self._watchdog = subprocess.Popen(command, cwd=folder, pass_fds=(self._pulse.descriptor,))
+        if self._guard is None:
+            self._guard = Guard()
+        self._guard.replace_ended(ended)
+        if self._spare and self._spare.pid in ended:
+            self._spare, self._spare_at = None, boottime() + SPARE_SECONDS
+        if self._spare is None and boottime() >= self._spare_at:
+            self._spare = prepare()
+
+    def _start_head(self, action: election.StartHead) -> None:
+        """Become a head with the process that has Ray imported, or with a new one."""
+        grant, credentials = action.grant, action.credentials
+        process = self._spare or prepare()
+        self._spare, self._spare_at = None, float("inf")
+        self._head = Head(process.pid)
+        self._beat()
+        redis = str(self._lease.link.address)
+        namespace = ray_namespace(self._settings.namespace, grant.incarnation)
+        environment = head_environment(os.environ, redis, namespace, credentials.username, credentials.password)
+        begin(process, self._means.start_arguments(None), environment)
+        threading.Thread(target=self._watch_head, args=(self._head,), daemon=True).start()
+
+    def _watch_head(self, head: Head) -> None:
+        """Tell when the GCS serves, and when it does not any more although its process is there."""
+        while not accepts(self._gcs):
+            if head.cancelled.wait(0.05):
+                return
+        self._events.put(_OfHead(election.HeadServes(), head))
+        self._spare_at = boottime() + SPARE_SECONDS
+        healthy_at: float | None = None
+        while not head.cancelled.wait(HEALTH_SECONDS):
+            if gcs_is_healthy(self._dashboard):
+                healthy_at = boottime()
+            elif healthy_at and boottime() - healthy_at > UNHEALTHY_SECONDS:
+                reason = f"its GCS has not answered for {UNHEALTHY_SECONDS:.0f} s"
+                self._events.put(_OfHead(election.HeadEnded(reason), head))
+                return
+
+    def _kill_head(self) -> None:
+        head, self._head = self._head, None
+        if head:
+            head.forget()
+        guard = self._guard.process if self._guard else None
+        spared = {process.pid for process in (self._watchdog, self._spare, guard) if process}
+        self._replace_ended(end_descendants(grace=0.0, spared=spared))
+        if head and self._spare is None:
+            self._spare_at = boottime()
+
+
+# ----------------------------------------------------------------------------------------------------- subcommands
+
+
+def status_file() -> Path:
+    """Return where ``run`` tells ``health`` its state."""
+    return state_folder() / "head-agent.json"
+
+
+@dataclass
+class _Status:
+    time: float = 0.0
+    text: str = ""
+
+
+_written = _Status()
+
+
+def write_status(phase: Phase, grant: Grant | None, said: str) -> None:
+    """Tell ``health`` the state, once a second or when it changes; on a full disk, that it is old."""
+    text = f"{phase.value}{f' in epoch {grant.epoch}' if grant else ''}{f': {said}' if said else ''}"
+    if text == _written.text and boottime() - _written.time < 1.0:
+        return
+    _written.time, _written.text = boottime(), text
+    draft = status_file().with_suffix(".draft")  # `health` never reads half of it
+    with contextlib.suppress(OSError):
+        draft.write_text(json.dumps(asdict(_written)), encoding="utf-8")
+        draft.replace(status_file())
+
+
+def health() -> int:
+    """Tell whether the agent's loop turns; 0 or 1 with its state on stdout."""
+    try:
+        status = json.loads(status_file().read_text(encoding="utf-8"))
+        age, text = boottime() - float(status["time"]), str(status["text"])
+    except (OSError, ValueError, LookupError, TypeError):
+        print("the agent does not take part in the election (yet); see its log")
+        return 1
+    if age > STALE_SECONDS:
+        print(f"the agent has hung for {age:.0f} s; before: {text}")
+        return 1
+    print(text)
+    return 0
+
+
+def run() -> int:
+    """Take part in the election; see the module."""
+    settings = AgentSettings.from_environment(os.environ)
+    means = NodeMeans.from_environment(os.environ)
+    status_file().unlink(missing_ok=True)
+    prepare_folders(os.environ)
+    place = settings.place()
+    if place is None:
+        return idle(settings)
+    link = settings.login.link(settings.redis)
+    held = lock(settings.folder)
+    if held is None:
+        say(f"another agent of this host has {settings.folder}/agent.lock: waiting until it ends")
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while held is None:
+            time.sleep(1.0)
+            held = lock(settings.folder)
+    if settings.fixed_head:
+        say(
+            f"election is off: head_address is this host, {settings.fixed_head.host}; no other host leads when it fails"
+        )
+    Agent(settings, place, means, Lease(link, settings.namespace)).run()
+    return 0
+
+
+def idle(settings: AgentSettings) -> int:
+    """Do nothing until SIGTERM, where this host never leads."""
+    reason = f"head_address is {settings.fixed_head}" if settings.fixed_head else "it is not on the head whitelist"
+    say(f"no head is ever started on {settings.host}: {reason}")
+    stop = Stop()
+    signal.signal(signal.SIGTERM, stop.set)
+    while not stop.wait(1.0):
+        write_status(Phase.STANDBY, None, reason)
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say; see the module."""
+    commands = {"run": run, "health": health, "watchdog": lambda: watchdog(int(arguments[1]))}
+    return dispatch(commands, arguments, say)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

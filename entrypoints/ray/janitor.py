@@ -1,0 +1,302 @@
+"""Keeps a node's scratch folder within its limit: measures it, removes what nobody needs, ends the job that filled it.
+
+Only what is not needed goes by itself: objects of jobs that have ended, old output, packages that can be downloaded
+again, the oldest first. When that is not enough, the job whose objects or open files take the most ends, and its log
+says why; nothing else does. Standard library only, Python 3.10 or newer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrypoints.ray.memory_guard import PROC, Process, open_files, remove, write_to_stderr_of
+from entrypoints.ray.scratch import (
+    BLOCK,
+    Layout,
+    Use,
+    gigabytes,
+    measure,
+    oldest_first,
+    shorten,
+    size_of,
+    unlinked,
+)
+
+IDLE_SECONDS, BUSY_SECONDS = 20.0, 2.0  # between two looks, far from the limit and near it
+NEAR = 0.6  # of the limit
+GROWTH = 0.05  # of the limit, between two looks; more asks for the next one at once
+LOW = 0.85  # of the limit: so far is room made when it is full
+CACHE_SHARE = 0.25  # of the limit, for packages that were downloaded
+LOGS_SHARE = 0.10  # of the limit, for the output of Ray, its workers and jobs
+OLD_SECONDS = 24 * 3600  # a temporary file that nobody has touched for so long may go when room is needed
+ENDED_SECONDS = 60.0  # objects of a job that ended are left to Ray for so long
+API_SECONDS = 5.0
+GIVE_UP_SECONDS = 15.0  # for a job to end and give its room back, before the next one is ended
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of the cluster as Ray's API lists it."""
+
+    identifier: str  # Ray's, in hexadecimal; empty until its driver has connected
+    submission: str  # empty for one that was not submitted, but connected
+    running: bool
+    process: int | None  # of its driver
+    address: str  # of its driver's node
+
+
+class Jobs:
+    """Ray's API on the head's dashboard: which jobs there are, and the end of one. Raises OSError or ValueError."""
+
+    def __init__(self, dashboard: Callable[[], str], token: str) -> None:
+        self._dashboard = dashboard
+        self._token = token
+
+    def all(self) -> list[Job]:
+        """Return every job that Ray knows."""
+        found = []
+        for entry in self._call("GET", "/api/jobs/"):
+            driver = entry.get("driver_info") or {}
+            number = str(driver.get("pid") or "")
+            found.append(
+                Job(
+                    identifier=entry.get("job_id") or "",
+                    submission=entry.get("submission_id") or "",
+                    running=entry["status"] in ("PENDING", "RUNNING"),
+                    process=int(number) if number.isdigit() else None,
+                    address=driver.get("node_ip_address") or "",
+                )
+            )
+        return found
+
+    def with_actors(self) -> set[str]:
+        """Return the IDs of jobs that have actors alive: detached ones outlive their job, and so do their objects."""
+        path = "/api/v0/actors?limit=10000&filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
+        return {str(entry["job_id"]) for entry in self._call("GET", path)["data"]["result"]["result"]}
+
+    def stop(self, job: Job) -> None:
+        """End a job that was submitted."""
+        self._call("POST", f"/api/jobs/{job.submission}/stop")
+
+    def _call(self, method: str, path: str) -> Any:  # noqa: ANN401 (JSON)
+        url = f"http://{self._dashboard()}{path}"
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        request = urllib.request.Request(url, method=method, headers=headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=API_SECONDS) as answer:
+            return json.load(answer)
+
+
+class Janitor:
+    """Looks after the scratch folder of one node for ever."""
+
+    def __init__(self, layout: Layout, limit: int, jobs: Jobs, tell: Callable[[str], None]) -> None:
+        self._layout = layout
+        self._limit = limit
+        self._jobs = jobs
+        self._tell = tell
+        self._ended_since: dict[str, float] = {}
+        self._told = ""
+        self._waits_until = 0.0
+
+    def watch(self) -> None:
+        """Look for ever, more often near the limit. A fault of one look is said, and the next one follows."""
+        while True:
+            try:
+                use = self.look()
+                self._rest(use)
+            except (OSError, ValueError, LookupError) as error:
+                self._say(f"the scratch folder cannot be looked after: {error}")
+                time.sleep(IDLE_SECONDS)
+
+    def _rest(self, use: Use) -> None:
+        """Wait for the next look, which comes early near the limit, and where objects are spilled at a high rate."""
+        until = time.monotonic() + (BUSY_SECONDS if use.used > NEAR * use.limit else IDLE_SECONDS)
+        before = sum(self._layout.spilled().values())
+        while time.monotonic() < until:
+            time.sleep(BUSY_SECONDS)
+            if sum(self._layout.spilled().values()) - before > GROWTH * use.limit:
+                return
+
+    def look(self) -> Use:
+        """Look once: measure, tidy, and when the folder is full make room. Returns the use afterwards."""
+        for log in self._layout.job_logs():
+            shorten(log)
+        self._remove_objects_of_ended_jobs()
+        use = measure(self._layout, self._limit)
+        caches = self._layout.caches
+        self._keep_within(caches, use.parts.get(caches.name, 0), int(use.limit * CACHE_SHARE))
+        self._keep_logs_within(int(use.limit * LOGS_SHARE))
+        if use.full:
+            self._remove_unneeded(use)
+            use = measure(self._layout, self._limit)
+        self._report(use)
+        if use.full and time.monotonic() >= self._waits_until:
+            self._end_the_largest_job(use)
+        return use
+
+    def _report(self, use: Use) -> None:
+        with contextlib.suppress(OSError):
+            use.write(self._layout.report)
+        if use.full:
+            self._say(use.message)
+        elif self._told.startswith("scratch full"):
+            self._say(f"scratch has room again: {gigabytes(use.used)} of {gigabytes(use.limit)} GB")
+
+    def _say(self, text: str) -> None:
+        if text != self._told:
+            self._told = text
+            self._tell(text)
+
+    def _remove_objects_of_ended_jobs(self) -> None:
+        spilled = self._layout.spilled()
+        if not spilled:
+            return
+        try:
+            living = {job.identifier for job in self._jobs.all() if job.running} | self._jobs.with_actors()
+        except (OSError, ValueError, LookupError, TypeError):
+            return  # no head answers now, so nobody can say who still lives
+        now = time.monotonic()
+        self._ended_since = {job: self._ended_since.get(job, now) for job in spilled if job and job not in living}
+        self._layout.remove_spilled(job for job, at in self._ended_since.items() if now - at > ENDED_SECONDS)
+
+    def _keep_within(self, folder: Path, size: int, limit: int) -> None:
+        """Remove the packages that were downloaded first, until the rest of ``size`` bytes is small enough."""
+        if size <= limit:
+            return
+        entries = [entry for tool in folder.iterdir() for entry in (tool.iterdir() if tool.is_dir() else [tool])]
+        for path in oldest_first(entries):
+            if size <= limit * LOW:
+                return
+            size -= bytes_of(path)
+            remove(path)
+
+    def _remove_unneeded(self, use: Use) -> None:
+        """Remove what can be made again or was left behind, the cheapest first, until there is room."""
+        excess = use.used - int(use.limit * LOW)
+        for path in self._unneeded():
+            if excess <= 0:
+                return
+            excess -= bytes_of(path)
+            remove(path)
+
+    def _unneeded(self) -> Iterator[Path]:
+        layout, now = self._layout, time.time()
+        opened = {str(path) for _, path in open_files() if path.is_relative_to(layout.root)}
+        temporary = [
+            path
+            for path in layout.root.glob("*/tmp/*")
+            if now - latest_change(path) > OLD_SECONDS and not any(name.startswith(str(path)) for name in opened)
+        ]
+        yield from oldest_first(temporary)
+        yield from oldest_first(entry for tool in layout.caches.glob("*") for entry in tool.glob("*"))
+        sessions = [path for path in layout.ray.glob("session_*") if not path.is_symlink()]
+        current = {path.resolve() for path in layout.ray.glob("session_latest")}
+        yield from oldest_first(path for path in sessions if path.resolve() not in current)
+        yield from (path for path in self._logs() if str(path) not in opened and not is_of_a_job(path))
+
+    def _logs(self) -> list[Path]:
+        """All output of Ray, the oldest first; what jobs wrote comes last."""
+        logs = [path for path in self._layout.ray.glob("session_*/logs/*") if path.is_file()]
+        logs = [path for path in logs if not path.parents[1].is_symlink()]
+        return sorted(oldest_first(logs), key=is_of_a_job)
+
+    def _keep_logs_within(self, limit: int) -> None:
+        """Remove the output of what has ended first, until the rest is small enough."""
+        logs = self._logs()
+        size = sum(blocks(path) for path in logs)
+        if size > limit:
+            opened = {path for _, path in open_files()}
+            for path in (path for path in logs if path not in opened):
+                if size <= limit * LOW:
+                    return
+                size -= blocks(path)
+                remove(path)
+
+    def _end_the_largest_job(self, use: Use) -> None:
+        takes = self._layout.spilled()
+        temporary = {path: process for process, path in open_files() if path.is_relative_to(self._layout.temporary)}
+        for path, process in temporary.items():
+            job = job_of_process(process)
+            takes[job] = takes.get(job, 0) + blocks(path)
+        for process, size in unlinked(self._layout.root):
+            job = job_of_process(process)
+            takes[job] = takes.get(job, 0) + size
+        takes.pop("", None)
+        try:
+            running = [job for job in self._jobs.all() if job.running]
+        except (OSError, ValueError, LookupError, TypeError):
+            return
+        sizes = {job: takes.get(job.identifier, 0) + takes.get(job.submission, 0) for job in running}
+        largest = max(sizes, key=lambda job: sizes[job]) if sizes else None
+        if largest and sizes[largest] > 0:
+            self._waits_until = time.monotonic() + GIVE_UP_SECONDS
+            self._end(largest, min(sizes[largest], use.used), use)  # it may have grown since it was measured
+
+    def _end(self, job: Job, size: int, use: Use) -> None:
+        name = job.submission or f"job {job.identifier}"
+        sentence = (
+            f"{self._layout.service}: {use.message}; {name} holds {gigabytes(size)} GB of it, the most of all, and was "
+            "ended. Keep fewer objects and temporary files at once, or raise ray.scratch_limit."
+        )
+        for log in self._layout.job_logs():
+            if job.submission and log.name == f"job-driver-{job.submission}.log":
+                with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+                    file.write(f"\n[cslr] {sentence}\n")
+        self._tell(sentence)
+        with contextlib.suppress(OSError, ValueError):
+            if job.submission:
+                self._jobs.stop(job)
+                return
+        if job.process and Process.read(job.process):
+            write_to_stderr_of(job.process, f"[cslr] {sentence}\n")
+            with contextlib.suppress(OSError):
+                os.kill(job.process, signal.SIGTERM)
+
+
+def job_of_process(process: int) -> str:
+    """Return the ID of the job that a process works for, or of the submission whose driver it is; else nothing."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        variables = (PROC / str(process) / "environ").read_text(errors="replace").split("\0")
+        environment = dict(variable.split("=", 1) for variable in variables if "=" in variable)
+        if identifier := environment.get("RAY_JOB_ID"):
+            return identifier
+        return str(json.loads(environment["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"]["job_submission_id"])
+    return ""
+
+
+def is_of_a_job(log: Path) -> bool:
+    """Tell whether a log is that of a job's driver, which people ask for later."""
+    return log.name.startswith("job-driver-")
+
+
+def latest_change(path: Path) -> float:
+    """Return when anything in a tree was changed last, seconds since 1970."""
+    latest = 0.0
+    with contextlib.suppress(OSError):
+        latest = path.lstat().st_mtime
+        if path.is_dir() and not path.is_symlink():
+            latest = max([latest, *(one.lstat().st_mtime for one in path.rglob("*"))])
+    return latest
+
+
+def bytes_of(path: Path) -> int:
+    """Return the bytes that a file or a tree takes on its disk."""
+    return size_of(path) if path.is_dir() else blocks(path)
+
+
+def blocks(path: Path) -> int:
+    """Return the bytes that a file takes on its disk; 0 where it is gone."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_blocks * BLOCK
+    return 0

@@ -1,0 +1,327 @@
+"""One Ray node: finds out what it is, starts Ray, watches it and stops it cleanly.
+
+On one host it becomes head or worker (single_host.py); over several hosts it is always a worker (worker.py). Runs in
+every Ray container, with our images and with pulled ones: standard library only, Python 3.10 or newer.
+
+    -m entrypoints.ray.node [run]                   start `ray start --block`, supervise it (0 after a clean stop)
+    -m entrypoints.ray.node health                  0 when this node serves, or rightly waits; else 1 and the reason
+    -m entrypoints.ray.node drain NODE --seconds N  let Ray take nothing new on a node of the cluster, which has N
+                                                    seconds to finish; one line of JSON: node_id, accepted, reason
+
+Environment (components/ray.py sets it): see NodeSettings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from coordination.errors import NodeError, read_secret
+from coordination.lease import RETRY_SECONDS, Lease, ray_namespace
+from coordination.redis_client import Address, RedisLink
+from coordination.redis_users import Login
+from entrypoints.command_line import dispatch
+from entrypoints.ray.node_guard import STATE_FILE, Guard
+from entrypoints.ray.process import (
+    CLIENT_PORT,
+    DASHBOARD_PORT,
+    GCS_PORT,
+    NodeMeans,
+    Stop,
+    adopt_orphans,
+    begin,
+    end_descendants,
+    head_environment,
+    number,
+    own_address,
+    prepare,
+    say,
+    state_folder,
+    supervise,
+    worker_environment,
+)
+from entrypoints.ray.redis_relay import RelayProcess
+from entrypoints.ray.scratch import prepare_folders
+from entrypoints.ray.single_host import OneHostElection, Question, Role, http_failure
+from entrypoints.ray.worker import Cluster, ElectedCluster, FixedHead, Worker, passes_on
+
+WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
+HEALTH_SECONDS = 3.0  # for one answer
+GCS_SECONDS = 10  # for one answer to `drain`
+# Imported when needed, and without types: what `ray drain-node` uses, since Ray has no public way to drain a node.
+RAY_MODULES = ("ray._raylet", "ray.core.generated.gcs_pb2", "ray.core.generated.autoscaler_pb2")
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What this node is told by its container."""
+
+    means: NodeMeans
+    several_hosts: bool  # RAY_NODE_TOPOLOGY: lan or single
+    candidates: tuple[str, ...]  # RAY_NODE_CANDIDATES: nodes (lan: hosts) that may be head, comma separated
+    head: Address | None  # RAY_NODE_HEAD_ADDRESS: nobody is elected, this is the head; empty: decide
+    gateway: Address | None  # RAY_NODE_GATEWAY: lan, where this host's gateway has the GCS
+    health_url: str  # RAY_NODE_HEALTH_URL of the health service; empty: do not ask
+    health_timeout: float  # RAY_NODE_HEALTH_TIMEOUT, seconds
+    deadline: float  # RAY_NODE_DEADLINE, seconds to find or become a head on one host
+    redis: tuple[Address, ...]  # RAY_NODE_REDIS_ADDRESSES, comma separated: the lease, and a head's state
+    login: Login  # RAY_NODE_REDIS_USER and RAY_NODE_REDIS_PASSWORD_FILE
+    namespace: str  # RAY_NODE_NAMESPACE: one per cluster
+    token_file: Path | None  # RAY_AUTH_TOKEN_PATH where RAY_AUTH_MODE=token
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> NodeSettings:
+        """Read the environment; raise NodeError naming the variable that is missing or wrong."""
+
+        def address(key: str) -> Address | None:
+            text = environment.get(key, "")
+            return Address.parse(text, key) if text else None
+
+        token = environment.get("RAY_AUTH_MODE") == "token"
+        several_hosts = environment.get("RAY_NODE_TOPOLOGY") == "lan"
+        settings = cls(
+            means=NodeMeans.from_environment(environment),
+            several_hosts=several_hosts,
+            candidates=tuple(filter(None, environment.get("RAY_NODE_CANDIDATES", "").split(","))),
+            head=address("RAY_NODE_HEAD_ADDRESS"),
+            gateway=address("RAY_NODE_GATEWAY"),
+            health_url=environment.get("RAY_NODE_HEALTH_URL", ""),
+            health_timeout=number(environment, "RAY_NODE_HEALTH_TIMEOUT", 1),
+            deadline=number(environment, "RAY_NODE_DEADLINE", 300),
+            redis=Address.parse_list(environment.get("RAY_NODE_REDIS_ADDRESSES", ""), "RAY_NODE_REDIS_ADDRESSES"),
+            login=Login.from_environment(environment, "RAY_NODE_REDIS_"),
+            namespace=environment.get("RAY_NODE_NAMESPACE", ""),
+            token_file=Path(environment.get("RAY_AUTH_TOKEN_PATH", "/run/secrets/ray-token")) if token else None,
+        )
+        needed: dict[str, object] = {
+            "RAY_NODE_REDIS_ADDRESSES": settings.redis,
+            "RAY_NODE_NAMESPACE": settings.namespace,
+        }
+        if several_hosts:
+            needed["RAY_NODE_GATEWAY"] = settings.gateway
+        for key, value in needed.items():
+            if not value:
+                raise NodeError(f"{key} is not set; this node's container must set it.")
+        return settings
+
+    def link(self) -> RedisLink:
+        """A line to Redis."""
+        return self.login.link(self.redis)
+
+
+# ------------------------------------------------------------------------------------------------------- state
+
+
+@dataclass(frozen=True)
+class State:
+    """What ``run`` tells the other subcommands."""
+
+    role: str  # waiting, drained, head or worker
+    reason: str = ""  # why it waits, or stays out
+    gcs: str = ""  # host:port of the head, as this node reaches it
+    dashboard: str = ""  # the same of the head's dashboard
+
+    def write(self) -> None:
+        """Replace what was told before."""
+        draft = state_file().with_suffix(".draft")
+        draft.write_text(json.dumps(vars(self)), encoding="utf-8")
+        draft.replace(state_file())
+
+
+def state_file() -> Path:
+    """Return where ``run`` tells the other subcommands."""
+    return state_folder() / STATE_FILE
+
+
+def told_state() -> State:
+    """Return what was told last."""
+    try:
+        return State(**json.loads(state_file().read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return State("waiting", "not started yet")
+
+
+# --------------------------------------------------------------------------------------------------------- run
+
+
+def run() -> int:
+    """Find out the role, start Ray, supervise it; see the module."""
+    stop = Stop()
+    for signalled in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signalled, stop.set)
+    settings = NodeSettings.from_environment(os.environ)
+    prepare_folders(os.environ)
+    if settings.token_file:
+        read_secret(settings.token_file, "Ray's authentication token, RAY_AUTH_TOKEN_PATH")
+    State("waiting", "starting").write()
+    link = settings.link()
+    adopt_orphans()
+    ray = prepare()  # it imports Ray while this node finds out what it is
+    guard = Guard()
+    try:
+        if settings.several_hosts:
+            return run_worker(settings, link, ray, stop, guard)
+        return run_on_one_host(settings, link, ray, stop, guard)
+    finally:
+        end_descendants(grace=0.0)
+
+
+def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop, guard: Guard) -> int:
+    """Be a worker of a cluster over several hosts."""
+    name, gateway = settings.means.name, settings.gateway
+    assert gateway  # noqa: S101  (several hosts)
+    cluster: Cluster
+    if settings.head:
+        cluster = FixedHead(link, settings.namespace, name)
+        say(f"election is off: the head is {settings.head}, as head_address says")
+    else:
+        cluster = ElectedCluster(link, settings.namespace, name, settings.candidates)
+    worker = Worker(name, settings.means.host, cluster, gateway, stop)
+    if not worker.wait_for_head(lambda reason: State("waiting", reason).write()):
+        return 0
+    say(f"{name} joins the head by way of {gateway}")
+    State("worker", gcs=str(gateway)).write()
+    begin(ray, settings.means.start_arguments(str(gateway)), worker_environment(os.environ))
+    can_drain = lambda: passes_on(gateway)  # noqa: E731
+    return supervise(ray, stop, worker.reason_to_end, WATCH_SECONDS, can_drain, guard.replace_ended)
+
+
+def run_on_one_host(
+    settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop, guard: Guard
+) -> int:
+    """Be head or worker among the nodes of one host."""
+    name = settings.means.name
+    question = Question(
+        name=name,
+        candidates=settings.candidates,
+        head=settings.head,
+        health_url=settings.health_url,
+        health_timeout=settings.health_timeout,
+        deadline=settings.deadline,
+        ports=settings.means.ports,
+    )
+    relay = RelayProcess()
+    election = OneHostElection(question, Lease(link, settings.namespace), stop, relay.log_in_as)
+    role = election.decide(lambda reason: State("drained" if reason else "waiting", reason or "let in again").write())
+    if role is None:
+        return 0
+    try:
+        if role.head:
+            say(f"{name} is a worker of {role.head}")
+            dashboard = f"{role.head.host}:{settings.means.ports[DASHBOARD_PORT]}"
+            State("worker", gcs=str(role.head), dashboard=dashboard).write()
+            begin(ray, settings.means.start_arguments(str(role.head)), worker_environment(os.environ))
+        else:
+            say(f"{name} is head")
+            gcs_port, dashboard_port = settings.means.ports[GCS_PORT], settings.means.ports[DASHBOARD_PORT]
+            State("head", gcs=f"{name}:{gcs_port}", dashboard=f"127.0.0.1:{dashboard_port}").write()
+            begin(ray, *start_of_head(settings, link.address, relay.start(link.address), role))
+        gcs = role.head or Address("127.0.0.1", settings.means.ports[GCS_PORT])
+        return supervise(ray, stop, election.keep, RETRY_SECONDS, gcs.answers, guard.replace_ended)
+    finally:
+        end_descendants(grace=0.0)
+        election.release()
+
+
+def start_of_head(
+    settings: NodeSettings, redis: Address, relay: Address, role: Role
+) -> tuple[list[str], dict[str, str]]:
+    """Return arguments and environment of a head's ``ray start``, whose GCS reaches Redis by way of a relay."""
+    assert role.grant  # noqa: S101  (a head)
+    assert role.credentials  # noqa: S101
+    means = with_address(settings.means, own_address(redis.host), own_address(None))
+    namespace = ray_namespace(settings.namespace, role.grant.incarnation)
+    login = (role.credentials.username, role.credentials.password)
+    return means.start_arguments(None), head_environment(os.environ, str(relay), namespace, *login)
+
+
+def with_address(means: NodeMeans, to_redis: str | None, default: str | None) -> NodeMeans:
+    """Return a head's means with an address only where Ray would take another one than the cluster's network knows.
+
+    A head's Ray takes the address on the default route. On a bridge that is the container's only address, which Docker
+    may change at every start, so nothing is fixed there. A host with several networks, or none that leads outside,
+    needs it. A worker's Ray takes the address on the route to the head, which is what other nodes can reach.
+    """
+    return means if means.address or to_redis in (None, default) else replace(means, address=to_redis)
+
+
+# ------------------------------------------------------------------------------------------- other subcommands
+
+
+def health() -> int:
+    """Check what the node's role must serve; 0 or 1 with the reason on stdout.
+
+    Over several hosts a node that waits does what it should: a restart would not help it, nor would a deployment that
+    waits for the hosts that come later. So does one that was drained.
+    """
+    settings, state = NodeSettings.from_environment(os.environ), told_state()
+    if state.role in ("waiting", "drained"):
+        print(f"{state.role}: {state.reason}")
+        return 0 if settings.several_hosts or state.role == "drained" else 1
+    failures = [http_failure(settings.means.agent_port, "/api/healthz", HEALTH_SECONDS)]
+    if state.role == "head":
+        failures.append(http_failure(settings.means.ports[DASHBOARD_PORT], "/api/gcs_healthz", HEALTH_SECONDS))
+        if not Address("127.0.0.1", settings.means.ports[CLIENT_PORT]).answers():
+            failures.append(f"the Ray Client port {settings.means.ports[CLIENT_PORT]} is closed")
+    failures = [failure for failure in failures if failure]
+    print("; ".join(failures) or state.role)
+    return 1 if failures else 0
+
+
+def drain(arguments: list[str]) -> int:
+    """Let Ray take nothing new on a node; see the module. That it is to stay out, is `ws`'s to write to Redis."""
+    parser = argparse.ArgumentParser(prog="ray_node drain")
+    parser.add_argument("node")
+    parser.add_argument("--seconds", type=int, default=0)
+    options = parser.parse_args(arguments)
+    settings = NodeSettings.from_environment(os.environ)
+    gcs = str(settings.gateway or told_state().gcs)
+    if not gcs:
+        raise NodeError("This node has not joined a head, so it cannot tell one to drain a node; use another node.")
+    node_id, reason = drain_node(gcs, options.node, options.seconds)
+    print(json.dumps({"node_id": node_id, "accepted": not reason, "reason": reason}))
+    return 1 if reason else 0
+
+
+def drain_node(gcs: str, name: str, seconds: int) -> tuple[str | None, str]:
+    """Return the id of the node, and why it is not drained, if so.
+
+    Ray gives a draining node no new work, but never ends it; the node does that itself, when it is in maintenance and
+    its time is over.
+    """
+    raylet, gcs_pb2, autoscaler_pb2 = (importlib.import_module(name) for name in RAY_MODULES)
+    alive = gcs_pb2.GcsNodeInfo.GcsNodeState.Value("ALIVE")
+    try:
+        client = raylet.GcsClient(address=gcs)
+        nodes: list[Any] = list(client.get_all_node_info(timeout=GCS_SECONDS).values())
+        node = next((n for n in nodes if n.labels.get("cslr.node") == name and n.state == alive), None)
+        if node is None:
+            return None, f"the cluster has no node {name} that is alive"
+        if node.is_head_node:
+            return node.node_id.hex(), f"{name} is the head; a head moves, it is not drained"
+        preemption = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        deadline = time.time_ns() // 1_000_000 + max(seconds, 1) * 1000
+        accepted, refusal = client.drain_node(node.node_id.hex(), preemption, "drained by its operator", deadline)
+        reason = "" if accepted else f"Ray refuses: {refusal}"
+    except raylet.RpcError as error:
+        node, reason = None, f"the head does not answer: {error}"
+    return node.node_id.hex() if node else None, reason
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments say; see the module."""
+    return dispatch({"run": run, "health": health, "drain": lambda: drain(arguments[1:])}, arguments, say)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""Guards a Ray node beside Ray, for ever: its memory (memory_guard.py), process ids (process_guard.py) and scratch
+folder (janitor.py).
+
+A process of its own, so that neither a slow disk nor a full memory holds up who supervises Ray. Standard library only,
+Python 3.10 or newer.
+
+    -m entrypoints.ray.node_guard      until it is ended
+
+Environment (components/ray.py sets it): CSLR_SCRATCH, RAY_NODE_SERVICE, RAY_NODE_SCRATCH_LIMIT (bytes),
+RAY_NODE_DASHBOARD (over several hosts: host:port of the gateway's), RAY_AUTH_TOKEN_PATH.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from entrypoints.ray.janitor import Janitor, Jobs
+from entrypoints.ray.memory_guard import Cgroup, MemoryGuard
+from entrypoints.ray.process import state_folder
+from entrypoints.ray.process_guard import ProcessGuard, limit_for
+from entrypoints.ray.scratch import Layout
+
+STATE_FILE = "ray-node.json"  # what the node says of itself: its role, and where the head is
+
+
+def say(message: str) -> None:
+    """Print one line for the container's log."""
+    print(f"[node-guard] {message}", flush=True)
+
+
+class Guard:
+    """The guard as a child of the process that supervises Ray."""
+
+    def __init__(self) -> None:
+        self.process = self._start()
+
+    def replace_ended(self, ended: Mapping[int, int]) -> None:
+        """Start it again if it is among the children that have ended."""
+        if self.process.pid in ended:
+            self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "entrypoints.ray.node_guard"], cwd=Path(__file__).parents[2])
+
+
+def dashboard(folder: Path) -> Callable[[], str]:
+    """Return what says where the head's dashboard is: the gateway's, or as the node wrote it down."""
+
+    def address() -> str:
+        if fixed := os.environ.get("RAY_NODE_DASHBOARD"):
+            return fixed
+        try:
+            return str(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["dashboard"])
+        except (OSError, ValueError, LookupError):
+            raise OSError("this node has not joined a head") from None
+
+    return address
+
+
+def token() -> str:
+    """Return Ray's token; empty where it has none."""
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") if os.environ.get("RAY_AUTH_MODE") == "token" else None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except OSError:
+        return ""
+
+
+def main() -> int:
+    """Guard for ever; 0 where there is nothing to guard."""
+    service = os.environ.get("RAY_NODE_SERVICE", "this node")
+    threads = []
+    cgroup = Cgroup.find()
+    if cgroup:
+        logs = Layout(service).ray / "session_latest/logs"
+        threads.append(threading.Thread(target=MemoryGuard(cgroup, service, say, logs).watch))
+    most = limit_for(float(os.environ.get("RAY_NODE_CPUS") or 1), os.environ)
+    guard = ProcessGuard(most, service, say, logs=Layout(service).ray / "session_latest/logs")
+    threads.append(threading.Thread(target=guard.watch))
+    limit = os.environ.get("RAY_NODE_SCRATCH_LIMIT", "")
+    if limit.isdigit():
+        jobs = Jobs(dashboard(state_folder()), token())
+        threads.append(threading.Thread(target=Janitor(Layout(service), int(limit), jobs, say).watch))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,571 @@
+"""Ray's own processes on one node: how `ray start` is told what to do, watched and ended.
+
+Does not decide what the node becomes (node.py, agent.py). Runs with our images and with pulled ones: standard
+library only, Python 3.10 or newer.
+
+    process.py    internal: imports Ray, reads one line of JSON from its stdin, {"arguments": [...], "environment":
+                      {...}}, and then is `ray start` with these; ends when stdin is closed before
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import queue
+import re
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coordination.errors import NodeError
+
+HEAD_FLAGS = ("--port", "--ray-client-server-port", "--dashboard-port")  # ports that only a head has
+GCS_PORT, CLIENT_PORT, DASHBOARD_PORT = HEAD_FLAGS
+AGENT_PORT = "--dashboard-agent-listen-port"
+OBJECT_STORE_SHARE = 0.3  # of the memory that is left to work: Ray's own default is that of all
+# Bytes that a head's own processes take, dashboard and agents above all, and those that spill; of a small node a third.
+OWN_PROCESSES, OWN_SHARE = 2 * 1024**3, 1 / 3
+SHM_SHARE = 0.95  # of /dev/shm: Ray's own cap; more would spill to disk
+OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
+STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
+LAST_WORDS = 3.0  # seconds; `ray start` looks once a second for processes that have ended
+WORKER_RECONNECT_SECONDS = 600  # a worker outlives its head for so long (Ray: 60), as KubeRay sets it
+# Ray Client's server, for the kernel's choice when memory is used up: between GCS, raylet and dashboard (0) and workers
+# (Ray: 1000), since the processes that it starts for its clients hold their objects.
+CLIENT_SERVER_SCORE = 300
+HOOK = "__main__.keep_the_password"
+# How `ray start` of a head gets what it logs in to Redis with. Not on its command line, and not in the environment that
+# it is started with, which /proc shows to every task for as long as it runs.
+REDIS_USERNAME, REDIS_PASSWORD = "RAY_NODE_REDIS_USERNAME", "RAY_NODE_REDIS_PASSWORD"
+
+
+def say(message: str) -> None:
+    """Print one line for the container's log."""
+    print(f"[ray-node] {message}", flush=True)
+
+
+def state_folder() -> Path:
+    """Return the folder of a container's own small files: no user's program can fill it, as it can /tmp or a disk."""
+    folder = Path(os.environ.get("CSLR_STATE", "/run/state"))
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
+
+
+# ------------------------------------------------------------------------------------------- what a node offers
+
+
+def number(environment: Mapping[str, str], key: str, default: float) -> float:
+    """Return the number in a variable; raise NodeError naming the variable for anything else."""
+    text = environment.get(key) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise NodeError(f"{key}={text!r} is no number; this node's container must set one.")
+    return value
+
+
+@dataclass(frozen=True)
+class NodeMeans:
+    """A Ray node, head or worker: its name, its address and ports, and what it offers to tasks."""
+
+    name: str  # RAY_NODE_NAME, unique in the cluster: ray-cpu, or alpha-ray-cpu
+    host: str  # RAY_NODE_HOST, as in the cluster's list of hosts; empty where there is one host
+    address: str  # RAY_NODE_ADDRESS, where other nodes reach this one; empty: Ray finds it out
+    cpus: float  # RAY_NODE_CPUS
+    gpus: float | None  # RAY_NODE_GPUS; None ("auto"): Ray counts what it sees
+    memory: int  # RAY_NODE_MEMORY, bytes; 0: the cgroup's limit
+    temp_dir: str  # RAY_NODE_TEMP_DIR, of Ray's sessions; empty: Ray's own
+    ports: Mapping[str, int]  # RAY_NODE_PORTS, JSON: flag of `ray start` → port (config/ports.py)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> NodeMeans:
+        """Read the environment; raise NodeError naming the variable that is missing or wrong."""
+        name = environment.get("RAY_NODE_NAME", "")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}", name):
+            raise NodeError(f"RAY_NODE_NAME={name!r} is no node name; set the node's name in the network: ray-cpu.")
+        return cls(
+            name=name,
+            host=environment.get("RAY_NODE_HOST", ""),
+            address=environment.get("RAY_NODE_ADDRESS", ""),
+            cpus=number(environment, "RAY_NODE_CPUS", 1),
+            gpus=None if environment.get("RAY_NODE_GPUS") == "auto" else number(environment, "RAY_NODE_GPUS", 0),
+            memory=int(number(environment, "RAY_NODE_MEMORY", 0)),
+            temp_dir=environment.get("RAY_NODE_TEMP_DIR", ""),
+            ports=_ports(environment.get("RAY_NODE_PORTS", "")),
+        )
+
+    @property
+    def agent_port(self) -> int:
+        """Where the node says whether it is healthy: GET /api/healthz."""
+        return self.ports[AGENT_PORT]
+
+    def start_arguments(self, gcs_address: str | None) -> list[str]:
+        """Return the arguments of ``ray start`` for a worker of the head at an address, or (None) for a head."""
+        store, tasks = split_memory(self.memory or container_memory(), shared_memory())
+        labels = {"cslr.node": self.name, **({"cslr.host": self.host} if self.host else {})}
+        arguments = [
+            "--block",
+            "--log-color=false",
+            f"--num-cpus={self.cpus:g}",
+            *([] if self.gpus is None else [f"--num-gpus={self.gpus:g}"]),
+            f"--object-store-memory={store}",
+            f"--memory={tasks}",
+            f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
+            f"--resources={json.dumps({self.name: 1})}",
+            *([f"--node-ip-address={self.address}"] if self.address else []),
+            *([f"--temp-dir={self.temp_dir}"] if self.temp_dir else []),
+            *(f"{flag}={port}" for flag, port in self.ports.items() if gcs_address is None or flag not in HEAD_FLAGS),
+        ]
+        if gcs_address:
+            return [*arguments, f"--address={gcs_address}"]
+        return [*arguments, "--head", "--dashboard-host=0.0.0.0", "--disable-usage-stats"]
+
+
+def _ports(text: str) -> dict[str, int]:
+    try:
+        ports = {str(flag): int(port) for flag, port in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError):
+        ports = {}
+    if AGENT_PORT not in ports:
+        raise NodeError(
+            f"RAY_NODE_PORTS={text!r} is no JSON object of flags of `ray start` and ports with {AGENT_PORT}; "
+            "this node's container must set it."
+        )
+    return ports
+
+
+def software_versions() -> dict[str, str]:
+    """Return what all nodes of a cluster must agree on; empty where this node cannot know."""
+    return {
+        "ray": _version_of("ray"),
+        "python": platform.python_version(),
+        "cuda": cuda_of(_version_of("torch")),
+    }
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def cuda_of(torch: str) -> str:
+    """Return the CUDA version that a version of torch was built for, as in 2.10.0+cu128; empty for none."""
+    digits = torch.partition("+cu")[2]
+    return f"{digits[:-1]}.{digits[-1]}" if digits.isdigit() and len(digits) > 1 else ""
+
+
+def own_address(host: str | None) -> str | None:
+    """Return this machine's IPv4 address on the route to a host (None: the default route); None: no such route."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host or "8.8.8.8", 53))  # UDP: nothing is sent
+            address = str(probe.getsockname()[0])
+    except OSError:
+        return None
+    return None if address.startswith("127.") else address
+
+
+def container_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes this container may use: the lower of its cgroup's limit (v2 or v1) and the machine's memory."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
+            limits.append(int((cgroup / name).read_text()))
+    return min(limits)
+
+
+def shared_memory(path: str = "/dev/shm") -> int:  # noqa: S108
+    """Return the size of the shared memory file system in bytes, 0 where there is none."""
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return 0
+    return status.f_frsize * status.f_blocks
+
+
+def split_memory(memory: int, shm: int) -> tuple[int, int]:
+    """Split the container's memory (bytes) into object store and memory for tasks, warning when /dev/shm is small.
+
+    The rest is for the node's own processes.
+    """
+    wanted = object_store(memory)
+    store = max(min(wanted, int(shm * SHM_SHARE)), OBJECT_STORE_MINIMUM)
+    if store < wanted or store > shm * SHM_SHARE:
+        say(
+            f"warning: /dev/shm has {shm >> 20} MiB, so the object store gets {store >> 20} MiB, "
+            f"not {wanted >> 20} MiB; give this container shm_size {int(wanted / SHM_SHARE / 2**20) + 1}m."
+        )
+    return store, max(memory - own_processes(memory) - store, 0)
+
+
+def own_processes(memory: int) -> int:
+    """Return the bytes of a container's memory that are for the node's own processes."""
+    return min(OWN_PROCESSES, int(memory * OWN_SHARE))
+
+
+def object_store(memory: int) -> int:
+    """Return the size of the object store in a container of so much memory; once filled, it is never given back."""
+    return int((memory - own_processes(memory)) * OBJECT_STORE_SHARE)
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a worker's ``ray start``: it waits for a head that moves."""
+    return {"RAY_gcs_rpc_server_reconnect_timeout_s": str(WORKER_RECONNECT_SECONDS), **environment}
+
+
+def head_environment(
+    environment: Mapping[str, str], redis: str, namespace: str, username: str, password: str
+) -> dict[str, str]:
+    """Return the environment of a head's ``ray start``: GCS state in Redis at host:port, under a Ray namespace."""
+    return {
+        **environment,
+        "RAY_START_HOOK": HOOK,
+        "RAY_REDIS_ADDRESS": redis,
+        "RAY_external_storage_namespace": namespace,
+        # Else a job's driver runs on the head, and ends when the head does.
+        "RAY_JOB_ALLOW_DRIVER_ON_WORKER_NODES": "1",
+        REDIS_USERNAME: username,
+        REDIS_PASSWORD: password,
+    }
+
+
+# ------------------------------------------------------------------------------------------------- `ray start`
+
+
+def host_ids() -> int:
+    """Return how many processes and threads the host can have."""
+    found = []
+    for name in ("pid_max", "threads-max"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(Path("/proc/sys/kernel", name).read_text()))
+    return min(found, default=32768)
+
+
+def keep_half() -> None:
+    """Let the kernel refuse this process and all that it starts a new one, when its user holds half of the host's ids.
+
+    The kernel counts those of the user in all containers, but refuses only who was told so: guards and health checks go
+    on.
+    """
+    most = host_ids() // 2
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if hard == resource.RLIM_INFINITY or hard > most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+
+def prepare() -> subprocess.Popen[bytes]:
+    """Start a process that imports Ray (seconds) and then waits to be told what to start: see ``begin``."""
+    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, start_new_session=True)
+
+
+def begin(process: subprocess.Popen[bytes], arguments: list[str], environment: Mapping[str, str]) -> None:
+    """Let a prepared process be ``ray start``. Without an error also when it has ended; its exit code tells."""
+    with contextlib.suppress(BrokenPipeError), process.stdin or contextlib.nullcontext() as stdin:
+        if stdin:
+            stdin.write(json.dumps({"arguments": arguments, "environment": dict(environment)}).encode() + b"\n")
+
+
+def hide_from_tasks() -> None:
+    """Hide what this node takes part in the election with from all that Ray will start, where that is possible."""
+    secret = Path(os.environ.get("RAY_NODE_REDIS_PASSWORD_FILE", ""))
+    if os.environ.get("RAY_NODE_REDIS_USER") != "cslr-agent" or not secret.is_absolute():
+        return
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from entrypoints.ray.hidden_files import hide
+
+    sys.path.pop(0)
+    with contextlib.suppress(OSError):
+        hide(secret)
+
+
+def stand_by() -> int:
+    """Import Ray, wait for one line on stdin, and be ``ray start`` as it says; 0 when none comes."""
+    hide_from_tasks()
+    # Not this folder: its other modules must not stand in for any that Ray imports.
+    sys.path.pop(0)
+    from ray._private import node, services  # noqa: F401  (what `ray start` needs, so that it does not wait for it)
+    from ray.scripts import scripts
+
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    order = json.loads(line)
+    keep_half()
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    sys.argv = ["ray", "start", *order["arguments"]]
+    ray: Callable[[], int | None] = scripts.main
+    return ray() or 0
+
+
+def keep_the_password(ray_parameters: Any, head: bool) -> None:  # noqa: ANN401  (Ray's RayParams)
+    """Give Ray what it logs in to Redis with; Ray calls this in ``ray start`` of a head (RAY_START_HOOK).
+
+    Ray 2.60 has no other way in than --redis-password, and writes it on the command lines of gcs_server, raylet and
+    every worker. Only ``ray start`` itself and gcs_server need it: gcs_server gets it as environment variables, by the
+    gflags option --fromenv, and then it is forgotten.
+    """
+    from ray._private import services
+
+    del os.environ["RAY_START_HOOK"]
+    if not head:
+        return
+    username = ray_parameters.redis_username = os.environ.pop(REDIS_USERNAME)
+    password = ray_parameters.redis_password = os.environ.pop(REDIS_PASSWORD)
+    flags = {f"--redis_username={username}", f"--redis_password={password}"}
+    start_ray_process = services.start_ray_process
+
+    def start_adapted(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        variables = {}
+        if process_type == "gcs_server":
+            command = [*(word for word in command if word not in flags), "--fromenv=redis_username,redis_password"]
+            variables = {"FLAGS_redis_username": username, "FLAGS_redis_password": password}
+            ray_parameters.redis_username = ray_parameters.redis_password = ""
+        elif process_type == "ray_client_server":
+            # It forks a server for each client while its own gRPC runs; gRPC's fork handlers then at times crash the
+            # child (epoll_wait: Bad file descriptor), and the client reads "Starting Ray client server failed".
+            variables = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+            command = ["sh", "-c", 'echo "$0" >/proc/self/oom_score_adj; exec "$@"', str(CLIENT_SERVER_SCORE), *command]
+        if process_type not in ("gcs_server", "raylet"):
+            # A head is back when its GCS is: dashboard and monitors, which take longer to start, must not slow it down.
+            command = ["nice", "-n", "10", *command]
+        options["env_updates"] = {**(options.get("env_updates") or {}), **variables}
+        return start_ray_process(command, process_type, *arguments, **options)
+
+    services.start_ray_process = start_adapted
+
+
+# ------------------------------------------------------------------------------------------------ supervision
+
+
+class Stop:
+    """What a signal sets. The lock of a ``threading.Event`` may be held by the very thread that the signal interrupts,
+    which then waits for itself; a ``SimpleQueue`` has none that could.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self, *_: object) -> None:
+        """Say that it is time to stop; fit to be a signal's handler."""
+        self._set = True
+        self._wakes.put(None)
+
+    def is_set(self) -> bool:
+        """Tell whether it is."""
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is, for some seconds at most; tell whether it is."""
+        if not self._set:
+            with contextlib.suppress(queue.Empty):
+                self._wakes.get(timeout=seconds)
+        return self._set
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every descendant whose own parent ends, so that none outlives it."""
+    set_child_subreaper = 36  # <linux/prctl.h>
+    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def descendants(root: int, spared: Collection[int] = ()) -> list[int]:
+    """Return the process ids below a process, from /proc, without the spared ones and what is below those."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # ended meanwhile
+                # The name in parentheses may hold anything, so count fields from its end.
+                parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, pending = [], [root]
+    while pending:
+        below = [process for process in children.get(pending.pop(), []) if process not in spared]
+        found += below
+        pending += below
+    return found
+
+
+def reap() -> dict[int, int]:
+    """Collect every child that has ended: process id → exit code, negative for a signal."""
+    ended: dict[int, int] = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if not process:
+                break
+            ended[process] = os.waitstatus_to_exitcode(status)
+    return ended
+
+
+def end_descendants(grace: float = 5.0, spared: Collection[int] = ()) -> dict[int, int]:
+    """End all that is left below this process: SIGTERM, then after ``grace`` seconds SIGKILL; what ``reap`` saw."""
+    deadline = time.monotonic() + grace
+    signalled: set[tuple[int, int]] = set()
+    ended: dict[int, int] = {}
+    while True:
+        ended |= reap()
+        left = descendants(os.getpid(), spared)
+        if not left:
+            return ended
+        number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
+        for process in left:
+            if (process, number) not in signalled:
+                signalled.add((process, number))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class End:
+    """Why Ray must end although nobody stops this node."""
+
+    reason: str
+    at_once: bool  # without a drain, which would only wait for tasks that are lost
+
+
+LOST_DATA = End(
+    "THE CLUSTER'S DATA IN REDIS WAS LOST: a new cluster has begun, and this node starts anew in it; "
+    "actors and jobs of the old one are gone",
+    at_once=True,
+)
+
+
+@dataclass
+class Watched:
+    """A process below another one, by its name: found as soon as it is there, and its end is noticed at once."""
+
+    root: int
+    name: str  # as the kernel has it
+    _descriptor: int | None = None
+
+    def find(self) -> bool:
+        """Look for it, until it is there; tell whether it was found, now or before."""
+        if self._descriptor is None:
+            for process in descendants(self.root):
+                with contextlib.suppress(OSError):  # ended meanwhile
+                    if Path(f"/proc/{process}/comm").read_text().strip() == self.name:
+                        self._descriptor = os.pidfd_open(process)
+                        break
+        return self._descriptor is not None
+
+    def has_ended(self) -> bool:
+        """Tell whether it was found and is no more."""
+        return self._descriptor is not None and bool(select.select([self._descriptor], [], [], 0)[0])
+
+    def close(self) -> None:
+        """End the watching."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def supervise(
+    process: subprocess.Popen[bytes],
+    stop: Stop,
+    reason_to_end: Callable[[], End | None],
+    interval: float,
+    can_drain: Callable[[], bool] = lambda: True,
+    tell_ended: Callable[[Mapping[int, int]], None] = lambda _: None,
+) -> int:
+    """Watch `ray start` until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
+
+    ``tell_ended`` is given what ``reap`` saw, for other children than `ray start`.
+
+    What was told to stop or has a reason to end is drained first, where ``can_drain`` says that a GCS answers: Ray
+    would wait for one. Reasons are asked for every ``interval`` seconds. Returns 0 when it was told to stop, 1 when
+    there was a reason, else the exit code as a shell shows it (1 for 0, because a node does not end by itself).
+    """
+    grace, code, end = 5.0, None, None
+    raylet = Watched(process.pid, "raylet")
+    try:
+        code, end = _watch(process.pid, raylet, stop, reason_to_end, interval, tell_ended)
+        if end:
+            say(f"{end.reason}: stopping")
+        if code is None and (raylet.has_ended() or (end and end.at_once)):
+            grace = 0.0
+        elif code is None and not can_drain():
+            say("no head answers, so that nothing can be drained")
+        elif code is None:
+            code = terminate(process.pid)
+    finally:
+        raylet.close()
+        ended = end_descendants(grace)
+    process.returncode = ended.get(process.pid, -signal.SIGKILL) if code is None else code  # reaped here, not by Popen
+    if stop.is_set() and end is None:
+        return 0
+    if end:
+        return 1
+    say(f"Ray ended by itself with exit code {code}")
+    return 128 - process.returncode if process.returncode < 0 else process.returncode or 1
+
+
+def _watch(
+    process: int,
+    raylet: Watched,
+    stop: Stop,
+    reason_to_end: Callable[[], End | None],
+    interval: float,
+    tell_ended: Callable[[Mapping[int, int]], None],
+) -> tuple[int | None, End | None]:
+    """Wait until `ray start` has ended, is to stop, or has a reason to end: its exit code, and the reason.
+
+    The end of its raylet is a reason: after a drain that ends by itself, and `ray start` takes that for no failure. If
+    it was one, or followed the end of GCS, `ray start` says so and ends, for which it is given LAST_WORDS.
+    """
+    ask_at, end_at = time.monotonic() + interval, math.inf
+    while not stop.is_set():
+        stop.wait(0.2)
+        now = time.monotonic()
+        ended = reap()
+        if process in ended:
+            return ended[process], None
+        tell_ended(ended)
+        if raylet.has_ended():
+            end_at = min(end_at, now + LAST_WORDS)
+            if now >= end_at:
+                return None, End("this node's raylet has ended", at_once=True)
+        elif now >= ask_at:
+            ask_at = now + interval
+            raylet.find()
+            if end := reason_to_end():
+                return None, end
+    return None, None
+
+
+def terminate(process: int) -> int:
+    """Send SIGTERM to the child, SIGKILL after STOP_SECONDS; return its exit code."""
+    say("stopping: Ray drains this node for up to 30 s")
+    os.kill(process, signal.SIGTERM)
+    kill_at = time.monotonic() + STOP_SECONDS
+    while (code := reap().get(process)) is None:
+        if time.monotonic() > kill_at:
+            say(f"Ray did not stop within {STOP_SECONDS:.0f} s: killing it")
+            os.kill(process, signal.SIGKILL)
+            kill_at = float("inf")
+        time.sleep(0.1)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(stand_by())

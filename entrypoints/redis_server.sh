@@ -1,9 +1,0 @@
-#!/bin/sh
-# Starts Redis, and beside it what makes users of heads: redis_server.sh CONFIGURATION PASSWORD-FILE NAMESPACE RIGHT…
-configuration=$1 password=$2
-shift 2
-while :; do
-    REDISCLI_AUTH=$(cat "$password") sh "$(dirname "$0")/redis_users.sh" "$@"
-    sleep 1
-done &
-exec redis-server "$configuration"

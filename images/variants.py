@@ -1,0 +1,179 @@
+"""The (CUDA, Python) pairs that images are built for, and what each pair resolves to.
+
+Data, and ``resolve``, which turns a pair into pins, or says why it is impossible and which possible one is nearest.
+PyTorch publishes no build for CUDA 13.1: a 13.1 variant runs torch's CUDA 13.0 wheels, which is supported within one
+major version.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from images.base.recipe import PLATFORM, PLATFORMS, Platform
+
+Axis = Literal["cuda", "python"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One supported pair and its pins."""
+
+    cuda: str  # toolkit version, as users name it: "13.1.1"
+    python: str  # minor version: "3.14"
+    torch: str
+    torch_cuda: str  # what torch.version.cuda answers
+    driver: int  # lowest NVIDIA driver branch that runs it
+    pyg_lib: str | None  # version of PyG's wheel for this torch; None: PyG builds none
+    nvcc: Literal["wheels", "nvidia"]  # where its nvcc can be had: the package index, or only NVIDIA's apt repository
+    platforms: tuple[Platform, ...] = (PLATFORM,)  # those that torch is built with CUDA for
+
+    @property
+    def key(self) -> str:
+        """Tag part and lock folder name, for example ``cuda13.1.1-py3.14``."""
+        return f"cuda{self.cuda}-py{self.python}"
+
+    @property
+    def torchaudio(self) -> str:
+        """The release of torchaudio for its torch. torchvision's names its torch itself."""
+        return min(self.torch, LAST_TORCHAUDIO, key=_numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Torch:
+    """A release of torch on the package index."""
+
+    version: str
+    cuda: str
+    pythons: tuple[str, str]  # the first and the last
+    arm64: bool  # whether its wheel for arm64 is one for CUDA
+
+
+# Releases since CUDA 12.8, each with the last of its corrections, as published up to 2026-11.
+TORCH = (
+    Torch(version="2.8.0", cuda="12.8", pythons=("3.9", "3.13"), arm64=False),
+    Torch(version="2.9.1", cuda="12.8", pythons=("3.10", "3.14"), arm64=False),
+    Torch(version="2.10.0", cuda="12.8", pythons=("3.10", "3.14"), arm64=False),  # the last for CUDA 12
+    Torch(version="2.11.0", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
+    Torch(version="2.12.1", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
+    Torch(version="2.13.0", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
+    Torch(version="2.14.1", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
+    Torch(version="2.15.0", cuda="13.2", pythons=("3.11", "3.15"), arm64=True),
+)
+# Up to here each torch has a torchaudio of its number; the last one runs with later torches of CUDA 13 (stable ABI).
+LAST_TORCHAUDIO = "2.11.0"
+# (torch, its CUDA) → pyg-lib, whose wheels PyG builds per such pair on an index of its own. The newest of each CUDA.
+PYG_LIB = {("2.10.0", "12.8"): "0.8.0", ("2.13.0", "13.0"): "0.8.0"}
+# Toolkits from the first that torch above is built for.
+TOOLKITS = (
+    "12.8.0", "12.8.1", "12.9.0", "12.9.1", "13.0.0", "13.0.1", "13.0.2", "13.1.0", "13.1.1", "13.2.0", "13.2.1",
+    "13.2.2", "13.3.0", "13.3.1", "13.4.2", "13.4.3", "13.5.0",
+)  # fmt: skip
+# Major version of CUDA → what differs with it. The index has had a whole nvcc since CUDA 13.
+DRIVERS = {12: 570, 13: 580}
+NVCC: dict[int, Literal["wheels", "nvidia"]] = {12: "nvidia", 13: "wheels"}
+BASE = "Debian forky"
+BASE_PYTHONS = ("3.13", "3.14")
+
+# The pairs that are locked (images/ml/locks) and tested. A new one: add its row, then `make lock`.
+PAIRS = (("12.8.1", "3.13"), ("13.1.1", "3.14"), ("12.8.1", "3.14"))
+DEFAULT_PAIR = ("13.1.1", "3.14")
+
+
+class ImpossiblePair(Exception):  # noqa: N818 (a refusal is its name)
+    """No images are built for a pair. Its text is the reason."""
+
+    def __init__(self, axis: Axis, reason: str, nearest: tuple[Variant, ...], *, lockable: bool = False) -> None:
+        super().__init__(reason)
+        self.axis: Axis = axis  # which of the two to change
+        self.nearest = nearest  # all possible ones, the nearest first
+        self.lockable = lockable  # whether only its lock files are missing
+
+    @property
+    def advice(self) -> str:
+        """What to do instead."""
+        pairs = "; ".join(f"CUDA {variant.cuda} with Python {variant.python}" for variant in self.nearest)
+        add = "\nOr add the pair to PAIRS in images/variants.py, and run: make lock" if self.lockable else ""
+        return f"Possible pairs, the nearest first: {pairs}.{add}"
+
+
+def resolve(cuda: str, python: str) -> Variant:
+    """The pins of a pair.
+
+    Raises:
+        ImpossiblePair: with the reason, and the nearest pair that is possible.
+    """
+    nearest = tuple(sorted(VARIANTS, key=lambda variant: _distance(variant, cuda, python)))
+    if refused := _refusal(cuda, python):
+        raise ImpossiblePair(*refused, nearest)
+    if (cuda, python) not in PAIRS:
+        found = _pins(cuda, python)
+        axis: Axis = "python" if cuda == nearest[0].cuda else "cuda"
+        made = f"torch {found.torch}, built for CUDA {found.torch_cuda}"
+        reason = f"CUDA {cuda} with Python {python} is possible ({made}), but its packages are not locked"
+        raise ImpossiblePair(axis, reason, nearest, lockable=True)
+    return nearest[0]
+
+
+def _refusal(cuda: str, python: str) -> tuple[Axis, str] | None:
+    """Which of the pair cannot be, and why; None if torch, toolkit and base exist for it."""
+    if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", cuda, re.ASCII):
+        return "cuda", f"{cuda[:20]!r} is not a version of a CUDA toolkit, which has three numbers, such as 13.1.1"
+    if not re.fullmatch(r"3\.\d{1,3}", python, re.ASCII):
+        return "python", f"{python[:20]!r} is not a version of Python, such as 3.14"
+    builds = _builds(cuda)
+    if not builds:
+        known = ", ".join(dict.fromkeys(torch.cuda for torch in TORCH))
+        return "cuda", f"no torch that runs on CUDA {cuda} is on the package index, only for CUDA {known}"
+    if cuda not in TOOLKITS:
+        like = [toolkit for toolkit in TOOLKITS if _numbers(toolkit)[0] == _numbers(cuda)[0]]
+        return "cuda", f"there is no CUDA toolkit {cuda}; there are {', '.join(like)}"
+    pythons = [torch for torch in builds if _has(torch, python)]
+    if not pythons:
+        first = min((torch.pythons[0] for torch in builds), key=_numbers)
+        last = max((torch.pythons[1] for torch in builds), key=_numbers)
+        return "python", f"torch for CUDA {builds[-1].cuda} is built for Python {first} to {last}, not for {python}"
+    if python not in BASE_PYTHONS:
+        return "python", f"{BASE}, which the images stand on, has Python {' and '.join(BASE_PYTHONS)}, not {python}"
+    return None
+
+
+def _pins(cuda: str, python: str) -> Variant:
+    """What a pair that is not refused resolves to: the newest torch that has PyG's wheel too, else the newest."""
+    usable = [torch for torch in _builds(cuda) if _has(torch, python)]
+    torch = max(usable, key=lambda torch: ((torch.version, torch.cuda) in PYG_LIB, _numbers(torch.version)))
+    major = _numbers(cuda)[0]
+    return Variant(
+        cuda=cuda,
+        python=python,
+        torch=torch.version,
+        torch_cuda=torch.cuda,
+        driver=DRIVERS[major],
+        pyg_lib=PYG_LIB.get((torch.version, torch.cuda)),
+        nvcc=NVCC[major],
+        platforms=PLATFORMS if torch.arm64 else (PLATFORM,),
+    )
+
+
+def _builds(cuda: str) -> list[Torch]:
+    """The releases that run beside a toolkit: same major version of CUDA, no newer minor one."""
+    wanted = _numbers(cuda)[:2]
+    return [t for t in TORCH if _numbers(t.cuda)[0] == wanted[0] and _numbers(t.cuda) <= wanted]
+
+
+def _has(torch: Torch, python: str) -> bool:
+    first, last = torch.pythons
+    return _numbers(first) <= _numbers(python) <= _numbers(last)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _distance(variant: Variant, cuda: str, python: str) -> tuple[int, bool]:
+    """Whoever asked keeps as much as can be of what they named; of two such pairs, the one of the same major CUDA."""
+    differences = (variant.cuda != cuda) + (variant.python != python)
+    return differences, variant.cuda.split(".")[0] != cuda.split(".")[0]
+
+
+VARIANTS = tuple(_pins(cuda, python) for cuda, python in PAIRS)
+DEFAULT_VARIANT = VARIANTS[PAIRS.index(DEFAULT_PAIR)]

@@ -1,0 +1,94 @@
+"""Whether a host can build the selected images, found out before the first build."""
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+from config.matrix import KEY
+from config.matrix_rules import Wanted
+from config.problems import Problem, Remove, Set, SettingsError
+from docker_api.api import bytes_free, data_root
+from images.base.recipe import architecture
+from preflight.disk import GB, estimate, layer_budgets
+from preflight.host_facts import ENGINE_TIMEOUT
+
+SPARE = 10 * GB  # beyond what the images take: layers exist twice while they are exported
+HANDLERS = Path("/proc/sys/fs/binfmt_misc")
+# Docker's names of processors → those of kernel and qemu.
+PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildHost:
+    """The host that builds. Every default means "not known", and no check fails for it."""
+
+    processor: str = ""  # "x86_64"
+    foreign: frozenset[str] = frozenset()  # processors whose programs the kernel hands to an emulator
+    place: str = ""  # where Docker keeps images
+    free: int | None = None  # bytes there
+    tags: frozenset[str] = frozenset()  # of all images that are there
+
+    @classmethod
+    def probe(cls) -> "BuildHost":
+        """The host that the Docker Engine runs on. What another host's disk has left is not known."""
+        try:
+            client = docker.from_env(timeout=ENGINE_TIMEOUT)
+            info = client.info()
+            tags = frozenset(tag for image in client.api.images() for tag in image["RepoTags"] or ())
+        except (DockerException, OSError):
+            return cls(processor=platform.machine())
+        return cls(
+            processor=info["Architecture"],
+            foreign=frozenset(p for p in PROCESSORS.values() if (HANDLERS / f"qemu-{p}").exists()),
+            place=info["DockerRootDir"],
+            free=bytes_free(data_root(info)),
+            tags=tags,
+        )
+
+
+def check(tags: Sequence[tuple[Wanted, str]], host: BuildHost, stack_file: str) -> None:
+    """Passes if the host can build the images, each given with its tag.
+
+    Raises:
+        SettingsError: with every reason why it cannot.
+    """
+    problems = [*disk_suffices(tags, host), *platforms_can_run(tags, host)]
+    if problems:
+        raise SettingsError(problems, stack_file, KEY)
+
+
+def room(tags: Sequence[tuple[Wanted, str]], host: BuildHost) -> tuple[int, int]:
+    """How many of the images are missing, and the bytes that they will take."""
+    here = [wanted for wanted, tag in tags if tag in host.tags]
+    missing = [wanted for wanted, tag in tags if tag not in host.tags]
+    return len(missing), estimate(missing, here, layer_budgets())
+
+
+def disk_suffices(tags: Sequence[tuple[Wanted, str]], host: BuildHost) -> Iterator[Problem]:
+    """There is room for the images that are missing, and to build them."""
+    missing, needed = room(tags, host)
+    if host.free is not None and missing and host.free < needed + SPARE:
+        yield Problem(
+            (),
+            f"the {missing} images that are missing need {needed / GB:.1f} GB, and {SPARE / GB:.0f} GB to be built in, "
+            f"but {host.place} has {host.free / GB:.1f} GB left",
+            "Free that much, for example of what is no longer wanted of this project; or build fewer:",
+            ("ws matrix --prune", Set(("minimal",), value=True)),
+        )
+
+
+def platforms_can_run(tags: Sequence[tuple[Wanted, str]], host: BuildHost) -> Iterator[Problem]:
+    """Programs of each platform run here, if need be by an emulator: builds run them."""
+    for name in dict.fromkeys(wanted.platform for wanted, _ in tags):
+        processor = PROCESSORS[architecture(name)]
+        if host.processor and processor not in (host.processor, *host.foreign):
+            yield Problem(
+                ("platforms",),
+                f"nothing on this host, whose processor is {host.processor}, runs programs for {name}",
+                "Install the emulator and tell the kernel of it, or do without that platform:",
+                ("sudo apt-get install qemu-user-static binfmt-support", Remove(("platforms",))),
+            )

@@ -1,0 +1,354 @@
+"""Whether a host fits into its cluster, found out before anything starts, and named host by host.
+
+Looks only at settings, ``HostFacts`` and ``ClusterFacts``. What the shared block and a host's own settings demand of
+each other is in ``config/cluster_file.py`` and ``config/cluster_rules.py``.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from config.cluster import ClusterPlace, ClusterSettings
+from config.cluster_file import lan_owner
+from config.packages import lock_name
+from config.platform import KEY, PlatformSettings
+from config.ports import GATEWAY_LOOPBACK, host_ports
+from config.problems import Path, Problem, Remark, Set, SettingsError
+from config.remedies import set_command
+from config.types import EVERYWHERE
+from preflight.cluster_facts import ClosedPort, ClusterFacts
+from preflight.host import port_owner
+from preflight.host_facts import LABEL_COMPONENT, LABEL_STACK, HostFacts
+from stack.advertised_facts import versions
+
+CLOCK_ERROR, CLOCK_WARNING = 5.0, 2.0  # seconds
+VERSIONS = {"cuda": "CUDA", "python": "Python", "ray": "Ray"}
+# Service → the key of its port, which other hosts connect to.
+SHARED_PORTS: dict[str, Path] = {
+    "redis": ("redis", "port"),
+    "redis-replica": ("redis", "replica_port"),
+    "mlflow": ("mlflow", "port"),
+}
+SETTABLE = ("cuda", "python")  # by keys below `images`; Ray follows from the version of this project
+
+Finding = Problem | Remark
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """All that the checks look at."""
+
+    settings: PlatformSettings
+    place: ClusterPlace
+    host: HostFacts
+    cluster: ClusterFacts
+
+
+Check = Callable[[Situation], Iterator[Finding]]
+
+
+def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) -> list[Remark]:
+    """Passes if the host fits into its cluster, with what else is worth knowing. One on its own always does.
+
+    Raises:
+        SettingsError: with every reason why it does not.
+    """
+    place = settings.place
+    if place is None:
+        return []
+    situation = Situation(settings=settings, place=place, host=host, cluster=cluster)
+    found = [finding for checks in CHECKS.values() for each in checks for finding in each(situation)]
+    problems = [finding for finding in found if isinstance(finding, Problem)]
+    if problems:
+        raise SettingsError(problems, place.file, place.key)
+    return [finding for finding in found if isinstance(finding, Remark)]
+
+
+def single_point(cluster: ClusterSettings) -> str | None:
+    """The host whose loss stops the whole cluster, in words; None where another one has a copy of its data."""
+    redis = cluster.redis
+    if redis.replica:
+        return None
+    lead = f", and {redis.host} may lead as well" if redis.host in cluster.candidates else ""
+    return (
+        f"Redis on {redis.host} is the single point of this cluster{lead}: while that host is down there is no head, "
+        "and if its disk is lost, so is the state of the cluster. A copy on another host, `redis.replica`, cures that"
+    )
+
+
+def address_is_ours(situation: Situation) -> Iterator[Finding]:
+    """The address of this host is one of this machine, and not the one that its containers see."""
+    place, host = situation.place, situation.host
+    path, own = _address(place), place.address
+    if host.addresses and own not in host.addresses:
+        others = sorted(a for a in host.addresses if not ipaddress.IPv4Address(a).is_loopback)
+        yield Problem(
+            path,
+            f"{own} is not an address of this machine, which has {', '.join(others) or 'only the loopback'}",
+            f"Correct it for all hosts; or this is not {place.host}: then set which host it is in the stack file:",
+            (set_command(host.stack, {"cslr:host": "NAME"}),),
+        )
+    for network in host.docker_networks:
+        if any(ipaddress.IPv4Address(own) in ipaddress.IPv4Network(subnet) for subnet in network.subnets):
+            yield Problem(
+                path,
+                f"{own} is in the Docker network {network.name}, which no other host can reach",
+                "Give it the address that this host has in the network that the hosts share: `ip -4 address`.",
+            )
+
+
+def routes_lead_from_our_address(situation: Situation) -> Iterator[Finding]:
+    """What this host sends to another one comes from its own address, by which Ray's nodes know it."""
+    place, host, cluster = situation.place, situation.host, situation.cluster
+    if host.addresses and place.address not in host.addresses:
+        return  # said already
+    for peer, source in cluster.sources.items():
+        address = place.peers[peer]
+        if source is None:
+            reason = f"{place.host} has no route to {peer} at {address}"
+            yield Problem(_address(place, peer), reason, f"Connect them, or correct {peer}'s address.")
+        elif source != place.address:
+            yield Problem(
+                _address(place),
+                f"the route from here to {peer} at {address} leaves from {source}, not from {place.address}",
+                "Other hosts would see another host than the one they know. Give both addresses in one network:",
+                (Set(_address(place), source),),
+            )
+
+
+def ports_are_free(situation: Situation) -> Iterator[Finding]:
+    """Nobody else on this host has a port that is the same on every host, or that other hosts know."""
+    settings, place, host = situation.settings, situation.place, situation.host
+    for service in settings.services():
+        taken = () if service in host.on_host_network else tuple(_taken(place, service, host))
+        if not taken:  # or it is our own that listens there
+            continue
+        rival = next(
+            (x.labels.get(LABEL_STACK) for x in host.host_network if x.labels.get(LABEL_COMPONENT) == service), ""
+        )
+        ports = ", ".join(f"{port} ({purpose}) by {owner}" for port, purpose, owner in taken)
+        yield Problem(
+            ("hosts", place.host),
+            f"ports of {service} are in use on {place.host}: {ports}"
+            + (f". The stack {rival} runs a {service} there" if rival else ""),
+            "Ray has the same ports on every host of a cluster. "
+            + ("Bring that stack down first:" if rival else "Stop that, or move it to other ports."),
+            (f"ws down -s {rival}",) if rival else (),
+        )
+    for service, path in SHARED_PORTS.items():
+        port = settings.service(service).host_ports["port",]
+        owner = port_owner(port, place.address, host) if place.runs(service) else None
+        if owner:
+            free = next(p for p in range(port + 1, 65536) if p not in host.ports_in_use and not lan_owner(p))
+            yield Problem(
+                path,
+                f"{port} is in use on {place.host} by {owner}",
+                "Stop that, or choose another port for all hosts, and deploy each of them again, for example:",
+                (Set(path, free),),
+            )
+
+
+def _taken(place: ClusterPlace, service: str, host: HostFacts) -> Iterator[tuple[int, str, str]]:
+    """The ports of a service that somebody else has: what for, and who."""
+    for purpose, first, last in host_ports(service):
+        for port in sorted(port for port in host.ports_in_use if first <= port <= last):
+            owner = next(filter(None, (port_owner(port, a, host) for a in _bound(place, service, purpose))), None)
+            if owner:
+                yield port, purpose, owner
+
+
+def _bound(place: ClusterPlace, service: str, purpose: str) -> tuple[str, ...]:
+    """The addresses that a port of the host network is bound to."""
+    if service != "ray-gateway":
+        return EVERYWHERE[:1]
+    return (GATEWAY_LOOPBACK,) if purpose == "gcs" else (place.address, "127.0.0.1")
+
+
+def redis_answers(situation: Situation) -> Iterator[Finding]:
+    """Redis lets this host in. Hosts may come up in any order, so that it may also be down."""
+    place, cluster = situation.place, situation.cluster
+    if cluster.refusal:
+        yield Problem(
+            ("hosts", place.host),
+            f"the Redis of {place.redis_host} does not let {place.host} in: {cluster.refusal.rstrip('.')}",
+            f"Both must have the same key of the cluster: `ws cluster key` on {place.redis_host} says how to copy it.",
+        )
+    elif cluster.silence and place.host != place.redis_host:
+        yield Remark(
+            f"{place.redis_host}'s Redis does not answer yet ({cluster.silence}): the Ray nodes of {place.host} wait "
+            f"for it. Whether {place.host} agrees with the other hosts could not be checked. If it is up: its firewall "
+            f"lets in the hosts of its own block, so deploy {place.redis_host} with the same block first (`ws up`)",
+            warning=False,
+        )
+
+
+def clocks_agree(situation: Situation) -> Iterator[Finding]:
+    """Events, logs and certificates of all hosts can be put in order. The election does not depend on it."""
+    place, cluster = situation.place, situation.cluster
+    ahead = cluster.clock_ahead
+    if ahead is None or abs(ahead) <= CLOCK_WARNING:
+        return
+    said = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} that of Redis on {place.redis_host}"
+    if abs(ahead) > CLOCK_ERROR:
+        advice = "Let both hosts take the time from one server, for example:"
+        yield Problem(
+            ("hosts", place.host), f"the clock of {place.host} is {said}", advice, ("sudo timedatectl set-ntp true",)
+        )
+    else:
+        yield Remark(f"the clock of {place.host} is {said}")
+
+
+def host_is_not_taken(situation: Situation) -> Iterator[Finding]:
+    """No other machine that is up has this host's name or address, and no host has another address than it says."""
+    place, cluster = situation.place, situation.cluster
+    for member in cluster.up:
+        machine = member.facts.get("machine")
+        path: Path = ("hosts", member.host)
+        if member.host == place.host and cluster.machine and machine and machine != cluster.machine:
+            yield Problem(
+                path,
+                f"{place.host} is up on another machine, at {member.address}, and reported {member.age:.0f} s ago",
+                "Give this one another name. If it is the same machine whose state folder was lost, stop its gateway\n"
+                "first; the name is free 10 s later:",
+                (f"docker stop $(docker ps -q -f label=cslr.stack={member.facts.get('stack')} -f name=ray-gateway)",),
+            )
+        elif member.host != place.host and member.address == place.address:
+            yield Problem(
+                path,
+                f"{member.host}, which is up, has the address {member.address}, which is {place.host}'s here",
+                f"Give {place.host} its own address, or bring {member.host} down first: `ws down` there.",
+            )
+        elif member.host in place.peers and member.address != place.peers[member.host]:
+            yield Problem(
+                (*path, "address"),
+                f"{place.peers[member.host]} is not what {member.host} itself has, which is up at {member.address}",
+                "Hosts have different blocks: give all of them the same file, and deploy those again that change.",
+            )
+
+
+def versions_agree(situation: Situation) -> Iterator[Finding]:
+    """All hosts that are up run the same Ray and Python, and images for the same CUDA."""
+    settings, place, cluster = situation.settings, situation.place, situation.cluster
+    own = versions(settings)
+    for member in cluster.up:
+        if member.host != place.host:
+            theirs = {name: str(member.facts.get(name, "")) for name in VERSIONS}
+            yield from _version_problems(situation, own, theirs, member.host, "has")
+    head = cluster.state.head if cluster.state else None
+    if cluster.state and head and head.host != place.host:
+        running = dict(cluster.state.versions)
+        running["python"] = ".".join(running.get("python", "").split(".")[:2])
+        variant = settings.variant
+        mine = own | {"cuda": variant.torch_cuda if own["cuda"] else ""}
+        if not any(member.host == head.host and member.facts.get("ray") for member in cluster.up):
+            yield from _version_problems(situation, mine, running, head.host, "leads the cluster with")
+
+
+def packages_agree(situation: Situation) -> Iterator[Finding]:
+    """Code finds the same packages on every host. Only said, because hosts are deployed one after another."""
+    place, cluster = situation.place, situation.cluster
+    own = versions(situation.settings)["packages"]
+    for member in cluster.up:
+        theirs = str(member.facts.get("packages", ""))
+        if member.host != place.host and own and theirs and theirs != own:
+            lock = lock_name(f"Pulumi.{member.facts.get('stack', 'STACK')}.yaml")
+            yield Remark(
+                f"{place.host} and {member.host} have different packages of their own ({own} here, {theirs} there), so "
+                "that tasks find other modules on the one than on the other: give both the same images.packages, "
+                f"images.apt and lock ({lock} on {member.host}), and deploy them"
+            )
+
+
+def _version_problems(
+    situation: Situation, own: dict[str, str], theirs: dict[str, str], host: str, has: str
+) -> Iterator[Problem]:
+    place, stack = situation.place, situation.host.stack
+    for name, word in VERSIONS.items():
+        mine, other = own.get(name, ""), theirs.get(name, "")
+        if mine and other and mine != other:
+            commands = (set_command(stack, {f"{KEY}.images.{name}": other}),) if name in SETTABLE else ()
+            yield Problem(
+                ("hosts", place.host),
+                f"{place.host} has images with {word} {mine}, but {host} {has} {word} {other}, and Ray refuses "
+                "nodes of another version",
+                "Deploy all hosts from the same version of this project, with the same pair of CUDA and Python"
+                + (":" if commands else "."),
+                commands,
+            )
+
+
+def networks_are_apart(situation: Situation) -> Iterator[Finding]:
+    """No host that is up has containers with addresses of other hosts."""
+    place, cluster = situation.place, situation.cluster
+    for member in cluster.up:
+        subnet = member.facts.get("subnet")
+        if member.host == place.host or not subnet:
+            continue
+        network = ipaddress.IPv4Network(subnet)
+        if ipaddress.IPv4Address(place.address) in network:
+            yield Problem(
+                _address(place),
+                f"{place.address} is in {network}, the containers' network of {member.host}: {member.host} could not "
+                "reach this host",
+                f"Give the containers of {member.host} another network in its stack, and deploy it again:",
+                (set_command(str(member.facts.get("stack")), {f"{KEY}.network.subnet": "…"}),),
+            )
+
+
+def peers_can_be_reached(situation: Situation) -> Iterator[Finding]:
+    """Nothing between the hosts stops what their nodes send to each other."""
+    place, cluster = situation.place, situation.cluster
+
+    def peer(port: ClosedPort) -> str:
+        return port.host
+
+    for name, group in groupby(sorted(cluster.closed, key=peer), peer):
+        closed = list(group)
+        ports = ", ".join(f"{port.port} {port.purpose}" for port in closed)
+        numbers = ",".join(str(port.port) for port in closed)
+        yield Problem(
+            ("hosts", name),
+            f"from {place.host} ({place.address}) to {name} ({place.peers[name]}), which is up, nothing gets through "
+            f"to {ports}: {closed[0].error}",
+            f"If {place.host} is new in the block: `ws up` on {name} with the same block lets it in, and replaces\n"
+            "the firewall alone. Else another firewall is in the way; docs/several-hosts.md has all ports:",
+            (f"sudo iptables -I INPUT -p tcp -s {place.address} -m multiport --dports {numbers} -j ACCEPT",),
+        )
+    epoch = cluster.state.epoch if cluster.state else 0
+    leads = bool(cluster.state and cluster.state.head and cluster.state.head.host == place.host)
+    for member in cluster.up if leads else ():
+        if member.blind == epoch:
+            yield Remark(f"from {member.host} to {place.host}, which leads, nothing gets through to its head")
+
+
+def somebody_can_take_over(situation: Situation) -> Iterator[Finding]:
+    """What the cluster cannot lose is said before it is lost."""
+    place = situation.place
+    point, candidates = single_point(place.cluster), place.candidates
+    if point:
+        yield Remark(point)
+    if place.static_head:
+        yield Remark(
+            f"election is off: {place.names('head_address')} says that the head is at {place.static_head}, and no "
+            "other host takes over when that is lost"
+        )
+    elif len(candidates) == 1:
+        yield Remark(
+            f"only {candidates[0]} may lead ({place.names('head_whitelist')}): nobody takes over when it is lost"
+        )
+
+
+def _address(place: ClusterPlace, host: str | None = None) -> Path:
+    return ("hosts", host or place.host, "address")
+
+
+# What people know the checks by → those that see to it.
+CHECKS: dict[str, tuple[Check, ...]] = {
+    "Own address": (address_is_ours, routes_lead_from_our_address, host_is_not_taken),
+    "Ports of the cluster": (ports_are_free,),
+    "Redis": (redis_answers, somebody_can_take_over),
+    "Clock": (clocks_agree,),
+    "Versions": (versions_agree, packages_agree),
+    "Other hosts": (peers_can_be_reached, networks_are_apart),
+}

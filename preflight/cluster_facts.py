@@ -1,0 +1,112 @@
+"""What a host of a cluster must know of its cluster before it deploys: who is there, and whether they can be reached.
+
+Asks the cluster's Redis and knocks at the ports of hosts that are up; changes nothing. What cannot be found out is left
+empty, which switches off the checks that need it.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from socket import create_connection
+
+from config.cluster import ClusterPlace
+from config.ports import host_ports
+from coordination.membership import ClusterState, MemberState, read_state
+from coordination.own_address import source_address
+from coordination.redis_client import Address, RedisLink, RedisRefusedError
+
+CALL_SECONDS = 1.0
+KNOCKS = 64  # at the same time
+REPORT_SECONDS = 2.5  # in which every host that is up reports once more
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedPort:
+    """A port of another host that lets nothing through; one where nothing listens is not closed."""
+
+    host: str
+    port: int
+    purpose: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterFacts:
+    """A cluster at one moment, seen from one of its hosts. A default means "not known", and no check fails for it."""
+
+    machine: str = ""  # how this host's deployments call it
+    sources: Mapping[str, str | None] = field(default_factory=dict)  # peer → own address on the route; None: no route
+    silence: str = ""  # why Redis was not asked
+    refusal: str = ""  # what it answered instead
+    clock_ahead: float | None = None  # seconds, of this host against Redis
+    state: ClusterState | None = None
+    closed: tuple[ClosedPort, ...] = ()
+
+    @property
+    def up(self) -> tuple[MemberState, ...]:
+        """Hosts that have reported just now."""
+        return tuple(member for member in self.state.members if member.up) if self.state else ()
+
+    @classmethod
+    def probe(cls, place: ClusterPlace, *, machine: str, password: str) -> "ClusterFacts":
+        """The facts, within a few seconds; where Redis does not answer, only those of this host."""
+        sources = {name: source_address(address) for name, address in place.peers.items()}
+        link = RedisLink(
+            [Address.parse(text, "redis") for text in place.redis_addresses], password, timeout=CALL_SECONDS
+        )
+        try:
+            link.command("PING")  # the connection is made
+            ahead = _clock_ahead(link)
+            state = read_state(link, place.namespace)
+            closed = _closed_ports(place, link, state)
+        except RedisRefusedError as error:
+            return cls(machine=machine, sources=sources, refusal=str(error))
+        except OSError as error:
+            return cls(machine=machine, sources=sources, silence=error.strerror or str(error) or "no answer")
+        finally:
+            link.close()
+        return cls(machine=machine, sources=sources, clock_ahead=ahead, state=state, closed=closed)
+
+
+def _clock_ahead(link: RedisLink) -> float:
+    before = time.time()
+    answer = link.command("TIME")
+    after = time.time()
+    seconds, microseconds = answer if isinstance(answer, list) else (0, 0)
+    return (before + after) / 2 - (int(str(seconds)) + int(str(microseconds)) / 1e6)
+
+
+def _closed_ports(place: ClusterPlace, link: RedisLink, state: ClusterState) -> tuple[ClosedPort, ...]:
+    """Closed ports of other hosts. Those of a host that has gone down meanwhile say nothing and are left out."""
+    doors = [door for member in state.members if member.up for door in _doors(place, member)]
+    with ThreadPoolExecutor(KNOCKS) as pool:
+        closed = [found for found in pool.map(lambda door: _knock(*door), doors) if found]
+    if not closed:
+        return ()
+    started = time.monotonic()
+    time.sleep(REPORT_SECONDS)
+    members = read_state(link, place.namespace).members
+    still_up = {member.host for member in members if member.age < time.monotonic() - started}
+    return tuple(found for found in closed if found.host in still_up)
+
+
+def _doors(place: ClusterPlace, member: MemberState) -> Iterator[tuple[str, str, int, str]]:
+    """Host, address, port and purpose of each port of a peer that this host's nodes will use."""
+    if member.address != place.peers.get(member.host):
+        return
+    nodes = member.facts.get("nodes")
+    for service in nodes if isinstance(nodes, list) else ():
+        for purpose, first, last in host_ports(service):
+            if first == last:  # worker processes have theirs only while they work
+                yield member.host, member.address, first, f"{service} ({purpose})"
+
+
+def _knock(host: str, address: str, port: int, purpose: str) -> ClosedPort | None:
+    try:
+        create_connection((address, port), timeout=CALL_SECONDS).close()
+    except ConnectionRefusedError:
+        return None  # the way is free, and nobody is there yet
+    except OSError as error:
+        return ClosedPort(host=host, port=port, purpose=purpose, error=error.strerror or "no answer")
+    return None

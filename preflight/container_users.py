@@ -1,0 +1,56 @@
+"""Who on this host is, by number, the user that containers run as: the kernel lets that person into them.
+
+Reads the settings and the host's list of users; changes nothing.
+"""
+
+import os
+import pwd
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from config.platform import PlatformSettings
+from config.problems import Remark
+from stack.secrets import user_id
+
+ROOT = 0  # reads everything on its host, whatever runs as it
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostUsers:
+    """Users of this host by number, and who deploys: by default nobody is known."""
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    own: int | None = None
+
+    @classmethod
+    def probe(cls, settings: PlatformSettings) -> "HostUsers":
+        """As the host's databases say. Under sudo, who deploys is the person who called it."""
+        names: dict[int, str] = {}
+        # One by one: a directory (LDAP, SSSD) may have too many to list, and mostly lists none of them.
+        for uid in _services(settings):
+            with suppress(KeyError):
+                names[uid] = pwd.getpwuid(uid).pw_name
+        own = os.environ.get("SUDO_UID", "")
+        return cls(names=names, own=int(own) if own.isdecimal() else os.getuid())
+
+
+def shared_users(settings: PlatformSettings, users: HostUsers) -> tuple[Remark, ...]:
+    """A remark on each person, other than who deploys, who can read what containers can."""
+    return tuple(
+        Remark(
+            f"{users.names[uid]} has user id {uid} on this host, as have the containers of {', '.join(names)}: that "
+            "person can read the secrets there (/proc/PID/root/run/secrets) and end what runs. Trust that person with "
+            "the stack, or deploy as that person"
+        )
+        for uid, names in sorted(_services(settings).items())
+        if uid in users.names and uid not in (ROOT, users.own)
+    )
+
+
+def _services(settings: PlatformSettings) -> Mapping[int, list[str]]:
+    """The services that run as each user."""
+    services: dict[int, list[str]] = {}
+    for name in settings.services():
+        services.setdefault(user_id(settings.service(name).user), []).append(name)
+    return services

@@ -1,0 +1,42 @@
+"""How much room images will take, from the budgets of their layers."""
+
+from collections.abc import Iterable, Mapping
+
+from build_report.budget import load
+from config.matrix_rules import Wanted
+from images.catalog import CATALOG, ML
+
+GB = 10**9
+PYTHON = "python"  # the layer from which on there is a copy for each variant; below it, for each CUDA
+# A copy of a layer: the layers up to it, whose it is (a CUDA's, a variant's), and the platform.
+Copy = tuple[tuple[str, ...], str, str]
+LayerBudgets = Mapping[str, Mapping[str, int]]  # layer → whose → bytes
+
+
+def layer_budgets() -> LayerBudgets:
+    """The budgets of the ML images' layers, from the table beside their Dockerfile.
+
+    Raises:
+        BudgetError: it cannot be read.
+    """
+    targets = frozenset(image.target for image in CATALOG.values() if image.target)
+    return load(ML / "budgets.toml", targets).limits.get("layer", {})
+
+
+def estimate(missing: Iterable[Wanted], here: Iterable[Wanted], budgets: LayerBudgets) -> int:
+    """The bytes that `missing` images need beyond what those that are `here` share with them."""
+    shared = _copies(here, budgets)
+    return sum(size for copy, size in _copies(missing, budgets).items() if copy not in shared)
+
+
+def _copies(images: Iterable[Wanted], budgets: LayerBudgets) -> dict[Copy, int]:
+    """Each layer once, however many images share it. One without a budget is small."""
+    found: dict[Copy, int] = {}
+    for wanted in images:
+        layers = wanted.image.layers
+        for end, layer in enumerate(layers, start=1):
+            variant, cuda = wanted.variant.key, f"cuda{wanted.variant.cuda}"
+            whose = variant if PYTHON in layers[:end] else cuda
+            sizes = budgets.get(layer, {})
+            found[layers[:end], whose, wanted.platform] = sizes.get(variant, sizes.get(cuda, 0))
+    return found

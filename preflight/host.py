@@ -1,0 +1,341 @@
+"""Whether a host can bear a stack, found out before anything changes.
+
+``check`` looks only at settings and ``HostFacts``; what reads the host is in ``host_facts.py``.
+"""
+
+import ipaddress
+import os
+import shlex
+from collections.abc import Callable, Iterator
+
+from config.cluster import ON_THE_LAN
+from config.mount_sources import is_within, refusal
+from config.platform import KEY, PlatformSettings
+from config.platform_rules import MINIMUM_MEMORY, mounted, without_hint
+from config.problems import Path, Problem, Remedy, Remove, Set, SettingsError, Together
+from config.services import SERVICES
+from config.types import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
+from images.variants import VARIANTS
+from preflight.gpu_facts import GpuFacts
+from preflight.host_facts import LABEL_STACK, ContainerPort, Folder, HostFacts
+
+__all__ = ["HostFacts", "check"]
+
+# Folders that belong to the system or hold everybody's; also those above them.
+ALL_OF_THEM = ("/root", "/home", "/usr", "/bin", "/sbin", "/lib", "/opt", "/var", "/etc", "/tmp", "/srv", "/mnt")  # noqa: S108
+HEADROOM = 0.75  # share of the host's memory that one service is advised to take at most
+STEP = 2**28  # bytes; advised quantities are multiples of 256 MiB
+
+
+def check(settings: PlatformSettings, facts: HostFacts, stack_file: str, key: str = KEY) -> None:
+    """Passes if the host can bear the stack.
+
+    Raises:
+        SettingsError: with every reason why it cannot.
+    """
+    problems = [problem for find in CHECKS for problem in find(settings, facts)]
+    if problems:
+        raise SettingsError(problems, stack_file, key)
+
+
+def subnet_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """No route and no Docker network of others has addresses of the subnet."""
+    wanted = settings.network.ipv4
+    bridges = {network.interface for network in facts.docker_networks}
+    others = [n for n in facts.docker_networks if not facts.owns(n.labels)]
+    used = {subnet: f"the Docker network {network.name}" for network in others for subnet in network.subnets}
+    used |= {r.network: f"a route over {r.interface}" for r in facts.routes if r.interface not in bridges}
+    for subnet, owner in used.items():
+        if wanted.overlaps(ipaddress.IPv4Network(subnet)):
+            yield Problem(
+                ("network", "subnet"),
+                f"{wanted} overlaps {subnet}, which is {owner} on this host",
+                "Addresses there would become unreachable. Choose a network that is free, for example:",
+                (Set(("network", "subnet"), spare_subnet(list(used))),),
+            )
+
+
+def network_name_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """No Docker network of others has the name."""
+    name = settings.network.name
+    for network in facts.docker_networks:
+        if network.name == name and not facts.owns(network.labels):
+            stack = network.labels.get(LABEL_STACK)
+            owner = f"belongs to the stack {stack}" if stack else "was not made by this stack"
+            yield Problem(
+                ("network", "name"),
+                f"a Docker network {name} is there already, and it {owner}",
+                "Choose another name; the second line shows who uses that network:",
+                (Set(("network", "name"), f"{name}-{facts.stack}"), f"docker network inspect {shlex.quote(name)}"),
+            )
+
+
+def bind_address_is_ours(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """Ports are published on an address that the host has."""
+    address = settings.network.bind_address
+    if address in EVERYWHERE or ipaddress.IPv4Address(address).is_loopback or not facts.addresses:
+        return
+    if address not in facts.addresses:
+        own = sorted(a for a in facts.addresses if not ipaddress.IPv4Address(a).is_loopback)
+        yield Problem(
+            ("network", "bind_address"),
+            f"{address} is not an address of this host",
+            f"It has {', '.join(own) or 'only the loopback'}. For this host only, use:",
+            (Set(("network", "bind_address"), "127.0.0.1"),),
+        )
+
+
+def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """No process and no container of others has a port that the stack publishes."""
+    bind = settings.network.bind_address
+    taken = {p for _, p in settings.published_ports()} | facts.ports_in_use
+    shared = {SERVICES[name] for name in ON_THE_LAN} if settings.place else set()  # cluster.py sees to these
+    for path, port in settings.published_ports():
+        owner = port_owner(port, bind, facts)
+        if owner and path[:-1] not in shared:
+            other = next(p for p in (*range(port + 1, 65536), *range(1024, port)) if p not in taken)
+            taken.add(other)
+            yield Problem(
+                path,
+                f"{port} is in use on this host by {owner}",
+                f"Stop that, or publish on another port of {bind}, for example:",
+                (Set(path, other),),
+            )
+
+
+def port_owner(port: int, bind: str, facts: HostFacts) -> str | None:
+    """Who else has the port, in words; None if it is free or already this stack's."""
+    containers = [c for c in facts.container_ports if c.port == port and _overlap(c.address, bind)]
+    if any(facts.owns(container.labels) for container in containers):
+        return None
+    if containers:
+        return _container_in_words(containers[0])
+    listeners = [x for x in facts.listeners if x.port == port and _overlap(x.address, bind)]
+    known = next((x.process for x in listeners if x.process), "a process that only root can name")
+    return known if listeners else None
+
+
+def _container_in_words(port: ContainerPort) -> str:
+    stack = port.labels.get(LABEL_STACK)
+    return f"the container {port.container}" + (f" of the stack {stack}" if stack else "")
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one in EVERYWHERE or other in EVERYWHERE
+
+
+def limits_fit(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """No service is promised more memory or cores than the host has."""
+    for name in settings.services():
+        service, path = settings.service(name), SERVICES[name]
+        if facts.memory_bytes and service.memory > facts.memory_bytes:
+            advised = int(facts.memory_bytes * HEADROOM) // STEP * STEP
+            fits = advised >= parse_quantity(MINIMUM_MEMORY[name])
+            command = Set((*path, "memory"), format_quantity(advised)) if fits else Set((*path, "enabled"), value=False)
+            yield Problem(
+                (*path, "memory"),
+                f"{format_quantity(service.memory)} is more than the {facts.memory_bytes / 2**30:.1f}g of this host",
+                "Give it less:" if fits else f"{name} needs {MINIMUM_MEMORY[name]}, so it cannot run here:",
+                (command,),
+            )
+        if facts.cpus and service.cpus > facts.cpus:
+            yield Problem(
+                (*path, "cpus"),
+                f"{service.cpus:g} is more than the {facts.cpus} CPU cores of this host",
+                "Docker refuses such a container. Give it at most:",
+                (Set((*path, "cpus"), facts.cpus),),
+            )
+
+
+def ray_nodes_share_the_cores(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """The nodes that compute here are not promised more cores together than the host has: Ray would use all at once."""
+    limits = {name: node.cpus for name, node in settings.ray_nodes.items()}
+    wanted = sum(limits.values())
+    if len(limits) > 1 and max(limits.values()) <= facts.cpus < wanted:  # else limits_fit names the one that is too big
+        parts = {name: max(int(limit * facts.cpus / wanted * 2) / 2, 0.5) for name, limit in limits.items()}
+        yield Problem(
+            (*SERVICES[next(iter(limits))], "cpus"),
+            " and ".join(f"{limit:g} of {name}" for name, limit in limits.items())
+            + f" are {wanted:g}, more than the {facts.cpus} CPU cores of this host",
+            "Tasks of both would get in each other's way. Divide them, for example:",
+            (Together(tuple(Set((*SERVICES[name], "cpus"), f"{part:g}") for name, part in parts.items())),),
+        )
+
+
+def ray_nodes_share_the_memory(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """Nor more memory: the kernel would kill one of them."""
+    nodes = [*settings.ray_nodes, *(("ray-head",) if settings.ray.head.enabled else ())]
+    limits = {name: settings.service(name).memory for name in nodes}
+    wanted, has = sum(limits.values()), facts.memory_bytes
+    if len(limits) < 2 or not max(limits.values()) <= has < wanted:
+        return
+    parts = {name: int(limit * has / wanted * HEADROOM) // STEP * STEP for name, limit in limits.items()}
+    fits = all(part >= parse_quantity(MINIMUM_MEMORY[name]) for name, part in parts.items())
+    division = Together(tuple(Set((*SERVICES[name], "memory"), format_quantity(part)) for name, part in parts.items()))
+    yield Problem(
+        (*SERVICES[nodes[0]], "memory"),
+        " and ".join(f"{format_quantity(limit)} of {name}" for name, limit in limits.items())
+        + f" are {wanted / 2**30:g}g, more than the {has / 2**30:.1f}g of this host",
+        "Divide it, for example:" if fits else "That is too little for all of them. Do without one, for example:",
+        (division,) if fits else (Set((*SERVICES[nodes[0]], "enabled"), value=False),),
+    )
+
+
+def host_is_not_mounted(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """No container gets what this host lives by, under whatever name."""
+    for removed, path, source, write in mounted(settings):
+        volume = facts.docker_volumes.get(source)
+        place = volume.device if volume else source
+        if not is_path(place):
+            continue
+        found = facts.folder(place)
+        reasons = [refusal(one, write=write, docker_root=facts.docker_root) for one in _spellings(place, facts)]
+        reason = next(filter(None, reasons), None)
+        if found and found.special and not reason:
+            reason = f"{source} is {found.special} of this host; only folders and files are mounted"
+        if reason:
+            same = "" if source in reason else f"{source} leads to what is not for containers: "
+            reason = without_hint(reason, path)
+            yield Problem(path, f"{same}{reason}", "Name another folder, or remove the key:", (Remove(removed),))
+
+
+def _spellings(source: str, facts: HostFacts) -> tuple[str, ...]:
+    return facts.spellings(source, facts.docker_root)
+
+
+def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """Each folder to mount is there, and the service's user may use it as it needs to.
+
+    What is there is somebody's: no remedy changes its owner or its mode.
+    """
+    for name in settings.services():
+        uid, gid = map(int, settings.service(name).user.split(":"))
+        for path, source, write in _bind_mounts(settings, name):
+            found = facts.folder(source)
+            own = path[-1] != "source"  # data of the platform's, for which it needs a folder and can have a volume
+            removed = path if own else path[:-1]
+            if found is None:
+                yield _missing_folder(path, source, facts, f"-o {uid} -g {gid}", Remove(removed))
+            elif own and not found.is_folder:
+                reason = f"{source} is a file, and {name} needs a folder"
+                yield Problem(path, reason, "Name a folder, or remove the key to get a volume:", (Remove(removed),))
+            elif not found.allows(uid, gid, write=write):
+                yield _closed_folder(path, source, found, name=name, uid=uid, write=write, removed=removed)
+
+
+def _missing_folder(path: Path, source: str, facts: HostFacts, owner: str, removal: Remove) -> Problem:
+    above = source
+    while above != "/" and (found := facts.folder(above)) is None:
+        above = os.path.dirname(above)  # noqa: PTH120 - of paths that are texts throughout
+    if above != "/" and found and not found.is_folder:
+        reason = f"{source} cannot exist: {above} is a file on this host"
+        return Problem(path, reason, "Name another folder, or remove the key:", (removal,))
+    there = next((one for one in _spellings(source, facts) if one != source), source)  # what a link points to
+    make = f"sudo install -d {owner} {shlex.quote(there)}"
+    return Problem(path, f"there is no folder {source} on this host", "Make it, or name another:", (make,))
+
+
+def _closed_folder(
+    path: Path, source: str, found: Folder, *, name: str, uid: int, write: bool, removed: Path
+) -> Problem:
+    what = "folder" if found.is_folder else "file"
+    rights = "rwx" if write else "rx"
+    entry = f"u:{uid}:{rights if found.is_folder else rights.replace('x', '')}"
+    commands: tuple[Remedy, ...] = (f"sudo setfacl -m {entry} {shlex.quote(source)}", Remove(removed))
+    advice = f"It belongs to user {found.uid}, and stays so: name another {what}, let user {uid} in as well"
+    if any(is_within(folder, source) for folder in ALL_OF_THEM):  # what lies in it is not meant for others
+        commands, advice = (Remove(removed),), f"It is not one to give to containers: name another {what}"
+    elif not write:
+        advice += f" (what is in it must be readable for user {uid} too)"
+    reason = f"{source} cannot be {'written' if write else 'read'} by user {uid}, which {name} runs as"
+    return Problem(path, reason, f"{advice}, or remove the key:", commands)
+
+
+def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, str, bool]]:
+    """Key path, folder, and whether it is written to, of each folder of the host that a service mounts."""
+    service, path = settings.service(name), SERVICES[name]
+    if name == next(iter(settings.workspace_users), None):  # all of them mount the same folders
+        for key, location in settings.ray.work_locations.items():
+            if location and is_path(location):
+                yield ("ray", key), location, True
+    if service.data_key and service.location and is_path(service.location):
+        yield (*path, service.data_key), service.location, True
+    for index, volume in enumerate(service.volumes):
+        if is_path(volume.source):
+            yield (*path, "volumes", index, "source"), volume.source, not volume.read_only
+
+
+def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """Where the stack offers GPUs, the host has them, and Docker can hand them to containers."""
+    if not settings.gpu.enabled:
+        return
+    off = Set(("gpu", "enabled"), value=False)
+    without = (Together((off, Set(("ray", "gpu", "enabled"), value=False))) if settings.ray.gpu.enabled else off,)
+    if facts.gpus.silence:
+        yield Problem(
+            ("gpu", "enabled"), facts.gpus.silence, "Fix that, or do without GPUs:", (facts.gpus.remedy, *without)
+        )
+    if facts.docker_reachable and not facts.gpu_runtime:
+        yield Problem(
+            ("gpu", "enabled"),
+            "Docker on this host has no NVIDIA runtime, so no container could use a GPU",
+            "Install NVIDIA's driver and its Container Toolkit, then run the first two lines; or do without GPUs:",
+            (
+                "sudo nvidia-ctk runtime configure --runtime=docker",
+                "sudo systemctl reload docker",  # a restart would end all containers of the host
+                *without,
+            ),
+        )
+    yield from _unknown_devices(settings, facts.gpus)
+    yield from _old_driver(settings, facts.gpus)
+
+
+def _unknown_devices(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Problem]:
+    if gpus.gpus is None:
+        return
+    there = ", ".join(map(str, (*gpus.gpus, *gpus.parts))) or "none"
+    devices = settings.gpu.devices
+    if devices == "all" and not gpus.gpus:
+        reason = "the NVIDIA driver sees no GPU on this host"
+        yield Problem(("gpu", "enabled"), reason, "Do without:", (Set(("gpu", "enabled"), value=False),))
+    for index, device in enumerate(devices if devices != "all" else ()):
+        if not gpus.knows(device):
+            yield Problem(
+                ("gpu", "devices", index),
+                f"there is no GPU {device} on this host",
+                f"It has these: {there}. Name some of them by number or UUID, or take all:",
+                (Set(("gpu", "devices"), "all"),),
+            )
+
+
+def _old_driver(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Problem]:
+    needed, branch = settings.variant.driver, gpus.branch
+    built = settings.torch == "cuda" and settings.ray.gpu.image.source == "build"
+    if branch is None or branch >= needed or not built:
+        return
+    possible = [variant for variant in VARIANTS if variant.driver <= branch]
+    others = (
+        (Together((Set(("images", "cuda"), possible[0].cuda), Set(("images", "python"), possible[0].python))),)
+        if possible
+        else ()
+    )
+    yield Problem(
+        ("images", "cuda"),
+        f"CUDA {settings.images.cuda} needs an NVIDIA driver of branch {needed} or newer; this host has {gpus.driver}",
+        "Update the driver" + (", or choose images for an older CUDA:" if others else "."),
+        others,
+    )
+
+
+CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] = (
+    network_name_is_free,
+    subnet_is_free,
+    bind_address_is_ours,
+    ports_are_free,
+    limits_fit,
+    ray_nodes_share_the_cores,
+    ray_nodes_share_the_memory,
+    host_is_not_mounted,
+    folders_are_accessible,
+    gpus_are_usable,
+)

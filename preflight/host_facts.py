@@ -1,0 +1,313 @@
+"""What a deployment must know of its host: size, networks, routes, ports in use, folders, GPUs.
+
+Reads Linux's ``/proc`` and asks the Docker Engine; changes nothing and reaches no other host, unless ``DOCKER_HOST``
+names one. What cannot be read is left empty, which switches off the checks that need it.
+"""
+
+import ipaddress
+import itertools
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import DockerException
+
+from config.mount_sources import spellings
+from coordination.own_address import source_address
+from docker_api.api import engine_is_local
+from preflight.gpu_facts import GpuFacts
+
+LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
+ENGINE_TIMEOUT = 5  # seconds
+DOCKER_BRIDGE = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}")  # names of interfaces
+CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
+NVIDIA_TOOLKIT = ("nvidia-container-toolkit", "nvidia-container-runtime-hook", "nvidia-ctk")
+SPECIAL = {
+    stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a disk", stat.S_IFCHR: "a device", stat.S_IFIFO: "a pipe",
+}  # fmt: skip
+LABEL_PROJECT, LABEL_STACK, LABEL_COMPONENT = "cslr.project", "cslr.stack", "cslr.component"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerNetwork:
+    """A network that the Docker Engine has."""
+
+    name: str
+    subnets: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    interface: str = ""  # its bridge on the host
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A route of the host, other than the default one."""
+
+    network: str
+    interface: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """A TCP port that a process of the host listens on."""
+
+    address: str  # "0.0.0.0" and "::" are all addresses
+    port: int
+    process: str | None = None  # None where /proc does not tell, mostly for want of rights
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerPort:
+    """A port of the host that a running container publishes."""
+
+    container: str
+    address: str
+    port: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostNetworkContainer:
+    """A running container on the network of the host."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerVolume:
+    """A named volume that the Docker Engine has."""
+
+    mountpoint: str = ""
+    device: str = ""  # what it stands for, of one that was made to show a folder of the host
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A file or folder of the host, as a bind mount sees it."""
+
+    is_folder: bool = True
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o755
+    has_acl: bool = False  # access control lists may allow more than the mode says
+    special: str = ""  # a socket, a device, a pipe: in words
+
+    @classmethod
+    def at(cls, path: str) -> "Folder | None":
+        """The folder at ``path``, or None if there is none. One that may not be looked at counts as accessible."""
+        try:
+            facts = Path(path).stat()
+        except PermissionError:
+            return cls(has_acl=True)
+        except (OSError, ValueError):
+            return None
+        with suppress(OSError):
+            if "system.posix_acl_access" in os.listxattr(path):
+                return cls(has_acl=True)
+        return cls(
+            is_folder=stat.S_ISDIR(facts.st_mode),
+            uid=facts.st_uid,
+            gid=facts.st_gid,
+            mode=facts.st_mode,
+            special=next((words for kind, words in SPECIAL.items() if kind == stat.S_IFMT(facts.st_mode)), ""),
+        )
+
+    def allows(self, uid: int, gid: int, *, write: bool) -> bool:
+        """Whether a process of that user and group may list the folder and, with ``write``, change it."""
+        wanted = (0o7 if write else 0o5) if self.is_folder else (0o6 if write else 0o4)
+        shift = 6 if uid == self.uid else 3 if gid == self.gid else 0
+        return self.has_acl or (self.mode >> shift) & wanted == wanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """One host at one moment, seen by one stack. Every default means "not known", and no check fails for it."""
+
+    project: str = "cslr"
+    stack: str = "dev"
+    cpus: int = 0
+    memory_bytes: int = 0
+    addresses: frozenset[str] = frozenset()
+    routes: tuple[Route, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    docker_reachable: bool = False
+    engine_version: str = ""
+    docker_networks: tuple[DockerNetwork, ...] = ()
+    container_ports: tuple[ContainerPort, ...] = ()
+    host_network: tuple[HostNetworkContainer, ...] = ()
+    gpu_runtime: bool = False
+    gpus: GpuFacts = field(default_factory=GpuFacts)
+    folder: Callable[[str], Folder | None] = Folder.at
+    spellings: Callable[[str, str], tuple[str, ...]] = spellings
+    docker_root: str = ""  # where the Engine keeps its data
+    docker_volumes: Mapping[str, DockerVolume] = field(default_factory=dict)
+
+    @classmethod
+    def probe(cls, project: str, stack: str, *, gpus: bool = False) -> "HostFacts":
+        """The facts of the host that the Docker Engine runs on: this one, unless ``DOCKER_HOST`` names another.
+
+        Without an Engine, only those of this host. Takes a fraction of a second, and with ``gpus`` what NVML takes.
+        """
+        local = engine_is_local()
+        facts: dict[str, Any] = {"project": project, "stack": stack}
+        if local:
+            facts |= {
+                "cpus": os.cpu_count() or 0,
+                "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+                "addresses": read_addresses(_read("/proc/net/fib_trie")),
+                "routes": read_routes(_read("/proc/net/route")),
+                "listeners": read_listeners(
+                    _read("/proc/net/tcp").splitlines()[1:] + _read("/proc/net/tcp6").splitlines()[1:], _socket_owners()
+                ),
+                "gpus": GpuFacts.probe() if gpus else GpuFacts(),
+            }
+        else:
+            facts |= {"folder": lambda _: Folder(has_acl=True), "spellings": lambda path, _: (path,)}
+        with suppress(DockerException, OSError, ValueError):
+            facts |= _ask_engine(local=local)
+        return cls(**facts)
+
+    @property
+    def ports_in_use(self) -> frozenset[int]:
+        """Ports that somebody has, on any address."""
+        return frozenset({x.port for x in self.listeners} | {x.port for x in self.container_ports})
+
+    @property
+    def on_host_network(self) -> frozenset[str]:
+        """Services of this stack that run on the host network, where Docker does not say which ports are theirs."""
+        return frozenset(x.labels.get(LABEL_COMPONENT, "") for x in self.host_network if self.owns(x.labels))
+
+    def owns(self, labels: Mapping[str, str]) -> bool:
+        """Whether a Docker object with these labels belongs to this stack."""
+        return (labels.get(LABEL_PROJECT), labels.get(LABEL_STACK)) == (self.project, self.stack)
+
+
+def outside_addresses() -> tuple[str, ...]:
+    """This host's IPv4 addresses that others may reach it by, the one of its default route first.
+
+    Without those of Docker's own bridges, which come and go with networks, the stack's own among them.
+    """
+    trie, routes = _read("/proc/net/fib_trie"), read_routes(_read("/proc/net/route"))
+    bridges = [ipaddress.IPv4Network(route.network) for route in routes if DOCKER_BRIDGE.fullmatch(route.interface)]
+    found = sorted(map(ipaddress.IPv4Address, read_addresses(trie)))
+    outside = [one for one in found if not one.is_loopback and not any(one in bridge for bridge in bridges)]
+    best = source_address("192.0.2.1")  # of documentation: nobody's, so the default route leads there
+    return tuple(sorted(map(str, outside), key=lambda address: address != best))
+
+
+def read_routes(table: str) -> tuple[Route, ...]:
+    """The routes in the text of ``/proc/net/route``, without default routes."""
+    routes = []
+    for line in table.splitlines()[1:]:
+        interface, destination, *rest = line.split()
+        network = ipaddress.IPv4Network((_address(destination), _address(rest[5])), strict=False)
+        if network.prefixlen:
+            routes.append(Route(network=str(network), interface=interface))
+    return tuple(routes)
+
+
+def read_addresses(trie: str) -> frozenset[str]:
+    """The host's own IPv4 addresses in the text of ``/proc/net/fib_trie``."""
+    lines = trie.splitlines()
+    return frozenset(line.split()[-1] for line, below in itertools.pairwise(lines) if "/32 host LOCAL" in below)
+
+
+def read_listeners(sockets: Iterable[str], owners: Mapping[str, str]) -> tuple[Listener, ...]:
+    """The listening sockets among lines of ``/proc/net/tcp`` and ``tcp6``; ``owners`` names processes by inode."""
+    listeners = []
+    for line in sockets:
+        columns = line.split()
+        if columns[3] == LISTEN:
+            address, port = columns[1].split(":")
+            listeners.append(Listener(address=_address(address), port=int(port, 16), process=owners.get(columns[9])))
+    return tuple(listeners)
+
+
+def _address(text: str) -> str:
+    """The kernel's hexadecimal notation, whose words are little-endian, as an address; IPv4 in IPv6 becomes IPv4."""
+    octets = b"".join(bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8))
+    address = ipaddress.ip_address(octets)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _socket_owners() -> dict[str, str]:
+    """Inode of each socket → name and number of its process, of the processes that this user may look into."""
+    owners = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            for link in (process / "fd").iterdir():
+                with suppress(OSError):
+                    target = str(link.readlink())
+                    if target.startswith("socket:["):
+                        owners[target[8:-1]] = f"{_read(f'{process}/comm').strip()} (process {process.name})"
+    return owners
+
+
+def _ask_engine(*, local: bool) -> dict[str, Any]:
+    client = docker.from_env(timeout=ENGINE_TIMEOUT)
+    try:
+        info, networks, containers = client.api.info(), client.api.networks(), client.api.containers()
+        volumes = client.api.volumes()["Volumes"] or ()
+    finally:
+        client.close()
+    return {
+        "docker_reachable": True,
+        "engine_version": info.get("ServerVersion", ""),
+        "cpus": info["NCPU"],
+        "memory_bytes": info["MemTotal"],
+        "docker_root": info["DockerRootDir"],
+        "docker_volumes": {volume["Name"]: _volume(volume) for volume in volumes},
+        "docker_networks": tuple(_network(network) for network in networks),
+        "container_ports": tuple(port for container in containers for port in _container_ports(container)),
+        "host_network": tuple(
+            HostNetworkContainer(labels=container.get("Labels") or {})
+            for container in containers
+            if container.get("HostConfig", {}).get("NetworkMode") == "host"
+        ),
+        "gpu_runtime": "nvidia" in (info.get("Runtimes") or {}) or (local and _has_nvidia_toolkit()),
+    }
+
+
+def _volume(volume: dict[str, Any]) -> DockerVolume:
+    options = volume.get("Options") or {}
+    return DockerVolume(mountpoint=volume.get("Mountpoint") or "", device=options.get("device") or "")
+
+
+def _network(network: dict[str, Any]) -> DockerNetwork:
+    bridge = (network.get("Options") or {}).get("com.docker.network.bridge.name")
+    return DockerNetwork(
+        name=network["Name"],
+        subnets=tuple(c["Subnet"] for c in (network["IPAM"].get("Config") or ()) if "." in c.get("Subnet", "")),
+        labels=network.get("Labels") or {},
+        interface=bridge or f"br-{network['Id'][:12]}",
+    )
+
+
+def _container_ports(container: dict[str, Any]) -> Iterable[ContainerPort]:
+    for port in container.get("Ports") or ():
+        if "PublicPort" in port and port.get("Type") == "tcp":
+            yield ContainerPort(
+                container=container["Names"][0].lstrip("/"),
+                address=port.get("IP", "0.0.0.0"),  # noqa: S104 - this is what the Engine leaves out
+                port=port["PublicPort"],
+                labels=container.get("Labels") or {},
+            )
+
+
+def _has_nvidia_toolkit() -> bool:
+    specifications = [file for folder in CDI_FOLDERS for file in Path(folder).glob("*nvidia*")]
+    return bool(specifications) or any(shutil.which(program) for program in NVIDIA_TOOLKIT)

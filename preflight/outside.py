@@ -1,0 +1,132 @@
+"""What other machines reach of a stack, and what keeps them from the rest: Docker itself, the firewall, or nobody.
+
+Looks only at settings and ``HostFacts``. The rules themselves are in ``entrypoints/firewall.py``; here are those that a
+person sets where the platform may not.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from config.cluster import ClusterPlace
+from config.platform import PlatformSettings
+from config.ports import host_ports
+from config.problems import Remark, dotted
+from config.services import SERVICES
+from preflight.host_facts import HostFacts
+
+# From this one on, the Engine itself drops what neighbours send to addresses of containers.
+FIRST_CLOSED_ENGINE = 28
+PEOPLES = ("client", "dashboard")  # of GATEWAY_PORTS; the rest is for the cluster's hosts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """What the hosts of a cluster alone reach on this one; on a host of its own nothing, since nothing is open."""
+
+    hosts: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()  # "6379" or "12000-12999"
+    forwarded: tuple[int, ...] = ()  # of them those that Docker forwards to a container
+
+
+def guarded(settings: PlatformSettings) -> Guarded:
+    """The ports of this host that are for the cluster's hosts, by the services that run here."""
+    place = settings.place
+    if place is None:
+        return Guarded()
+    spans = [
+        (first, last)
+        for service in settings.services()
+        for purpose, first, last in host_ports(service)
+        if not (service == "ray-gateway" and purpose in PEOPLES)
+    ]
+    redis = tuple(settings.service(name).host_ports["port",] for name in ("redis", "redis-replica") if place.runs(name))
+    spans += [(port, port) for port in redis]
+    return Guarded(hosts=_hosts(place), ports=tuple(_joined(spans)), forwarded=redis)
+
+
+def _hosts(place: ClusterPlace) -> tuple[str, ...]:
+    """The cluster's hosts, and the one of a head that is not among them."""
+    addresses = [host.address for host in place.cluster.hosts.values()]
+    head = (place.static_head or "").rpartition(":")[0]
+    return tuple(sorted({*addresses, *([head] if head else [])}))
+
+
+def _joined(spans: list[tuple[int, int]]) -> Iterator[str]:
+    """Ranges of ports as text, those that touch as one."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    yield from (str(first) if first == last else f"{first}-{last}" for first, last in joined)
+
+
+def docker_is_closed(facts: HostFacts | None) -> bool:
+    """Whether the Engine itself keeps neighbours from addresses of containers; where it is not known, it does not."""
+    major = (facts.engine_version if facts else "").partition(".")[0]
+    return major.isdecimal() and int(major) >= FIRST_CLOSED_ENGINE
+
+
+def is_needed(settings: PlatformSettings, facts: HostFacts | None) -> bool:
+    """Whether a firewall would keep out anybody whom Docker lets in."""
+    return settings.place is not None or not docker_is_closed(facts)
+
+
+def remarks(settings: PlatformSettings, facts: HostFacts) -> Iterator[Remark]:
+    """What stands open although nobody may have meant it, with the commands that close it."""
+    yield from _gcs_published(settings)
+    if settings.firewall.enabled or not is_needed(settings, facts):
+        return
+    reasons = []
+    if not docker_is_closed(facts):
+        reasons.append(
+            f"Docker {facts.engine_version or 'before 28'} lets every machine of the same network segment reach "
+            "published ports, also those on 127.0.0.1"
+        )
+    if settings.place:
+        reasons.append("every machine of the LAN reaches Ray's own ports, where one message ends the head")
+    commands = "\n".join(f"  {command}" for command in commands_for(settings, facts))
+    yield Remark(
+        f"firewall.enabled is false: {'; and '.join(reasons)}. Enable it, or set the rules by hand after `up` and "
+        f"after each start of this host:\n{commands}"
+    )
+
+
+def _gcs_published(settings: PlatformSettings) -> Iterator[Remark]:
+    bind = settings.network.bind_address
+    if settings.place or ipaddress.IPv4Address(bind).is_loopback:
+        return
+    for name, node in settings.ray_nodes.items():
+        if node.ports.gcs is not None:
+            key = f"{dotted(SERVICES[name])}.ports.gcs"
+            yield Remark(
+                f"{key} publishes the GCS of {name} on {bind}:{node.ports.gcs}: whoever reaches it can end the head by "
+                "one message, without a token. Jobs and the Ray Client do not need this port: leave it out if you can"
+            )
+
+
+def commands_for(settings: PlatformSettings, facts: HostFacts | None) -> Iterator[str]:
+    """The rules for a person to set, with the tool that Docker itself needs."""
+    allowed = guarded(settings)
+    if allowed.forwarded or not docker_is_closed(facts):
+        yield f"BRIDGE=br-$(docker network inspect -f '{{{{slice .Id 0 12}}}}' {settings.network.name})"
+    start = 'sudo iptables -I DOCKER-USER -o "$BRIDGE" ! -i "$BRIDGE" -m conntrack --ctdir ORIGINAL'
+    sources = (*allowed.hosts, *settings.firewall.allow)
+    if not docker_is_closed(facts):
+        yield f"{start} ! --ctstate DNAT -j DROP"
+        yield f"{start} --ctorigdst 127.0.0.0/8 -j DROP"
+    if allowed.ports:
+        ports = ",".join(port.replace("-", ":") for port in allowed.ports)
+        chain = settings.network.name[:20] + "-hosts"
+        yield f"sudo iptables -N {chain}"
+        yield from (f"sudo iptables -A {chain} -s {source} -j RETURN" for source in sources)
+        for port in allowed.forwarded:
+            yield f'sudo iptables -A {chain} -i "$BRIDGE" -p tcp --dport {port} -j RETURN'
+        yield f"sudo iptables -A {chain} -j DROP"
+        match = f"INPUT ! -i lo -p tcp -m multiport --dports {ports} -m conntrack --ctdir ORIGINAL"
+        yield f"sudo iptables -I {match} -j {chain}"
+        yield f"sudo ip6tables -I {match} -j DROP"
+        for port in allowed.forwarded:
+            yield f"{start} -p tcp --ctorigdstport {port} -j {chain}"

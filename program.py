@@ -1,0 +1,214 @@
+"""The two kinds of stacks: one that deploys a host's part of the platform, and one that only builds images."""
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pulumi
+from pulumi.runtime.config import is_config_secret
+
+from components.image_family import ImageFamily, family_args, planned_tags
+from components.keeper import docker_socket
+from components.network import RayNetwork
+from components.platform import Platform, PlatformArgs
+from config import matrix as matrix_settings
+from config.builds import BuildSettings
+from config.cluster_file import find_place
+from config.keys import CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
+from config.packages import load_lock
+from config.platform import KEY, config_value, load
+from config.remedies import secret_command
+from config.services import RAY_NODES
+from docker_api.api import DockerError
+from preflight import build_host, host, outside
+from preflight import cluster as cluster_checks
+from preflight import docker_engine as engine_checks
+from preflight.cluster_facts import ClusterFacts
+from preflight.container_users import HostUsers, shared_users
+from preflight.host_facts import outside_addresses
+from stack import env_secrets, owner, rejoin
+from stack.advertised_facts import MACHINE
+from stack.engine_state import known
+from stack.running_words import warning
+from stack.running_work import ASKS, look
+from stack.sources import KEPT, Sources, TorchChoice, choose_sources
+from stack.stack import Stack
+
+Outputs = Mapping[str, Any]
+
+NOT_VERIFIED = "not done: the deployment failed before it"
+
+
+def declare(stack: Stack) -> Outputs:
+    """Declares what the stack's config asks for, and returns the stack's outputs.
+
+    Raises:
+        SettingsError: the config, or the host, makes that impossible.
+        SecretError: a secret of the config does, or the key of the cluster is not here yet.
+        ReportError: the table of budgets cannot be read.
+    """
+    return declare_family(stack) if stack.config("matrix") is not None else declare_platform(stack)
+
+
+def declare_platform(stack: Stack) -> Outputs:
+    """One host's part of the platform."""
+    place = find_place(stack.config, stack=stack.identity.stack, stack_file=stack.file)
+    settings = load(config_value(stack.config("platform")), stack_file=stack.file, place=place)
+    lock = load_lock(settings.images, settings.variant, stack_file=stack.file, key=KEY)
+    settings = settings.with_packages(lock)
+    facts = None
+    if stack.preflight:
+        engine_checks.refuse_remote_engine()
+        engine_checks.refuse_unusable_engine()
+    now = claim(stack)
+    if stack.preflight:
+        facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
+        host.check(settings, facts, stack.file)
+        for remark in shared_users(settings, HostUsers.probe(settings)):
+            pulumi.warn(remark.text)
+        warn_of_running_work(stack)
+        for remark in outside.remarks(settings, facts):
+            pulumi.warn(remark.text)
+    if not outside.is_needed(settings, facts):
+        settings = settings.without("firewall")
+    for remark in env_secrets.remarks(settings):
+        pulumi.warn(remark.text)
+    own = env_secrets.EnvSecrets.resolve(
+        settings,
+        stack.files,
+        stack.config,
+        stack=stack.identity.stack,
+        stack_file=stack.file,
+        strict=stack.preflight or not stack.dry_run,
+    )
+    secrets = stack.secrets(place)
+    warn_of_plain_secrets(stack)
+    if facts and place:
+        cluster = ClusterFacts.probe(
+            place, machine=stack.files.generated(MACHINE), password=secrets.values["redis-password"]
+        )
+        for remark in cluster_checks.check(settings, facts, cluster):
+            (pulumi.warn if remark.warning else pulumi.info)(remark.text)
+    sources = sources_of(stack, settings.images, torch=settings.torch)
+    note(now, stack)
+    platform = Platform(
+        "platform",
+        PlatformArgs(
+            settings=settings,
+            identity=stack.identity,
+            files=stack.files,
+            secrets=secrets,
+            env_secrets=own,
+            sources=sources,
+            socket=docker_socket(),
+            python=stack.python,
+            own_addresses=outside_addresses(),
+        ),
+    )
+    join_again(now, stack, platform.network)
+    outputs: dict[str, Any] = {
+        "urls": platform.urls(),
+        "sources": {"bases": sources.bases, "torch": sources.torch},
+        **({"single_point": point} if place and (point := cluster_checks.single_point(place.cluster)) else {}),
+    }
+    if platform.verification is None:
+        return outputs
+    return {**outputs, "verification": said_of(platform.verification.result, stack, now)}
+
+
+def warn_of_running_work(stack: Stack) -> None:
+    """Says what may end, where nobody asks before it does: `ws` does, bare `pulumi` cannot."""
+    if ASKS in os.environ:
+        return
+    try:
+        running = look(stack.identity)
+    except DockerError:
+        return  # said by what needs it
+    if running.not_asked or not all(work.part for work in running.works):
+        pulumi.warn(warning(running, stack.identity.stack))
+
+
+def warn_of_plain_secrets(stack: Stack) -> None:
+    """Whoever reads the stack file, or its history, knows those."""
+    for key in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS):
+        if stack.config(key.partition(":")[2]) is not None and not is_config_secret(key):
+            command = secret_command(stack.identity.stack, key)
+            pulumi.warn(f"{stack.file}: {key}: is in plain text. This asks for it, and keeps it encrypted: {command}")
+
+
+def declare_family(stack: Stack) -> Outputs:
+    """The selected images, and nothing that runs."""
+    matrix_settings.refuse_beside(stack.config, stack_file=stack.file)
+    raw = config_value(stack.config("matrix"))
+    now = claim(stack)
+    args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))
+    if stack.preflight:
+        build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
+    note(now, stack)
+    family, sources = ImageFamily("family", args), args.sources
+    return {"images": family.tags(), "sources": {"bases": sources.bases, "pyg": sources.pyg, "nvidia": sources.nvidia}}
+
+
+def claim(stack: Stack) -> owner.Situation | None:
+    """Sees to it that what is here of the stack is this engine's to change; None where nobody asks.
+
+    Raises:
+        SettingsError: another state knows it.
+    """
+    if not stack.owner_counts and stack.dry_run:
+        return None
+    now = owner.look(stack.identity, known(), Path(__file__).parent.parent)
+    if stack.owner_counts:
+        owner.check(now)
+        if remark := owner.another_checkout(now):
+            pulumi.warn(remark)
+    return now
+
+
+def note(now: owner.Situation | None, stack: Stack) -> None:
+    """Keeps whose the stack is, once nothing is against its deployment."""
+    if now and not stack.dry_run:
+        now.own.write(now.folder)
+
+
+def join_again(now: owner.Situation | None, stack: Stack, network: RayNetwork) -> None:
+    """Sees to containers that were cut from the network or paused, which Pulumi does not notice."""
+    if now is None or now.known.engine != "pulumi":
+        return
+    name, identifiers = network.network_name, now.known.identifiers
+    addresses = {service: network.fixed_address(index) for index, service in enumerate(RAY_NODES)}
+    if found := rejoin.cut_off(stack.identity, name, identifiers):
+        pulumi.warn(f"{', '.join(map(str, found))}: `up` takes that back")
+
+    def join(_: str) -> None:
+        rejoin.rejoin(rejoin.cut_off(stack.identity, name, identifiers), name, addresses)
+
+    if not stack.dry_run:
+        network.resource.id.apply(join)  # once the network is there
+
+
+def said_of(result: pulumi.Output[str], stack: Stack, now: owner.Situation | None) -> pulumi.Output[str]:
+    """The output on the verification: never that of an earlier deployment where this one does not come to it."""
+    if stack.dry_run:
+        return result
+    if now and now.known.engine == "pulumi":
+        # Pulumi keeps the outputs of the last deployment where one fails, and shows an unknown one by a number.
+        cast(pulumi.ComponentResource, pulumi.runtime.get_root_resource()).register_outputs(
+            {"verification": NOT_VERIFIED}
+        )
+
+    async def text() -> str:
+        return str(await result.future()) if await result.is_known() else NOT_VERIFIED
+
+    return pulumi.Output.from_input(text())
+
+
+def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:
+    """Where a stack's images come from; says so, where that was found out just now."""
+    kept = stack.files.folder / KEPT
+    sources, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=stack.dry_run)
+    for note in notes:
+        pulumi.info(note)
+    return sources

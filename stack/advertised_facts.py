@@ -1,0 +1,31 @@
+"""What each host of a cluster says about itself, for the preflights of the others (environment GATEWAY_FACTS)."""
+
+from config.packages import NONE
+from config.platform import PlatformSettings
+from images.catalog import CATALOG
+from stack.identity import StackIdentity
+from stack.state import HostFiles
+
+MACHINE = "machine"  # a name that no other machine gives itself
+
+
+def published(settings: PlatformSettings, identity: StackIdentity, files: HostFiles) -> dict[str, object]:
+    """The facts that hosts must agree on, or that tell them apart."""
+    return {
+        **versions(settings),
+        "subnet": settings.network.subnet,
+        "stack": identity.stack,
+        "nodes": [name for name in ("ray-head", "ray-cpu", "ray-gpu") if settings.service(name).enabled],
+        "machine": files.generated(MACHINE),
+    }
+
+
+def versions(settings: PlatformSettings) -> dict[str, str]:
+    """What the images of this stack's Ray nodes are made of. Empty where one is pulled: that says it once it runs."""
+    if any(node.image.source == "pull" for node in (settings.ray.cpu, *settings.ray_nodes.values())):
+        return {"cuda": "", "python": "", "ray": "", "packages": ""}
+    variant = settings.variant
+    locked = CATALOG["ray-runtime"].versions(variant)
+    lock = settings.packages_lock
+    packages = " ".join((lock.digest if lock else NONE, *sorted(settings.images.apt)))
+    return {"cuda": variant.cuda, "python": variant.python, "ray": locked["ray"], "packages": packages}

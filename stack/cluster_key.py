@@ -1,0 +1,82 @@
+"""The one key that all secrets of a cluster over several hosts are made from, so that a host needs to be given no more.
+
+It is set in the encrypted stack config, or a file of this user's; the host of the cluster's Redis makes that on first
+use, every other host is given a copy (``ws cluster key``).
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from config.cluster import ClusterPlace
+from config.remedies import secret_command, stack_of
+from stack.secrets import SecretError
+from stack.state import state_root, write_atomically
+
+KEY = "clusterKey"  # of the stack config
+MINIMUM_LENGTH = 32
+
+
+def key_file(project: str, cluster: str) -> Path:
+    """Where the key of a cluster is kept on this host."""
+    return state_root() / project / f"cluster-{cluster}.key"
+
+
+def cluster_key(
+    place: ClusterPlace,
+    configured: Callable[[str], str | None],
+    *,
+    project: str,
+    stack_file: str,
+    dry_run: bool,
+) -> str:
+    """The key of the cluster. The host of its Redis makes one where there is none; a preview invents one for itself.
+
+    Raises:
+        SecretError: another host has to be given it first.
+    """
+    file = key_file(project, place.cluster.name)
+    text, remedy = configured(KEY), secret_command(stack_of(stack_file) or "STACK", f"{project}:{KEY}")
+    if text is not None:
+        return _checked(text, f"{stack_file}: {project}:{KEY}", remedy)
+    if file.is_file():
+        return _checked(file.read_text(errors="replace"), str(file), copy_command(place, file))
+    if place.host != place.redis_host:
+        raise SecretError(
+            f"{stack_file}: {project}:{KEY}: is needed: all secrets of the cluster {place.cluster.name} are made from "
+            f"one key, and {place.redis_host}, the host of its Redis, makes that on its first deployment.\n"
+            f"  Deploy {place.redis_host} first, or run `ws cluster key` there, and copy the key to this host:\n"
+            f"    {copy_command(place, file)}\n"
+            "  or set it in this stack:\n"
+            f"    {remedy}"
+        )
+    key = secrets.token_urlsafe(32)
+    if not dry_run:
+        write_atomically(file, f"{key}\n".encode(), 0o600)
+    return key
+
+
+def derived(key: str, cluster: str, name: str) -> str:
+    """The secret `name` of a cluster: 256 bits, URL-safe, and no way back from it to the key or to another secret."""
+    digest = hmac.new(key.encode(), f"cslr/{cluster}/{name}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _checked(text: str, where: str, remedy: str) -> str:
+    key = text.strip()
+    if len(key) < MINIMUM_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
+        raise SecretError(
+            f"{where}: is not a key of a cluster: it must have at least {MINIMUM_LENGTH} printable ASCII characters "
+            f"and no space.\n  Give it the whole key, as `ws cluster key` says where to find it on the host of Redis:\n"
+            f"    {remedy}"
+        )
+    return key
+
+
+def copy_command(place: ClusterPlace, file: Path) -> str:
+    """How to get the key from the host of Redis, closed to others, where this user is the same one there."""
+    source = place.cluster.hosts[place.redis_host].address
+    return f"(umask 077; mkdir -p {file.parent} && scp {source}:{file} {file})"

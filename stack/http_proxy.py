@@ -1,0 +1,71 @@
+"""The HTTP proxy by which programs of people reach the internet, and what they must reach without it.
+
+A program takes proxies from its environment, whatever it asks for: without a list of what is near, calls to MLflow
+inside the network go to the proxy, which knows no such name.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from config.platform import PlatformSettings
+from config.services import RAY_NODES, SERVICES
+from stack.identity import StackIdentity
+
+PROXIES = ("http_proxy", "https_proxy")
+# What else people set in the `env` of a service for the same end.
+ANY_PROXY = (*PROXIES, "all_proxy")
+EXCEPT = "no_proxy"
+THIS_HOST = ("localhost", "127.0.0.1", "127.0.0.2", "::1")
+# Those that run programs of people, or that ask other servers by themselves.
+ASKING = ("mlflow", "ray-head", *RAY_NODES, "marimo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpProxy:
+    """What a stack says of it, for the environment of its containers."""
+
+    url: str | None  # None: none for all; a service may have one of its own
+    near: tuple[str, ...]  # names, addresses and networks that are reached without it
+
+    def environment(self, service: str, own: Mapping[str, str]) -> dict[str, str]:
+        """What a service's own environment becomes with it; programs read one spelling or the other."""
+        if service not in ASKING:
+            return dict(own)
+        proxies = {spelling: self.url for name in PROXIES for spelling in _spellings(name) if self.url}
+        merged = {**proxies, **own}
+        if not any(spelling in merged for name in ANY_PROXY for spelling in _spellings(name)):
+            return merged
+        written = [own.get(spelling, "") for spelling in _spellings(EXCEPT)]
+        near = ",".join(dict.fromkeys([*_listed(written), *self.near]))
+        return {**merged, **dict.fromkeys(_spellings(EXCEPT), near)}
+
+    def of_client(self, own: Mapping[str, str]) -> dict[str, str]:
+        """The same for a program that asks as those of a service do, without the rest of its environment."""
+        names = {spelling for name in (*ANY_PROXY, EXCEPT) for spelling in _spellings(name)}
+        return self.environment(ASKING[-1], {name: value for name, value in own.items() if name in names})
+
+
+def http_proxy(settings: PlatformSettings, identity: StackIdentity, nodes: Iterable[str]) -> HttpProxy:
+    """The proxy of a stack. `nodes`: the addresses of its Ray nodes, for programs that know no networks."""
+    network, place = settings.network, settings.place
+    hosts = place.cluster.hosts.items() if place else ()
+    near = [
+        *THIS_HOST,
+        *SERVICES,
+        *(identity.object_name(service) for service in SERVICES),
+        *nodes,
+        network.subnet,
+        *(() if network.bind_address in ("0.0.0.0", "127.0.0.1") else (network.bind_address,)),  # noqa: S104 (compared)
+        *(name.partition(":")[0] for name in settings.names),
+        *(name for host, entry in hosts for name in (host, entry.address, *entry.names)),
+        *network.no_proxy,
+    ]
+    return HttpProxy(url=network.proxy, near=tuple(dict.fromkeys(near)))
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    return name, name.upper()
+
+
+def _listed(values: Iterable[str]) -> list[str]:
+    return [entry.strip() for value in values for entry in value.split(",") if entry.strip()]

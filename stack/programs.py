@@ -1,0 +1,69 @@
+"""What containers start: which files of ``entrypoints/`` and ``coordination/`` each is given, and the commands.
+
+The files are mounted, so that they work with pulled images too and need no image build. A container is given the module
+that it starts and the modules that this one imports, no others: an edit replaces the containers
+that run what was edited.
+"""
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ENTRYPOINTS = ROOT / "entrypoints"
+PACKAGES = ("entrypoints", "coordination")  # those that programs in containers import from
+PROGRAMS_TARGET = "/run/cslr"
+HOOKS = "entrypoints.hooks"
+HOOKS_PATH = f"{PROGRAMS_TARGET}/entrypoints/hooks/site"  # on PYTHONPATH
+
+
+def program_path(file: str) -> str:
+    """Where a file of ``entrypoints/`` is inside a container."""
+    return f"{PROGRAMS_TARGET}/{file}"
+
+
+def module_path(module: str) -> str:
+    """Where a module is inside a container."""
+    return f"{PROGRAMS_TARGET}/{module.replace('.', '/')}.py"
+
+
+def source_of(module: str) -> Path:
+    """The file of a module, by its full name."""
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
+def run_python(file: str, *arguments: str) -> tuple[str, ...]:
+    """Command that runs a program of one file with whichever Python the image has."""
+    return ("sh", program_path("with_python.sh"), program_path(file), *arguments)
+
+
+def run_module(module: str, *arguments: str) -> tuple[str, ...]:
+    """Command that runs a module of the programs that import each other, by its full name."""
+    return ("sh", program_path("with_python.sh"), "-m", module, *arguments)
+
+
+@functools.cache
+def imported_modules(module: str) -> tuple[str, ...]:
+    """A module and all others of PACKAGES that it imports, also by way of others: full names, sorted."""
+    known: set[str] = set()
+    new = {module}
+    while new:
+        known |= new
+        new = {found for name in new for found in _imports(name)} - known
+    return tuple(sorted(known))
+
+
+def _imports(module: str) -> Iterator[str]:
+    """The modules of PACKAGES that one imports: ``from entrypoints.ray.a import b``, ``from coordination import a``,
+    ``from .a import b``.
+    """
+    for node in ast.walk(ast.parse(source_of(module).read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            package = ".".join(module.split(".")[: -node.level]) if node.level else ""
+            origin = ".".join(filter(None, (package, node.module)))
+            names = [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (name for name in names if name.partition(".")[0] in PACKAGES and source_of(name).is_file())

@@ -1,0 +1,377 @@
+"""What runs on a deployed stack at this moment: of Ray jobs, drivers, actors and tasks, open notebooks, runs of MLflow.
+
+Asks the containers as they are deployed, by their ports, mounts and variables: the stack file may say otherwise by now.
+Changes nothing, and takes a few seconds at most; what could not be asked is said.
+"""
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from config.notation import EVERYWHERE
+from config.ports import MARIMO, MLFLOW, RAY_DASHBOARD
+from docker_api.api import DockerApi, Json
+from stack.identity import StackIdentity
+from stack.secrets import SECRETS_TARGET
+
+SECONDS = 2.0  # for one answer
+TRIES = 2  # a busy dashboard may miss the first
+MOST_ENTRIES = 10_000
+MOST_EXPERIMENTS = 1000
+RAY_NODES = ("ray-cpu", "ray-gpu", "ray-head")
+CLIENT_SERVER = "ray.util.client.server"  # the driver that stands in for one connected from elsewhere
+# Actors that Ray starts for itself.
+INTERNAL_ACTORS = ("_ray_internal_", "_ray_")
+NODE_LABEL = "cslr.node"
+IDLE = ("waiting: ", "drained: ")  # entrypoints/ray/node.py
+ASKS = "CSLR_ASKS"  # variable by which `ws` tells the program that it asks before anything ends
+
+
+class Kind(StrEnum):
+    """What is running."""
+
+    JOB = "job"
+    DRIVER = "driver"
+    CLIENT = "client"
+    ACTOR = "actor"
+    TASK = "task"
+    NOTEBOOK = "notebook"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One thing that somebody started and that has not ended."""
+
+    kind: Kind
+    identifier: str
+    what: str = ""  # the command of a job, the file of a notebook, the name of an actor
+    since: float | None = None  # seconds since 1970
+    node: str = ""  # the service that it runs in: ray-cpu; empty where that is on another host, or not known
+    part: bool = False  # of a job or driver that is named as well, which may have other parts elsewhere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """A container of the stack, as far as it matters here."""
+
+    service: str
+    name: str
+    running: bool
+    healthy: bool
+    idle: bool = False  # a Ray node without a head, or one that was drained: it says so to its health check
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mounts: Mapping[str, str] = field(default_factory=dict)  # target → folder of the host, or name of the volume
+    ports: Mapping[int, str] = field(default_factory=dict)  # inner port → host:port by which this host reaches it
+    several_hosts: bool = False
+
+    @classmethod
+    def of(cls, found: Json) -> "Deployed":
+        """From what Docker says on inspection."""
+        state, settings = found["State"], found["NetworkSettings"]
+        networks = (settings.get("Networks") or {}).values()
+        health = state.get("Health") or {}
+        said = ((health.get("Log") or [{}])[-1].get("Output") or "").strip()
+        address = next((network["IPAddress"] for network in networks if network.get("IPAddress")), "")
+        ports = {}
+        for port in {*(found["Config"].get("ExposedPorts") or {}), *(settings.get("Ports") or {})}:
+            inner = int(port.partition("/")[0])
+            ports[inner] = f"{address}:{inner}"
+            for binding in (settings.get("Ports") or {}).get(port) or ():
+                host = binding["HostIp"] or EVERYWHERE[0]
+                ports[inner] = f"{'127.0.0.1' if host in EVERYWHERE else host}:{binding['HostPort']}"
+                break
+        return cls(
+            service=found["Config"]["Labels"].get("cslr.component", ""),
+            name=found["Name"].removeprefix("/"),
+            running=state["Status"] == "running",
+            healthy=health.get("Status") == "healthy",
+            idle=said.startswith(IDLE),
+            env=dict(entry.split("=", 1) for entry in found["Config"].get("Env") or () if "=" in entry),
+            mounts={
+                mount["Destination"]: mount.get("Name") or mount.get("Source") or ""
+                for mount in found.get("Mounts") or ()
+            },
+            ports=ports,
+            several_hosts=found["HostConfig"].get("NetworkMode") == "host",
+        )
+
+    def reached(self, port: int) -> str:
+        """Where this host reaches a port of it, as host:port."""
+        return self.ports.get(port, f"127.0.0.1:{port}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningWork:
+    """What runs, and what is not known of it."""
+
+    works: tuple[Work, ...] = ()
+    head: str = ""  # the service that leads Ray here; empty where that is another host, or nobody
+    # Service → why what runs there is not known, though it is healthy. A service that is not runs nothing for long: it
+    # is being started, or about to be restarted.
+    not_asked: Mapping[str, str] = field(default_factory=dict)
+    services: tuple[Deployed, ...] = ()
+    runs: int = 0  # of MLflow that nobody has ended; also those whose program was killed
+
+    def __bool__(self) -> bool:
+        """Whether there may be anything that can end."""
+        return bool(self.works or self.not_asked)
+
+    def service(self, name: str) -> Deployed | None:
+        """The container of a service."""
+        return next((one for one in self.services if one.service == name), None)
+
+    @property
+    def several_hosts(self) -> bool:
+        """Whether the stack is a host of a cluster of several."""
+        return any(one.service in (*RAY_NODES, "ray-gateway") and one.several_hosts for one in self.services)
+
+    @property
+    def pair(self) -> bool:
+        """Whether this host has one of two Redis servers."""
+        gateway = self.service("ray-gateway")
+        return bool(gateway and gateway.env.get("GATEWAY_REDIS_OWN"))
+
+
+class NotAskedError(Exception):
+    """Why a service did not say what runs in it."""
+
+
+def deployed(identity: StackIdentity, api: DockerApi | None = None) -> tuple[Deployed, ...]:
+    """The containers of a stack. Raises `DockerError`."""
+    api = api or DockerApi()
+    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
+    listed = api.labelled("/containers/json", "", labels)
+    found = (api.find(f"/containers/{entry['Id']}/json") for entry in listed)
+    return tuple(sorted((Deployed.of(one) for one in found if one), key=lambda one: one.service))
+
+
+def look(identity: StackIdentity, api: DockerApi | None = None) -> RunningWork:
+    """What runs on a stack now. Raises `DockerError` where Docker itself does not answer."""
+    return asked(deployed(identity, api))
+
+
+def asked(services: tuple[Deployed, ...]) -> RunningWork:
+    """What these containers say that runs."""
+    nodes = [one for one in services if one.service in RAY_NODES and one.running]
+    running = {one.service: one for one in services if one.running}
+    questions: dict[str, Callable[[], _Answer]] = {}
+    if nodes:
+        questions[_first(nodes).service] = lambda: _ray(nodes)
+    if marimo := running.get("marimo"):
+        questions[marimo.service] = lambda: _Answer(works=tuple(_notebooks(marimo)))
+    if mlflow := running.get("mlflow"):
+        questions[mlflow.service] = lambda: _Answer(runs=_runs(mlflow))
+    if not questions:
+        return RunningWork(services=services)
+    found, not_asked = _Answer(), {}
+    with ThreadPoolExecutor() as pool:
+        answers = {service: pool.submit(question) for service, question in questions.items()}
+        for service, answer in answers.items():
+            try:
+                found += answer.result()
+            except NotAskedError as error:
+                if running[service].healthy and not running[service].idle:
+                    not_asked[service] = str(error)
+    return RunningWork(works=found.works, head=found.head, runs=found.runs, not_asked=not_asked, services=services)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What one service says; its part of what several say."""
+
+    works: tuple[Work, ...] = ()
+    head: str = ""
+    runs: int = 0
+
+    def __add__(self, other: "_Answer") -> "_Answer":
+        return _Answer(works=self.works + other.works, head=self.head or other.head, runs=self.runs + other.runs)
+
+
+def _first(nodes: Iterable[Deployed]) -> Deployed:
+    """The node that stands for Ray: one in which something may run, if there is any."""
+    return min(nodes, key=lambda node: (not node.healthy or node.idle, RAY_NODES.index(node.service)))
+
+
+# --------------------------------------------------------------------------------------------------------- Ray
+
+
+def _ray(nodes: list[Deployed]) -> _Answer:
+    """What runs in Ray, and the service here that leads it. Every node but the head refuses, so each is asked."""
+    failure = NotAskedError("Ray's dashboard does not answer")
+    for node in sorted(nodes, key=lambda node: (not node.healthy, RAY_NODES.index(node.service))):
+        shared = node.env.get("RAY_NODE_DASHBOARD")
+        if node.several_hosts and not shared:
+            continue
+        dashboard = _Http(f"http://{shared or node.reached(RAY_DASHBOARD)}", "Ray's dashboard", _bearer(node))
+        try:
+            return _of_dashboard(dashboard, {one.env.get("RAY_NODE_NAME", one.service): one.service for one in nodes})
+        except NotAskedError as error:
+            failure = error if node.healthy else failure
+    raise failure
+
+
+def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> _Answer:
+    listed = [node for node in dashboard.states("nodes") if node.get("state") == "ALIVE"]
+    places: dict[str, str] = {}
+    addresses: dict[str, str] = {}
+    leads = ""
+    for node in listed:
+        name = (node.get("labels") or {}).get(NODE_LABEL) or node.get("node_name") or ""
+        places[node["node_id"]] = addresses[str(node.get("node_ip"))] = services.get(name, "")
+        if node.get("is_head_node"):
+            leads = services.get(name, "")
+    works = [*_jobs(dashboard.get("/api/jobs/"), places, addresses, leads)]
+    works += _actors(dashboard.states("actors", state="ALIVE"), places)
+    if len(listed) > 1:  # one of them may end without the others
+        works += _tasks(dashboard.states("tasks", state="RUNNING"), places)
+    return _Answer(works=tuple(works), head=leads)
+
+
+def _jobs(
+    entries: Any,  # noqa: ANN401 (JSON)
+    places: Mapping[str, str],
+    addresses: Mapping[str, str],
+    head: str,
+) -> Iterator[Work]:
+    for entry in entries if isinstance(entries, list) else ():
+        if entry.get("status") not in ("PENDING", "RUNNING"):
+            continue
+        since = entry["start_time"] / 1000 if entry.get("start_time") else None
+        command = str(entry.get("entrypoint") or "")
+        if entry.get("type") == "SUBMISSION":
+            node = places.get(entry.get("driver_node_id") or "", "" if entry.get("driver_node_id") else head)
+            yield Work(kind=Kind.JOB, identifier=str(entry.get("submission_id")), what=command, since=since, node=node)
+        elif CLIENT_SERVER in command:
+            yield Work(kind=Kind.CLIENT, identifier=str(entry.get("job_id")), since=since, node=head)
+        else:
+            at = str((entry.get("driver_info") or {}).get("node_ip_address"))
+            yield Work(
+                kind=Kind.DRIVER,
+                identifier=str(entry.get("job_id")),
+                what=command,
+                since=since,
+                node=addresses.get(at, ""),
+            )
+
+
+def _actors(entries: Iterable[Json], places: Mapping[str, str]) -> Iterator[Work]:
+    """A detached one outlives its driver, so that nothing else that is named has it."""
+    for entry in entries:
+        name = str(entry.get("name") or "")
+        if not name.startswith(INTERNAL_ACTORS):
+            yield Work(
+                kind=Kind.ACTOR,
+                identifier=str(entry.get("actor_id")),
+                what=name or str(entry.get("class_name")),
+                node=places.get(entry.get("node_id") or "", ""),
+                part=not entry.get("is_detached"),
+            )
+
+
+def _tasks(entries: Iterable[Json], places: Mapping[str, str]) -> Iterator[Work]:
+    for entry in entries:
+        what = str(entry.get("name") or entry.get("func_or_class_name") or "")
+        if entry.get("type") == "NORMAL_TASK":
+            node = places.get(entry.get("node_id") or "", "")
+            yield Work(kind=Kind.TASK, identifier=str(entry.get("task_id")), what=what, node=node, part=True)
+
+
+# ------------------------------------------------------------------------------------------------------- Marimo
+
+
+def _notebooks(marimo: Deployed) -> Iterator[Work]:
+    token = _secret(marimo, "marimo-token")
+    login = b64encode(f"ws:{token}".encode()).decode()
+    base = marimo.env.get("MARIMO_BASE_URL", "").rstrip("/")
+    server = _Http(f"http://{marimo.reached(MARIMO)}{base}", "Marimo", f"Basic {login}")
+    sessions = server.get("/api/sessions")
+    for identifier, session in (sessions if isinstance(sessions, dict) else {}).items():
+        what = Path(session.get("path") or session.get("filename") or "unnamed notebook").name
+        yield Work(kind=Kind.NOTEBOOK, identifier=str(identifier), what=what, node=marimo.service)
+
+
+# ------------------------------------------------------------------------------------------------------- MLflow
+
+
+def _runs(mlflow: Deployed) -> int:
+    """How many runs are in status RUNNING; of a server that does not say it, none: they end with no container."""
+    api = f"{mlflow.env.get('MLFLOW_STATIC_PREFIX', '')}/api/2.0/mlflow"
+    server = _Http(f"http://{mlflow.reached(MLFLOW)}{api}", "MLflow", "")
+    try:
+        found = server.get("/experiments/search", {"max_results": MOST_EXPERIMENTS}).get("experiments") or []
+        wanted = {"experiment_ids": [one["experiment_id"] for one in found], "max_results": MOST_ENTRIES}
+        wanted["filter"] = "attributes.status = 'RUNNING'"
+        return len(server.get("/runs/search", wanted).get("runs") or ()) if found else 0
+    except (NotAskedError, LookupError, TypeError, AttributeError):
+        return 0
+
+
+# --------------------------------------------------------------------------------------------------------- HTTP
+
+
+def _bearer(node: Deployed) -> str:
+    return f"Bearer {_secret(node, 'ray-token')}"
+
+
+def _secret(service: Deployed, name: str) -> str:
+    """The secret that a container was given, which may not be the one that the stack file would give it now."""
+    file = service.mounts.get(f"{SECRETS_TARGET}/{name}", "")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise NotAskedError(
+            f"{service.service}: its secret {file or name} cannot be read ({error.strerror})"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Http:
+    """A server that answers with JSON."""
+
+    url: str
+    name: str
+    authorization: str = field(repr=False)
+
+    def states(self, what: str, **wanted: str) -> list[Json]:
+        """A list of Ray's State API, of those whose fields are as wanted."""
+        query: list[tuple[str, str]] = [("detail", "true"), ("limit", str(MOST_ENTRIES))]
+        for key, value in wanted.items():
+            query += [("filter_keys", key), ("filter_predicates", "="), ("filter_values", value)]
+        answer = self.get(f"/api/v0/{what}?{urllib.parse.urlencode(query)}")
+        with suppress(LookupError, TypeError):
+            found: list[Json] = answer["data"]["result"]["result"]
+            return found
+        raise NotAskedError(f"{self.name} at {self.url} answers something else than a list of {what}")
+
+    def get(self, path: str, body: Json | None = None) -> Any:  # noqa: ANN401 (JSON)
+        """What a GET answers, or a POST of a body. Raises `NotAskedError`."""
+        headers = {"Authorization": self.authorization} if self.authorization else {}
+        headers |= {"Content-Type": "application/json"} if body else {}
+        content = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(self.url + path, content, headers)  # noqa: S310 (http, our own)
+        # No proxy: it is our own, and a proxy of the site cannot reach it.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        reason = ""
+        for left in reversed(range(TRIES)):
+            began = time.monotonic()
+            try:
+                with opener.open(request, timeout=SECONDS) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as error:
+                raise NotAskedError(f"{self.name} at {self.url} answers {error.code} {error.reason}") from error
+            except (OSError, ValueError, HTTPException) as error:
+                reason = f"{self.name} at {self.url} does not answer ({error})"
+                if not left or time.monotonic() - began < SECONDS / 2:  # refused, which it will be again
+                    break
+        raise NotAskedError(reason)

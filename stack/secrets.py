@@ -1,0 +1,105 @@
+"""The platform's four secrets: where each comes from, and the files by which containers get it.
+
+A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
+use into the state folder, or made from the key of its cluster (``cluster_key.py``). No secret is ever an environment
+variable, an argument or a label.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from config.remedies import secret_command, stack_of, unset_command
+from coordination import redis_users
+from stack.state import HostFiles
+
+if TYPE_CHECKING:
+    from components.docker import Mount  # it loads Pulumi, which who only wants the values need not wait for
+
+# name of the file in /run/secrets → key of the stack config
+SECRETS = {
+    "redis-password": "redisPassword",
+    "postgres-password": "postgresPassword",
+    "ray-token": "rayToken",
+    "marimo-token": "marimoToken",
+}
+MINIMUM_LENGTH = 8
+SECRETS_TARGET = "/run/secrets"
+
+
+class SecretError(ValueError):
+    """A secret of the stack config that no service could use; says which key and how to set it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretFiles:
+    """Values by name, and their mounts. `repr` shows no value."""
+
+    files: HostFiles
+    values: dict[str, str] = field(repr=False)
+
+    @classmethod
+    def resolve(
+        cls,
+        files: HostFiles,
+        configured: Callable[[str], str | None],
+        *,
+        stack_file: str,
+        namespace: str,
+        made: Callable[[str], str] | None = None,
+    ) -> "SecretFiles":
+        """Takes each secret from the stack config, else from the state folder, or as it is `made` by its name.
+
+        `configured` maps a config key to its plain value or None. Raises `SecretError`.
+        """
+        made = made or files.generated
+        stack = stack_of(stack_file) or "STACK"
+        values = {}
+        for name, key in SECRETS.items():
+            value = configured(key)
+            if value is not None and (
+                len(value) < MINIMUM_LENGTH or not value.isascii() or not value.isprintable() or " " in value
+            ):
+                raise SecretError(
+                    f"{stack_file}: {namespace}:{key}: not usable as a secret.\n"
+                    f"  It must have at least {MINIMUM_LENGTH} printable ASCII characters and no space. Set another:\n"
+                    f"    {secret_command(stack, f'{namespace}:{key}')}\n"
+                    f"  or remove it, and one is generated:\n"
+                    f"    {unset_command(stack, f'{namespace}:{key}')}"
+                )
+            values[name] = value if value is not None else made(name)
+        return cls(files=files, values=values)
+
+    def path(self, name: str, *, uid: int) -> str:
+        """Path on this host of the file with the secret `name`, readable by `uid`."""
+        return self.files.secret(name, self.values[name], uid=uid)
+
+    def mount(self, name: str, *, user: str) -> "Mount":
+        """The secret `name` as a read-only file in ``/run/secrets`` for a container run as `user` (``uid:gid``)."""
+        return self._mount(name, self.values[name], user)
+
+    def redis_user(self, name: str, *, user: str) -> "Mount":
+        """What a container that must not have all rights in Redis logs in with: ``redis-reader`` or ``redis-agent``."""
+        return self._mount(name, redis_users.password(self.values["redis-password"], redis_users.SECRETS[name]), user)
+
+    def redis_conf(self, lines: str, *, user: str, replicated: bool, namespace: str) -> "Mount":
+        """Redis's whole configuration, with its users, the password it asks for, and the same for its primary."""
+        # In double quotes Redis takes backslash escapes.
+        quoted = self.values["redis-password"].replace("\\", "\\\\").replace('"', '\\"')
+        keys = ("requirepass", "masterauth") if replicated else ("requirepass",)
+        lines += "".join(f'{key} "{quoted}"\n' for key in keys)
+        lines += redis_users.configuration(self.values["redis-password"], namespace)
+        return self._mount("redis.conf", lines, user)
+
+    def _mount(self, name: str, content: str, user: str) -> "Mount":
+        from components.docker import Mount
+
+        uid = user_id(user)
+        return Mount(
+            source=self.files.secret(name, content, uid=uid), target=f"{SECRETS_TARGET}/{name}", read_only=True
+        )
+
+
+def user_id(user: str) -> int:
+    """The numeric user of a container's ``uid:gid``."""
+    return int(user.partition(":")[0])

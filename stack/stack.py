@@ -1,0 +1,68 @@
+"""What is known of one stack: whose its objects are, its config, and from both its files and its secrets on this host.
+
+Knows nothing of Pulumi, so that `ws` has it without loading that.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from config.cluster import ClusterPlace
+from config.keys import HOST_ALONE
+from config.problems import Problem, SettingsError, show
+from stack.cluster_key import cluster_key, derived
+from stack.identity import StackIdentity
+from stack.secrets import SecretFiles
+from stack.state import HostFiles, stack_folder
+
+PREFLIGHT = "preflight"  # key of the stack config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack, as the program declares it, or as `ws` looks at it."""
+
+    identity: StackIdentity
+    config: Callable[[str], str | None]  # the text of a key of this project
+    dry_run: bool
+    python: str  # the interpreter of this program, for the commands that it declares
+
+    @property
+    def file(self) -> str:
+        """The name of its stack file."""
+        return f"Pulumi.{self.identity.stack}.yaml"
+
+    @property
+    def files(self) -> HostFiles:
+        """Its files on this host."""
+        return HostFiles(folder=stack_folder(self.identity), dry_run=self.dry_run)
+
+    @property
+    def preflight(self) -> bool:
+        """Whether the host is checked first. Raises `SettingsError`."""
+        return self._checked != "false"
+
+    @property
+    def owner_counts(self) -> bool:
+        """Whether it is checked as well whose the stack's objects are. Raises `SettingsError`."""
+        return self._checked not in ("false", HOST_ALONE)
+
+    @property
+    def _checked(self) -> str:
+        text = self.config(PREFLIGHT)
+        if text not in (None, "true", "false", HOST_ALONE):
+            problem = Problem((), f"{show(text)} is neither true, false nor {HOST_ALONE}", "Say which, without quotes.")
+            raise SettingsError([problem], self.file, f"{self.identity.project}:{PREFLIGHT}")
+        return text or "true"
+
+    def secrets(self, place: ClusterPlace | None) -> SecretFiles:
+        """Its secrets; those of a cluster are the same on all its hosts."""
+        project, files = self.identity.project, self.files
+        if place is None:
+            return SecretFiles.resolve(files, self.config, stack_file=self.file, namespace=project)
+        key = cluster_key(place, self.config, project=project, stack_file=self.file, dry_run=self.dry_run)
+        cluster = place.cluster.name
+
+        def made(name: str) -> str:
+            return files.keep(name, derived(key, cluster, name))
+
+        return SecretFiles.resolve(files, self.config, stack_file=self.file, namespace=project, made=made)

@@ -1,0 +1,119 @@
+"""Files of this host that containers mount: entry programs and secrets.
+
+Owns a folder of the user's (``$XDG_STATE_HOME/cslr``, by default ``~/.local/state/cslr``). A file's name carries a
+fingerprint of its content, so a changed program or a rotated secret changes the mount, and with it exactly the
+containers that use it. Does not own what the files say.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.identity import StackIdentity
+
+
+def state_root() -> Path:
+    """Where all stacks of this user keep what is not in Docker: locks, generated secrets, mounted files, reports."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "cslr"
+
+
+def stack_folder(identity: StackIdentity) -> Path:
+    """The part of it that belongs to one stack."""
+    return state_root() / identity.project / identity.stack
+
+
+def make_closed(folder: Path) -> None:
+    """Makes a folder that others cannot enter. Folders missing above it are closed too; `mkdir` would open those."""
+    if not folder.is_dir():
+        make_closed(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_atomically(path: Path, content: bytes, mode: int) -> None:
+    """Writes a file whole or not at all, in a folder closed to others."""
+    make_closed(path.parent)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.chmod(mode)
+    draft.replace(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFiles:
+    """Places files for mounting. In a preview it only says where they would be."""
+
+    folder: Path
+    dry_run: bool
+
+    def program(self, source: Path) -> str:
+        """Path of a copy of an entry program, readable by every container."""
+        content = source.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        path = self.folder / "programs" / digest / source.name
+        if not self.dry_run and not path.exists():
+            write_atomically(path, content, 0o644)
+        return str(path)
+
+    def open_folder(self, name: str, files: Mapping[str, str]) -> str:
+        """Path of a folder with files that every container may read, and that follow the stack while containers run."""
+        folder = self.folder / name
+        if not self.dry_run:
+            make_closed(self.folder)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)
+            for file, text in files.items():
+                if not ((folder / file).is_file() and (folder / file).read_text() == text):
+                    write_atomically(folder / file, text.encode(), 0o644)
+        return str(folder)
+
+    def secret(self, name: str, value: str, *, uid: int) -> str:
+        """Path of a file with a secret, readable by user `uid` alone where this process may give files away."""
+        content = value.encode()
+        # Keyed, because the path shows in `docker inspect`: a plain digest would let a weak password be guessed.
+        digest = hmac.new(self._salt(), content, hashlib.sha256).hexdigest()[:12]
+        path = self.folder / "secrets" / digest / str(uid) / name
+        if not self.dry_run and not (path.is_file() and path.read_bytes() == content):
+            # Only root can give a file away; otherwise it is the closed folder above that keeps others out.
+            write_atomically(path, content, 0o600 if os.getuid() in (0, uid) else 0o644)
+            if os.getuid() == 0:
+                os.chown(path, uid, uid)
+        return str(path)
+
+    def generated(self, name: str) -> str:
+        """A secret made on first use and kept: 256 bits, URL-safe. A preview before that invents one for itself."""
+        path = self.folder / "generated" / name
+        if path.is_file():
+            return path.read_text()
+        value = secrets.token_urlsafe(32)
+        if not self.dry_run:
+            write_atomically(path, value.encode(), 0o600)
+        return value
+
+    def keep(self, name: str, value: str) -> str:
+        """Keeps a secret that was not made here where people find those that were. Returns it."""
+        path = self.folder / "generated" / name
+        if not self.dry_run and not (path.is_file() and path.read_text() == value):
+            write_atomically(path, value.encode(), 0o600)
+        return value
+
+    def shared(self, name: str, *, uid: int) -> str:
+        """Path of a folder that containers of user `uid` write to, and that outlives them."""
+        path = self.folder / name
+        if not self.dry_run and not path.is_dir():
+            make_closed(path)
+            if os.getuid() == 0:
+                os.chown(path, uid, uid)
+            elif os.getuid() != uid:
+                path.chmod(0o777)  # the closed folder above keeps others out
+        return str(path)
+
+    def _salt(self) -> bytes:
+        return self.generated("salt").encode()

@@ -1,0 +1,48 @@
+"""Fixtures that unit tests of several modules share."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from coordination.redis_client import Address, RedisLink
+from testing.redis_users import makers_of_users
+
+REDIS_PASSWORD = "correct horse: battery'staple"
+NAMESPACES = ("cslr-lab", "cslr-lab-2", "cslr-test")  # of clusters whose heads get users
+
+
+@pytest.fixture(scope="session")
+def redis_address(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """A real Redis for all tests of this process that want one."""
+    folder: Path = tmp_path_factory.mktemp("redis")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = Address("127.0.0.1", int(probe.getsockname()[1]))
+    (folder / "redis.conf").write_text(
+        f'port {address.port}\nbind 127.0.0.1\nrequirepass "{REDIS_PASSWORD}"\nsave ""\n'
+    )
+    server = subprocess.Popen([redis_server, folder / "redis.conf"], cwd=folder, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while not address.answers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with makers_of_users(address, REDIS_PASSWORD, *NAMESPACES):
+        yield address
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def redis_link(redis_address: Address) -> Iterator[RedisLink]:
+    """A line to it, its data and its users as of a new one."""
+    link = RedisLink((redis_address,), REDIS_PASSWORD)
+    link.command("FLUSHALL")
+    users = link.command("ACL", "USERS")
+    for user in users if isinstance(users, list) else []:
+        if user != "default":
+            link.command("ACL", "DELUSER", str(user))
+    yield link
+    link.close()

@@ -1,0 +1,174 @@
+"""verify_cluster.py as it is deployed, a program of its own, against one real Ray node on the loopback."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from entrypoints import verify_cluster
+from verification.report import Report
+from verification.spec import ENVIRONMENT, Client, ExpectedNode, ExpectedVersions, Heads, VerificationSpec
+
+NODE = ExpectedNode(name="node-a", container="cslr-test-node-a", cpus=1, memory=2 * 2**30, torch=False)
+START_SECONDS = 180.0  # a busy machine is no failure
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@pytest.fixture(scope="module")
+def ray_head():
+    """A head with token authentication, in a session of its own so that it can be ended as a whole."""
+    gcs, dashboard, client, agent = free_ports(4)
+    # Not pytest's folder: Ray's socket paths must stay below 108 characters.
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        token = Path(folder, "token")
+        token.write_text("correct-horse-battery-staple-0123456789")
+        environment = {
+            **os.environ,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+            "GRPC_ENABLE_FORK_SUPPORT": "0",  # as in entrypoints/ray/process.py
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        arguments = {
+            "port": gcs,
+            "dashboard-port": dashboard,
+            "ray-client-server-port": client,
+            "dashboard-agent-listen-port": agent,
+            "num-cpus": 1,
+            "num-gpus": 0,
+            "memory": 10**9,
+            "object-store-memory": 10**8,
+            "temp-dir": folder,
+            "labels": f"{verify_cluster.NODE_LABEL}={NODE.name}",
+        }
+        start = ["ray", "start", "--head", "--block", "--disable-usage-stats"]
+        command = [*start, *(f"--{name}={value}" for name, value in arguments.items())]
+        with Path(folder, "log").open("w") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_for_head(f"http://127.0.0.1:{dashboard}/api/gcs_healthz", process, Path(folder, "log"))
+            yield SimpleNamespace(dashboard=dashboard, client=client, token=token)
+        finally:
+            end_session(process)
+
+
+def wait_for_head(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError):
+            if verify_cluster.http("GET", url)[0] == 200:
+                return
+        time.sleep(0.2)
+    pytest.fail(f"Ray did not start: {log.read_text()}")
+
+
+def end_session(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=15)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def verify(ray_head):
+    """Runs the program; returns its exit code, its report and what it wrote on stderr."""
+
+    def run(*, checks: str = "", token: Path = ray_head.token, **changes: Any) -> tuple[int, Report, str]:
+        heads = Heads(hosts=("127.0.0.1",), dashboard_port=ray_head.dashboard, client_port=ray_head.client)
+        client = Client(image="none", program="/none", with_python="/none")
+        values = {"nodes": (NODE,), "settle": 20.0, "deadline": 80.0, **changes}
+        spec = VerificationSpec(project="cslr", stack="test", network="none", client=client, heads=heads, **values)
+        environment = {
+            **os.environ,
+            ENVIRONMENT: spec.model_dump_json(),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+        }
+        command = [sys.executable, verify_cluster.__file__, "--checks", checks]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        return ended.returncode, Report.model_validate_json(ended.stdout), ended.stderr
+
+    return run
+
+
+def results(report: Report) -> dict[str, str]:
+    return {check.name: check.result for check in report.checks}
+
+
+class TestAgainstRealRay:
+    def test_a_cluster_as_expected_passes(self, verify):
+        versions = ExpectedVersions(ray="2.60.0", python=".".join(map(str, sys.version_info[:2])))
+        code, report, progress = verify(versions=versions)
+        assert (code, report.ok) == (0, True), progress
+        passed = {name for name, result in results(report).items() if result == "pass"}
+        assert passed == {row.name for row in verify_cluster.CHECKS if row.part == "ray"}
+        assert report.nodes[NODE.name]["ray"] == "2.60.0"
+        assert f"{verify_cluster.PROGRESS}skip gpu_training" in progress
+
+    def test_a_missing_node_fails_by_name(self, verify):
+        missing = NODE.model_copy(update={"name": "node-b", "container": "cslr-test-node-b"})
+        code, report, _ = verify(nodes=(NODE, missing), settle=1.0)
+        assert (code, report.ok) == (1, False)
+        assert results(report)["nodes_alive"] == "fail"
+        assert results(report)["versions"] == "skip"
+        assert report.failures[0].container == "cslr-test-node-b"
+        assert "the node node-b is not alive" in report.failures[0].detail
+
+    def test_another_version_fails_and_the_rest_is_still_checked(self, verify):
+        wrong = NODE.model_copy(update={"cpus": 8.0})
+        code, report, _ = verify(
+            nodes=(wrong,), versions=ExpectedVersions(ray="2.59.0"), checks="resources,versions", settle=1.0
+        )
+        details = {check.name: check.detail for check in report.failures}
+        assert code == 1
+        assert details == {
+            "resources": "node-a: 1 CPUs instead of 8",
+            "versions": "node-a: ray 2.60.0 instead of 2.59.0",
+        }
+
+    def test_a_wrong_token_is_named_at_once(self, verify, tmp_path):
+        token = tmp_path / "ray-token"
+        token.write_text("not-the-one")
+        code, report, _ = verify(token=token)
+        assert code == 1
+        assert report.seconds < 10
+        assert [check.name for check in report.failures] == ["connect"]
+        assert f"refuses the token ({token})" in report.failures[0].detail
+
+
+class TestCall:
+    def test_without_an_expectation_cannot_run(self):
+        environment = {key: value for key, value in os.environ.items() if key != ENVIRONMENT}
+        ended = subprocess.run(
+            [sys.executable, verify_cluster.__file__], env=environment, capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, ended.stdout) == (verify_cluster.COULD_NOT_RUN, "")
+        assert "cannot run" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+    def test_unknown_check_cannot_run(self):
+        environment = {**os.environ, ENVIRONMENT: json.dumps({"deadline": 1})}
+        command = [sys.executable, verify_cluster.__file__, "--checks", "nonsense"]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert ended.returncode == verify_cluster.COULD_NOT_RUN
+        assert "unknown check nonsense" in ended.stderr

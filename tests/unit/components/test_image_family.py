@@ -1,0 +1,127 @@
+"""The matrix stack as its file has it: what the program asks an engine for."""
+
+from itertools import combinations
+
+import pytest
+
+from config.matrix import MatrixSettings
+from config.matrix_rules import select
+from embedded_engine.program import ProgramError
+from testing.harness import (
+    COMMAND,
+    CONTAINER,
+    IMAGE,
+    MATRIX,
+    NETWORK,
+    VOLUME,
+    Deployed,
+    Resource,
+    deploy,
+    stack_settings,
+)
+
+
+@pytest.fixture(scope="module")
+def state_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["up", "preview"])
+def family(request, state_home) -> Deployed:
+    settings = stack_settings("matrix", MATRIX)
+    return deploy(settings, state_home=state_home, stack="matrix", key=MATRIX, preview=request.param)
+
+
+def declared(settings: dict[str, object], state_home) -> dict[str, Resource]:
+    """The images of a matrix stack by name."""
+    return deploy(settings, state_home=state_home, stack="matrix", key=MATRIX).of_type(IMAGE)
+
+
+class TestFamily:
+    def test_is_18_images_each_declared_once(self, family):
+        assert set(family.of_type(IMAGE)) == {wanted.name for wanted in select(MatrixSettings())}
+        assert len(family.of_type(IMAGE)) == 18
+
+    def test_has_a_tag_for_each(self, family):
+        tags = [image.inputs["imageName"] for image in family.of_type(IMAGE).values()]
+        assert len(set(tags)) == 18
+        assert sorted(family.outputs["images"].values()) == sorted(tags)
+
+    def test_deploys_nothing(self, family):
+        assert {r.type for r in family.custom} <= {IMAGE, COMMAND}
+        assert not any(family.of_type(kind) for kind in (CONTAINER, NETWORK, VOLUME))
+
+    def test_reads_no_secret_and_makes_none(self, family):
+        assert not (family.state / "generated").exists()
+
+    def test_stands_on_one_base(self, family):
+        assert [name for name in family.of_type(COMMAND) if name.startswith("base-")] == ["base-forky"]
+        assert all("base-forky" in family.needs(image) for image in family.of_type(IMAGE).values())
+
+    def test_waits_for_the_image_that_it_is_built_on(self, family):
+        for wanted in select(MatrixSettings()):
+            image = family.of_type(IMAGE)[wanted.name]
+            for ancestor in wanted.ancestors:
+                assert ancestor.name in family.needs(image)
+
+    def test_is_never_built_more_than_two_at_a_time(self, family):
+        """Of any three, one waits for another."""
+        needs = {name: family.needs(image) for name, image in family.of_type(IMAGE).items()}
+        for three in combinations(needs, 3):
+            assert any(one in needs[other] for one in three for other in three)
+
+    def test_keeps_two_builds_going(self, family):
+        """Two begin at once, and no image waits for more than the one it is built on and the one two places before."""
+        images = family.of_type(IMAGE)
+        assert len([name for name in images if not family.needs(images[name]) & set(images)]) == 2
+        for image in images.values():
+            assert len([urn for urn in image.dependencies if family.resources[urn].type == IMAGE]) <= 2
+
+    def test_is_torch_for_gpus_on_every_host(self, family):
+        assert all(image.inputs["build"]["args"]["TORCH"] == "cuda" for image in family.of_type(IMAGE).values())
+
+    def test_is_built_for_the_platform_and_not_pushed(self, family):
+        for image in family.of_type(IMAGE).values():
+            assert image.inputs["build"]["platform"] == "linux/amd64"
+            assert image.inputs["skipPush"] is True
+
+    def test_registers_its_outputs(self, family):
+        assert all(component.outputs is not None for component in family.components)
+
+
+class TestSettings:
+    def test_bound_what_is_built_at_the_same_time(self, state_home):
+        settings = {"parallel_builds": 1, "targets": ["runtime", "devel"]}
+        family = deploy(settings, state_home=state_home, stack="matrix", key=MATRIX)
+        needs = {name: family.needs(image) for name, image in family.of_type(IMAGE).items()}
+        assert all(one in needs[other] or other in needs[one] for one, other in combinations(needs, 2))
+
+    def test_push_to_the_registry_under_its_name(self, state_home):
+        images = declared({"minimal": True, "push": True, "registry": "registry.example.org/cslr"}, state_home)
+        for image in images.values():
+            assert image.inputs["skipPush"] is False
+            assert image.inputs["imageName"].startswith("registry.example.org/cslr/")
+
+    def test_take_layers_over_from_a_registry(self, state_home):
+        place = "registry.example.org/cslr"
+        images = declared({"minimal": True, "cache_from": place, "registry": place}, state_home)
+        for image in images.values():
+            assert all(name.startswith(f"{place}/") for name in image.inputs["build"]["cacheFrom"]["images"])
+
+    def test_of_two_platforms_make_two_images_on_two_bases(self, state_home):
+        settings = {"targets": ["runtime"], "cuda": ["13.*"], "platforms": ["linux/amd64", "linux/arm64"]}
+        family = deploy(settings, state_home=state_home, stack="matrix", key=MATRIX)
+        platforms = {name: image.inputs["build"]["platform"] for name, image in family.of_type(IMAGE).items()}
+        assert platforms == {
+            "runtime-cuda13.1.1-py3.14": "linux/amd64",
+            "runtime-cuda13.1.1-py3.14-arm64": "linux/arm64",
+        }
+        assert {"base-forky", "base-forky-arm64"} <= set(family.of_type(COMMAND))
+
+    def test_that_select_nothing_are_refused(self, state_home):
+        with pytest.raises(ProgramError, match=r"cslr:matrix.targets\[0\]: 'redis' selects nothing"):
+            deploy({"targets": ["redis"]}, state_home=state_home, stack="matrix", key=MATRIX)
+
+    def test_of_a_platform_beside_them_are_refused(self, state_home):
+        with pytest.raises(ProgramError, match="cslr:platform: is in this file beside cslr:matrix"):
+            deploy({}, state_home=state_home, key=MATRIX, plain={"platform": '{"gpu": {"enabled": false}}'})

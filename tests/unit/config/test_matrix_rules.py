@@ -1,0 +1,130 @@
+"""Which images a matrix stack builds: each once, parents first, and an error for every key that selects nothing."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from config.matrix import MatrixSettings, parse
+from config.matrix_rules import CHECKS, check, select
+from config.problems import SettingsError
+from images.catalog import FAMILY, PHASES
+from images.variants import VARIANTS
+
+FILE = "Pulumi.matrix.yaml"
+CUDAS = sorted({variant.cuda for variant in VARIANTS})
+PYTHONS = sorted({variant.python for variant in VARIANTS})
+PLATFORMS = ("linux/amd64", "linux/arm64")
+
+
+def patterns(names: list[str]) -> st.SearchStrategy[list[str]]:
+    """Names, and patterns that match some of them."""
+    return st.lists(st.sampled_from([*names, "*", *(f"{name[:2]}*" for name in names)]), min_size=1, max_size=3)
+
+
+settings = st.builds(
+    lambda **keys: MatrixSettings.model_validate(keys),
+    cuda=patterns(CUDAS),
+    python=patterns(PYTHONS),
+    targets=patterns(list(FAMILY)),
+    phases=st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1),
+    minimal=st.booleans(),
+    platforms=st.lists(st.sampled_from(PLATFORMS), min_size=1),
+    without=st.lists(st.sampled_from(["devel-*", "*-py3.13", "ray-runtime-*", "*-arm64"]), max_size=2),
+)
+
+
+def refusal(raw: dict[str, object]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        check(parse(raw, stack_file=FILE), FILE)
+    return str(caught.value)
+
+
+class TestSelection:
+    def test_of_all_defaults_is_the_family_of_18(self):
+        names = {wanted.name for wanted in select(MatrixSettings())}
+        assert names == {f"{target}-{variant.key}" for target in FAMILY for variant in VARIANTS}
+        assert len(names) == 18
+
+    @given(settings)
+    def test_has_nothing_twice(self, chosen):
+        names = [wanted.name for wanted in select(chosen)]
+        assert len(names) == len(set(names))
+
+    @given(settings)
+    def test_has_parents_before_what_is_built_on_them(self, chosen):
+        names = [wanted.name for wanted in select(chosen)]
+        for wanted in select(chosen):
+            for ancestor in wanted.ancestors:
+                assert ancestor.name not in names or names.index(ancestor.name) < names.index(wanted.name)
+
+    @given(settings)
+    def test_is_part_of_what_all_defaults_select(self, chosen):
+        everything = MatrixSettings.model_validate({"platforms": list(PLATFORMS)})
+        assert set(select(chosen)) <= set(select(everything))
+
+    @given(settings)
+    def test_is_only_for_platforms_that_torch_is_built_for(self, chosen):
+        assert all(wanted.platform in wanted.variant.platforms for wanted in select(chosen))
+
+    @given(settings)
+    def test_that_is_minimal_has_one_image_of_each_target_of_the_whole(self, chosen):
+        assume(not chosen.without and len(set(chosen.platforms)) == 1)
+        whole = select(chosen.model_copy(update={"minimal": False}))
+        minimal = select(chosen.model_copy(update={"minimal": True}))
+        assert len(minimal) == len({wanted.image.name for wanted in minimal})
+        if minimal:
+            assert {wanted.image.name for wanted in minimal} == {wanted.image.name for wanted in whole}
+
+    @given(settings)
+    def test_that_selects_nothing_is_an_error_that_says_so(self, chosen):
+        problems = [problem for find in CHECKS for problem in find(chosen)]
+        assert bool(select(chosen)) or problems
+
+    def test_of_phases_in_turn_is_the_whole(self):
+        parts = [select(MatrixSettings.model_validate({"phases": [phase]})) for phase in PHASES]
+        assert sorted(wanted.name for part in parts for wanted in part) == sorted(
+            wanted.name for wanted in select(MatrixSettings())
+        )
+
+    def test_of_another_platform_says_so_in_the_name(self):
+        chosen = select(MatrixSettings.model_validate({"platforms": ["linux/arm64"], "targets": ["runtime"]}))
+        assert [wanted.name for wanted in chosen] == ["runtime-cuda13.1.1-py3.14-arm64"]
+
+
+class TestMistakes:
+    """Each names the file, the key, the reason and a way out."""
+
+    @pytest.mark.parametrize(
+        ("raw", "key", "reason", "remedy"),
+        [
+            ({"cuda": ["14*"]}, "cuda[0]", "'14*' selects nothing", "Known here: 12.8.1, 13.1.1."),
+            ({"targets": ["*", "ray-runtme"]}, "targets[1]", "selects nothing", "Did you mean ray-runtime?"),
+            ({"cuda": ["11.*"]}, "cuda[0]", "selects nothing", "Known here: 12.8.1, 13.1.1."),
+            ({"targets": ["ray"]}, "targets[0]", "selects nothing", "ws unset matrix.targets"),
+            ({"without": ["devl-cuda13.1.1-py3.14"]}, "without[0]", "leaves out nothing",
+             "Did you mean devel-cuda13.1.1-py3.14?"),
+            ({"targets": []}, "targets", "is empty", "ws unset matrix.targets"),
+            ({"cuda": ["13.1.1"], "python": ["3.13"]}, "python", "its packages are not locked", '["3.14"]'),
+            ({"targets": ["devel"], "phases": [1]}, "phases", "devel is in none of the phases", "phases '[4]'"),
+            ({"cuda": ["12.*"], "platforms": ["linux/arm64"]}, "platforms[0]", "is not built with CUDA for linux/arm64",
+             "For linux/arm64 there is CUDA 13.1.1."),
+            ({"minimal": True, "without": ["*"]}, "without", "leaves out every image", "Selected are: "),
+            ({"push": True}, "push", "no registry is named", "matrix.push false"),
+            ({"mirrors": {"pypi": "https://me:pass@pypi.test/a"}}, "mirrors.pypi", "has a login", "https://pypi.test/a"),
+            ({"cache_from": "example.org/a"}, "cache_from", "none is given", "registry example.org/a"),
+            ({"targets": ["a/b"]}, "targets[0]", "is not a name or pattern", "'matrix.targets[0]' '*'"),
+            ({"phases": [5]}, "phases[0]", "5 must be 1, 2, 3 or 4", "ws unset"),
+            ({"platform": []}, "platform", "unknown key", "Did you mean platforms?"),
+        ],
+    )  # fmt: skip
+    def test_are_one_sentence_with_a_way_out(self, raw, key, reason, remedy):
+        text = refusal(raw)
+        assert f"{FILE}: cslr:matrix.{key}: " in text
+        assert reason in text
+        assert remedy in text
+
+    def test_are_all_reported_at_once(self):
+        assert refusal({"cuda": ["14*"], "targets": ["x"], "push": True}).count(f"{FILE}: cslr:matrix") == 3
+
+    def test_of_none_passes(self):
+        check(parse({}, stack_file=FILE), FILE)

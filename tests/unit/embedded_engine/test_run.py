@@ -1,0 +1,66 @@
+"""A run of the embedded engine as a whole: what it refuses, and where Docker goes away meanwhile."""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from docker_api.api import DockerError
+from embedded_engine.deployment import Change
+from embedded_engine.run import Engine
+
+PROGRAM = """
+KEYS = {}
+import pulumi_docker as docker
+
+docker.Image("x", image_name="cslr/x:1", skip_push=True, build=docker.DockerBuildArgs(context=".", **KEYS))
+"""
+GONE = "Docker did not answer GET /images/cslr/x:1/json: Remote end closed connection"
+
+
+class Silent:
+    """A display of nothing."""
+
+    def started(self, change: Change) -> None: ...
+
+    def progress(self, change: Change, text: str) -> None: ...
+
+    def ended(self, change: Change) -> None: ...
+
+
+class Gone:
+    """An Engine that ended after the connection was made."""
+
+    def find(self, _: str) -> NoReturn:
+        raise DockerError(GONE)
+
+    def labelled(self, *_: Any) -> NoReturn:
+        raise DockerError("Docker did not answer GET /containers/json")
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("embedded_engine.run.DockerApi", Gone)
+    (tmp_path / "Pulumi.yaml").write_text("name: test\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    return Engine(tmp_path, "dev", Silent())
+
+
+class TestInputs:
+    def test_that_the_engine_would_ignore_are_refused_inside_of_objects_too(self, engine):
+        program = Path(engine._folder) / "__main__.py"
+        program.write_text(PROGRAM.replace("{}", "{'network': 'host', 'add_hosts': ['a:127.0.0.1']}"))
+        (failed,) = engine.up().failed
+        assert "does not know the input build.addHosts, build.network of docker:index/image:Image" in failed.error
+
+
+class TestDockerThatWentAway:
+    def test_is_told_by_what_failed_so_that_it_can_be_tried_again(self, engine):
+        assert [(change.name, change.error) for change in engine.up().failed] == [("x", GONE)]
+
+    def test_is_an_error_where_nothing_else_tells_of_it(self, engine):
+        (Path(engine._folder) / "__main__.py").write_text("")
+        with pytest.raises(DockerError):
+            engine.up()

@@ -1,0 +1,273 @@
+"""Preflight: a stack that its host cannot bear is refused before anything changes, with a way out."""
+
+import ipaddress
+import time
+from typing import ClassVar
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.platform import PlatformSettings, SettingsError, load
+from config.platform_rules import MINIMUM_MEMORY
+from config.types import SPARE_SUBNETS
+from preflight.host import HostFacts, check
+from preflight.host_facts import (
+    ContainerPort,
+    DockerNetwork,
+    Folder,
+    Listener,
+    Route,
+    read_addresses,
+    read_listeners,
+    read_routes,
+)
+
+FILE = "Pulumi.dev.yaml"
+GIB = 2**30
+OURS = {"cslr.project": "cslr", "cslr.stack": "dev"}
+THEIRS = {"cslr.project": "cslr", "cslr.stack": "gpu"}
+
+
+def check_raw(raw: object, facts: HostFacts) -> None:
+    """Checks the stack config `raw` on a host."""
+    check(load(raw, stack_file=FILE), facts, FILE)
+
+
+def refusal(raw: object, facts: HostFacts) -> str:
+    """The text of the error that `raw` causes on a host."""
+    with pytest.raises(SettingsError) as caught:
+        check_raw(raw, facts)
+    return str(caught.value)
+
+
+class TestHostOfWhichNothingIsKnown:
+    def test_is_not_refused(self):
+        check_raw({"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}, HostFacts())
+
+
+class TestSubnet:
+    def test_must_not_overlap_a_route(self):
+        text = refusal({}, HostFacts(routes=(Route(network="172.28.4.0/24", interface="eth1"),)))
+        assert f"{FILE}: cslr:platform.network.subnet: 172.28.0.0/16 overlaps 172.28.4.0/24" in text
+        assert "a route over eth1" in text
+        assert "ws set network.subnet 172.29.0.0/16" in text
+
+    def test_must_not_overlap_a_docker_network(self):
+        other = DockerNetwork(name="compose_default", subnets=("172.16.0.0/12",))
+        text = refusal({}, HostFacts(docker_networks=(other,)))
+        assert "172.28.0.0/16 overlaps 172.16.0.0/12, which is the Docker network compose_default" in text
+        assert "ws set network.subnet 10.200.0.0/16" in text
+
+    def test_is_reported_once_for_a_docker_network_and_its_route(self):
+        facts = HostFacts(
+            docker_networks=(DockerNetwork(name="other", subnets=("172.28.0.0/16",), interface="br-1"),),
+            routes=(Route(network="172.28.0.0/16", interface="br-1"),),
+        )
+        assert refusal({}, facts).count(f"{FILE}: ") == 1
+
+    def test_may_be_that_of_this_stacks_own_network(self):
+        own = DockerNetwork(name="ray-network", subnets=("172.28.0.0/16",), labels=OURS, interface="br-1")
+        check_raw({}, HostFacts(docker_networks=(own,), routes=(Route(network="172.28.0.0/16", interface="br-1"),)))
+
+    def test_offered_instead_is_one_that_settings_accept(self):
+        for subnet in SPARE_SUBNETS:
+            load({"network": {"subnet": subnet}}, stack_file=FILE)
+
+
+class TestNetworkName:
+    def test_must_not_be_taken_by_a_network_of_others(self):
+        text = refusal({}, HostFacts(docker_networks=(DockerNetwork(name="ray-network"),)))
+        assert f"{FILE}: cslr:platform.network.name: a Docker network ray-network is there already" in text
+        assert "docker network inspect ray-network" in text
+
+    def test_of_another_stack_is_told_with_that_stack(self):
+        text = refusal({}, HostFacts(docker_networks=(DockerNetwork(name="ray-network", labels=THEIRS),)))
+        assert "it belongs to the stack gpu" in text
+        assert "ws set network.name ray-network-dev" in text
+
+
+class TestBindAddress:
+    FACTS = HostFacts(addresses=frozenset({"127.0.0.1", "192.168.1.10"}))
+
+    def test_must_be_one_of_this_host(self):
+        text = refusal({"network": {"bind_address": "192.168.1.99"}}, self.FACTS)
+        assert f"{FILE}: cslr:platform.network.bind_address: 192.168.1.99 is not an address of this host" in text
+        assert "It has 192.168.1.10." in text
+        assert "ws set network.bind_address 127.0.0.1" in text
+
+    @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "127.0.1.1", "192.168.1.10"])
+    def test_may_be_all_loopback_or_its_own(self, address):
+        check_raw({"network": {"bind_address": address}}, self.FACTS)
+
+
+class TestHostPort:
+    def test_must_not_be_in_use_by_a_process(self):
+        facts = HostFacts(listeners=(Listener(address="0.0.0.0", port=6381, process="redis-server (process 7)"),))
+        text = refusal({}, facts)
+        assert f"{FILE}: cslr:platform.redis.port: 6381 is in use on this host by redis-server (process 7)" in text
+        assert "ws set redis.port 6382" in text
+
+    def test_must_not_be_in_use_by_a_container_of_others(self):
+        facts = HostFacts(
+            container_ports=(ContainerPort(container="cslr-gpu-mlflow", address="0.0.0.0", port=5000, labels=THEIRS),),
+            listeners=(Listener(address="0.0.0.0", port=5000, process="docker-proxy (process 8)"),),
+        )
+        text = refusal({}, facts)
+        assert "5000 is in use on this host by the container cslr-gpu-mlflow of the stack gpu" in text
+
+    def test_may_be_in_use_by_this_stacks_own_container(self):
+        own = ContainerPort(container="cslr-dev-mlflow", address="127.0.0.1", port=5000, labels=OURS)
+        check_raw({}, HostFacts(container_ports=(own,), listeners=(Listener(address="127.0.0.1", port=5000),)))
+
+    def test_may_be_in_use_on_another_address(self):
+        check_raw({}, HostFacts(listeners=(Listener(address="192.168.1.10", port=5000),)))
+
+    def test_of_a_disabled_service_does_not_matter(self):
+        facts = HostFacts(listeners=(Listener(address="::", port=8080),))
+        check_raw({"marimo": {"enabled": False}}, facts)
+        assert "a process that only root can name" in refusal({}, facts)
+
+
+class TestLimits:
+    def test_of_memory_must_not_exceed_the_host(self):
+        text = refusal({"ray": {"cpu": {"memory": "64g"}}}, HostFacts(memory_bytes=16 * GIB))
+        assert f"{FILE}: cslr:platform.ray.cpu.memory: 64g is more than the 16.0g of this host" in text
+        assert "ws set ray.cpu.memory 12g" in text
+
+    def test_of_a_service_that_cannot_fit_are_answered_with_disabling_it(self):
+        text = refusal({}, HostFacts(memory_bytes=2 * GIB))
+        assert f"ray-cpu needs {MINIMUM_MEMORY['ray-cpu']}, so it cannot run here" in text
+        assert "ws set ray.cpu.enabled false" in text
+
+    def test_of_cpus_must_not_exceed_the_host(self):
+        text = refusal({}, HostFacts(cpus=1))
+        assert f"{FILE}: cslr:platform.ray.cpu.cpus: 2 is more than the 1 CPU cores of this host" in text
+        assert "ws set ray.cpu.cpus 1" in text
+
+
+class TestFolder:
+    RAW: ClassVar = {"marimo": {"notebooks": "/srv/notebooks"}}
+
+    def test_must_be_there(self):
+        text = refusal(self.RAW, HostFacts(folder=lambda _: None))
+        assert f"{FILE}: cslr:platform.marimo.notebooks: there is no folder /srv/notebooks on this host" in text
+        assert "sudo install -d -o 1000 -g 1000 /srv/notebooks" in text
+
+    def test_must_be_writable_by_the_services_user(self):
+        text = refusal({"marimo": {"notebooks": "/srv/a b", "user": "2000:3000"}}, HostFacts(folder=lambda _: Folder()))
+        assert "/srv/a b cannot be written by user 2000, which marimo runs as" in text
+        assert "sudo setfacl -m u:2000:rwx '/srv/a b'" in text
+
+    @pytest.mark.parametrize(
+        "folder", [Folder(uid=1000), Folder(gid=1000, mode=0o775), Folder(mode=0o777), Folder(mode=0o700, has_acl=True)]
+    )
+    def test_may_be_writable_by_owner_group_all_or_access_list(self, folder):
+        check_raw(self.RAW, HostFacts(folder=lambda _: folder))
+
+    def test_of_a_read_only_volume_needs_reading_only(self):
+        volume = {"source": "/srv/data", "target": "/data", "read_only": True}
+        check_raw({"marimo": {"volumes": [volume]}}, HostFacts(folder=lambda _: Folder(mode=0o755)))
+        text = refusal({"marimo": {"volumes": [volume]}}, HostFacts(folder=lambda _: Folder(mode=0o700)))
+        assert f"{FILE}: cslr:platform.marimo.volumes[0].source: /srv/data cannot be read by user 1000" in text
+
+    def test_is_looked_at_as_it_is(self, tmp_path):
+        tmp_path.chmod(0o750)
+        folder = Folder.at(str(tmp_path))
+        assert folder is not None
+        assert folder.allows(tmp_path.stat().st_uid, 0, write=True)
+        assert not folder.allows(tmp_path.stat().st_uid + 1, tmp_path.stat().st_gid + 1, write=False)
+        assert Folder.at(str(tmp_path / "nothing")) is None
+        assert Folder.at("\0") is None
+
+
+class TestGpus:
+    RAW: ClassVar = {"gpu": {"enabled": True}}
+
+    def test_need_an_nvidia_runtime(self):
+        text = refusal(self.RAW, HostFacts(docker_reachable=True))
+        assert f"{FILE}: cslr:platform.gpu.enabled: Docker on this host has no NVIDIA runtime" in text
+        assert "sudo nvidia-ctk runtime configure --runtime=docker" in text
+
+    def test_are_not_asked_for_where_docker_is_unreachable(self):
+        check_raw(self.RAW, HostFacts(docker_reachable=False))
+
+    def test_are_accepted_with_the_runtime(self):
+        check_raw(self.RAW, HostFacts(docker_reachable=True, gpu_runtime=True))
+
+
+class TestKernelTables:
+    def test_give_routes_without_the_default_one(self):
+        table = (
+            "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+            "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+            "docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+        )
+        assert read_routes(table) == (Route(network="172.17.0.0/16", interface="docker0"),)
+
+    def test_give_the_hosts_own_addresses(self):
+        trie = "  +-- 192.0.2.0/24 2 0 2\n     |-- 192.0.2.2\n        /32 host LOCAL\n     |-- 192.0.2.255\n"
+        assert read_addresses(trie) == {"192.0.2.2"}
+
+    def test_give_listening_ports_with_their_processes(self):
+        columns = "00000000:00000000 00:00000000 00000000 0 0"
+        sockets = [
+            f"0: 0100007F:18EB 00000000:0000 0A {columns} 11 1",
+            f"1: 0100007F:18EC 00000000:0000 01 {columns} 12 1",
+            f"2: 00000000000000000000000000000000:1388 00000000000000000000000000000000:0000 0A {columns} 13 1",
+            f"3: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A {columns} 14 1",
+        ]
+        assert read_listeners(sockets, {"11": "redis-server (process 7)"}) == (
+            Listener(address="127.0.0.1", port=6379, process="redis-server (process 7)"),
+            Listener(address="::", port=5000),
+            Listener(address="127.0.0.1", port=8080),
+        )
+
+
+class TestProbe:
+    def test_reads_this_host_without_docker(self, monkeypatch):
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+        facts = HostFacts.probe("cslr", "dev")
+        assert facts.cpus > 0
+        assert facts.memory_bytes > 0
+        assert "127.0.0.1" in facts.addresses
+        assert not facts.docker_reachable
+
+    def test_knows_nothing_of_a_remote_host_that_does_not_answer(self, monkeypatch):
+        monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+        facts = HostFacts.probe("cslr", "dev")
+        assert (facts.cpus, facts.listeners, facts.routes) == (0, (), ())
+        check_raw({"marimo": {"notebooks": "/nonexistent/folder/of/a/remote/host"}}, facts)
+
+    def test_is_fast(self):
+        started = time.monotonic()
+        HostFacts.probe("cslr", "dev")
+        assert time.monotonic() - started < 5  # a fraction of a second on an idle machine
+
+
+FULL = PlatformSettings()
+ADDRESSES = st.sampled_from(["0.0.0.0", "::", "127.0.0.1", "192.168.1.10", "fe80::1"])
+SUBNETS = st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 32)).map(
+    lambda pair: str(ipaddress.IPv4Network(pair, strict=False))
+)
+HOSTS = st.builds(
+    HostFacts,
+    cpus=st.integers(0, 256),
+    memory_bytes=st.integers(0, 2**40),
+    addresses=st.frozensets(st.sampled_from(["127.0.0.1", "10.0.0.1"])),
+    routes=st.lists(st.builds(Route, network=SUBNETS, interface=st.just("eth0")), max_size=3).map(tuple),
+    listeners=st.lists(st.builds(Listener, address=ADDRESSES, port=st.integers(5000, 8888)), max_size=3).map(tuple),
+    folder=st.just(lambda _: None),
+    docker_reachable=st.booleans(),
+)
+
+
+class TestNoHost:
+    @hypothesis.settings(deadline=None)
+    @given(HOSTS)
+    def test_raises_anything_but_the_clear_error(self, facts):
+        try:
+            check(FULL, facts, FILE)
+        except SettingsError as error:
+            assert str(error).startswith(f"{FILE}: cslr:platform.")  # noqa: PT017 - both outcomes are right

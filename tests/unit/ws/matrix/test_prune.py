@@ -1,0 +1,180 @@
+"""What may be removed: only this project's, only what nobody wants, and nothing that is in use."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.stack_file import read_stack_config, stacks
+from testing.harness import PROJECT
+from ws.matrix.prune import TARGET_LABEL, Old, look, old_records, old_references, own_repositories, remove, wanted_tags
+
+OLD, NEW = (f"cslr/runtime:cuda13.1.1-py3.14-{digest}" for digest in ("0123456789ab", "ba9876543210"))
+WANTED = frozenset({NEW, "cslr/base:forky-ba9876543210", "registry.example.org/lab/ml:runtime-x"})
+OTHERS = (
+    "redis:8",
+    "someone/runtime:1",
+    "cslr/unknown:1",
+    "example.org/lab/runtime:1",
+    "cslr/runtime/sub:1",
+    "registry.example.org/lab/redis:8",
+    "cslr/runtime:latest",
+    "busybox",
+)
+
+
+def record(identifier: str, description: str, **facts: Any) -> dict[str, Any]:
+    return {"ID": identifier, "Description": description, "InUse": False, "Shared": False, "Size": 10, **facts}
+
+
+def old(*tags: str, labelled: bool = False, wanted: frozenset[str] = WANTED) -> tuple[str, ...]:
+    """What of an image is old."""
+    found = {"Id": "sha256:1", "RepoTags": list(tags), "Labels": {TARGET_LABEL: "runtime"} if labelled else None}
+    return old_references(found, own_repositories(wanted), wanted)
+
+
+class TestImage:
+    @pytest.mark.parametrize(
+        "tag",
+        [
+            OLD,
+            "cslr/redis:0123456789ab",
+            "cslr/base:forky-0123456789ab",
+            "cslr/runtime:cuda13.1.1-py3.14-0123456789ab-arm64",
+            "registry.example.org/lab/ml:devel-y",
+            "registry.example.org/lab/devel:cuda13.1.1-py3.14-0123456789ab",
+        ],
+    )
+    def test_of_this_project_that_nobody_wants_is_old(self, tag):
+        assert old(tag) == (tag,)
+
+    @pytest.mark.parametrize("tag", sorted(tag for tag in WANTED if "/ml:" not in tag))
+    def test_that_is_wanted_is_not(self, tag):
+        assert old(tag, labelled=True) == ()
+
+    def test_keeps_its_readable_name_only_with_a_content_that_is_wanted(self):
+        readable = "registry.example.org/lab/ml:runtime-x"
+        assert old(readable, NEW) == ()
+        assert old(readable, OLD) == (readable, OLD)
+
+    @pytest.mark.parametrize("tag", OTHERS)
+    def test_under_a_name_of_others_is_not_even_with_our_label(self, tag):
+        assert old(tag, labelled=True) == ()
+
+    def test_where_no_stack_file_names_its_images_is_not(self):
+        elsewhere = NEW.replace("cslr", "registry.example.org/lab")
+        assert old(OLD, wanted=frozenset({elsewhere, "cslr/base:forky-ba9876543210"})) == ()
+
+    def test_loses_only_the_tags_that_are_ours(self):
+        assert old("mine/kept:1", OLD) == (OLD,)
+
+    @pytest.mark.parametrize("tags", [[], ["<none>:<none>"]])
+    def test_without_any_tag_is_old_if_its_label_is_ours(self, tags):
+        assert old(*tags, labelled=True) == ("sha256:1",)
+        assert old(*tags) == ()
+
+    @given(st.lists(st.sampled_from([*OTHERS, NEW]), min_size=1), st.booleans())
+    def test_is_never_old_for_tags_of_others_and_wanted_ones(self, tags, labelled):
+        assert old(*tags, labelled=labelled) == ()
+
+
+class TestBuildCache:
+    STEPS = (
+        "[torch 2/3] RUN --mount=type=tmpfs,target=/tmp --mount=type=bind,from=x,target=/y   install.py   torch 2.13",
+    )
+
+    def test_of_our_steps_is_old(self):
+        ours = record("a", "mount / from exec /bin/sh -c install.py torch 2.13")
+        mounted = record("b", "cached mount /root/.cache from exec /bin/sh -c install.py   torch 2.13")
+        assert [found["ID"] for found in old_records([ours, mounted], self.STEPS)] == ["a", "b"]
+
+    def test_is_recognised_by_variables_too_which_steps_show_with_their_value(self):
+        ours = record("a", "mount / from exec /bin/sh -c install.py torch ${TORCH_VERSION}")
+        assert old_records([ours], self.STEPS) == [ours]
+
+    @pytest.mark.parametrize(
+        "description",
+        [
+            "mount / from exec /bin/sh -c make",
+            "mount / from exec /bin/sh -c $ANYTHING && make",
+            "mount / from exec /bin/sh -c $ANYTHING",
+            "pulled from docker.io/library/redis",
+            "http url http://build-context-1",
+            "fileop target",
+        ],
+    )
+    def test_of_others_is_not(self, description):
+        assert old_records([record("a", description)], self.STEPS) == []
+
+    @pytest.mark.parametrize("fact", ["InUse", "Shared"])
+    def test_that_an_image_or_a_build_uses_is_not(self, fact):
+        ours = record("a", "mount / from exec /bin/sh -c install.py torch 2.13", **{fact: True})
+        assert old_records([ours], self.STEPS) == []
+
+
+class Host:
+    """An Engine with these images and containers."""
+
+    def __init__(self, images: list[dict[str, Any]], used: list[str]) -> None:
+        self.images, self.used = images, used
+        self.calls: list[tuple[str, str]] = []
+
+    def call(self, method: str, path: str, **_: Any) -> Any:
+        self.calls.append((method, path))
+        answers = {
+            "/system/df": {"Images": self.images, "BuildCache": None},
+            "/containers/json": [{"ImageID": identifier} for identifier in self.used],
+        }
+        return answers.get(path)
+
+
+def image(identifier: str, *tags: str) -> dict[str, Any]:
+    return {"Id": identifier, "RepoTags": list(tags), "Labels": None, "Size": 100, "SharedSize": 60}
+
+
+class TestLook:
+    def test_leaves_out_what_a_container_uses(self):
+        host: Any = Host([image("1", OLD), image("2", "cslr/health:0123456789ab")], used=["1"])
+        assert look(host, WANTED, ()) == Old(images=("cslr/health:0123456789ab",), size=40)
+
+    def test_counts_only_what_goes_with_its_last_tag(self):
+        host: Any = Host([image("1", OLD, "mine/kept:1")], used=[])
+        assert look(host, WANTED, ()) == Old(images=(OLD,), size=0)
+
+    def test_counts_what_has_lost_all_tags(self):
+        untagged = {**image("sha256:1", "<none>:<none>"), "Labels": {TARGET_LABEL: "runtime"}}
+        host: Any = Host([untagged], used=[])
+        assert look(host, WANTED, ()) == Old(images=("sha256:1",), size=40)
+
+    def test_removes_by_tag_and_never_by_force(self):
+        host: Any = Host([], used=[])
+        assert remove(host, Old(images=(OLD,))) == []
+        assert host.calls == [("DELETE", f"/images/{OLD}")]
+
+
+class TestWanted:
+    @pytest.fixture(autouse=True)
+    def state(self, monkeypatch, tmp_path):
+        """An empty state folder, and a network with everything."""
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setattr("stack.sources.reachable", lambda _url, **_: True)
+        return tmp_path
+
+    def test_are_the_images_of_every_stack_file(self):
+        tags = wanted_tags(read_stack_config(PROJECT, stack) for stack in ("dev", "gpu", "matrix"))
+        repositories = {tag.partition(":")[0] for tag in tags}
+        assert {"cslr/redis", "cslr/postgres", "cslr/mlflow", "cslr/health", "cslr/base", "cslr/ml"} <= repositories
+        assert len({tag for tag in tags if tag.startswith("cslr/runtime:")}) == 3
+        assert set(stacks(PROJECT)) >= {"dev", "gpu", "matrix"}
+
+    def test_are_the_bases_and_readable_names_of_what_options_select_for_this_run(self):
+        file = read_stack_config(PROJECT, "matrix")
+        run = file.laid_over({"cslr:matrix": {"targets": ["runtime"], "platforms": ["linux/arm64"], "registry": "r"}})
+        added = wanted_tags([file, run]) - wanted_tags([file])
+        assert {tag.partition(":")[0] for tag in added} == {"cslr/base", "r/ml", "r/runtime"}
+        assert all(tag.endswith("-arm64") for tag in added)
+
+    def test_are_asked_for_without_making_anything(self, state):
+        wanted_tags([read_stack_config(PROJECT, "matrix")])
+        assert list(state.iterdir()) == []

@@ -1,0 +1,149 @@
+"""What must be true after a deployment, as the verification is told it."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from components.ray import logical_cpus
+from config.addresses import origin, prefix_of
+from config.platform import PlatformSettings
+from config.ports import HEALTH, MARIMO, MLFLOW
+from config.types import EVERYWHERE
+from images.catalog import CATALOG
+from stack.http_proxy import HttpProxy
+from stack.identity import StackIdentity
+from stack.programs import ENTRYPOINTS
+from stack.secrets import SecretFiles, user_id
+from stack.sources import Sources
+from stack.state import HostFiles
+from verification import spec as expected
+
+# Seconds. Hosts of a cluster come up in any order, and the one that leads may have to build its images first.
+LAN_SETTLE, LAN_DEADLINE = 180.0, 480.0
+BUILDING = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """Derives the specification from what was declared. Plain values only."""
+
+    settings: PlatformSettings
+    identity: StackIdentity
+    files: HostFiles
+    secrets: SecretFiles
+    sources: Sources
+    services: Collection[str]  # names of those that run
+    head_hosts: tuple[str, ...]  # where clients look for the Ray head
+    node_name: Callable[[str], str]  # service → what Ray calls its node
+    gpus: int | None  # of the GPU node; None: all that there are
+    proxy: HttpProxy
+    own_addresses: tuple[str, ...] = ()  # of this host
+
+    @property
+    def client(self) -> str | None:
+        """The service whose image the client container runs: one with Python, and Ray where there is one.
+
+        None where there is no such service: then Docker's health checks say all that can be asked.
+        """
+        preferred = (*self.settings.ray_nodes, "marimo", "health", "mlflow")
+        return next((name for name in preferred if name in self.services), None)
+
+    def spec(self, client: str, image: str) -> expected.VerificationSpec:
+        """The specification, once the ID of the image of the service `client` is known."""
+        user, place = self.settings.service(client).user, self.settings.place
+        heads = self._heads() if self.settings.ray_nodes else None
+        patience = heads.patience if heads else 0.0
+        return expected.VerificationSpec(
+            project=self.identity.project,
+            stack=self.identity.stack,
+            network="host" if place else self.settings.network.name,
+            client=expected.Client(
+                image=image,
+                program=self.files.program(ENTRYPOINTS / "verify_cluster.py"),
+                with_python=self.files.program(ENTRYPOINTS / "with_python.sh"),
+                user=user,
+                labels=self.identity.labels("verification"),
+                environment=self.proxy.of_client(self.settings.service(client).env),
+            ),
+            heads=heads,
+            nodes=tuple(self._node(name) for name in self.settings.ray_nodes),
+            other_nodes=place is not None or self.settings.ray.head_address is not None,
+            versions=self._versions(),
+            mlflow=self._service("mlflow", MLFLOW),
+            mlflow_published=self._published(),
+            marimo=self._service("marimo", MARIMO),
+            health=self._service("health", HEALTH),
+            secrets=expected.SecretFiles(
+                ray_token=self.secrets.path("ray-token", uid=user_id(user)),
+                marimo_token=self.secrets.path("marimo-token", uid=user_id(user)),
+            ),
+            **({"settle": LAN_SETTLE, "deadline": LAN_DEADLINE + patience} if place else {}),
+        )
+
+    def _heads(self) -> expected.Heads:
+        place = self.settings.place
+        if place is None:
+            return expected.Heads(hosts=self.head_hosts)
+        alone = not place.peers or place.cluster.head_address is not None
+        return expected.Heads(
+            hosts=self.head_hosts,
+            container=self.identity.object_name("ray-gateway"),
+            patience=0.0 if alone else BUILDING,
+        )
+
+    def _service(self, name: str, port: int) -> expected.Service | None:
+        """A service as the client reaches it: inside the bridge network, or from the host's own where it is published.
+
+        MLflow has its address on the network of the hosts there, since the nodes use the same.
+        """
+        if name not in self.services:
+            return None
+        address = f"{name}:{port}"
+        if self.settings.place:
+            (published,) = self.settings.service(name).host_ports.values()
+            address = f"{reachable(self.settings.bind_address(name))}:{published}"
+        url = f"http://{address}{prefix_of(self.settings.base_url(name))}"
+        return expected.Service(url=url, container=self.identity.object_name(name))
+
+    def _published(self) -> expected.Published | None:
+        """MLflow as browsers on this host and on others come to it."""
+        reach = self.settings.reach("mlflow", self.own_addresses)
+        if "mlflow" not in self.services or reach is None:
+            return None
+        bound = self.settings.bind_address("mlflow")
+        loopback = (origin("http", "127.0.0.1", reach.port),) if bound in ("127.0.0.1", *EVERYWHERE) else ()
+        return expected.Published(
+            origins=(*loopback, *reach.origins),
+            prefix=reach.prefix,
+            port=reach.port,
+            container=self.identity.object_name("mlflow"),
+        )
+
+    def _node(self, name: str) -> expected.ExpectedNode:
+        node = self.settings.ray_nodes[name]
+        return expected.ExpectedNode(
+            name=self.node_name(name),
+            container=self.identity.object_name(name),
+            cpus=logical_cpus(node.cpus),
+            gpus=self.gpus if name == "ray-gpu" else 0,
+            memory=node.memory,
+            torch=node.torch,
+        )
+
+    def _versions(self) -> expected.ExpectedVersions:
+        """The lock's, if every node's image was built from it; a pulled image brings its own."""
+        if any(node.image.source == "pull" for node in self.settings.ray_nodes.values()):
+            return expected.ExpectedVersions()
+        variant, flavour = self.settings.variant, self.sources.torch
+        locked = CATALOG["ray-runtime"].versions(variant, flavour)
+        return expected.ExpectedVersions(
+            ray=locked["ray"],
+            python=variant.python,
+            torch=variant.torch,
+            torch_cuda=variant.torch_cuda if flavour == "cuda" else None,
+            torch_geometric=locked["torch-geometric"],
+        )
+
+
+def reachable(address: str) -> str:
+    """An address of this host at which a port bound to `address` is reached from this host."""
+    return "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 (compared, not bound)

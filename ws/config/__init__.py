@@ -1,0 +1,1 @@
+"""The commands ws set, unset and get: one key of a stack file."""

@@ -1,0 +1,305 @@
+"""`ws set`, `ws unset`, `ws get`: one key of a stack file, checked before it is written, and nothing else changed."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from config import keys as config_keys
+from config import matrix as matrix_settings
+from config.cluster_file import find_place
+from config.encryption import encrypted
+from config.platform import config_value, load
+from config.problems import ConfigError, Problem, Remove, SettingsError
+from config.remedies import PLATFORM
+from config.stack_file import parsed, project_of, read_stack_config, stack_config, stack_file
+from preflight import docker_engine as engine_checks
+from stack.secrets import SecretError
+from stack.state import write_atomically
+from ws.config.edit import with_value, without
+from ws.config.keys import Key
+from ws.errors import WsError
+from ws.project import FOLDER, identity, prepare_environment
+
+WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
+SALT = "encryptionsalt"
+HIDDEN = "[secret]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an edit did: lines for people, and what is still wrong in the file."""
+
+    changes: list[str]
+    left: list[str]
+
+
+def set_values(stack: str, values: Mapping[str, str]) -> Outcome:
+    """Gives keys their values, all or none.
+
+    Raises:
+        WsError: the file would be wrong where it is changed; nothing is written then.
+    """
+    file = _File.read(stack)
+    keys = {Key.parse(name): value for name, value in values.items()}
+    for key in keys:
+        if key.is_secret:
+            raise WsError(
+                f"{key.shown} is a secret, which would stay in your shell's history. Leave the value out, and it is "
+                f"asked for, or piped in:\n    ws set {key.short} -s {stack}"
+            )
+        if key.is_group or (not key.below and key.full == PLATFORM):
+            raise WsError(
+                f"{key.shown} holds other keys. Set one of them, for example:\n    ws get {key.short} -s {stack}"
+            )
+    candidates = [[(key, read) for read in readings(key, text)] for key, text in keys.items()]
+    refused: list[str] = []
+    for tried in _first_of_each(candidates):
+        text = file.text
+        for key, value in tried:
+            text = with_value(text, file.path(key), value)
+        refused = _new_problems(file, text, list(keys))
+        if not refused:
+            return _write(file, text, list(keys))
+    raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
+
+
+def set_secret(stack: str, name: str, value: str) -> Outcome:
+    """Keeps a secret in the stack's file, encrypted as Pulumi's CLI does. Raises as `set_values`."""
+    file, key = _File.read(stack), Key.parse(name)
+    content = parsed(file.text, file.name)
+    if provider := content.get("secretsprovider") or content.get("encryptedkey"):
+        raise WsError(
+            f"{file.name} keeps its secrets with {str(provider)[:40]}, which only Pulumi's CLI can use:\n"
+            f"    pulumi config set --secret --path {key.shown!r} -s {stack}"
+        )
+    secure, salt = encrypted(value, content.get(SALT), file.name)
+    path = file.path(key)
+    plain = _at(content, path) is not None and not isinstance(_at(content, path), dict)
+    text = (
+        with_value(file.text, path, {"secure": secure}) if plain else with_value(file.text, (*path, "secure"), secure)
+    )
+    if content.get(SALT) != salt:
+        text = with_value(text, (SALT,), salt)
+    if refused := _new_problems(file, text, [key]):
+        raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
+    return _write(file, text, [key])
+
+
+def unset(stack: str, names: Sequence[str]) -> Outcome:
+    """Removes keys, so that their defaults apply. Raises as `set_values`."""
+    file = _File.read(stack)
+    keys = [Key.parse(name) for name in names]
+    text = file.text
+    for key in sorted(keys, key=lambda key: [str(step).zfill(9) for step in key.below], reverse=True):
+        try:
+            text = without(text, file.path(key))
+        except WsError as error:
+            there = (
+                f", so its default applies: {_plain(key.default)}"
+                if key.default is not None and not key.is_group
+                else ""
+            )
+            if str(error).endswith("is not set."):
+                raise WsError(f"{file.name}: {key.shown} is not set{there}.") from None
+            raise
+    if refused := _new_problems(file, text, keys):
+        raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
+    return _write(file, text, keys)
+
+
+def value_of(stack: str, name: str | None) -> tuple[object, bool]:
+    """What a key is, and whether that is its default; without a key, all of the file's config. Secrets are masked."""
+    prepare_environment()
+    identity(stack)
+    config = read_stack_config(FOLDER, stack)
+    masked = {
+        key: HIDDEN if key in config.secret_keys or _holds_secrets(key) else config_value(text)
+        for key, text in config.values.items()
+    }
+    if name is None:
+        return masked, False
+    key = Key.parse(name)
+    found = masked.get(key.full)
+    found = found if found == HIDDEN else _at(masked, (key.full, *key.below))
+    if found is not None:
+        return found, False
+    if key.full == PLATFORM and not key.is_group and key.default is None and not _is_known(key):
+        raise WsError(f"there is no key {key.shown}. All keys are in docs/stack-config.md.")
+    default = key.default
+    return (default.model_dump(mode="json") if isinstance(default, BaseModel) else default), True
+
+
+def _holds_secrets(full: str) -> bool:
+    """Also of those that are in the file in plain."""
+    return Key(full=full).is_secret or full == config_keys.ENV_SECRETS
+
+
+def readings(key: Key, text: str) -> list[object]:
+    """What a text may mean, the most probable first: numbers, true and false, lists and mappings, and itself.
+
+    Less than YAML makes of it: no dates, no `yes`, no `1:30`, no octal numbers, which people do not mean.
+    """
+    meant: list[object] = []
+    if text in ("true", "false"):
+        meant = [text == "true"]
+    elif WHOLE.fullmatch(text):
+        meant = [int(text)]
+    elif DECIMAL.fullmatch(text):
+        meant = [float(text)]
+    elif text[:1] in ("[", "{"):
+        try:
+            meant = [yaml.safe_load(text)]
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise WsError(f"{text[:80]!r} begins like a list or a mapping, and is none: {_one_line(error)}.") from None
+    elif text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
+        text = text[1:-1]
+    return [text, *meant] if key.is_text else [*meant, text]
+
+
+def _first_of_each(candidates: list[list[tuple[Key, object]]]) -> list[list[tuple[Key, object]]]:
+    """All first readings; then, one key after the other, its second."""
+    first = [found[0] for found in candidates]
+    others = [
+        [second if place == other else entry for other, entry in enumerate(first)]
+        for place, found in enumerate(candidates)
+        for second in found[1:]
+    ]
+    return [first, *others]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    stack: str
+    project: str
+    text: str
+
+    @classmethod
+    def read(cls, stack: str) -> "_File":
+        prepare_environment()
+        identity(stack)  # says what is wrong with a file that is none
+        text = stack_file(FOLDER, stack).read_bytes().decode()
+        return cls(stack=stack, project=project_of(FOLDER), text=text.replace("\r\n", "\n"))
+
+    @property
+    def name(self) -> str:
+        return stack_file(FOLDER, self.stack).name
+
+    def path(self, key: Key) -> tuple[str | int, ...]:
+        """Where a key is. Pulumi takes those of the project without its name as well."""
+        config = parsed(self.text, self.name).get("config")
+        bare = key.full.removeprefix(f"{self.project}:")
+        written = bare if isinstance(config, dict) and bare in config else key.full
+        return ("config", written, *key.below)
+
+    def config(self, text: str) -> Mapping[str, str]:
+        """Raises `ConfigError`."""
+        return stack_config(parsed(text, self.name), project=self.project, stack=self.stack, file=self.name).values
+
+
+def _problems(file: _File, text: str) -> dict[str, str]:
+    """What is wrong with a stack file, apart from the host: the first words of each problem → all of them."""
+    try:
+        values = file.config(text)
+        config_keys.check(values, stack_file=file.name)
+        engine_checks.refuse_other_engine(values, stack_file=file.name)
+
+        def read(key: str) -> str | None:
+            return values.get(f"{config_keys.PROJECT}:{key}")
+
+        _check(read, file)
+    except SettingsError as error:
+        texts = [_without_removal(problem).text(error.file, error.key) for problem in error.problems]
+        return {found.splitlines()[0]: found for found in texts}
+    except (ConfigError, SecretError) as error:
+        return {str(error).splitlines()[0]: str(error)}
+    return {}
+
+
+def _without_removal(problem: Problem) -> Problem:
+    """Without the advice to remove what is just being set."""
+    above = [Remove(problem.path[:end]) for end in range(len(problem.path) + 1)]
+    commands = tuple(command for command in problem.commands if command not in above)
+    advice = problem.advice if commands else re.sub(r"(Correct it, or remove the key)?:$", "", problem.advice)
+    return replace(problem, commands=commands, advice=advice)
+
+
+def _check(read: Callable[[str], str | None], file: _File) -> None:
+    from stack.stack import Stack
+    from ws.stack_settings import looked_at
+
+    if read("matrix") is not None:
+        matrix_settings.refuse_beside(read, stack_file=file.name)
+        matrix_settings.parse(config_value(read("matrix")), stack_file=file.name)
+        return
+    place = find_place(read, stack=file.stack, stack_file=file.name)
+    load(config_value(read("platform")), stack_file=file.name, place=place)
+    there = looked_at(identity(file.stack))
+    stack = Stack(identity=there.identity, config=read, dry_run=True, python=there.python)
+    _ = stack.preflight
+    if place is None:
+        stack.secrets(None)
+
+
+def _new_problems(file: _File, text: str, keys: list[Key]) -> list[str]:
+    """What an edit would break. In a file that is wrong already, only what it breaks where it is made: others may have
+    hidden the rest, and are mended one by one.
+    """
+    before, after = _problems(file, file.text), _problems(file, text)
+    new = {head: problem for head, problem in after.items() if head not in before}
+    if before:
+        starts = tuple(f"{file.name}: {key.shown}" for key in keys)
+        new = {head: problem for head, problem in new.items() if head.startswith(starts)}
+    return list(new.values())
+
+
+def _write(file: _File, text: str, keys: list[Key]) -> Outcome:
+    path = stack_file(FOLDER, file.stack).resolve()  # what a link names
+    old, new = parsed(file.text, file.name), parsed(text, file.name)
+    changes = [f"{file.name}: {key.shown}: {_change(file, key, old, new)}" for key in keys]
+    if text != file.text:
+        ends = "\r\n" if b"\r\n" in path.read_bytes() else "\n"
+        write_atomically(path, text.replace("\n", ends).encode(), path.stat().st_mode & 0o777)
+    return Outcome(changes=changes, left=list(_problems(file, text).values()))
+
+
+def _change(file: _File, key: Key, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    before, after = _at(old, file.path(key)), _at(new, file.path(key))
+    if key.is_secret:
+        return ("another secret" if before else "set") if after else "removed"
+    default = f"{_plain(key.default)} (default)" if key.default is not None else "not set"
+    if before == after and before is not None:
+        return f"is {_plain(after)} already"
+    return f"{default if before is None else _plain(before)} → {default if after is None else _plain(after)}"
+
+
+def _at(content: Any, path: tuple[str | int, ...]) -> Any:  # noqa: ANN401
+    for step in path:
+        try:
+            content = content[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return content
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20 and value % 2**20 == 0:
+        from config.types import format_quantity
+
+        return format_quantity(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _is_known(key: Key) -> bool:
+    *above, last = key.below
+    holder = Key(full=key.full, below=tuple(above)).default
+    return isinstance(holder, BaseModel) and last in type(holder).model_fields
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]

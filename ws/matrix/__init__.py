@@ -1,0 +1,1 @@
+"""The command ws matrix: plans, builds and prunes the image family."""

@@ -1,0 +1,155 @@
+"""`ws matrix --prune`: removes images of this project that no stack file here wants, and what builds kept beside them.
+
+Owns the decision what is old. Images of others, images in use and other people's build cache are never touched.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from components.image import FAMILY_REPOSITORY, LEAVES_IMAGE
+from config.stack_file import StackConfig
+from docker_api.api import DockerApi, DockerError, Json
+from embedded_engine.changes import IMAGE
+from embedded_engine.program import Monitor, Outcome, run_program
+from embedded_engine.registration import Registration
+from images.catalog import CATALOG, PACKAGES
+from ws.project import FOLDER
+
+TARGET_LABEL = "cslr.target"
+NAMES = (*CATALOG, *PACKAGES, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
+CONTENT_TAG = re.compile(r"[:-][0-9a-f]{12}(-[a-z0-9]+)?$")  # ends in a digest, and the platform if it is not the usual
+STEP = re.compile(r"\] RUN (?:--\S+ )*(?P<command>.*)", re.DOTALL)  # as BuildKit shows it
+RECORD = re.compile(r" from exec (?:/bin/sh -c )?(?P<command>.*)", re.DOTALL)  # as its cache describes it
+VARIABLE = re.compile(r"\\\$(?:\\\{.*?\\\}|\w+)")  # escaped; shown with its value, described without
+
+
+@dataclass(frozen=True, kw_only=True)
+class Old:
+    """What can go: images, by tags or, where they have none, by ID; and records of the build cache."""
+
+    images: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    size: int = 0  # bytes that nothing else shares
+
+    def __bool__(self) -> bool:
+        return bool(self.images or self.records)
+
+
+def wanted_tags(configs: Iterable[StackConfig]) -> set[str]:
+    """The tags of all images that the program makes with these configs. Raises what it raises for a wrong one."""
+    tags: set[str] = set()
+
+    def take(wanted: Registration) -> Outcome:
+        if wanted.type == IMAGE:
+            tags.add(wanted.inputs["imageName"])
+        if tag := wanted.inputs.get("environment", {}).get(LEAVES_IMAGE):
+            tags.add(tag)
+        return "", {"name": wanted.inputs.get("name")}
+
+    for config in configs:
+        # Whether this host could bear the stack does not matter.
+        run_program(FOLDER, config.laid_over({f"{config.project}:preflight": False}), Monitor(take), preview=True)
+    return tags
+
+
+def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
+    """What is old on this host; `steps` are the names of the steps that this project's builds had."""
+    usage = api.call("GET", "/system/df")
+    used = {container["ImageID"] for container in api.call("GET", "/containers/json", query={"all": "true"})}
+    own = own_repositories(wanted)
+    images = {
+        reference: image
+        for image in usage["Images"]
+        if image["Id"] not in used
+        for reference in old_references(image, own, wanted)
+    }
+    records = old_records(usage["BuildCache"] or (), steps)
+    gone = {image["Id"]: image for image in images.values() if images.keys() >= set(_tags(image))}
+    size = sum(max(0, image["Size"] - image["SharedSize"]) for image in gone.values())
+    return Old(
+        images=tuple(images),
+        records=tuple(record["ID"] for record in records),
+        size=size + sum(record["Size"] for record in records),
+    )
+
+
+def own_repositories(wanted: Iterable[str]) -> set[str]:
+    """The repositories of this project's images: wherever some image is wanted, any other of them may have been."""
+    repositories = {_repository(tag) for tag in wanted}
+    places = {place for place, _, name in (found.rpartition("/") for found in repositories) if name in NAMES}
+    return repositories | {f"{place}/{name}" for place in places for name in NAMES}
+
+
+def old_references(image: Json, own: Collection[str], wanted: Collection[str]) -> tuple[str, ...]:
+    """The tags of an image that are this project's and that nobody wants; its ID, where it has lost all of them."""
+    tags = _tags(image)
+    if not tags:
+        return (image["Id"],) if TARGET_LABEL in (image["Labels"] or {}) else ()
+    # The readable name of what nobody wants any more waits for the next build to take it; it holds the old image.
+    kept = {tag for tag in tags if tag in wanted}
+    if all(_is_readable(tag) for tag in kept):
+        kept = set()
+    # Others may have a redis, too, below the prefix of a registry that we share with them.
+    made_here = (tag for tag in tags if _is_readable(tag) or CONTENT_TAG.search(tag))
+    return tuple(tag for tag in made_here if tag not in kept and _repository(tag) in own)
+
+
+def old_records(records: Iterable[Json], steps: Iterable[str]) -> list[Json]:
+    """What BuildKit keeps of this project's steps and nothing uses: no image, no build."""
+    own = {" ".join(match["command"].split()) for step in steps if (match := STEP.search(step))}
+    return [
+        record
+        for record in records
+        if not (record["InUse"] or record["Shared"])
+        and (match := RECORD.search(record["Description"]))
+        and _is_one_of(match["command"], own)
+    ]
+
+
+def remove(api: DockerApi, old: Old) -> list[str]:
+    """Removes it. Returns a sentence on each image that stays."""
+    kept = []
+    for reference in old.images:
+        try:
+            api.call("DELETE", f"/images/{reference}")
+        except DockerError as error:
+            kept.append(f"{reference} stays: {error}")
+    left = set(old.records)
+    # A record that another stands on cannot go before that.
+    while left:
+        gone = {record for record in left if _forget(api, record)}
+        if not gone:
+            break
+        left -= gone
+    return kept
+
+
+def _forget(api: DockerApi, record: str) -> bool:
+    filters = json.dumps({"id": [record]})
+    answer = api.call("POST", "/build/prune", query={"all": "true", "filters": filters})
+    return bool(answer.get("CachesDeleted"))
+
+
+def _is_one_of(command: str, own: Collection[str]) -> bool:
+    text = " ".join(command.split())
+    if text in own:
+        return True
+    escaped = re.escape(text)
+    # What is mostly variables could be anybody's.
+    telling = len(VARIABLE.sub("", escaped)) >= len(escaped) / 2
+    pattern = re.compile(VARIABLE.sub(".*", escaped), re.DOTALL)
+    return telling and any(pattern.fullmatch(known) for known in own)
+
+
+def _tags(image: Json) -> list[str]:
+    return [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
+
+
+def _is_readable(tag: str) -> bool:
+    return _repository(tag).endswith(f"/{FAMILY_REPOSITORY}")
+
+
+def _repository(tag: str) -> str:
+    return tag.rpartition(":")[0]

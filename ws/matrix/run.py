@@ -1,0 +1,143 @@
+"""How `ws matrix` builds: whatever becomes of single images, the others are built; the network gets further chances."""
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.text import Text
+
+from build_report.store import Store, StoreError, current_run
+from config.matrix_rules import Wanted
+from config.stack_file import read_stack_config
+from embedded_engine.changes import IMAGE, Result
+from ws import changes
+from ws.deploy import Session
+from ws.display import duration
+from ws.engines import Choice
+from ws.matrix.plan import Plan
+from ws.network_failures import is_network_failure
+from ws.project import FOLDER
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 120.0  # seconds before an image is tried again
+WEBHOOKS = {"slack": ("slackWebhook", "CSLR_SLACK_WEBHOOK"), "discord": ("discordWebhook", "CSLR_DISCORD_WEBHOOK")}
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What came of the images so far."""
+
+    wanted: Sequence[Wanted]
+    failures: dict[str, str] = field(default_factory=dict)  # resource → why
+    settled: set[str] = field(default_factory=set)  # images that are not tried again
+
+    @property
+    def open(self) -> list[Wanted]:
+        """The images that are still to be tried."""
+        return [one for one in self.wanted if one.name not in self.settled]
+
+    def give_up(self, resource: str, error: str) -> None:
+        """A resource stays undone. Where it is an image, so do those that are built on it."""
+        self.failures[resource] = error
+        owner = max((w.name for w in self.wanted if f"{resource}-".startswith(f"{w.name}-")), key=len, default=None)
+        if owner is None:  # a base, without which there is nothing to be done
+            self.settled |= {one.name for one in self.wanted}
+            return
+        self.settled.add(owner)
+        for one in self.open if owner == resource else ():
+            if owner in {ancestor.name for ancestor in one.ancestors}:
+                self.failures[one.name] = f"is built on {owner}, which failed"
+                self.settled.add(one.name)
+
+
+def build(
+    session: Session, choice: Choice, planned: Plan, retries: int, pause: Callable[[float], None] = time.sleep
+) -> Outcome:
+    """Builds what can be built. What the network failed is tried again `retries` times; the rest does not wait for it.
+
+    An engine leaves out what waits for something that failed, be it only for its turn. So it runs again without those
+    that failed, until there is nothing left to try. Interrupted, it goes on from here when it is called again.
+    """
+    outcome = Outcome(wanted=planned.args.wanted)
+    tried: Counter[str] = Counter()
+    while outcome.open:
+        overrides = planned.without(sorted(outcome.settled))
+        result = session.run(choice, lambda engine: engine.up(), overrides)
+        changes.show_failures(result, session.console)
+        failed = {change.name: change.error or "" for change in result.failed}
+        again = {name for name, error in failed.items() if is_network_failure(error) and tried[name] < retries}
+        for name in failed.keys() - again:
+            outcome.give_up(name, failed[name])
+        if again:
+            tried.update(again)
+            most = max(tried[name] for name in again)
+            seconds = pause_before(most - 1)
+            session.say(f"Trying {', '.join(sorted(again))} again in {duration(seconds)} ({most} of {retries})")
+            pause(seconds)
+            session.prepare_host()  # it may have been Docker that went away
+        elif not failed or not _unreached(outcome, result):
+            break
+    return outcome
+
+
+def pause_before(tried: int) -> float:
+    """Seconds before another try: twice as long each time, and never the same, since others may be waiting too."""
+    return min(FIRST_PAUSE * 2.0**tried, LONGEST_PAUSE) * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
+
+
+def _unreached(outcome: Outcome, result: Result) -> bool:
+    """Whether there are images that the engine did not come to."""
+    done = {change.name for change in result.changes if change.type == IMAGE and not (change.error or change.skipped)}
+    return any(one.name not in done for one in outcome.open)
+
+
+def show_outcome(outcome: Outcome, console: Console, err: Console) -> None:
+    """The build report of this run, and what failed."""
+    from build_report.overview import overview
+    from ws.report import print_run
+
+    try:
+        report = overview(Store(), run=current_run())
+    except StoreError as error:  # what became of the images is told all the same
+        err.print(Text(str(error), style="yellow"), soft_wrap=True)
+        report = None
+    if report:
+        console.print()
+        print_run(report, console)
+    for name, reason in outcome.failures.items():
+        err.print(Text.assemble(("✗ ", "bold red"), (name, "bold"), f": {_in_a_line(reason)}"), soft_wrap=True)
+
+
+def notify(stack: str, outcome: Outcome, err: Console) -> None:
+    """Tells the webhooks that the stack file or the environment names."""
+    from build_report import notify as webhooks
+    from build_report.markdown import failures_in_short
+    from build_report.summary import summary
+
+    config = read_stack_config(FOLDER, stack)
+    urls = {
+        name: os.environ.get(variable) or config.values.get(f"{config.project}:{key}")
+        for name, (key, variable) in WEBHOOKS.items()
+    }
+    if any(urls.values()):
+        try:
+            text = summary(current_run(), failures=_beside_builds(outcome))
+        except StoreError:  # whose fault was told with the outcome
+            text = "\n".join(failures_in_short(outcome.failures.items())) or "All images are as they should be."
+        for warning in webhooks.notify(text, ok=not outcome.failures, **urls):
+            err.print(Text(warning, style="yellow"), soft_wrap=True)
+
+
+def _beside_builds(outcome: Outcome) -> dict[str, str]:
+    """The failures that the build report does not know: bases, names, indexes, and images that were not begun."""
+    failed = [build.subject for build in Store().builds_of_run(current_run()) if build.result != "built"]
+    known = {(subject.image, subject.variant, subject.platform) for subject in failed}
+    told = {one.name for one in outcome.wanted if (one.image.name, one.variant.key, one.platform) in known}
+    return {name: reason for name, reason in outcome.failures.items() if name.removesuffix("-report") not in told}
+
+
+def _in_a_line(error: str) -> str:
+    return next(iter(error.strip().splitlines()), "failed").rstrip(":")

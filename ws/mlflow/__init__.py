@@ -1,0 +1,1 @@
+"""The commands ws mlflow: maintenance of what MLflow keeps."""

@@ -1,0 +1,51 @@
+"""`ws mlflow`: what is done now and then to what MLflow keeps."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ws.paths import there
+from ws.terminal import HELP, Stack, Yes, ask, out
+
+mlflow = typer.Typer(help="What MLflow keeps: its runs and artifacts.", no_args_is_help=True, context_settings=HELP)
+
+
+@mlflow.command("gc", context_settings={**HELP, "allow_extra_args": True, "ignore_unknown_options": True})
+def collect(
+    context: typer.Context,
+    older_than: Annotated[
+        str | None, typer.Option(help="Only what was deleted at least this long ago: 30d, 1d12h.", metavar="TIME")
+    ] = None,
+    stack: Stack = "dev",
+    yes: Yes = False,
+) -> None:
+    """Remove for good what people deleted in MLflow: runs, experiments and models, with their artifacts.
+
+    Other options are those of `mlflow gc`, such as --run-ids and --experiment-ids.
+    """
+    from ws.mlflow.maintenance import garbage_collection
+    from ws.project import identity
+
+    which = f" {older_than} ago or earlier" if older_than else ""
+    ask(f"What was deleted in MLflow of stack {stack}{which} will be removed for good, with its artifacts.", yes=yes)
+    options = [f"--older-than={older_than}"] if older_than else []
+    garbage_collection(identity(stack), [*options, *context.args], out)
+
+
+@mlflow.command("dump")
+def dump(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is stdout.", callback=there)],
+    stack: Stack = "dev",
+) -> None:
+    """Write MLflow's database to a file, as `pg_dump` does, while it is in use. Artifacts are not in it.
+
+    How to restore it: docs/troubleshooting.md.
+    """
+    from ws.mlflow.maintenance import database_dump
+    from ws.project import identity
+
+    written = database_dump(identity(stack), None if file.name == "-" else file)
+    if file.name != "-":
+        out.print(Text(f"{written / 10**6:.1f} MB in {file}", style="bold green"), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""The commands ws packages: a stack's own packages and their lock."""

@@ -1,0 +1,1 @@
+"""The genuine Pulumi CLI: found or installed, run, and its events turned into changes."""
