@@ -20,6 +20,8 @@ from stack.programs import HOOKS_PATH, run_module, run_python
 # Of the container's memory, for DataLoaders in notebooks: Docker's own 64 MB do not hold one batch of video clips.
 SHARED_MEMORY = 0.25
 
+PROCESS_GUARD = "entrypoints.ray.process_guard"  # the server starts it beside itself
+
 
 @dataclass(frozen=True, kw_only=True)
 class MarimoArgs:
@@ -71,7 +73,7 @@ class Marimo(Service):
                 ports=self._publish(MARIMO, settings.port),
                 mounts=(
                     self._data(settings.notebooks, "notebooks", "/workspace/notebooks"),
-                    *distinct(*host.module("entrypoints.marimo.server"), *host.ray_hooks()),
+                    *distinct(*host.module("entrypoints.marimo.server", PROCESS_GUARD), *host.ray_hooks()),
                     *host.programs("http_health.py"),
                     *host.workspace.mounts,
                     host.secrets.mount("marimo-token", user=settings.user),

@@ -61,9 +61,10 @@ class Host:
         """Several of them."""
         return tuple(self.program(file) for file in files)
 
-    def module(self, name: str) -> tuple[Mount, ...]:
-        """A module that a container starts, by its full name, what it imports, and what starts Python."""
-        return (self.program("with_python.sh"), *self._modules(programs.imported_modules(name)))
+    def module(self, *names: str) -> tuple[Mount, ...]:
+        """Modules that a container starts, by their full names, what they import, and what starts Python."""
+        modules = {module for name in names for module in programs.imported_modules(name)}
+        return (self.program("with_python.sh"), *self._modules(sorted(modules)))
 
     def ray_hooks(self) -> tuple[Mount, ...]:
         """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""

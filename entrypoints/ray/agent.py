@@ -1,8 +1,8 @@
 """The agent of a host that may lead: takes part in the election, and starts and kills the head of this host.
 
 Nobody else starts a head. What to do is decided in coordination/election.py; here are the clock, Redis, processes and
-files. A tiny second process kills head and agent where the agent hangs. Runs with our images and with pulled ones: standard
-library only (Ray is imported by the process that becomes the head), Python 3.10 or newer.
+files. A tiny second process kills head and agent where the agent hangs. Runs with our images and with pulled ones:
+standard library only (Ray is imported by the process that becomes the head), Python 3.10 or newer.
 
     -m entrypoints.ray.agent [run]         take part until SIGTERM
     -m entrypoints.ray.agent health        0 while the agent works, leading or not, with its state; else 1

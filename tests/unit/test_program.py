@@ -50,6 +50,33 @@ ALL_PULLED = {
     "ray": {"cpu": {"image": PULLED}},
 }
 
+# Container → the modules that it is given, without the hooks into Ray: an edit of the way Ray is supervised replaces
+# neither health nor gateway.
+MODULES = {
+    "health": """coordination.errors coordination.lease coordination.membership coordination.redis_client
+        coordination.redis_users entrypoints.health.server""",
+    "ray-gateway": """coordination.errors coordination.lease coordination.redis_client coordination.redis_pair
+        coordination.redis_users entrypoints.command_line entrypoints.gateway.gateway""",
+    "ray-head": """coordination.election coordination.errors coordination.lease coordination.redis_client
+        coordination.redis_users entrypoints.command_line entrypoints.ray.agent entrypoints.ray.hidden_files
+        entrypoints.ray.janitor entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
+        entrypoints.ray.process_guard entrypoints.ray.scratch""",
+    "ray-cpu": """coordination.errors coordination.lease coordination.membership coordination.redis_client
+        coordination.redis_users entrypoints.command_line entrypoints.ray.hidden_files entrypoints.ray.janitor
+        entrypoints.ray.memory_guard entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process
+        entrypoints.ray.process_guard entrypoints.ray.redis_relay entrypoints.ray.scratch entrypoints.ray.single_host
+        entrypoints.ray.worker""",
+    "marimo": """coordination.errors entrypoints.marimo.notebook_packages entrypoints.marimo.server
+        entrypoints.ray.hidden_files entrypoints.ray.memory_guard entrypoints.ray.process
+        entrypoints.ray.process_guard""",
+}
+
+
+def modules_of(container):
+    """The modules of a container's programs."""
+    modules = {target.removeprefix("/run/cslr/").removesuffix(".py").replace("/", ".") for target in container.mounts}
+    return {name for name in modules if name.startswith(("coordination.", "entrypoints."))}
+
 
 @pytest.fixture(scope="module")
 def state_home(tmp_path_factory):
@@ -544,17 +571,25 @@ class TestSeveralHosts:
         }
         assert (alpha.state / "cluster").is_dir()
 
-    def test_programs_are_mounted_with_all_that_they_import(self, hosts):
+    def test_programs_are_mounted_with_all_that_they_import_and_start(self, hosts):
         for service, container in hosts["beta"].containers.items():
-            programs = [m["source"] for target, m in container.mounts.items() if "/entrypoints/" in target]
-            mounted = {Path(source).stem for source in programs}
-            for source in programs:
-                text = Path(source).read_text()
-                imported = set(re.findall(r"^\s*from entrypoints\.(\w+) import", text, re.MULTILINE))
-                for names in re.findall(r"^\s*from entrypoints import ([\w, ]+)$", text, re.MULTILINE):
-                    imported |= set(names.split(", "))
-                assert imported <= mounted, (service, source)
-        assert any("election" in target for target in hosts["beta"].containers["ray-head"].mounts)
+            mounted = modules_of(container)
+            for target, mount in container.mounts.items():
+                if not target.startswith("/run/cslr/") or not target.endswith(".py"):
+                    continue
+                text = Path(mount["source"]).read_text()
+                needed = set(re.findall(r"^\s*from ((?:entrypoints|coordination)\.[\w.]+) import", text, re.MULTILINE))
+                for names in re.findall(r"^\s*from coordination import ([\w, ]+)$", text, re.MULTILINE):
+                    needed |= {f"coordination.{name.split(' as ')[0]}" for name in names.split(", ")}
+                needed |= set(re.findall(r'"-m", "(entrypoints\.[\w.]+)"', text))
+                assert needed <= mounted, (service, target)
+        assert "coordination.election" in modules_of(hosts["beta"].containers["ray-head"])
+
+    @pytest.mark.parametrize(("service", "modules"), MODULES.items())
+    def test_a_container_is_given_these_modules_and_no_others(self, hosts, service, modules):
+        """An edit of one of them replaces the container, and an edit of any other does not."""
+        given = modules_of(hosts["beta"].containers[service])
+        assert {name for name in given if not name.startswith("entrypoints.hooks.")} == set(modules.split())
 
     def test_gateway_and_head_wait_for_nobody(self, hosts):
         """Whatever order hosts come up in, and whatever is missing elsewhere."""

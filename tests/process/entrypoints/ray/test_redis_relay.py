@@ -19,7 +19,7 @@ from testing.redis_users import makers_of_users
 
 PASSWORD = "correct-horse-battery"
 PROGRAM = (
-    "import asyncio, sys; from entrypoints import redis_relay; from coordination.redis_client import Address;"
+    "import asyncio, sys; from entrypoints.ray import redis_relay; from coordination.redis_client import Address;"
     "redis_relay.LOGIN_SECONDS = redis_relay.HOLD_SECONDS = float(sys.argv[3]);"
     "asyncio.run(redis_relay.serve(Address.parse(sys.argv[1], 'test'), int(sys.argv[2])))"
 )

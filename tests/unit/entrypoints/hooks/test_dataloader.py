@@ -64,7 +64,7 @@ class TestOtherProcesses:
         program = f"""
 import multiprocessing, sys
 sys.path.insert(0, {str(ROOT)!r})
-from entrypoints import dataloader
+from entrypoints.hooks import dataloader
 import multiprocessing.reduction
 dataloader.hook_reduction(multiprocessing.reduction)
 def run():
@@ -83,10 +83,9 @@ except Exception as error:
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import multiprocessing.context
-from entrypoints import dataloader
+from entrypoints.hooks import dataloader
 dataloader.hook_context(multiprocessing.context)
 import multiprocessing
-from testing.harness import PROJECT
 default = multiprocessing.context._default_context
 default._default_context = multiprocessing.get_context("forkserver")
 assert dataloader.wants_fork()
