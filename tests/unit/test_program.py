@@ -14,6 +14,7 @@ from components.image_set import IMAGES
 from components.keeper import DockerSocket, docker_socket
 from config.services import IMAGE_OF, SERVICES
 from embedded_engine.program import ProgramError
+from stack.programs import source_of
 from testing.harness import (
     CLUSTER,
     COMMAND,
@@ -578,9 +579,12 @@ class TestSeveralHosts:
                 if not target.startswith("/run/cslr/") or not target.endswith(".py"):
                     continue
                 text = Path(mount["source"]).read_text()
-                needed = set(re.findall(r"^\s*from ((?:entrypoints|coordination)\.[\w.]+) import", text, re.MULTILINE))
-                for names in re.findall(r"^\s*from coordination import ([\w, ]+)$", text, re.MULTILINE):
-                    needed |= {f"coordination.{name.split(' as ')[0]}" for name in names.split(", ")}
+                needed = set()
+                for room, names in re.findall(
+                    r"^\s*from ((?:entrypoints|coordination)\S*) import (.+)$", text, re.MULTILINE
+                ):
+                    found = {room, *(f"{room}.{name.split(' as ')[0]}" for name in names.split(", "))}
+                    needed |= {module for module in found if source_of(module).is_file()}
                 needed |= set(re.findall(r'"-m", "(entrypoints\.[\w.]+)"', text))
                 assert needed <= mounted, (service, target)
         assert "coordination.election" in modules_of(hosts["beta"].containers["ray-head"])
