@@ -73,7 +73,7 @@ MODULES = {
 }
 
 
-def modules_of(container):
+def modules_of(container: Any) -> set[str]:
     """The modules of a container's programs."""
     modules = {target.removeprefix("/run/cslr/").removesuffix(".py").replace("/", ".") for target in container.mounts}
     return {name for name in modules if name.startswith(("coordination.", "entrypoints."))}
