@@ -780,7 +780,7 @@ PARTS: dict[str, tuple[Callable[[Expected], object], str]] = {
 }
 
 CHECKS = (
-    # Ray's server for the first client crashes at times where entrypoints/ray/process.py did not start it.
+    # Ray's server for the first client crashes at times where entrypoints/ray/launcher.py did not start it.
     Check(name="connect", run=connect, part="ray", attempt=60, tries=3, finds_head=True),
     Check(name="nodes_alive", run=nodes_alive, part="ray", after="connect", attempt=15),
     Check(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from entrypoints.marimo import notebook_packages
-from entrypoints.ray.process import keep_half
+from entrypoints.ray.launcher import keep_half
 
 TOKEN_FILE = Path(os.environ.get("MARIMO_TOKEN_FILE", "/run/secrets/marimo-token"))
 NOTEBOOKS = Path(os.environ.get("MARIMO_NOTEBOOKS", "/workspace/notebooks"))

@@ -40,6 +40,7 @@ from coordination.lease import DEADLINE_SECONDS, Grant, Lease, Refusal, View, bo
 from coordination.redis_client import Address
 from coordination.redis_users import Login
 from entrypoints.command_line import dispatch
+from entrypoints.ray.launcher import begin, prepare
 from entrypoints.ray.node_guard import Guard
 from entrypoints.ray.process import (
     CLIENT_PORT,
@@ -49,11 +50,9 @@ from entrypoints.ray.process import (
     Stop,
     Watched,
     adopt_orphans,
-    begin,
     descendants,
     end_descendants,
     head_environment,
-    prepare,
     reap,
     software_versions,
     state_folder,

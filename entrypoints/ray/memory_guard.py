@@ -46,7 +46,7 @@ NEEDED_PARTS = (
     "entrypoints.ray.redis_relay",
     "entrypoints.ray.process_guard",
     "-m marimo ",
-    "entrypoints/ray/process.py",
+    "entrypoints/ray/launcher.py",
     "--mode=proxy",  # Ray Client's server; those that it starts for each client hold users' objects
 )
 

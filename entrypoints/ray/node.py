@@ -31,6 +31,7 @@ from coordination.lease import RETRY_SECONDS, Lease, ray_namespace
 from coordination.redis_client import Address, RedisLink
 from coordination.redis_users import Login
 from entrypoints.command_line import dispatch
+from entrypoints.ray.launcher import begin, prepare
 from entrypoints.ray.node_guard import STATE_FILE, Guard
 from entrypoints.ray.process import (
     CLIENT_PORT,
@@ -39,12 +40,10 @@ from entrypoints.ray.process import (
     NodeMeans,
     Stop,
     adopt_orphans,
-    begin,
     end_descendants,
     head_environment,
     number,
     own_address,
-    prepare,
     say,
     state_folder,
     supervise,

@@ -2,7 +2,7 @@
 
 A thread takes an id as a process does. The provider has no way to bound a container's, so its guard counts them, and
 ends with all its children what holds the most: a worker, a job's driver, a notebook; never what the node needs. What
-starts faster than it is ended meets `keep_half` (process.py), by which the kernel refuses users' programs more than
+starts faster than it is ended meets `keep_half` (launcher.py), by which the kernel refuses users' programs more than
 half of the host's ids. Knows cgroup v1 and v2. Standard library only, Python 3.10 or newer.
 
     -m entrypoints.ray.process_guard SERVICE    guard this container until it is ended
@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from entrypoints.ray.launcher import host_ids
 from entrypoints.ray.memory_guard import PROC, is_needed, tell_user_of
-from entrypoints.ray.process import host_ids
 
 LOOK_SECONDS = 0.1
 # A head has some 450 threads, a worker 20 to 60 and as many more as it computes with.

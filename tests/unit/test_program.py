@@ -60,15 +60,17 @@ MODULES = {
         coordination.redis_users entrypoints.command_line entrypoints.gateway.gateway""",
     "ray-head": """coordination.election coordination.errors coordination.lease coordination.redis_client
         coordination.redis_users entrypoints.command_line entrypoints.ray.agent entrypoints.ray.hidden_files
-        entrypoints.ray.janitor entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
+        entrypoints.ray.janitor entrypoints.ray.launcher
+        entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.scratch""",
     "ray-cpu": """coordination.errors coordination.lease coordination.membership coordination.redis_client
-        coordination.redis_users entrypoints.command_line entrypoints.ray.hidden_files entrypoints.ray.janitor
+        coordination.redis_users entrypoints.command_line entrypoints.ray.hidden_files
+        entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.redis_relay entrypoints.ray.scratch entrypoints.ray.single_host
         entrypoints.ray.worker""",
-    "marimo": """coordination.errors entrypoints.marimo.notebook_packages entrypoints.marimo.server
-        entrypoints.ray.hidden_files entrypoints.ray.memory_guard entrypoints.ray.process
+    "marimo": """entrypoints.marimo.notebook_packages entrypoints.marimo.server
+        entrypoints.ray.hidden_files entrypoints.ray.launcher entrypoints.ray.memory_guard
         entrypoints.ray.process_guard""",
 }
 

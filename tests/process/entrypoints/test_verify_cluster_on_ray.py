@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,7 +45,7 @@ def ray_head():
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "GRPC_ENABLE_FORK_SUPPORT": "0",  # as in entrypoints/ray/process.py
+            "GRPC_ENABLE_FORK_SUPPORT": "0",  # as in entrypoints/ray/launcher.py
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         arguments = {
@@ -104,7 +105,9 @@ def verify(ray_head):
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
         }
-        command = [sys.executable, verify_cluster.__file__, "--checks", checks]
+        # Alone in its folder, as in a container: beside it, the folder ray/ would stand in for Ray.
+        program = shutil.copy(verify_cluster.__file__, tmp_path)
+        command = [sys.executable, program, "--checks", checks]
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
         return ended.returncode, Report.model_validate_json(ended.stdout), ended.stderr
 

@@ -35,7 +35,7 @@ def run(folder: Path, test: str, *arguments: str) -> "subprocess.CompletedProces
     """Pytest on one file, with the project's plugins and a host where nothing may be installed."""
     (folder / "test_it.py").write_text(test)
     (folder / "conftest.py").write_text(
-        "from tests import programs as needs\n"
+        "from testing import programs as needs\n"
         "from ws.setup import apt, programs\n"
         "from ws.setup.programs import Program\n"
         "programs.may_install = lambda: False\n"

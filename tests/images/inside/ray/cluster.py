@@ -45,7 +45,7 @@ def started() -> dict[str, int]:
         f"--dashboard-host={HERE}", f"--dashboard-port={dashboard}", "--num-cpus=2", "--disable-usage-stats",
         f"--object-store-memory={OBJECT_STORE}", f"--temp-dir={tempfile.mkdtemp(prefix='ray-')}",
     ]  # fmt: skip
-    # As entrypoints/ray/process.py has it, which says why: without it the client server crashes at times.
+    # As entrypoints/ray/launcher.py has it, which says why: without it the client server crashes at times.
     environment = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}
     done = subprocess.run([*command, *start], env=environment, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

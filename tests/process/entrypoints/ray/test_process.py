@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from config.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS, HOST_RAY_PORTS
+from entrypoints.ray import launcher
 from entrypoints.ray import process as ray_process
 from entrypoints.ray.process import NodeMeans
 from testing.harness import PROJECT
@@ -216,14 +217,14 @@ class TestStop:
 
 class TestStandingBy:
     def test_without_an_order_it_ends(self):
-        process = ray_process.prepare()
+        process = launcher.prepare()
         assert process.stdin
         process.stdin.close()
         assert process.wait(60) == 0
 
     def test_the_order_takes_the_place_of_the_environment_and_arguments(self):
-        process = ray_process.prepare()
-        ray_process.begin(process, ["--help"], dict(os.environ) | {"COLUMNS": "80"})
+        process = launcher.prepare()
+        launcher.begin(process, ["--help"], dict(os.environ) | {"COLUMNS": "80"})
         assert process.wait(60) == 0
         assert process.stdin
         assert process.stdin.closed
@@ -231,4 +232,4 @@ class TestStandingBy:
     def test_an_order_to_a_process_that_has_ended_is_no_error(self):
         process = subprocess.Popen(["true"], stdin=subprocess.PIPE)
         process.wait()
-        ray_process.begin(process, ["--head"], {})
+        launcher.begin(process, ["--head"], {})

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from entrypoints.ray import process_guard
-from entrypoints.ray.process import host_ids
+from entrypoints.ray.launcher import host_ids
 from entrypoints.ray.process_guard import Entry, ProcessGuard, limit_for, programs
 
 # One that starts so many children, each with a child that loses its parent, and waits.
@@ -180,7 +180,7 @@ class TestLimit:
         assert limit_for(64, {"PROCESS_ID_LIMIT": "3000"}) == 3000
 
     def test_the_kernel_refuses_more_than_half_of_the_host(self):
-        code = "from entrypoints.ray.process import keep_half; import resource; keep_half();"
+        code = "from entrypoints.ray.launcher import keep_half; import resource; keep_half();"
         code += "print(*resource.getrlimit(resource.RLIMIT_NPROC))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
