@@ -288,7 +288,7 @@ class TestRequests:
             lease.create_user(grant)
 
     def test_the_programs_are_for_any_shell(self):
-        for name in ("entrypoints/redis/users.sh", "entrypoints/redis/server.sh"):
+        for name in ("users.sh", "server.sh"):
             subprocess.run(["sh", "-n", PROGRAM.with_name(name)], check=True)
 
 

@@ -91,7 +91,7 @@ def end_session(process: "subprocess.Popen[bytes]") -> None:
 
 
 @pytest.fixture
-def verify(ray_head):
+def verify(ray_head, tmp_path):
     """Runs the program; returns its exit code, its report and what it wrote on stderr."""
 
     def run(*, checks: str = "", token: Path = ray_head.token, **changes: Any) -> tuple[int, Report, str]:
