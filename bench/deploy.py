@@ -29,7 +29,7 @@ from bench.document import WIDE, machine, version_of, write_section
 from bench.process import run
 from config.stack_file import read_stack_config
 from testing.harness import merged
-from testing.live.stack import FULL, LiveStack
+from testing.live.deployment import FULL, LiveStack
 
 STACK = "bench"
 SETTINGS = merged(FULL, {"network": {"name": "cslr-bench", "subnet": "10.218.0.0/24"}})

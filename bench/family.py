@@ -13,7 +13,7 @@ from build_report.layers import unique
 from build_report.store import Store
 from components.image import REPOSITORY
 from docker_api.api import DockerApi
-from testing.live.stack import copy_project
+from testing.live.deployment import copy_project
 
 PROJECT = Path(__file__).parent.parent
 STACK_FILE = "Pulumi.matrix.yaml"

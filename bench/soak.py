@@ -27,7 +27,7 @@ from bench.soak_use import Uses, use_table
 from bench.soak_work import WORK, Failed, Place, Work, clean_up
 from testing.harness import PROJECT
 from testing.live.day import Head
-from testing.live.stack import LiveStack
+from testing.live.deployment import LiveStack
 from testing.live.users import User
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "reliability.md"

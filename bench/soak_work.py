@@ -13,7 +13,7 @@ import requests
 
 from bench.soak_ledger import Entry, Ledger
 from entrypoints.verify_cluster import make_wheel, remove_wheel
-from testing.live.stack import LiveStack
+from testing.live.deployment import LiveStack
 from testing.live.users import ENDED, PROGRAMS, Job, User
 
 JOB_SECONDS = 420.0  # for one job, while another user works and services are restarted

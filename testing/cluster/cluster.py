@@ -25,7 +25,7 @@ from testing.cluster.hosts import Host, Lan, hosts, run
 from testing.cluster.images import IMAGES, copy_images, make_images
 from testing.cluster.redis_view import Recorder, RedisView
 from testing.harness import merged
-from testing.live.stack import LiveStack, copy_project, wait_until
+from testing.live.deployment import LiveStack, copy_project, wait_until
 
 NAMES = ("alpha", "beta", "gamma")
 CANDIDATES = ("alpha", "beta")  # the third is always a worker

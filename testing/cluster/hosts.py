@@ -15,7 +15,7 @@ from pathlib import Path
 import docker
 from docker.models.containers import Container
 
-from testing.live.stack import wait_until
+from testing.live.deployment import wait_until
 
 NAME = "cslr-cluster"  # what everything is named by that a killed run could leave behind
 SUBNET = "10.88.0"

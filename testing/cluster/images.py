@@ -11,7 +11,7 @@ import docker
 from images.base.recipe import SUITES, base_tag
 from stack.sources import KEPT
 from testing.cluster.hosts import Host
-from testing.live.stack import LiveStack
+from testing.live.deployment import LiveStack
 
 PROGRAM = Path(__file__).with_name("images_program.py")
 # As `ws up` would choose on a host, but for the slow parts: no PyTorch.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from testing.cluster.cluster import Cluster
 from testing.cluster.faults import FAULTS, REDIS_FAULTS, Fault
-from testing.live.stack import wait_until
+from testing.live.deployment import wait_until
 
 Lease = dict[str, str]
 LEAD_SECONDS = 60.0

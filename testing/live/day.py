@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import requests
 from docker.models.containers import Container
 
-from testing.live.stack import wait_until
+from testing.live.deployment import wait_until
 from testing.live.users import ENDED, User
 
 # Part of the command line → what it is. None of them may ever end for what a user does.

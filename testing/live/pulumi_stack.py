@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from testing.live.stack import UP_SECONDS, LiveStack
+from testing.live.deployment import UP_SECONDS, LiveStack
 
 MARKS = [
     pytest.mark.live,

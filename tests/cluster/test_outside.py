@@ -11,7 +11,7 @@ from config.ports import GATEWAY_PORTS, HEAD_FLAGS, HOST_RAY_PORTS
 from testing import tcp_probe
 from testing.cluster.cluster import REDIS_HOST, REDIS_PORT, Cluster
 from testing.cluster.hosts import Host, run
-from testing.live.stack import wait_until
+from testing.live.deployment import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -7,7 +7,7 @@ import pytest
 from testing.cluster.cluster import NAMES, REDIS_HOST, REPLICA_HOST
 from testing.cluster.faults import told
 from testing.cluster.trial import Trial
-from testing.live.stack import wait_until
+from testing.live.deployment import wait_until
 
 pytestmark = pytest.mark.cluster
 

@@ -11,8 +11,8 @@ import pytest
 
 from images.base.bootstrap import make_base
 from images.base.recipe import PLATFORM, base_tag
+from testing.live.deployment import FULL, SMALL, LiveStack
 from testing.live.pulumi_stack import PulumiStack, inspected
-from testing.live.stack import FULL, SMALL, LiveStack
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import pytest
 from entrypoints.verify_cluster import make_wheel, remove_wheel
 from testing.harness import merged
 from testing.live.day import Day, Head
-from testing.live.stack import FULL, LiveStack, deployed, wait_until
+from testing.live.deployment import FULL, LiveStack, deployed, wait_until
 from testing.live.users import PROGRAMS, Job, User
 
 pytestmark = pytest.mark.live

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from testing.harness import merged
-from testing.live.stack import SMALL, LiveStack
+from testing.live.deployment import SMALL, LiveStack
 
 pytestmark = pytest.mark.live
 TOKEN = "hf_=" + "z" * 30 + " \u2764"

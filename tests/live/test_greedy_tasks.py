@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from testing.harness import merged
-from testing.live.stack import SMALL, LiveStack, deployed, wait_until
+from testing.live.deployment import SMALL, LiveStack, deployed, wait_until
 from testing.live.users import PROGRAMS
 
 pytestmark = pytest.mark.live

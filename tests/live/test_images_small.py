@@ -15,9 +15,9 @@ from build_report.store import Store
 from docker_api.api import DockerApi
 from images.variants import VARIANTS
 from testing.harness import PROJECT
+from testing.live.deployment import LiveStack, done
 from testing.live.pulumi_stack import PulumiStack
 from testing.live.registry import Registry, serve
-from testing.live.stack import LiveStack, done
 
 pytestmark = pytest.mark.live
 

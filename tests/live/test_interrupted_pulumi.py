@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from testing.harness import merged
+from testing.live.deployment import SMALL, LiveStack, wait_until
 from testing.live.pulumi_stack import MARKS, PulumiStack
-from testing.live.stack import SMALL, LiveStack, wait_until
 
 pytestmark = MARKS
 NAME = "live-killed"

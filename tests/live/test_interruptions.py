@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testing.live.stack import LiveStack, done, wait_until
+from testing.live.deployment import LiveStack, done, wait_until
 
 pytestmark = pytest.mark.live
 

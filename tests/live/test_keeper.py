@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from docker.models.containers import Container
 
-from testing.live.stack import LiveStack, wait_until
+from testing.live.deployment import LiveStack, wait_until
 
 pytestmark = pytest.mark.live
 

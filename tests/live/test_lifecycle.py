@@ -6,7 +6,7 @@ import time
 import docker
 import pytest
 
-from testing.live.stack import LiveStack, done, wait_until
+from testing.live.deployment import LiveStack, done, wait_until
 
 pytestmark = pytest.mark.live
 

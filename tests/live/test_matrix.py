@@ -22,8 +22,8 @@ import yaml
 
 from docker_api.api import DockerApi
 from docker_api.builds import Build, build
+from testing.live.deployment import LiveStack
 from testing.live.registry import Registry, serve
-from testing.live.stack import LiveStack
 from ws.matrix.prune import look, remove
 
 pytestmark = pytest.mark.live

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from preflight.host_facts import outside_addresses
-from testing.live.stack import LiveStack, deployed
+from testing.live.deployment import LiveStack, deployed
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root makes a network namespace")
 

@@ -19,7 +19,7 @@ import pytest
 from preflight.host_facts import HostFacts
 from preflight.outside import docker_is_closed
 from testing import tcp_probe
-from testing.live.stack import LiveStack, deployed, wait_until
+from testing.live.deployment import LiveStack, deployed, wait_until
 from ws import firewall
 
 pytestmark = pytest.mark.live

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from testing.harness import merged
+from testing.live.deployment import SMALL, LiveStack, done
 from testing.live.pulumi_stack import MARKS, PulumiStack
-from testing.live.stack import SMALL, LiveStack, done
 
 pytestmark = MARKS
 NAME = "live-owner"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from testing.harness import merged
+from testing.live.deployment import FULL, LiveStack, done
 from testing.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, inspected
-from testing.live.stack import FULL, LiveStack, done
 
 pytestmark = MARKS
 OTHER_PORTS: dict[str, Any] = {

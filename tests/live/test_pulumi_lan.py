@@ -10,8 +10,8 @@ import pytest
 
 from entrypoints.ray.process import own_address
 from testing.harness import merged
+from testing.live.deployment import SMALL, LiveStack
 from testing.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, inspected
-from testing.live.stack import SMALL, LiveStack
 
 pytestmark = MARKS
 

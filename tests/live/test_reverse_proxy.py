@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from testing.live.deployment import LiveStack, deployed
 from testing.live.reverse_proxy import ReverseProxy, Route, running
-from testing.live.stack import LiveStack, deployed
 
 NAME = "gpuhost.example.org"
 KEEPING, PLAIN = 23443, 23444  # a proxy that passes on the Host that it is asked by, and one as nginx is by default

@@ -19,7 +19,7 @@ import requests
 
 from testing.harness import merged
 from testing.live.day import Head
-from testing.live.stack import LiveStack, wait_until
+from testing.live.deployment import LiveStack, wait_until
 from testing.live.users import ENDED, User
 
 DASHBOARD, MARIMO = 30265, 30180

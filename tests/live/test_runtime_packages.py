@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from testing.harness import merged
-from testing.live.stack import SMALL, LiveStack, deployed
+from testing.live.deployment import SMALL, LiveStack, deployed
 from testing.live.users import Job, User
 from tests.process.entrypoints.hooks.test_runtime_packages import write_wheel
 

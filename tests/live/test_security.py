@@ -10,7 +10,7 @@ import pytest
 import redis
 import requests
 
-from testing.live.stack import FULL, LiveStack
+from testing.live.deployment import FULL, LiveStack
 
 pytestmark = pytest.mark.live
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import requests
 
-from testing.live.stack import FULL, done
+from testing.live.deployment import FULL, done
 
 pytestmark = pytest.mark.live
 

@@ -18,7 +18,7 @@ import pytest
 
 from bench.uploads import Cluster, Figures, measure, package
 from testing.harness import merged
-from testing.live.stack import SMALL, LiveStack, deployed, wait_until
+from testing.live.deployment import SMALL, LiveStack, deployed, wait_until
 
 pytestmark = pytest.mark.live
 
