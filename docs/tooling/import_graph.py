@@ -1,6 +1,7 @@
 """Draws docs/imports.svg from the code: which folder imports which.
 
-Each folder is one level above the highest folder that it imports. An arrow that follows from others is left out.
+Each row may import the rows below it. An arrow down that follows from others is left out. An arrow that does not go
+down breaks the rules, and is always drawn, dashed.
 
     python -m docs.tooling.import_graph
 """
@@ -15,6 +16,18 @@ PICTURE = ROOT / "docs" / "imports.svg"
 # Not part of the architecture: tests, measurements, and this.
 LEFT_OUT = {"tests", "testing", "bench", "docs", "build"}
 
+# Top row first, as in the import rules of docs/architecture.md.
+ROWS = (
+    ("ws",),
+    ("program", "embedded_engine"),
+    ("components",),
+    ("verification", "preflight", "build_report"),
+    ("stack",),
+    ("config", "entrypoints"),
+    ("images", "docker_api", "coordination", "contracts"),
+)
+LEVEL = {name: -number for number, row in enumerate(ROWS) for name in row}
+
 Graph = Mapping[str, Collection[str]]
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP, _ROW, _MARGIN = 150, 40, 26, 92, 24
@@ -24,6 +37,7 @@ _STYLE = """
     .box { fill: #ddf4ff; stroke: #54aeff; }
     text { fill: #1f2328; font-weight: 600; }
     .arrow { stroke: #57606a; stroke-width: 1.2; fill: none; marker-end: url(#head); }
+    .up { stroke: #cf222e; stroke-width: 1.6; stroke-dasharray: 5 4; fill: none; marker-end: url(#head); }
     #head path { fill: #57606a; }
     @media (prefers-color-scheme: dark) {
       .page { fill: #0d1117; }
@@ -72,38 +86,26 @@ def _imported(file: Path) -> Iterator[str]:
         waiting += ast.iter_child_nodes(node)
 
 
-def levels(graph: Graph) -> dict[str, int]:
-    """The level of each folder, 0 for those that import nothing. A circle is an error."""
-    found: dict[str, int] = {}
-
-    def level(name: str, path: tuple[str, ...]) -> int:
-        if name in path:
-            raise ValueError(f"folders import each other: {' → '.join((*path, name))}")
-        if name not in found:
-            found[name] = max((level(other, (*path, name)) + 1 for other in graph[name]), default=0)
-        return found[name]
-
-    for name in graph:
-        level(name, ())
-    return found
+def upward(graph: Graph) -> list[tuple[str, str]]:
+    """The imports that do not go down."""
+    return sorted((name, other) for name in graph for other in graph[name] if LEVEL[other] >= LEVEL[name])
 
 
-def essential(graph: Graph) -> dict[str, list[str]]:
-    """The arrows that do not follow from others: A → C goes where there are A → B and B → … → C."""
+def essential(graph: Graph) -> list[tuple[str, str]]:
+    """The imports down that do not follow from others: A → C goes where there are A → B and B → … → C."""
+    down = {name: {other for other in graph[name] if LEVEL[other] < LEVEL[name]} for name in graph}
 
     def reached(name: str) -> set[str]:
-        return set(graph[name]).union(*(reached(other) for other in graph[name]))
+        return down[name].union(*(reached(other) for other in down[name]))
 
-    return {
-        name: sorted(other for other in graph[name] if not any(other in reached(via) for via in graph[name]))
-        for name in graph
-    }
+    return sorted(
+        (name, other) for name in down for other in down[name] if not any(other in reached(via) for via in down[name])
+    )
 
 
 def picture(graph: Graph) -> str:
     """The graph as SVG, top level first."""
-    level, arrows = levels(graph), essential(graph)
-    rows = [sorted(name for name in graph if level[name] == row) for row in range(max(level.values()), -1, -1)]
+    rows = [[name for name in row if name in graph] for row in ROWS]
     width = max(len(row) for row in rows) * (_BOX_WIDTH + _GAP) - _GAP + 2 * _MARGIN
     height = (len(rows) - 1) * _ROW + _BOX_HEIGHT + 2 * _MARGIN
     x, y = {}, {}
@@ -121,9 +123,10 @@ def picture(graph: Graph) -> str:
         'orient="auto"><path d="M0 0 10 5 0 10z"/></marker></defs>',
         f'  <rect class="page" width="{width}" height="{height}" rx="12"/>',
     ]
-    for name in sorted(graph):
-        for other in arrows[name]:
-            lines.append(_arrow(x[name], y[name], x[other], y[other]))
+    for name, other in essential(graph):
+        lines.append(_arrow(x[name], y[name], x[other], y[other]))
+    for name, other in upward(graph):
+        lines.append(_up(x[name], y[name], x[other], y[other]))
     for name in sorted(graph):
         lines.append(
             f'  <rect class="box" x="{x[name]}" y="{y[name]}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="8"/>'
@@ -139,6 +142,12 @@ def _arrow(x: int, y: int, to_x: int, to_y: int) -> str:
     bottom = y + _BOX_HEIGHT
     bend = (to_y - bottom) // 2
     return f'  <path class="arrow" d="M{start} {bottom} C{start} {bottom + bend} {end} {to_y - bend} {end} {to_y}"/>'
+
+
+def _up(x: int, y: int, to_x: int, to_y: int) -> str:
+    start, end = x + _BOX_WIDTH - 12, to_x + _BOX_WIDTH - 12
+    below = to_y + _BOX_HEIGHT
+    return f'  <path class="up" d="M{start} {y} C{start + 60} {y - 40} {end + 60} {below + 40} {end} {below}"/>'
 
 
 def main(path: Path = PICTURE) -> None:

@@ -1,10 +1,14 @@
 """Links and anchors of the README and of docs/."""
 
+import re
+
 import pytest
 
 from docs.tooling.links import ROOT, anchors, pages, relative_links, rewritten, slug
 
 PAGES = pages()
+# A file of the repository in backticks, under its whole name: no pattern, no placeholder.
+FILE = re.compile(r"`((?:[\w.]+/)+[\w.]+\.(?:py|sh|lua|toml|md|yml|svg))`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -19,6 +23,18 @@ class TestPage:
             elif anchor and anchor not in anchors(target.read_text()):
                 dead.append(f"{link}: no such heading")
         assert dead == []
+
+
+def test_files_are_named_as_they_are():
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    named = {
+        (page.name, file)
+        for page in PAGES
+        if page.name not in ("CHANGELOG.md", "CONTRIBUTING.md")  # these name files of the past, and examples
+        for file in FILE.findall(page.read_text())
+        if file.split("/")[0] in folders
+    }
+    assert sorted((page, file) for page, file in named if not (ROOT / file).exists()) == []
 
 
 class TestLinks:
