@@ -8,7 +8,7 @@ from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
 from build_report.records import ReportError
 from config import keys as config_keys
-from config.platform import SettingsError
+from config.problems import SettingsError
 from config.stack_file import encrypted_paths
 from preflight import docker_engine as engine_checks
 from program import declare

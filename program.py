@@ -17,8 +17,9 @@ from config import matrix as matrix_settings
 from config.builds import BuildSettings
 from config.cluster_file import find_place
 from config.keys import CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
+from config.load import config_value, load
 from config.packages import load_lock
-from config.platform import KEY, config_value, load
+from config.platform import KEY
 from config.remedies import secret_command
 from config.services import RAY_NODES
 from docker_api.api import DockerError

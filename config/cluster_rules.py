@@ -5,16 +5,13 @@ Nothing here looks at the host or at its peers: that is ``preflight/cluster.py``
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from config.cluster import PLACED, ClusterPlace
 from config.cluster_file import lan_owner
+from config.platform import PlatformSettings
 from config.problems import Path, Problem, Remove, Set
 from config.services import SERVICES, Settings
 from config.types import spare_subnet
-
-if TYPE_CHECKING:
-    from config.platform import PlatformSettings
 
 # Key → why a cluster has no use for it, and the key of the cluster that says the same, if any.
 DECIDED_BY_THE_CLUSTER: dict[Path, tuple[str, str | None]] = {
@@ -30,12 +27,12 @@ DECIDED_BY_THE_CLUSTER: dict[Path, tuple[str, str | None]] = {
 }
 
 
-def run(settings: "PlatformSettings", place: ClusterPlace) -> list[Problem]:
+def run(settings: PlatformSettings, place: ClusterPlace) -> list[Problem]:
     """Every problem of settings, as they are written, at a place."""
     return [problem for check in CHECKS for problem in check(settings, place)]
 
 
-def shared_keys_are_in_the_cluster(settings: "PlatformSettings", place: ClusterPlace) -> Iterator[Problem]:
+def shared_keys_are_in_the_cluster(settings: PlatformSettings, place: ClusterPlace) -> Iterator[Problem]:
     """What all hosts must agree on is said once, for all of them."""
     for path, (why, shared) in DECIDED_BY_THE_CLUSTER.items():
         value = _written(settings, path)
@@ -46,7 +43,7 @@ def shared_keys_are_in_the_cluster(settings: "PlatformSettings", place: ClusterP
         yield Problem(path, reason, advice, (Remove(path),))
 
 
-def services_are_where_the_cluster_has_them(settings: "PlatformSettings", place: ClusterPlace) -> Iterator[Problem]:
+def services_are_where_the_cluster_has_them(settings: PlatformSettings, place: ClusterPlace) -> Iterator[Problem]:
     """No stack runs, or does without, what the cluster has elsewhere, or here."""
     for service in PLACED:
         path, runs = (*SERVICES[service], "enabled"), place.runs(service)
@@ -62,7 +59,7 @@ def services_are_where_the_cluster_has_them(settings: "PlatformSettings", place:
         )
 
 
-def ports_are_outside_the_plan(settings: "PlatformSettings", place: ClusterPlace) -> Iterator[Problem]:
+def ports_are_outside_the_plan(settings: PlatformSettings, place: ClusterPlace) -> Iterator[Problem]:
     """What this host publishes leaves the ports of Ray free, which are the same on every host."""
     placed = settings.placed(place)
     taken = {port for _, port in placed.published_ports()}
@@ -77,9 +74,7 @@ def ports_are_outside_the_plan(settings: "PlatformSettings", place: ClusterPlace
             yield Problem(path, reason, "Choose another port, for example:", (Set(path, other),))
 
 
-def containers_and_hosts_have_their_own_networks(
-    settings: "PlatformSettings", place: ClusterPlace
-) -> Iterator[Problem]:
+def containers_and_hosts_have_their_own_networks(settings: PlatformSettings, place: ClusterPlace) -> Iterator[Problem]:
     """A host with an address of the containers' network could not be reached from them."""
     path, subnet = ("network", "subnet"), settings.network.ipv4
     inside = [name for name, host in place.cluster.hosts.items() if ipaddress.IPv4Address(host.address) in subnet]
@@ -93,7 +88,7 @@ def containers_and_hosts_have_their_own_networks(
         )
 
 
-def _written(settings: "PlatformSettings", path: Path) -> object:
+def _written(settings: PlatformSettings, path: Path) -> object:
     """What a stack says of a key; None where it says nothing. An empty list says something."""
     node: object = settings
     for step in path:
@@ -103,7 +98,7 @@ def _written(settings: "PlatformSettings", path: Path) -> object:
     return node
 
 
-CHECKS: tuple[Callable[["PlatformSettings", ClusterPlace], Iterator[Problem]], ...] = (
+CHECKS: tuple[Callable[[PlatformSettings, ClusterPlace], Iterator[Problem]], ...] = (
     shared_keys_are_in_the_cluster,
     services_are_where_the_cluster_has_them,
     ports_are_outside_the_plan,

@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 from config.builds import BuildSettings
 from config.cluster import KEY as CLUSTER_KEY
 from config.explain import explained
+from config.load import config_value
 from config.platform import KEY as PLATFORM_KEY
-from config.platform import config_value
 from config.problems import Problem, Remove, SettingsError
 from config.types import AsTuple, Glob
 from images.base.recipe import PLATFORM, Platform

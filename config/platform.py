@@ -7,25 +7,21 @@ without GPU.
 """
 
 import ipaddress
-import json
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar, cast
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr
 
-from config import cluster_rules, platform_rules
 from config.addresses import Reach, published_on
-from config.builds import ImagesSettings, MirrorSettings
+from config.builds import ImagesSettings
 from config.cluster import ON_THE_LAN, PLACED, ClusterPlace
-from config.explain import explained
 from config.ports import RAY_DASHBOARD
-from config.problems import Path, SettingsError
+from config.problems import Path
 from config.services import (
     RAY_NODES,
     SERVICES,
     FirewallSettings,
     HealthSettings,
-    ImageSettings,
     KeeperSettings,
     MarimoSettings,
     MLflowSettings,
@@ -35,33 +31,10 @@ from config.services import (
     RedisSettings,
     ServiceSettings,
     Settings,
-    VolumeMount,
 )
 from config.types import AsTuple, BindAddress, Devices, NearName, NetworkName, ProxyUrl, ReachedName, Subnet
 from images.packages_lock import PackagesLock
 from images.variants import Variant, resolve
-
-__all__ = [
-    "KEY",
-    "SERVICES",
-    "GpuSettings",
-    "HealthSettings",
-    "ImageSettings",
-    "ImagesSettings",
-    "MLflowSettings",
-    "MarimoSettings",
-    "MirrorSettings",
-    "NetworkSettings",
-    "PlatformSettings",
-    "PostgresSettings",
-    "RayNodeSettings",
-    "RaySettings",
-    "RedisSettings",
-    "ServiceSettings",
-    "SettingsError",
-    "VolumeMount",
-    "load",
-]
 
 KEY = "cslr:platform"
 
@@ -274,34 +247,8 @@ class PlatformSettings(Settings):
         )
 
 
-def config_value(text: str | None) -> object:
-    """The value of a config key from its text: JSON, as objects are kept; other text is left for `load` to explain."""
-    try:
-        return json.loads(text) if text else None
-    except ValueError:
-        return text
-
-
 def _with(model: Model, path: tuple[str, ...], values: dict[str, object]) -> Model:
     """The model with other values of some keys below a path."""
     if not path:
         return model.model_copy(update=values)
     return model.model_copy(update={path[0]: _with(getattr(model, path[0]), path[1:], values)})
-
-
-def load(raw: object, *, stack_file: str, key: str = KEY, place: ClusterPlace | None = None) -> PlatformSettings:
-    """The settings in ``raw``, the value of ``key`` in ``stack_file`` as YAML or JSON delivers it; None: all defaults.
-    Those of a host of a cluster follow its ``place``.
-
-    Raises:
-        SettingsError: with every problem that can be seen without looking at the host.
-    """
-    try:
-        settings = PlatformSettings.model_validate(raw)
-    except ValidationError as error:
-        raise explained(error, PlatformSettings, stack_file, key) from None
-    problems = cluster_rules.run(settings, place) if place else []
-    settings = settings.placed(place) if place else settings
-    if problems := [*problems, *platform_rules.run(settings)]:
-        raise SettingsError(problems, stack_file, key)
-    return settings

@@ -5,7 +5,6 @@ Each check is a function from the settings to the problems that it finds; ``CHEC
 
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from pydantic_core import PydanticCustomError
 
@@ -13,6 +12,7 @@ from config.addresses import NAMES_VARIABLE, env_names
 from config.builds import build_problems
 from config.cluster import ON_THE_LAN
 from config.mount_sources import is_within, refusal
+from config.platform import PlatformSettings
 from config.problems import Path, Problem, Remove, Set, Together, did_you_mean, dotted
 from config.services import (
     IMAGE_OF,
@@ -25,9 +25,6 @@ from config.services import (
 )
 from config.types import check_reached_name, format_quantity, is_path, parse_quantity
 from images.variants import ImpossiblePair, resolve
-
-if TYPE_CHECKING:
-    from config.platform import PlatformSettings
 
 # Service → the least memory that it starts with.
 MINIMUM_MEMORY = {
@@ -87,7 +84,7 @@ RESERVED_ENVIRONMENT = (
 NO_SECRET = re.compile(r"PATH|IFS|ENV|HOME|PYTHON(PATH|HOME)|LD_\w+|cslr_\w+")
 
 
-def run(settings: "PlatformSettings") -> list[Problem]:
+def run(settings: PlatformSettings) -> list[Problem]:
     """Every problem of settings whose keys are each valid on their own."""
     return [problem for check in CHECKS for problem in check(settings)]
 
@@ -96,11 +93,11 @@ def _key(service: str, *steps: str | int) -> Path:
     return (*SERVICES[service], *steps)
 
 
-def _defaults(settings: "PlatformSettings", service: str) -> ServiceSettings:
+def _defaults(settings: PlatformSettings, service: str) -> ServiceSettings:
     return type(settings)().service(service)
 
 
-def ports_are_distinct(settings: "PlatformSettings") -> Iterator[Problem]:
+def ports_are_distinct(settings: PlatformSettings) -> Iterator[Problem]:
     """No two enabled services publish one port; the one that left its default is the one to move. What the cluster
     decides stays as it is.
     """
@@ -135,7 +132,7 @@ def ports_are_distinct(settings: "PlatformSettings") -> Iterator[Problem]:
         )
 
 
-def memory_suffices(settings: "PlatformSettings") -> Iterator[Problem]:
+def memory_suffices(settings: PlatformSettings) -> Iterator[Problem]:
     """Each enabled service gets the memory that it needs to start."""
     for name in settings.services():
         memory, minimum = settings.service(name).memory, MINIMUM_MEMORY[name]
@@ -148,7 +145,7 @@ def memory_suffices(settings: "PlatformSettings") -> Iterator[Problem]:
             )
 
 
-def work_has_room(settings: "PlatformSettings") -> Iterator[Problem]:
+def work_has_room(settings: PlatformSettings) -> Iterator[Problem]:
     """The scratch holds at least a session of Ray, and shared memory leaves a node the greater part of its memory."""
     if settings.ray.scratch_limit < parse_quantity(MINIMUM_SCRATCH):
         yield Problem(
@@ -171,7 +168,7 @@ def work_has_room(settings: "PlatformSettings") -> Iterator[Problem]:
             )
 
 
-def whitelist_names_nodes(settings: "PlatformSettings") -> Iterator[Problem]:
+def whitelist_names_nodes(settings: PlatformSettings) -> Iterator[Problem]:
     """The head whitelist names known nodes, each once, and leaves the cluster a head."""
     if settings.place:
         return  # hosts lead there, and cluster_file.py sees to them
@@ -194,7 +191,7 @@ def whitelist_names_nodes(settings: "PlatformSettings") -> Iterator[Problem]:
         )
 
 
-def variant_exists(settings: "PlatformSettings") -> Iterator[Problem]:
+def variant_exists(settings: PlatformSettings) -> Iterator[Problem]:
     """Images are built for this pair of CUDA and Python."""
     try:
         resolve(settings.images.cuda, settings.images.python)
@@ -208,12 +205,12 @@ def variant_exists(settings: "PlatformSettings") -> Iterator[Problem]:
         )
 
 
-def builds_can_be_made(settings: "PlatformSettings") -> Iterator[Problem]:
+def builds_can_be_made(settings: PlatformSettings) -> Iterator[Problem]:
     """See `build_settings.build_problems`."""
     yield from build_problems(settings.images, ("images",))
 
 
-def gpu_services_have_gpus(settings: "PlatformSettings") -> Iterator[Problem]:
+def gpu_services_have_gpus(settings: PlatformSettings) -> Iterator[Problem]:
     """A node that offers GPUs runs only where the stack offers them."""
     if settings.ray.gpu.enabled and not settings.gpu.enabled:
         yield Problem(
@@ -224,7 +221,7 @@ def gpu_services_have_gpus(settings: "PlatformSettings") -> Iterator[Problem]:
         )
 
 
-def images_have_one_source(settings: "PlatformSettings") -> Iterator[Problem]:
+def images_have_one_source(settings: PlatformSettings) -> Iterator[Problem]:
     """An image to pull has a reference, an image to build has none."""
     for name in (name for name in settings.services() if name not in IMAGE_OF):
         image = settings.service(name).image
@@ -245,7 +242,7 @@ def images_have_one_source(settings: "PlatformSettings") -> Iterator[Problem]:
             )
 
 
-def services_of_clusters_are_not_alone(settings: "PlatformSettings") -> Iterator[Problem]:
+def services_of_clusters_are_not_alone(settings: PlatformSettings) -> Iterator[Problem]:
     """A host on its own has no use for what keeps several together."""
     for name in () if settings.place else CLUSTER_ONLY:
         path = _key(name, "enabled")
@@ -258,7 +255,7 @@ def services_of_clusters_are_not_alone(settings: "PlatformSettings") -> Iterator
             )
 
 
-def borrowed_images_have_no_source(settings: "PlatformSettings") -> Iterator[Problem]:
+def borrowed_images_have_no_source(settings: PlatformSettings) -> Iterator[Problem]:
     """A service that runs another one's image has none of its own."""
     for name, owner in IMAGE_OF.items():
         path = _key(name, "image")
@@ -269,7 +266,7 @@ def borrowed_images_have_no_source(settings: "PlatformSettings") -> Iterator[Pro
             )
 
 
-def needed_services_are_enabled(settings: "PlatformSettings") -> Iterator[Problem]:
+def needed_services_are_enabled(settings: PlatformSettings) -> Iterator[Problem]:
     """Each service finds the one that keeps its state."""
     needs = dict(NEEDS)
     if not settings.ray.head_address:
@@ -285,7 +282,7 @@ def needed_services_are_enabled(settings: "PlatformSettings") -> Iterator[Proble
         )
 
 
-def data_is_not_shared(settings: "PlatformSettings") -> Iterator[Problem]:
+def data_is_not_shared(settings: PlatformSettings) -> Iterator[Problem]:
     """No two services keep their own data in one place."""
     owners: dict[str, Path] = {}
     for path, place in _own_locations(settings):
@@ -299,7 +296,7 @@ def data_is_not_shared(settings: "PlatformSettings") -> Iterator[Problem]:
             )
 
 
-def _own_locations(settings: "PlatformSettings") -> Iterator[tuple[Path, str]]:
+def _own_locations(settings: PlatformSettings) -> Iterator[tuple[Path, str]]:
     """Key and place of what is kept where the stack file says."""
     for name in settings.services():
         service = settings.service(name)
@@ -310,7 +307,7 @@ def _own_locations(settings: "PlatformSettings") -> Iterator[tuple[Path, str]]:
             yield ("ray", key), location
 
 
-def host_is_not_mounted(settings: "PlatformSettings") -> Iterator[Problem]:
+def host_is_not_mounted(settings: PlatformSettings) -> Iterator[Problem]:
     """No container gets what this host lives by; ``host.py`` judges paths by what they come to there."""
     for removed, path, source, write in mounted(settings):
         if is_path(source) and (reason := refusal(source, write=write)):
@@ -324,7 +321,7 @@ def without_hint(reason: str, path: Path) -> str:
     return reason if path[-1] == "source" else reason.partition("; it may")[0]
 
 
-def mounted(settings: "PlatformSettings") -> Iterator[tuple[Path, Path, str, bool]]:
+def mounted(settings: PlatformSettings) -> Iterator[tuple[Path, Path, str, bool]]:
     """What to remove, the key, the volume or path, and whether it is written to, of each that a stack file names."""
     for path, source in _own_locations(settings):
         yield path, path, source, True
@@ -334,7 +331,7 @@ def mounted(settings: "PlatformSettings") -> Iterator[tuple[Path, Path, str, boo
             yield path, (*path, "source"), volume.source, not volume.read_only
 
 
-def mounts_do_not_collide(settings: "PlatformSettings") -> Iterator[Problem]:
+def mounts_do_not_collide(settings: PlatformSettings) -> Iterator[Problem]:
     """Extra volumes have targets of their own, and neither lie in nor hide what the platform mounts."""
     for name in settings.services():
         used = (
@@ -358,7 +355,7 @@ def mounts_do_not_collide(settings: "PlatformSettings") -> Iterator[Problem]:
                 )
 
 
-def environment_is_not_the_platforms(settings: "PlatformSettings") -> Iterator[Problem]:
+def environment_is_not_the_platforms(settings: PlatformSettings) -> Iterator[Problem]:
     """Extra environment does not replace what the platform sets."""
     for name in settings.services():
         for variable in settings.service(name).env:
@@ -372,7 +369,7 @@ def environment_is_not_the_platforms(settings: "PlatformSettings") -> Iterator[P
                 )
 
 
-def names_of_mlflow_are_exact(settings: "PlatformSettings") -> Iterator[Problem]:
+def names_of_mlflow_are_exact(settings: PlatformSettings) -> Iterator[Problem]:
     """MLflow's list of hosts has no pattern in it: `10.*` is also the beginning of a name that anybody may register."""
     for name in env_names(settings.mlflow.env):
         try:
@@ -384,7 +381,7 @@ def names_of_mlflow_are_exact(settings: "PlatformSettings") -> Iterator[Problem]
             yield Problem(path, reason, advice, (Set(names, "gpuhost.example.org"), Remove(path)))
 
 
-def env_secrets_are_no_others(settings: "PlatformSettings") -> Iterator[Problem]:
+def env_secrets_are_no_others(settings: PlatformSettings) -> Iterator[Problem]:
     """Secret environment does not replace what the platform sets, nor what `env` does, and has each name once."""
     for key, names in settings.env_secrets.items():
         plain = {
@@ -408,7 +405,7 @@ def env_secrets_are_no_others(settings: "PlatformSettings") -> Iterator[Problem]
                 yield Problem(path, reason, "Remove it there:", (Remove(plain[name]),))
 
 
-CHECKS: tuple[Callable[["PlatformSettings"], Iterator[Problem]], ...] = (
+CHECKS: tuple[Callable[[PlatformSettings], Iterator[Problem]], ...] = (
     variant_exists,
     builds_can_be_made,
     gpu_services_have_gpus,

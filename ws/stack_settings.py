@@ -8,8 +8,9 @@ from config import matrix as matrix_settings
 from config.builds import BuildSettings
 from config.cluster import ClusterPlace
 from config.cluster_file import find_place
+from config.load import config_value, load
 from config.packages import load_lock
-from config.platform import KEY, PlatformSettings, config_value, load
+from config.platform import KEY, PlatformSettings
 from config.stack_file import read_stack_config, stack_file
 from preflight import docker_engine as engine_checks
 from stack.identity import StackIdentity

@@ -8,7 +8,7 @@ import sys
 import pulumi
 
 from components.image_set import ImageSet, ImageSetArgs
-from config.platform import config_value, load
+from config.load import config_value, load
 from program import sources_of
 from stack.identity import StackIdentity
 from stack.stack import Stack

@@ -13,7 +13,7 @@ from config import keys as config_keys
 from config import matrix as matrix_settings
 from config.cluster_file import find_place
 from config.encryption import encrypted
-from config.platform import config_value, load
+from config.load import config_value, load
 from config.problems import ConfigError, Problem, Remove, SettingsError
 from config.remedies import PLATFORM
 from config.stack_file import parsed, project_of, read_stack_config, stack_config, stack_file

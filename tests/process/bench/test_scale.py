@@ -4,7 +4,7 @@ import json
 
 from bench import scale
 from bench.scale_members import FACTS
-from config.platform import load
+from config.load import load
 from coordination.lease import Lease
 from coordination.membership import MemberState, read_state
 from stack.advertised_facts import published

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from config.platform import PlatformSettings, SettingsError, load
-from config.problems import Together
+from config.load import load
+from config.platform import PlatformSettings
+from config.problems import SettingsError, Together
 from preflight.gpu_facts import Gpu, GpuFacts
 from preflight.host import HostFacts, check
 

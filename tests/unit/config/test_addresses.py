@@ -8,7 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from config.addresses import Reach, origin, prefix_of, published_on
-from config.platform import MLflowSettings, SettingsError, load
+from config.load import load
+from config.problems import SettingsError
+from config.services import MLflowSettings
 from preflight.host_facts import outside_addresses
 from testing.harness import CLUSTER, deploy, merged
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from config import cluster_file
 from config.cluster import PLACED, ClusterPlace, ClusterSettings
 from config.cluster_file import find_place, lan_owner
-from config.platform import PlatformSettings, load
+from config.load import load
+from config.platform import PlatformSettings
 from config.ports import GATEWAY_PORTS, HOST_RAY_PORTS
 from config.problems import SettingsError, dotted
 from config.services import SERVICES

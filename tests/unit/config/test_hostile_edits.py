@@ -5,7 +5,7 @@ import shlex
 import pytest
 import yaml
 
-from config.platform import config_value, load
+from config.load import config_value, load
 from config.problems import ConfigError, SettingsError
 from config.stack_file import read_stack_config
 

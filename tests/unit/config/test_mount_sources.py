@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
+from config.load import load
 from config.mount_sources import refusal, spellings
-from config.platform import load
 from config.problems import SettingsError
 from preflight.host import check
 from preflight.host_facts import DockerVolume, Folder, HostFacts

@@ -8,8 +8,8 @@ import pytest
 from docker.utils.build import exclude_paths
 
 from config import packages
+from config.load import load
 from config.packages import load_lock, lock_name
-from config.platform import load
 from config.problems import SettingsError
 from docker_api.dockerfile import recipe
 from images import packages_lock

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from config import platform_rules
 from config import types as vocabulary
-from config.platform import PlatformSettings, SettingsError, config_value, load
-from config.problems import Set, dotted
+from config.load import config_value, load
+from config.platform import PlatformSettings
+from config.problems import Set, SettingsError, dotted
 from config.services import SERVICES
 from images.variants import VARIANTS
 

@@ -11,8 +11,9 @@ from config import schema
 from config.cluster import ClusterSettings
 from config.cluster_file import parse
 from config.explain import keys
+from config.load import load
 from config.matrix import MatrixSettings
-from config.platform import PlatformSettings, load
+from config.platform import PlatformSettings
 from config.problems import dotted
 from config.services import ServiceSettings
 from preflight import cluster as cluster_checks

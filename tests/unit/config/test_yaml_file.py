@@ -5,7 +5,7 @@ import time
 import pytest
 import yaml
 
-from config.platform import config_value, load
+from config.load import config_value, load
 from config.problems import MOST_PROBLEMS, SettingsError
 from config.stack_file import parsed, stack_config
 from config.yaml_file import InvalidYamlError, parse_yaml

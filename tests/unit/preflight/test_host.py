@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.platform import PlatformSettings, SettingsError, load
+from config.load import load
+from config.platform import PlatformSettings
 from config.platform_rules import MINIMUM_MEMORY
+from config.problems import SettingsError
 from config.types import SPARE_SUBNETS
 from preflight.host import HostFacts, check
 from preflight.host_facts import (

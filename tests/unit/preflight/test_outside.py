@@ -2,7 +2,9 @@
 
 import pytest
 
-from config.platform import PlatformSettings, SettingsError, load
+from config.load import load
+from config.platform import PlatformSettings
+from config.problems import SettingsError
 from preflight import outside
 from preflight.host_facts import HostFacts
 from tests.unit.config.test_cluster import at, changed

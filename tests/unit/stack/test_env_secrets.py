@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from config import keys as config_keys
-from config.platform import SettingsError, load
+from config.load import load
+from config.problems import SettingsError
 from config.stack_file import encrypted_paths
 from embedded_engine.program import ProgramError
 from stack.env_secrets import looks_secret

@@ -5,7 +5,8 @@ import urllib.request
 
 import pytest
 
-from config.platform import SettingsError, load
+from config.load import load
+from config.problems import SettingsError
 from testing.harness import CLUSTER, deploy, merged
 
 PROXY = "http://proxy.example.org:3128"

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from config.platform import ImagesSettings
+from config.builds import ImagesSettings
 from stack import sources
 from stack.sources import Sources, choose_sources, indices, reachable
 

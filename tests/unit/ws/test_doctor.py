@@ -9,9 +9,10 @@ import pytest
 import yaml
 from rich.console import Console
 
+from config.load import load
 from config.matrix import MatrixSettings
 from config.matrix_rules import select
-from config.platform import PlatformSettings, load
+from config.platform import PlatformSettings
 from preflight.build_host import BuildHost
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config.platform import load
+from config.load import load
 from images import packages_lock
 from images.variants import DEFAULT_VARIANT
 from ws import cli

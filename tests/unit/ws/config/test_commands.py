@@ -13,7 +13,8 @@ import yaml
 
 from config import encryption
 from config import keys as config_keys
-from config.platform import PlatformSettings, load
+from config.load import load
+from config.platform import PlatformSettings
 from config.problems import SettingsError
 from config.stack_file import read_stack_config
 from ws import cli, project, stack_settings

@@ -1,0 +1,37 @@
+"""From the text of a stack file to validated settings: the models first, then the rules between their keys."""
+
+import json
+
+from pydantic import ValidationError
+
+from config import cluster_rules, platform_rules
+from config.cluster import ClusterPlace
+from config.explain import explained
+from config.platform import KEY, PlatformSettings
+from config.problems import SettingsError
+
+
+def config_value(text: str | None) -> object:
+    """The value of a config key from its text: JSON, as objects are kept; other text is left for `load` to explain."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text
+
+
+def load(raw: object, *, stack_file: str, key: str = KEY, place: ClusterPlace | None = None) -> PlatformSettings:
+    """The settings in ``raw``, the value of ``key`` in ``stack_file`` as YAML or JSON delivers it; None: all defaults.
+    Those of a host of a cluster follow its ``place``.
+
+    Raises:
+        SettingsError: with every problem that can be seen without looking at the host.
+    """
+    try:
+        settings = PlatformSettings.model_validate(raw)
+    except ValidationError as error:
+        raise explained(error, PlatformSettings, stack_file, key) from None
+    problems = cluster_rules.run(settings, place) if place else []
+    settings = settings.placed(place) if place else settings
+    if problems := [*problems, *platform_rules.run(settings)]:
+        raise SettingsError(problems, stack_file, key)
+    return settings
