@@ -30,6 +30,7 @@ def deploy_alpha(monkeypatch, tmp_path, asked):
             asked.append({"host": place.host, **options})
             return replace(cluster, machine=options["machine"])
 
+        monkeypatch.setattr("preflight.docker_engine.refuse_unusable_engine", lambda: None)
         monkeypatch.setattr(HostFacts, "probe", lambda *_, **__: checks.HOST)
         monkeypatch.setattr(ClusterFacts, "probe", probe)
         looking = {"preflight": "true"}

@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import subprocess
 
 import pytest
 
@@ -10,11 +9,9 @@ from config.problems import ConfigError
 from docker_api.api import DockerError
 from embedded_engine.lock import LockedError
 from embedded_engine.program import ProgramError
-from testing.harness import PROJECT
 from ws import cli, containers, errors
 from ws.errors import WsError
 
-FOLDER = PROJECT
 COMMANDS = ("up", "preview", "down", "matrix", "report", "ps", "logs", "test", "doctor", "outputs")
 
 
@@ -118,10 +115,3 @@ class TestHelp:
     def test_every_command_has_its_own(self, command, capsys):
         assert cli.main([command, "--help"]) == 0
         assert f"Usage: ws {command}" in capsys.readouterr().out
-
-    def test_make_alone_prints_help_and_does_nothing(self):
-        done = subprocess.run(["make", "-C", str(FOLDER)], capture_output=True, text=True, check=True)
-        assert "make up" in done.stdout
-        assert "make test" in done.stdout
-        assert "installing" not in done.stdout
-        assert done.stderr == ""

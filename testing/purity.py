@@ -1,0 +1,30 @@
+"""Keeps tests/unit pure: a test there that starts a process or opens a server fails, and says so."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+FORBIDDEN = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.system", "socket.bind")
+_seen: list[str] | None = None  # what the test that runs now did; None outside of tests
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if _seen is not None and event in FORBIDDEN:
+        _seen.append(f"{event} {arguments[1] if len(arguments) > 1 else ''}"[:200])
+
+
+def install() -> None:
+    """Watches this process from now on: an audit hook cannot be removed."""
+    sys.addaudithook(_watch)
+
+
+@pytest.fixture(autouse=True)
+def pure() -> Iterator[None]:
+    """Fails the test that did what a unit test does not."""
+    global _seen
+    _seen = []
+    yield
+    seen, _seen = _seen, None
+    if seen:
+        pytest.fail(f"a unit test starts no process and no server; move it to tests/process: {seen}", pytrace=False)
