@@ -73,6 +73,7 @@ lint: .venv/ready-dev ## Check style, types, import rules, shell scripts and Doc
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache --no-logo
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 	.venv/bin/hadolint $(DOCKERFILES)
 

@@ -2,6 +2,7 @@
 
 import re
 import stat
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,10 @@ class TestHooks:
         (repository,) = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text())["repos"]
         assert repository["repo"] == "local"
         assert all(hook["entry"].startswith(".venv/bin/") for hook in repository["hooks"])
+
+
+class TestImportRules:
+    def test_every_package_has_its_place(self):
+        rules = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]
+        packages = {file.parent.name for file in PROJECT.glob("*/__init__.py")} - {"tests"}
+        assert set(rules["root_packages"]) == packages
