@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from config.mount_sources import spellings
 from config.load import load
+from config.mount_sources import spellings
 from preflight.host import check
 from preflight.host_facts import DockerVolume, HostFacts
 from tests.unit.config.test_mount_sources import FILE, refused, volume
