@@ -14,6 +14,7 @@ import pulumi_docker as docker
 
 from components.network import RayNetwork
 from stack.identity import StackIdentity
+from stack.mount import Mount
 
 # Edits of these are recorded by the provider but never reach the container (healthcheck: upstream #988), or come back
 # in another order: only a replacement applies them.
@@ -71,20 +72,11 @@ class PublishedPort:
     ip: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mount:
-    """A bind mount (`source` is an absolute path of the host) or a named volume."""
-
-    source: pulumi.Input[str]
-    target: str
-    read_only: bool = False
-    bind: bool = True
-
-    def declare(self) -> docker.ContainerMountArgs:
-        """As the provider wants it."""
-        return docker.ContainerMountArgs(
-            type="bind" if self.bind else "volume", source=self.source, target=self.target, read_only=self.read_only
-        )
+def declared_mount(mount: Mount) -> docker.ContainerMountArgs:
+    """A mount as the provider wants it."""
+    return docker.ContainerMountArgs(
+        type="bind" if mount.bind else "volume", source=mount.source, target=mount.target, read_only=mount.read_only
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +155,7 @@ def run_container(
             docker.ContainerPortArgs(internal=p.internal, external=p.external, ip=p.ip, protocol="tcp")
             for p in sorted(spec.ports, key=lambda p: p.internal)
         ],
-        mounts=[m.declare() for m in sorted(spec.mounts, key=lambda m: m.target)],
+        mounts=[declared_mount(m) for m in sorted(spec.mounts, key=lambda m: m.target)],
         # pulumi-docker#1272: shown as removed on every preview unless it is set.
         network_mode=spec.network,
         networks_advanced=[

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pulumi
 
-from components.docker import MEBIBYTE, ContainerSpec, Healthcheck, Mount
+from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.service import Host, Service
 from config.services import KeeperSettings
+from stack.mount import Mount
 from stack.programs import run_python
 from stack.secrets import user_id
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pulumi
 
-from components.docker import GpuRequest, Mount
+from components.docker import GpuRequest
 from components.firewall import Firewall, FirewallArgs
 from components.health import Health, HealthArgs, WatchedService
 from components.image_set import ImageSet, ImageSetArgs
@@ -32,6 +32,7 @@ from stack import advertised_facts
 from stack.env_secrets import EnvSecrets
 from stack.http_proxy import HttpProxy, http_proxy
 from stack.identity import StackIdentity
+from stack.mount import Mount
 from stack.programs import PROGRAMS_TARGET
 from stack.secrets import SecretFiles
 from stack.sources import Sources

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.docker import MEBIBYTE, ContainerSpec, GpuRequest, Healthcheck, Mount
+from components.docker import MEBIBYTE, ContainerSpec, GpuRequest, Healthcheck
 from components.ray_limits import RAY_LIMITS
 from components.service import IMPATIENT_RESOLVER, Host, Service, distinct, extra_mounts
 from config.cluster import ClusterPlace
@@ -29,6 +29,7 @@ from config.ports import (
 from config.services import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
 from coordination.redis_users import READER, SECRETS
 from entrypoints.ray.process import SHM_SHARE, object_store
+from stack.mount import Mount
 from stack.programs import HOOKS_PATH, run_module
 from stack.secrets import SECRETS_TARGET, user_id
 

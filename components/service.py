@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pulumi
 import pulumi_docker as docker
 
-from components.docker import ContainerSpec, Mount, PublishedPort, data_volume, run_container
+from components.docker import ContainerSpec, PublishedPort, data_volume, run_container
 from components.network import RayNetwork
 from components.volume_owner import give_volume
 from components.workspace import Workspace
@@ -17,6 +17,7 @@ from entrypoints.hooks.registry import HOOKS
 from stack import programs
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
+from stack.mount import Mount
 from stack.secrets import SecretFiles
 from stack.state import HostFiles
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.docker import Mount, data_volume
+from components.docker import data_volume
 from stack.identity import StackIdentity
+from stack.mount import Mount
 from stack.secrets import user_id
 from stack.state import HostFiles
 

@@ -10,18 +10,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from config.keys import ENV_SECRETS
 from config.platform import KEY, PlatformSettings
 from config.problems import Path as KeyPath
 from config.problems import Problem, Remark, SettingsError, dotted
 from config.remedies import secret_command
+from stack.mount import Mount
 from stack.secrets import SECRETS_TARGET, user_id
 from stack.state import HostFiles
-
-if TYPE_CHECKING:
-    from components.docker import Mount
 
 TARGET = f"{SECRETS_TARGET}/env"  # entrypoints/with_python.sh exports what is there
 FOLDER = "env-secrets"  # in the stack's folder: a file for each value that is not in the stack config
@@ -63,10 +60,8 @@ class EnvSecrets:
             raise SettingsError(problems, stack_file, KEY)
         return cls(files=files, values=values)
 
-    def mounts(self, names: tuple[str, ...], *, user: str) -> "tuple[Mount, ...]":
+    def mounts(self, names: tuple[str, ...], *, user: str) -> tuple[Mount, ...]:
         """The files for a container run as `user`. Another value is another path, hence another container."""
-        from components.docker import Mount
-
         return tuple(
             Mount(
                 source=self.files.secret(name, self.values[name], uid=user_id(user)),

@@ -7,14 +7,11 @@ variable, an argument or a label.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from config.remedies import secret_command, stack_of, unset_command
 from coordination import redis_users
+from stack.mount import Mount
 from stack.state import HostFiles
-
-if TYPE_CHECKING:
-    from components.docker import Mount  # it loads Pulumi, which who only wants the values need not wait for
 
 # name of the file in /run/secrets → key of the stack config
 SECRETS = {
@@ -74,15 +71,15 @@ class SecretFiles:
         """Path on this host of the file with the secret `name`, readable by `uid`."""
         return self.files.secret(name, self.values[name], uid=uid)
 
-    def mount(self, name: str, *, user: str) -> "Mount":
+    def mount(self, name: str, *, user: str) -> Mount:
         """The secret `name` as a read-only file in ``/run/secrets`` for a container run as `user` (``uid:gid``)."""
         return self._mount(name, self.values[name], user)
 
-    def redis_user(self, name: str, *, user: str) -> "Mount":
+    def redis_user(self, name: str, *, user: str) -> Mount:
         """What a container that must not have all rights in Redis logs in with: ``redis-reader`` or ``redis-agent``."""
         return self._mount(name, redis_users.password(self.values["redis-password"], redis_users.SECRETS[name]), user)
 
-    def redis_conf(self, lines: str, *, user: str, replicated: bool, namespace: str) -> "Mount":
+    def redis_conf(self, lines: str, *, user: str, replicated: bool, namespace: str) -> Mount:
         """Redis's whole configuration, with its users, the password it asks for, and the same for its primary."""
         # In double quotes Redis takes backslash escapes.
         quoted = self.values["redis-password"].replace("\\", "\\\\").replace('"', '\\"')
@@ -91,9 +88,7 @@ class SecretFiles:
         lines += redis_users.configuration(self.values["redis-password"], namespace)
         return self._mount("redis.conf", lines, user)
 
-    def _mount(self, name: str, content: str, user: str) -> "Mount":
-        from components.docker import Mount
-
+    def _mount(self, name: str, content: str, user: str) -> Mount:
         uid = user_id(user)
         return Mount(
             source=self.files.secret(name, content, uid=uid), target=f"{SECRETS_TARGET}/{name}", read_only=True
