@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts a Python program in the Python environment of the image it runs in: with_python.sh PROGRAM.py [ARGS]
-# Or a module of the package `entrypoints`, which lies beside this file: with_python.sh -m entrypoints.MODULE [ARGS]
+# Or a module of a package beside this file: with_python.sh -m entrypoints.ray.node [ARGS]
 # /opt/venv: our images; conda environment `py`: older releases; /home/ray/anaconda3: the official Ray images.
 # Secrets that the stack hands over as environment variables: a file for each, with its name (`env_secrets`).
 for cslr_file in /run/secrets/env/*; do
@@ -9,7 +9,7 @@ for cslr_file in /run/secrets/env/*; do
     fi
 done
 unset cslr_file
-case $1 in -m) cd "$(dirname "$0")" ;; esac
+case $1 in -m) cd "$(dirname "$0")" || exit ;; esac
 for cslr_bin in /opt/venv/bin /opt/conda/envs/py/bin /opt/*conda*/envs/py/bin /home/ray/anaconda3/bin; do
     if [ -x "$cslr_bin/python" ]; then
         PATH="$cslr_bin:$PATH"
