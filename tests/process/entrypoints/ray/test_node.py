@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +22,10 @@ from entrypoints.ray import single_host
 from entrypoints.ray.node import NodeSettings, State
 from entrypoints.ray.process import AGENT_PORT, LOST_DATA, Stop
 from entrypoints.ray.single_host import OneHostElection, Question, Role
+from testing.harness import PROJECT
 from tests.process.conftest import REDIS_PASSWORD
 
-ENTRYPOINTS = Path(ray_node.__file__).parent
+PROGRAMS = sorted(path for room in ("entrypoints", "coordination") for path in (PROJECT / room).rglob("*.py"))
 NAMESPACE = "cslr-test"
 DEADLINE = 0.3
 
@@ -412,7 +412,7 @@ class TestMistakes:
         ended = subprocess.run(
             [sys.executable, "-m", "entrypoints.ray.node"],
             env=variables,
-            cwd=ENTRYPOINTS.parent.parent,
+            cwd=PROJECT,
             capture_output=True,
             text=True,
             check=False,
@@ -421,7 +421,7 @@ class TestMistakes:
         assert ended.stdout.startswith(f"[ray-node] error: {token}")
         assert len((ended.stdout + ended.stderr).splitlines()) == 1
 
-    @pytest.mark.parametrize("program", sorted(ENTRYPOINTS.glob("*.py")), ids=lambda path: path.name)
+    @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(PROJECT)))
     def test_the_programs_are_written_for_python_3_10(self, program):
         ast.parse(program.read_text(), feature_version=(3, 10))
 
