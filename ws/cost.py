@@ -17,7 +17,7 @@ from ws.changes import condensed
 
 MOST_REASONS = 2
 DATA = "/data"  # of Redis
-RELAY = "entrypoints/ray/redis_relay.py"
+RELAY = "/redis_relay.py"  # whatever its folder is in the deployment that is there
 REDIS = ("redis", "redis-replica")
 RAY = frozenset({Kind.JOB, Kind.DRIVER, Kind.CLIENT, Kind.ACTOR})
 DOES_NOT_END = frozenset({Kind.ACTOR})  # by itself: a detached actor stays until somebody kills it

@@ -204,6 +204,13 @@ class TestRedis:
         ((_, because),) = ends(of(change("redis"), running=running))
         assert because == "redis is replaced, and ray-cpu is of a version that does not outlive it"
 
+    @pytest.mark.parametrize("folder", ["/run/cslr/entrypoints", "/run/cslr/entrypoints/ray"])
+    def test_a_head_outlives_it_wherever_its_version_has_the_relay(self, folder):
+        mounts = {f"{folder}/redis_relay.py": "/state/redis_relay.py"}
+        services = tuple(deployed(name, mounts=mounts) if name == "ray-cpu" else deployed(name) for name in SERVICES)
+        running = RunningWork(works=ONE_HOST.works, head="ray-cpu", services=services)
+        assert not of(change("redis"), running=running)
+
     def test_with_the_head_it_is_the_head_that_ends(self):
         found = of(change("redis"), change("ray-cpu"))
         assert [because for _, because in ends(found)] == ["ray-cpu is replaced"]
