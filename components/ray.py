@@ -87,7 +87,7 @@ class RayNode(Service):
                     **RAY_LIMITS,
                     **NO_TELEMETRY,
                     **node.env,
-                    **ray_environment(name, host, cpus=logical_cpus(node.cpus), memory=node.memory, env=node.env),
+                    **ray_environment(name, host, cpus=node.logical_cpus, memory=node.memory, env=node.env),
                     **redis_login("RAY_NODE_REDIS_", "redis-agent" if may_lead(name, args) else "redis-reader"),
                     **(_worker_environment(place) if place else _election_environment(args)),
                     "RAY_NODE_GPUS": gpu_count(args.gpu),
@@ -351,11 +351,6 @@ def own_name(service: str, place: ClusterPlace | None) -> Mapping[str, str]:
 def state_mount(host: Host, user: str) -> Mount:
     """The folder of this host for what must not be forgotten with a container."""
     return Mount(source=host.files.shared(STATE_FOLDER, uid=user_id(user)), target=STATE_TARGET)
-
-
-def logical_cpus(cpus: float) -> int:
-    """How many CPUs a node offers to Ray: whole ones, and at least one."""
-    return max(1, int(cpus))
 
 
 def gpu_count(gpu: GpuRequest | None) -> str:

@@ -1,6 +1,6 @@
 """The settings of each service, with their defaults: image, limits, ports, environment, where data lives.
 
-Attribute paths are the YAML's keys. What keys demand of each other is in ``checks.py``.
+Attribute paths are the YAML's keys. What keys demand of each other is in ``platform_rules.py``.
 A model's docstring is what editors and the reference of keys say about its section.
 """
 
@@ -223,6 +223,11 @@ class RayNodeSettings(ServiceSettings):
         """See the base class."""
         ports = {name: getattr(self.ports, name) for name in RayPorts.model_fields}
         return {("ports", name): port for name, port in ports.items() if port is not None}
+
+    @property
+    def logical_cpus(self) -> int:
+        """How many CPUs the node offers to Ray: whole ones, and at least one."""
+        return max(1, int(self.cpus))
 
 
 class RayCpuSettings(RayNodeSettings):

@@ -1,4 +1,6 @@
-"""Which of this host's addresses another host sees."""
+"""Which of this host's addresses another host sees. Standard library only, Python 3.10 or newer."""
+
+from __future__ import annotations
 
 import socket
 from contextlib import suppress

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from components.ray import logical_cpus
 from config.addresses import origin, prefix_of
 from config.platform import PlatformSettings
 from config.ports import HEALTH, MARIMO, MLFLOW
@@ -123,7 +122,7 @@ class Expectation:
         return expected.ExpectedNode(
             name=self.node_name(name),
             container=self.identity.object_name(name),
-            cpus=logical_cpus(node.cpus),
+            cpus=node.logical_cpus,
             gpus=self.gpus if name == "ray-gpu" else 0,
             memory=node.memory,
             torch=node.torch,

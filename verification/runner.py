@@ -7,7 +7,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Literal, cast
 
 import docker
@@ -17,13 +16,14 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Mount
 
+from stack.programs import ENTRYPOINTS, program_path
 from verification import published
 from verification.report import CheckResult, Report
 from verification.spec import ENVIRONMENT, Service, VerificationSpec
 
 PROGRESS = b"verify: "  # what verify_cluster.py puts before its lines for people
-SOURCE = Path(__file__).parent.parent / "entrypoints" / "verify_cluster.py"
-WITH_PYTHON, PROGRAM = "/run/cslr/with_python.sh", "/run/cslr/verify_cluster.py"
+SOURCE = ENTRYPOINTS / "verify_cluster.py"
+WITH_PYTHON, PROGRAM = program_path("with_python.sh"), program_path("verify_cluster.py")
 RAY_TOKEN, MARIMO_TOKEN = "/run/secrets/ray-token", "/run/secrets/marimo-token"
 HOSTNAME = "verify"
 MEMORY = 2 * 2**30  # bytes

@@ -18,7 +18,6 @@ import queue
 import re
 import select
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coordination.errors import NodeError
+from coordination.own_address import source_address
 from entrypoints.ray.launcher import HOOK, REDIS_PASSWORD, REDIS_USERNAME
 
 HEAD_FLAGS = ("--port", "--ray-client-server-port", "--dashboard-port")  # ports that only a head has
@@ -162,13 +162,8 @@ def cuda_of(torch: str) -> str:
 
 def own_address(host: str | None) -> str | None:
     """Return this machine's IPv4 address on the route to a host (None: the default route); None: no such route."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((host or "8.8.8.8", 53))  # UDP: nothing is sent
-            address = str(probe.getsockname()[0])
-    except OSError:
-        return None
-    return None if address.startswith("127.") else address
+    address = source_address(host or "8.8.8.8")
+    return None if address is None or address.startswith("127.") else address
 
 
 def container_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

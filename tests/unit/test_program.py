@@ -58,13 +58,13 @@ MODULES = {
         coordination.redis_users entrypoints.health.server""",
     "ray-gateway": """coordination.errors coordination.lease coordination.redis_client coordination.redis_pair
         coordination.redis_users entrypoints.command_line entrypoints.gateway.gateway""",
-    "ray-head": """coordination.election coordination.errors coordination.lease coordination.redis_client
-        coordination.redis_users entrypoints.command_line entrypoints.ray.agent entrypoints.ray.hidden_files
-        entrypoints.ray.janitor entrypoints.ray.launcher
+    "ray-head": """coordination.election coordination.errors coordination.lease coordination.own_address
+        coordination.redis_client coordination.redis_users entrypoints.command_line entrypoints.ray.agent
+        entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.scratch""",
-    "ray-cpu": """coordination.errors coordination.lease coordination.membership coordination.redis_client
-        coordination.redis_users entrypoints.command_line entrypoints.ray.hidden_files
+    "ray-cpu": """coordination.errors coordination.lease coordination.membership coordination.own_address
+        coordination.redis_client coordination.redis_users entrypoints.command_line entrypoints.ray.hidden_files
         entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.redis_relay entrypoints.ray.scratch entrypoints.ray.single_host
