@@ -64,27 +64,21 @@ class Host:
 
     def module(self, *names: str) -> tuple[Mount, ...]:
         """Modules that a container starts, by their full names, what they import, and what starts Python."""
-        modules = {module for name in names for module in programs.imported_modules(name)}
-        return (self.program("with_python.sh"), *self._modules(sorted(modules)))
+        return (self.program("with_python.sh"), *self._modules(names))
 
     def ray_hooks(self) -> tuple[Mount, ...]:
         """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
         hooks = {target.partition(":")[0] for targets in HOOKS.values() for target in targets}
-        starter = Mount(
-            source=self.files.program(programs.ENTRYPOINTS / "hooks/site/sitecustomize.py"),
-            target=f"{programs.HOOKS_PATH}/sitecustomize.py",
-            read_only=True,
-        )
-        started = (f"{programs.HOOKS}.{name}" for name in ("registry", *hooks))
-        modules = {module for name in started for module in programs.imported_modules(name)}
-        return (starter, self.links, *self._modules(sorted(modules)))
+        names = (f"entrypoints.hooks.{name}" for name in ("site.sitecustomize", "registry", *hooks))
+        return (self.links, *self._modules(names))
 
     def _modules(self, names: Iterable[str]) -> tuple[Mount, ...]:
+        """The modules and all that they import."""
         return tuple(
             Mount(
                 source=self.files.program(programs.source_of(name)), target=programs.module_path(name), read_only=True
             )
-            for name in names
+            for name in sorted({module for name in names for module in programs.imported_modules(name)})
         )
 
 

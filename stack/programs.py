@@ -1,20 +1,18 @@
 """What containers start: which files of ``entrypoints/`` and ``coordination/`` each is given, and the commands.
 
 The files are mounted, so that they work with pulled images too and need no image build. A container is given the module
-that it starts and the modules that this one imports, no others: an edit replaces the containers
-that run what was edited.
+that it starts and the modules that this one imports, no others: an edit replaces the
+containers that run what was edited.
 """
 
 import ast
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ENTRYPOINTS = ROOT / "entrypoints"
 PACKAGES = ("entrypoints", "coordination")  # those that programs in containers import from
 PROGRAMS_TARGET = "/run/cslr"
-HOOKS = "entrypoints.hooks"
 HOOKS_PATH = f"{PROGRAMS_TARGET}/entrypoints/hooks/site"  # on PYTHONPATH
 
 
@@ -43,7 +41,6 @@ def run_module(module: str, *arguments: str) -> tuple[str, ...]:
     return ("sh", program_path("with_python.sh"), "-m", module, *arguments)
 
 
-@functools.cache
 def imported_modules(module: str) -> tuple[str, ...]:
     """A module and all others of PACKAGES that it imports, also by way of others: full names, sorted."""
     known: set[str] = set()
@@ -54,16 +51,17 @@ def imported_modules(module: str) -> tuple[str, ...]:
     return tuple(sorted(known))
 
 
-def _imports(module: str) -> Iterator[str]:
+@functools.cache  # most containers share most of their modules
+def _imports(module: str) -> frozenset[str]:
     """The modules of PACKAGES that one imports: ``from entrypoints.ray.a import b``, ``from coordination import a``,
     ``from .a import b``.
     """
+    names: set[str] = set()
     for node in ast.walk(ast.parse(source_of(module).read_bytes())):
-        names: list[str] = []
         if isinstance(node, ast.ImportFrom):
             package = ".".join(module.split(".")[: -node.level]) if node.level else ""
             origin = ".".join(filter(None, (package, node.module)))
-            names = [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+            names |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        yield from (name for name in names if name.partition(".")[0] in PACKAGES and source_of(name).is_file())
+            names |= {alias.name for alias in node.names}
+    return frozenset(name for name in names if name.partition(".")[0] in PACKAGES and source_of(name).is_file())
