@@ -7,6 +7,7 @@ down breaks the rules, and is always drawn, dashed.
 """
 
 import ast
+import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -16,16 +17,25 @@ PICTURE = ROOT / "docs" / "imports.svg"
 # Not part of the architecture: tests, measurements, and this.
 LEFT_OUT = {"tests", "testing", "bench", "docs", "build"}
 
-# Top row first, as in the import rules of docs/architecture.md.
-ROWS = (
-    ("ws",),
-    ("program", "embedded_engine"),
-    ("components",),
-    ("verification", "preflight", "build_report"),
-    ("stack",),
-    ("config", "entrypoints"),
-    ("images", "docker_api", "coordination", "contracts"),
-)
+# What is not a layer to import-linter, and the folder above whose row, or beside which, it is drawn.
+ABOVE, BESIDE = {"components": "program"}, {"config": "entrypoints"}
+
+
+def rows() -> Iterator[tuple[str, ...]]:
+    """The layers of import-linter's contract (pyproject.toml), top row first."""
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = next(contract["layers"] for contract in rules["contracts"] if contract["type"] == "layers")
+    for layer in layers:
+        row = [name.strip() for name in layer.split("|")]
+        yield from ((ABOVE[name],) for name in row if name in ABOVE)
+        if drawn := (
+            *(name for name in row if name not in LEFT_OUT),
+            *(BESIDE[name] for name in row if name in BESIDE),
+        ):
+            yield drawn
+
+
+ROWS = tuple(rows())
 LEVEL = {name: -number for number, row in enumerate(ROWS) for name in row}
 
 Graph = Mapping[str, Collection[str]]
