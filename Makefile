@@ -15,9 +15,10 @@ SHELL_SCRIPTS = bin/ws .ci/run .ci/images $(wildcard entrypoints/*.sh entrypoint
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 WS := .venv/bin/python -m ws
-PIP_INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := $(PIP) --require-hashes
 # The command `ws`, from this checkout: built with what is installed already, so nothing is downloaded.
-INSTALL_WS := .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+INSTALL_WS := $(PIP) --no-deps --no-build-isolation --editable .
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
 .PHONY: help up preview down matrix report ps logs doctor check test test-process test-cluster test-images test-live \
@@ -124,12 +125,7 @@ endif
 	@$(INSTALL_WS)
 	@touch $@
 
-.venv/ready-dev: requirements-dev.txt | .venv/ready
-	@echo "installing the packages of requirements-dev.txt"
-	@$(PIP_INSTALL) -r requirements-dev.txt
-	@touch $@
-
-.venv/ready-docs: requirements-docs.txt | .venv/ready
-	@echo "installing the packages of requirements-docs.txt"
-	@$(PIP_INSTALL) -r requirements-docs.txt
+.venv/ready-dev .venv/ready-docs: .venv/ready-%: requirements-%.txt | .venv/ready
+	@echo "installing the packages of $<"
+	@$(PIP_INSTALL) -r $<
 	@touch $@
