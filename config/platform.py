@@ -1,9 +1,9 @@
 """Stack config: the object ``cslr:platform`` of a ``Pulumi.<stack>.yaml``, validated, with every default.
 
-Owns the models and what follows from them alone. What keys demand of each other is in ``checks.py``, what a cluster of
-several hosts has against them in ``cluster_rules.py``, what the host can bear in ``host.py``, the wording of errors in
-``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys; an empty object is a valid stack for a host
-without GPU.
+Owns the models and what follows from them alone. What keys demand of each other is in ``platform_rules.py``, what a
+cluster of several hosts has against them in ``cluster_rules.py``, what the host can bear in ``preflight/host.py``, the
+wording of errors in ``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys; an empty object is a valid
+stack for a host without GPU.
 """
 
 import ipaddress

@@ -1,4 +1,4 @@
-"""What the keys of a stack config demand of each other. Nothing here looks at the host: that is ``host.py``.
+"""What the keys of a stack config demand of each other. Nothing here looks at the host: that is ``preflight/host.py``.
 
 Each check is a function from the settings to the problems that it finds; ``CHECKS`` is all of them.
 """
@@ -308,7 +308,7 @@ def _own_locations(settings: PlatformSettings) -> Iterator[tuple[Path, str]]:
 
 
 def host_is_not_mounted(settings: PlatformSettings) -> Iterator[Problem]:
-    """No container gets what this host lives by; ``host.py`` judges paths by what they come to there."""
+    """No container gets what this host lives by; ``preflight/host.py`` judges paths by what they come to there."""
     for removed, path, source, write in mounted(settings):
         if is_path(source) and (reason := refusal(source, write=write)):
             yield Problem(
