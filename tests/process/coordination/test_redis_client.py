@@ -103,7 +103,7 @@ class TestSilence:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             link.command("GET", "key")
-        assert time.monotonic() - began < pause
+        assert time.monotonic() - began < 1.4  # long before the pause ends
         answers: list[object] = []
         until(lambda: answers.append(link.command("PING")) or answers, seconds=30)  # type: ignore[func-returns-value]
         assert answers == ["PONG"]
