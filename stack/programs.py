@@ -1,4 +1,4 @@
-"""What containers start: which files of ``entrypoints/`` and ``coordination/`` each is given, and the commands.
+"""What containers start: which modules of PACKAGES each is given, and the commands.
 
 The files are mounted, so that they work with pulled images too and need no image build. A container is given the module
 that it starts and the modules that this one imports, no others: an edit replaces the
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ENTRYPOINTS = ROOT / "entrypoints"
-PACKAGES = ("entrypoints", "coordination")  # those that programs in containers import from
+PACKAGES = ("entrypoints", "coordination", "contracts")  # those that programs in containers import from
 PROGRAMS_TARGET = "/run/cslr"
 HOOKS_PATH = f"{PROGRAMS_TARGET}/entrypoints/hooks/site"  # on PYTHONPATH
 

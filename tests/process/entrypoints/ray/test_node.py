@@ -25,7 +25,9 @@ from entrypoints.ray.single_host import OneHostElection, Question, Role
 from testing.harness import PROJECT
 from tests.process.conftest import REDIS_PASSWORD
 
-PROGRAMS = sorted(path for room in ("entrypoints", "coordination") for path in (PROJECT / room).rglob("*.py"))
+PROGRAMS = sorted(
+    path for room in ("entrypoints", "coordination", "contracts") for path in (PROJECT / room).rglob("*.py")
+)
 NAMESPACE = "cslr-test"
 DEADLINE = 0.3
 
