@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from bench.family import Family, Run
 from images.variants import DEFAULT_VARIANT
+from images.versions import versions
 
 RAY_RUNTIME = ("--target", "ray-runtime", "--cuda", DEFAULT_VARIANT.cuda)
-RAY, OTHER_RAY = "2.60.0", "2.59.0"
+RAY, OTHER_RAY = versions().packages["ray"], "2.59.0"
 OWN_STAGE = "FROM mlflow AS ray-runtime\n"
 
 
@@ -33,7 +34,7 @@ class Measurement:
 
 def other_ray(family: Family) -> None:
     """Another version of Ray, with its lock files: what `make lock` does. Resolving is not part of the rebuild."""
-    family.edit("images/lock.py", lambda text: text.replace(f'"{RAY}"', f'"{OTHER_RAY}"'))
+    family.edit("images/versions.toml", lambda text: text.replace(f'"{RAY}"', f'"{OTHER_RAY}"'))
     family.call("-m", "images.lock")
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from images.base.recipe import Suite
 from images.lockfile import locked
-from images.variants import Variant
+from images.variants import SUITE, Variant
 
 Flavour = Literal["cuda", "cpu"]
 
@@ -45,7 +45,6 @@ class Image:
     torch: bool = False  # whether it holds torch and what is built for it, so that TORCH_LOCKS count as well
     parent: str | None = None  # the image of the family that it is built on
     layers: tuple[str, ...] = ()  # of images/layers.py, above the base's
-    packaged: tuple[tuple[str, str], ...] = ()  # from Debian, pinned by its release: (package, version's beginning)
     recipe: str = "Dockerfile"  # its Dockerfile in the context; the ignore file lies beside it
     sizes: str = "budgets.toml"  # what it may weigh, in the context; not every image has the file
     given: tuple[tuple[str, str], ...] = ()  # build arguments of its own, with their values
@@ -104,7 +103,7 @@ class Image:
         return {name: value for name, value in values.items() if value is not None and name in self.args}
 
     def versions(self, variant: Variant | None = None, flavour: Flavour = "cuda") -> dict[str, str]:
-        """Return package → version as locked. Packages of Debian are in ``packaged``, with the version's beginning."""
+        """Return package → version as locked. Debian's packages are not: its release pins them."""
         return locked(*self.lock_files(variant, flavour))
 
     def _nvcc(self, variant: Variant, nvidia_apt: str | None) -> str:
@@ -137,7 +136,7 @@ def _ml(name: str, parent: str | None, *layers: str) -> Image:
         name=name,
         folder=ML,
         target=name,
-        suite="forky",
+        suite=SUITE,
         args=ML_ARGS,
         locks=(PYTHON_LOCK, *paths),
         torch=True,
@@ -146,8 +145,8 @@ def _ml(name: str, parent: str | None, *layers: str) -> Image:
     )
 
 
-def _service(name: str, *args: str, locks: tuple[str, ...] = (), packaged: tuple[tuple[str, str], ...] = ()) -> Image:
-    return Image(name=name, folder=FOLDER / name, suite="trixie", args=("BASE", *args), locks=locks, packaged=packaged)
+def _service(name: str, *args: str, locks: tuple[str, ...] = ()) -> Image:
+    return Image(name=name, folder=FOLDER / name, suite="trixie", args=("BASE", *args), locks=locks)
 
 
 CATALOG: dict[str, Image] = {
@@ -157,7 +156,7 @@ CATALOG: dict[str, Image] = {
             name="ray-lean",
             folder=ML,
             target="ray-lean",
-            suite="forky",
+            suite=SUITE,
             args=ML_ARGS,
             locks=(PYTHON_LOCK, "locks/{key}/lean.txt"),
             layers=("python", "ray"),
@@ -168,9 +167,9 @@ CATALOG: dict[str, Image] = {
         _ml("devel", "runtime", "tools", "toolkit"),
         _ml("ray-devel", "devel", "tools", "toolkit", "ray", "mlflow"),
         _ml("marimo-devel", "ray-devel", "tools", "toolkit", "ray", "mlflow", "marimo"),
-        _service("firewall", packaged=(("nftables", "1.1."),)),
-        _service("redis", packaged=(("redis-server", "8.0."),)),
-        _service("postgres", packaged=(("postgresql-17", "17."),)),
+        _service("firewall"),
+        _service("redis"),
+        _service("postgres"),
         _service("mlflow", "PYPI_INDEX", locks=("requirements.txt",)),
         _service("health", "PYPI_INDEX", locks=("requirements.txt",)),
     )

@@ -1,4 +1,4 @@
-"""Writes the lock files of the images from the table of inputs below, with uv.
+"""Writes the lock files of the images with uv, from the table of inputs below and versions.toml.
 
 Usage: ``python -m images.lock`` (needs uv and a package index). Pins move only when an input or ``--upgrade`` says so.
 
@@ -20,12 +20,12 @@ from images.base.recipe import PLATFORM, Platform
 from images.catalog import FOLDER, ML, PYTHON_LOCK, TOOLKIT_LOCK
 from images.lockfile import Pin, parse
 from images.variants import VARIANTS, Variant
+from images.versions import versions
 
-RAY = "2.60.0"
-MLFLOW = "3.17.2"
+PACKAGES = versions().packages
 LAYERS = {  # lock file → what is asked for; each file holds what the files above it do not
     "torch": ("torch=={torch}", "numpy"),
-    "pyg": ("torch-geometric==2.8.1",),
+    "pyg": ("torch-geometric=={torch-geometric}",),
     "science": (
         "torchvision",  # the one that names this torch
         "torchaudio=={torchaudio}",
@@ -42,20 +42,20 @@ LAYERS = {  # lock file → what is asked for; each file holds what the files ab
         "h5py",
         "nvidia-ml-py",  # the module pynvml
     ),
-    "ray": (f"ray[default,client,data,train,tune,serve]=={RAY}",),
-    "mlflow": (f"mlflow-skinny=={MLFLOW}",),
-    "marimo": ("marimo==0.25.2",),
+    "ray": ("ray[default,client,data,train,tune,serve]=={ray}",),
+    "mlflow": ("mlflow-skinny=={mlflow}",),
+    "marimo": ("marimo=={marimo}",),
 }
-LEAN = (f"ray[default,client]=={RAY}",)  # the same versions without torch, complete in itself
+LEAN = ("ray[default,client]=={ray}",)  # the same versions without torch, complete in itself
 TOOLKIT = ("cuda-toolkit[nvcc,crt,nvvm,cccl,cudart,nvrtc]=={cuda}",)
 TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"})  # tied to a CUDA build of torch
 BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # tied to the same build, in the layer ``science``
 SERVICES = {  # image → what its requirements.txt holds
-    "mlflow": (f"mlflow=={MLFLOW}", "psycopg2-binary"),
+    "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
     "health": ("aiohttp", "redis", "psycopg[binary]"),
 }
-SERVICE_PYTHON = "3.13"  # of Debian trixie
-INSTALLERS = ("uv==0.13.9", "pip")
+(SERVICE_PYTHON,) = versions().debian["trixie"].pythons
+INSTALLERS = ("uv=={uv}", "pip")
 WHEELS: dict[Platform, str] = {  # what torch's wheels ask for
     "linux/amd64": "x86_64-manylinux_2_28",
     "linux/arm64": "aarch64-manylinux_2_28",
@@ -81,14 +81,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         path = ML / PYTHON_LOCK
-        _write(path, _resolve(INSTALLERS, SERVICE_PYTHON, {} if upgrade else _present(path)).values())
+        _write(path, _resolve(_requirements(INSTALLERS), SERVICE_PYTHON, {} if upgrade else _present(path)).values())
         for variant in VARIANTS:
             print(variant.key, flush=True)
             _lock_variant(variant, upgrade)
         for name, inputs in SERVICES.items():
             print(name, flush=True)
             path = FOLDER / name / "requirements.txt"
-            _write(path, _resolve(inputs, SERVICE_PYTHON, {} if upgrade else _present(path)).values())
+            _write(path, _resolve(_requirements(inputs), SERVICE_PYTHON, {} if upgrade else _present(path)).values())
     except LockError as error:
         print(f"images/lock.py: {error}", file=sys.stderr)
         return 1
@@ -125,16 +125,25 @@ def _lock_variant(variant: Variant, upgrade: bool) -> None:
     _write(folder / "science.txt", (science[package] for package in science.keys() - BUILT_FOR_TORCH))
     for name, pins in cut.items():
         _write(folder / f"{name}.txt", pins.values())
-    _write(folder / "lean.txt", _resolve(LEAN, variant.python, whole).values())
+    _write(folder / "lean.txt", _resolve(_requirements(LEAN), variant.python, whole).values())
     if variant.nvcc == "wheels":
         path = ML / TOOLKIT_LOCK.format(cuda=variant.cuda)
-        toolkit = [item.format(cuda=variant.cuda) for item in TOOLKIT]
-        _write(path, _resolve(toolkit, variant.python, {} if upgrade else _present(path)).values())
+        _write(
+            path,
+            _resolve(
+                _requirements(TOOLKIT, cuda=variant.cuda), variant.python, {} if upgrade else _present(path)
+            ).values(),
+        )
 
 
 def asked_for(layer: str, variant: Variant) -> tuple[str, ...]:
     """The inputs of a layer, as requirements."""
-    return tuple(item.format(torch=variant.torch, torchaudio=variant.torchaudio) for item in LAYERS[layer])
+    return _requirements(LAYERS[layer], torch=variant.torch, torchaudio=variant.torchaudio)
+
+
+def _requirements(inputs: Iterable[str], **of_variant: str) -> tuple[str, ...]:
+    """Inputs with the versions filled in, the platform's and those of a variant."""
+    return tuple(item.format_map({**PACKAGES, **of_variant}) for item in inputs)
 
 
 def _cpu_builds(*pins: Pin) -> Iterable[Pin]:
@@ -148,7 +157,7 @@ def _refuse_other_pins(here: Pins, there: Pins, variant: Variant, platform: Plat
     if differ:
         raise LockError(
             f"{variant.key} resolves otherwise for {platform}: {', '.join(sorted(differ))}. "
-            "Choose another torch, or take the platform from the variant in images/variants.py."
+            "Choose another torch, or set `arm64 = false` for it in images/versions.toml."
         )
 
 

@@ -1,15 +1,15 @@
 """The (CUDA, Python) pairs that images are built for, and what each pair resolves to.
 
-Data, and ``resolve``, which turns a pair into pins, or says why it is impossible and which possible one is nearest.
-PyTorch publishes no build for CUDA 13.1: a 13.1 variant runs torch's CUDA 13.0 wheels, which is supported within one
-major version.
+The facts are in versions.toml. ``resolve`` turns a pair into pins, or says why it is impossible and which possible pair
+is nearest.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Literal
 
-from images.base.recipe import PLATFORM, PLATFORMS, Platform
+from images.base.recipe import PLATFORM, PLATFORMS, Platform, Suite
+from images.versions import Torch, versions
 
 Axis = Literal["cuda", "python"]
 
@@ -38,45 +38,16 @@ class Variant:
         return min(self.torch, LAST_TORCHAUDIO, key=_numbers)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Torch:
-    """A release of torch on the package index."""
-
-    version: str
-    cuda: str
-    pythons: tuple[str, str]  # the first and the last
-    arm64: bool  # whether its wheel for arm64 is one for CUDA
-
-
-# Releases since CUDA 12.8, each with the last of its corrections, as published up to 2026-11.
-TORCH = (
-    Torch(version="2.8.0", cuda="12.8", pythons=("3.9", "3.13"), arm64=False),
-    Torch(version="2.9.1", cuda="12.8", pythons=("3.10", "3.14"), arm64=False),
-    Torch(version="2.10.0", cuda="12.8", pythons=("3.10", "3.14"), arm64=False),  # the last for CUDA 12
-    Torch(version="2.11.0", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
-    Torch(version="2.12.1", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
-    Torch(version="2.13.0", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
-    Torch(version="2.14.1", cuda="13.0", pythons=("3.10", "3.14"), arm64=True),
-    Torch(version="2.15.0", cuda="13.2", pythons=("3.11", "3.15"), arm64=True),
-)
-# Up to here each torch has a torchaudio of its number; the last one runs with later torches of CUDA 13 (stable ABI).
-LAST_TORCHAUDIO = "2.11.0"
-# (torch, its CUDA) → pyg-lib, whose wheels PyG builds per such pair on an index of its own. The newest of each CUDA.
-PYG_LIB = {("2.10.0", "12.8"): "0.8.0", ("2.13.0", "13.0"): "0.8.0"}
-# Toolkits from the first that torch above is built for.
-TOOLKITS = (
-    "12.8.0", "12.8.1", "12.9.0", "12.9.1", "13.0.0", "13.0.1", "13.0.2", "13.1.0", "13.1.1", "13.2.0", "13.2.1",
-    "13.2.2", "13.3.0", "13.3.1", "13.4.2", "13.4.3", "13.5.0",
-)  # fmt: skip
-# Major version of CUDA → what differs with it. The index has had a whole nvcc since CUDA 13.
-DRIVERS = {12: 570, 13: 580}
-NVCC: dict[int, Literal["wheels", "nvidia"]] = {12: "nvidia", 13: "wheels"}
-BASE = "Debian forky"
-BASE_PYTHONS = ("3.13", "3.14")
-
-# The pairs that are locked (images/ml/locks) and tested. A new one: add its row, then `make lock`.
-PAIRS = (("12.8.1", "3.13"), ("13.1.1", "3.14"), ("12.8.1", "3.14"))
-DEFAULT_PAIR = ("13.1.1", "3.14")
+_VERSIONS = versions()
+TORCH = _VERSIONS.torch.releases
+LAST_TORCHAUDIO = _VERSIONS.torch.last_torchaudio
+# (torch, its CUDA) → pyg-lib.
+PYG_LIB = {(torch.version, torch.cuda): torch.pyg_lib for torch in TORCH if torch.pyg_lib}
+TOOLKITS = tuple(toolkit for cuda in _VERSIONS.cuda.values() for toolkit in cuda.toolkits)
+SUITE: Suite = "forky"  # of Debian, under the ML images
+BASE_PYTHONS = _VERSIONS.debian[SUITE].pythons
+PAIRS = tuple((pair.cuda, pair.python) for pair in _VERSIONS.pairs.supported)
+DEFAULT_PAIR = (_VERSIONS.pairs.default.cuda, _VERSIONS.pairs.default.python)
 
 
 class ImpossiblePair(Exception):  # noqa: N818 (a refusal is its name)
@@ -92,7 +63,7 @@ class ImpossiblePair(Exception):  # noqa: N818 (a refusal is its name)
     def advice(self) -> str:
         """What to do instead."""
         pairs = "; ".join(f"CUDA {variant.cuda} with Python {variant.python}" for variant in self.nearest)
-        add = "\nOr add the pair to PAIRS in images/variants.py, and run: make lock" if self.lockable else ""
+        add = "\nOr add the pair to images/versions.toml, and run: make lock" if self.lockable else ""
         return f"Possible pairs, the nearest first: {pairs}.{add}"
 
 
@@ -133,23 +104,26 @@ def _refusal(cuda: str, python: str) -> tuple[Axis, str] | None:
         last = max((torch.pythons[1] for torch in builds), key=_numbers)
         return "python", f"torch for CUDA {builds[-1].cuda} is built for Python {first} to {last}, not for {python}"
     if python not in BASE_PYTHONS:
-        return "python", f"{BASE}, which the images stand on, has Python {' and '.join(BASE_PYTHONS)}, not {python}"
+        return (
+            "python",
+            f"Debian {SUITE}, which the images stand on, has Python {' and '.join(BASE_PYTHONS)}, not {python}",
+        )
     return None
 
 
 def _pins(cuda: str, python: str) -> Variant:
     """What a pair that is not refused resolves to: the newest torch that has PyG's wheel too, else the newest."""
     usable = [torch for torch in _builds(cuda) if _has(torch, python)]
-    torch = max(usable, key=lambda torch: ((torch.version, torch.cuda) in PYG_LIB, _numbers(torch.version)))
-    major = _numbers(cuda)[0]
+    torch = max(usable, key=lambda torch: (torch.pyg_lib is not None, _numbers(torch.version)))
+    facts = _VERSIONS.cuda[_numbers(cuda)[0]]
     return Variant(
         cuda=cuda,
         python=python,
         torch=torch.version,
         torch_cuda=torch.cuda,
-        driver=DRIVERS[major],
-        pyg_lib=PYG_LIB.get((torch.version, torch.cuda)),
-        nvcc=NVCC[major],
+        driver=facts.driver,
+        pyg_lib=torch.pyg_lib,
+        nvcc=facts.nvcc,
         platforms=PLATFORMS if torch.arm64 else (PLATFORM,),
     )
 

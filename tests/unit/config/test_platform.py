@@ -287,7 +287,7 @@ class TestCrossChecks:
                 {"images": {"python": "3.13"}},
                 "images.python",
                 "CUDA 13.1.1 with Python 3.13 is possible (torch 2.13.0, built for CUDA 13.0), but its",
-                "Or add the pair to PAIRS in images/variants.py, and run: make lock",
+                "Or add the pair to images/versions.toml, and run: make lock",
                 id="pair-without-lock",
             ),
             pytest.param(
