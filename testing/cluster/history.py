@@ -49,6 +49,11 @@ class History:
         matching = [event for event in list(self.events) if kind in (None, event["kind"])]
         return [event for event in matching if event["start" if "start" in event else "time"] >= moment]
 
+    def tail(self, seconds: float = 90.0) -> str:
+        """What else than samples was told of late, for a message of failure: an event a line."""
+        events = self.since(time.monotonic() - seconds)
+        return "".join(f"{json.dumps(event)}\n" for event in events if event["kind"] not in ("sample", "increment"))
+
     def wait(self, what: str, seconds: float, find: Callable[[], Event | None]) -> Event:
         """Waits until `find` finds an event. Fails with `what` did not happen."""
         deadline = time.monotonic() + seconds

@@ -45,7 +45,11 @@ class Trial:
     def suffer(self, name: str, hold: float = 0.0, *, until: Callable[[Lease], None] | None = None) -> Outcome:
         """`endure`, and fails with every rule that was broken, and the ends of all logs."""
         began = time.monotonic()
-        outcome = self.endure(name, hold, until=until)
+        try:
+            outcome = self.endure(name, hold, until=until)
+        except AssertionError as error:
+            error.add_note(self.cluster.history.tail() + self.cluster.logs())
+            raise
         self.judge(began)
         return outcome
 
