@@ -27,9 +27,9 @@ from rich.table import Table
 from bench.compose import compose_file
 from bench.document import WIDE, machine, version_of, write_section
 from bench.process import run
-from config.stack_file import read_stack_config
 from testing.harness import merged
 from testing.live.deployment import FULL, LiveStack
+from testing.stack_files import read_stack_config
 
 STACK = "bench"
 SETTINGS = merged(FULL, {"network": {"name": "cslr-bench", "subnet": "10.218.0.0/24"}})

@@ -2,10 +2,9 @@
 
 import base64
 import binascii
-import functools
 import hashlib
-import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,37 @@ KEY_BYTES, SALT_BYTES, NONCE_BYTES = 32, 8, 12
 KNOWN_TEXT = "pulumi"  # what the salt has in encrypted form, to tell a wrong passphrase
 
 
+class Passphrase:
+    """The passphrase that an environment names, and the keys derived from it, which take half a second each."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._ciphers: dict[bytes, AESGCM] = {}
+
+    def cipher(self, salt: bytes) -> AESGCM:
+        """The cipher of a stack file with this salt. Raises `ConfigError` where the passphrase cannot be read."""
+        if salt not in self._ciphers:
+            key = hashlib.pbkdf2_hmac("sha256", self._text().encode(), salt, ITERATIONS, KEY_BYTES)
+            self._ciphers[salt] = AESGCM(key)
+        return self._ciphers[salt]
+
+    def _text(self) -> str:
+        file = self._environment.get("PULUMI_CONFIG_PASSPHRASE_FILE")
+        if "PULUMI_CONFIG_PASSPHRASE" not in self._environment and file:
+            try:
+                return Path(file).read_text().strip()
+            except OSError as error:
+                raise ConfigError(f"PULUMI_CONFIG_PASSPHRASE_FILE: {file} cannot be read: {error.strerror}.") from error
+        return self._environment.get("PULUMI_CONFIG_PASSPHRASE", "")
+
+
 class Decrypter:
     """Replaces each ``{secure: …}`` in a value. Derives the key only when the first one comes."""
 
-    def __init__(self, file: str, salt: object) -> None:
+    def __init__(self, file: str, salt: object, passphrase: Passphrase) -> None:
         self._file = file
         self._salt = salt
+        self._passphrase = passphrase
         self._cipher: AESGCM | None = None
 
     def __call__(self, key: str, value: Any) -> Any:  # noqa: ANN401
@@ -55,10 +79,10 @@ class Decrypter:
                 "without the Pulumi CLI; use --engine pulumi."
             )
         salt = base64.b64decode(rest.partition(":")[0])
-        return _cipher(_passphrase(), salt)
+        return self._passphrase.cipher(salt)
 
 
-def encrypted(value: str, salt: object, file: str) -> tuple[str, str]:
+def encrypted(value: str, salt: object, file: str, passphrase: Passphrase) -> tuple[str, str]:
     """A value as Pulumi's CLI encrypts it, and the salt of its stack file: the one that is there, else a new one.
 
     Raises:
@@ -70,10 +94,10 @@ def encrypted(value: str, salt: object, file: str) -> tuple[str, str]:
     random, _, known = rest.partition(":")
     if not salt:
         new = secrets.token_bytes(SALT_BYTES)
-        cipher = _cipher(_passphrase(), new)
+        cipher = passphrase.cipher(new)
         return _closed(cipher, value), f"v1:{base64.b64encode(new).decode()}:{_closed(cipher, KNOWN_TEXT)}"
     try:
-        cipher = _cipher(_passphrase(), base64.b64decode(random))
+        cipher = passphrase.cipher(base64.b64decode(random))
         right = _opened(cipher, known) == KNOWN_TEXT
     except (ValueError, binascii.Error, InvalidTag):
         right = False
@@ -94,19 +118,3 @@ def _closed(cipher: AESGCM, value: str) -> str:
     nonce = secrets.token_bytes(NONCE_BYTES)
     parts = (nonce, cipher.encrypt(nonce, value.encode(), None))
     return ":".join(["v1", *(base64.b64encode(part).decode() for part in parts)])
-
-
-@functools.cache
-def _cipher(passphrase: str, salt: bytes) -> AESGCM:
-    """Takes half a second, and one command reads its stack file several times."""
-    return AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, ITERATIONS, KEY_BYTES))
-
-
-def _passphrase() -> str:
-    file = os.environ.get("PULUMI_CONFIG_PASSPHRASE_FILE")
-    if "PULUMI_CONFIG_PASSPHRASE" not in os.environ and file:
-        try:
-            return Path(file).read_text().strip()
-        except OSError as error:
-            raise ConfigError(f"PULUMI_CONFIG_PASSPHRASE_FILE: {file} cannot be read: {error.strerror}.") from error
-    return os.environ.get("PULUMI_CONFIG_PASSPHRASE", "")

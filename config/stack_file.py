@@ -1,17 +1,16 @@
 """Stack files as Pulumi writes them: plain values, objects, and values encrypted with the stack's passphrase."""
 
-import functools
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from config.encryption import Decrypter
+from config.encryption import Decrypter, Passphrase
 from config.problems import ConfigError, closest, dotted, show
 from config.yaml_file import NO_TEXT, InvalidYamlError, no_garbage_collection, parse_yaml
 
@@ -45,16 +44,60 @@ def stacks(folder: Path) -> list[str]:
     return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml"))
 
 
-def read_stack_config(folder: Path, stack: str) -> StackConfig:
-    """Reads ``Pulumi.yaml`` and ``Pulumi.<stack>.yaml`` in `folder`. Raises `ConfigError`."""
-    with no_garbage_collection():
-        project, content = _found(folder, stack)
-        return stack_config(content, project=project, stack=stack, file=stack_file(folder, stack).name)
+@dataclass(frozen=True, kw_only=True)
+class StackFile:
+    """A stack file as it was read, once for each command. What is encrypted stays so until `config` is asked for."""
 
+    project: str
+    stack: str
+    text: str = field(repr=False)
+    passphrase: Passphrase = field(repr=False)
 
-def project_of_stack(folder: Path, stack: str) -> str:
-    """The project of a stack that has a stack file; what is encrypted there stays so. Raises `ConfigError`."""
-    return _found(folder, stack)[0]
+    @classmethod
+    def read(cls, folder: Path, stack: str, passphrase: Passphrase) -> "StackFile":
+        """Reads ``Pulumi.yaml`` and ``Pulumi.<stack>.yaml`` in `folder`. Raises `ConfigError`."""
+        refuse_name(folder, stack)
+        path = stack_file(folder, stack)
+        project = project_of(folder)
+        if not path.is_file():
+            raise ConfigError(
+                f"{path.name}: there is no such stack file.\n"
+                f"  {_choose(folder)}, or copy one of them to {path.name} and edit it."
+            )
+        file = cls(project=project, stack=stack, text=_text(path), passphrase=passphrase)
+        _ = file.content  # says at once what is wrong with it
+        return file
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return stack_file(Path(), self.stack).name
+
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """What the file says, as it is written. Raises `ConfigError`."""
+        return _parsed(self.text, self.name)
+
+    @cached_property
+    def config(self) -> StackConfig:
+        """The config, decrypted. Raises `ConfigError`."""
+        with no_garbage_collection():
+            return _stack_config(self)
+
+    def edited(self, text: str) -> "StackFile":
+        """The same file with another text."""
+        return replace(self, text=text)
+
+    def write_copy(self, copy: Path, values: Mapping[str, object]) -> None:
+        """Writes a copy with other values of some full keys."""
+        if not values:
+            copy.write_text(self.text, encoding="utf-8", newline="")
+            return
+        content = dict(self.content)
+        replaced = {*values, *(key.partition(":")[2] for key in values)}  # Pulumi takes a key without the project too
+        kept = {key: value for key, value in (content.get("config") or {}).items() if key not in replaced}
+        content["config"] = kept | dict(values)
+        copy.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def refuse_name(folder: Path, stack: str) -> None:
@@ -66,19 +109,6 @@ def refuse_name(folder: Path, stack: str) -> None:
         )
 
 
-def _found(folder: Path, stack: str) -> tuple[str, dict[str, Any]]:
-    """The project, and the content of the stack's file."""
-    refuse_name(folder, stack)
-    path = stack_file(folder, stack)
-    project = project_of(folder)
-    if not path.is_file():
-        raise ConfigError(
-            f"{path.name}: there is no such stack file.\n"
-            f"  {_choose(folder)}, or copy one of them to {path.name} and edit it."
-        )
-    return project, _read(path)
-
-
 def _choose(folder: Path) -> str:
     return f"Choose one of {', '.join(filter(NAME.fullmatch, stacks(folder)))}"
 
@@ -88,8 +118,8 @@ def project_of(folder: Path) -> str:
     return str(_read(folder / "Pulumi.yaml").get("name"))
 
 
-def stack_config(content: Mapping[Any, Any], *, project: str, stack: str, file: str) -> StackConfig:
-    """The config in the content of a stack file. Raises `ConfigError`."""
+def _stack_config(stack_file: StackFile) -> StackConfig:
+    content, project, file = stack_file.content, stack_file.project, stack_file.name
     if strange := next((key for key in map(str, content) if key not in PULUMIS_KEYS), None):
         guess = f"Did you mean {closest(strange, PULUMIS_KEYS) or 'config'}?"
         advice = "Write it below `config:`, indented by two spaces." if ":" in strange else guess
@@ -97,7 +127,7 @@ def stack_config(content: Mapping[Any, Any], *, project: str, stack: str, file: 
     raw = content.get("config") or {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{file}: config: must be a mapping of keys such as {project}:platform to values.")
-    decrypt = Decrypter(file, content.get("encryptionsalt"))
+    decrypt = Decrypter(file, content.get("encryptionsalt"), stack_file.passphrase)
     values, secret_keys = {}, set()
     for key, value in raw.items():
         full_key = str(key) if ":" in str(key) else f"{project}:{key}"
@@ -112,16 +142,20 @@ def stack_config(content: Mapping[Any, Any], *, project: str, stack: str, file: 
             raise ConfigError(f"{file}: {full_key}: an anchor (&) in it holds its own alias (*).") from error
         except TypeError as error:
             raise ConfigError(f"{file}: {full_key}: {error}. Put such a key into quotes.") from error
-    return StackConfig(project=project, stack=stack, values=values, secret_keys=frozenset(secret_keys))
+    return StackConfig(project=project, stack=stack_file.stack, values=values, secret_keys=frozenset(secret_keys))
 
 
-def encrypted_paths(file: Path) -> list[str]:
-    """The full keys and paths of a stack file's encrypted values: ``cslr:platform.redis.env.X``; of none, nothing."""
+def encrypted_paths(file: Path) -> Iterator[str]:
+    """The full keys and paths of a stack file's encrypted values: ``cslr:platform.redis.env.X``; of none, nothing.
+
+    Reads the file only when it is iterated over.
+    """
     try:
         config = _read(file).get("config") or {}
     except ConfigError:
-        return []
-    return [dotted(path[1:], str(path[0])) for path in _encrypted((), config)]
+        return
+    for path in _encrypted((), config):
+        yield dotted(path[1:], str(path[0]))
 
 
 def _encrypted(path: tuple[str | int, ...], value: object) -> Iterator[tuple[str | int, ...]]:
@@ -137,30 +171,21 @@ def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def copy_laid_over(original: Path, copy: Path, values: Mapping[str, object]) -> None:
-    """Copies a stack file, with other values of some full keys. Raises `ConfigError`."""
-    if not values:
-        shutil.copyfile(original, copy)
-        return
-    content = dict(_read(original))
-    replaced = {*values, *(key.partition(":")[2] for key in values)}  # Pulumi takes a key without the project as well
-    kept = {key: value for key, value in (content.get("config") or {}).items() if key not in replaced}
-    content["config"] = kept | dict(values)
-    copy.write_text(yaml.safe_dump(content, sort_keys=False))
-
-
 def _read(path: Path) -> dict[str, Any]:
+    return _parsed(_text(path), path.name)
+
+
+def _text(path: Path) -> str:
     try:
-        return parsed(path.read_text(encoding="utf-8"), path.name)
+        with path.open(encoding="utf-8", newline="") as file:  # a copy keeps the ends of lines
+            return file.read()
     except OSError as error:
         raise ConfigError(f"{path.name}: cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path.name}: is not valid YAML: {NO_TEXT}.") from error
 
 
-@functools.lru_cache(maxsize=4)
-def parsed(text: str, file: str) -> dict[str, Any]:
-    """The content of a stack file's text, to be read: one command asks for it several times. Raises `ConfigError`."""
+def _parsed(text: str, file: str) -> dict[str, Any]:
     try:
         content = parse_yaml(text)
     except InvalidYamlError as error:

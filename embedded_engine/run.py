@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from config.stack_file import read_stack_config
+from config.stack_file import StackConfig
 from docker_api.api import DockerApi, DockerError
 from embedded_engine.changes import CONTAINER, IMAGE, NETWORK, VOLUME, Action, Change, Display, Guard, Result, unguarded
 from embedded_engine.deployment import Deployment
@@ -37,7 +37,7 @@ class Engine:
     def __init__(
         self,
         folder: Path,
-        stack: str,
+        config: StackConfig,
         display: Display,
         overrides: Mapping[str, object] | None = None,
         guard: Guard = unguarded,
@@ -47,12 +47,12 @@ class Engine:
         `guard`: asked by `up` before a container that exists ends.
         """
         self._folder = folder
-        self._stack = stack
+        self._stack = config.stack
         self._display = display
         self._guard = guard
         self._api = DockerApi()
-        self._config = read_stack_config(folder, stack).laid_over(overrides or {})
-        self.identity = StackIdentity(project=self._config.project, stack=stack)
+        self._config = config.laid_over(overrides or {})
+        self.identity = StackIdentity(project=config.project, stack=config.stack)
         self._state = stack_folder(self.identity)
         self._cancelled = threading.Event()
 

@@ -217,7 +217,7 @@ def matrix(
         return
     outcome = matrix_run.build(session, session.choose(engine), planned, retries)
     matrix_run.show_outcome(outcome, out, err)
-    matrix_run.notify(stack, outcome, err)
+    matrix_run.notify(session.stack.file.config, outcome, err)
     if outcome.failures:
         raise typer.Exit(FAILED)
 
@@ -262,12 +262,12 @@ def report(
 def ps(stack: Stack = "dev") -> None:
     """List the stack's containers."""
     from ws.containers import containers, table
-    from ws.project import identity
     from ws.services import health_report, uses
 
-    found = containers(identity(stack))
+    session = _session(stack)
+    found = containers(session.identity)
     if not found:
-        if _session(stack).only_builds:
+        if session.only_builds:
             out.print(f"Stack {stack} only builds images. They are listed by: ws matrix --list --stack {stack}")
         else:
             out.print(f"Stack {stack} has no containers. Start it with: ws up --stack {stack}")
@@ -288,13 +288,13 @@ def logs(
 ) -> None:
     """Show what services wrote, without the requests of the platform's own health checks."""
     from ws.containers import show_logs
-    from ws.project import identity
 
-    if _session(stack).only_builds:
+    session = _session(stack)
+    if session.only_builds:
         raise WsError(f"stack {stack} only builds images; how that went is shown by: ws report")
     # Ctrl-C is the normal way to stop following.
     with contextlib.suppress(KeyboardInterrupt):
-        show_logs(identity(stack), services or [], tail=tail, follow=follow, console=out, probes=probes)
+        show_logs(session.identity, services or [], tail=tail, follow=follow, console=out, probes=probes)
 
 
 @app.command("test")
@@ -328,10 +328,9 @@ def doctor(stack: Stack = "dev") -> None:
     """Check every precondition, and say how to meet those that are not met."""
     from config.stack_file import refuse_name
     from ws import doctor as checks
-    from ws.project import FOLDER, prepare_environment
+    from ws.project import FOLDER
 
     refuse_name(FOLDER, stack)  # all else that is wrong with a stack is a row of the table
-    prepare_environment()
     rows = checks.examine(stack)
     out.print(checks.table(rows))
     if any(row.state is checks.State.FAIL for row in rows):
@@ -359,9 +358,9 @@ def env(stack: Stack = "dev") -> None:
     import shlex
 
     from ws import project
+    from ws.stack_settings import StackSettings
 
-    project.identity(stack)
-    project.prepare_environment()
+    StackSettings.read(stack)
     for name in (project.BACKEND, project.PASSPHRASE_FILE, "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER"):
         if name in os.environ:
             print(f"export {name}={shlex.quote(os.environ[name])}")
@@ -372,10 +371,9 @@ config_commands.add_commands(app)
 
 def _session(stack: str, *, quiet: bool = False) -> "Session":
     from ws.deploy import Session
-    from ws.project import identity, prepare_environment
+    from ws.stack_settings import StackSettings
 
-    prepare_environment()
-    return Session(identity(stack), err if quiet else out)
+    return Session(StackSettings.read(stack), err if quiet else out)
 
 
 def _consent(words: str, stack: str, engine: EngineOption, *, yes: bool, drain: str | None) -> "Consent":
@@ -391,15 +389,18 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     """Shows what is old, and removes it."""
     from build_report.store import Store
     from build_report.units import size
-    from config.stack_file import read_stack_config, stacks
+    from config.stack_file import stacks
     from docker_api.api import DockerApi
     from ws.matrix import prune
     from ws.project import FOLDER
+    from ws.stack_settings import StackSettings
 
     api = DockerApi()
+    own = session.stack
+    others = [StackSettings.read(stack) for stack in stacks(FOLDER) if stack != own.file.stack]
     # What options select for this run no stack file may name, nor the bases of it.
-    this_run = read_stack_config(FOLDER, session.identity.stack).laid_over(planned.without(()))
-    wanted = prune.wanted_tags([*(read_stack_config(FOLDER, stack) for stack in stacks(FOLDER)), this_run])
+    this_run = own.file.config.laid_over(planned.without(()))
+    wanted = prune.wanted_tags([*(stack.file.config for stack in (own, *others)), this_run])
     old = prune.look(api, wanted, Store().step_names())
     for reference in old.images:
         out.print(Text(f"- {reference}", style="red"), soft_wrap=True)

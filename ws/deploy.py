@@ -13,7 +13,6 @@ from build_report.store import current_run
 from config.keys import HOST_ALONE, PREFLIGHT_KEY
 from embedded_engine.changes import Action, Change, Display, Guard, Result, unguarded
 from stack import running_work
-from stack.identity import StackIdentity
 from stack.owner import RECORD, OwnerRecord
 from stack.running_work import RunningWork
 from stack.state import stack_folder
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from embedded_engine.run import Engine
     from stack.sources import Sources, TorchChoice
     from verification.record import Record
+    from ws.stack_settings import StackSettings
 
 VERIFICATION = "verification"  # the command's name in the program
 
@@ -42,8 +42,9 @@ VERIFICATION = "verification"  # the command's name in the program
 class Session:
     """One command on one stack, with everything that it says going to one console."""
 
-    def __init__(self, identity: StackIdentity, console: Console) -> None:
-        self.identity = identity
+    def __init__(self, stack: "StackSettings", console: Console) -> None:
+        self.stack = stack
+        self.identity = stack.identity
         self.console = console
 
     def say(self, text: str, style: str = "dim") -> None:
@@ -52,9 +53,7 @@ class Session:
 
     def check_config(self) -> None:
         """What the stack file says can be deployed, as far as that shows without looking at the host."""
-        from ws.stack_settings import build_settings_of
-
-        build_settings_of(self.identity.stack)
+        _ = self.stack.builds
 
     def prepare_host(self) -> None:
         """Docker runs, and what base images are made with is there. Nothing is installed for a file with mistakes."""
@@ -142,7 +141,7 @@ class Session:
         from ws.cluster.access import access
         from ws.cluster.failover import leads_here
 
-        return leads_here(access(self.identity.stack)) is not False
+        return leads_here(access(self.stack)) is not False
 
     def give_redis_away(self) -> None:
         """Has the copy on another host lead before the primary here stops, if there are two."""
@@ -150,7 +149,7 @@ class Session:
             from ws.cluster.access import access
             from ws.cluster.failover import give_away
 
-            give_away(access(self.identity.stack), self.console)
+            give_away(access(self.stack), self.console)
 
     def changes_over(self, choice: Choice) -> bool:
         """Whether the other engine made what is here of the stack."""
@@ -227,10 +226,9 @@ class Session:
     def only_builds(self) -> bool:
         """Whether the stack builds images and deploys nothing."""
         from config.problems import SettingsError
-        from ws.stack_settings import matrix_of
 
         try:
-            return matrix_of(self.identity.stack) is not None
+            return self.stack.matrix is not None
         except SettingsError:  # what is deployed can be looked at and removed whatever the file says by now
             return False
 
@@ -272,10 +270,10 @@ class Session:
         guard: Guard = unguarded,
     ) -> DeploymentEngine:
         if choice.cli:
-            return PulumiEngine(choice.cli, FOLDER, self.identity, display, overrides)
+            return PulumiEngine(choice.cli, FOLDER, self.stack.file, display, overrides)
         from embedded_engine.run import Engine  # with Pulumi's SDK, which the genuine engine's own processes load
 
-        return Engine(FOLDER, self.identity.stack, display, overrides, guard)
+        return Engine(FOLDER, self.stack.file.config, display, overrides, guard)
 
     @contextlib.contextmanager
     def _program_speaks(self) -> Iterator[None]:
@@ -290,10 +288,7 @@ class Session:
             log.removeHandler(handler)
 
     def _bases_are_bootstrapped(self) -> bool:
-        # Imported only on a host that lacks debootstrap: it takes half a second.
-        from ws.stack_settings import build_settings_of
-
-        images, torch = build_settings_of(self.identity.stack)
+        images, torch = self.stack.builds
         return self.sources(images, torch=torch).bases == "bootstrap"
 
 

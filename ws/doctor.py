@@ -41,15 +41,16 @@ from stack.advertised_facts import MACHINE, versions
 from stack.identity import StackIdentity
 from stack.secrets import SecretError
 from stack.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
+from stack.stack import Stack
 from stack.state import stack_folder
 from ws import firewall
 from ws.containers import containers
 from ws.errors import WsError
-from ws.project import FOLDER, identity
+from ws.project import FOLDER
 from ws.pulumi import cli as pulumi_cli
 from ws.services import health_report
 from ws.setup.docker import Host, plan
-from ws.stack_settings import deployable_settings_of, looked_at, matrix_of
+from ws.stack_settings import StackSettings
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_DOCKER = (20, 10)
@@ -114,8 +115,9 @@ class Facts:
         facts: dict[str, Any] = {"stack": stack, "host": Host.probe(), "debootstrap": bool(shutil.which("debootstrap"))}
         facts |= _engine_facts()
         try:
-            folder = stack_folder(identity(stack))
-            facts |= _matrix_facts(stack) or platform_facts(stack)
+            configured = StackSettings.read(stack)
+            folder = stack_folder(configured.identity)
+            facts |= _matrix_facts(configured) or platform_facts(configured)
         except (ConfigError, SettingsError) as error:
             facts["settings_error"] = str(error)
             folder = stack_folder(StackIdentity(project="cslr", stack=stack))
@@ -134,16 +136,15 @@ class Facts:
         return cls(**facts)
 
 
-def platform_facts(stack: str) -> dict[str, Any]:
+def platform_facts(configured: StackSettings) -> dict[str, Any]:
     """Of the facts, those on a stack that deploys. Raises `ConfigError` and `SettingsError`."""
-    settings, own = deployable_settings_of(stack), identity(stack)
-    host_facts = HostFacts.probe(own.project, stack, gpus=settings.gpu.enabled)
+    settings, own = configured.deployable, configured.identity
+    host_facts = HostFacts.probe(own.project, own.stack, gpus=settings.gpu.enabled)
     facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts, "users": HostUsers.probe(settings)}
-    return facts | (_cluster_facts(own, settings.place) if settings.place else {})
+    return facts | (_cluster_facts(configured.previewed, settings.place) if settings.place else {})
 
 
-def _cluster_facts(own: StackIdentity, place: ClusterPlace) -> dict[str, Any]:
-    stack = looked_at(own)
+def _cluster_facts(stack: Stack, place: ClusterPlace) -> dict[str, Any]:
     try:
         password = stack.secrets(place).values["redis-password"]
     except SecretError as error:
@@ -151,16 +152,15 @@ def _cluster_facts(own: StackIdentity, place: ClusterPlace) -> dict[str, Any]:
     return {"cluster": ClusterFacts.probe(place, machine=stack.files.generated(MACHINE), password=password)}
 
 
-def _matrix_facts(stack: str) -> dict[str, Any]:
-    value = matrix_of(stack)
-    if value is None:
+def _matrix_facts(configured: StackSettings) -> dict[str, Any]:
+    if configured.matrix is None:
         return {}
 
     def choose(settings: BuildSettings, *, torch: TorchChoice, devel: bool) -> Sources:
-        kept = stack_folder(identity(stack)) / KEPT
+        kept = stack_folder(configured.identity) / KEPT
         return choose_sources(settings, torch=torch, devel=devel, kept=kept, dry_run=True)[0]
 
-    args = family_args(value, stack_file=stack_file(FOLDER, stack).name, python=sys.executable, choose=choose)
+    args = family_args(configured.matrix, stack_file=configured.file.name, python=sys.executable, choose=choose)
     return {"matrix": args.settings, "images": tuple(planned_tags(args)), "build_host": BuildHost.probe()}
 
 

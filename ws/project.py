@@ -1,12 +1,11 @@
-"""Where the program is, whose objects a stack's are, and what both engines read from the environment."""
+"""Where the program is, and what both engines read from the environment."""
 
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
-from config.stack_file import project_of_stack
-from stack.identity import StackIdentity
 from stack.running_work import ASKS
 from stack.state import make_closed, state_root
 
@@ -16,18 +15,13 @@ PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHR
 BACKEND = "PULUMI_BACKEND_URL"
 
 
-def identity(stack: str) -> StackIdentity:
-    """The identity of a stack that has a stack file. Raises `ConfigError` for another."""
-    return StackIdentity(project=project_of_stack(FOLDER, stack), stack=stack)
-
-
 def pulumi_home() -> Path:
     """Where the Pulumi CLI keeps its plugins, its programs and who is logged in."""
     return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
 
 
-def prepare_environment() -> None:
-    """Gives both engines the same passphrase, and Pulumi a backend; what the user chose stays as it is."""
+def prepare_environment() -> Mapping[str, str]:
+    """Gives both engines the same passphrase, and Pulumi a backend; what the user chose stays. Returns all of it."""
     folder = state_root() / "pulumi"
     if PASSPHRASE not in os.environ and PASSPHRASE_FILE not in os.environ:
         os.environ[PASSPHRASE_FILE] = str(_passphrase(folder / "passphrase"))
@@ -40,6 +34,7 @@ def prepare_environment() -> None:
     # The salt of its key is then the state's, where the stack file has none.
     os.environ[ASKS] = "1"
     os.environ.setdefault("PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER", "true")
+    return os.environ
 
 
 def _passphrase(file: Path) -> Path:

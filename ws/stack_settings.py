@@ -1,72 +1,96 @@
-"""A stack's settings, as the program reads them."""
+"""One stack as its file configures it. A command reads the file once, and hands this on."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
-from config import keys as config_keys
-from config import matrix as matrix_settings
+from config import keys, matrix
 from config.builds import BuildSettings
 from config.cluster import ClusterPlace
 from config.cluster_file import find_place
+from config.encryption import Passphrase
 from config.load import config_value, load
 from config.packages import load_lock
 from config.platform import KEY, PlatformSettings
-from config.stack_file import read_stack_config, stack_file
-from preflight import docker_engine as engine_checks
+from config.stack_file import StackFile
+from preflight import docker_engine
 from stack.identity import StackIdentity
 from stack.sources import TorchChoice
 from stack.stack import Stack
-from ws.project import FOLDER
+from ws.project import FOLDER, prepare_environment
 
 
-def settings_of(stack: str) -> PlatformSettings:
-    """The settings in a stack's file. Raises `ConfigError` and `SettingsError`."""
-    text = _config(stack)(KEY.partition(":")[2])
-    return load(config_value(text), stack_file=stack_file(FOLDER, stack).name, place=place_of(stack))
+@dataclass(frozen=True, kw_only=True)
+class StackSettings:
+    """A stack's identity, and its settings as the program reads them.
 
-
-def deployable_settings_of(stack: str) -> PlatformSettings:
-    """The same with the lock of the stack's own packages. Raises `SettingsError` also where that is not in order."""
-    settings = settings_of(stack)
-    name = stack_file(FOLDER, stack).name
-    return settings.with_packages(load_lock(settings.images, settings.variant, stack_file=name, key=KEY, folder=FOLDER))
-
-
-def place_of(stack: str) -> ClusterPlace | None:
-    """The place of a stack's host in a cluster of several hosts. Raises `ConfigError` and `SettingsError`."""
-    return find_place(_config(stack), stack=stack, stack_file=stack_file(FOLDER, stack).name)
-
-
-def looked_at(whose: StackIdentity) -> Stack:
-    """A stack as in a preview: nothing is generated or written. Raises `ConfigError` and `SettingsError`."""
-    return Stack(identity=whose, config=_config(whose.stack), dry_run=True, python=sys.executable)
-
-
-def matrix_of(stack: str) -> object:
-    """What a stack's file says of a matrix, unchecked; None for a stack that deploys. A key without a value is all
-    defaults, as for the program. Raises `ConfigError`, and `SettingsError` for one that would also deploy.
+    Only what is asked for is checked, so that a stack with mistakes in its file can still be listed and taken down.
+    Every property but `identity` raises `ConfigError` and `SettingsError`.
     """
-    config = _config(stack)
-    text = config(matrix_settings.KEY.partition(":")[2])
-    if text is None:
-        return None
-    matrix_settings.refuse_beside(config, stack_file=stack_file(FOLDER, stack).name)
-    value = config_value(text)
-    return {} if value is None else value
 
+    file: StackFile
 
-def build_settings_of(stack: str) -> tuple[BuildSettings, TorchChoice]:
-    """How a stack's images are built, and with which torch. Raises `ConfigError` and `SettingsError`."""
-    matrix = matrix_of(stack)
-    if matrix is not None:
-        return matrix_settings.parse(matrix, stack_file=stack_file(FOLDER, stack).name), "cuda"
-    settings = deployable_settings_of(stack)
-    return settings.images, settings.torch
+    @classmethod
+    def read(cls, stack: str) -> "StackSettings":
+        """Reads the stack's file. Raises `ConfigError` where there is none, or it is not one."""
+        return cls(file=StackFile.read(FOLDER, stack, Passphrase(prepare_environment())))
 
+    @property
+    def identity(self) -> StackIdentity:
+        """Whose the stack's containers are."""
+        return StackIdentity(project=self.file.project, stack=self.file.stack)
 
-def _config(stack: str) -> Callable[[str], str | None]:
-    """The text of a key of this project, as the program is given it."""
-    values = read_stack_config(FOLDER, stack).values
-    config_keys.check(values, stack_file=stack_file(FOLDER, stack).name)
-    engine_checks.refuse_other_engine(values, stack_file=stack_file(FOLDER, stack).name)
-    return lambda key: values.get(f"{config_keys.PROJECT}:{key}")
+    def text(self, key: str) -> str | None:
+        """The text of a key of this project, as the program is given it."""
+        return self._values.get(f"{keys.PROJECT}:{key}")
+
+    @cached_property
+    def place(self) -> ClusterPlace | None:
+        """The place of the stack's host in a cluster of several hosts."""
+        return find_place(self.text, stack=self.file.stack, stack_file=self.file.name)
+
+    @cached_property
+    def platform(self) -> PlatformSettings:
+        """What the stack deploys, whatever the lock of its own packages says."""
+        text = self.text(KEY.partition(":")[2])
+        return load(config_value(text), stack_file=self.file.name, place=self.place)
+
+    @cached_property
+    def deployable(self) -> PlatformSettings:
+        """The same with the lock of the stack's own packages, which must be in order."""
+        settings, name = self.platform, self.file.name
+        lock = load_lock(settings.images, settings.variant, stack_file=name, key=KEY, folder=FOLDER)
+        return settings.with_packages(lock)
+
+    @cached_property
+    def matrix(self) -> object:
+        """What the file says of a matrix, unchecked; None for a stack that deploys. A key without a value is all
+        defaults, as for the program. A file that has both is refused.
+        """
+        text = self.text(matrix.KEY.partition(":")[2])
+        if text is None:
+            return None
+        matrix.refuse_beside(self.text, stack_file=self.file.name)
+        value = config_value(text)
+        return {} if value is None else value
+
+    @property
+    def builds(self) -> tuple[BuildSettings, TorchChoice]:
+        """How the stack's images are built, and with which torch."""
+        if self.matrix is not None:
+            return matrix.parse(self.matrix, stack_file=self.file.name), "cuda"
+        return self.deployable.images, self.deployable.torch
+
+    @property
+    def previewed(self) -> Stack:
+        """The stack as in a preview: nothing is generated or written."""
+        _ = self._values
+        return Stack(identity=self.identity, config=self.text, dry_run=True, python=sys.executable)
+
+    @cached_property
+    def _values(self) -> Mapping[str, str]:
+        values = self.file.config.values
+        keys.check(values, stack_file=self.file.name)
+        docker_engine.refuse_other_engine(values, stack_file=self.file.name)
+        return values

@@ -5,9 +5,12 @@ A program of its own, because a process can import one copy of the project only.
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
+from config.encryption import Passphrase
+from config.stack_file import StackFile
 from embedded_engine.deployment import Change
 from embedded_engine.run import Engine, Result
 
@@ -26,5 +29,6 @@ class Transcript:
 
 
 method, stack, *keywords = sys.argv[1:]
-answer = getattr(Engine(Path.cwd(), stack, Transcript()), method)(**json.loads(*keywords or ["{}"]))
+config = StackFile.read(Path.cwd(), stack, Passphrase(os.environ)).config
+answer = getattr(Engine(Path.cwd(), config, Transcript()), method)(**json.loads(*keywords or ["{}"]))
 sys.stdout.write(json.dumps(dataclasses.asdict(answer) if isinstance(answer, Result) else answer))

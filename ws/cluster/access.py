@@ -15,7 +15,7 @@ from stack.identity import StackIdentity
 from ws.cluster.ray_api import RayApi
 from ws.containers import containers
 from ws.errors import WsError
-from ws.project import identity, prepare_environment
+from ws.stack_settings import StackSettings
 
 EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  (compared with, not bound to)
 
@@ -78,15 +78,17 @@ class Access:
             raise WsError(f"Redis at {addresses} does not answer: {error}.\n  {remedy}") from error
 
 
-def access(stack: str) -> Access:
-    """The way to the cluster of a stack. Raises `WsError` for a stack that has none."""
-    from ws.stack_settings import looked_at, matrix_of, settings_of
+def access_to(stack: str) -> Access:
+    """The way to the cluster of the stack of this name. Raises as `access`."""
+    return access(StackSettings.read(stack))
 
-    prepare_environment()
-    whose = identity(stack)
-    if matrix_of(stack) is not None:
+
+def access(configured: StackSettings) -> Access:
+    """The way to the cluster of a stack. Raises `WsError` for a stack that has none."""
+    whose, stack = configured.identity, configured.identity.stack
+    if configured.matrix is not None:
         raise WsError(f"stack {stack} only builds images, so it has no cluster.")
-    settings = settings_of(stack)
+    settings = configured.platform
     place = settings.place
     if not place and not settings.ray_nodes:
         raise WsError(
@@ -97,7 +99,7 @@ def access(stack: str) -> Access:
         if not settings.redis.enabled:
             raise WsError(f"stack {stack} has no Redis: {settings.ray.head_address} names a head elsewhere. Ask there.")
         _refuse_undeployed(whose)
-    secrets = looked_at(whose).secrets(place).values  # Redis refuses a password that is invented here, and says so
+    secrets = configured.previewed.secrets(place).values  # Redis refuses a password that is invented here, and says so
     return Access(
         identity=whose,
         servers=tuple(Address.parse(text, "Redis") for text in place.redis_addresses) if place else _own(settings),

@@ -27,9 +27,9 @@ def add_commands(app: typer.Typer) -> None:
 def node_list(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Show every node of the cluster: where it is, its role, its state, its resources."""
     from ws.cluster import nodes
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    found = nodes.nodes_of(access(stack))
+    found = nodes.nodes_of(access_to(stack))
     if as_json:
         print(json.dumps(nodes.as_json(found), indent=2))
         return
@@ -42,36 +42,36 @@ def node_list(stack: Stack = "dev", as_json: AsJson = False) -> None:
 def node_drain(name: Node, stack: Stack = "dev", seconds: Seconds = 300) -> None:
     """Take no new work on a node, wait for what runs there, and keep it out until `ws node resume`."""
     from ws.cluster import drain
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    drain.drain(access(stack), name, seconds, out)
+    drain.drain(access_to(stack), name, seconds, out)
 
 
 @node.command("resume")
 def node_resume(name: Node, stack: Stack = "dev") -> None:
     """Let a drained node in again."""
     from ws.cluster import drain
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    drain.resume(access(stack), name, out)
+    drain.resume(access_to(stack), name, out)
 
 
 @node.command("remove")
 def node_remove(name: Node, stack: Stack = "dev", seconds: Seconds = 300) -> None:
     """Drain a node, stop its container and forget it."""
     from ws.cluster import drain
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    drain.remove(access(stack), name, seconds, out)
+    drain.remove(access_to(stack), name, seconds, out)
 
 
 @head.command("show")
 def head_show(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Show who leads since when, who would be next, or why nobody leads."""
     from ws.cluster import head as heads
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    shown = heads.look(access(stack))
+    shown = heads.look(access_to(stack))
     if as_json:
         print(json.dumps(heads.as_json(shown), indent=2))
     else:
@@ -87,9 +87,9 @@ def head_move(
 ) -> None:
     """Move the head to another host, as planned work: takes seconds, and no task fails."""
     from ws.cluster import head as heads
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    heads.move(access(stack), host, out)
+    heads.move(access_to(stack), host, out)
 
 
 @head.command("keep-off")
@@ -100,18 +100,18 @@ def head_keep_off(
 ) -> None:
     """Keep a host from leading during maintenance; --end lets it lead again."""
     from ws.cluster import head as heads
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    heads.keep_off(access(stack), host, out, end=end)
+    heads.keep_off(access_to(stack), host, out, end=end)
 
 
 @redis.command("status")
 def redis_status(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Show the primary, its copy on another host, and how far that is behind."""
     from ws.cluster import redis as pair
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    status = pair.status(access(stack))
+    status = pair.status(access_to(stack))
     if as_json:
         print(json.dumps(pair.as_json(status), indent=2))
     else:
@@ -129,9 +129,9 @@ def redis_failover(
 ) -> None:
     """Make this host's copy the primary: without any loss where the present one answers."""
     from ws.cluster import failover
-    from ws.cluster.access import access
+    from ws.cluster.access import access_to
 
-    failover.failover(access(stack), out, primary_is_off=primary_is_off)
+    failover.failover(access_to(stack), out, primary_is_off=primary_is_off)
 
 
 @cluster.command("key")

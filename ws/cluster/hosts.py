@@ -6,21 +6,18 @@ from rich.text import Text
 
 from config.cluster import ClusterPlace
 from config.remedies import secret_command
-from config.stack_file import stack_file
 from coordination.membership import ClusterState, HeadState, MemberState
 from stack.cluster_key import cluster_key, copy_command, key_file
 from ws import doctor
 from ws.errors import WsError
-from ws.project import FOLDER, identity, prepare_environment
-from ws.stack_settings import looked_at, place_of
+from ws.stack_settings import StackSettings
 
 
-def _place(stack: str) -> ClusterPlace:
-    prepare_environment()
-    place = place_of(stack)
+def _place(configured: StackSettings) -> ClusterPlace:
+    place = configured.place
     if place is None:
         raise WsError(
-            f"stack {stack} is one host alone: {stack_file(FOLDER, stack).name} has no cslr:cluster.\n"
+            f"stack {configured.file.stack} is one host alone: {configured.file.name} has no cslr:cluster.\n"
             "  How to make a cluster of several hosts: docs/several-hosts.md"
         )
     return place
@@ -28,8 +25,8 @@ def _place(stack: str) -> ClusterPlace:
 
 def show_key(stack: str, console: Console) -> None:
     """`ws cluster key`. On the host of Redis the key is made, if there is none yet. Raises `SecretError` elsewhere."""
-    place = _place(stack)
-    found = looked_at(identity(stack))
+    configured = StackSettings.read(stack)
+    place, found = _place(configured), configured.previewed
     project, file, name = found.identity.project, found.file, place.cluster.name
     cluster_key(place, found.config, project=project, stack_file=file, dry_run=False)
     kept = key_file(project, name)
@@ -46,9 +43,9 @@ def show_key(stack: str, console: Console) -> None:
 
 def check(stack: str, console: Console) -> bool:
     """`ws cluster check`: shows it; whether nothing keeps this host from being part of its cluster."""
-    place = _place(stack)
-    identity(stack)
-    facts = doctor.Facts(stack=stack, **doctor.platform_facts(stack))
+    configured = StackSettings.read(stack)
+    place = _place(configured)
+    facts = doctor.Facts(stack=stack, **doctor.platform_facts(configured))
     assert facts.settings is not None  # noqa: S101  (a place has settings)
     rows = doctor.cluster_rows(facts, facts.settings)
     if facts.cluster.state:

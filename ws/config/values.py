@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,20 +10,18 @@ import yaml
 from pydantic import BaseModel
 
 from config import keys as config_keys
-from config import matrix as matrix_settings
-from config.cluster_file import find_place
 from config.encryption import encrypted
-from config.load import config_value, load
+from config.load import config_value
 from config.problems import ConfigError, Problem, Remove, SettingsError
 from config.remedies import PLATFORM
-from config.stack_file import parsed, project_of, read_stack_config, stack_config, stack_file
-from preflight import docker_engine as engine_checks
+from config.stack_file import StackFile, stack_file
 from stack.secrets import SecretError
 from stack.state import write_atomically
 from ws.config.edit import with_value, without
 from ws.config.keys import Key
 from ws.errors import WsError
-from ws.project import FOLDER, identity, prepare_environment
+from ws.project import FOLDER
+from ws.stack_settings import StackSettings
 
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
@@ -45,7 +43,7 @@ def set_values(stack: str, values: Mapping[str, str]) -> Outcome:
     Raises:
         WsError: the file would be wrong where it is changed; nothing is written then.
     """
-    file = _File.read(stack)
+    file = _read(stack)
     keys = {Key.parse(name): value for name, value in values.items()}
     for key in keys:
         if key.is_secret:
@@ -62,43 +60,45 @@ def set_values(stack: str, values: Mapping[str, str]) -> Outcome:
     for tried in _first_of_each(candidates):
         text = file.text
         for key, value in tried:
-            text = with_value(text, file.path(key), value)
-        refused = _new_problems(file, text, list(keys))
+            text = with_value(text, _path(file, key), value)
+        edited = file.edited(text)
+        refused = _new_problems(file, edited, list(keys))
         if not refused:
-            return _write(file, text, list(keys))
+            return _write(file, edited, list(keys))
     raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
 
 
 def set_secret(stack: str, name: str, value: str) -> Outcome:
     """Keeps a secret in the stack's file, encrypted as Pulumi's CLI does. Raises as `set_values`."""
-    file, key = _File.read(stack), Key.parse(name)
-    content = parsed(file.text, file.name)
+    file, key = _read(stack), Key.parse(name)
+    content = file.content
     if provider := content.get("secretsprovider") or content.get("encryptedkey"):
         raise WsError(
             f"{file.name} keeps its secrets with {str(provider)[:40]}, which only Pulumi's CLI can use:\n"
             f"    pulumi config set --secret --path {key.shown!r} -s {stack}"
         )
-    secure, salt = encrypted(value, content.get(SALT), file.name)
-    path = file.path(key)
+    secure, salt = encrypted(value, content.get(SALT), file.name, file.passphrase)
+    path = _path(file, key)
     plain = _at(content, path) is not None and not isinstance(_at(content, path), dict)
     text = (
         with_value(file.text, path, {"secure": secure}) if plain else with_value(file.text, (*path, "secure"), secure)
     )
     if content.get(SALT) != salt:
         text = with_value(text, (SALT,), salt)
-    if refused := _new_problems(file, text, [key]):
+    edited = file.edited(text)
+    if refused := _new_problems(file, edited, [key]):
         raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
-    return _write(file, text, [key])
+    return _write(file, edited, [key])
 
 
 def unset(stack: str, names: Sequence[str]) -> Outcome:
     """Removes keys, so that their defaults apply. Raises as `set_values`."""
-    file = _File.read(stack)
+    file = _read(stack)
     keys = [Key.parse(name) for name in names]
     text = file.text
     for key in sorted(keys, key=lambda key: [str(step).zfill(9) for step in key.below], reverse=True):
         try:
-            text = without(text, file.path(key))
+            text = without(text, _path(file, key))
         except WsError as error:
             there = (
                 f", so its default applies: {_plain(key.default)}"
@@ -108,16 +108,15 @@ def unset(stack: str, names: Sequence[str]) -> Outcome:
             if str(error).endswith("is not set."):
                 raise WsError(f"{file.name}: {key.shown} is not set{there}.") from None
             raise
-    if refused := _new_problems(file, text, keys):
+    edited = file.edited(text)
+    if refused := _new_problems(file, edited, keys):
         raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
-    return _write(file, text, keys)
+    return _write(file, edited, keys)
 
 
 def value_of(stack: str, name: str | None) -> tuple[object, bool]:
     """What a key is, and whether that is its default; without a key, all of the file's config. Secrets are masked."""
-    prepare_environment()
-    identity(stack)
-    config = read_stack_config(FOLDER, stack)
+    config = StackSettings.read(stack).file.config
     masked = {
         key: HIDDEN if key in config.secret_keys or _holds_secrets(key) else config_value(text)
         for key, text in config.values.items()
@@ -173,46 +172,24 @@ def _first_of_each(candidates: list[list[tuple[Key, object]]]) -> list[list[tupl
     return [first, *others]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    stack: str
-    project: str
-    text: str
-
-    @classmethod
-    def read(cls, stack: str) -> "_File":
-        prepare_environment()
-        identity(stack)  # says what is wrong with a file that is none
-        text = stack_file(FOLDER, stack).read_bytes().decode()
-        return cls(stack=stack, project=project_of(FOLDER), text=text.replace("\r\n", "\n"))
-
-    @property
-    def name(self) -> str:
-        return stack_file(FOLDER, self.stack).name
-
-    def path(self, key: Key) -> tuple[str | int, ...]:
-        """Where a key is. Pulumi takes those of the project without its name as well."""
-        config = parsed(self.text, self.name).get("config")
-        bare = key.full.removeprefix(f"{self.project}:")
-        written = bare if isinstance(config, dict) and bare in config else key.full
-        return ("config", written, *key.below)
-
-    def config(self, text: str) -> Mapping[str, str]:
-        """Raises `ConfigError`."""
-        return stack_config(parsed(text, self.name), project=self.project, stack=self.stack, file=self.name).values
+def _read(stack: str) -> StackFile:
+    """The file as it is edited, with the ends of lines that Python has."""
+    file = StackSettings.read(stack).file
+    return file.edited(file.text.replace("\r\n", "\n"))
 
 
-def _problems(file: _File, text: str) -> dict[str, str]:
+def _path(file: StackFile, key: Key) -> tuple[str | int, ...]:
+    """Where a key is. Pulumi takes those of the project without its name as well."""
+    config = file.content.get("config")
+    bare = key.full.removeprefix(f"{file.project}:")
+    written = bare if isinstance(config, dict) and bare in config else key.full
+    return ("config", written, *key.below)
+
+
+def _problems(file: StackFile) -> dict[str, str]:
     """What is wrong with a stack file, apart from the host: the first words of each problem → all of them."""
     try:
-        values = file.config(text)
-        config_keys.check(values, stack_file=file.name)
-        engine_checks.refuse_other_engine(values, stack_file=file.name)
-
-        def read(key: str) -> str | None:
-            return values.get(f"{config_keys.PROJECT}:{key}")
-
-        _check(read, file)
+        _check(StackSettings(file=file))
     except SettingsError as error:
         texts = [_without_removal(problem).text(error.file, error.key) for problem in error.problems]
         return {found.splitlines()[0]: found for found in texts}
@@ -229,28 +206,21 @@ def _without_removal(problem: Problem) -> Problem:
     return replace(problem, commands=commands, advice=advice)
 
 
-def _check(read: Callable[[str], str | None], file: _File) -> None:
-    from stack.stack import Stack
-    from ws.stack_settings import looked_at
-
-    if read("matrix") is not None:
-        matrix_settings.refuse_beside(read, stack_file=file.name)
-        matrix_settings.parse(config_value(read("matrix")), stack_file=file.name)
+def _check(configured: StackSettings) -> None:
+    if configured.matrix is not None:
+        _ = configured.builds
         return
-    place = find_place(read, stack=file.stack, stack_file=file.name)
-    load(config_value(read("platform")), stack_file=file.name, place=place)
-    there = looked_at(identity(file.stack))
-    stack = Stack(identity=there.identity, config=read, dry_run=True, python=there.python)
-    _ = stack.preflight
-    if place is None:
+    stack = configured.previewed
+    _ = configured.platform, stack.preflight
+    if configured.place is None:
         stack.secrets(None)
 
 
-def _new_problems(file: _File, text: str, keys: list[Key]) -> list[str]:
+def _new_problems(file: StackFile, edited: StackFile, keys: list[Key]) -> list[str]:
     """What an edit would break. In a file that is wrong already, only what it breaks where it is made: others may have
     hidden the rest, and are mended one by one.
     """
-    before, after = _problems(file, file.text), _problems(file, text)
+    before, after = _problems(file), _problems(edited)
     new = {head: problem for head, problem in after.items() if head not in before}
     if before:
         starts = tuple(f"{file.name}: {key.shown}" for key in keys)
@@ -258,18 +228,18 @@ def _new_problems(file: _File, text: str, keys: list[Key]) -> list[str]:
     return list(new.values())
 
 
-def _write(file: _File, text: str, keys: list[Key]) -> Outcome:
+def _write(file: StackFile, edited: StackFile, keys: list[Key]) -> Outcome:
     path = stack_file(FOLDER, file.stack).resolve()  # what a link names
-    old, new = parsed(file.text, file.name), parsed(text, file.name)
-    changes = [f"{file.name}: {key.shown}: {_change(file, key, old, new)}" for key in keys]
-    if text != file.text:
+    changes = [f"{file.name}: {key.shown}: {_change(file, edited, key)}" for key in keys]
+    if edited.text != file.text:
         ends = "\r\n" if b"\r\n" in path.read_bytes() else "\n"
-        write_atomically(path, text.replace("\n", ends).encode(), path.stat().st_mode & 0o777)
-    return Outcome(changes=changes, left=list(_problems(file, text).values()))
+        write_atomically(path, edited.text.replace("\n", ends).encode(), path.stat().st_mode & 0o777)
+    return Outcome(changes=changes, left=list(_problems(edited).values()))
 
 
-def _change(file: _File, key: Key, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    before, after = _at(old, file.path(key)), _at(new, file.path(key))
+def _change(file: StackFile, edited: StackFile, key: Key) -> str:
+    path = _path(file, key)
+    before, after = _at(file.content, path), _at(edited.content, path)
     if key.is_secret:
         return ("another secret" if before else "set") if after else "removed"
     default = f"{_plain(key.default)} (default)" if key.default is not None else "not set"

@@ -11,14 +11,11 @@ from components.image_family import ImageFamilyArgs, family_args, planned_tags
 from config.matrix import KEY
 from config.matrix_rules import Wanted
 from config.problems import Problem, Remove, Set, SettingsError
-from config.stack_file import stack_file
 from preflight.build_host import SPARE, BuildHost, room
 from preflight.disk import GB, estimate, layer_budgets
 from ws.deploy import Session
 from ws.display import GAP, widths
 from ws.errors import WsError
-from ws.project import FOLDER
-from ws.stack_settings import matrix_of
 
 # What `--all` says, whatever the stack file says.
 WHOLE: Mapping[str, Any] = {
@@ -66,8 +63,7 @@ def plan(session: Session, options: Mapping[str, Any]) -> Plan:
         SettingsError: the stack file selects nothing.
         WsError: the options do, or there is nothing to select from.
     """
-    file = stack_file(FOLDER, session.identity.stack).name
-    value = matrix_of(session.identity.stack)
+    file, value = session.stack.file.name, session.stack.matrix
     if value is None:
         raise WsError(
             f"{file}: has no {KEY}, so there is nothing to select from.\n"

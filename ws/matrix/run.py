@@ -12,7 +12,7 @@ from rich.text import Text
 
 from build_report.store import Store, StoreError, current_run
 from config.matrix_rules import Wanted
-from config.stack_file import read_stack_config
+from config.stack_file import StackConfig
 from embedded_engine.changes import IMAGE, Result
 from ws import changes
 from ws.deploy import Session
@@ -20,7 +20,6 @@ from ws.display import duration
 from ws.engines import Choice
 from ws.matrix.plan import Plan
 from ws.network_failures import is_network_failure
-from ws.project import FOLDER
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 120.0  # seconds before an image is tried again
 WEBHOOKS = {"slack": ("slackWebhook", "CSLR_SLACK_WEBHOOK"), "discord": ("discordWebhook", "CSLR_DISCORD_WEBHOOK")}
@@ -111,13 +110,12 @@ def show_outcome(outcome: Outcome, console: Console, err: Console) -> None:
         err.print(Text.assemble(("✗ ", "bold red"), (name, "bold"), f": {_in_a_line(reason)}"), soft_wrap=True)
 
 
-def notify(stack: str, outcome: Outcome, err: Console) -> None:
+def notify(config: StackConfig, outcome: Outcome, err: Console) -> None:
     """Tells the webhooks that the stack file or the environment names."""
     from build_report import notify as webhooks
     from build_report.markdown import failures_in_short
     from build_report.summary import summary
 
-    config = read_stack_config(FOLDER, stack)
     urls = {
         name: os.environ.get(variable) or config.values.get(f"{config.project}:{key}")
         for name, (key, variable) in WEBHOOKS.items()

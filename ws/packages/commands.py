@@ -34,9 +34,10 @@ def add(requirements: Requirements = None, apt: Debian = None, stack: Stack = "d
 
     if not requirements and not apt:
         raise WsError("name a package, for example: ws packages add 'transformers>=5'")
-    settings = own.settings_for(stack)
+    configured = own.stack_with_packages(stack)
+    wanted = own.wanted_by(configured.platform)
     new = checked(requirements or [], apt or [])
-    _say(own.change(stack, settings, own.wanted_by(settings).with_more(new.packages, new.apt)), stack)
+    _say(own.change(configured, wanted.with_more(new.packages, new.apt)), stack)
 
 
 @packages.command()
@@ -44,8 +45,8 @@ def remove(names: Annotated[list[str], typer.Argument(metavar="NAME…")], stack
     """Remove packages, and what only they needed."""
     from ws.packages import packages as own
 
-    settings = own.settings_for(stack)
-    _say(own.change(stack, settings, own.wanted_by(settings).without(names)), stack)
+    configured = own.stack_with_packages(stack)
+    _say(own.change(configured, own.wanted_by(configured.platform).without(names)), stack)
 
 
 @packages.command("list")
@@ -53,7 +54,7 @@ def show(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Show what the stack asks for, what that needs, and whether the lock is in order."""
     from ws.packages import packages as own
 
-    settings = own.settings_for(stack)
+    settings = own.stack_with_packages(stack).platform
     lock, problem = own.present_lock(stack), own.problem_of(stack, settings)
     if as_json:
         print(json.dumps({"packages": own.rows(settings, lock), "in_order": not problem, "problem": problem}, indent=2))
@@ -71,8 +72,8 @@ def upgrade(names: Names = None, stack: Stack = "dev") -> None:
     """Take the newest versions that fit: of the packages named, or of all."""
     from ws.packages import packages as own
 
-    settings = own.settings_for(stack)
-    _say(own.change(stack, settings, own.wanted_by(settings), forget=names or None), stack)
+    configured = own.stack_with_packages(stack)
+    _say(own.change(configured, own.wanted_by(configured.platform), forget=names or None), stack)
 
 
 @packages.command()
@@ -80,8 +81,8 @@ def lock(stack: Stack = "dev") -> None:
     """Make the lock fit the stack file and the images again. Versions stay where they can."""
     from ws.packages import packages as own
 
-    settings = own.settings_for(stack)
-    _say(own.change(stack, settings, own.wanted_by(settings)), stack)
+    configured = own.stack_with_packages(stack)
+    _say(own.change(configured, own.wanted_by(configured.platform)), stack)
 
 
 def _say(changes: str, stack: str) -> None:

@@ -33,7 +33,7 @@ from stack.state import write_atomically
 from ws.config.edit import with_list
 from ws.errors import WsError
 from ws.project import FOLDER
-from ws.stack_settings import matrix_of, settings_of
+from ws.stack_settings import StackSettings
 
 PLATFORM = "x86_64-manylinux_2_40"  # what Debian forky runs
 NEVER = "sys_platform == 'never'"
@@ -69,11 +69,12 @@ class Wanted:
         )
 
 
-def settings_for(stack: str) -> PlatformSettings:
-    """The stack's settings, whatever its lock says. Raises WsError for a stack that only builds images."""
-    if matrix_of(stack) is not None:
+def stack_with_packages(stack: str) -> StackSettings:
+    """A stack that may have packages of its own. Raises WsError for one that only builds images."""
+    configured = StackSettings.read(stack)
+    if configured.matrix is not None:
         raise WsError(f"stack {stack} only builds the images of the family: packages belong to a stack that deploys.")
-    return settings_of(stack)
+    return configured
 
 
 def wanted_by(settings: PlatformSettings) -> Wanted:
@@ -98,7 +99,7 @@ def problem_of(stack: str, settings: PlatformSettings) -> str:
     return ""
 
 
-def change(stack: str, settings: PlatformSettings, wanted: Wanted, forget: Collection[str] | None = ()) -> str:
+def change(configured: StackSettings, wanted: Wanted, forget: Collection[str] | None = ()) -> str:
     """Make stack file and lock say what is wanted; return what changed, in words.
 
     ``forget``: packages that need not stay at the versions of the present lock; None: all of them.
@@ -106,8 +107,9 @@ def change(stack: str, settings: PlatformSettings, wanted: Wanted, forget: Colle
     Raises:
         WsError: it cannot be had; nothing is written then.
     """
+    settings, stack = configured.platform, configured.file.stack
     path, lock_path, before = stack_file(FOLDER, stack), _lock_path(stack), present_lock(stack)
-    edited = edited_stack_file(path.read_text(encoding="utf-8"), wanted)
+    edited = edited_stack_file(configured.file.text, wanted)
     lock = None
     if wanted.packages:
         known = _kept(before, forget)

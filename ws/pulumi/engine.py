@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from build_report.sampling import docker_root, sampled_run
-from config.stack_file import copy_laid_over, stack_file
+from config.stack_file import StackFile
 from docker_api.api import DockerApi, DockerError
 from embedded_engine.changes import CONTAINER, IMAGE, NETWORK, Action, Change, Display, ProgramError, Result
 from embedded_engine.differences import UNKNOWN, differences
@@ -59,14 +59,15 @@ class PulumiEngine:
         self,
         cli: Path,
         folder: Path,
-        identity: StackIdentity,
+        stack: StackFile,
         display: Display,
         overrides: Mapping[str, object] | None = None,
     ) -> None:
         """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file."""
         self._cli = cli
         self._folder = folder
-        self._identity = identity
+        self._stack = stack
+        self._identity = StackIdentity(project=stack.project, stack=stack.stack)
         self._display = display
         self._overrides = overrides or {}
         self._images: dict[str, str] = {}  # URN → tag
@@ -191,7 +192,7 @@ class PulumiEngine:
     def _copied_config(self) -> Path:
         """A copy of the stack file. The CLI adds a salt to the one that it reads, and that is under version control."""
         copy = stack_folder(self._identity) / "pulumi-config.yaml"
-        copy_laid_over(stack_file(self._folder, self._identity.stack), copy, self._overrides)
+        self._stack.write_copy(copy, self._overrides)
         return copy
 
     def _unlock(self, said: str) -> None:
@@ -206,8 +207,8 @@ class PulumiEngine:
     def _init(self) -> None:
         """Makes the stack, from copies for the same reason."""
         with tempfile.TemporaryDirectory(dir=state_root()) as scratch:
-            for file in (self._folder / "Pulumi.yaml", stack_file(self._folder, self._identity.stack)):
-                shutil.copy(file, scratch)
+            shutil.copy(self._folder / "Pulumi.yaml", scratch)
+            self._stack.write_copy(Path(scratch) / self._stack.name, {})
             self._call("stack", "init", "--no-select", self._identity.stack, folder=Path(scratch))
 
     def _call(

@@ -7,7 +7,7 @@ import yaml
 
 from config.load import config_value, load
 from config.problems import ConfigError, SettingsError
-from config.stack_file import read_stack_config
+from testing.stack_files import read_stack_config
 
 FILE = """\
 config:

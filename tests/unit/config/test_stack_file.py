@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from config import encryption
 from config.problems import ConfigError
-from config.stack_file import StackConfig, copy_laid_over, read_stack_config, stacks
+from config.stack_file import StackConfig, stacks
+from testing.stack_files import read_stack_config, written
 
 PASSPHRASE = "correct horse"
 # Written by Pulumi's own command line with PASSPHRASE.
@@ -34,7 +35,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE_FILE", raising=False)
-    encryption._cipher.cache_clear()
     return tmp_path
 
 
@@ -254,32 +254,27 @@ class TestLaidOver:
         assert config.values["cslr:matrix"] == '{"minimal": true}'
 
     def test_a_copy_has_it_too_and_keeps_the_rest_as_it_is_encrypted(self, folder):
-        original, copy = folder / "Pulumi.test.yaml", folder / "copy.yaml"
-        original.write_text(self.FILE)
-        copy_laid_over(original, copy, {"cslr:matrix": {"push": True}})
+        copy = folder / "copy.yaml"
+        written(self.FILE).write_copy(copy, {"cslr:matrix": {"push": True}})
         content = yaml.safe_load(copy.read_text())
         assert content["config"] == {"cslr:rayToken": {"secure": "v1:abc"}, "cslr:matrix": {"push": True}}
         assert content["encryptionsalt"] == "v1:xyz"
-        assert original.read_text() == self.FILE
 
     def test_a_key_without_its_project_is_the_same_key(self, folder):
-        original, copy = folder / "Pulumi.test.yaml", folder / "copy.yaml"
-        original.write_text("config: {matrix: {minimal: true}}")
-        copy_laid_over(original, copy, {"cslr:matrix": {}})
+        copy = folder / "copy.yaml"
+        written("config: {matrix: {minimal: true}}").write_copy(copy, {"cslr:matrix": {}})
         assert yaml.safe_load(copy.read_text())["config"] == {"cslr:matrix": {}}
 
     @pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n"])
     def test_an_empty_file_gets_it(self, folder, text):
-        original, copy = folder / "Pulumi.test.yaml", folder / "copy.yaml"
-        original.write_text(text)
-        copy_laid_over(original, copy, {"cslr:matrix": {}})
+        copy = folder / "copy.yaml"
+        written(text).write_copy(copy, {"cslr:matrix": {}})
         assert yaml.safe_load(copy.read_text()) == {"config": {"cslr:matrix": {}}}
 
     def test_without_values_the_copy_is_the_file(self, folder):
-        original, copy = folder / "Pulumi.test.yaml", folder / "copy.yaml"
-        original.write_text("# a comment\nconfig: {}\n")
-        copy_laid_over(original, copy, {})
-        assert copy.read_text() == original.read_text()
+        copy = folder / "copy.yaml"
+        written("# a comment\nconfig: {}\n").write_copy(copy, {})
+        assert copy.read_text() == "# a comment\nconfig: {}\n"
 
     def test_stacks_are_those_that_have_a_file(self, folder):
         for name in ("b", "a"):

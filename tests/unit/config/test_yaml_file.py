@@ -7,8 +7,8 @@ import yaml
 
 from config.load import config_value, load
 from config.problems import MOST_PROBLEMS, SettingsError
-from config.stack_file import parsed, stack_config
 from config.yaml_file import InvalidYamlError, parse_yaml
+from testing.stack_files import written
 
 HEAD = "config:\n  cslr:platform:\n"
 SECONDS = 2.0
@@ -38,7 +38,7 @@ def test_a_megabyte_is_checked_in_two_seconds_and_answered_in_a_page(kind):
     began = time.process_time()
     said = ""
     try:
-        config = stack_config(parsed(text, "Pulumi.dev.yaml"), project="cslr", stack="dev", file="Pulumi.dev.yaml")
+        config = written(text).config
         load(config_value(config.values.get("cslr:platform")), stack_file="Pulumi.dev.yaml")
     except Exception as error:  # noqa: BLE001 - which of them is not what counts here
         said = str(error)

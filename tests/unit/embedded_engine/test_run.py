@@ -8,6 +8,7 @@ import pytest
 from docker_api.api import DockerError
 from embedded_engine.deployment import Change
 from embedded_engine.run import Engine
+from testing.stack_files import read_stack_config
 
 PROGRAM = """
 KEYS = {}
@@ -45,7 +46,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     (tmp_path / "Pulumi.yaml").write_text("name: test\n")
     (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
     (tmp_path / "__main__.py").write_text(PROGRAM)
-    return Engine(tmp_path, "dev", Silent())
+    return Engine(tmp_path, read_stack_config(tmp_path, "dev"), Silent())
 
 
 class TestInputs:

@@ -151,10 +151,10 @@ class TestEncryptedSettings:
         secret = {"secure": "v1:a:b"}
         settings = {"redis": {"env": {"X": secret}}, "marimo": {"volumes": [{"source": secret}]}}
         file.write_text(yaml.safe_dump({"config": {"cslr:platform": settings, "cslr:rayToken": secret}}))
-        assert encrypted_paths(file) == [
+        assert list(encrypted_paths(file)) == [
             "cslr:platform.marimo.volumes[0].source", "cslr:platform.redis.env.X", "cslr:rayToken",
         ]  # fmt: skip
-        assert encrypted_paths(tmp_path / "none.yaml") == []
+        assert list(encrypted_paths(tmp_path / "none.yaml")) == []
 
 
 class TestWsSet:

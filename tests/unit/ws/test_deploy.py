@@ -15,6 +15,7 @@ from stack import running_work
 from stack.identity import StackIdentity
 from stack.running_work import ASKS, Deployed, Kind, RunningWork, Work
 from stack.stack import Stack
+from testing.stack_files import configured
 from ws import deploy
 from ws.consent import Command, Consent, DeclinedError
 from ws.deploy import Session
@@ -41,7 +42,7 @@ class World:
         self.did: list[str] = []
         self.objections: list[str] = []
         self.output = io.StringIO()
-        self.session = Session(StackIdentity(project="cslr", stack="lab"), Console(file=self.output, width=200))
+        self.session = Session(configured(stack="lab"), Console(file=self.output, width=200))
 
     def look(self, *_: object) -> RunningWork:
         return RunningWork(works=self.works, head="ray-cpu", services=(HEAD,))
@@ -164,7 +165,7 @@ class TestPairOfRedis:
         given: list[str] = []
         services = (self.GATEWAY, self.REDIS)
         monkeypatch.setattr(running_work, "look", lambda *_: RunningWork(services=services))
-        monkeypatch.setattr("ws.cluster.access.access", lambda stack: stack)
+        monkeypatch.setattr("ws.cluster.access.access", lambda stack: stack.identity.stack)
         monkeypatch.setattr("ws.cluster.failover.leads_here", lambda _: True)
 
         def give_away(stack: str, _console: Console) -> None:

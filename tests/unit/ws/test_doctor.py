@@ -22,6 +22,7 @@ from tests.unit.preflight import test_cluster as cluster
 from ws import doctor
 from ws.doctor import Facts, State
 from ws.setup.docker import Host
+from ws.stack_settings import StackSettings
 
 ENGINE = {"ServerVersion": "29.0.1", "Architecture": "x86_64", "DockerRootDir": "/var/lib/docker"}
 SOUND = Facts(
@@ -218,9 +219,8 @@ class TestCluster:
         block = changed(hosts={"gamma": {"address": "192.0.2.1"}}, head_whitelist=None, redis={"host": "gamma"})
         (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
         (tmp_path / "Pulumi.gamma.yaml").write_text(yaml.safe_dump({"config": {"cslr:cluster": block}}))
-        for module in ("ws.doctor", "ws.stack_settings", "ws.project"):
-            monkeypatch.setattr(f"{module}.FOLDER", tmp_path)
+        monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
         monkeypatch.setattr(ClusterFacts, "probe", lambda place, **options: ClusterFacts(machine=place.host))
-        facts = doctor.platform_facts("gamma")
+        facts = doctor.platform_facts(StackSettings.read("gamma"))
         assert facts["cluster"].machine == "gamma"
         assert not list(tmp_path.glob("cslr/**/*.key"))

@@ -18,6 +18,7 @@ from embedded_engine.program import ProgramError
 from stack.identity import StackIdentity
 from stack.owner import StackObject
 from stack.state import stack_folder
+from testing.stack_files import written
 from ws.errors import WsError
 from ws.pulumi import engine as pulumi_engine
 from ws.pulumi.engine import PulumiEngine
@@ -124,7 +125,7 @@ def deployed(tmp_path, monkeypatch):
         )
         cli.chmod(cli.stat().st_mode | stat.S_IXUSR)
         display = Recorder()
-        return PulumiEngine(cli, project, StackIdentity(project="cslr", stack="dev"), display), display
+        return PulumiEngine(cli, project, written("config: {}\n"), display), display
 
     prepare.project = project  # type: ignore[attr-defined]
     prepare.calls = lambda: [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]  # type: ignore[attr-defined]

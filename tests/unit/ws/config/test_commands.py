@@ -16,7 +16,7 @@ from config import keys as config_keys
 from config.load import load
 from config.platform import PlatformSettings
 from config.problems import SettingsError
-from config.stack_file import read_stack_config
+from testing.stack_files import read_stack_config
 from ws import cli, project, stack_settings
 from ws.config import values as stack_config
 from ws.config.keys import OWN_KEYS, Key
@@ -45,7 +45,6 @@ def file(tmp_path, monkeypatch):
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "correct horse")
     monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
     monkeypatch.setattr(encryption, "ITERATIONS", 10)
-    encryption._cipher.cache_clear()
     (tmp_path / "Pulumi.yaml").write_text("name: cslr\nruntime: python\n")
     file = tmp_path / "Pulumi.dev.yaml"
     file.write_text(FILE)
@@ -314,7 +313,6 @@ class TestSecret:
         if not shutil.which("pulumi"):
             pytest.skip("needs the genuine pulumi CLI")
         monkeypatch.setattr(encryption, "ITERATIONS", 1_000_000)
-        encryption._cipher.cache_clear()
         typed("hunter2hunter2\n")
         assert cli.main(["set", "rayToken", "-s", "dev"]) == 0
         for arguments in (["stack", "init", "dev"], ["config", "get", "cslr:rayToken", "-s", "dev"]):

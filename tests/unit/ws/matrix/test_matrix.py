@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -22,6 +23,7 @@ from embedded_engine.deployment import Action, Change
 from embedded_engine.run import Result
 from preflight.build_host import BuildHost
 from stack.sources import Sources
+from testing.stack_files import configured
 from ws.deploy import Session
 from ws.engine_names import EngineName
 from ws.engines import Choice
@@ -29,7 +31,7 @@ from ws.errors import WsError
 from ws.matrix import run as matrix_run
 from ws.matrix.plan import WHOLE, Plan, in_words, plan, table
 from ws.matrix.run import LONGEST_PAUSE, Outcome, build, pause_before
-from ws.stack_settings import matrix_of
+from ws.stack_settings import StackSettings
 
 NETWORK, COMPILER = "dial tcp: i/o timeout", "main.cu:1: error: no"
 EMBEDDED = Choice(name=EngineName.EMBEDDED)
@@ -207,9 +209,8 @@ class TestStackFile:
         monkeypatch.setattr("ws.matrix.plan.BuildHost.probe", BuildHost)
 
         def prepare(value: object) -> Session:
-            monkeypatch.setattr("ws.matrix.plan.matrix_of", lambda _: value)
-            found = Session.__new__(Session)
-            found.identity = type("Identity", (), {"stack": "matrix"})()
+            config = {} if value is None else {"cslr:matrix": value}
+            found = Session(configured(yaml.safe_dump({"config": config}), "matrix"), Console())
             found.sources = lambda *_, **__: Sources(bases="registry", torch="cuda")  # type: ignore[method-assign]
             return found
 
@@ -221,9 +222,9 @@ class TestStackFile:
         monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
         (tmp_path / "Pulumi.yaml").write_text("name: cslr")
 
-        def prepare(text: str) -> str:
+        def prepare(text: str) -> StackSettings:
             (tmp_path / "Pulumi.mine.yaml").write_text(f"config:\n  {text}\n")
-            return "mine"
+            return StackSettings.read("mine")
 
         return prepare
 
@@ -259,14 +260,14 @@ class TestStackFile:
             plan(session({"cuda": ["14"]}), {"targets": ["devel"]})
 
     def test_with_a_matrix_of_no_value_is_one_of_all_defaults(self, config):
-        assert matrix_of(config("cslr:matrix:")) == {}
+        assert config("cslr:matrix:").matrix == {}
 
     def test_that_would_also_deploy_is_refused(self, config):
         with pytest.raises(SettingsError, match=r"cslr:platform: is in this file beside cslr:matrix"):
-            matrix_of(config("cslr:matrix: {}\n  cslr:platform: {redis: {port: 1}}"))
+            _ = config("cslr:matrix: {}\n  cslr:platform: {redis: {port: 1}}").matrix
 
     def test_that_deploys_has_no_matrix(self, config):
-        assert matrix_of(config("cslr:platform: {}")) is None
+        assert config("cslr:platform: {}").matrix is None
 
 
 class TestNotification:
@@ -283,7 +284,7 @@ class TestNotification:
             "build_report.notify.notify", lambda text, **keys: sent.update(keys, text=text) or ["Slack was not told"]
         )
         console = Console(file=io.StringIO())
-        matrix_run.notify("matrix", Outcome(wanted=[], failures={"a": "b"}), console)
+        matrix_run.notify(configured("").file.config, Outcome(wanted=[], failures={"a": "b"}), console)
         assert sent == {
             "text": "18 images, but {'a': 'b'}",
             "ok": False,
@@ -315,7 +316,7 @@ class TestNotification:
         console = Console(file=io.StringIO(), width=200)
         outcome = Outcome(wanted=[], failures={"runtime": "no room:\nnone"})
         matrix_run.show_outcome(outcome, console, console)
-        matrix_run.notify("matrix", outcome, console)
+        matrix_run.notify(configured("").file.config, outcome, console)
         said = cast(io.StringIO, console.file).getvalue()
         assert "builds.sqlite: file is not a database" in said
         assert "✗ runtime: no room\n" in said
@@ -323,4 +324,4 @@ class TestNotification:
 
     def test_without_webhooks_tells_nobody(self, monkeypatch):
         monkeypatch.setattr("build_report.notify.notify", lambda *_, **__: pytest.fail("told"))
-        matrix_run.notify("matrix", Outcome(wanted=[]), Console(file=io.StringIO()))
+        matrix_run.notify(configured("").file.config, Outcome(wanted=[]), Console(file=io.StringIO()))

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.stack_file import read_stack_config, stacks
+from config.stack_file import stacks
 from testing.harness import PROJECT
+from testing.stack_files import read_stack_config
 from ws.matrix.prune import TARGET_LABEL, Old, look, old_records, old_references, own_repositories, remove, wanted_tags
 
 OLD, NEW = (f"cslr/runtime:cuda13.1.1-py3.14-{digest}" for digest in ("0123456789ab", "ba9876543210"))
