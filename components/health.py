@@ -4,9 +4,9 @@ Owns the container. Watches the other services from inside the network (entrypoi
 none of them to start, since Ray nodes ask it for an existing head.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 
@@ -14,19 +14,10 @@ from components.docker import ContainerSpec, Healthcheck
 from components.service import Host, Service, extra_mounts
 from config.ports import HEALTH, RAY_DASHBOARD
 from config.services import HealthSettings
+from contracts import health
+from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.health import WatchedService
 from stack.programs import run_module, run_python
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchedService:
-    """A service that must answer for the platform to be healthy."""
-
-    name: str
-    kind: str  # which check: redis, postgres, mlflow, marimo, ray
-    host: str
-    port: int
-    url: str | None  # where people reach it from this host
-    prefix: str = ""  # path before all others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +32,16 @@ class HealthArgs:
     scratch_reports: Mapping[str, str]  # such a node → the file in which its guard says how full the scratch is
 
 
-def cluster_of(host: Host) -> dict[str, object]:
+def election_of(host: Host) -> health.Election:
     """Where the lease is that says who leads."""
     place = host.place
-    return {
-        "namespace": host.ray_namespace,
-        "host": place.host if place else "",
-        "redis_addresses": host.redis_addresses,
-        "candidates": place.candidates if place else (),
-        "static_head": place.static_head if place else None,
-    }
+    return health.Election(
+        namespace=host.ray_namespace,
+        host=place.host if place else "",
+        redis_addresses=host.redis_addresses,
+        whitelist=place.candidates if place else (),
+        static_head=place.static_head if place else None,
+    )
 
 
 class Health(Service):
@@ -59,6 +50,15 @@ class Health(Service):
     def __init__(self, name: str, args: HealthArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:health:Health", name, deployed_on=args.host, port=HEALTH, opts=opts)
         settings, host = args.settings, args.host
+        program = health.HealthSettings(
+            stack=host.identity.stack,
+            services=args.watched,
+            ray_nodes=args.ray_nodes,
+            ray_dashboard=f"{host.place.address}:{RAY_DASHBOARD}" if host.place else None,
+            election=election_of(host),
+            scratch_reports={node: Path(report) for node, report in args.scratch_reports.items()},
+            port=HEALTH,
+        )
         self._run(
             ContainerSpec(
                 service=name,
@@ -70,15 +70,7 @@ class Health(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env={
-                    "HEALTH_STACK": host.identity.stack,
-                    "HEALTH_SERVICES": json.dumps([asdict(service) for service in args.watched]),
-                    "HEALTH_RAY_NODES": ",".join(args.ray_nodes),
-                    "HEALTH_RAY_DASHBOARD": f"{host.place.address}:{RAY_DASHBOARD}" if host.place else "",
-                    "HEALTH_CLUSTER": json.dumps(cluster_of(host)),
-                    "HEALTH_SCRATCH": json.dumps(dict(args.scratch_reports)),
-                    **settings.env,
-                },
+                env={SETTINGS_VARIABLE: dump(program), **settings.env},
                 ports=self._publish(HEALTH, settings.port),
                 mounts=(
                     *host.module("entrypoints.health.server"),

@@ -11,7 +11,7 @@ import pulumi
 
 from components.docker import GpuRequest
 from components.firewall import Firewall, FirewallArgs
-from components.health import Health, HealthArgs, WatchedService
+from components.health import Health, HealthArgs
 from components.image_set import ImageSet, ImageSetArgs
 from components.keeper import DockerSocket, Keeper, KeeperArgs
 from components.marimo import Marimo, MarimoArgs
@@ -27,6 +27,7 @@ from config.addresses import Reach, prefix_of
 from config.platform import PlatformSettings
 from config.ports import MARIMO, MLFLOW, POSTGRES, RAY_CLIENT, RAY_DASHBOARD, REDIS
 from config.services import RAY_NODES
+from contracts.health import Kind, WatchedService
 from preflight.outside import guarded
 from stack import advertised_facts
 from stack.env_secrets import EnvSecrets
@@ -43,11 +44,11 @@ from verification.record import FILE as RECORD
 LINKS = "links"  # folder of what people open
 # What the health service asks inside the bridge network, beside Ray: which kind of service it is, and its port.
 WATCHED = {
-    "redis": ("redis", REDIS),
-    "redis-replica": ("redis", REDIS),
-    "postgres": ("postgres", POSTGRES),
-    "mlflow": ("mlflow", MLFLOW),
-    "marimo": ("marimo", MARIMO),
+    "redis": (Kind.REDIS, REDIS),
+    "redis-replica": (Kind.REDIS, REDIS),
+    "postgres": (Kind.POSTGRES, POSTGRES),
+    "mlflow": (Kind.MLFLOW, MLFLOW),
+    "marimo": (Kind.MARIMO, MARIMO),
 }
 
 
@@ -304,7 +305,7 @@ class Platform(pulumi.ComponentResource):
         place = self._args.settings.place
         if name in RAY_NODES:
             host, url = (place.address, urls.get("ray-gateway")) if place else (name, urls.get(name))
-            return WatchedService(name=self._node_name(name), kind="ray", host=host, port=RAY_DASHBOARD, url=url)
+            return WatchedService(name=self._node_name(name), kind=Kind.RAY, host=host, port=RAY_DASHBOARD, url=url)
         if name not in WATCHED:
             return None
         kind, port = WATCHED[name]

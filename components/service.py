@@ -73,12 +73,11 @@ class Host:
         return (self.links, *self._modules(names))
 
     def _modules(self, names: Iterable[str]) -> tuple[Mount, ...]:
-        """The modules and all that they import."""
+        """The modules, all that they import, and the files that these read."""
         return tuple(
-            Mount(
-                source=self.files.program(programs.source_of(name)), target=programs.module_path(name), read_only=True
-            )
+            Mount(source=self.files.program(source), target=programs.mounted_at(source), read_only=True)
             for name in sorted({module for name in names for module in programs.imported_modules(name)})
+            for source in (programs.source_of(name), *programs.given_with(name))
         )
 
 

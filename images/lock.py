@@ -52,7 +52,7 @@ TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"}) 
 BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # tied to the same build, in the layer ``science``
 SERVICES = {  # image → what its requirements.txt holds
     "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
-    "health": ("aiohttp", "redis", "psycopg[binary]"),
+    "health": ("aiohttp", "jinja2", "redis", "psycopg[binary]"),
 }
 (SERVICE_PYTHON,) = versions().debian["trixie"].pythons
 INSTALLERS = ("uv=={uv}", "pip")

@@ -1,7 +1,7 @@
 """What containers start: which modules of PACKAGES each is given, and the commands.
 
 The files are mounted, so that they work with pulled images too and need no image build. A container is given the module
-that it starts and the modules that this one imports, no others: an edit replaces the
+that it starts, the modules that this one imports and the files that these read, no others: an edit replaces the
 containers that run what was edited.
 """
 
@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 ENTRYPOINTS = ROOT / "entrypoints"
 PACKAGES = ("entrypoints", "coordination", "contracts")  # those that programs in containers import from
 PROGRAMS_TARGET = "/run/cslr"
+GIVEN_WITH = (".html", ".css")
 HOOKS_PATH = f"{PROGRAMS_TARGET}/entrypoints/hooks/site"  # on PYTHONPATH
 
 
@@ -21,9 +22,14 @@ def program_path(file: str) -> str:
     return f"{PROGRAMS_TARGET}/{file}"
 
 
+def mounted_at(source: Path) -> str:
+    """Where a module, or a file that it reads, is inside a container."""
+    return f"{PROGRAMS_TARGET}/{source.relative_to(ROOT).as_posix()}"
+
+
 def module_path(module: str) -> str:
     """Where a module is inside a container."""
-    return f"{PROGRAMS_TARGET}/{module.replace('.', '/')}.py"
+    return mounted_at(source_of(module))
 
 
 def source_of(module: str) -> Path:
@@ -49,6 +55,12 @@ def imported_modules(module: str) -> tuple[str, ...]:
         known |= new
         new = {found for name in new for found in _imports(name)} - known
     return tuple(sorted(known))
+
+
+def given_with(module: str) -> tuple[Path, ...]:
+    """The files that a module reads beside itself: those of its name, such as the template of a page."""
+    source = source_of(module)
+    return tuple(sorted(path for path in source.parent.glob(f"{source.stem}.*") if path.suffix in GIVEN_WITH))
 
 
 @functools.cache  # most containers share most of their modules

@@ -13,6 +13,7 @@ from pulumi.output import Unknown
 from components.image_set import IMAGES
 from components.keeper import DockerSocket, docker_socket
 from config.services import IMAGE_OF, SERVICES
+from contracts.document import SETTINGS_VARIABLE
 from embedded_engine.program import ProgramError
 from stack.programs import source_of
 from testing.harness import (
@@ -54,8 +55,11 @@ ALL_PULLED = {
 # Container → the modules that it is given, without the hooks into Ray: an edit of the way Ray is supervised replaces
 # neither health nor gateway.
 MODULES = {
-    "health": """coordination.errors coordination.lease coordination.membership coordination.redis_client
-        coordination.redis_users entrypoints.health.server""",
+    "health": """contracts.document contracts.health contracts.ray_nodes contracts.status coordination.errors
+        coordination.lease coordination.membership coordination.redis_client coordination.redis_users
+        entrypoints.health.asker entrypoints.health.election entrypoints.health.failure entrypoints.health.monitor
+        entrypoints.health.page entrypoints.health.page.css entrypoints.health.page.html entrypoints.health.probes
+        entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server""",
     "ray-gateway": """coordination.errors coordination.lease coordination.redis_client coordination.redis_pair
         coordination.redis_users entrypoints.command_line entrypoints.gateway.gateway""",
     "ray-head": """coordination.election coordination.errors coordination.lease coordination.own_address
@@ -78,7 +82,7 @@ MODULES = {
 def modules_of(container: Any) -> set[str]:
     """The modules of a container's programs."""
     modules = {target.removeprefix("/run/cslr/").removesuffix(".py").replace("/", ".") for target in container.mounts}
-    return {name for name in modules if name.startswith(("coordination.", "entrypoints."))}
+    return {name for name in modules if name.startswith(("contracts.", "coordination.", "entrypoints."))}
 
 
 @pytest.fixture(scope="module")
@@ -425,7 +429,7 @@ class TestDisabledServices:
         spec = VerificationSpec.model_validate_json(deployed.verification_spec)
         assert [name for name in disabled if getattr(spec, name, None)] == []
         if "health" in deployed.containers:
-            watched = {w["name"] for w in json.loads(deployed.containers["health"].env["HEALTH_SERVICES"])}
+            watched = {w["name"] for w in json.loads(deployed.containers["health"].env[SETTINGS_VARIABLE])["services"]}
             assert not watched & set(disabled)
 
     def test_notebooks_without_mlflow_know_no_tracking_server(self, state_home):
@@ -543,7 +547,7 @@ class TestSeveralHosts:
             "marimo": "http://127.0.0.1:8080",
             "health": "http://127.0.0.1:8888",
         }
-        watched = {w["name"]: w for w in json.loads(beta.containers["health"].env["HEALTH_SERVICES"])}
+        watched = {w["name"]: w for w in json.loads(beta.containers["health"].env[SETTINGS_VARIABLE])["services"]}
         assert watched["beta-ray-cpu"]["host"] == "10.88.0.2"
         assert set(watched) == {"redis-replica", "marimo", "beta-ray-cpu"}
 

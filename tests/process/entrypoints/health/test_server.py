@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,15 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from contracts.document import SETTINGS_VARIABLE, DocumentError, dump, load
+from contracts.health import HealthSettings
+from contracts.status import RayStatus, Reason, Status
 from coordination import redis_users
 from coordination.redis_client import Address, RedisLink
-from entrypoints.health import server as health
+from entrypoints.health import monitor
+from entrypoints.health.asker import LARGEST_ANSWER
+from entrypoints.health.ray_cluster import node_by_name
+from entrypoints.health.server import make_application
 from testing.harness import PROJECT
 
 PROGRAM = (sys.executable, "-m", "entrypoints.health.server")
@@ -202,7 +208,7 @@ class Platform:
         self.services: list[dict[str, Any]] = []
         self.ray_nodes: list[str] = []
         self.deadline = GENEROUS_DEADLINE
-        self.more: dict[str, str] = {}
+        self.more: dict[str, Any] = {}
         self.client: TestClient[web.Request, web.Application]
 
     def watch(self, kind: str, port: int, name: str | None = None) -> None:
@@ -226,18 +232,19 @@ class Platform:
         return int(server.sockets[0].getsockname()[1])
 
     @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "HEALTH_STACK": "dev",
-            "HEALTH_SERVICES": json.dumps(self.services),
-            "HEALTH_RAY_NODES": ",".join(self.ray_nodes),
-            "HEALTH_DEADLINE": str(self.deadline),
-            "SECRETS_DIR": str(self.folder),
+    def settings(self) -> HealthSettings:
+        settings = {
+            "stack": "dev",
+            "services": self.services,
+            "ray_nodes": self.ray_nodes,
+            "deadline": self.deadline,
+            "secrets": str(self.folder),
             **self.more,
         }
+        return load(HealthSettings, json.dumps(settings))
 
     async def start(self) -> None:
-        application = health.make_application(health.Configuration.from_environment(self.environment))
+        application = make_application(self.settings)
         self.client = await self.stack.enter_async_context(TestClient(TestServer(application)))
 
     async def get(self, path: str) -> tuple[int, str]:
@@ -380,7 +387,7 @@ class TestServiceThatFails:
 
     async def test_an_endless_answer_is_cut_off(self, platform):
         service = mlflow()
-        service.answers["/version"] = (200, "3" * (health.LARGEST_ANSWER + 1))
+        service.answers["/version"] = (200, "3" * (LARGEST_ANSWER + 1))
         platform.watch("mlflow", await platform.run_http(service))
         await platform.start()
         assert "more than" in (await platform.service("mlflow"))["error"]
@@ -498,8 +505,13 @@ class TestRayCluster:
         assert "ray-cpu and ray-gpu lead at the same time" in (await platform.status())["ray"]["error"]
 
     async def test_a_fault_of_the_cluster_alone_is_unhealthy(self):
-        status = health.Status("2026-01-01T00:00:00Z", "dev", (), health.RayStatus(None, (), None, "two heads"))
-        assert (status.state, status.down) == ("unhealthy", ["ray"])
+        status = Status(
+            time="2026-01-01T00:00:00Z",
+            stack="dev",
+            services=(),
+            ray=RayStatus(head=None, nodes=(), latency_ms=None, reason=Reason.TWO_HEADS, error="two heads"),
+        )
+        assert (status.state.value, status.down) == ("unhealthy", ["ray"])
 
     async def test_a_token_that_the_head_refuses_is_said_and_the_head_still_told(self, platform):
         (platform.folder / "ray-token").write_text("another-token")
@@ -611,51 +623,46 @@ class TestPage:
 GOOD = {"name": "redis", "kind": "redis", "host": "redis", "port": 6379, "url": None}
 
 
-class TestConfiguration:
+class TestSettings:
     @pytest.mark.parametrize(
-        ("environment", "named"),
+        ("settings", "named"),
         [
-            ({"HEALTH_SERVICES": "{"}, "HEALTH_SERVICES is not JSON"),
-            ({"HEALTH_SERVICES": "{}"}, "HEALTH_SERVICES must be a JSON list"),
-            ({"HEALTH_SERVICES": "[1]"}, "HEALTH_SERVICES[0] must be an object"),
-            ({"HEALTH_SERVICES": json.dumps([GOOD | {"kind": "mysql"}])}, "HEALTH_SERVICES[0].kind must be one of"),
-            ({"HEALTH_SERVICES": json.dumps([GOOD | {"kind": []}])}, "HEALTH_SERVICES[0].kind must be one of"),
-            ({"HEALTH_SERVICES": json.dumps([GOOD | {"port": 0}])}, "HEALTH_SERVICES[0].port must be a number"),
-            ({"HEALTH_SERVICES": json.dumps([GOOD | {"port": True}])}, "HEALTH_SERVICES[0].port must be a number"),
-            ({"HEALTH_SERVICES": json.dumps([GOOD | {"url": "x"}])}, "HEALTH_SERVICES[0].url must be a URL or null"),
-            ({"HEALTH_SERVICES": json.dumps([GOOD | {"prot": 1}])}, "unknown keys ['prot']"),
-            ({"HEALTH_SERVICES": json.dumps([{"name": "redis"}])}, "HEALTH_SERVICES[0] lacks 'kind'"),
-            ({"HEALTH_SERVICES": json.dumps([GOOD, GOOD])}, "names ['redis'] more than once"),
-            ({"HEALTH_SERVICES": json.dumps([GOOD | {"kind": "ray"}])}, "HEALTH_RAY_NODES lacks: ['redis']"),
-            ({"HEALTH_RAY_NODES": "a,b,a"}, "HEALTH_RAY_NODES names ['a'] more than once"),
-            ({"HEALTH_DEADLINE": "soon"}, "HEALTH_DEADLINE must be a number above 0"),
-            ({"HEALTH_DEADLINE": "nan"}, "HEALTH_DEADLINE must be a number above 0"),
-            ({"HEALTH_PORT": "70000"}, "HEALTH_PORT must be a number above 0, 65535 at most"),
+            ({"services": {}}, "services must be a list"),
+            ({"services": [1]}, "services[0] must be an object"),
+            ({"services": [GOOD | {"kind": "mysql"}]}, "services[0].kind must be one of"),
+            ({"services": [GOOD | {"kind": []}]}, "services[0].kind must be one of"),
+            ({"services": [GOOD | {"port": True}]}, "services[0].port must be an integer"),
+            ({"services": [GOOD | {"url": 1}]}, "services[0].url must be a string"),
+            ({"services": [GOOD | {"prot": 1}]}, "services[0]: unknown field 'prot'"),
+            ({"services": [{"name": "redis"}]}, "services[0]: missing field 'kind'"),
+            ({"deadline": "soon"}, "deadline must be a number"),
+            ({"election": "no"}, "election must be an object"),
+            ({"election": {}}, "election: missing field 'namespace'"),
         ],
     )
-    async def test_a_mistake_is_named(self, environment, named):
-        with pytest.raises(health.ConfigurationError, match=re.escape(named)):
-            health.Configuration.from_environment(environment)
+    async def test_a_mistake_is_named(self, settings, named):
+        with pytest.raises(DocumentError, match=re.escape(named)):
+            load(HealthSettings, json.dumps({"stack": "dev"} | settings))
 
     async def test_a_node_without_a_service_is_asked_at_its_name(self):
-        node = health.Configuration.from_environment({"HEALTH_RAY_NODES": "ray-cpu"}).ray_nodes[0]
+        node = node_by_name("ray-cpu", ())
         assert (node.host, node.port) == ("ray-cpu", 8265)
 
 
 class TestProgram:
     async def test_a_mistake_ends_it_with_status_2_and_one_sentence(self):
         ended = subprocess.run(
-            PROGRAM, env={"HEALTH_SERVICES": "{"}, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
+            PROGRAM, env={SETTINGS_VARIABLE: "{"}, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
         )
         assert ended.returncode == 2
-        assert ended.stderr.startswith("health: HEALTH_SERVICES is not JSON")
+        assert ended.stderr.startswith("health: CSLR_SETTINGS: HealthSettings is not JSON")
         assert len(ended.stderr.splitlines()) == 1
 
     async def test_sigterm_ends_it_at_once_though_a_service_hangs(self, platform):
         for kind in KINDS:
             platform.watch(kind, await platform.run_raw(hang))
         port = free_port()
-        environment = platform.environment | {"HEALTH_PORT": str(port), "HEALTH_DEADLINE": "30"}
+        environment = {SETTINGS_VARIABLE: dump(replace(platform.settings, port=port, deadline=30.0))}
         process = await asyncio.create_subprocess_exec(
             *PROGRAM, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -672,7 +679,7 @@ class TestProgram:
         writer.close()
 
     async def test_the_log_has_changes_only(self, platform, capfd, monkeypatch):
-        monkeypatch.setattr(health, "ANSWER_KEPT_SECONDS", 0)
+        monkeypatch.setattr(monitor, "ANSWER_KEPT_SECONDS", 0)
         service = mlflow()
         platform.watch("mlflow", await platform.run_http(service))
         await platform.start()
@@ -705,9 +712,9 @@ class TestClusterOfSeveralHosts:
         async def start(service: HttpService | None, **cluster: Any) -> HttpService | None:
             port = await platform.run_http(service) if service else free_port()
             platform.watch("ray", port, "beta-ray-cpu")
-            usual = {"namespace": "cslr-lab", "host": "beta", "candidates": ["alpha"]}
+            usual = {"namespace": "cslr-lab", "host": "beta", "whitelist": ["alpha"]}
             settings = usual | {"redis_addresses": [str(redis_keys.address)]} | cluster
-            platform.more = {"HEALTH_RAY_DASHBOARD": f"127.0.0.1:{port}", "HEALTH_CLUSTER": json.dumps(settings)}
+            platform.more = {"ray_dashboard": f"127.0.0.1:{port}", "election": settings}
             await platform.start()
             return service
 
@@ -798,10 +805,3 @@ class TestClusterOfSeveralHosts:
         cluster = (await platform.status())["cluster"]
         assert (cluster["election"], cluster["error"]) == ("off: head_address says 10.0.0.7:6379", None)
         assert "Election is off: head_address says 10.0.0.7:6379." in (await platform.get("/"))[1]
-
-    @pytest.mark.parametrize(
-        "mistake", [{"HEALTH_CLUSTER": "no"}, {"HEALTH_CLUSTER": "{}"}, {"HEALTH_RAY_DASHBOARD": "x"}]
-    )
-    async def test_a_mistake_in_the_environment_is_named(self, mistake):
-        with pytest.raises(health.ConfigurationError, match=next(iter(mistake))):
-            health.Configuration.from_environment(mistake)

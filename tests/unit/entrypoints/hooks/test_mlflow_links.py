@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from contracts.document import SETTINGS_VARIABLE
 from entrypoints.hooks import mlflow_links
 from testing.harness import CLUSTER, deploy, merged
 
@@ -125,7 +126,7 @@ class TestPrefix:
         assert containers["marimo"].env["MARIMO_BASE_URL"] == "/notes"
         for service, check in (("mlflow", "5000/track/health"), ("marimo", "8080/notes/health")):
             assert containers[service].inputs["healthcheck"]["tests"][-1].endswith(check)
-        watched = {w["name"]: w["prefix"] for w in json.loads(containers["health"].env["HEALTH_SERVICES"])}
+        watched = {w["name"]: w["prefix"] for w in json.loads(containers["health"].env[SETTINGS_VARIABLE])["services"]}
         assert {"mlflow": "/track", "marimo": "/notes", "redis": ""}.items() <= watched.items()
         spec = json.loads(deployed.verification_spec)
         assert (spec["mlflow"]["url"], spec["marimo"]["url"]) == (

@@ -1,0 +1,81 @@
+"""How probes ask: HTTP with the platform's tokens, and a deadline for everything."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import aiohttp
+
+from contracts.health import WatchedService
+from contracts.status import Reason
+from entrypoints.health.failure import FailureError, failure_of
+from entrypoints.health.secrets import Secrets
+
+LARGEST_ANSWER = 4 * 2**20  # bytes; Ray keeps up to 1,000 dead nodes of about 600 bytes
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Asker:
+    """What every probe needs: HTTP session, secrets, the deadline in seconds and the loop time when it ends."""
+
+    http: aiohttp.ClientSession
+    secrets: Secrets
+    deadline: float
+    due: float
+
+    async def get(self, service: WatchedService, path: str, token: str | None = None) -> str:
+        """Return the body of a 200 answer; raises FailureError for any other.
+
+        Follows no redirect: the token stays here.
+        """
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        address = f"http://{service.host}:{service.port}{service.prefix}{path}"
+        async with self.http.get(address, headers=headers, allow_redirects=False) as response:
+            if response.status in {401, 403} and token:
+                refused = f"{service.host}:{service.port} refuses this platform's token (HTTP {response.status})"
+                raise FailureError(Reason.ACCESS_DENIED, refused)
+            if response.status != 200:
+                answer = f"{service.host}:{service.port}{path.partition('?')[0]} answers HTTP {response.status}"
+                raise FailureError(Reason.WRONG_ANSWER, answer)
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > LARGEST_ANSWER:
+                    size = f"{service.host}:{service.port} answers with more than {LARGEST_ANSWER} bytes"
+                    raise FailureError(Reason.WRONG_ANSWER, size)
+        return body.decode("utf-8", "replace")
+
+    async def in_time(self, question: Coroutine[Any, Any, Result]) -> Result:
+        """Return the answer; raises FailureError when due. Does not wait for the question to notice its cancellation:
+        psycopg first asks a server that may hang to cancel the query.
+        """
+        task = asyncio.ensure_future(question)
+        await asyncio.wait({task}, timeout=max(0.0, self.due - asyncio.get_running_loop().time()))
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            raise FailureError(Reason.TIMEOUT, f"no answer within {self.deadline:g} s")
+        return task.result()
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Result]):
+    """What a probe found and how long it took in ms, or why it failed."""
+
+    found: Result | None
+    latency_ms: float | None
+    failure: FailureError | None
+
+
+async def timed(question: Awaitable[Result], service: WatchedService) -> Answer[Result]:
+    """Return the answer to a question; never raises, whatever the service does."""
+    clock = time.perf_counter()
+    try:
+        found = await question
+    except Exception as error:  # noqa: BLE001 - a library's surprise is one service's error, not the program's end
+        return Answer(None, None, failure_of(error, service))
+    return Answer(found, round((time.perf_counter() - clock) * 1000, 1), None)

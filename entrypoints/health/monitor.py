@@ -1,0 +1,114 @@
+"""Asks all services in rounds, and logs what changes."""
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import aiohttp
+
+from contracts.health import HealthSettings, Kind, WatchedService
+from contracts.status import ClusterStatus, RayStatus, Status
+from coordination.membership import ClusterState
+from coordination.redis_client import Address
+from entrypoints.health.asker import Asker
+from entrypoints.health.election import ask_election, cluster_status
+from entrypoints.health.probes import ask_service
+from entrypoints.health.ray_cluster import ask_ray, node_by_name, ray_service, scratch_of
+from entrypoints.health.secrets import Secrets
+
+ANSWER_KEPT_SECONDS = 1.0  # many pollers cost one round of questions
+WATCH_SECONDS = 15.0  # a change is logged this soon even when nobody asks
+
+
+class Monitor:
+    """Asks in rounds: one at a time, its result kept for a second, changes logged."""
+
+    def __init__(self, settings: HealthSettings, http: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        self._http = http
+        self._expected = tuple(node_by_name(name, settings.services) for name in settings.ray_nodes)
+        self._gateway = _gateway(settings.ray_dashboard)
+        self._round: asyncio.Task[Status] | None = None
+        self._ended = 0.0
+        self._states: dict[str, str] = {}
+        self._warned: frozenset[str] = frozenset()
+        self.secrets = Secrets(settings.secrets)
+
+    async def status(self) -> Status:
+        """Return a result at most ANSWER_KEPT_SECONDS old, or of the round in progress, which ends by its deadline."""
+        if self._round is None or (self._round.done() and time.monotonic() - self._ended > ANSWER_KEPT_SECONDS):
+            self._round = asyncio.create_task(self._ask_all())
+        return await asyncio.shield(self._round)  # one poller that goes away must not end the others' round
+
+    async def watch(self) -> None:
+        """Ask for ever, so that changes are logged without pollers."""
+        while True:
+            await self.status()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _ask_all(self) -> Status:
+        settings = self._settings
+        self.secrets = Secrets(settings.secrets)
+        due = asyncio.get_running_loop().time() + settings.deadline
+        asker = Asker(self._http, self.secrets, settings.deadline, due)
+        plain = [service for service in settings.services if service.kind is not Kind.RAY]
+        ray_and_cluster, answers = await asyncio.gather(
+            self._ask_ray(asker), asyncio.gather(*(ask_service(service, asker) for service in plain))
+        )
+        ray, cluster = ray_and_cluster
+        known = {answer.name: answer for answer in answers}
+        services = tuple(
+            known.get(service.name) or ray_service(service, ray, scratch_of(settings.scratch_reports.get(service.name)))
+            for service in settings.services
+        )
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = Status(time=now, stack=settings.stack, services=services, ray=ray, cluster=cluster)
+        self._log_changes(status)
+        self._ended = time.monotonic()
+        return status
+
+    async def _ask_ray(self, asker: Asker) -> tuple[RayStatus, ClusterStatus | None]:
+        election = self._settings.election
+        state = await ask_election(election, asker) if election else None
+        leader = state.head if isinstance(state, ClusterState) else None
+        ray = await ask_ray(self._expected, self._gateway, leader, asker)
+        if election is None or state is None:
+            return ray, None
+        status = cluster_status(election, state)
+        if election.host and ray.head is None and ray.error and status.error:
+            ray = replace(ray, reason=status.reason, error=f"no head: {status.error}")
+        return ray, status
+
+    def _log_changes(self, status: Status) -> None:
+        states = {"platform": status.state.value} | {service.name: service.state.value for service in status.services}
+        states["ray head"] = status.ray.head.node if status.ray.head else "none"
+        failed = {service.name: service for service in status.services if service.reason}
+        for name in states:
+            if states[name] != self._states.get(name):
+                was, why = self._states.get(name), failed.get(name)
+                reason, error = (why.reason, why.error) if why else (None, None)
+                code = reason.value if reason else None
+                log(self.secrets, event="state", name=name, was=was, now=states[name], reason=code, error=error)
+        self._states = states
+        # By who warns, not by the clause: figures in it change every round.
+        warnings = {service.name: service.warning for service in status.services if service.warning}
+        for name in warnings.keys() - self._warned:
+            log(self.secrets, event="warning", name=name, warning=warnings[name])
+        self._warned = frozenset(warnings)
+
+
+def _gateway(dashboard: str | None) -> WatchedService | None:
+    """Return the address that leads to the head's dashboard wherever the head is; raises NodeError."""
+    if dashboard is None:
+        return None
+    address = Address.parse(dashboard, "ray_dashboard")
+    url = f"http://{address}"
+    return WatchedService(name="the gateway", kind=Kind.RAY, host=address.host, port=address.port, url=url)
+
+
+def log(secrets: Secrets, **fields: str | int | None) -> None:
+    """Write one JSON line to stdout, without secrets and without empty fields."""
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
+    print(secrets.redact(json.dumps({key: value for key, value in line.items() if value is not None})), flush=True)

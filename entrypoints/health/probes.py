@@ -1,0 +1,158 @@
+"""One probe for each kind of service but Ray: does it do its work, and how much of what is bounded does it use?"""
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import redis.asyncio
+import redis.exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from contracts.health import Kind, WatchedService
+from contracts.status import Reason, ServiceStatus, State, Usage
+from coordination.redis_users import READER
+from entrypoints.health.asker import Asker, timed
+from entrypoints.health.failure import FailureError, in_one_line
+
+WARN_SHARE, ERROR_SHARE = 0.7, 0.9  # of what something may use: from here on a warning, and an error
+VERSION = re.compile(r"\d[\w.+-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Warned:
+    """What may become a failure; the message is a clause for people."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a service tells of itself while it is up."""
+
+    version: str | None = None
+    usage: tuple[Usage, ...] = ()
+    warning: Warned | None = None
+
+
+def in_words(usage: Usage) -> str:
+    """Return a usage as people read it: ``memory: 190 of 320 MiB``."""
+    unit, size = ("GiB", 2**30) if usage.limit >= 10 * 2**30 else ("MiB", 2**20)
+    return f"{usage.name}: {usage.used / size:.0f} of {usage.limit / size:.0f} {unit}"
+
+
+async def ask_service(service: WatchedService, asker: Asker) -> ServiceStatus:
+    """Ask one service that is not a Ray node; never raises."""
+    answer = await timed(asker.in_time(PROBES[service.kind](service, asker)), service)
+    found = answer.found if isinstance(answer.found, Found) else Found(answer.found)
+    return service_status(service, found, answer.latency_ms, answer.failure)
+
+
+def service_status(
+    service: WatchedService, found: Found, latency_ms: float | None, failure: FailureError | None
+) -> ServiceStatus:
+    """Return what a probe found, for the report."""
+    return ServiceStatus(
+        name=service.name,
+        kind=service.kind.value,
+        state=failure.state if failure else State.UP,
+        latency_ms=latency_ms,
+        version=found.version,
+        url=service.url,
+        reason=failure.reason if failure else None,
+        error=failure.message if failure else None,
+        usage=found.usage,
+        warning_reason=found.warning.reason if found.warning else None,
+        warning=found.warning.message if found.warning else None,
+    )
+
+
+def version_in(text: str, service: WatchedService) -> str:
+    """Return text when it is a version; raises FailureError when another program seems to answer."""
+    version = text.strip().strip('"')
+    if not VERSION.fullmatch(version):
+        answer = f"{service.host}:{service.port} answers without a version: is it really {service.kind.value}?"
+        raise FailureError(Reason.WRONG_ANSWER, answer)
+    return version
+
+
+async def probe_redis(service: WatchedService, asker: Asker) -> Found:
+    """PING with the password; finds the server's version and how much of its memory its data takes.
+
+    Raises FailureError when it refuses writes, or nearly does: Ray's head ends when it cannot write.
+    """
+    client = redis.asyncio.Redis(
+        host=service.host,
+        port=service.port,
+        username=READER,
+        password=asker.secrets["redis-reader"],
+        retry=Retry(NoBackoff(), 0),
+    )
+    async with client:
+        try:
+            await client.execute_command("PING")  # type: ignore[no-untyped-call]
+        except redis.exceptions.BusyLoadingError:
+            raise FailureError(Reason.STARTING, "Redis is loading its data") from None
+        information = await client.info("server", "memory", "persistence")
+    version = version_in(str(information.get("redis_version")), service)
+    memory = Usage(name="memory", used=int(information["used_memory"]), limit=int(information["maxmemory"]))
+    share = memory.used / memory.limit if memory.limit else 0
+    if share >= ERROR_SHARE:
+        raise FailureError(Reason.MEMORY_FULL, f"nearly refuses writes: {in_words(memory)}")
+    if information["aof_last_write_status"] != "ok":
+        full = "cannot write its append-only file, so it refuses writes: is the disk of its volume full?"
+        raise FailureError(Reason.CANNOT_WRITE, full)
+    warning = Warned(Reason.MEMORY_HIGH, in_words(memory)) if share >= WARN_SHARE else None
+    if information["aof_last_bgrewrite_status"] != "ok":
+        warning = Warned(Reason.REWRITE_FAILED, "the last rewrite of its append-only file failed; see its log")
+    return Found(version, (memory,) if memory.limit else (), warning)
+
+
+async def probe_postgres(service: WatchedService, asker: Asker) -> str:
+    """Run a query as mlflow in database mlflow; returns the server's version."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            host=service.host,
+            port=service.port,
+            user="mlflow",
+            dbname="mlflow",
+            password=asker.secrets["postgres-password"],
+            application_name="health",
+        )
+    except psycopg.OperationalError as error:
+        if "the database system is starting up" in str(error):
+            raise FailureError(Reason.STARTING, "Postgres is starting up") from None
+        if "password authentication failed" in str(error):
+            raise FailureError(Reason.ACCESS_DENIED, in_one_line(error)) from None
+        # The driver tells why it has no connection in words alone, the operating system by number.
+        _, writer = await asyncio.open_connection(service.host, service.port)
+        writer.close()
+        raise
+    async with connection:
+        row = await (await connection.execute("select version()")).fetchone()
+    return version_in(str(row).split()[1], service)
+
+
+async def probe_mlflow(service: WatchedService, asker: Asker) -> str:
+    """Ask the two endpoints that are open to every Host header; returns the server's version."""
+    await asker.get(service, "/health")
+    return version_in(await asker.get(service, "/version"), service)
+
+
+async def probe_marimo(service: WatchedService, asker: Asker) -> str | None:
+    """Ask for health; returns the version, None without the token that marimo wants for it."""
+    await asker.get(service, "/health")
+    token = asker.secrets.get("marimo-token")
+    return version_in(await asker.get(service, "/api/version", token), service) if token else None
+
+
+PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | Found | None]]] = {
+    Kind.REDIS: probe_redis,
+    Kind.POSTGRES: probe_postgres,
+    Kind.MLFLOW: probe_mlflow,
+    Kind.MARIMO: probe_marimo,
+}
