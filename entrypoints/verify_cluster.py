@@ -2,11 +2,17 @@
 
 Reads the expectation as JSON from CSLR_VERIFICATION (verification/spec.py), runs the table `CHECKS`, prints a line per
 check on stderr and exactly one JSON document on stdout. Exit code: 0 all passed, 1 a check failed, 2 could not run.
-`--checks a,b` runs only these and what they need. Self-contained: it is mounted into whatever image has Ray.
+`--checks a,b` runs only these and what they need.
+
+It is one file that imports nothing of ours when it runs. Ray pickles the functions of `__main__` by value, so that
+tasks run on nodes that lack this file; it would look for those of a module there, by name. `ws test` also sends the
+text of this file to Marimo. Types of what it reads are imported for the type checker alone.
 
 Requests made while the head moves can be lost for ever, so every check runs in its own thread with a time limit, is
 repeated for as long as the platform may still be settling, and connects again if the connection went.
 """
+
+from __future__ import annotations
 
 import argparse
 import concurrent.futures
@@ -21,10 +27,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+if TYPE_CHECKING:
+    from contracts.status import Status
+    from verification.spec import ExpectedNode, Heads, Service, VerificationSpec
 
 Result = Literal["pass", "fail", "skip"]
-Expected = SimpleNamespace  # a part of the JSON of VerificationSpec, its keys as attributes
+Part = TypeVar("Part")
 Json = Any  # parsed, or to be written
 Untyped = Any  # of Ray and torch, which are not installed where this is type-checked
 
@@ -44,7 +54,8 @@ CLIENT_SETTINGS = {  # a Ray Client that fails fast: repeating is done here
     "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "3",
     "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "5",
 }
-NODE_LABEL = "cslr.node"
+NODE_LABEL = "cslr.node"  # as in contracts/ray_nodes.py
+STATUS_VERSION = 1  # of the health service's report, as in contracts/status.py
 HEAD_RESOURCE = "node:__internal_head__"
 EXPERIMENT = "cslr-verification"
 TRAINING_STEPS = 60
@@ -74,11 +85,18 @@ class Skipped(Exception):  # noqa: N818  (a result, not a fault of the program)
     """There is nothing to check on this stack; the reason says why."""
 
 
+def expected(part: Part | None) -> Part:
+    """A part of the expectation that a check is about. `PARTS` keeps checks from stacks without it."""
+    if part is None:
+        raise CheckFailed("the check is about a part that this stack lacks")
+    return part
+
+
 @dataclass
 class Session:
     """What the checks share: the expectation, and what earlier checks found out."""
 
-    spec: Expected
+    spec: VerificationSpec  # its JSON, with keys as attributes
     deadline: float  # time.monotonic()
     ray_token: str | None = None
     marimo_token: str | None = None
@@ -88,9 +106,29 @@ class Session:
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # node name → what a task there reported
 
     @property
+    def heads(self) -> Heads:
+        """Where the head may be."""
+        return expected(self.spec.heads)
+
+    @property
+    def mlflow(self) -> Service:
+        """MLflow, in a stack that has it; `marimo` and `health` likewise."""
+        return expected(self.spec.mlflow)
+
+    @property
+    def marimo(self) -> Service:
+        """Marimo."""
+        return expected(self.spec.marimo)
+
+    @property
+    def health(self) -> Service:
+        """The health service."""
+        return expected(self.spec.health)
+
+    @property
     def dashboard(self) -> str:
         """URL of the head's dashboard."""
-        return f"http://{self.head}:{self.spec.heads.dashboard_port}"
+        return f"http://{self.head}:{self.heads.dashboard_port}"
 
     def remaining(self) -> float:
         """Seconds left of the whole run."""
@@ -382,7 +420,7 @@ def remove_wheel(wheel: str) -> None:
 def submit(
     session: Session,
     function: Callable[..., Any],
-    node: Expected,
+    node: ExpectedNode,
     *args: object,
     num_gpus: float = 0,
     runtime_env: dict[str, Any] | None = None,
@@ -431,24 +469,23 @@ def explain(error: BaseException | None) -> str:
     return text if isinstance(error, CheckFailed) else f"{type(error).__name__}: {text}"
 
 
-def on_one(session: Session, work: Untyped, node: Expected, timeout: float, doing: str) -> Json:
+def on_one(session: Session, work: Untyped, node: ExpectedNode, timeout: float, doing: str) -> Json:
     """The result of one task on that node."""
     return collect(session, {node.name: work}, timeout, doing)[node.name]
 
 
-def require_modules(session: Session, node: Expected, *modules: str) -> None:
+def require_modules(session: Session, node: ExpectedNode, *modules: str) -> None:
     """Raises Skipped where the node's image lacks one."""
     if missing := on_one(session, submit(session, lacking, node, modules), node, TASK_TIMEOUT, "look for modules"):
         raise Skipped(f"the image of {node.name} has no {', '.join(missing)}")
 
 
-def first_with_torch(session: Session) -> Expected:
+def first_with_torch(session: Session) -> ExpectedNode:
     """The node that checks of torch run on, where one is enough."""
-    nodes: list[Expected] = session.spec.nodes
-    return next(node for node in nodes if node.torch)
+    return next(node for node in session.spec.nodes if node.torch)
 
 
-def container_of(spec: Expected, node: str) -> str | None:
+def container_of(spec: VerificationSpec, node: str) -> str | None:
     """Container of the node with that name; None where it is not one of this stack."""
     return {expected.name: expected.container for expected in spec.nodes}.get(node)
 
@@ -464,7 +501,7 @@ def disconnect() -> str:
 
 def find_head(session: Session) -> str:
     """The one candidate that answers as head. Raises NotYet if none does, CheckFailed if two do."""
-    heads = session.spec.heads
+    heads = session.heads
     answering: list[str] = []
     for host in heads.hosts:
         with contextlib.suppress(ConnectionError):
@@ -491,7 +528,7 @@ def connect(session: Session) -> str:
         raise CheckFailed(f"{sys.executable} cannot import Ray: {error}") from error
 
     # A notebook's container says where Ray is; what it says must work.
-    address = os.environ.get("RAY_ADDRESS") or f"ray://{session.head}:{session.spec.heads.client_port}"
+    address = os.environ.get("RAY_ADDRESS") or f"ray://{session.head}:{session.heads.client_port}"
     began = time.monotonic()
     disconnect()
     try:
@@ -549,7 +586,7 @@ def resources(session: Session) -> str:
     return ", ".join(sizes)
 
 
-def resource_errors(node: Expected, listed: dict[str, float], limit: int | None) -> Iterator[str]:
+def resource_errors(node: ExpectedNode, listed: dict[str, float], limit: int | None) -> Iterator[str]:
     """How Ray's resources of a node and its container's memory `limit` (bytes) differ from what is expected."""
     if (cpus := listed.get("CPU", 0)) != node.cpus:
         yield f"{cpus:g} CPUs instead of {node.cpus:g}"
@@ -637,7 +674,7 @@ def describe_training(trained: list[dict[str, Any]]) -> str:
     return ", ".join(f"{one['name']}, loss {one['first']:.2f} → {one['last']:.2f}" for one in trained)
 
 
-def has_gpu(node: Expected) -> bool:
+def has_gpu(node: ExpectedNode) -> bool:
     """Whether a node is expected to have GPUs (None: as many as there are)."""
     return node.gpus is None or node.gpus > 0
 
@@ -673,12 +710,12 @@ def job_submission(session: Session) -> str:
 
 def mlflow_run(session: Session) -> str:
     """An MLflow run is written and read back: from a Ray node, where experiments run, or from here without one."""
-    url = session.spec.mlflow.url
+    url = session.mlflow.url
     if not session.listed:
         return f"run {keep_mlflow_run(url)} read back"
     node = session.spec.nodes[0]
     work = {node.name: submit(session, keep_mlflow_run, node, url)}
-    doing, container = "write an MLflow run and read it back", session.spec.mlflow.container
+    doing, container = "write an MLflow run and read it back", session.mlflow.container
     run = collect(session, work, MLFLOW_TIMEOUT, doing, container)[node.name]
     return f"run {run} written by {node.name} and read back"
 
@@ -726,7 +763,7 @@ def runtime_env_package(session: Session) -> str:
 
 def marimo_answers(session: Session) -> str:
     """Marimo answers, opens no editor without its token and does so with it."""
-    url = session.spec.marimo.url
+    url = session.marimo.url
     http_json("GET", f"{url}/health")
     if session.marimo_token is None:
         return "answers"
@@ -748,25 +785,28 @@ def health_agrees(session: Session) -> str:
 
     Those of other hosts come and go, also since they were listed.
     """
-    url = session.spec.health.url
-    status = http_json("GET", f"{url}/status")
+    url = session.health.url
+    answer = http_json("GET", f"{url}/status")
+    if (version := answer.get("schema_version")) != STATUS_VERSION:
+        raise NotYet(f"{url}/status has version {version} of its schema, not {STATUS_VERSION}: another platform's")
+    status = cast("Status", with_attributes(json.dumps(answer)))
     if (code := http("GET", f"{url}/health")[0]) != 200:
-        down = [f"{part['name']}: {part['error']}" for part in status["services"] if part["state"] != "up"]
-        raise NotYet(f"{url}/health answered {code}: {'; '.join(down) or status['ray']['error'] or status['state']}")
-    known = {node["node_id"]: node["name"] for node in status["ray"]["nodes"] if node["alive"]}
-    expected = {node.name for node in session.spec.nodes}
-    own = {node_id: name for node_id, name in known.items() if name in expected}
-    listed = {node["NodeID"]: name for name, node in session.listed.items() if name in expected}
+        down = [f"{part.name}: {part.error}" for part in status.services if part.error]
+        raise NotYet(f"{url}/health answered {code}: {'; '.join(down) or status.ray.error or answer['state']}")
+    known = {node.node_id: node.name for node in status.ray.nodes if node.alive}
+    own_names = {node.name for node in session.spec.nodes}
+    own = {node_id: name for node_id, name in known.items() if name in own_names}
+    listed = {node["NodeID"]: name for name, node in session.listed.items() if name in own_names}
     if session.listed and set(own) != set(listed):
         names = [", ".join(sorted(nodes.values())) or "none" for nodes in (own, listed)]
         raise NotYet(f"the health service sees the Ray nodes {names[0]}; Ray itself lists {names[1]}")
-    return f"healthy, {len(status['services'])} services" + (f", {len(known)} Ray nodes" if known else "")
+    return f"healthy, {len(status.services)} services" + (f", {len(known)} Ray nodes" if known else "")
 
 
 # --- The table --------------------------------------------------------------------------------------------------------
 
 # What a stack may lack: how to see that it has it, and what to say where it has not.
-PARTS: dict[str, tuple[Callable[[Expected], object], str]] = {
+PARTS: dict[str, tuple[Callable[[VerificationSpec], object], str]] = {
     "ray": (lambda spec: spec.nodes, "no Ray node in this stack"),
     "torch": (lambda spec: any(node.torch for node in spec.nodes), "no node with torch"),
     "gpu": (lambda spec: any(has_gpu(node) for node in spec.nodes), "no GPU in this stack"),
@@ -879,7 +919,7 @@ def within(seconds: float, work: Callable[[], str]) -> str:
 def perform(session: Session, check: Check) -> str:
     """Repeats a check until it passes or the platform had time to settle. Returns the detail or raises CheckFailed."""
     began = told = time.monotonic()
-    settled = began + session.spec.settle + (session.spec.heads.patience if check.finds_head else 0.0)
+    settled = began + session.spec.settle + (session.heads.patience if check.finds_head else 0.0)
 
     def reconnect_and_run() -> str:
         connect(session)
@@ -968,9 +1008,14 @@ def read_token(variable: str) -> str | None:
     return Path(path).read_text(encoding="utf-8").strip() if path else None
 
 
+def with_attributes(text: str) -> Json:
+    """A JSON document whose keys are attributes, as those of the class that it was written from."""
+    return json.loads(text, object_hook=lambda part: SimpleNamespace(**part))
+
+
 def open_session() -> Session:
     """Reads the environment. Raises LookupError, OSError or ValueError where it is not usable."""
-    spec = json.loads(os.environ["CSLR_VERIFICATION"], object_hook=lambda part: SimpleNamespace(**part))
+    spec = cast("VerificationSpec", with_attributes(os.environ["CSLR_VERIFICATION"]))
     return Session(
         spec=spec,
         deadline=time.monotonic() + spec.deadline,

@@ -7,14 +7,16 @@ Ray (process.py) nor decide over several hosts (agent.py). Standard library only
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
-import json
 import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from contracts.document import DocumentError
+from contracts.status import Status
 from coordination.errors import NodeError
 from coordination.lease import Credentials, Grant, Lease, Refusal
 from coordination.membership import Place, read_place, read_place_if_possible
@@ -49,7 +51,10 @@ class Question:
 
 
 def head_by_health_service(question: Question) -> Address | None:
-    """Ask the health service for the head; any failure, and a head that is this node's former self, is no answer."""
+    """Ask the health service for the head; any failure, and a head that is this node's former self, is no answer.
+
+    Says once that the report cannot be read: during an upgrade, `ws up` may have yet to replace the health service.
+    """
     if not question.health_url:
         return None
     # No proxy: the service is in our own network, and a proxy of the site cannot reach it.
@@ -57,10 +62,16 @@ def head_by_health_service(question: Question) -> Address | None:
     url = f"{question.health_url.rstrip('/')}/status"
     try:
         with opener.open(url, timeout=question.health_timeout) as response:
-            head = json.load(response)["ray"]["head"]
-        return None if head["node"] == question.name else Address.parse(head["address"], "health service")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, http.client.HTTPException, NodeError):
-        return None
+            head = Status.from_json(response.read()).ray.head
+        return None if head is None or head.node == question.name else Address.parse(head.address, "health service")
+    except DocumentError as error:
+        _say_once(f"the health service at {question.health_url} is not asked for the head: {error}")
+    except (OSError, http.client.HTTPException, NodeError):
+        pass
+    return None
+
+
+_say_once = functools.cache(say)
 
 
 class OneHostElection:

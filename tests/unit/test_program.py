@@ -67,8 +67,9 @@ MODULES = {
         entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.scratch""",
-    "ray-cpu": """coordination.errors coordination.lease coordination.membership coordination.own_address
-        coordination.redis_client coordination.redis_users entrypoints.command_line entrypoints.ray.hidden_files
+    "ray-cpu": """contracts.document contracts.status coordination.errors coordination.lease coordination.membership
+        coordination.own_address coordination.redis_client coordination.redis_users
+        entrypoints.command_line entrypoints.ray.hidden_files
         entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.redis_relay entrypoints.ray.scratch entrypoints.ray.single_host

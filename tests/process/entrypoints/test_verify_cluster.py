@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -11,12 +12,14 @@ from typing import Any, ClassVar
 
 import pytest
 
+from contracts.ray_nodes import NODE_LABEL
+from contracts.status import SCHEMA_VERSION
 from entrypoints import verify_cluster as program
 from entrypoints.verify_cluster import Check, CheckFailed, NotYet, Session
 from verification.spec import VerificationSpec
 
 GIB = 2**30
-NODE = SimpleNamespace(name="ray-cpu", container="cslr-dev-ray-cpu", cpus=2.0, gpus=0, memory=4 * GIB, torch=True)
+NODE: Any = SimpleNamespace(name="ray-cpu", container="cslr-dev-ray-cpu", cpus=2.0, gpus=0, memory=4 * GIB, torch=True)
 LISTED = {"CPU": 2.0, "memory": 2.5 * GIB, "object_store_memory": 1.2 * GIB}
 TOKEN = "let-me-in"
 Answer = tuple[int, Any]
@@ -27,7 +30,7 @@ CLOSED: Answer = (401, {"error": "no token"})
 def session(**changes: Any) -> Session:
     values: dict[str, Any] = {"nodes": [NODE], "settle": 0.0, "mlflow": None, "marimo": None, "health": None}
     heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001, container=None, patience=0.0)
-    spec = SimpleNamespace(**{"heads": heads, **values, **changes})
+    spec: Any = SimpleNamespace(**{"heads": heads, **values, **changes})
     return Session(spec=spec, deadline=time.monotonic() + 30, ray_token=TOKEN, marimo_token=TOKEN)
 
 
@@ -96,7 +99,7 @@ class TestResources:
         assert complaint in "; ".join(program.resource_errors(NODE, listed, limit))
 
     def test_all_gpus_means_at_least_one(self):
-        node = SimpleNamespace(**{**vars(NODE), "gpus": None})
+        node: Any = SimpleNamespace(**{**vars(NODE), "gpus": None})
         assert "0 GPUs instead of at least 1" in list(program.resource_errors(node, LISTED, None))
         assert not list(program.resource_errors(node, {**LISTED, "GPU": 3.0}, None))
 
@@ -148,7 +151,7 @@ class TestGpuTraining:
 
     def train(self, monkeypatch: pytest.MonkeyPatch, *results: dict[str, Any]) -> str:
         """As if a node with two GPUs had answered so."""
-        node = SimpleNamespace(**{**vars(NODE), "gpus": 2})
+        node: Any = SimpleNamespace(**{**vars(NODE), "gpus": 2})
         asked = session(nodes=[node])
         asked.listed = {node.name: {"Resources": {**LISTED, "GPU": 2.0}}}
         monkeypatch.setattr(program, "submit", lambda *_, num_gpus: num_gpus)
@@ -506,7 +509,8 @@ class TestHealth:
     def health(self, server: Server, code: int, nodes: list[tuple[str, str, bool]]) -> str:
         listed = [{"name": name, "node_id": node_id, "alive": alive} for name, node_id, alive in nodes]
         services = [{"name": "redis", "state": "up" if code == 200 else "down", "error": "refused"}]
-        status = {"state": "healthy", "services": services, "ray": {"nodes": listed, "error": None}}
+        ray = {"nodes": listed, "error": None}
+        status = {"schema_version": SCHEMA_VERSION, "state": "healthy", "services": services, "ray": ray}
         server.always("GET", "/status", 200, status)
         server.always("GET", "/health", code, {})
         asked = session(health=SimpleNamespace(url=server.url))
@@ -526,3 +530,24 @@ class TestHealth:
     def test_unhealthy_platform_fails_with_the_service(self, server):
         with pytest.raises(NotYet, match="answered 503: redis: refused"):
             self.health(server, 503, [("ray-cpu", "a1", True)])
+
+    def test_of_another_version_fails_and_says_so(self, server):
+        server.always("GET", "/status", 200, {"state": "healthy", "services": [], "ray": {"head": None}})
+        with pytest.raises(NotYet, match="has version None of its schema, not 1: another platform's"):
+            program.health_agrees(session(health=SimpleNamespace(url=server.url)))
+
+
+class TestOwnFile:
+    """The program imports nothing of ours, so it repeats what it shares."""
+
+    def test_repeats_the_version_of_the_report(self):
+        assert program.STATUS_VERSION == SCHEMA_VERSION
+
+    def test_repeats_the_label_of_nodes(self):
+        assert program.NODE_LABEL == NODE_LABEL
+
+    def test_imports_nothing_of_ours_when_it_runs(self):
+        script = "import sys, runpy; runpy.run_path(sys.argv[1]); print(*sys.modules)"
+        command = [sys.executable, "-I", "-c", script, program.__file__]
+        loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert {"contracts", "verification", "pydantic"}.isdisjoint(loaded)

@@ -97,7 +97,8 @@ class TestSpec:
 
 class TestReport:
     def test_reads_what_the_client_writes(self):
-        session = verify_cluster.Session(spec=SimpleNamespace(nodes=[], heads=None), deadline=0)
+        spec: Any = SimpleNamespace(nodes=[], heads=None)
+        session = verify_cluster.Session(spec=spec, deadline=0)
         written = verify_cluster.verify(session, [])
         assert set(written) == set(Report.model_fields)
         assert {one.name for one in fields(verify_cluster.Outcome)} == set(CheckResult.model_fields)

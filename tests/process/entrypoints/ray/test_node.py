@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from config.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS
+from contracts.status import HeadStatus, RayStatus, Status
 from coordination.errors import NodeError
 from coordination.lease import TTL_SECONDS, Lease, Refusal
 from coordination.membership import drain_key
@@ -123,7 +124,9 @@ def health_service():
 
 
 def status_of_head(address: object, node: str = "ray-gpu") -> bytes:
-    return json.dumps({"ray": {"head": {"address": str(address), "node": node}, "nodes": []}}).encode()
+    head = HeadStatus(node=node, address=str(address), dashboard=None)
+    ray = RayStatus(head=head, nodes=(), latency_ms=1.0)
+    return Status(time="2026-01-01T00:00:00Z", stack="dev", services=(), ray=ray).to_json().encode()
 
 
 def race(start, address: Address, name: str, outcome) -> None:
@@ -208,6 +211,7 @@ class TestDecision:
     @pytest.mark.parametrize(
         ("status", "body"),
         [
+            (200, status_of_head("no-port")),
             (200, b'{"ray": {"head": null, "nodes": []}}'),
             (200, b'{"ray": null}'),
             (200, b"[]"),
@@ -221,6 +225,15 @@ class TestDecision:
         url, answer = health_service
         answer.update(status=status, body=body)
         assert decide(lease, health_url=url).head is None
+
+    def test_a_report_of_another_version_is_no_answer_and_is_said_once(self, health_service, listener, lease, capsys):
+        url, answer = health_service
+        head = {"address": str(listener), "node": "ray-gpu"}
+        answer["body"] = json.dumps({"services": [], "ray": {"head": head, "nodes": []}}).encode()
+        for _ in range(2):
+            assert decide(lease, health_url=url).head is None
+        said = capsys.readouterr()
+        assert (said.out + said.err).count("deployed by another version of the platform") == 1
 
     def test_no_health_service_is_no_answer(self, lease):
         assert decide(lease, health_url=f"http://127.0.0.1:{free_port()}").head is None
