@@ -1,5 +1,6 @@
-"""The Pulumi program: stack config → settings → resources → outputs. Nothing else reads config or the environment."""
+"""The Pulumi program: stack config → settings → resources → outputs. Alone reads config and environment."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def main() -> None:
         config=pulumi.Config().get,
         dry_run=pulumi.runtime.is_dry_run(),
         python=interpreter(),
+        environment=os.environ,
     )
     try:
         config = {**get_config_env(), **CONFIG.get()}

@@ -1,6 +1,5 @@
 """The two kinds of stacks: one that deploys a host's part of the platform, and one that only builds images."""
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -32,8 +31,9 @@ from preflight.host_facts import outside_addresses
 from stack import env_secrets, owner, rejoin
 from stack.advertised_facts import MACHINE
 from stack.engine_state import known
+from stack.identity import ASKS
 from stack.running_words import warning
-from stack.running_work import ASKS, look
+from stack.running_work import look
 from stack.sources import KEPT, Sources, TorchChoice, choose_sources
 from stack.stack import Stack
 
@@ -121,7 +121,7 @@ def declare_platform(stack: Stack) -> Outputs:
 
 def warn_of_running_work(stack: Stack) -> None:
     """Says what may end, where nobody asks before it does: `ws` does, bare `pulumi` cannot."""
-    if ASKS in os.environ:
+    if ASKS in stack.environment:
         return
     try:
         running = look(stack.identity)
@@ -160,7 +160,7 @@ def claim(stack: Stack) -> owner.Situation | None:
     """
     if not stack.owner_counts and stack.dry_run:
         return None
-    now = owner.look(stack.identity, known(), Path(__file__).parent.parent)
+    now = owner.look(stack.identity, known(), Path(__file__).parent.parent, stack.environment)
     if stack.owner_counts:
         owner.check(now)
         if remark := owner.another_checkout(now):

@@ -14,7 +14,8 @@ from typing import Self
 import psutil
 
 from build_report.records import Sample, Usage, used
-from build_report.store import Store, StoreError, current_run
+from build_report.runs import current_run
+from build_report.store import Store, StoreError
 from docker_api.api import DockerApi, bytes_free, data_root
 
 SECONDS = 0.5  # between two looks at the host

@@ -6,9 +6,7 @@ that finds its image measured already wants to end at once.
 
 import json
 import logging
-import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,12 +24,11 @@ from build_report.records import (
     Usage,
     used,
 )
+from build_report.runs import current_run
 from build_report.schema import MIGRATIONS
 from docker_api.step import Step
 from stack.state import make_closed, state_root
 
-RUN = "CSLR_RUN"  # the environment variable by which all processes of one run know that they belong together
-RUN_TIME = "%Y%m%dT%H%M%SZ"  # what names of runs begin with
 WAIT = 30.0  # seconds for other writers
 LOG = logging.getLogger("build_report")
 
@@ -48,16 +45,6 @@ class StoreError(ReportError):
 def default_path() -> Path:
     """The user's store."""
     return state_root() / "builds.sqlite"
-
-
-def current_run() -> str:
-    """The run that this process belongs to. One that belongs to none begins one, for itself and what it starts."""
-    return os.environ.setdefault(RUN, new_run())
-
-
-def new_run(began: float | None = None, process: int | None = None) -> str:
-    """A name for a run, by default one that this process begins now. Names are in the order of time."""
-    return f"{time.strftime(RUN_TIME, time.gmtime(began))}-{process or os.getpid()}"
 
 
 def record_build(record: BuildRecord) -> None:

@@ -3,15 +3,14 @@
 Owns the only container that has the Docker socket, and therefore no network and no secret.
 """
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.service import Host, Service
 from config.services import KeeperSettings
+from docker_api.address import socket_path
 from stack.mount import Mount
 from stack.programs import run_python
 from stack.secrets import user_id
@@ -29,10 +28,9 @@ class DockerSocket:
 
 def docker_socket() -> DockerSocket | None:
     """The socket that ``DOCKER_HOST`` names, else Docker's own; None where the Engine is not reached by one."""
-    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    path = Path(address.removeprefix("unix://"))
+    path = socket_path()
     try:
-        return DockerSocket(path=str(path), group=path.stat().st_gid) if path.is_absolute() else None
+        return DockerSocket(path=str(path), group=path.stat().st_gid) if path else None
     except OSError:
         return None
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import threading
@@ -13,8 +12,9 @@ from typing import Any, Self, cast
 import docker
 import requests
 
+from docker_api.address import engine_address, engine_is_local
+
 Json = dict[str, Any]
-SOCKET = "unix:///var/run/docker.sock"
 # What libraries say → what it means.
 CAUSES = {
     "No such file": "there is no such socket",
@@ -23,16 +23,6 @@ CAUSES = {
     "timed out": "no answer in time",
 }
 PULSE_SECONDS = 1.0
-
-
-def engine_is_local() -> bool:
-    """Whether the Docker Engine is the one of this host."""
-    return (os.environ.get("DOCKER_HOST") or "unix:").startswith(("unix:", "/"))
-
-
-def engine_address() -> str:
-    """Where the Docker Engine is asked."""
-    return os.environ.get("DOCKER_HOST") or SOCKET
 
 
 def cause(error: BaseException) -> str:

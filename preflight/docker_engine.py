@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -18,7 +17,8 @@ import requests
 from docker.errors import DockerException
 
 from config.problems import Problem, Remedy, Remove, SettingsError, show
-from docker_api.api import SOCKET, cause, engine_address, engine_is_local
+from docker_api.address import SOCKET, client_folder, engine_address, engine_is_local, named_address, named_context
+from docker_api.api import cause
 
 TIMEOUT = 5  # seconds
 LOOPBACK = r"\w+://(localhost|127\.[0-9.]+|\[::1\])(:|/|$)"
@@ -66,7 +66,7 @@ def refuse_remote_engine() -> None:
     Raises:
         SettingsError: it does.
     """
-    address = os.environ.get("DOCKER_HOST", "")
+    address = named_address()
     if not engine_is_local() and not re.match(LOOPBACK, address):
         reason = f"{address[:100]} is the Docker Engine of another host, and secrets are mounted from files of this one"
         raise _refusal("DOCKER_HOST", reason, "Run this on that host, or deploy this one:", ("unset DOCKER_HOST",))
@@ -126,9 +126,9 @@ def _refusal(source: str, reason: str, advice: str, commands: tuple[Remedy, ...]
 
 def _context() -> tuple[str, str]:
     """Where the context of Docker's client is named, and its name."""
-    if named := os.environ.get("DOCKER_CONTEXT"):
+    if named := named_context():
         return "DOCKER_CONTEXT", named
-    file = _docker_folder() / "config.json"
+    file = client_folder() / "config.json"
     with suppress(OSError, ValueError, AttributeError):
         return str(file), str(json.loads(file.read_text()).get("currentContext") or "")
     return str(file), ""
@@ -136,7 +136,7 @@ def _context() -> tuple[str, str]:
 
 def _address_of(context: str) -> str:
     """The Engine that a context names; empty for one that is not here."""
-    meta = _docker_folder() / "contexts/meta" / hashlib.sha256(context.encode()).hexdigest() / "meta.json"
+    meta = client_folder() / "contexts/meta" / hashlib.sha256(context.encode()).hexdigest() / "meta.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads(meta.read_text())["Endpoints"]["docker"]["Host"])[:100]
     return ""
@@ -148,7 +148,3 @@ def _is_same(address: str, other: str) -> bool:
     if not (address.startswith(unix) and other.startswith(unix)):
         return address == other
     return os.path.realpath(address.removeprefix(unix)) == os.path.realpath(other.removeprefix(unix))
-
-
-def _docker_folder() -> Path:
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")

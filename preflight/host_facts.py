@@ -21,7 +21,7 @@ from docker.errors import DockerException
 
 from config.mount_sources import spellings
 from coordination.own_address import source_address
-from docker_api.api import engine_is_local
+from docker_api.address import engine_is_local
 from preflight.gpu_facts import GpuFacts
 
 LISTEN = "0A"  # state of a listening socket in /proc/net/tcp

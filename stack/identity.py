@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+ASKS = "CSLR_ASKS"  # variable by which `ws` tells the program that it asks before anything ends
 # By this variable of a command's environment engines know which image it makes, and whether that is there.
 LEAVES_IMAGE = "CSLR_LEAVES_IMAGE"
 # On what the embedded engine made: the URN of the resource.

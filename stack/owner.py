@@ -147,7 +147,7 @@ def _networks(found: Iterable[Mapping[str, Any]]) -> Iterator[StackObject]:
         )
 
 
-def pulumi_backend(environment: Mapping[str, str] = os.environ) -> str:
+def pulumi_backend(environment: Mapping[str, str]) -> str:
     """Where the Pulumi CLI of this run keeps states, without credentials; empty where that is not known."""
     url = environment.get("PULUMI_BACKEND_URL", "")
     if not url:
@@ -160,14 +160,14 @@ def pulumi_backend(environment: Mapping[str, str] = os.environ) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def look(identity: StackIdentity, known: Known, checkout: Path) -> Situation:
+def look(identity: StackIdentity, known: Known, checkout: Path, environment: Mapping[str, str]) -> Situation:
     """The situation of a run. Where Docker does not answer there are no objects: other checks say so."""
     try:
         objects = stack_objects(identity)
     except DockerError:
         objects = ()
     folder = stack_folder(identity)
-    backend = pulumi_backend() if known.engine == "pulumi" else ""
+    backend = pulumi_backend(environment) if known.engine == "pulumi" else ""
     own = OwnerRecord(engine=known.engine, backend=backend, checkout=str(checkout))
     last = OwnerRecord.read(folder)
     return Situation(identity=identity, objects=objects, known=known, own=own, last=last, folder=folder)

@@ -35,7 +35,6 @@ CLIENT_SERVER = "ray.util.client.server"  # the driver that stands in for one co
 INTERNAL_ACTORS = ("_ray_internal_", "_ray_")
 NODE_LABEL = "cslr.node"
 IDLE = ("waiting: ", "drained: ")  # entrypoints/ray/node.py
-ASKS = "CSLR_ASKS"  # variable by which `ws` tells the program that it asks before anything ends
 
 
 class Kind(StrEnum):

@@ -3,8 +3,8 @@
 Knows nothing of Pulumi, so that `ws` has it without loading that.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from config.cluster import ClusterPlace
 from config.keys import HOST_ALONE
@@ -25,6 +25,7 @@ class Stack:
     config: Callable[[str], str | None]  # the text of a key of this project
     dry_run: bool
     python: str  # the interpreter of this program, for the commands that it declares
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # of the process that deploys it
 
     @property
     def file(self) -> str:

@@ -1,6 +1,7 @@
 """Stack files, read as a command reads them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from config.encryption import Passphrase
@@ -18,6 +19,6 @@ def written(text: str, stack: str = "dev") -> StackFile:
     return StackFile(project="cslr", stack=stack, text=text, passphrase=Passphrase({}))
 
 
-def configured(text: str = "", stack: str = "dev") -> StackSettings:
+def configured(text: str = "", stack: str = "dev", environment: Mapping[str, str] | None = None) -> StackSettings:
     """A stack whose file has this text."""
-    return StackSettings(file=written(text, stack))
+    return StackSettings(file=written(text, stack), environment=environment or {})

@@ -88,7 +88,7 @@ def main() -> int:
         if not arguments.quiet:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    record = place()
+    record = place(os.environ)
     if record:
         Record(spec=spec).write(record)  # the result of an earlier one is no longer true
     signal.signal(signal.SIGALRM, overdue)

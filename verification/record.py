@@ -1,7 +1,7 @@
 """What is kept of the last verification of a stack, in its folder: what was expected, and what was found."""
 
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Record:
         write_atomically(path, json.dumps(content, indent=1).encode(), 0o600)
 
 
-def place() -> Path | None:
-    """Where this process is to keep its record; None: nowhere."""
-    path = os.environ.get(ENVIRONMENT)
+def place(environment: Mapping[str, str]) -> Path | None:
+    """Where a process with this environment is to keep its record; None: nowhere."""
+    path = environment.get(ENVIRONMENT)
     return Path(path) if path else None

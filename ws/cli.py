@@ -217,7 +217,7 @@ def matrix(
         return
     outcome = matrix_run.build(session, session.choose(engine), planned, retries)
     matrix_run.show_outcome(outcome, out, err)
-    matrix_run.notify(session.stack.file.config, outcome, err)
+    matrix_run.notify(session.stack, outcome, err)
     if outcome.failures:
         raise typer.Exit(FAILED)
 
@@ -304,6 +304,7 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
     from verification.record import ENVIRONMENT as RECORD
     from verification.record import FILE
     from verification.spec import ENVIRONMENT
+    from ws.environment import inherited
     from ws.project import FOLDER
 
     session = _session(stack, quiet=True)
@@ -318,7 +319,7 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
         )
     arguments = [sys.executable, "-m", "verification", *(["--json"] if as_json else [])]
     record = stack_folder(session.identity) / FILE
-    environment = {**os.environ, ENVIRONMENT: last.spec.model_dump_json(), RECORD: str(record)}
+    environment = inherited(**{ENVIRONMENT: last.spec.model_dump_json(), RECORD: str(record)})
     stdout = None if as_json else subprocess.DEVNULL
     raise typer.Exit(subprocess.run(arguments, cwd=FOLDER, env=environment, stdout=stdout, check=False).returncode)
 
@@ -357,13 +358,13 @@ def env(stack: Stack = "dev") -> None:
     """Print what makes the `pulumi` of your shell see the same stacks: eval "$(ws env)"."""
     import shlex
 
-    from ws import project
-    from ws.stack_settings import StackSettings
+    from ws.environment import FOR_PULUMI
+    from ws.stack_settings import open_stack
 
-    StackSettings.read(stack)
-    for name in (project.BACKEND, project.PASSPHRASE_FILE, "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER"):
-        if name in os.environ:
-            print(f"export {name}={shlex.quote(os.environ[name])}")
+    environment = open_stack(stack).environment
+    for name in FOR_PULUMI:
+        if name in environment:
+            print(f"export {name}={shlex.quote(environment[name])}")
 
 
 config_commands.add_commands(app)
@@ -371,9 +372,9 @@ config_commands.add_commands(app)
 
 def _session(stack: str, *, quiet: bool = False) -> "Session":
     from ws.deploy import Session
-    from ws.stack_settings import StackSettings
+    from ws.stack_settings import open_stack
 
-    return Session(StackSettings.read(stack), err if quiet else out)
+    return Session(open_stack(stack), err if quiet else out)
 
 
 def _consent(words: str, stack: str, engine: EngineOption, *, yes: bool, drain: str | None) -> "Consent":
@@ -397,7 +398,7 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
 
     api = DockerApi()
     own = session.stack
-    others = [StackSettings.read(stack) for stack in stacks(FOLDER) if stack != own.file.stack]
+    others = [StackSettings.read(stack, own.environment) for stack in stacks(FOLDER) if stack != own.file.stack]
     # What options select for this run no stack file may name, nor the bases of it.
     this_run = own.file.config.laid_over(planned.without(()))
     wanted = prune.wanted_tags([*(stack.file.config for stack in (own, *others)), this_run])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 from rich.text import Text
 
-from build_report.store import current_run
 from config.keys import HOST_ALONE, PREFLIGHT_KEY
 from embedded_engine.changes import Action, Change, Display, Guard, Result, unguarded
 from stack import running_work
@@ -90,7 +89,6 @@ class Session:
         guard: Guard = unguarded,
     ) -> Result:
         """Does one thing with an engine, and shows its progress. `overrides`: config keys for this time."""
-        current_run()  # named here, so that all that the engine starts belongs to it
         with display_on(self.console) as display, self._program_speaks():
             return action(self._engine(choice, display, overrides, guard))
 

@@ -50,7 +50,7 @@ from ws.project import FOLDER
 from ws.pulumi import cli as pulumi_cli
 from ws.services import health_report
 from ws.setup.docker import Host, plan
-from ws.stack_settings import StackSettings
+from ws.stack_settings import StackSettings, open_stack
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_DOCKER = (20, 10)
@@ -115,7 +115,7 @@ class Facts:
         facts: dict[str, Any] = {"stack": stack, "host": Host.probe(), "debootstrap": bool(shutil.which("debootstrap"))}
         facts |= _engine_facts()
         try:
-            configured = StackSettings.read(stack)
+            configured = open_stack(stack)
             folder = stack_folder(configured.identity)
             facts |= _matrix_facts(configured) or platform_facts(configured)
         except (ConfigError, SettingsError) as error:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from config import keys, matrix
@@ -18,7 +18,13 @@ from preflight import docker_engine
 from stack.identity import StackIdentity
 from stack.sources import TorchChoice
 from stack.stack import Stack
-from ws.project import FOLDER, prepare_environment
+from ws.environment import prepare_environment
+from ws.project import FOLDER
+
+
+def open_stack(stack: str) -> "StackSettings":
+    """What a command on one stack begins with: prepares the environment, and reads the stack's file."""
+    return StackSettings.read(stack, prepare_environment())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +36,12 @@ class StackSettings:
     """
 
     file: StackFile
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def read(cls, stack: str) -> "StackSettings":
+    def read(cls, stack: str, environment: Mapping[str, str]) -> "StackSettings":
         """Reads the stack's file. Raises `ConfigError` where there is none, or it is not one."""
-        return cls(file=StackFile.read(FOLDER, stack, Passphrase(prepare_environment())))
+        return cls(file=StackFile.read(FOLDER, stack, Passphrase(environment)), environment=environment)
 
     @property
     def identity(self) -> StackIdentity:
@@ -86,7 +93,9 @@ class StackSettings:
     def previewed(self) -> Stack:
         """The stack as in a preview: nothing is generated or written."""
         _ = self._values
-        return Stack(identity=self.identity, config=self.text, dry_run=True, python=sys.executable)
+        return Stack(
+            identity=self.identity, config=self.text, dry_run=True, python=sys.executable, environment=self.environment
+        )
 
     @cached_property
     def _values(self) -> Mapping[str, str]:

@@ -11,7 +11,8 @@ from build_report.compress import measure as measure_compressed
 from build_report.measure import WITHIN, WRONG_CALL
 from build_report.overview import overview
 from build_report.records import Image
-from build_report.store import RUN, Store, new_run
+from build_report.runs import RUN, new_run
+from build_report.store import Store
 from docker_api.api import DockerApi
 from docker_api.builds import Build
 from embedded_engine.resources.image import recorded_build

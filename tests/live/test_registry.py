@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from build_report.records import Build
-from build_report.store import Store, current_run
+from build_report.runs import current_run
+from build_report.store import Store
 from docker_api.api import DockerApi
 from docker_api.registry import RegistryError, index, manifest_sizes, pull, push
 from docker_api.registry.__main__ import main

@@ -15,7 +15,7 @@ from stack.identity import StackIdentity
 from ws.cluster.ray_api import RayApi
 from ws.containers import containers
 from ws.errors import WsError
-from ws.stack_settings import StackSettings
+from ws.stack_settings import StackSettings, open_stack
 
 EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  (compared with, not bound to)
 
@@ -80,7 +80,7 @@ class Access:
 
 def access_to(stack: str) -> Access:
     """The way to the cluster of the stack of this name. Raises as `access`."""
-    return access(StackSettings.read(stack))
+    return access(open_stack(stack))
 
 
 def access(configured: StackSettings) -> Access:

@@ -10,7 +10,7 @@ from coordination.membership import ClusterState, HeadState, MemberState
 from stack.cluster_key import cluster_key, copy_command, key_file
 from ws import doctor
 from ws.errors import WsError
-from ws.stack_settings import StackSettings
+from ws.stack_settings import StackSettings, open_stack
 
 
 def _place(configured: StackSettings) -> ClusterPlace:
@@ -25,7 +25,7 @@ def _place(configured: StackSettings) -> ClusterPlace:
 
 def show_key(stack: str, console: Console) -> None:
     """`ws cluster key`. On the host of Redis the key is made, if there is none yet. Raises `SecretError` elsewhere."""
-    configured = StackSettings.read(stack)
+    configured = open_stack(stack)
     place, found = _place(configured), configured.previewed
     project, file, name = found.identity.project, found.file, place.cluster.name
     cluster_key(place, found.config, project=project, stack_file=file, dry_run=False)
@@ -43,7 +43,7 @@ def show_key(stack: str, console: Console) -> None:
 
 def check(stack: str, console: Console) -> bool:
     """`ws cluster check`: shows it; whether nothing keeps this host from being part of its cluster."""
-    configured = StackSettings.read(stack)
+    configured = open_stack(stack)
     place = _place(configured)
     facts = doctor.Facts(stack=stack, **doctor.platform_facts(configured))
     assert facts.settings is not None  # noqa: S101  (a place has settings)

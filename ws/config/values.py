@@ -21,7 +21,7 @@ from ws.config.edit import with_value, without
 from ws.config.keys import Key
 from ws.errors import WsError
 from ws.project import FOLDER
-from ws.stack_settings import StackSettings
+from ws.stack_settings import StackSettings, open_stack
 
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
@@ -116,7 +116,7 @@ def unset(stack: str, names: Sequence[str]) -> Outcome:
 
 def value_of(stack: str, name: str | None) -> tuple[object, bool]:
     """What a key is, and whether that is its default; without a key, all of the file's config. Secrets are masked."""
-    config = StackSettings.read(stack).file.config
+    config = open_stack(stack).file.config
     masked = {
         key: HIDDEN if key in config.secret_keys or _holds_secrets(key) else config_value(text)
         for key, text in config.values.items()
@@ -174,7 +174,7 @@ def _first_of_each(candidates: list[list[tuple[Key, object]]]) -> list[list[tupl
 
 def _read(stack: str) -> StackFile:
     """The file as it is edited, with the ends of lines that Python has."""
-    file = StackSettings.read(stack).file
+    file = open_stack(stack).file
     return file.edited(file.text.replace("\r\n", "\n"))
 
 

@@ -1,6 +1,5 @@
 """How `ws matrix` builds: whatever becomes of single images, the others are built; the network gets further chances."""
 
-import os
 import random
 import time
 from collections import Counter
@@ -10,9 +9,9 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
-from build_report.store import Store, StoreError, current_run
+from build_report.runs import current_run
+from build_report.store import Store, StoreError
 from config.matrix_rules import Wanted
-from config.stack_file import StackConfig
 from embedded_engine.changes import IMAGE, Result
 from ws import changes
 from ws.deploy import Session
@@ -20,6 +19,7 @@ from ws.display import duration
 from ws.engines import Choice
 from ws.matrix.plan import Plan
 from ws.network_failures import is_network_failure
+from ws.stack_settings import StackSettings
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 120.0  # seconds before an image is tried again
 WEBHOOKS = {"slack": ("slackWebhook", "CSLR_SLACK_WEBHOOK"), "discord": ("discordWebhook", "CSLR_DISCORD_WEBHOOK")}
@@ -110,14 +110,15 @@ def show_outcome(outcome: Outcome, console: Console, err: Console) -> None:
         err.print(Text.assemble(("✗ ", "bold red"), (name, "bold"), f": {_in_a_line(reason)}"), soft_wrap=True)
 
 
-def notify(config: StackConfig, outcome: Outcome, err: Console) -> None:
+def notify(stack: StackSettings, outcome: Outcome, err: Console) -> None:
     """Tells the webhooks that the stack file or the environment names."""
     from build_report import notify as webhooks
     from build_report.markdown import failures_in_short
     from build_report.summary import summary
 
+    config = stack.file.config
     urls = {
-        name: os.environ.get(variable) or config.values.get(f"{config.project}:{key}")
+        name: stack.environment.get(variable) or config.values.get(f"{config.project}:{key}")
         for name, (key, variable) in WEBHOOKS.items()
     }
     if any(urls.values()):

@@ -26,12 +26,12 @@ def collect(
     Other options are those of `mlflow gc`, such as --run-ids and --experiment-ids.
     """
     from ws.mlflow.maintenance import garbage_collection
-    from ws.stack_settings import StackSettings
+    from ws.stack_settings import open_stack
 
     which = f" {older_than} ago or earlier" if older_than else ""
     ask(f"What was deleted in MLflow of stack {stack}{which} will be removed for good, with its artifacts.", yes=yes)
     options = [f"--older-than={older_than}"] if older_than else []
-    garbage_collection(StackSettings.read(stack).identity, [*options, *context.args], out)
+    garbage_collection(open_stack(stack).identity, [*options, *context.args], out)
 
 
 @mlflow.command("dump")
@@ -44,8 +44,8 @@ def dump(
     How to restore it: docs/troubleshooting.md.
     """
     from ws.mlflow.maintenance import database_dump
-    from ws.stack_settings import StackSettings
+    from ws.stack_settings import open_stack
 
-    written = database_dump(StackSettings.read(stack).identity, None if file.name == "-" else file)
+    written = database_dump(open_stack(stack).identity, None if file.name == "-" else file)
     if file.name != "-":
         out.print(Text(f"{written / 10**6:.1f} MB in {file}", style="bold green"), soft_wrap=True)

@@ -4,7 +4,6 @@ Resolved by uv against what the images hold, so that these stay as they are. Own
 written where the packages do not fit.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -31,9 +30,10 @@ from images.packages_lock import PackagesLock, name_of
 from images.variants import Variant
 from stack.state import write_atomically
 from ws.config.edit import with_list
+from ws.environment import inherited
 from ws.errors import WsError
 from ws.project import FOLDER
-from ws.stack_settings import StackSettings
+from ws.stack_settings import StackSettings, open_stack
 
 PLATFORM = "x86_64-manylinux_2_40"  # what Debian forky runs
 NEVER = "sys_platform == 'never'"
@@ -71,7 +71,7 @@ class Wanted:
 
 def stack_with_packages(stack: str) -> StackSettings:
     """A stack that may have packages of its own. Raises WsError for one that only builds images."""
-    configured = StackSettings.read(stack)
+    configured = open_stack(stack)
     if configured.matrix is not None:
         raise WsError(f"stack {stack} only builds the images of the family: packages belong to a stack that deploys.")
     return configured
@@ -227,7 +227,7 @@ def _compile(
         command += ["--python-version", variant.python, "--python-platform", PLATFORM, "--no-python-downloads"]
         command += ["--override", overrides] if without else []
         command += ["--default-index", index] if index else []
-        environment = {**os.environ, "NO_COLOR": "1"}
+        environment = inherited(NO_COLOR="1")
         done = subprocess.run(
             list(map(str, command)), input="\n".join(asked), capture_output=True, text=True, check=False,
             env=environment,

@@ -10,7 +10,8 @@ from collections import deque
 from typing import Any
 
 from build_report.records import BuildRecord, subject_of
-from build_report.store import Store, StoreError, current_run, record_build
+from build_report.runs import current_run
+from build_report.store import Store, StoreError, record_build
 from docker_api.api import DockerApi, DockerError
 from docker_api.step import Step
 

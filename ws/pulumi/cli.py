@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stack.state import state_root, write_atomically
-from ws.project import pulumi_home
+from ws.environment import plugins_may_be_downloaded, pulumi_home
 
 INSTALLER = "https://get.pulumi.com/install.sh"
 PROBE_SECONDS = 3.0
@@ -110,8 +110,7 @@ def downloads_answer(*, fresh: bool = False, seconds: float = PROBE_SECONDS) -> 
 
 
 def _may_download(*, fresh: bool) -> bool:
-    disabled = os.environ.get("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "").lower() in ("1", "true")
-    return not disabled and downloads_answer(fresh=fresh)
+    return plugins_may_be_downloaded() and downloads_answer(fresh=fresh)
 
 
 def _is_shell_script(url: str, seconds: float) -> bool:

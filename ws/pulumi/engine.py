@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import shutil
 import signal
@@ -22,6 +21,7 @@ from embedded_engine.lock import LockedError, stack_lock
 from stack.identity import LEAVES_IMAGE, StackIdentity
 from stack.owner import Known, OwnerRecord, Situation, StackObject, pulumi_backend, stack_objects
 from stack.state import stack_folder, state_root
+from ws.environment import inherited
 from ws.errors import WsError
 from ws.pulumi.builds import BuildWatch
 from ws.pulumi.leftovers import Left, host_now
@@ -91,7 +91,7 @@ class PulumiEngine:
             return Result(changes=[])
         objects = stack_objects(self._identity)
         known = Known(engine="pulumi", identifiers=self._known("id")) if objects else Known(engine="pulumi")
-        own = OwnerRecord(engine="pulumi", backend=pulumi_backend())
+        own = OwnerRecord(engine="pulumi", backend=pulumi_backend(inherited()))
         last = OwnerRecord.read(stack_folder(self._identity))
         now = Situation(identity=self._identity, objects=objects, known=known, own=own, last=last)
         return Result(changes=[_unknown(one) for one in now.leftovers])
@@ -159,7 +159,7 @@ class PulumiEngine:
             subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env={**os.environ, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"},
+                env=inherited(PULUMI_ENABLE_STREAMING_JSON_PREVIEW="true"),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -1,12 +1,12 @@
 """Packages of Debian and its kin: whether this process may install them, and their installation."""
 
 import contextlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ws.environment import inherited
 from ws.errors import WsError
 
 UPDATE = ("apt-get", "update")
@@ -28,7 +28,7 @@ def run(command: tuple[str, ...]) -> None:
     """Runs a command to its end without asking anybody. Raises `WsError` with the end of its output."""
     done = subprocess.run(
         command,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        env=inherited(DEBIAN_FRONTEND="noninteractive"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from docker_api.address import named_address
 from docker_api.api import DockerApi, DockerError
 from ws.errors import WsError
 from ws.setup import apt
@@ -43,7 +44,7 @@ class Host:
     @classmethod
     def probe(cls) -> "Host":
         """This host."""
-        address = os.environ.get("DOCKER_HOST", "")
+        address = named_address()
         return cls(
             answers=answers(),
             root=os.geteuid() == 0,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testing.harness import PROJECT
-from ws import cli, completion, paths
+from ws import cli, completion, environment, paths
 from ws.containers import is_probe
 
 FOLDER = PROJECT
@@ -44,9 +44,9 @@ class TestWrapper:
 class TestPaths:
     @pytest.fixture(autouse=True)
     def called_from(self, tmp_path, monkeypatch):
-        monkeypatch.setenv(paths.CALLED_FROM, str(tmp_path))
+        monkeypatch.setenv(environment.CALLED_FROM, str(tmp_path))
         monkeypatch.setattr(paths, "_folder", Path())
-        for name in paths.PATHS:
+        for name in environment.PATHS:
             monkeypatch.setenv(name, "" if name != "PULUMI_CONFIG_PASSPHRASE_FILE" else "secret/passphrase")
         return tmp_path
 
@@ -61,7 +61,7 @@ class TestPaths:
     def test_in_the_environment_are_the_callers(self, called_from):
         paths.stand_where_called()
         assert os.environ["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(called_from / "secret/passphrase")
-        assert paths.CALLED_FROM not in os.environ
+        assert environment.CALLED_FROM not in os.environ
 
     def test_every_option_that_takes_a_path_is_one_of_the_callers(self):
         """A new one would otherwise write into the project's folder."""

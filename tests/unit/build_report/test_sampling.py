@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from build_report.runs import RUN
 from build_report.sampling import Sampler, docker_root, sampled_run
-from build_report.store import RUN, Store
+from build_report.store import Store
 from docker_api.api import DockerApi
 
 

@@ -12,8 +12,10 @@ import pytest
 
 from build_report import schema, store
 from build_report.records import Sample, subject_of
-from build_report.store import Store, StoreError, current_run, new_run, record_build
+from build_report.runs import RUN, current_run, new_run
+from build_report.store import Store, StoreError, record_build
 from testing.build_report_builds import BEGAN, GB, MB, SIZES, STEPS, USAGE, built, image, subject
+from ws.environment import prepare_environment
 
 WRITERS, BUILDS = 3, 8
 
@@ -101,14 +103,21 @@ class TestPrevious:
 
 
 class TestRuns:
-    def test_builds_without_a_run_make_one_that_child_processes_share(self, monkeypatch):
-        monkeypatch.setenv(store.RUN, "")  # so that it is as before in the end
-        monkeypatch.delenv(store.RUN)
-        run = current_run()
-        assert os.environ[store.RUN] == run == current_run()
+    def test_a_command_makes_one_that_child_processes_share(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setenv(RUN, "")  # so that it is as before in the end
+        monkeypatch.delenv(RUN)
+        prepare_environment()
+        assert os.environ[RUN] == current_run()
+
+    def test_a_process_that_nothing_named_one_for_is_one_of_its_own(self, monkeypatch):
+        monkeypatch.delenv(RUN, raising=False)
+        assert current_run() == current_run()
+        assert current_run().endswith(f"-{os.getpid()}")
+        assert RUN not in os.environ
 
     def test_a_given_run_is_used(self, kept, monkeypatch):
-        monkeypatch.setenv(store.RUN, "ci-42")
+        monkeypatch.setenv(RUN, "ci-42")
         assert kept.add_build(built(kept, None)).run == "ci-42"
 
     def test_names_are_in_the_order_of_time(self):

@@ -48,7 +48,7 @@ def test_ws_refuses_before_it_reads_the_settings(monkeypatch, tmp_path):
     (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
     (tmp_path / "Pulumi.lab.yaml").write_text("config: {platfrom: {redis: {port: 1}}}\n")
     monkeypatch.setattr(stack_settings, "FOLDER", tmp_path)
-    configured = stack_settings.StackSettings.read("lab")
+    configured = stack_settings.StackSettings.read("lab", {})
     for name in ("platform", "builds", "matrix"):
         with pytest.raises(SettingsError, match="Did you mean cslr:platform"):
             getattr(configured, name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.problems import SettingsError
-from docker_api.api import SOCKET
+from docker_api.address import SOCKET
 from preflight.docker_engine import (
     PROVIDERS_KEYS,
     other_ids,

@@ -80,8 +80,7 @@ class TestExitCodes:
     def test_a_wrong_stack_file_is_refused_before_the_host_is_touched(self, command, monkeypatch, tmp_path, capsys):
         (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
         (tmp_path / "Pulumi.lab.yaml").write_text("config:\n  cslr:platform: {redis: {port: -1}}\n")
-        for module in ("ws.project", "ws.stack_settings"):
-            monkeypatch.setattr(f"{module}.FOLDER", tmp_path)
+        monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
         monkeypatch.setattr("ws.deploy.setup.answers", lambda: False)
         monkeypatch.setattr("ws.deploy.setup.ensure", lambda _: pytest.fail("the host was touched"))
         assert cli.main([command, "--stack", "lab"]) == 1

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from rich.console import Console
@@ -12,8 +12,8 @@ from docker_api.api import DockerError
 from embedded_engine.deployment import Action, Change
 from embedded_engine.run import Result
 from stack import running_work
-from stack.identity import StackIdentity
-from stack.running_work import ASKS, Deployed, Kind, RunningWork, Work
+from stack.identity import ASKS, StackIdentity
+from stack.running_work import Deployed, Kind, RunningWork, Work
 from stack.stack import Stack
 from testing.stack_files import configured
 from ws import deploy
@@ -200,8 +200,8 @@ class TestWarningOfTheProgram:
     """Bare `pulumi` cannot ask."""
 
     @pytest.fixture
-    def warned(self, monkeypatch) -> Callable[[RunningWork | Exception], list[str]]:
-        def run(found: RunningWork | Exception) -> list[str]:
+    def warned(self, monkeypatch) -> Callable[..., list[str]]:
+        def run(found: RunningWork | Exception, environment: Mapping[str, str] | None = None) -> list[str]:
             said: list[str] = []
 
             def look(_identity: StackIdentity) -> RunningWork:
@@ -212,10 +212,17 @@ class TestWarningOfTheProgram:
             monkeypatch.setattr(stack_kinds, "look", look)
             monkeypatch.setattr(stack_kinds.pulumi, "warn", said.append)  # type: ignore[attr-defined]
             identity = StackIdentity(project="cslr", stack="lab")
-            stack_kinds.warn_of_running_work(Stack(identity=identity, config=lambda _: None, dry_run=True, python="py"))
+            stack_kinds.warn_of_running_work(
+                Stack(
+                    identity=identity,
+                    config=lambda _: None,
+                    dry_run=True,
+                    python="py",
+                    environment=environment or {},
+                )
+            )
             return said
 
-        monkeypatch.delenv(ASKS, raising=False)
         return run
 
     def test_names_what_runs(self, warned):
@@ -225,9 +232,8 @@ class TestWarningOfTheProgram:
     def test_is_silent_where_nothing_runs(self, warned):
         assert warned(RunningWork()) == []
 
-    def test_is_silent_where_ws_asks(self, warned, monkeypatch):
-        monkeypatch.setenv(ASKS, "1")
-        assert warned(RunningWork(works=(JOB,))) == []
+    def test_is_silent_where_ws_asks(self, warned):
+        assert warned(RunningWork(works=(JOB,)), {ASKS: "1"}) == []
 
     def test_fails_nothing(self, warned):
         assert warned(DockerError("Docker does not answer")) == []

@@ -221,6 +221,6 @@ class TestCluster:
         (tmp_path / "Pulumi.gamma.yaml").write_text(yaml.safe_dump({"config": {"cslr:cluster": block}}))
         monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
         monkeypatch.setattr(ClusterFacts, "probe", lambda place, **options: ClusterFacts(machine=place.host))
-        facts = doctor.platform_facts(StackSettings.read("gamma"))
+        facts = doctor.platform_facts(StackSettings.read("gamma", {}))
         assert facts["cluster"].machine == "gamma"
         assert not list(tmp_path.glob("cslr/**/*.key"))

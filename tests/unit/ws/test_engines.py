@@ -8,7 +8,7 @@ import urllib.error
 
 import pytest
 
-from ws import project
+from ws import environment
 from ws.engine_names import EngineName, EngineOption
 from ws.engines import choose
 from ws.errors import WsError
@@ -176,29 +176,29 @@ class TestLookingForTheCli:
 class TestEnvironment:
     @pytest.fixture(autouse=True)
     def clean(self, monkeypatch):
-        for name in (project.PASSPHRASE, project.PASSPHRASE_FILE, project.BACKEND):
+        for name in (environment.PASSPHRASE, environment.PASSPHRASE_FILE, environment.BACKEND):
             monkeypatch.setenv(name, "")  # so that it is restored afterwards
             monkeypatch.delenv(name)
 
     def test_a_passphrase_is_made_once_and_closed_to_others(self, tmp_path):
-        project.prepare_environment()
+        environment.prepare_environment()
         file = tmp_path / "state" / "cslr" / "pulumi" / "passphrase"
         made = file.read_text()
         assert len(made) >= 32
         assert file.stat().st_mode & 0o777 == 0o600
-        project.prepare_environment()
+        environment.prepare_environment()
         assert file.read_text() == made
 
     def test_the_users_own_passphrase_and_backend_stay(self, monkeypatch, tmp_path):
-        monkeypatch.setenv(project.PASSPHRASE, "")
-        monkeypatch.setenv(project.BACKEND, "s3://ours")
-        project.prepare_environment()
-        assert os.environ[project.BACKEND] == "s3://ours"
-        assert project.PASSPHRASE_FILE not in os.environ
+        monkeypatch.setenv(environment.PASSPHRASE, "")
+        monkeypatch.setenv(environment.BACKEND, "s3://ours")
+        environment.prepare_environment()
+        assert os.environ[environment.BACKEND] == "s3://ours"
+        assert environment.PASSPHRASE_FILE not in os.environ
         assert not (tmp_path / "state" / "cslr" / "pulumi" / "passphrase").exists()
 
     def test_a_login_is_respected(self, tmp_path):
         (tmp_path / "home").mkdir(exist_ok=True)
         (tmp_path / "home" / "credentials.json").write_text(json.dumps({"current": "https://api.example.org"}))
-        project.prepare_environment()
-        assert project.BACKEND not in os.environ
+        environment.prepare_environment()
+        assert environment.BACKEND not in os.environ

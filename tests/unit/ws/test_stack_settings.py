@@ -102,4 +102,4 @@ def test_a_stack_is_named_whatever_its_secrets(tmp_path, monkeypatch):
     monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
     (tmp_path / "Pulumi.lab.yaml").write_text("config: {cslr:rayToken: {secure: nonsense}}\n")
-    assert StackSettings.read("lab").identity.stack == "lab"
+    assert StackSettings.read("lab", {}).identity.stack == "lab"

@@ -123,7 +123,7 @@ class TestCommands:
         """A project with one stack, whose packages come from this host."""
         (tmp_path / "Pulumi.yaml").write_text("name: cslr\nruntime: python\n")
         (tmp_path / "Pulumi.lab.yaml").write_text("# The lab's.\nconfig:\n  cslr:platform: {}\n")
-        for module in ("ws.packages.packages", "ws.stack_settings", "ws.project"):
+        for module in ("ws.packages.packages", "ws.stack_settings"):
             monkeypatch.setattr(f"{module}.FOLDER", tmp_path)
         monkeypatch.setenv("UV_DEFAULT_INDEX", index)
         return Path(tmp_path)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from build_report.store import Store, current_run
+from build_report.runs import current_run
+from build_report.store import Store
 from embedded_engine.deployment import Action, Change
 from embedded_engine.lock import LockedError
 from embedded_engine.program import ProgramError

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from build_report.records import Build
-from build_report.store import Store, current_run
+from build_report.runs import current_run
+from build_report.store import Store
 from docker_api.api import DockerApi, DockerError
 from docker_api.builds import BuildError
 from embedded_engine.registration import Registration, recorded

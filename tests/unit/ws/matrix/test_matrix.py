@@ -224,7 +224,7 @@ class TestStackFile:
 
         def prepare(text: str) -> StackSettings:
             (tmp_path / "Pulumi.mine.yaml").write_text(f"config:\n  {text}\n")
-            return StackSettings.read("mine")
+            return StackSettings.read("mine", {})
 
         return prepare
 
@@ -278,13 +278,13 @@ class TestNotification:
 
     def test_goes_to_the_webhooks_of_environment_and_stack_file(self, monkeypatch):
         sent: dict[str, Any] = {}
-        monkeypatch.setenv("CSLR_SLACK_WEBHOOK", "https://slack.example.org/x")
         monkeypatch.setattr("build_report.summary.summary", lambda _, failures: f"18 images, but {failures}")
         monkeypatch.setattr(
             "build_report.notify.notify", lambda text, **keys: sent.update(keys, text=text) or ["Slack was not told"]
         )
         console = Console(file=io.StringIO())
-        matrix_run.notify(configured("").file.config, Outcome(wanted=[], failures={"a": "b"}), console)
+        stack = configured(environment={"CSLR_SLACK_WEBHOOK": "https://slack.example.org/x"})
+        matrix_run.notify(stack, Outcome(wanted=[], failures={"a": "b"}), console)
         assert sent == {
             "text": "18 images, but {'a': 'b'}",
             "ok": False,
@@ -303,7 +303,6 @@ class TestNotification:
 
     def test_goes_out_when_the_store_of_the_report_is_broken(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-        monkeypatch.setenv("CSLR_DISCORD_WEBHOOK", "https://discord.example.org/x")
         (tmp_path / "cslr").mkdir()
         (tmp_path / "cslr" / "builds.sqlite").write_text("no database, but long enough to be read as one")
         sent: list[str] = []
@@ -316,7 +315,8 @@ class TestNotification:
         console = Console(file=io.StringIO(), width=200)
         outcome = Outcome(wanted=[], failures={"runtime": "no room:\nnone"})
         matrix_run.show_outcome(outcome, console, console)
-        matrix_run.notify(configured("").file.config, outcome, console)
+        stack = configured(environment={"CSLR_DISCORD_WEBHOOK": "https://discord.example.org/x"})
+        matrix_run.notify(stack, outcome, console)
         said = cast(io.StringIO, console.file).getvalue()
         assert "builds.sqlite: file is not a database" in said
         assert "✗ runtime: no room\n" in said
@@ -324,4 +324,4 @@ class TestNotification:
 
     def test_without_webhooks_tells_nobody(self, monkeypatch):
         monkeypatch.setattr("build_report.notify.notify", lambda *_, **__: pytest.fail("told"))
-        matrix_run.notify(configured("").file.config, Outcome(wanted=[]), Console(file=io.StringIO()))
+        matrix_run.notify(configured(), Outcome(wanted=[]), Console(file=io.StringIO()))
