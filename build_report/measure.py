@@ -163,8 +163,8 @@ def _unrecorded(api: "DockerApi", spec: Spec, found: "Json", image: Image, store
 
     An image that had its name before the run was made by another user, another checkout, or loaded.
     """
+    from build_report.ancestry import outer_run
     from build_report.phases import from_history
-    from build_report.runs import outer_run
 
     run, began = outer_run()
     tagged = max(_seconds((found.get("Metadata") or {}).get("LastTagTime") or found["Created"]), image.created)

@@ -1,14 +1,15 @@
 """Runs: all processes of one deployment, whose builds belong together. `ws` names its run in the environment."""
 
-import calendar
 import os
 import time
 
-import psutil
-
 RUN = "CSLR_RUN"  # the variable that names it
 RUN_TIME = "%Y%m%dT%H%M%SZ"  # what names of runs begin with
-OUTER = "pulumi"  # what the programs are called that carry out a run without `ws`
+
+
+def named_run() -> str:
+    """The run that the environment names; empty where it names none."""
+    return os.environ.get(RUN, "")
 
 
 def new_run(began: float | None = None, process: int | None = None) -> str:
@@ -16,24 +17,9 @@ def new_run(began: float | None = None, process: int | None = None) -> str:
     return f"{time.strftime(RUN_TIME, time.gmtime(began))}-{process or os.getpid()}"
 
 
+OF_THIS_PROCESS = new_run()
+
+
 def current_run() -> str:
     """The run that this process belongs to; one that nothing named is a run of its own."""
-    return os.environ.get(RUN) or new_run(psutil.Process().create_time())
-
-
-def outer_run() -> tuple[str, float]:
-    """The run that an engine started this process for, and when it began, in seconds since the epoch."""
-    if named := os.environ.get(RUN):
-        return named, _began(named)
-    # The outermost ancestor: plugins, which start the commands, bear the name too.
-    found = [process for process in psutil.Process().parents() if process.name().startswith(OUTER)]
-    process = found[-1] if found else psutil.Process()
-    return new_run(process.create_time(), process.pid), process.create_time()
-
-
-def _began(run: str) -> float:
-    """When a run began, by its name; now, where somebody else named it."""
-    try:
-        return calendar.timegm(time.strptime(run.partition("-")[0], RUN_TIME))
-    except ValueError:
-        return time.time()
+    return named_run() or OF_THIS_PROCESS

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from build_report import runs
+from build_report import ancestry
 from build_report.measure import OVER, WITHIN, WRONG_CALL, MeasureError, read_spec
 from build_report.records import BuildRecord, subject_of
 from build_report.store import Store
@@ -182,12 +182,12 @@ class TestMisfortunes:
 class TestRun:
     def test_one_that_ws_named_began_when_its_name_says(self, monkeypatch):
         monkeypatch.setenv("CSLR_RUN", "20260921T141320Z-77")
-        assert runs.outer_run() == ("20260921T141320Z-77", BEGAN)
+        assert ancestry.outer_run() == ("20260921T141320Z-77", BEGAN)
 
     def test_commands_of_one_pulumi_share_a_run(self, monkeypatch):
         monkeypatch.delenv("CSLR_RUN", raising=False)
-        monkeypatch.setattr(runs, "OUTER", "python")  # this process, or what started it, stands for Pulumi
-        code = "from build_report import runs; runs.OUTER = 'python'; print(runs.outer_run()[0])"
+        monkeypatch.setattr(ancestry, "OUTER", "python")  # this process, or what started it, stands for Pulumi
+        code = "from build_report import ancestry; ancestry.OUTER = 'python'; print(ancestry.outer_run()[0])"
         command = [sys.executable, "-c", code]
         names = {subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout for _ in "12"}
         assert len(names) == 1
