@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 SLOWEST = 25  # tests to name at the end of a lane
 NO_TESTS = 5  # pytest's exit code where nothing was chosen
 PARALLEL = ("-n", "auto", "--dist", "loadfile")
+# Two deployments at a time, the longest group of tests first (testing/live/groups.py).
+GROUPS = ("-n", "auto", "--maxprocesses", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
 KINDS = {"failures": "failed", "errors": "errors", "skipped": "skipped"}  # of JUnit's → pytest's word
 
 
@@ -42,7 +44,7 @@ LANES = {
     "process": Lane(folder="tests/process", options=PARALLEL),
     "cluster": Lane(folder="tests/cluster"),  # builds the small images that others find
     "images": Lane(folder="tests/images"),
-    "live": Lane(folder="tests/live"),
+    "live": Lane(folder="tests/live", options=GROUPS),
 }
 
 

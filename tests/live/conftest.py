@@ -1,6 +1,6 @@
-"""The stacks that live tests share. One deployment of the whole platform serves all of them, in the order of the files:
+"""The stacks that several live test modules share, each deployed once: their tests are one group, in order of files.
 
-interruptions on a small stack of their own, the life of the platform, its security, and last how it is taken down.
+The whole platform: its life, its security, and last how it is taken down. A small stack: interruptions and the keeper.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,23 @@ import pytest
 
 from images.base.bootstrap import make_base
 from images.base.recipe import PLATFORM, base_tag
+from testing.live import groups
 from testing.live.deployment import FULL, SMALL, LiveStack
 from testing.live.pulumi_stack import PulumiStack, inspected
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts every test into its group, and refuses groups that would meet at an address."""
+    own = [item for item in items if item.path.is_relative_to(HERE)]
+    for item in own:
+        item.add_marker(pytest.mark.xdist_group(groups.group_of(item)))
+    modules = {(groups.group_of(item), item.module) for item in own if isinstance(item, pytest.Function)}
+    if found := groups.collisions(modules):
+        raise pytest.UsageError("live tests that run side by side share addresses: " + "; ".join(found))
+    others = [item for item in items if not item.path.is_relative_to(HERE)]
+    items[:] = [*others, *groups.ordered(own)]
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +52,7 @@ def platform(undeployed: LiveStack) -> LiveStack:
     return undeployed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def small(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """Redis and the health service alone, deployed."""
     for stack in _stack("live-small", SMALL, tmp_path_factory.mktemp("small")):

@@ -121,9 +121,9 @@ class TestNetworkOfAnother:
     @pytest.mark.parametrize(
         "network",
         [
-            pytest.param({"subnet": "10.215.0.0/24"}, id="subnet"),
+            pytest.param({"subnet": "10.220.0.0/24"}, id="subnet"),
             pytest.param({"name": "cslr-live-renamed"}, id="name"),
-            pytest.param({"name": "cslr-live-both", "subnet": "10.216.0.0/24"}, id="name-and-subnet"),
+            pytest.param({"name": "cslr-live-both", "subnet": "10.221.0.0/24"}, id="name-and-subnet"),
         ],
     )
     def test_replaces_the_network_and_every_container_on_it(self, small, network):

@@ -22,7 +22,7 @@ SPACE, OUTSIDE, INSIDE = "cslr-browser", "cslr-out0", "cslr-in0"
 HOST, BROWSER, PORT = "203.0.113.1", "203.0.113.2", 23500
 NAME = "gpuhost.example.org"
 TRACKING: dict[str, Any] = {
-    "network": {"name": "cslr-live-other", "subnet": "10.216.0.0/24", "bind_address": HOST, "names": [NAME]},
+    "network": {"name": "cslr-live-other", "subnet": "10.223.0.0/24", "bind_address": HOST, "names": [NAME]},
     "ray": {"cpu": {"enabled": False}},
     "redis": {"enabled": False},
     "marimo": {"enabled": False},

@@ -28,7 +28,7 @@ STACK = "live-outside"
 NAMESPACE, CABLE = "cslr-outside", "cslr-outside0"
 HERE, THERE = "10.222.1.1", "10.222.1.2"
 SUBNET = "10.218.0.0/24"
-REDIS, HEALTH = 29381, 29888
+REDIS, HEALTH = 24381, 24888
 SETTINGS: dict[str, Any] = {
     "network": {"name": "cslr-live-outside", "subnet": SUBNET},
     "ray": {"cpu": {"enabled": False}},

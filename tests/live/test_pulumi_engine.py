@@ -13,7 +13,7 @@ from testing.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, ins
 
 pytestmark = MARKS
 OTHER_PORTS: dict[str, Any] = {
-    "network": {"name": "cslr-live-pulumi", "subnet": "10.217.0.0/24"},
+    "network": {"name": "cslr-live-pulumi", "subnet": "10.224.0.0/24"},
     "ray": {"cpu": {"ports": {"gcs": 16379, "dashboard": 18265, "client": 10011}}},
     "redis": {"port": 16383},
     "postgres": {"port": 15432},

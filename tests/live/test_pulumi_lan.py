@@ -23,7 +23,7 @@ CLUSTER: dict[str, Any] = {
     "redis": {"host": "live-lan", "replica": "elsewhere", "port": 16385},
 }
 SETTINGS: dict[str, Any] = {
-    "network": {"name": "cslr-live-lan", "subnet": "10.219.0.0/24"},
+    "network": {"name": "cslr-live-lan", "subnet": "10.226.0.0/24"},
     "health": {"enabled": False},
     "redis": {},
 }

@@ -22,7 +22,7 @@ DASHBOARD = 32265
 SETTINGS: dict[str, Any] = merged(
     SMALL,
     {
-        "network": {"name": "cslr-live-packages", "subnet": "10.217.0.0/24"},
+        "network": {"name": "cslr-live-packages", "subnet": "10.225.0.0/24"},
         "ray": {"cpu": {"enabled": True, "memory": "4g", "ports": {"dashboard": DASHBOARD, "client": 32001}}},
         "redis": {"port": 32381},
         "health": {"port": 32888},

@@ -1,0 +1,62 @@
+"""Which live tests may run side by side: those of different groups, which share no stack, network or port.
+
+A group is a test module, or all modules that use one deployment. `make test-live` runs two groups at a time: they wait
+more than they compute.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from testing.live.deployment import FULL, SMALL
+
+SHARED = {"undeployed": "platform", "small": "small"}  # fixture of a shared deployment → its group
+# The groups that take longest, so that none of them is begun last.
+LONGEST_FIRST = (
+    "platform",
+    "test_daily_work",
+    "test_running_work",
+    "test_matrix",
+    "test_reverse_proxy",
+    "test_outside",
+)
+
+
+def group_of(item: pytest.Item) -> str:
+    """The group of a live test."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((group for fixture, group in SHARED.items() if fixture in fixtures), item.path.stem)
+
+
+def ordered(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The tests group after group, the longest groups first; within a group as they were."""
+    order = [*LONGEST_FIRST, *dict.fromkeys(map(group_of, items))]
+    return sorted(items, key=lambda item: order.index(group_of(item)))
+
+
+def addresses(settings: Any) -> Iterator[str]:
+    """The network and the ports on this host that settings of a stack name."""
+    for key, value in settings.items() if isinstance(settings, Mapping) else ():
+        if key == "subnet":
+            yield str(value)
+        elif key == "port" or (isinstance(value, int) and key in ("gcs", "client", "dashboard")):
+            yield f"port {value}"
+        else:
+            yield from addresses(value)
+
+
+def collisions(groups: Iterable[tuple[str, ModuleType]]) -> list[str]:
+    """Every address that two groups use, with their names."""
+    users: dict[str, set[str]] = defaultdict(set)
+    for group, settings in ((SHARED["undeployed"], FULL), (SHARED["small"], SMALL)):
+        for address in addresses(settings):
+            users[address].add(group)
+    for group, module in groups:
+        for value in vars(module).values():
+            if isinstance(value, Mapping) and "network" in value and value not in (FULL, SMALL):
+                for address in addresses(value):
+                    users[address].add(group)
+    return [f"{address}: {', '.join(sorted(names))}" for address, names in users.items() if len(names) > 1]
