@@ -14,15 +14,10 @@ import pytest
 
 from components.redis import OF_A_PAIR
 from coordination.redis_client import Address, RedisLink
+from testing.servers import free_port
 
 PASSWORD = "a password of the pair"
 START_SECONDS = 10.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -10,6 +10,7 @@ from coordination import redis_users
 from coordination.redis_client import Address
 from testing.harness import PROJECT
 
+REDIS_PASSWORD = "correct horse: battery'staple"  # of the server that tests of one process share
 PROGRAM = PROJECT / "entrypoints/redis/users.sh"
 
 

@@ -14,7 +14,7 @@ import pytest
 from testing.harness import merged
 from testing.live.deployment import SMALL, LiveStack, deployed
 from testing.live.users import Job, User
-from tests.process.entrypoints.hooks.test_runtime_packages import write_wheel
+from testing.wheels import write_wheel
 
 pytestmark = pytest.mark.live
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from coordination.redis_client import Address, RedisLink
-from testing.redis_users import makers_of_users
+from testing.redis_users import REDIS_PASSWORD, makers_of_users
 
-REDIS_PASSWORD = "correct horse: battery'staple"
 NAMESPACES = ("cslr-lab", "cslr-lab-2", "cslr-test")  # of clusters whose heads get users
 
 

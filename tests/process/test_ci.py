@@ -8,9 +8,10 @@ import subprocess
 import pytest
 import typer.main
 
-from tests.unit.test_ci import SCRIPT
+from testing.harness import PROJECT
 from ws import cli
 
+SCRIPT = PROJECT / ".ci/images"
 OPTION = re.compile(r"--[a-z][a-z-]*")
 # The log of the stand-ins for make and Python, in place of what they would do.
 STAND_IN = '#!/bin/sh\nprintf "%s\\n" "$(basename "$0") $*" >>"$CALLS"\ncase "$*" in *"$FAILING"*) exit 1;; esac\n'

@@ -8,9 +8,9 @@ import pytest
 from embedded_engine.program import ProgramError
 from preflight.cluster_facts import ClusterFacts
 from preflight.host_facts import HostFacts
+from testing import lab_facts
 from testing.harness import Deployed, deploy
-from tests.unit.config.test_cluster import LAB, changed
-from tests.unit.preflight import test_cluster as checks
+from testing.lab import LAB, changed
 
 SETTINGS: dict[str, Any] = {}
 
@@ -25,13 +25,13 @@ def asked() -> list[dict[str, Any]]:
 def deploy_alpha(monkeypatch, tmp_path, asked):
     """Deploys alpha where its host and its cluster are as told."""
 
-    def run(cluster: ClusterFacts = checks.SOUND, block: dict[str, Any] = LAB, *, preview: bool = False) -> Deployed:
+    def run(cluster: ClusterFacts = lab_facts.SOUND, block: dict[str, Any] = LAB, *, preview: bool = False) -> Deployed:
         def probe(place: Any, **options: Any) -> ClusterFacts:
             asked.append({"host": place.host, **options})
             return replace(cluster, machine=options["machine"])
 
         monkeypatch.setattr("preflight.docker_engine.refuse_unusable_engine", lambda: None)
-        monkeypatch.setattr(HostFacts, "probe", lambda *_, **__: checks.HOST)
+        monkeypatch.setattr(HostFacts, "probe", lambda *_, **__: lab_facts.HOST)
         monkeypatch.setattr(ClusterFacts, "probe", probe)
         looking = {"preflight": "true"}
         return deploy(SETTINGS, state_home=tmp_path, stack="alpha", cluster=block, secrets=looking, preview=preview)
@@ -43,7 +43,7 @@ class TestPreflight:
     @pytest.mark.parametrize("preview", [False, True])
     def test_that_fails_stops_the_program_before_anything_is_declared(self, deploy_alpha, preview):
         with pytest.raises(ProgramError, match=r"the clock of alpha is 9\.0 s ahead of that of Redis on gamma"):
-            deploy_alpha(replace(checks.SOUND, clock_ahead=9.0), preview=preview)
+            deploy_alpha(replace(lab_facts.SOUND, clock_ahead=9.0), preview=preview)
 
     def test_asks_redis_with_its_password_and_under_the_name_that_the_host_publishes(self, deploy_alpha, asked):
         deployed = deploy_alpha()
@@ -54,7 +54,7 @@ class TestPreflight:
 
     def test_has_its_say_where_nothing_is_wrong(self, deploy_alpha, caplog):
         caplog.set_level("INFO", logger="cslr.program")
-        deploy_alpha(replace(checks.SOUND, clock_ahead=3.0))
+        deploy_alpha(replace(lab_facts.SOUND, clock_ahead=3.0))
         assert ("WARNING", "the clock of alpha is 3.0 s ahead of that of Redis on gamma") in [
             (record.levelname, record.getMessage()) for record in caplog.records
         ]

@@ -11,7 +11,7 @@ from stack.advertised_facts import published
 from stack.identity import StackIdentity
 from stack.state import HostFiles
 from testing.redis_pair import until
-from tests.process.conftest import REDIS_PASSWORD
+from testing.redis_users import REDIS_PASSWORD
 
 
 class TestPlayedHosts:

@@ -9,14 +9,9 @@ from config.load import load
 from config.mount_sources import spellings
 from preflight.host import check
 from preflight.host_facts import DockerVolume, HostFacts
-from tests.unit.config.test_mount_sources import FILE, refused, volume
+from testing.mount_sources import FILE, refused, state, volume
 
-
-@pytest.fixture(autouse=True)
-def state(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home/state"))
-    (tmp_path / "home/state/cslr").mkdir(parents=True)
-    return tmp_path / "home/state/cslr"
+__all__ = ["state"]
 
 
 class TestOtherNames:

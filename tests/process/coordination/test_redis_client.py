@@ -10,13 +10,8 @@ import pytest
 from coordination.errors import NodeError
 from coordination.redis_client import GENERATION, Address, RedisLink, RedisRefusedError, Server
 from testing.redis_pair import until
-from tests.process.conftest import REDIS_PASSWORD
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from testing.redis_users import REDIS_PASSWORD
+from testing.servers import free_port
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from coordination.lease import TTL_SECONDS, Credentials, Grant, Lease, Member, i
 from coordination.membership import drain_key, read_place, read_state
 from coordination.redis_client import GENERATION, Address, RedisLink, RedisRefusedError
 from coordination.redis_users import AGENT, READER, configuration, password
-from testing.redis_pair import free_port, until
+from testing.redis_pair import until
 from testing.redis_users import PROGRAM, makers_of_users
+from testing.servers import free_port
 
 NAMESPACE, OTHER = "cslr-lab", "cslr-other"
 PASSWORD = "correct-horse-battery"

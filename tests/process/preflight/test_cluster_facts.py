@@ -14,7 +14,7 @@ from coordination.lease import Lease, Member
 from coordination.redis_client import Address, RedisLink
 from preflight import cluster_facts
 from preflight.cluster_facts import ClosedPort, ClusterFacts
-from tests.process.entrypoints.health.test_server import free_port, server_process
+from testing.servers import free_port, server_process
 
 PASSWORD = "a-password-of-redis"
 

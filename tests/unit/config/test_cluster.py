@@ -1,9 +1,5 @@
 """The block of a cluster over several hosts: what each host runs by it, and that every mistake is one clear error."""
 
-import copy
-import json
-from typing import Any
-
 import pytest
 import yaml
 from hypothesis import given
@@ -18,38 +14,8 @@ from config.platform import PlatformSettings
 from config.ports import GATEWAY_PORTS, HOST_RAY_PORTS
 from config.problems import SettingsError, dotted
 from config.services import SERVICES
-from tests.unit.config.test_platform import ANYTHING
-
-LAB: dict[str, Any] = {
-    "name": "lab",
-    "hosts": {"alpha": {"address": "10.88.0.1"}, "beta": {"address": "10.88.0.2"}, "gamma": {"address": "10.88.0.3"}},
-    "head_whitelist": ["beta", "alpha"],
-    "redis": {"host": "gamma", "replica": "beta"},
-    "mlflow": {"host": "gamma"},
-}
-
-
-def changed(**keys: Any) -> dict[str, Any]:
-    """The block with other values of some keys at its top; None removes one."""
-    block = copy.deepcopy(LAB) | keys
-    return {key: value for key, value in block.items() if value is not None}
-
-
-def place_in(block: object, stack: str = "alpha", **config: str) -> ClusterPlace | None:
-    """The place that a stack finds, with the block in its own file."""
-    text = block if isinstance(block, str) else json.dumps(block)
-    return find_place({"cluster": text, **config}.get, stack=stack, stack_file=f"Pulumi.{stack}.yaml")
-
-
-def place_of(host: str, block: object = None) -> ClusterPlace:
-    place = place_in(block or LAB, host)
-    assert place
-    return place
-
-
-def at(host: str, raw: object = None, block: object = None) -> PlatformSettings:
-    """The settings of a host's stack."""
-    return load(raw, stack_file=f"Pulumi.{host}.yaml", place=place_of(host, block))
+from testing.lab import LAB, at, changed, place_in, place_of
+from testing.strategies import ANYTHING
 
 
 def refusal(block: object, stack: str = "alpha", **config: str) -> str:

@@ -7,7 +7,7 @@ from config.platform import PlatformSettings
 from config.problems import SettingsError
 from preflight import outside
 from preflight.host_facts import HostFacts
-from tests.unit.config.test_cluster import at, changed
+from testing.lab import at, changed
 
 ALONE = PlatformSettings()
 OFF = load({"firewall": {"enabled": False}}, stack_file="Pulumi.dev.yaml")

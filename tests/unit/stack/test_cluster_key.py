@@ -10,7 +10,7 @@ from stack.identity import StackIdentity
 from stack.secrets import SECRETS, SecretError
 from stack.stack import Stack
 from stack.state import stack_folder
-from tests.unit.config.test_cluster import place_of
+from testing.lab import place_of
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyz"
 

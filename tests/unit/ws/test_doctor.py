@@ -17,8 +17,8 @@ from preflight.build_host import BuildHost
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers
 from preflight.host_facts import ContainerPort, HostFacts
-from tests.unit.config.test_cluster import at, changed
-from tests.unit.preflight import test_cluster as cluster
+from testing import lab_facts
+from testing.lab import at, changed
 from ws import doctor
 from ws.doctor import Facts, State
 from ws.setup.docker import Host
@@ -180,7 +180,7 @@ class TestMatrix:
 class TestCluster:
     """A host of a cluster is asked for what the other hosts demand of it, too."""
 
-    FACTS = replace(SOUND, stack="alpha", settings=at("alpha"), host_facts=cluster.HOST, cluster=cluster.SOUND)
+    FACTS = replace(SOUND, stack="alpha", settings=at("alpha"), host_facts=lab_facts.HOST, cluster=lab_facts.SOUND)
 
     def test_is_sound_where_hosts_agree(self):
         found = {row.name: row for row in doctor.rows(self.FACTS)}
@@ -190,7 +190,7 @@ class TestCluster:
         assert found["Other hosts"].detail == "beta, gamma"
 
     def test_has_a_row_for_each_way_in_which_they_do_not(self):
-        facts = replace(self.FACTS, cluster=replace(cluster.SOUND, clock_ahead=9.0))
+        facts = replace(self.FACTS, cluster=replace(lab_facts.SOUND, clock_ahead=9.0))
         [row] = [row for row in doctor.rows(facts) if row.state is not State.OK]
         assert (row.name, row.state) == ("Clock", State.FAIL)
         assert "hosts.alpha: the clock of alpha is 9.0 s ahead" in row.detail

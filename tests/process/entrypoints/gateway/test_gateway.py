@@ -21,15 +21,10 @@ from coordination.redis_client import Address, RedisLink
 from entrypoints.gateway import gateway
 from entrypoints.gateway.gateway import BLIND_SECONDS, GatewaySettings, Head, Route, Sight, Switch
 from testing.harness import PROJECT
-from tests.process.conftest import REDIS_PASSWORD
+from testing.redis_users import REDIS_PASSWORD
+from testing.servers import free_port
 
 ROOT = PROJECT
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Echo:

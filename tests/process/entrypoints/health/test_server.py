@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from entrypoints.health.asker import LARGEST_ANSWER
 from entrypoints.health.ray_cluster import node_by_name
 from entrypoints.health.server import make_application
 from testing.harness import PROJECT
+from testing.servers import free_port, server_process, wait_for_port
 
 PROGRAM = (sys.executable, "-m", "entrypoints.health.server")
 ROOT = PROJECT
@@ -50,32 +50,6 @@ pytestmark = pytest.mark.asyncio
 
 
 # --- what the service watches ----------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_port(port: int, seconds: float = 10) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-            return
-        time.sleep(0.02)
-    raise TimeoutError(f"nothing listens on {port}")
-
-
-@contextlib.contextmanager
-def server_process(command: list[str], port: int, stop: int = signal.SIGTERM, **options: Any) -> Iterator[int]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-    try:
-        wait_for_port(port)
-        yield port
-    finally:
-        process.send_signal(stop)
-        process.wait(10)
 
 
 @pytest.fixture(scope="module")

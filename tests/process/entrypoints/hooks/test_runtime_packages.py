@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -28,23 +27,10 @@ from entrypoints.hooks.child_environment import (
     named_requirements,
 )
 from entrypoints.hooks.runtime_packages import Installation, Order, PackagesError, for_uv, uv_variables, with_hooks
+from testing.wheels import write_wheel
 
 CONFIGURED_PIP = runtime_packages.configured_pip
 LOGGER = logging.getLogger(__name__)
-
-
-def write_wheel(folder: Path, name: str, version: str, requires: Sequence[str] = (), body: str = "") -> None:
-    info = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    files = {
-        f"{name}/__init__.py": f"__version__ = {version!r}\n{body}",
-        f"{info}/METADATA": metadata + "".join(f"Requires-Dist: {requirement}\n" for requirement in requires),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        for path, content in files.items():
-            wheel.writestr(path, content)
-        wheel.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"]))
 
 
 @pytest.fixture(scope="module")

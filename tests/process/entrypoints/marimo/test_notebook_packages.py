@@ -10,7 +10,7 @@ from entrypoints.hooks import child_environment
 from entrypoints.hooks.child_environment import ChildEnvironment, ImagePackage, find_program
 from entrypoints.marimo import notebook_packages
 from entrypoints.marimo.notebook_packages import environment, pinned, prepare, remove_old, requested, restore
-from tests.process.entrypoints.hooks.test_runtime_packages import write_wheel
+from testing.wheels import write_wheel
 
 needs_uv = pytest.mark.skipif(not find_program("uv"), reason="needs uv: pip install uv")
 

@@ -24,19 +24,14 @@ from entrypoints.ray.node import NodeSettings, State
 from entrypoints.ray.process import AGENT_PORT, LOST_DATA, Stop
 from entrypoints.ray.single_host import OneHostElection, Question, Role
 from testing.harness import PROJECT
-from tests.process.conftest import REDIS_PASSWORD
+from testing.redis_users import REDIS_PASSWORD
+from testing.servers import free_port
 
 PROGRAMS = sorted(
     path for room in ("entrypoints", "coordination", "contracts") for path in (PROJECT / room).rglob("*.py")
 )
 NAMESPACE = "cslr-test"
 DEADLINE = 0.3
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """entrypoints/ray/redis_relay.py: a GCS and a Redis that goes and comes back; no fence is passed."""
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from entrypoints.ray import redis_relay
 from entrypoints.ray.redis_relay import RelayProcess
 from testing.harness import PROJECT
 from testing.redis_users import makers_of_users
+from testing.servers import free_port
 
 PASSWORD = "correct-horse-battery"
 PROGRAM = (
@@ -23,12 +23,6 @@ PROGRAM = (
     "redis_relay.LOGIN_SECONDS = redis_relay.HOLD_SECONDS = float(sys.argv[3]);"
     "asyncio.run(redis_relay.serve(Address.parse(sys.argv[1], 'test'), int(sys.argv[2])))"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class OwnRedis:

@@ -8,7 +8,7 @@ import pytest
 
 from images.catalog import ML
 from images.ml import install, trim
-from tests.unit.images.ml.test_dockerfile import SITE
+from testing.ml_image import SITE
 
 
 class TestTrim:

@@ -15,7 +15,7 @@ from rich.console import Console
 from coordination.lease import Grant, Lease, Member
 from coordination.redis_client import Address, RedisLink
 from stack.cluster_key import key_file
-from tests.process.conftest import REDIS_PASSWORD
+from testing.redis_users import REDIS_PASSWORD
 from tests.process.ws.cluster.test_redis import access_on
 from ws import cli
 from ws.cluster import drain, head, hosts, nodes

@@ -1,7 +1,6 @@
 """The ML Dockerfile and its installer: stages as the catalog says, one program per layer, and a list with reasons."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,13 +8,13 @@ import pytest
 from images.catalog import CATALOG, FAMILY, ML
 from images.layers import LAYERS
 from images.ml import install, trim
+from testing.ml_image import SITE
 
 DOCKERFILE = (ML / "Dockerfile").read_text()
 TARGETS = (*FAMILY, "ray-lean")
 METADATA = {"ARG", "ENV", "LABEL", "USER", "WORKDIR"}
 PER_TARGET = ("org.opencontainers.image.title", "org.opencontainers.image.description", "cslr.target", "cslr.lock")
 PLAN = trim.read_plan(ML / "prune.toml")
-SITE = trim.SITE.replace("python3*", f"python3.{sys.version_info.minor}")
 
 
 def stages() -> dict[str, tuple[str, list[str]]]:

@@ -1,0 +1,41 @@
+"""A cluster of three hosts, as its block in a stack file says, and what each host makes of it."""
+
+import copy
+import json
+from typing import Any
+
+from config.cluster import ClusterPlace
+from config.cluster_file import find_place
+from config.load import load
+from config.platform import PlatformSettings
+
+LAB: dict[str, Any] = {
+    "name": "lab",
+    "hosts": {"alpha": {"address": "10.88.0.1"}, "beta": {"address": "10.88.0.2"}, "gamma": {"address": "10.88.0.3"}},
+    "head_whitelist": ["beta", "alpha"],
+    "redis": {"host": "gamma", "replica": "beta"},
+    "mlflow": {"host": "gamma"},
+}
+
+
+def changed(**keys: Any) -> dict[str, Any]:
+    """The block with other values of some keys at its top; None removes one."""
+    block = copy.deepcopy(LAB) | keys
+    return {key: value for key, value in block.items() if value is not None}
+
+
+def place_in(block: object, stack: str = "alpha", **config: str) -> ClusterPlace | None:
+    """The place that a stack finds, with the block in its own file."""
+    text = block if isinstance(block, str) else json.dumps(block)
+    return find_place({"cluster": text, **config}.get, stack=stack, stack_file=f"Pulumi.{stack}.yaml")
+
+
+def place_of(host: str, block: object = None) -> ClusterPlace:
+    place = place_in(block or LAB, host)
+    assert place
+    return place
+
+
+def at(host: str, raw: object = None, block: object = None) -> PlatformSettings:
+    """The settings of a host's stack."""
+    return load(raw, stack_file=f"Pulumi.{host}.yaml", place=place_of(host, block))
