@@ -261,8 +261,8 @@ def report(
 @app.command()
 def ps(stack: Stack = "dev") -> None:
     """List the stack's containers."""
-    from ws.containers import containers, table
-    from ws.services import health_report, uses
+    from ws.containers import containers
+    from ws.services import containers_table, health_report
 
     session = _session(stack)
     found = containers(session.identity)
@@ -272,7 +272,10 @@ def ps(stack: Stack = "dev") -> None:
         else:
             out.print(f"Stack {stack} has no containers. Start it with: ws up --stack {stack}")
         return
-    out.print(table(found, uses(health_report(found))))
+    report = health_report(found)
+    out.print(containers_table(found, report))
+    if report.problem:
+        out.print(f"No reasons are known: {report.problem}.", style="yellow", markup=False)
 
 
 @app.command()

@@ -13,7 +13,6 @@ from typing import Any
 import docker
 import requests
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from docker_api.api import DockerApi
@@ -30,8 +29,6 @@ PROBE = re.compile(
     r'HTTP/[\d.]+"? (?:- )?2\d\d\b'
 )
 MOST_PROBES = 5000  # lines of a log that are looked through for others
-# The Engine's listing tells health only in words: "Up 2 hours (healthy)", "Up 3 seconds (health: starting)".
-HEALTH = re.compile(r"\((?:health: )?(\w+)\)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +40,16 @@ class ContainerState:
     identifier: str
     state: str  # running, exited, …
     health: str  # healthy, unhealthy, starting; the state where it has no health check
-    status: str  # as Docker words it: "Up 2 hours (healthy)"
+    status: str  # as Docker words it, to be shown: "Up 2 hours (healthy)"
     image: str
     ports: tuple[str, ...]
     engine: EngineName  # that made it
 
     @classmethod
-    def of(cls, found: dict[str, Any]) -> "ContainerState":
-        """From an entry of the Engine's listing."""
-        health = HEALTH.search(found["Status"])
+    def of(cls, found: dict[str, Any], inspected: dict[str, Any]) -> "ContainerState":
+        """From an entry of the Engine's listing, which tells health in words alone, and from the inspection."""
+        state = inspected["State"]
+        health = (state.get("Health") or {}).get("Status", "none")
         published = {
             f"{port.get('IP') or '*'}:{port['PublicPort']} → {port['PrivatePort']}"
             for port in found.get("Ports") or ()
@@ -61,8 +59,8 @@ class ContainerState:
             service=found["Labels"].get("cslr.component", ""),
             name=found["Names"][0].lstrip("/"),
             identifier=found["Id"],
-            state=found["State"],
-            health=health[1] if health and found["State"] == "running" else found["State"],
+            state=state["Status"],
+            health=health if health != "none" and state["Status"] == "running" else state["Status"],
             status=found["Status"],
             image=found["Image"],
             ports=tuple(sorted(published)),
@@ -73,24 +71,16 @@ class ContainerState:
 def containers(identity: StackIdentity) -> list[ContainerState]:
     """The containers of a stack, running or not, by service."""
     labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
-    found = DockerApi().labelled("/containers/json", "", labels)
-    return sorted((ContainerState.of(entry) for entry in found), key=lambda container: container.service)
+    api = DockerApi()
+    listed = api.labelled("/containers/json", "", labels)
+    inspected = ((entry, api.find(f"/containers/{entry['Id']}/json")) for entry in listed)
+    found = (ContainerState.of(entry, state) for entry, state in inspected if state)  # it may be gone since
+    return sorted(found, key=lambda container: container.service)
 
 
 def styled(health: str) -> Text:
     """A health in its colour."""
     return Text(health, style=HEALTH_STYLES.get(health, "red"))
-
-
-def table(found: Iterable[ContainerState], uses: Mapping[str, str]) -> Table:
-    """`ws ps`; `uses` says what a service uses of what is bounded."""
-    shown = Table(box=None, pad_edge=False)
-    for column in ("Service", "Container", "Health", "Status", "Uses", "Image", "Ports"):
-        shown.add_column(column, overflow="fold")
-    for one in found:
-        cells = (one.status, uses.get(one.service, ""), short(one.image), "\n".join(one.ports))
-        shown.add_row(one.service, one.name, styled(one.health), *cells)
-    return shown
 
 
 def short(image: str) -> str:

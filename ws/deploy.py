@@ -215,8 +215,11 @@ class Session:
         """The table of services, and where secrets lie."""
         found = containers(self.identity)
         # Not by its link: a name that people have for this host need not be known on it.
-        states = services.services(found, urls, services.health_report(found))
+        report = services.health_report(found)
+        states = services.services(found, report, urls)
         self.console.print(services.table(states))
+        if report.problem:
+            self.say(f"No versions are known: {report.problem}.")
         for hint in services.secret_hints(self.identity, {state.name for state in states}):
             self.say(hint)
 

@@ -48,7 +48,7 @@ from ws.containers import containers
 from ws.errors import WsError
 from ws.project import FOLDER
 from ws.pulumi import cli as pulumi_cli
-from ws.services import health_report
+from ws.services import HealthReport, health_report
 from ws.setup.docker import Host, plan
 from ws.stack_settings import StackSettings, open_stack
 
@@ -102,7 +102,7 @@ class Facts:
     pulumi: Path | None = None
     missing_plugins: tuple[str, ...] = ()
     pulumi_downloads: bool = False
-    health: dict[str, Any] | None = None  # what the health service of the running stack says; None: nothing
+    health: HealthReport = field(default_factory=HealthReport)  # what the health service of the running stack says
     firewall: str | None = None  # health of the deployed stack's; None: it has none
     deployed: bool = False
     left_rules: tuple[str, ...] = ()  # stacks whose firewall ended and left its rules
@@ -339,15 +339,19 @@ def user_rows(settings: PlatformSettings, users: HostUsers) -> list[Row]:
     return found or [Row(name=name, state=State.OK, detail="nobody else has its number on this host")]
 
 
-def running_rows(report: dict[str, Any] | None) -> list[Row]:
-    """What is wrong with the running stack, by service, as its health service says; nothing where none answers."""
-    if report is None:
-        return []
-    said = [(one["name"], one.get("error"), one.get("warning")) for one in report.get("services", ())]
+def running_rows(report: HealthReport) -> list[Row]:
+    """What is wrong with the running stack, by service, as its health service says; nothing where none runs."""
+    if report.status is None:
+        return [Row(name="Running stack", state=State.WARN, detail=report.problem)] if report.problem else []
+    said = report.status.services
     found = [
-        Row(name="Running stack", state=State.FAIL if error else State.WARN, detail=f"{name}: {error or warning}")
-        for name, error, warning in said
-        if error or warning
+        Row(
+            name="Running stack",
+            state=State.FAIL if one.error else State.WARN,
+            detail=f"{one.name}: {one.error or one.warning}",
+        )
+        for one in said
+        if one.error or one.warning
     ]
     return found or [Row(name="Running stack", state=State.OK, detail=f"{len(said)} services are healthy")]
 

@@ -1,21 +1,23 @@
-"""What people want to know after a deployment: each service's address, health and version, and where secrets lie."""
+"""A stack's services, from Docker's state of their containers and from the health service's report."""
 
-import json
+import http.client
 import urllib.request
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from config.notation import EVERYWHERE
+from contracts.document import DocumentError
+from contracts.status import Reason, ServiceStatus, State, Status, Usage
 from stack.identity import StackIdentity
 from stack.state import stack_folder
-from ws.containers import ContainerState, styled
+from ws.containers import ContainerState, short, styled
 
 STATUS_SECONDS = 5.0
-# State of the health service's answer → the word that Docker uses.
-STATES = {"up": "healthy", "down": "unhealthy"}
+# State of a service in the report → health of a container, as Docker calls it
+HEALTH = {State.UP: "healthy", State.STARTING: "starting", State.DOWN: "unhealthy"}
 # file with a secret → services that ask for it, and what to tell people
 SECRETS = {
     "redis-password": (("redis",), "Redis asks for the password in"),
@@ -26,6 +28,21 @@ SECRETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class HealthReport:
+    """What the health service says; without a status, `problem` says why, if it was asked."""
+
+    status: Status | None = None
+    problem: str = ""
+
+    def of(self, service: str) -> ServiceStatus | None:
+        """What it says of a service of this host; in a cluster it names a Ray node by host and service."""
+        if self.status is None:
+            return None
+        host = self.status.cluster.host if self.status.cluster else ""
+        return self.status.service(service) or (self.status.service(f"{host}-{service}") if host else None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServiceState:
     """One service of a deployed stack."""
 
@@ -33,78 +50,93 @@ class ServiceState:
     url: str | None
     health: str
     version: str | None
-    error: str | None
+    reason: Reason | None = None  # why it is not healthy, or else of the warning
+    error: str | None = None
     warning: str | None = None
+    usage: tuple[Usage, ...] = ()
+
+    @property
+    def explanation(self) -> Text:
+        """What the health service says is wrong."""
+        code = f"{self.reason.value}: " if self.reason else ""
+        if self.error:
+            return Text(f"{code}{self.error}", style=styled(self.health).style)
+        return Text(f"{code}{self.warning}" if self.warning else "", style="yellow")
 
 
-def health_report(found: Iterable[ContainerState]) -> dict[str, Any] | None:
-    """The health service's report, asked where its container is published; None where it does not answer."""
+def health_report(found: Iterable[ContainerState]) -> HealthReport:
+    """The health service's report, asked where its container is published."""
     for one in found:
         if one.service == "health" and one.ports:
             address, _, port = one.ports[0].partition(" ")[0].rpartition(":")
             return ask_health(f"http://{'127.0.0.1' if address in (*EVERYWHERE, '*') else address}:{port}")
-    return None
+    return HealthReport()
 
 
-def uses(report: Mapping[str, Any] | None) -> dict[str, str]:
-    """Service → what it uses of what is bounded, a line for each."""
-    entries = (report or {}).get("services", ())
-    return {entry["name"]: "\n".join(map(in_words, entry.get("usage") or ())) for entry in entries}
-
-
-def in_words(usage: Mapping[str, Any]) -> str:
-    """A part that is used: ``scratch 3.1 of 40.0 GB``."""
-    unit, size = ("GB", 10**9) if usage["limit"] >= 10**9 else ("MB", 10**6)
-    return f"{usage['name']} {usage['used'] / size:.1f} of {usage['limit'] / size:.1f} {unit}"
-
-
-def services(
-    found: list[ContainerState], urls: Mapping[str, str], status: Mapping[str, Any] | None
-) -> list[ServiceState]:
-    """Every service, from its container, its published address and what the health service says of it."""
-    reported = {entry["name"]: entry for entry in (status or {}).get("services", ())}
-    states = []
-    for one in found:
-        report = reported.get(one.service, {})
-        health = STATES.get(report.get("state", ""), report.get("state", one.health))
-        states.append(
-            ServiceState(
-                name=one.service,
-                url=urls.get(one.service),
-                health=health if one.health == "healthy" else one.health,
-                version=report.get("version"),
-                error=report.get("error"),
-                warning=report.get("warning"),
-            )
-        )
-    return states
-
-
-def ask_health(url: str | None) -> dict[str, Any] | None:
-    """The health service's report; None where it does not answer."""
-    if not url:
-        return None
+def ask_health(url: str) -> HealthReport:
+    """The report of the health service at a URL."""
     try:
         # No proxy: it is our own, and a proxy of the site cannot reach it.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{url}/status", timeout=STATUS_SECONDS) as answer:
-            report: dict[str, Any] = json.load(answer)
-            return report
-    except (OSError, ValueError):
-        return None
+            return HealthReport(status=Status.from_json(answer.read()))
+    except DocumentError as error:
+        return HealthReport(problem=str(error))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return HealthReport(problem=f"the health service at {url} does not answer ({error})")
 
 
-def table(states: list[ServiceState]) -> Table:
+def in_words(usage: Usage) -> str:
+    """A part that is used: ``scratch 3.1 of 40.0 GB``."""
+    unit, size = ("GB", 10**9) if usage.limit >= 10**9 else ("MB", 10**6)
+    return f"{usage.name} {usage.used / size:.1f} of {usage.limit / size:.1f} {unit}"
+
+
+def services(
+    found: Iterable[ContainerState], report: HealthReport, urls: Mapping[str, str] | None = None
+) -> list[ServiceState]:
+    """Every service, from its container, what the health service says of it, and its published address."""
+    return [_merged(one, report.of(one.service), (urls or {}).get(one.service)) for one in found]
+
+
+def _merged(container: ContainerState, said: ServiceStatus | None, url: str | None) -> ServiceState:
+    """A service is healthy where both say so. Docker goes first: a container that does not run explains the rest."""
+    if said is None:
+        return ServiceState(name=container.service, url=url, health=container.health, version=None)
+    return ServiceState(
+        name=container.service,
+        url=url,
+        health=HEALTH[said.state] if container.health == "healthy" else container.health,
+        version=said.version,
+        reason=said.reason or said.warning_reason,
+        error=said.error,
+        warning=said.warning,
+        usage=said.usage,
+    )
+
+
+def containers_table(found: Iterable[ContainerState], report: HealthReport) -> Table:
+    """`ws ps`: Docker's state of each container, what the health service says of its service, and what that uses."""
+    shown = Table(box=None, pad_edge=False)
+    for column in ("Service", "Container", "Health", "Status", "Reason", "Uses", "Image", "Ports"):
+        shown.add_column(column, overflow="fold")
+    found = list(found)
+    for one, service in zip(found, services(found, report), strict=True):
+        uses = "\n".join(map(in_words, service.usage))
+        cells = (one.status, service.explanation, uses, short(one.image), "\n".join(one.ports))
+        shown.add_row(one.service, one.name, styled(service.health), *cells)
+    return shown
+
+
+def table(states: Iterable[ServiceState]) -> Table:
     """The table at the end of `ws up`."""
     shown = Table(box=None, pad_edge=False)
     for column in ("Service", "URL", "Health", "Version"):
         shown.add_column(column, overflow="fold")
     for one in states:
         health = styled(one.health)
-        if one.error:
-            health.append(f": {one.error}")
-        elif one.warning:
-            health.append(f", but {one.warning}", style="yellow")
+        if one.explanation:
+            health = Text.assemble(health, ", ", one.explanation)
         shown.add_row(one.name, one.url or "", health, one.version or "")
     return shown
 
