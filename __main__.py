@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 
 from build_report.records import ReportError
 from config import keys as config_keys
@@ -14,6 +13,7 @@ from config.stack_file import encrypted_paths
 from preflight import docker_engine as engine_checks
 from program import declare
 from stack.identity import StackIdentity
+from stack.pulumi_internals import program_config, secret_keys
 from stack.secrets import SecretError
 from stack.stack import Stack
 
@@ -36,10 +36,10 @@ def main() -> None:
         environment=os.environ,
     )
     try:
-        config = {**get_config_env(), **CONFIG.get()}
+        config = program_config()
         config_keys.check(config, stack_file=stack.file)
         config_keys.refuse_encrypted(
-            filter(is_config_secret, config),
+            secret_keys(),
             stack_file=stack.file,
             stack=stack.identity.stack,
             encrypted=encrypted_paths(PROJECT / stack.file),

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pulumi
-from pulumi.runtime.config import is_config_secret
 
 from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
@@ -32,6 +31,7 @@ from stack import env_secrets, owner, rejoin
 from stack.advertised_facts import MACHINE
 from stack.engine_state import known
 from stack.identity import ASKS
+from stack.pulumi_internals import register_stack_outputs
 from stack.running_words import warning
 from stack.running_work import look
 from stack.sources import KEPT, Sources, TorchChoice, choose_sources
@@ -134,7 +134,7 @@ def warn_of_running_work(stack: Stack) -> None:
 def warn_of_plain_secrets(stack: Stack) -> None:
     """Whoever reads the stack file, or its history, knows those."""
     for key in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS):
-        if stack.config(key.partition(":")[2]) is not None and not is_config_secret(key):
+        if stack.config(key.partition(":")[2]) is not None and not pulumi.runtime.is_config_secret(key):
             command = secret_command(stack.identity.stack, key)
             pulumi.warn(f"{stack.file}: {key}: is in plain text. This asks for it, and keeps it encrypted: {command}")
 
@@ -196,9 +196,7 @@ def said_of(result: pulumi.Output[str], stack: Stack, now: owner.Situation | Non
         return result
     if now and now.known.engine == "pulumi":
         # Pulumi keeps the outputs of the last deployment where one fails, and shows an unknown one by a number.
-        cast(pulumi.ComponentResource, pulumi.runtime.get_root_resource()).register_outputs(
-            {"verification": NOT_VERIFIED}
-        )
+        register_stack_outputs({"verification": NOT_VERIFIED})
 
     async def text() -> str:
         return str(await result.future()) if await result.is_known() else NOT_VERIFIED

@@ -1,9 +1,7 @@
 """The Docker Engine API as the engine needs it: JSON in, JSON out, and errors as one sentence."""
 
-import contextlib
 import json
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ import docker
 import requests
 
 from docker_api.address import engine_address, engine_is_local
+from docker_api.internals import hang_up
 
 Json = dict[str, Any]
 # What libraries say → what it means.
@@ -129,7 +128,7 @@ class DockerApi:
         """
         with (
             self._request("POST", path, query=query, data=data, headers=headers, stream=True, timeout=None) as answer,
-            _Pulse(pulse, lambda: self._hang_up(answer)) as beating,
+            _Pulse(pulse, lambda: hang_up(self._client, answer)) as beating,
         ):
             try:
                 for line in answer.iter_lines():
@@ -149,11 +148,6 @@ class DockerApi:
         """The objects in the listing `path` that have all `labels`; `key` says where the answer has them."""
         answer = self.call("GET", path, query={"all": "true", "filters": json.dumps({"label": labels})})
         return cast(list[Json], (answer.get(key) or []) if key else answer)
-
-    def _hang_up(self, answer: requests.Response) -> None:
-        """Ends a connection from which another thread reads; to close it would not wake that."""
-        with contextlib.suppress(OSError, AttributeError):
-            cast(Any, self._client)._get_raw_response_socket(answer)._sock.shutdown(socket.SHUT_RDWR)
 
     def _request(self, method: str, path: str, *, query: Json | None, **options: Any) -> requests.Response:  # noqa: ANN401
         options.setdefault("timeout", 120)

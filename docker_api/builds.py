@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from docker.utils.build import exclude_paths
-
 from docker_api.api import DockerApi, DockerError
+from docker_api.internals import exclude_paths
 from docker_api.step import Step
 from docker_api.trace import MESSAGE_ID, Trace
 

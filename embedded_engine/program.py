@@ -12,13 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi.runtime import mocks, rpc, stack, sync_await
-from pulumi.runtime.proto import resource_pb2
 
 from config.stack_file import StackConfig
 from embedded_engine.changes import ProgramError
 from embedded_engine.registration import Registration, plain, recorded
 from stack.engine_state import EMBEDDED, READ_STATE
+from stack.pulumi_internals import (
+    FAILED,
+    MockCallArgs,
+    MockMonitor,
+    MockResourceArgs,
+    Mocks,
+    RegisterResourceResponse,
+    ResourceInvokeResponse,
+    deserialized,
+    forget_last_run,
+    run_to_end,
+    serialized,
+    stack_outputs,
+    use_monitor,
+)
 
 __all__ = ["Handler", "Monitor", "Outcome", "ProgramError", "run_program"]
 
@@ -30,28 +43,28 @@ Handler = Callable[[Registration], Outcome]
 WORKERS = 16
 
 
-class Monitor(mocks.MockMonitor):
+class Monitor(MockMonitor):
     """Takes registrations as the Pulumi engine would; unlike the mocks', a resource may fail and the rest goes on."""
 
     def __init__(self, handler: Handler) -> None:
         super().__init__(_NoCalls())
         self._handler = handler
 
-    def Invoke(self, request: Any) -> resource_pb2.ResourceInvokeResponse:  # noqa: ANN401, N802 (gRPC)
+    def Invoke(self, request: Any) -> ResourceInvokeResponse:  # noqa: ANN401, N802 (gRPC)
         """A function that the program calls: there is one, on what the engine knows."""
         with _event_loop():
             return super().Invoke(request)  # type: ignore[no-any-return, no-untyped-call]
 
-    def RegisterResource(self, request: Any) -> resource_pb2.RegisterResourceResponse:  # noqa: ANN401, N802 (gRPC)
+    def RegisterResource(self, request: Any) -> RegisterResourceResponse:  # noqa: ANN401, N802 (gRPC)
         """One resource: waits until it is made real."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if not request.custom:
-            return resource_pb2.RegisterResourceResponse(urn=urn)
+            return RegisterResourceResponse(urn=urn)
         with _event_loop():
             return self._made(request, urn)
 
-    def _made(self, request: Any, urn: str) -> resource_pb2.RegisterResourceResponse:  # noqa: ANN401 (gRPC)
-        inputs = rpc.deserialize_properties(request.object, keep_unknowns=True)
+    def _made(self, request: Any, urn: str) -> RegisterResourceResponse:  # noqa: ANN401 (gRPC)
+        inputs = deserialized(request.object)
         inputs.pop("__defaults", None)
         outcome = self._handler(
             Registration(
@@ -65,10 +78,10 @@ class Monitor(mocks.MockMonitor):
             )
         )
         if outcome is None:
-            return resource_pb2.RegisterResourceResponse(urn=urn, result=resource_pb2.Result.FAIL)
+            return RegisterResourceResponse(urn=urn, result=FAILED)
         identifier, outputs = outcome
-        properties = sync_await._sync_await(rpc.serialize_properties(outputs, {}))
-        return resource_pb2.RegisterResourceResponse(urn=urn, id=identifier, object=properties)
+        properties = serialized(outputs)
+        return RegisterResourceResponse(urn=urn, id=identifier, object=properties)
 
 
 @contextlib.contextmanager
@@ -84,22 +97,22 @@ def _event_loop() -> Iterator[None]:
             asyncio.set_event_loop(None)
 
 
-class _NoCalls(mocks.Mocks):
+class _NoCalls(Mocks):
     """The program calls no provider function; one that it does is refused by name."""
 
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+    def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         if args.token == READ_STATE:
             return {EMBEDDED: True}, []  # this engine's state is in the labels of what it made
         raise ProgramError(f"the embedded engine does not know the function {args.token}; use --engine pulumi")
 
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         raise NotImplementedError
 
 
 def run_program(
     folder: Path,
     config: StackConfig,
-    monitor: mocks.MockMonitor,
+    monitor: MockMonitor,
     *,
     preview: bool,
     on_interrupt: Callable[[], object] = lambda: None,
@@ -115,29 +128,26 @@ def run_program(
 
 
 async def _run(
-    folder: Path, config: StackConfig, monitor: mocks.MockMonitor, preview: bool, on_interrupt: Callable[[], object]
+    folder: Path, config: StackConfig, monitor: MockMonitor, preview: bool, on_interrupt: Callable[[], object]
 ) -> dict[str, Any]:
     before = Path.cwd()
-    # Of an earlier run in the same process, which may have been aborted: its root, and tasks of its event loop.
-    pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type]
-    pulumi.runtime.settings.SETTINGS.outputs.clear()
+    forget_last_run()
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     # The SDK logs a failed registration with its traceback; what failed is in the deployment's report.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
-        mocks.set_mocks(
+        use_monitor(
+            monitor,
             _NoCalls(),
             project=config.project,
             stack=config.stack,
             preview=preview,
-            monitor=monitor,
             logger=logging.getLogger("cslr.program"),
         )
         pulumi.runtime.set_all_config(config.values, list(config.secret_keys))
-        await stack.run_pulumi_func(lambda: runpy.run_path(str(folder / "__main__.py"), run_name="__main__"))  # type: ignore[arg-type, return-value]
-        root = pulumi.runtime.get_root_resource()
-        return await _outputs(root.outputs if isinstance(root, stack.Stack) else {})
+        await run_to_end(lambda: runpy.run_path(str(folder / "__main__.py"), run_name="__main__"))
+        return await _outputs(stack_outputs())
     except pulumi.RunError as error:
         raise ProgramError(str(error)) from error
     except asyncio.CancelledError:

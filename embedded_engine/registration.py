@@ -5,10 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pulumi.output import Unknown
-from pulumi.runtime import rpc
-
 from embedded_engine.differences import UNKNOWN, differences
+from stack.pulumi_internals import Unknown, is_secret, unwrapped
 
 __all__ = ["UNKNOWN", "Registration", "differences", "plain", "recorded"]
 
@@ -30,8 +28,8 @@ class Registration:
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (a property of a resource is any JSON value)
     """The value itself, without the wrapping of secrets."""
-    if rpc.is_rpc_secret(value):
-        return plain(rpc.unwrap_rpc_secret(value))
+    if is_secret(value):
+        return plain(unwrapped(value))
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list) else value
@@ -42,7 +40,7 @@ def recorded(value: Any) -> Any:  # noqa: ANN401
 
     A secret is only ever a digest of many rounds, so that a change of it is seen.
     """
-    if rpc.is_rpc_secret(value):
+    if is_secret(value):
         content = json.dumps(plain(value), sort_keys=True, default=str).encode()
         return f"{SECRET} {hashlib.scrypt(content, salt=b'cslr', n=2**14, r=8, p=1).hex()[:16]}"
     if isinstance(value, Unknown):

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
-from pulumi.runtime import rpc
 
 from components.keeper import DockerSocket
 from config.stack_file import StackConfig
 from embedded_engine.program import Monitor, Outcome, run_program
 from embedded_engine.registration import Registration, plain
+from stack.pulumi_internals import deserialized
 
 PROJECT = Path(__file__).parent.parent
 PLATFORM, MATRIX = "cslr:platform", "cslr:matrix"
@@ -83,7 +83,7 @@ class Recorder(Monitor):
         self.recorded: dict[str, Resource] = {}  # by URN
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (gRPC)
-        inputs = rpc.deserialize_properties(request.object, keep_unknowns=True)
+        inputs = deserialized(request.object)
         inputs.pop("__defaults", None)
         urn = self.make_urn(request.parent, request.type, request.name)
         with self._lock:
@@ -106,7 +106,7 @@ class Recorder(Monitor):
         return super().RegisterResource(request)
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 (gRPC)
-        outputs = rpc.deserialize_properties(request.outputs, keep_unknowns=True)
+        outputs = deserialized(request.outputs)
         with self._lock:
             self.recorded[request.urn].outputs = plain(outputs)
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]

@@ -3,8 +3,9 @@
 import warnings
 from dataclasses import dataclass
 
-import docker.auth
 import docker.errors
+
+from docker_api.internals import auth
 
 HUB = "docker.io"
 
@@ -44,7 +45,7 @@ def parse(text: str) -> Name:
         head, slash, last = text.rpartition("/")
         last, _, tag = last.partition(":")
         repository, digest = f"{head}{slash}{last}", tag or "latest"
-    host, path = docker.auth.resolve_repository_name(repository)
+    host, path = auth.resolve_repository_name(repository)
     return Name(
         text=text,
         host=host,
@@ -66,13 +67,13 @@ def login(host: str) -> Login | None:
 
 def header(host: str) -> dict[str, str]:
     """The header by which the Engine gets that login; needed even where there is none."""
-    return {"X-Registry-Auth": docker.auth.encode_header(_config(host) or {}).decode()}
+    return {"X-Registry-Auth": auth.encode_header(_config(host) or {}).decode()}
 
 
 def _config(host: str) -> dict[str, str] | None:
     try:
         with warnings.catch_warnings(action="ignore"):  # of a helper that is missing: that is the error below
-            found: dict[str, str] | None = docker.auth.load_config().resolve_authconfig(host)
+            found: dict[str, str] | None = auth.load_config().resolve_authconfig(host)
     except docker.errors.DockerException as error:
         raise LoginError(
             f"Docker's config.json names a way to the login for {host} that fails: {error}. "

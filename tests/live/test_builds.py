@@ -9,6 +9,7 @@ import requests
 
 from docker_api.api import DockerApi
 from docker_api.builds import Build, BuildError, build
+from docker_api.internals import hang_up
 
 pytestmark = pytest.mark.live
 
@@ -71,7 +72,7 @@ class TestADaemonThatGoesAway:
 
         def progress(text: str) -> None:
             if "sleep" in text:
-                client._hang_up(answers[-1])
+                hang_up(client._client, answers[-1])
 
         with pytest.raises(BuildError, match=r"did not answer to the end: POST /build"):
             build(client, silent, progress)

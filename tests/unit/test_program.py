@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pulumi.output import Unknown
 
 from components.image_set import IMAGES
 from components.keeper import DockerSocket, docker_socket
@@ -16,6 +15,7 @@ from config.services import IMAGE_OF, SERVICES
 from contracts.document import SETTINGS_VARIABLE
 from embedded_engine.program import ProgramError
 from stack.programs import source_of
+from stack.pulumi_internals import Unknown
 from testing.harness import (
     CLUSTER,
     COMMAND,

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from pulumi.output import Unknown
 
 from config.stack_file import StackConfig
 from embedded_engine.program import Monitor, Outcome, ProgramError, run_program
 from embedded_engine.registration import Registration
+from stack.pulumi_internals import Unknown
 
 HEAD = """
 import pulumi

@@ -1,0 +1,25 @@
+"""What this project uses of Docker's SDK beyond its documented interface; nothing else reaches into it.
+
+Written for the version `PINNED` (requirements.txt). tests/process/docker_api/test_internals.py fails where an upgrade
+changes it.
+"""
+
+import contextlib
+import socket
+from typing import Any, cast
+
+import docker
+import requests
+from docker import auth
+from docker.utils.build import exclude_paths
+
+__all__ = ["PINNED", "auth", "exclude_paths", "hang_up"]
+
+PINNED = "7.2.0"
+
+
+def hang_up(client: docker.APIClient, answer: requests.Response) -> None:
+    """Ends a connection from which another thread reads; to close it would not wake that."""
+    with contextlib.suppress(OSError, AttributeError):
+        raw = cast(Any, client)._get_raw_response_socket(answer)
+        raw._sock.shutdown(socket.SHUT_RDWR)
