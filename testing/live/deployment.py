@@ -86,6 +86,7 @@ class LiveStack:
     further_config: dict[str, Any] = field(default_factory=dict)  # other keys of the stack file
     engine: docker.DockerClient
     variables: dict[str, str] = field(default_factory=dict)  # of the environment, beside this process's
+    python: str = sys.executable  # that runs the program
     enter: tuple[str, ...] = ()  # what a command begins with that shall run as if on another host
     output: list[str] = field(default_factory=list)  # all that was ever said
 
@@ -141,7 +142,7 @@ class LiveStack:
 
     def _call(self, method: str, **keywords: object) -> Any:
         run = subprocess.run(
-            [*self.enter, sys.executable, ENGINE_RUN, method, self.name, json.dumps(keywords)],
+            [*self.enter, self.python, ENGINE_RUN, method, self.name, json.dumps(keywords)],
             cwd=self.folder,
             env={**self.environment, "PYTHONPATH": str(self.folder)},
             capture_output=True,
@@ -169,7 +170,7 @@ class LiveStack:
     def ws_started(self, command: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """``python -m ws`` while it runs; killed in the end."""
         process = subprocess.Popen(
-            [*self.enter, sys.executable, "-m", "ws", command, *arguments, "--stack", self.name],
+            [*self.enter, self.python, "-m", "ws", command, *arguments, "--stack", self.name],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
