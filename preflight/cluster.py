@@ -58,7 +58,7 @@ def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) ->
     if place is None:
         return []
     situation = Situation(settings=settings, place=place, host=host, cluster=cluster)
-    found = [finding for checks in CHECKS.values() for each in checks for finding in each(situation)]
+    found = [finding for each in CHECKS for finding in each(situation)]
     problems = [finding for finding in found if isinstance(finding, Problem)]
     if problems:
         raise SettingsError(problems, place.file, place.key)
@@ -343,12 +343,16 @@ def _address(place: ClusterPlace, host: str | None = None) -> Path:
     return ("hosts", host or place.host, "address")
 
 
-# What people know the checks by → those that see to it.
-CHECKS: dict[str, tuple[Check, ...]] = {
-    "Own address": (address_is_ours, routes_lead_from_our_address, host_is_not_taken),
-    "Ports of the cluster": (ports_are_free,),
-    "Redis": (redis_answers, somebody_can_take_over),
-    "Clock": (clocks_agree,),
-    "Versions": (versions_agree, packages_agree),
-    "Other hosts": (peers_can_be_reached, networks_are_apart),
-}
+CHECKS: tuple[Check, ...] = (
+    address_is_ours,
+    routes_lead_from_our_address,
+    host_is_not_taken,
+    ports_are_free,
+    redis_answers,
+    somebody_can_take_over,
+    clocks_agree,
+    versions_agree,
+    packages_agree,
+    peers_can_be_reached,
+    networks_are_apart,
+)

@@ -331,13 +331,15 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
 def doctor(stack: Stack = "dev") -> None:
     """Check every precondition, and say how to meet those that are not met."""
     from config.stack_file import refuse_name
-    from ws import doctor as checks
+    from ws.doctor.checks import State, rows
+    from ws.doctor.facts import Facts
+    from ws.doctor.view import table
     from ws.project import FOLDER
 
     refuse_name(FOLDER, stack)  # all else that is wrong with a stack is a row of the table
-    rows = checks.examine(stack)
-    out.print(checks.table(rows))
-    if any(row.state is checks.State.FAIL for row in rows):
+    found = rows(Facts.collect(stack))
+    out.print(table(found))
+    if any(row.state is State.FAIL for row in found):
         raise typer.Exit(FAILED)
 
 

@@ -8,7 +8,9 @@ from config.cluster import ClusterPlace
 from config.remedies import secret_command
 from coordination.membership import ClusterState, HeadState, MemberState
 from stack.cluster_key import cluster_key, copy_command, key_file
-from ws import doctor
+from ws.doctor.checks import State, cluster_rows
+from ws.doctor.facts import Facts, platform_facts
+from ws.doctor.view import table
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
 
@@ -45,14 +47,14 @@ def check(stack: str, console: Console) -> bool:
     """`ws cluster check`: shows it; whether nothing keeps this host from being part of its cluster."""
     configured = open_stack(stack)
     place = _place(configured)
-    facts = doctor.Facts(stack=stack, **doctor.platform_facts(configured))
+    facts = Facts(stack=stack, **platform_facts(configured))
     assert facts.settings is not None  # noqa: S101  (a place has settings)
-    rows = doctor.cluster_rows(facts, facts.settings)
+    rows = cluster_rows(facts, facts.settings)
     if facts.cluster.state:
         console.print(_hosts(place, facts.cluster.state))
         console.print()
-    console.print(doctor.table(rows))
-    return all(row.state is not doctor.State.FAIL for row in rows)
+    console.print(table(rows))
+    return all(row.state is not State.FAIL for row in rows)
 
 
 def _hosts(place: ClusterPlace, state: ClusterState) -> Table:

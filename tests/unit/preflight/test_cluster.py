@@ -8,11 +8,12 @@ import pytest
 from config.platform import PlatformSettings
 from config.problems import Problem, Remark, SettingsError
 from coordination.membership import MemberState
-from preflight.cluster import CHECKS, Situation, check, single_point
+from preflight.cluster import Situation, check, single_point
 from preflight.cluster_facts import ClosedPort, ClusterFacts
 from preflight.host_facts import ContainerPort, DockerNetwork, HostFacts, HostNetworkContainer, Listener
 from testing.lab import at, changed, place_of
 from testing.lab_facts import BETA, GAMMA, HOST, MACHINE, SOUND, member, state
+from ws.doctor.checks import CLUSTER_CHECKS
 
 
 def preflight(
@@ -310,9 +311,9 @@ class TestEveryFinding:
         )
         host = replace(HOST, listeners=(Listener(address="::", port=8265),))
         situation = Situation(settings=at("alpha"), place=place_of("alpha"), host=host, cluster=cluster)
-        for name, checks in CHECKS.items():
-            found = [finding for each in checks for finding in each(situation)]
-            assert found, name
+        for group in CLUSTER_CHECKS:
+            found = [finding for each in group.run for finding in each(situation)]
+            assert found, group.title
             for problem in found:
                 assert isinstance(problem, Problem)
                 assert problem.path[0] == "hosts"

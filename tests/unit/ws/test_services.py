@@ -7,9 +7,9 @@ from rich.console import Console
 
 from contracts.status import ClusterStatus, RayStatus, Reason, ServiceStatus, Status, Usage
 from contracts.status import State as ServiceIs
-from ws import doctor
 from ws.containers import ContainerState
-from ws.doctor import State
+from ws.doctor import checks
+from ws.doctor.checks import State
 from ws.engine_names import EngineName
 from ws.services import HealthReport, containers_table, in_words, services, table
 
@@ -130,16 +130,16 @@ class TestMerge:
 
 class TestDoctor:
     def test_a_full_scratch_is_said_by_name(self):
-        rows = {row.detail: row.state for row in doctor.running_rows(REPORT)}
+        rows = {row.detail: row.state for row in checks.running_rows(REPORT)}
         assert rows == {"ray-cpu: scratch full: 40 of 40 GB": State.FAIL, "redis: memory: 280 of 320 MiB": State.WARN}
 
     def test_a_sound_stack_is_one_line(self):
-        (row,) = doctor.running_rows(report(said("mlflow")))
+        (row,) = checks.running_rows(report(said("mlflow")))
         assert (row.state, row.detail) == (State.OK, "1 services are healthy")
 
     def test_a_stack_that_does_not_run_is_no_matter_of_a_precondition(self):
-        assert doctor.running_rows(HealthReport()) == []
+        assert checks.running_rows(HealthReport()) == []
 
     def test_a_report_that_cannot_be_read_is_a_warning(self):
-        (row,) = doctor.running_rows(HealthReport(problem="of another version"))
+        (row,) = checks.running_rows(HealthReport(problem="of another version"))
         assert (row.state, row.detail) == (State.WARN, "of another version")

@@ -13,14 +13,18 @@ from config.load import load
 from config.matrix import MatrixSettings
 from config.matrix_rules import select
 from config.platform import PlatformSettings
+from preflight import cluster, host
 from preflight.build_host import BuildHost
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers
 from preflight.host_facts import ContainerPort, HostFacts
 from testing import lab_facts
 from testing.lab import at, changed
-from ws import doctor
-from ws.doctor import Facts, State
+from ws.doctor import checks
+from ws.doctor import facts as doctor_facts
+from ws.doctor.checks import State, rows
+from ws.doctor.facts import Facts
+from ws.doctor.view import table
 from ws.setup.docker import Host
 from ws.stack_settings import StackSettings
 
@@ -121,7 +125,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
 
 
 def test_a_sound_host_has_nothing_to_say():
-    found = doctor.rows(SOUND)
+    found = rows(SOUND)
     assert {row.state for row in found} == {State.OK}
     assert not any(row.remedy for row in found)
 
@@ -129,15 +133,26 @@ def test_a_sound_host_has_nothing_to_say():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_is_seen_by_its_check_alone_and_has_a_remedy(fault):
     fields, name, state, remedy = FAULTS[fault]
-    found = [row for row in doctor.rows(replace(SOUND, **fields)) if row.state is not State.OK]
+    found = [row for row in rows(replace(SOUND, **fields)) if row.state is not State.OK]
     assert {row.name for row in found} == {name}
     assert {row.state for row in found} == {state}
     assert remedy in "\n".join(row.remedy for row in found)
 
 
+def test_every_check_of_the_program_is_made():
+    assert {check.run for check in checks.HOST_CHECKS} == {*host.CHECKS}
+    assert {run for check in checks.CLUSTER_CHECKS for run in check.run} == {*cluster.CHECKS}
+
+
+@pytest.mark.parametrize("check", checks.HOST_CHECKS, ids=lambda check: check.title)
+def test_every_check_says_what_is_fine(check):
+    gpu = load({"gpu": {"enabled": True}}, stack_file="f")
+    assert check.describe(gpu, SOUND.host_facts)
+
+
 def test_the_table_shows_remedies_below_the_state():
     console = Console(file=io.StringIO(), width=120)
-    console.print(doctor.table(doctor.rows(replace(SOUND, disk_free=0))))
+    console.print(table(rows(replace(SOUND, disk_free=0))))
     assert "free 20 GB" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -155,7 +170,7 @@ class TestMatrix:
     )
 
     def test_is_sound_where_there_is_room(self):
-        found = {row.name: row for row in doctor.rows(self.FACTS)}
+        found = {row.name: row for row in rows(self.FACTS)}
         assert {row.state for row in found.values()} == {State.OK}
         assert found["Stack file"].detail == "Pulumi.matrix.yaml: 18 images of the family"
         assert found["Room for images"].detail.startswith("18 of 18 images are missing, about ")
@@ -164,14 +179,14 @@ class TestMatrix:
 
     def test_says_that_there_is_no_room_and_what_to_do(self):
         facts = replace(self.FACTS, build_host=replace(self.FACTS.build_host, free=10**9))
-        row = next(row for row in doctor.rows(facts) if row.name == "Room for images")
+        row = next(row for row in rows(facts) if row.name == "Room for images")
         assert row.state is State.FAIL
         assert "ws matrix --prune" in row.remedy
 
     def test_collects_what_the_stack_file_selects(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         monkeypatch.setattr("stack.sources.reachable", lambda _url, **_: True)
-        monkeypatch.setattr(doctor, "reachable", lambda _url, **_: True)
+        monkeypatch.setattr(doctor_facts, "reachable", lambda _url, **_: True)
         facts = Facts.collect("matrix")
         assert (facts.settings, len(facts.images), facts.settings_error) == (None, 18, "")
         assert not list(tmp_path.rglob("sources.json"))
@@ -183,35 +198,35 @@ class TestCluster:
     FACTS = replace(SOUND, stack="alpha", settings=at("alpha"), host_facts=lab_facts.HOST, cluster=lab_facts.SOUND)
 
     def test_is_sound_where_hosts_agree(self):
-        found = {row.name: row for row in doctor.rows(self.FACTS)}
+        found = {row.name: row for row in rows(self.FACTS)}
         assert {row.state for row in found.values()} == {State.OK}
         assert found["Cluster"].detail == "alpha of lab (Pulumi.alpha.yaml)"
-        assert found["Redis"].detail == "10.88.0.3:6381, with a copy at 10.88.0.2:6382"
+        assert found["Redis"].detail == "10.88.0.3:6381, with a replica at 10.88.0.2:6382"
         assert found["Other hosts"].detail == "beta, gamma"
 
     def test_has_a_row_for_each_way_in_which_they_do_not(self):
         facts = replace(self.FACTS, cluster=replace(lab_facts.SOUND, clock_ahead=9.0))
-        [row] = [row for row in doctor.rows(facts) if row.state is not State.OK]
+        [row] = [row for row in rows(facts) if row.state is not State.OK]
         assert (row.name, row.state) == ("Clock", State.FAIL)
         assert "hosts.alpha: the clock of alpha is 9.0 s ahead" in row.detail
         assert "timedatectl" in row.remedy
 
     def test_warns_of_what_stops_no_deployment(self):
         facts = replace(self.FACTS, settings=at("alpha", None, changed(redis={"host": "gamma"})))
-        [row] = [row for row in doctor.rows(facts) if row.state is not State.OK]
+        [row] = [row for row in rows(facts) if row.state is not State.OK]
         assert (row.name, row.state) == ("Redis", State.WARN)
         assert "single point" in row.detail
 
     def test_says_what_it_could_not_find_out(self):
         facts = replace(self.FACTS, cluster=ClusterFacts(silence="Connection refused"))
-        found = {row.name: row for row in doctor.rows(facts)}
+        found = {row.name: row for row in rows(facts)}
         assert {row.state for row in found.values()} == {State.OK}
         assert "does not answer yet" in found["Redis"].detail
         assert found["Versions"].detail == "not known: Redis does not answer"
 
     def test_is_asked_for_its_key(self):
         facts = replace(self.FACTS, cluster_error="Pulumi.alpha.yaml: cslr:clusterKey: is needed.\n  Copy it:")
-        [row] = [row for row in doctor.rows(facts) if row.state is not State.OK]
+        [row] = [row for row in rows(facts) if row.state is not State.OK]
         assert (row.name, row.state, row.remedy) == ("Cluster", State.FAIL, "  Copy it:")
 
     def test_collects_what_the_cluster_says(self, monkeypatch, tmp_path):
@@ -221,6 +236,6 @@ class TestCluster:
         (tmp_path / "Pulumi.gamma.yaml").write_text(yaml.safe_dump({"config": {"cslr:cluster": block}}))
         monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
         monkeypatch.setattr(ClusterFacts, "probe", lambda place, **options: ClusterFacts(machine=place.host))
-        facts = doctor.platform_facts(StackSettings.read("gamma", {}))
+        facts = doctor_facts.platform_facts(StackSettings.read("gamma", {}))
         assert facts["cluster"].machine == "gamma"
         assert not list(tmp_path.glob("cslr/**/*.key"))

@@ -1,0 +1,134 @@
+"""The facts about host, stack and cluster that `ws doctor` checks."""
+
+import os
+import shutil
+import stat
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+
+from components.image_family import family_args, planned_tags
+from config.builds import BuildSettings
+from config.cluster import ClusterPlace
+from config.matrix import MatrixSettings
+from config.matrix_rules import Wanted
+from config.platform import PlatformSettings
+from config.problems import ConfigError, SettingsError
+from docker_api.api import bytes_free, data_root
+from preflight.build_host import BuildHost
+from preflight.cluster_facts import ClusterFacts
+from preflight.container_users import HostUsers
+from preflight.host_facts import HostFacts
+from stack.advertised_facts import MACHINE
+from stack.identity import StackIdentity
+from stack.secrets import SecretError
+from stack.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
+from stack.stack import Stack
+from stack.state import stack_folder
+from ws import firewall
+from ws.containers import containers
+from ws.pulumi import cli as pulumi_cli
+from ws.services import HealthReport, health_report
+from ws.setup.docker import Host
+from ws.stack_settings import StackSettings, open_stack
+
+ENGINE_TIMEOUT = 5  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the checks look at."""
+
+    stack: str
+    python: tuple[int, ...] = sys.version_info[:3]
+    host: Host = field(default_factory=Host)
+    engine: dict[str, Any] | None = None  # the Engine's /info
+    disk_free: int | None = None  # bytes, where Docker keeps its data
+    debootstrap: bool = False
+    registry: bool = False  # an image registry answers
+    settings: PlatformSettings | None = None
+    settings_error: str = ""
+    host_facts: HostFacts = field(default_factory=HostFacts)
+    users: HostUsers = field(default_factory=HostUsers)
+    cluster: ClusterFacts = field(default_factory=ClusterFacts)
+    cluster_error: str = ""  # why this host cannot ask its cluster anything
+    matrix: MatrixSettings | None = None  # of a stack that builds images, which has no other settings
+    images: tuple[tuple[Wanted, str], ...] = ()  # that it builds, with their tags
+    build_host: BuildHost = field(default_factory=BuildHost)
+    pulumi: Path | None = None
+    missing_plugins: tuple[str, ...] = ()
+    pulumi_downloads: bool = False
+    health: HealthReport = field(default_factory=HealthReport)  # what the health service of the running stack says
+    firewall: str | None = None  # health of the deployed stack's; None: it has none
+    deployed: bool = False
+    left_rules: tuple[str, ...] = ()  # stacks whose firewall ended and left its rules
+    state_mode: int | None = None  # of the state folder; None before the first deployment
+    state_owned: bool = True
+
+    @classmethod
+    def collect(cls, stack: str) -> "Facts":
+        """The facts of this host."""
+        facts: dict[str, Any] = {"stack": stack, "host": Host.probe(), "debootstrap": bool(shutil.which("debootstrap"))}
+        facts |= _engine_facts()
+        try:
+            configured = open_stack(stack)
+            folder = stack_folder(configured.identity)
+            facts |= _matrix_facts(configured) or platform_facts(configured)
+        except (ConfigError, SettingsError) as error:
+            facts["settings_error"] = str(error)
+            folder = stack_folder(StackIdentity(project="cslr", stack=stack))
+        if facts.get("engine"):
+            there = containers(StackIdentity(project="cslr", stack=stack))
+            facts |= {"health": health_report(there), "deployed": bool(there), "left_rules": firewall.left()}
+            facts["firewall"] = next((one.health for one in there if one.service == "firewall"), None)
+        facts["registry"] = reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version")
+        facts["pulumi"] = cli = pulumi_cli.find()
+        facts["pulumi_downloads"] = pulumi_cli.downloads_answer()
+        if cli:
+            facts["missing_plugins"] = tuple(p.program for p in pulumi_cli.plugins() if not p.present(cli))
+        with suppress(OSError):
+            found = folder.stat()
+            facts |= {"state_mode": stat.S_IMODE(found.st_mode), "state_owned": found.st_uid == os.geteuid()}
+        return cls(**facts)
+
+
+def platform_facts(configured: StackSettings) -> dict[str, Any]:
+    """Of the facts, those on a stack that deploys. Raises `ConfigError` and `SettingsError`."""
+    settings, own = configured.deployable, configured.identity
+    host_facts = HostFacts.probe(own.project, own.stack, gpus=settings.gpu.enabled)
+    facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts, "users": HostUsers.probe(settings)}
+    return facts | (_cluster_facts(configured.previewed, settings.place) if settings.place else {})
+
+
+def _cluster_facts(stack: Stack, place: ClusterPlace) -> dict[str, Any]:
+    try:
+        password = stack.secrets(place).values["redis-password"]
+    except SecretError as error:
+        return {"cluster_error": str(error)}
+    return {"cluster": ClusterFacts.probe(place, machine=stack.files.generated(MACHINE), password=password)}
+
+
+def _matrix_facts(configured: StackSettings) -> dict[str, Any]:
+    if configured.matrix is None:
+        return {}
+
+    def choose(settings: BuildSettings, *, torch: TorchChoice, devel: bool) -> Sources:
+        kept = stack_folder(configured.identity) / KEPT
+        return choose_sources(settings, torch=torch, devel=devel, kept=kept, dry_run=True)[0]
+
+    args = family_args(configured.matrix, stack_file=configured.file.name, python=sys.executable, choose=choose)
+    return {"matrix": args.settings, "images": tuple(planned_tags(args)), "build_host": BuildHost.probe()}
+
+
+def _engine_facts() -> dict[str, Any]:
+    try:
+        client = docker.from_env(timeout=ENGINE_TIMEOUT)
+        info = client.info()
+    except (docker.errors.DockerException, requests.RequestException, ValueError):
+        return {}
+    return {"engine": info, "disk_free": bytes_free(data_root(info))}
