@@ -19,7 +19,7 @@ import requests
 
 from testing.harness import merged
 from testing.live.day import Head
-from testing.live.deployment import LiveStack, wait_until
+from testing.live.deployment import UP_SECONDS, LiveStack, wait_until
 from testing.live.users import ENDED, User
 
 DASHBOARD, MARIMO = 30265, 30180
@@ -40,6 +40,7 @@ SETTINGS: dict[str, Any] = {
     "marimo": {"port": MARIMO, "memory": "1g"},
     "health": {"port": 30888},
 }
+LET_GO = "/tmp/let-go"  # in the node's container: at which the job ends
 MORE_MEMORY = {"ray": {"cpu": {"memory": "3200m"}}}
 MORE_REDIS = {"redis": {"memory": "1g"}}
 # Everything beside the head and the notebooks, at once.
@@ -214,12 +215,22 @@ class TestDrain:
         assert f"Nothing was changed: not ended after 3 s: 1 running job\n    {job}" in said
         assert stack.ids() == before
 
-    def test_waits_for_the_job_and_then_replaces_the_node(self, up, stack, user):
-        before, short = stack.ids(), user.submit("state", 90)  # longer than it takes to come to the question
+    def test_waits_for_the_job_and_then_replaces_the_node(self, stack, engine, user):
+        before, short = stack.ids(), user.submit("state", 600, LET_GO)
         wait_until(lambda: beats(user, short) > 0, "that the job counts", 120)
-        code, said = up("--drain", "5m", changes=merged(MORE_REDIS, BESIDE, MORE_MEMORY))
-        assert code == 0, said
-        assert "Waiting for 1 running job" in said
+        stack.configure(merged(MORE_REDIS, BESIDE, MORE_MEMORY))
+        with stack.ws_started("up", "--engine", engine, "--drain", "5m") as run:
+            assert run.stdout
+            said = run.stdout.readline()
+            while "Waiting for 1 running job" not in said and (line := run.stdout.readline()):
+                said += line
+            assert "Waiting for 1 running job" in said, said
+            assert stack.ids() == before
+            assert user.status(short) == "RUNNING", user.job(short).said
+            assert stack.exec("ray-cpu", "touch", LET_GO)[0] == 0
+            rest, _ = run.communicate(timeout=UP_SECONDS)
+        said += rest
+        assert run.returncode == 0, said
         assert "All has ended" in said
         after = stack.ids()
         assert after["ray-cpu"] != before["ray-cpu"]

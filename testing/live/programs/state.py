@@ -1,8 +1,11 @@
-"""Keeps the cluster's state busy, and checks that nothing of it is lost: ``state.py SECONDS``.
+"""Keeps the cluster's state busy, and checks that nothing of it is lost: ``state.py SECONDS [FILE]``.
+
+Ends after so many seconds, or as soon as the file is there.
 
 An actor that counts, tasks, new actors, objects, and keys of the GCS's own store, each read again.
 """
 
+import os
 import sys
 import time
 
@@ -28,7 +31,7 @@ def double(number):
 ray.init(log_to_driver=False)
 counter, objects, turn, longest = Counter.remote(), [], 0, 0.0
 end = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
+while time.monotonic() < end and not any(map(os.path.exists, sys.argv[2:])):
     turn, began = turn + 1, time.monotonic()
     assert ray.get(counter.increment.remote(), timeout=120) == turn
     assert ray.get(double.remote(turn), timeout=120) == 2 * turn
