@@ -31,6 +31,11 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
+def is_written(persistence: str) -> bool:
+    """Whether Redis, by its `INFO persistence`, has nothing left to write to its append-only file or to sync."""
+    return "aof_buffer_length:0\r" in persistence and "aof_pending_bio_fsync:0\r" in persistence
+
+
 class Wire:
     """An address whose connections go to another port, until they are cut."""
 

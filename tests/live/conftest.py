@@ -18,6 +18,7 @@ from testing.live.pulumi_stack import PulumiStack, inspected
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts every test into its group, and refuses groups that would meet at an address."""
     own = [item for item in items if item.path.is_relative_to(HERE)]

@@ -17,6 +17,8 @@ import pytest
 
 from config.ports import BRIDGE_RAY_PORTS
 from coordination.redis_users import HEAD_RIGHTS
+from testing.live.deployment import wait_until
+from testing.redis_pair import is_written
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ("-m", "entrypoints.ray.node")
@@ -162,7 +164,7 @@ def test_a_head_gets_healthy_hides_the_password_and_stops_without_a_trace(contai
 def test_a_head_goes_on_while_its_redis_is_restarted(container):
     node = healthy_node(container)
     gcs = number_of(container, "gcs_server")
-    time.sleep(1.5)  # the append-only file is synced each second
+    wait_until(lambda: is_written(persistence(container)), "that Redis has written its data")
     container.output("kill", "-KILL", str(number_of(container, "redis-server")))
     time.sleep(6)  # a GCS gives up after some 4 s
     restart_redis(container)
@@ -178,6 +180,12 @@ def test_a_head_whose_redis_lost_its_data_ends_for_docker_to_start_it_anew(conta
     restart_redis(container)
     assert node.wait(25) == 1
     assert "lost its data" in (container.folder / "node.log").read_text()
+
+
+def persistence(container: Container) -> str:
+    """What Redis says of its append-only file."""
+    command = ("redis-cli", "-p", "7379", "-a", PASSWORD, "--no-auth-warning", "info", "persistence")
+    return container.output(*command)[1].replace("\n", "\r\n")
 
 
 def number_of(container: Container, program: str) -> int:

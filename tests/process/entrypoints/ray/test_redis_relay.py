@@ -14,6 +14,7 @@ from coordination.redis_client import Address, RedisLink, RedisRefusedError, Ser
 from entrypoints.ray import redis_relay
 from entrypoints.ray.redis_relay import RelayProcess
 from testing.harness import PROJECT
+from testing.redis_pair import is_written, until
 from testing.redis_users import makers_of_users
 from testing.servers import free_port
 
@@ -44,6 +45,12 @@ class OwnRedis:
         deadline = time.monotonic() + 20
         while not self.address.answers() and time.monotonic() < deadline:
             time.sleep(0.05)
+
+    def wait_until_written(self) -> None:
+        """Waits until the append-only file has all data: it is synced each second."""
+        link = RedisLink((self.address,), PASSWORD)
+        until(lambda: is_written(str(link.command("INFO", "persistence"))), seconds=20)
+        link.close()
 
     def stop(self, *, kill: bool = False) -> None:
         if self.process:
@@ -122,7 +129,7 @@ class TestRestart:
     @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
     def test_the_connection_goes_on_and_so_does_what_was_asked_meanwhile(self, redis, client, kill):
         client.command("SET", "before", "1")
-        time.sleep(1.2)  # the append-only file is synced each second
+        redis.wait_until_written()
         redis.stop(kill=kill)
         client.send("GET", "before")
         client.send("SET", "meanwhile", "2")

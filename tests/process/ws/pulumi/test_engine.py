@@ -365,13 +365,18 @@ class TestInterrupt:
         cli = deployed.project.parent / "pulumi"
         cli.write_text(
             f"#!{sys.executable}\n"
-            "import os, signal, time\n"
+            "import array, fcntl, os, signal, termios, time\n"
             "seen = []\n"
             "def interrupted(*_):\n"
             "    seen.append(1)\n"
             "    os._exit(1) if len(seen) == 2 else interrupt()\n"
             "def interrupt():\n"
-            "    time.sleep(0.5)\n"  # it listens by then
+            # It listens as soon as it has read what was written: it reads nowhere else.
+            "    os.write(1, b'{}\\n')\n"
+            "    left = array.array('i', [1])\n"
+            "    while left[0]:\n"
+            "        time.sleep(0.01)\n"
+            "        fcntl.ioctl(1, termios.FIONREAD, left)\n"
             "    os.kill(os.getppid(), signal.SIGINT)\n"
             "signal.signal(signal.SIGINT, interrupted)\n"
             "interrupt()\n"
