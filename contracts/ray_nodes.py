@@ -1,6 +1,7 @@
 """Ray's list of nodes, as the State API of the head's dashboard gives it.
 
-Every reader of that list takes it from here, except verify_cluster.py, which is one file and asks Ray itself.
+Every program that asks the State API reads it here. verify_cluster.py and the hooks, which may import nothing of ours,
+ask Ray itself, and repeat NODE_LABEL.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http.client import HTTPException
@@ -21,6 +20,7 @@ from typing import Any
 
 from config.notation import EVERYWHERE
 from config.ports import MARIMO, MLFLOW, RAY_DASHBOARD
+from contracts.ray_nodes import NODES_PATH, AnswerError, RayNode, listed, nodes_in
 from docker_api.api import DockerApi, Json
 from stack.identity import StackIdentity
 from stack.secrets import SECRETS_TARGET
@@ -33,7 +33,6 @@ RAY_NODES = ("ray-cpu", "ray-gpu", "ray-head")
 CLIENT_SERVER = "ray.util.client.server"  # the driver that stands in for one connected from elsewhere
 # Actors that Ray starts for itself.
 INTERNAL_ACTORS = ("_ray_internal_", "_ray_")
-NODE_LABEL = "cslr.node"
 IDLE = ("waiting: ", "drained: ")  # entrypoints/ray/node.py
 
 
@@ -221,18 +220,17 @@ def _ray(nodes: list[Deployed]) -> _Answer:
 
 
 def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> _Answer:
-    listed = [node for node in dashboard.states("nodes") if node.get("state") == "ALIVE"]
+    alive = [node for node in dashboard.nodes() if node.alive]
     places: dict[str, str] = {}
     addresses: dict[str, str] = {}
     leads = ""
-    for node in listed:
-        name = (node.get("labels") or {}).get(NODE_LABEL) or node.get("node_name") or ""
-        places[node["node_id"]] = addresses[str(node.get("node_ip"))] = services.get(name, "")
-        if node.get("is_head_node"):
-            leads = services.get(name, "")
+    for node in alive:
+        places[node.identifier] = addresses[node.address] = services.get(node.name, "")
+        if node.head:
+            leads = services.get(node.name, "")
     works = [*_jobs(dashboard.get("/api/jobs/"), places, addresses, leads)]
     works += _actors(dashboard.states("actors", state="ALIVE"), places)
-    if len(listed) > 1:  # one of them may end without the others
+    if len(alive) > 1:  # one of them may end without the others
         works += _tasks(dashboard.states("tasks", state="RUNNING"), places)
     return _Answer(works=tuple(works), head=leads)
 
@@ -348,10 +346,21 @@ class _Http:
         for key, value in wanted.items():
             query += [("filter_keys", key), ("filter_predicates", "="), ("filter_values", value)]
         answer = self.get(f"/api/v0/{what}?{urllib.parse.urlencode(query)}")
-        with suppress(LookupError, TypeError):
-            found: list[Json] = answer["data"]["result"]["result"]
-            return found
-        raise NotAskedError(f"{self.name} at {self.url} answers something else than a list of {what}")
+        try:
+            return listed(answer)
+        except AnswerError as error:
+            raise self._strange(what) from error
+
+    def nodes(self) -> tuple[RayNode, ...]:
+        """Ray's nodes, dead ones too."""
+        answer = self.get(NODES_PATH)
+        try:
+            return nodes_in(answer)
+        except AnswerError as error:
+            raise self._strange("nodes") from error
+
+    def _strange(self, what: str) -> NotAskedError:
+        return NotAskedError(f"{self.name} at {self.url} answers something else than a list of {what}")
 
     def get(self, path: str, body: Json | None = None) -> Any:  # noqa: ANN401 (JSON)
         """What a GET answers, or a POST of a body. Raises `NotAskedError`."""

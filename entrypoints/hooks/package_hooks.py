@@ -41,6 +41,7 @@ Text: TypeAlias = "str | bytes"
 Space: TypeAlias = "str | bytes | None"
 Seconds: TypeAlias = "float | None"
 
+NODE_LABEL = "cslr.node"  # as in contracts/ray_nodes.py: hooks import nothing but hooks
 PACKAGE = b"gcs://"
 FUNCTIONS = b"fun"  # pickled functions and classes
 # What Ray's C++ reads (the Jobs API's records), and what a head that moved must find: small, and bounded by Ray.
@@ -269,7 +270,7 @@ async def in_thread(function: Callable[..., Any], *arguments: object) -> Ray:
 def peers(client: Ray, first: str) -> list[str]:
     """Return the addresses of the agents of all nodes that are alive, the one of that name first."""
     alive = [node for node in client.get_all_node_info(timeout=PEER_SECONDS).values() if node.state == 0]
-    alive.sort(key=lambda node: dict(node.labels).get("cslr.node") != first)
+    alive.sort(key=lambda node: dict(node.labels).get(NODE_LABEL) != first)
     return [f"http://{node.node_manager_address}:{node.dashboard_agent_listen_port}" for node in alive]
 
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from contracts.ray_nodes import NODE_LABEL
 from coordination.errors import NodeError, read_secret
 from coordination.lease import RETRY_SECONDS, Lease, ray_namespace
 from coordination.redis_client import Address, RedisLink
@@ -303,7 +304,7 @@ def drain_node(gcs: str, name: str, seconds: int) -> tuple[str | None, str]:
     try:
         client = raylet.GcsClient(address=gcs)
         nodes: list[Any] = list(client.get_all_node_info(timeout=GCS_SECONDS).values())
-        node = next((n for n in nodes if n.labels.get("cslr.node") == name and n.state == alive), None)
+        node = next((n for n in nodes if n.labels.get(NODE_LABEL) == name and n.state == alive), None)
         if node is None:
             return None, f"the cluster has no node {name} that is alive"
         if node.is_head_node:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.ray_nodes import HOST_LABEL, NODE_LABEL
 from coordination.errors import NodeError
 from coordination.own_address import source_address
 from entrypoints.ray.launcher import HOOK, REDIS_PASSWORD, REDIS_USERNAME
@@ -106,7 +107,7 @@ class NodeMeans:
     def start_arguments(self, gcs_address: str | None) -> list[str]:
         """Return the arguments of ``ray start`` for a worker of the head at an address, or (None) for a head."""
         store, tasks = split_memory(self.memory or container_memory(), shared_memory())
-        labels = {"cslr.node": self.name, **({"cslr.host": self.host} if self.host else {})}
+        labels = {NODE_LABEL: self.name, **({HOST_LABEL: self.host} if self.host else {})}
         arguments = [
             "--block",
             "--log-color=false",

@@ -62,13 +62,14 @@ MODULES = {
         entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server""",
     "ray-gateway": """coordination.errors coordination.lease coordination.redis_client coordination.redis_pair
         coordination.redis_users entrypoints.command_line entrypoints.gateway.gateway""",
-    "ray-head": """coordination.election coordination.errors coordination.lease coordination.own_address
-        coordination.redis_client coordination.redis_users entrypoints.command_line entrypoints.ray.agent
+    "ray-head": """contracts.ray_nodes coordination.election coordination.errors coordination.lease
+        coordination.own_address coordination.redis_client coordination.redis_users entrypoints.command_line
+        entrypoints.ray.agent
         entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.scratch""",
-    "ray-cpu": """contracts.document contracts.status coordination.errors coordination.lease coordination.membership
-        coordination.own_address coordination.redis_client coordination.redis_users
+    "ray-cpu": """contracts.document contracts.ray_nodes contracts.status coordination.errors coordination.lease
+        coordination.membership coordination.own_address coordination.redis_client coordination.redis_users
         entrypoints.command_line entrypoints.ray.hidden_files
         entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process

@@ -10,12 +10,13 @@ import docker
 from rich.console import Console
 from rich.text import Text
 
+from contracts.ray_nodes import RayNode
 from coordination.membership import drain_key
 from stack.programs import run_module
 from ws.cluster.access import Access
 from ws.cluster.nodes import HEAD_SUFFIX, node_named
 from ws.cluster.progress import progress
-from ws.cluster.ray_api import NoHeadError, RayNode, Work
+from ws.cluster.ray_api import NoHeadError, Work
 from ws.containers import ContainerState, containers
 from ws.display import duration
 from ws.errors import WsError
@@ -122,7 +123,7 @@ def _drainable(access: Access, name: str) -> RayNode | None:
         return node
     if marked:
         return None
-    why = node.why if node and node.why else "it is not a member now"
+    why = node.message if node and node.message else "it is not a member now"
     raise WsError(f"{name} is gone: {why}. See: ws node list --stack {access.stack}")
 
 

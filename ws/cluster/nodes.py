@@ -8,9 +8,10 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
+from contracts.ray_nodes import RayNode
 from coordination.membership import ClusterState
 from ws.cluster.access import Access
-from ws.cluster.ray_api import NoHeadError, RayNode
+from ws.cluster.ray_api import NoHeadError
 from ws.errors import WsError
 
 State = Literal["alive", "draining", "drained", "gone"]

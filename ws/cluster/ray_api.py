@@ -8,33 +8,16 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts.ray_nodes import NODES_PATH, AnswerError, RayNode, listed, nodes_in
 from ws.errors import WsError
 
 SECONDS = 5.0
-MOST_NODES = 2000  # Ray keeps up to 1,000 dead ones
 MOST_WORK = 10_000
-NODE_LABEL, HOST_LABEL = "cslr.node", "cslr.host"
 ENDED = ("FINISHED", "FAILED")
 
 
 class NoHeadError(WsError):
     """The dashboard does not answer, so most likely there is no head at this moment."""
-
-
-@dataclass(frozen=True)
-class RayNode:
-    """A node as the GCS lists it; one that ended and came back is listed twice."""
-
-    identifier: str
-    name: str
-    host: str
-    address: str
-    head: bool
-    alive: bool
-    why: str  # it is dead
-    cpus: float
-    gpus: float
-    since: int  # ms since 1970: of its start, or of its end
 
 
 @dataclass(frozen=True)
@@ -65,7 +48,11 @@ class RayApi:
 
     def nodes(self) -> list[RayNode]:
         """All that the GCS remembers, dead ones too."""
-        return [_node(entry) for entry in self._list("nodes", limit=MOST_NODES)]
+        answer = self._get(NODES_PATH)
+        try:
+            return list(nodes_in(answer))
+        except AnswerError as error:
+            raise self._no_answer(error) from error
 
     def work(self, node: RayNode) -> Work:
         """What a node is busy with right now."""
@@ -78,35 +65,26 @@ class RayApi:
         )
 
     def _list(self, what: str, **query: object) -> list[dict[str, Any]]:
-        url = f"{self.url}/api/v0/{what}?{urllib.parse.urlencode({**query, 'detail': 'true'})}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"})  # noqa: S310  (http)
+        answer = self._get(f"/api/v0/{what}?{urllib.parse.urlencode({**query, 'detail': 'true'})}")
+        try:
+            return listed(answer)
+        except AnswerError as error:
+            raise self._no_answer(error) from error
+
+    def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        headers = {"Authorization": f"Bearer {self.token}"}
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers)  # noqa: S310  (http)
         # No proxy: it is our own, and a proxy of the site cannot reach it.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=SECONDS) as response:
-                answer = json.load(response)
-            result: list[dict[str, Any]] = answer["data"]["result"]["result"]
+                return json.load(response)
         except urllib.error.HTTPError as error:
             if error.code in (401, 403):
                 raise WsError(f"The dashboard at {self.url} refuses this stack's token; run `ws up` again.") from error
             raise NoHeadError(f"The dashboard at {self.url} answers {error.code} {error.reason}.") from error
-        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
-            raise NoHeadError(f"The dashboard at {self.url} does not answer ({error}).") from error
-        return result
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise self._no_answer(error) from error
 
-
-def _node(entry: dict[str, Any]) -> RayNode:
-    labels, resources = entry.get("labels") or {}, entry.get("resources_total") or {}
-    alive = entry["state"] == "ALIVE"
-    return RayNode(
-        identifier=entry["node_id"],
-        name=labels.get(NODE_LABEL) or entry.get("node_name") or entry["node_ip"],
-        host=labels.get(HOST_LABEL) or "",
-        address=entry["node_ip"],
-        head=bool(entry.get("is_head_node")),
-        alive=alive,
-        why=entry.get("state_message") or "",
-        cpus=float(resources.get("CPU", 0)),
-        gpus=float(resources.get("GPU", 0)),
-        since=int(entry.get("start_time_ms" if alive else "end_time_ms") or 0),
-    )
+    def _no_answer(self, error: Exception) -> NoHeadError:
+        return NoHeadError(f"The dashboard at {self.url} does not answer ({error}).")

@@ -225,8 +225,8 @@ class TestDecision:
         url, answer = health_service
         head = {"address": str(listener), "node": "ray-gpu"}
         answer["body"] = json.dumps({"services": [], "ray": {"head": head, "nodes": []}}).encode()
-        for _ in range(2):
-            assert decide(lease, health_url=url).head is None
+        question = election_of(lease, health_url=url)._question
+        assert [single_host.head_by_health_service(question) for _ in range(2)] == [None, None]
         said = capsys.readouterr()
         assert (said.out + said.err).count("deployed by another version of the platform") == 1
 

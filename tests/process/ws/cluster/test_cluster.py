@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from rich.console import Console
 
+from contracts.ray_nodes import RayNode
 from coordination.lease import Grant, Lease, Member
 from coordination.redis_client import Address, RedisLink
 from stack.cluster_key import key_file
@@ -20,7 +21,7 @@ from tests.process.ws.cluster.test_redis import access_on
 from ws import cli
 from ws.cluster import drain, head, hosts, nodes
 from ws.cluster.access import Access
-from ws.cluster.ray_api import NoHeadError, RayApi, RayNode, Work
+from ws.cluster.ray_api import NoHeadError, RayApi, Work
 from ws.containers import ContainerState
 from ws.engine_names import EngineName
 from ws.errors import WsError
@@ -34,7 +35,10 @@ COMMANDS = (
 
 def entry(name: str, **changes: Any) -> RayNode:
     host = name.partition("-")[0]
-    usual = RayNode(f"id-{name}", name, host, "10.0.0.1", False, True, "", 2.0, 0.0, 1_700_000_000_000)
+    usual = RayNode(
+        identifier=f"id-{name}", name=name, host=host, address="10.0.0.1", head=False, alive=True, message="",
+        cpus=2.0, gpus=0.0, memory=0, object_store_memory=0, started_ms=1_700_000_000_000, ended_ms=0,
+    )  # fmt: skip
     return replace(usual, **changes)
 
 
@@ -139,7 +143,7 @@ class TestNodeList:
         assert [row.state for row in nodes.nodes_of(led).nodes] == [state]
 
     def test_a_node_that_came_back_is_listed_once(self, led):
-        led.played.listed = [entry("beta-ray-cpu", alive=False, since=9), entry("beta-ray-cpu", since=5)]
+        led.played.listed = [entry("beta-ray-cpu", alive=False, ended_ms=9), entry("beta-ray-cpu", started_ms=5)]
         assert [row.state for row in nodes.nodes_of(led).nodes] == ["alive"]
 
     def test_former_heads_are_not_listed(self, led):
