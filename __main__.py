@@ -10,6 +10,7 @@ from build_report.records import ReportError
 from config import keys as config_keys
 from config.problems import SettingsError
 from config.stack_file import encrypted_paths
+from images.dockerfile import DockerfileError
 from preflight import docker_engine as engine_checks
 from program import declare
 from stack.identity import StackIdentity
@@ -46,7 +47,7 @@ def main() -> None:
         )
         engine_checks.refuse_other_engine(config, stack_file=stack.file)
         outputs = declare(stack)
-    except (SettingsError, SecretError, ReportError) as error:
+    except (SettingsError, SecretError, ReportError, DockerfileError) as error:
         raise pulumi.RunError(str(error)) from None
     for name, value in outputs.items():
         pulumi.export(name, value)

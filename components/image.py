@@ -16,9 +16,10 @@ import pulumi
 import pulumi_command as command
 import pulumi_docker as docker
 
-from docker_api.dockerfile import Recipe, recipe
+from docker_api.builds import context_files
 from images.base.recipe import PLATFORM, Platform, Source, Suite, base_tag, platform_suffix
 from images.catalog import Flavour, Image
+from images.dockerfile import Recipe, recipe
 from images.variants import Variant
 from stack.identity import LEAVES_IMAGE as LEAVES_IMAGE
 
@@ -236,7 +237,7 @@ def _content(args: ImageVariantArgs) -> Recipe:
     image = args.image
     return recipe(
         image.dockerfile,
-        image.folder,
+        context_files(image.folder, image.dockerfile),
         target=image.target,
         args=image.build_args(
             base=args.base.tag,

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from images.base.recipe import Suite
+from images.dockerfile import declared_args
 from images.lockfile import locked
-from images.variants import SUITE, Variant
+from images.variants import DEFAULT_VARIANT, SUITE, Variant
 
 Flavour = Literal["cuda", "cpu"]
 
 FOLDER = Path(__file__).parent
 ML = FOLDER / "ml"
-ML_ARGS = (
-    "BASE", "CUDA", "PYTHON", "TORCH", "BELOW_RAY", "TORCH_VERSION", "TORCH_CUDA", "DRIVER", "PYG_LIB", "NVCC", "LOCK",
-    "PYPI_INDEX", "PYTORCH_INDEX", "PYG_INDEX", "NVIDIA_APT",
-)  # fmt: skip
 NONE = "none"  # a label's value: the image goes without
 
 CUDA_LOCK = "locks/cuda{cuda}/cuda.txt"  # shared by the Pythons of one CUDA
@@ -40,7 +37,6 @@ class Image:
     folder: Path  # build context; holds the Dockerfile and its allow-list, Dockerfile.dockerignore
     target: str | None = None  # stage of the Dockerfile; None: the last
     suite: Suite  # of the base that it is built on
-    args: tuple[str, ...]  # build arguments that its Dockerfile declares
     locks: tuple[str, ...] = ()  # context files that pin its packages
     torch: bool = False  # whether it holds torch and what is built for it, so that TORCH_LOCKS count as well
     parent: str | None = None  # the image of the family that it is built on
@@ -58,7 +54,9 @@ class Image:
     @property
     def depends_on_variant(self) -> bool:
         """Whether there is one such image per (CUDA, Python) pair."""
-        return "PYTHON" in self.args or self.parent is not None
+        if self.parent is not None:
+            return CATALOG[self.parent].depends_on_variant
+        return bool(declared_args(self.dockerfile) & self._args_of_variant(DEFAULT_VARIANT, "cuda", None, None).keys())
 
     def lock_files(self, variant: Variant | None = None, flavour: Flavour = "cuda") -> tuple[Path, ...]:
         """Return the lock files that pin this image's packages."""
@@ -82,29 +80,38 @@ class Image:
         pyg_index: str | None = None,
         nvidia_apt: str | None = None,
     ) -> dict[str, str]:
-        """Return the build arguments, only those that the Dockerfile declares. ``base`` is a reference of an image."""
+        """Return every build argument that an image may be given; images/dockerfile.py keeps those that count.
+
+        ``base`` is a reference of an image.
+        """
         values = {"BASE": base, "PYPI_INDEX": pypi_index, "PYTORCH_INDEX": pytorch_index, **dict(self.given)}
         if variant:
-            cuda = flavour == "cuda"
-            values |= {
-                "CUDA": variant.cuda,
-                "PYTHON": variant.python,
-                "TORCH": flavour if self.torch else NONE,
-                "BELOW_RAY": "toolkit" if "toolkit" in self.layers else "science",
-                "TORCH_VERSION": variant.torch if cuda else f"{variant.torch}+cpu",
-                "TORCH_CUDA": variant.torch_cuda if cuda else "",
-                "DRIVER": str(variant.driver) if cuda else "",
-                "PYG_LIB": _pyg_lib(variant, flavour) if pyg_index else NONE,
-                "PYG_INDEX": pyg_index if variant.pyg_lib else None,
-                "NVCC": self._nvcc(variant, nvidia_apt),
-                "NVIDIA_APT": nvidia_apt if variant.nvcc == "nvidia" else None,
-                "LOCK": self._lock_digest(variant, flavour),
-            }
-        return {name: value for name, value in values.items() if value is not None and name in self.args}
+            values |= self._args_of_variant(variant, flavour, pyg_index, nvidia_apt)
+        return {name: value for name, value in values.items() if value is not None}
 
     def versions(self, variant: Variant | None = None, flavour: Flavour = "cuda") -> dict[str, str]:
         """Return package → version as locked. Debian's packages are not: its release pins them."""
         return locked(*self.lock_files(variant, flavour))
+
+    def _args_of_variant(
+        self, variant: Variant, flavour: Flavour, pyg_index: str | None, nvidia_apt: str | None
+    ) -> dict[str, str | None]:
+        """The build arguments whose values come from the table of variants."""
+        cuda = flavour == "cuda"
+        return {
+            "CUDA": variant.cuda,
+            "PYTHON": variant.python,
+            "TORCH": flavour if self.torch else NONE,
+            "BELOW_RAY": "toolkit" if "toolkit" in self.layers else "science",
+            "TORCH_VERSION": variant.torch if cuda else f"{variant.torch}+cpu",
+            "TORCH_CUDA": variant.torch_cuda if cuda else "",
+            "DRIVER": str(variant.driver) if cuda else "",
+            "PYG_LIB": _pyg_lib(variant, flavour) if pyg_index else NONE,
+            "PYG_INDEX": pyg_index if variant.pyg_lib else None,
+            "NVCC": self._nvcc(variant, nvidia_apt),
+            "NVIDIA_APT": nvidia_apt if variant.nvcc == "nvidia" else None,
+            "LOCK": self._lock_digest(variant, flavour),
+        }
 
     def _nvcc(self, variant: Variant, nvidia_apt: str | None) -> str:
         """The version of its CUDA compiler, as exactly as it is known before the build."""
@@ -137,7 +144,6 @@ def _ml(name: str, parent: str | None, *layers: str) -> Image:
         folder=ML,
         target=name,
         suite=SUITE,
-        args=ML_ARGS,
         locks=(PYTHON_LOCK, *paths),
         torch=True,
         parent=parent,
@@ -145,8 +151,8 @@ def _ml(name: str, parent: str | None, *layers: str) -> Image:
     )
 
 
-def _service(name: str, *args: str, locks: tuple[str, ...] = ()) -> Image:
-    return Image(name=name, folder=FOLDER / name, suite="trixie", args=("BASE", *args), locks=locks)
+def _service(name: str, *locks: str) -> Image:
+    return Image(name=name, folder=FOLDER / name, suite="trixie", locks=locks)
 
 
 CATALOG: dict[str, Image] = {
@@ -157,7 +163,6 @@ CATALOG: dict[str, Image] = {
             folder=ML,
             target="ray-lean",
             suite=SUITE,
-            args=ML_ARGS,
             locks=(PYTHON_LOCK, "locks/{key}/lean.txt"),
             layers=("python", "ray"),
         ),
@@ -170,8 +175,8 @@ CATALOG: dict[str, Image] = {
         _service("firewall"),
         _service("redis"),
         _service("postgres"),
-        _service("mlflow", "PYPI_INDEX", locks=("requirements.txt",)),
-        _service("health", "PYPI_INDEX", locks=("requirements.txt",)),
+        _service("mlflow", "requirements.txt"),
+        _service("health", "requirements.txt"),
     )
 }
 
@@ -203,7 +208,6 @@ def packages_image(
         recipe="packages.Dockerfile",
         sizes="images/packages/budgets.toml",
         suite=CATALOG[PACKAGES[name]].suite,
-        args=("BASE", "PYPI_INDEX", "LOCK_FILE", "APT", "WITHOUT_TORCH", "PACKAGES", "PACKAGES_LOCK"),
         parent=PACKAGES[name],
         layers=(*CATALOG[PACKAGES[name]].layers, "packages"),
         given=(

@@ -14,6 +14,7 @@ KNOWN = frozenset(
         "config.problems.ConfigError",
         "embedded_engine.deployment.UnknownTypeError",
         "docker_api.api.DockerError",
+        "images.dockerfile_syntax.DockerfileError",
         "coordination.errors.NodeError",
         "embedded_engine.lock.LockedError",
         "embedded_engine.changes.ProgramError",

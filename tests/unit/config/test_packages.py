@@ -11,9 +11,10 @@ from config import packages
 from config.load import load
 from config.packages import load_lock, lock_name
 from config.problems import SettingsError
-from docker_api.dockerfile import recipe
+from docker_api.builds import context_files
 from images import packages_lock
 from images.catalog import CATALOG, NO_LOCK, PACKAGES, packages_image
+from images.dockerfile import declared_args, recipe
 from images.layers import layer_of
 from images.lockfile import parse
 from images.packages import install
@@ -82,15 +83,15 @@ class TestImage:
         args = image.build_args(
             base="cslr/x:1", variant=DEFAULT_VARIANT, pypi_index="https://mirror.example.org/simple"
         )
-        found = recipe(image.dockerfile, image.folder, target=None, args=args)
-        assert set(found.args) == set(image.args)
+        found = recipe(image.dockerfile, context_files(image.folder, image.dockerfile), target=None, args=args)
+        assert set(found.args) == declared_args(image.dockerfile)
         assert args["APT"] == "ffmpeg sox"
         assert args["PACKAGES"] == "a==1"
         assert bool(args["WITHOUT_TORCH"]) == (not CATALOG[PACKAGES[image.name]].torch)
 
     def test_context_is_the_lock_and_the_installer(self, image):
         args = image.build_args(base="cslr/x:1", variant=DEFAULT_VARIANT)
-        found = recipe(image.dockerfile, image.folder, target=None, args=args)
+        found = recipe(image.dockerfile, context_files(image.folder, image.dockerfile), target=None, args=args)
         assert set(found.files) == {NO_LOCK, "images/ml/trim.py", "images/packages/install.py"}
 
     def test_context_takes_no_other_file_of_the_project(self, image, tmp_path):

@@ -3,17 +3,22 @@
 import re
 from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from docker.utils.build import exclude_paths
 
-from docker_api.dockerfile import recipe
+from docker_api.builds import context_files
 from images import lock
-from images.catalog import CATALOG, FOLDER, ML, Flavour, Image
+from images.catalog import CATALOG, FAMILY, FOLDER, ML, Flavour, Image
+from images.dockerfile import declared_args, recipe
 from images.lockfile import parse
 from images.variants import VARIANTS, Variant
 
 FLAVOURS: tuple[Flavour, ...] = ("cuda", "cpu")
+INDICES: dict[str, Any] = dict.fromkeys(
+    ("pypi_index", "pytorch_index", "pyg_index", "nvidia_apt"), "https://index.test"
+)
 LOCKS = sorted([*ML.glob("locks/**/*.txt"), *FOLDER.glob("*/requirements.txt")])
 ML_IMAGES = [image for image in CATALOG.values() if image.depends_on_variant]
 
@@ -109,8 +114,15 @@ class TestFamily:
 class TestCatalog:
     @pytest.mark.parametrize("image", CATALOG.values(), ids=CATALOG)
     def test_arguments_are_those_of_the_dockerfile(self, image: Image):
+        """All that a Dockerfile declares has a value, and no value is for nothing."""
         declared = set(re.findall(r"^ARG (\w+)", image.dockerfile.read_text(), re.MULTILINE))
-        assert set(image.args) == declared
+        assert declared_args(image.dockerfile) == declared
+        offered = {name for variant in VARIANTS for name in image.build_args(base="base", variant=variant, **INDICES)}
+        assert declared <= offered
+        assert offered <= {name for other in CATALOG.values() for name in declared_args(other.dockerfile)}
+
+    def test_those_made_per_variant_are_those_of_the_ml_dockerfile(self):
+        assert {image.name for image in CATALOG.values() if image.depends_on_variant} == {*FAMILY, "ray-lean"}
 
     @pytest.mark.parametrize("image", CATALOG.values(), ids=CATALOG)
     def test_target_is_a_stage(self, image: Image):
@@ -145,6 +157,5 @@ def read_by_any_build() -> set[Path]:
 def read_by_build(image: Image, variant: Variant, flavour: Flavour) -> set[Path]:
     """Return the context files that one build reads."""
     args = image.build_args(base="base", variant=variant, flavour=flavour)
-    return {
-        image.folder / name for name in recipe(image.dockerfile, image.folder, target=image.target, args=args).files
-    }
+    files = context_files(image.folder, image.dockerfile)
+    return {image.folder / name for name in recipe(image.dockerfile, files, target=image.target, args=args).files}
