@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pulumi
 
 from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, tag_of
-from components.image_index import ImageIndex, ImageIndexArgs
+from components.image_index import ImageIndex, ImageIndexArgs, index_name
 from config.matrix import MatrixSettings, parse
 from config.matrix_rules import Wanted, check, select
 from images.base.recipe import base_tag, platform_suffix
@@ -50,7 +50,7 @@ class ImageFamily(pulumi.ComponentResource):
         for siblings in _by_platform(args.wanted) if args.settings.push else ():
             variants = [self.images[wanted.name] for wanted in siblings]
             index_args = ImageIndexArgs(variants=variants, python=args.python)
-            ImageIndex(f"{siblings[0].family_name}-index", index_args, self._child)
+            ImageIndex(index_name(siblings[0].family_name), index_args, self._child)
         self.register_outputs({"tags": self.tags()})
 
     def tags(self) -> dict[str, str]:

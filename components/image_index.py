@@ -43,6 +43,11 @@ class ImageIndex(pulumi.ComponentResource):
         self.register_outputs({"tags": list(self.tags)})
 
 
+def index_name(family_name: str) -> str:
+    """What the component is called that joins the images of a family."""
+    return f"{family_name}-index"
+
+
 def index_members(images: Sequence[ImageVariantArgs]) -> dict[str, list[str]]:
     """The names of the index, and what each holds: a registry wants an index beside its images."""
     tags = [tag_of(image) for image in images]

@@ -13,6 +13,11 @@ VOLUME = "docker:index/volume:Volume"
 UNHEALTHY = "is unhealthy"  # the reason of a repair that restarts a container
 
 
+def name_in(urn: str) -> str:
+    """The name of a resource, by its URN."""
+    return urn.rpartition("::")[2]
+
+
 class ProgramError(Exception):
     """The program refused to run: a mistake in the stack config, in its own words."""
 
@@ -36,6 +41,7 @@ class Change:
     type: str
     name: str
     action: Action
+    owner: str = ""  # name of the component that it is part of
     reasons: list[str] = field(default_factory=list)
     after: dict[str, Any] = field(default_factory=dict, repr=False)  # inputs of what is made anew, without secrets
     seconds: float = 0.0

@@ -34,12 +34,12 @@ class Deployment:
         self._guard = guard
         self._lock = threading.Lock()
         self._failed: set[str] = set()
-        self._replaced_networks: set[str] = set()
+        self._replaced: dict[str, str] = {}  # URN → why what depends on it is replaced with it
         self.changes: dict[str, Change] = {}
 
     def handle(self, wanted: Registration) -> Outcome:
         """Makes one resource what the program wants. Never raises: independent resources go on."""
-        change = Change(urn=wanted.urn, type=wanted.type, name=wanted.name, action=Action.SAME)
+        change = Change(urn=wanted.urn, type=wanted.type, name=wanted.name, action=Action.SAME, owner=wanted.owner)
         with self._lock:
             if wanted.urn in self.changes:
                 change.error = "is declared twice"
@@ -66,9 +66,9 @@ class Deployment:
         resource = self._type_of(wanted)
         actual = resource.read(wanted)
         change.action, change.reasons = self._decide(wanted, resource, actual)
-        if change.action is Action.REPLACE and wanted.type.endswith(":Network"):
+        if change.action is Action.REPLACE and resource.replaces_dependents:
             with self._lock:
-                self._replaced_networks.add(wanted.urn)
+                self._replaced[wanted.urn] = resource.replaces_dependents
         if change.action is Action.SAME:
             return actual
         change.after = wanted.recorded
@@ -92,8 +92,9 @@ class Deployment:
 
     def _decide(self, wanted: Registration, resource: ResourceType, actual: Actual | None) -> tuple[Action, list[str]]:
         redo = Action.REPLACE if resource.replaces else Action.UPDATE
-        if not self._replaced_networks.isdisjoint(wanted.dependencies) and wanted.type.endswith(":Container"):
-            return Action.REPLACE, ["its network is replaced"]
+        why = next((self._replaced[urn] for urn in wanted.dependencies if urn in self._replaced), "")
+        if why and resource.replaced_with_dependencies:
+            return Action.REPLACE, [why]
         if actual is None:
             return Action.CREATE, []
         if actual.inputs is None:

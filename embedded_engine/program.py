@@ -14,7 +14,7 @@ from typing import Any
 import pulumi
 
 from config.stack_file import StackConfig
-from embedded_engine.changes import ProgramError
+from embedded_engine.changes import ProgramError, name_in
 from embedded_engine.registration import Registration, plain, recorded
 from stack.engine_state import EMBEDDED, READ_STATE
 from stack.pulumi_internals import (
@@ -75,6 +75,7 @@ class Monitor(MockMonitor):
                 recorded=recorded(inputs),
                 dependencies=tuple(request.dependencies),
                 retain_on_delete=request.retainOnDelete,
+                owner=name_in(request.parent),
             )
         )
         if outcome is None:

@@ -24,6 +24,7 @@ class Registration:
     recorded: dict[str, Any]  # the same, to be stored and shown: no secret, no value that is not known yet
     dependencies: tuple[str, ...]  # URNs
     retain_on_delete: bool
+    owner: str = ""  # name of the component that it is part of
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (a property of a resource is any JSON value)

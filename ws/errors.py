@@ -5,6 +5,8 @@ class WsError(Exception):
     """A command cannot do what it was asked; the message says why and what to do."""
 
 
+SERVER_ERROR = 500  # and above: HTTP status of an answer
+REFUSALS = {404: "did not find it", 409: "refused because of a conflict"}
 # Full names, so that showing an error of one part imports no other part.
 KNOWN = frozenset(
     {
@@ -28,9 +30,20 @@ def message(error: BaseException) -> str | None:
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if kinds & KNOWN:
         return str(error)
+    if "docker.errors.APIError" in kinds:
+        return _refusal(error)
     if {"docker.errors.DockerException", "requests.exceptions.RequestException"} & kinds:
         return f"Docker does not answer: {error}\n  Run `ws doctor`."
     if isinstance(error, OSError) and error.strerror:
         # A full or read-only disk, a file where a folder should be, nobody's right to write there.
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return None
+
+
+def _refusal(error: BaseException) -> str:
+    """What Docker answered to a call that it did not carry out."""
+    status: int = getattr(error, "status_code", None) or 0
+    said = str(getattr(error, "explanation", None) or error).strip()
+    if status >= SERVER_ERROR:
+        return f"Docker failed: {said}\n  Run `ws doctor`."
+    return f"Docker {REFUSALS.get(status, 'refused the request')}: {said}"

@@ -37,6 +37,8 @@ class ResourceType(Protocol):
     """How resources of one type are read, made and unmade. Calls come from several threads."""
 
     replaces: bool  # whether a change makes a new one (else it is redone in place)
+    replaces_dependents: str  # why what depends on it is replaced with it; empty: it is not
+    replaced_with_dependencies: bool  # whether it is replaced with a dependency of which that is said
     inputs: frozenset[str]  # what it honours, of an object its keys (``build.args``); any other input is refused
 
     def read(self, wanted: Registration) -> Actual | None:

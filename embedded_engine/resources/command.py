@@ -27,6 +27,8 @@ class Command:
     """A command; the last line that it writes to standard error is its progress."""
 
     replaces = False
+    replaces_dependents = ""
+    replaced_with_dependencies = False
     inputs = frozenset({"addPreviousOutputInEnv", "create", "dir", "environment", "logging", "triggers"})
 
     def __init__(self, folder: Path, has_image: Callable[[str], bool], cancelled: threading.Event) -> None:

@@ -33,6 +33,8 @@ class Container(DockerObjects):
     """A container, ready when it is healthy."""
 
     replaces = True
+    replaces_dependents = ""
+    replaced_with_dependencies = True  # a network in use cannot be removed
     inputs = frozenset({
         "capabilities", "command", "cpus", "destroyGraceSeconds", "deviceRequests", "entrypoints", "envs",
         "healthcheck", "hostname", "hosts", "image", "init", "labels", "logDriver", "logOpts", "memory", "memorySwap",

@@ -14,6 +14,8 @@ class Image(DockerObjects):
     """An image built here, and pushed if so asked. Its tag names its content, so one that exists is right."""
 
     replaces = False
+    replaces_dependents = ""
+    replaced_with_dependencies = False
     inputs = frozenset({
         "build.args", "build.builderVersion", "build.cacheFrom", "build.context", "build.dockerfile", "build.platform",
         "build.target", "buildOnPreview", "imageName", "skipPush",
@@ -112,6 +114,8 @@ class RemoteImage(DockerObjects):
     """An image pulled from a registry, unless it is here already (as behind a closed network, after `docker load`)."""
 
     replaces = False
+    replaces_dependents = ""
+    replaced_with_dependencies = False
     inputs = frozenset({"keepLocally", "name"})
 
     def read(self, wanted: Registration) -> Actual | None:

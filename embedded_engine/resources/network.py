@@ -19,6 +19,8 @@ class Network(DockerObjects):
     """A bridge network. Docker forbids changing one, and removing one in use."""
 
     replaces = True
+    replaces_dependents = "its network is replaced"
+    replaced_with_dependencies = False
     inputs = frozenset({"name", "driver", "ipamConfigs", "labels"})
 
     def read(self, wanted: Registration) -> Actual | None:

@@ -8,6 +8,8 @@ class Volume(DockerObjects):
     """A named volume: data, so one that exists is never made anew, whatever its labels say."""
 
     replaces = True
+    replaces_dependents = ""
+    replaced_with_dependencies = False
     inputs = frozenset({"name", "driver", "labels"})
 
     def read(self, wanted: Registration) -> Actual | None:

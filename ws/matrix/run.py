@@ -11,8 +11,9 @@ from rich.text import Text
 
 from build_report.runs import current_run
 from build_report.store import Store, StoreError
+from components.image_index import index_name
 from config.matrix_rules import Wanted
-from embedded_engine.changes import IMAGE, Result
+from embedded_engine.changes import IMAGE, Change, Result
 from ws import changes
 from ws.deploy import Session
 from ws.display import duration
@@ -38,17 +39,15 @@ class Outcome:
         """The images that are still to be tried."""
         return [one for one in self.wanted if one.name not in self.settled]
 
-    def give_up(self, resource: str, error: str) -> None:
+    def give_up(self, change: Change) -> None:
         """A resource stays undone. Where it is an image, so do those that are built on it."""
-        self.failures[resource] = error
-        owner = max((w.name for w in self.wanted if f"{resource}-".startswith(f"{w.name}-")), key=len, default=None)
-        if owner is None:  # a base, without which there is nothing to be done
-            self.settled |= {one.name for one in self.wanted}
-            return
-        self.settled.add(owner)
-        for one in self.open if owner == resource else ():
-            if owner in {ancestor.name for ancestor in one.ancestors}:
-                self.failures[one.name] = f"is built on {owner}, which failed"
+        self.failures[change.name] = change.error or "failed"
+        images = {one.name for one in self.wanted if change.owner in (one.name, index_name(one.family_name))}
+        # What belongs to no image is a base, without which there is nothing to be done.
+        self.settled |= images or {one.name for one in self.wanted}
+        for one in self.open if change.type == IMAGE else ():
+            if change.owner in {ancestor.name for ancestor in one.ancestors}:
+                self.failures[one.name] = f"is built on {change.owner}, which failed"
                 self.settled.add(one.name)
 
 
@@ -66,10 +65,12 @@ def build(
         overrides = planned.without(sorted(outcome.settled))
         result = session.run(choice, lambda engine: engine.up(), overrides)
         changes.show_failures(result, session.console)
-        failed = {change.name: change.error or "" for change in result.failed}
-        again = {name for name, error in failed.items() if is_network_failure(error) and tried[name] < retries}
+        failed = {change.name: change for change in result.failed}
+        again = {
+            name for name, change in failed.items() if is_network_failure(change.error or "") and tried[name] < retries
+        }
         for name in failed.keys() - again:
-            outcome.give_up(name, failed[name])
+            outcome.give_up(failed[name])
         if again:
             tried.update(again)
             most = max(tried[name] for name in again)

@@ -15,7 +15,7 @@ from typing import Any
 from build_report.sampling import docker_root, sampled_run
 from config.stack_file import StackFile
 from docker_api.api import DockerApi, DockerError
-from embedded_engine.changes import CONTAINER, IMAGE, NETWORK, Action, Change, Display, ProgramError, Result
+from embedded_engine.changes import CONTAINER, IMAGE, NETWORK, Action, Change, Display, ProgramError, Result, name_in
 from embedded_engine.differences import UNKNOWN, differences
 from embedded_engine.lock import LockedError, stack_lock
 from stack.identity import LEAVES_IMAGE, StackIdentity
@@ -281,7 +281,8 @@ class _Events:
         urn, action = step["urn"], STEPS[step["op"]]
         change = self._changes.get(urn)
         if change is None:
-            change = Change(urn=urn, type=step["type"], name=urn.rpartition("::")[2], action=action)
+            owner = name_in(state.get("parent") or "")
+            change = Change(urn=urn, type=step["type"], name=name_in(urn), action=action, owner=owner)
             self._changes[urn] = change
         if action is not Action.SAME:
             change.action = action

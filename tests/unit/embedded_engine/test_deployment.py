@@ -11,6 +11,8 @@ from docker_api.builds import BuildError
 from embedded_engine.deployment import Action, Change, Deployment
 from embedded_engine.registration import Registration, recorded
 from embedded_engine.resources.base import Actual, Progress, ResourceError
+from embedded_engine.resources.container import Container
+from embedded_engine.resources.network import Network
 
 NETWORK = "docker:index/network:Network"
 CONTAINER = "docker:index/container:Container"
@@ -20,8 +22,17 @@ IMAGE = "docker:index/image:Image"
 class Memory:
     """A resource type whose objects are in a dictionary, by URN."""
 
-    def __init__(self, *, replaces: bool = True, broken: Exception | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        replaces: bool = True,
+        replaces_dependents: str = "",
+        replaced_with_dependencies: bool = False,
+        broken: Exception | None = None,
+    ) -> None:
         self.replaces = replaces
+        self.replaces_dependents = replaces_dependents
+        self.replaced_with_dependencies = replaced_with_dependencies
         self.inputs = frozenset({"name", "memory"})
         self.broken = broken
         self.there: dict[str, Actual] = {}
@@ -75,7 +86,9 @@ class Host:
     """A host with types in memory, on which one run follows another."""
 
     def __init__(self) -> None:
-        self.containers, self.networks, self.images = Memory(), Memory(), Memory(replaces=False)
+        self.containers = Memory(replaced_with_dependencies=Container.replaced_with_dependencies)
+        self.networks = Memory(replaces_dependents=Network.replaces_dependents)
+        self.images = Memory(replaces=False)
         self.shown = Shown()
         self.cancelled = threading.Event()
         self.guarded: list[str] = []

@@ -64,6 +64,12 @@ class TestOrder:
         assert boxes.seen["second"].inputs["content"] == "box first"
         assert boxes.seen["second"].dependencies == (boxes.seen["first"].urn,)
 
+    def test_a_part_of_a_component_says_of_which(self, run):
+        boxes = Boxes()
+        component = "pulumi.ComponentResource('test:index:Shelf', 'shelf')"
+        run(f"Box('inner', 'x', pulumi.ResourceOptions(parent={component}))\nBox('outer', 'x')\n", boxes)
+        assert boxes.seen["inner"].owner == "shelf"
+
     def test_independent_ones_are_made_at_the_same_time(self, run):
         together = threading.Barrier(8, timeout=20)
 

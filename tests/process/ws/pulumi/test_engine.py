@@ -316,6 +316,13 @@ class TestBuilds:
             step(end, "create", "redis", IMAGE, new={"inputs": INPUTS}),
         ]
 
+    def test_a_change_says_which_component_it_is_part_of(self, deployed):
+        variant = urn("cslr:image:ImageVariant", "runtime")
+        begun = step("resourcePreEvent", "create", "runtime-report", "command:local:Command", new={"parent": variant})
+        ended = step("resOutputsEvent", "create", "runtime-report", "command:local:Command", new={"parent": variant})
+        engine, _ = deployed(([begun, ended], "", 0))
+        assert [change.owner for change in engine.up().changes] == ["runtime"]
+
     def test_a_build_is_recorded_with_the_steps_that_were_begun(self, deployed):
         planned = "digest: sha256:a\n[1/2] RUN x\ndigest: sha256:b\n[2/2] RUN y"
         begun = "digest: sha256:a\n[1/2] RUN x"

@@ -35,6 +35,7 @@ from ws.stack_settings import StackSettings
 
 NETWORK, COMPILER = "dial tcp: i/o timeout", "main.cu:1: error: no"
 EMBEDDED = Choice(name=EngineName.EMBEDDED)
+PLATFORMS: Any = ("linux/amd64", "linux/arm64")
 NAMES = [wanted.name for wanted in select(MatrixSettings())]
 
 
@@ -69,7 +70,7 @@ class FailingEngine:
         for wanted in select(settings):
             before = [done[a.name] for a in wanted.ancestors if a.name in done]
             before += [done[name] for name in list(done)[-settings.parallel_builds :][:1]]
-            change = Change(urn=wanted.name, type=IMAGE, name=wanted.name, action=Action.CREATE)
+            change = Change(urn=wanted.name, type=IMAGE, name=wanted.name, action=Action.CREATE, owner=wanted.name)
             change.skipped = any(one.error or one.skipped for one in before)
             if not change.skipped and wanted.name not in self.built:
                 self._try(change)
@@ -87,7 +88,7 @@ class FailingEngine:
 
     def _report(self, name: str) -> Change:
         texts = self.errors.get(f"{name}-report")
-        change = Change(urn=f"{name}-report", type="command", name=f"{name}-report", action=Action.CREATE)
+        change = Change(urn=f"{name}-report", type="command", name=f"{name}-report", action=Action.CREATE, owner=name)
         change.error = texts[0] if texts else None
         return change
 
@@ -150,12 +151,43 @@ class TestBuild:
         class NoBase(FailingEngine):
             def run(self, *_: Any) -> Result:
                 self.rounds += 1
-                base = Change(urn="b", type="command", name="base-forky", action=Action.CREATE, error="no debootstrap")
+                base = Change(
+                    urn="b",
+                    type="command",
+                    name="base-forky",
+                    action=Action.CREATE,
+                    owner="base-forky",
+                    error="no debootstrap",
+                )
                 return Result(changes=[base])
 
         engine = NoBase({})
         assert run(engine).failures == {"base-forky": "no debootstrap"}
         assert engine.rounds == 1
+
+
+class TestGivingUp:
+    def two_platforms(self) -> Outcome:
+        return Outcome(wanted=select(MatrixSettings(targets=("runtime",), minimal=True, platforms=PLATFORMS)))
+
+    def test_of_an_index_leaves_out_its_images_alone(self):
+        outcome = self.two_platforms()
+        family = outcome.wanted[0].family_name
+        index = Change(
+            urn="i", type="command", name=f"{family}-index", action=Action.CREATE, owner=f"{family}-index", error="no"
+        )
+        outcome.give_up(index)
+        assert outcome.failures == {f"{family}-index": "no"}
+        assert outcome.settled == {one.name for one in outcome.wanted if one.family_name == family}
+
+    def test_of_an_image_leaves_out_none_whose_name_begins_like_its_own(self):
+        outcome = self.two_platforms()
+        first, second = outcome.wanted[:2]
+        assert second.name.startswith(first.name)
+        outcome.give_up(
+            Change(urn="i", type=IMAGE, name=first.name, action=Action.CREATE, owner=first.name, error="no")
+        )
+        assert outcome.settled == {first.name}
 
 
 class TestPause:
