@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pulumi
 
-from build_report.records import ReportError
 from config import keys as config_keys
 from config.problems import SettingsError
 from config.stack_file import encrypted_paths
+from images.budgets import BudgetError
 from images.dockerfile import DockerfileError
 from preflight import docker_engine as engine_checks
 from program import declare
@@ -47,7 +47,7 @@ def main() -> None:
         )
         engine_checks.refuse_other_engine(config, stack_file=stack.file)
         outputs = declare(stack)
-    except (SettingsError, SecretError, ReportError, DockerfileError) as error:
+    except (SettingsError, SecretError, BudgetError, DockerfileError) as error:
         raise pulumi.RunError(str(error)) from None
     for name, value in outputs.items():
         pulumi.export(name, value)

@@ -48,7 +48,7 @@ def declare(stack: Stack) -> Outputs:
     Raises:
         SettingsError: the config, or the host, makes that impossible.
         SecretError: a secret of the config does, or the key of the cluster is not here yet.
-        ReportError: the table of budgets cannot be read.
+        BudgetError: the table of budgets cannot be read.
     """
     return declare_family(stack) if stack.config("matrix") is not None else declare_platform(stack)
 

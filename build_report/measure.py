@@ -197,11 +197,16 @@ def _over_budget(spec: Spec, build: Build, image: Image, store: Store) -> str:
     """What to tell of an image that is over its budget; of another, nothing."""
     if spec.budget is None:
         return ""
-    from build_report.budget import load
+    from build_report.budget import exceeded
     from build_report.compare import with_previous
+    from images.budgets import BudgetError, load
     from images.catalog import CATALOG
 
-    excesses = load(PROJECT / spec.budget, frozenset(CATALOG)).exceeded(spec.subject, image)
+    try:
+        budgets = load(PROJECT / spec.budget, frozenset(CATALOG))
+    except BudgetError as error:
+        raise MeasureError(str(error)) from None
+    excesses = exceeded(budgets, spec.subject, image)
     if not excesses:
         return ""
     comparison = with_previous(replace(build, subject=spec.subject), image, store, store.image)

@@ -1,10 +1,8 @@
 """Numbers as people read them. Sizes are decimal, as Docker shows them: 1 GB is 10^9 bytes."""
 
-import re
 import time
 
 STEPS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
-SIZE = re.compile(r"^(?P<number>\d+(?:\.\d+)?) *(?P<unit>GB|MB|kB|B)$")
 NOTHING = "-"
 
 
@@ -23,14 +21,6 @@ def size(count: int | None) -> str:
 def delta(count: int | None) -> str:
     """A difference of sizes: ``+312 MB``, ``-4.1 MB``, ``±0``."""
     return NOTHING if count is None else "±0" if not count else f"{'+' if count > 0 else ''}{size(count)}"
-
-
-def parse_size(text: str) -> int:
-    """Bytes. Raises ValueError for what is no size."""
-    found = SIZE.match(text.strip())
-    if not found:
-        raise ValueError(f"{text!r} is no size: write it like '5.0 GB', with B, kB, MB or GB (10^9 bytes)")
-    return round(float(found["number"]) * dict((*STEPS, ("B", 1)))[found["unit"]])
 
 
 def duration(seconds: float | None) -> str:

@@ -21,7 +21,7 @@ from images.base.recipe import PLATFORM, Platform, Source, Suite, base_tag, plat
 from images.catalog import Flavour, Image
 from images.dockerfile import Recipe, recipe
 from images.variants import Variant
-from stack.identity import LEAVES_IMAGE as LEAVES_IMAGE
+from stack.identity import LEAVES_IMAGE
 
 PROJECT = Path(__file__).parent.parent
 REPOSITORY = "cslr"

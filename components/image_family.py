@@ -11,8 +11,9 @@ import pulumi
 from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, tag_of
 from components.image_index import ImageIndex, ImageIndexArgs, index_name
 from config.matrix import MatrixSettings, parse
-from config.matrix_rules import Wanted, check, select
+from config.matrix_rules import check, select
 from images.base.recipe import base_tag, platform_suffix
+from images.family import BuildTarget
 from stack.sources import Sources, indices
 
 
@@ -22,7 +23,7 @@ class ImageFamilyArgs:
 
     settings: MatrixSettings
     sources: Sources
-    wanted: Sequence[Wanted]  # parents before what is built on them
+    wanted: Sequence[BuildTarget]  # parents before what is built on them
     python: str  # the interpreter for the commands beside builds
 
 
@@ -57,7 +58,7 @@ class ImageFamily(pulumi.ComponentResource):
         """The tag of each image."""
         return {name: image.tag for name, image in self.images.items()}
 
-    def _before(self, wanted: Wanted) -> list[pulumi.Resource]:
+    def _before(self, wanted: BuildTarget) -> list[pulumi.Resource]:
         """The image that `wanted` is built on, and the one so many places before it: no engine bounds builds itself."""
         parent = next((self.images[a.name] for a in wanted.ancestors if a.name in self.images), None)
         places = self._args.settings.parallel_builds
@@ -65,7 +66,7 @@ class ImageFamily(pulumi.ComponentResource):
         before = [*earlier[:1], parent] if len(earlier) == places else [parent]
         return [image.built for image in before if image]
 
-    def _base(self, wanted: Wanted) -> BaseImage:
+    def _base(self, wanted: BuildTarget) -> BaseImage:
         name = f"base-{wanted.image.suite}{platform_suffix(wanted.platform)}"
         if name not in self._bases:
             args = BaseImageArgs(
@@ -92,7 +93,7 @@ def family_args(raw: object, *, stack_file: str, python: str, choose: Callable[.
     return ImageFamilyArgs(settings=settings, sources=sources, wanted=wanted, python=python)
 
 
-def planned_tags(args: ImageFamilyArgs) -> list[tuple[Wanted, str]]:
+def planned_tags(args: ImageFamilyArgs) -> list[tuple[BuildTarget, str]]:
     """Each image with the tag that it will have. Declares nothing."""
     source, mirror = args.sources.bases, args.settings.mirrors.debian
     # Once for each base: its name covers all authorities that this host trusts.
@@ -106,15 +107,15 @@ def planned_tags(args: ImageFamilyArgs) -> list[tuple[Wanted, str]]:
     ]
 
 
-def _by_platform(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
+def _by_platform(wanted: Sequence[BuildTarget]) -> list[list[BuildTarget]]:
     """The images that differ in nothing but the platform, together; those that have one platform are left out."""
-    families: dict[str, list[Wanted]] = {}
+    families: dict[str, list[BuildTarget]] = {}
     for one in wanted:
         families.setdefault(one.family_name, []).append(one)
     return [siblings for siblings in families.values() if len(siblings) > 1]
 
 
-def _image_args(wanted: Wanted, args: ImageFamilyArgs, base: Base) -> ImageVariantArgs:
+def _image_args(wanted: BuildTarget, args: ImageFamilyArgs, base: Base) -> ImageVariantArgs:
     settings = args.settings
     return ImageVariantArgs(
         image=wanted.image,

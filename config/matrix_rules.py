@@ -4,45 +4,18 @@ Knows nothing of resources.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from config.builds import build_problems
 from config.matrix import KEY, MatrixSettings
 from config.problems import Problem, Remove, Set, SettingsError, Together, did_you_mean
-from images.base.recipe import PLATFORMS, Platform, platform_suffix
-from images.catalog import CATALOG, FAMILY, PHASES, Image
+from images.base.recipe import PLATFORMS
+from images.catalog import CATALOG
+from images.family import FAMILY, PHASES, BuildTarget
 from images.variants import DEFAULT_VARIANT, VARIANTS, ImpossiblePair, Variant, resolve
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """One image to build."""
-
-    image: Image
-    variant: Variant
-    platform: Platform
-
-    @property
-    def name(self) -> str:
-        """What it is called in a stack: ``ray-runtime-cuda13.1.1-py3.14``."""
-        return f"{self.family_name}{platform_suffix(self.platform)}"
-
-    @property
-    def family_name(self) -> str:
-        """The same for every platform."""
-        return f"{self.image.name}-{self.variant.key}"
-
-    @property
-    def ancestors(self) -> Iterator["Wanted"]:
-        """The images that it is built on, the nearest first, whether they are wanted or not."""
-        parent = self.image.parent
-        while parent:
-            yield replace(self, image=CATALOG[parent])
-            parent = CATALOG[parent].parent
-
-
-def select(settings: MatrixSettings) -> tuple[Wanted, ...]:
+def select(settings: MatrixSettings) -> tuple[BuildTarget, ...]:
     """The images that the settings select, parents before what is built on them.
 
     Level by level through all variants, so that there is always something to build beside the image that the next ones
@@ -52,7 +25,7 @@ def select(settings: MatrixSettings) -> tuple[Wanted, ...]:
     if settings.minimal:
         variants = [variant for variant in variants if variant == _preferred(variants)]
     chosen = [
-        Wanted(image=CATALOG[target], variant=variant, platform=platform)
+        BuildTarget(image=CATALOG[target], variant=variant, platform=platform)
         for variant in variants
         for platform in dict.fromkeys(settings.platforms)
         for target in _targets(settings)

@@ -20,6 +20,7 @@ from docker_api.trace import MESSAGE_ID, Trace
 
 # What a kernel says of a program for another processor when no emulator is registered.
 FOREIGN_PROGRAM = "exec format error"
+INSTALL_EMULATOR = "apt-get install qemu-user-static binfmt-support"
 
 
 class BuildError(Exception):
@@ -103,10 +104,7 @@ def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Bui
 def _explain(trace: Trace, error: str, platform: str) -> str:
     text = trace.explain(error)
     if FOREIGN_PROGRAM in text:
-        text += (
-            f"\n  This host cannot run programs of {platform}. Install an emulator, as root: "
-            "apt-get install qemu-user-static binfmt-support"
-        )
+        text += f"\n  This host cannot run programs for {platform}. Install an emulator, as root: {INSTALL_EMULATOR}"
     return text
 
 

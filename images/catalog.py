@@ -180,15 +180,6 @@ CATALOG: dict[str, Image] = {
     )
 }
 
-# The images that are built for every variant, parents first, and the phases in which they may be asked for.
-FAMILY: tuple[str, ...] = ("runtime", "ray-runtime", "marimo-runtime", "devel", "ray-devel", "marimo-devel")
-PHASES: dict[int, tuple[str, ...]] = {
-    1: ("runtime",),
-    2: ("ray-runtime",),
-    3: ("marimo-runtime",),
-    4: ("devel", "ray-devel", "marimo-devel"),
-}
-
 # What a stack's own packages make of an image of the family: the image → the one that it stands on. There are two,
 # since nodes without torch run a small image; all others and Marimo run the same.
 PACKAGES = {"packages": "marimo-runtime", "packages-lean": "ray-lean"}

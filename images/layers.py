@@ -6,6 +6,7 @@ LAYERS: tuple[str, ...] = (
     "cuda", "python", "compiler", "torch", "pyg", "science", "tools", "toolkit", "ray", "mlflow", "marimo",
 )  # fmt: skip
 
+BASE = "base"  # in budgets and reports: all layers of the base image
 PACKAGES = "packages"  # what a stack adds to an image of the family
 ALL = (*LAYERS, PACKAGES)
 

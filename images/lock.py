@@ -16,7 +16,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from images.base.recipe import PLATFORM, Platform
+from images.base.bootstrap import MACHINES
+from images.base.recipe import PLATFORM, PLATFORMS, Platform, architecture
 from images.catalog import FOLDER, ML, PYTHON_LOCK, TOOLKIT_LOCK
 from images.lockfile import Pin, parse
 from images.variants import VARIANTS, Variant
@@ -56,10 +57,8 @@ SERVICES = {  # image → what its requirements.txt holds
 }
 (SERVICE_PYTHON,) = versions().debian["trixie"].pythons
 INSTALLERS = ("uv=={uv}", "pip")
-WHEELS: dict[Platform, str] = {  # what torch's wheels ask for
-    "linux/amd64": "x86_64-manylinux_2_28",
-    "linux/arm64": "aarch64-manylinux_2_28",
-}
+# What torch's wheels ask for.
+WHEELS = {platform: f"{MACHINES[architecture(platform)]}-manylinux_2_28" for platform in PLATFORMS}
 HEADER = "# Made by `python -m images.lock` from its table of inputs. Do not edit.\n"
 CPU_NOTE = "# No hashes: these builds are only on PyTorch's own index, chosen at build time.\n"
 

@@ -3,23 +3,21 @@
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import docker
 from docker.errors import DockerException
 
 from config.matrix import KEY
-from config.matrix_rules import Wanted
 from config.problems import Problem, Remove, Set, SettingsError
 from docker_api.api import bytes_free, data_root
+from docker_api.builds import INSTALL_EMULATOR
+from images.base.bootstrap import BINFMT, MACHINES
 from images.base.recipe import architecture
+from images.family import BuildTarget
 from preflight.disk import GB, estimate, layer_budgets
 from preflight.host_facts import ENGINE_TIMEOUT
 
 SPARE = 10 * GB  # beyond what the images take: layers exist twice while they are exported
-HANDLERS = Path("/proc/sys/fs/binfmt_misc")
-# Docker's names of processors → those of kernel and qemu.
-PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +41,14 @@ class BuildHost:
             return cls(processor=platform.machine())
         return cls(
             processor=info["Architecture"],
-            foreign=frozenset(p for p in PROCESSORS.values() if (HANDLERS / f"qemu-{p}").exists()),
+            foreign=frozenset(p for p in MACHINES.values() if (BINFMT / f"qemu-{p}").exists()),
             place=info["DockerRootDir"],
             free=bytes_free(data_root(info)),
             tags=tags,
         )
 
 
-def check(tags: Sequence[tuple[Wanted, str]], host: BuildHost, stack_file: str) -> None:
+def check(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost, stack_file: str) -> None:
     """Passes if the host can build the images, each given with its tag.
 
     Raises:
@@ -61,14 +59,14 @@ def check(tags: Sequence[tuple[Wanted, str]], host: BuildHost, stack_file: str) 
         raise SettingsError(problems, stack_file, KEY)
 
 
-def room(tags: Sequence[tuple[Wanted, str]], host: BuildHost) -> tuple[int, int]:
+def room(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> tuple[int, int]:
     """How many of the images are missing, and the bytes that they will take."""
     here = [wanted for wanted, tag in tags if tag in host.tags]
     missing = [wanted for wanted, tag in tags if tag not in host.tags]
     return len(missing), estimate(missing, here, layer_budgets())
 
 
-def disk_suffices(tags: Sequence[tuple[Wanted, str]], host: BuildHost) -> Iterator[Problem]:
+def disk_suffices(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> Iterator[Problem]:
     """There is room for the images that are missing, and to build them."""
     missing, needed = room(tags, host)
     if host.free is not None and missing and host.free < needed + SPARE:
@@ -81,14 +79,14 @@ def disk_suffices(tags: Sequence[tuple[Wanted, str]], host: BuildHost) -> Iterat
         )
 
 
-def platforms_can_run(tags: Sequence[tuple[Wanted, str]], host: BuildHost) -> Iterator[Problem]:
+def platforms_can_run(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> Iterator[Problem]:
     """Programs of each platform run here, if need be by an emulator: builds run them."""
     for name in dict.fromkeys(wanted.platform for wanted, _ in tags):
-        processor = PROCESSORS[architecture(name)]
+        processor = MACHINES[architecture(name)]
         if host.processor and processor not in (host.processor, *host.foreign):
             yield Problem(
                 ("platforms",),
                 f"nothing on this host, whose processor is {host.processor}, runs programs for {name}",
                 "Install the emulator and tell the kernel of it, or do without that platform:",
-                ("sudo apt-get install qemu-user-static binfmt-support", Remove(("platforms",))),
+                (f"sudo {INSTALL_EMULATOR}", Remove(("platforms",))),
             )

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from build_report.budget import load
-from config.matrix_rules import Wanted
+from images.budgets import load
 from images.catalog import CATALOG, ML
+from images.family import BuildTarget
 
 GB = 10**9
 PYTHON = "python"  # the layer from which on there is a copy for each variant; below it, for each CUDA
@@ -23,13 +23,13 @@ def layer_budgets() -> LayerBudgets:
     return load(ML / "budgets.toml", targets).limits.get("layer", {})
 
 
-def estimate(missing: Iterable[Wanted], here: Iterable[Wanted], budgets: LayerBudgets) -> int:
+def estimate(missing: Iterable[BuildTarget], here: Iterable[BuildTarget], budgets: LayerBudgets) -> int:
     """The bytes that `missing` images need beyond what those that are `here` share with them."""
     shared = _copies(here, budgets)
     return sum(size for copy, size in _copies(missing, budgets).items() if copy not in shared)
 
 
-def _copies(images: Iterable[Wanted], budgets: LayerBudgets) -> dict[Copy, int]:
+def _copies(images: Iterable[BuildTarget], budgets: LayerBudgets) -> dict[Copy, int]:
     """Each layer once, however many images share it. One without a budget is small."""
     found: dict[Copy, int] = {}
     for wanted in images:

@@ -16,6 +16,7 @@ KNOWN = frozenset(
         "config.problems.ConfigError",
         "embedded_engine.deployment.UnknownTypeError",
         "docker_api.api.DockerError",
+        "images.budgets.BudgetError",
         "images.dockerfile_syntax.DockerfileError",
         "coordination.errors.NodeError",
         "embedded_engine.lock.LockedError",

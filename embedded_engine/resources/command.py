@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from components.image import LEAVES_IMAGE
 from embedded_engine.registration import Registration
 from embedded_engine.resources.base import Actual, Progress, ResourceError
+from stack.identity import LEAVES_IMAGE
 from stack.state import write_atomically
 
 TAIL_LINES = 120  # the verification's table and the ends of three logs

@@ -11,8 +11,9 @@ import docker
 import pytest
 
 from config.matrix import parse
-from config.matrix_rules import Wanted, check, select
+from config.matrix_rules import check, select
 from config.problems import SettingsError
+from images.family import BuildTarget
 from testing.harness import PROJECT
 from tests.images.places import BASE, Environment, ImageContainer, Place
 from tests.images.programs import Check, checks_for
@@ -27,7 +28,7 @@ def selection(config: pytest.Config) -> dict[str, list[str]]:
     return {name: config.getoption(f"--image-{name}") or [] for name in SELECTED_BY}
 
 
-def subjects(config: pytest.Config) -> tuple[Wanted, ...]:
+def subjects(config: pytest.Config) -> tuple[BuildTarget, ...]:
     """What the options select, as `ws matrix` does. Raises UsageError."""
     chosen = {SELECTED_BY[name]: values for name, values in selection(config).items() if values}
     try:
@@ -40,7 +41,7 @@ def subjects(config: pytest.Config) -> tuple[Wanted, ...]:
     return found[-1:] if config.getoption("--environment") else found
 
 
-def layers_of(config: pytest.Config, subject: Wanted) -> tuple[str, ...]:
+def layers_of(config: pytest.Config, subject: BuildTarget) -> tuple[str, ...]:
     """The layers whose checks apply, from the lowest on."""
     return subject.image.layers if config.getoption("--environment") else (BASE, *subject.image.layers)
 
@@ -68,8 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[index] = item
 
 
-def _subject(item: pytest.Item) -> Wanted | None:
-    return cast("Wanted | None", _parameters(item).get("place"))
+def _subject(item: pytest.Item) -> BuildTarget | None:
+    return cast("BuildTarget | None", _parameters(item).get("place"))
 
 
 def _parameters(item: pytest.Item) -> dict[str, object]:

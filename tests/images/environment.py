@@ -14,7 +14,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from images.catalog import CATALOG, FAMILY, ML, Image
+from images.catalog import CATALOG, ML, Image
+from images.family import FAMILY
 from images.ml import trim
 from images.variants import VARIANTS, Variant
 

@@ -20,8 +20,8 @@ import docker
 from docker.models.containers import Container
 from docker.types import DeviceRequest, Mount
 
-from config.matrix_rules import Wanted
 from images.catalog import NONE
+from images.family import BuildTarget
 from tests.images.environment import VENV
 from tests.images.programs import INSIDE, Check, Program
 
@@ -36,7 +36,7 @@ KILL_SECONDS = 5
 LABELS = {"cslr.project": "cslr-test-images"}
 
 
-def facts_of(subject: Wanted, *, pyg_lib: str, nvcc: str) -> dict[str, Any]:
+def facts_of(subject: BuildTarget, *, pyg_lib: str, nvcc: str) -> dict[str, Any]:
     """What the checks expect. ``pyg_lib`` and ``nvcc``, whose sources may be out of reach, may be none."""
     variant = subject.variant
     versions = subject.image.versions(variant)
@@ -72,7 +72,7 @@ class Ended:
 class Place(ABC):
     """Runs each program once, some at the same time, and knows what came of every check."""
 
-    subject: Wanted
+    subject: BuildTarget
     layers: tuple[str, ...]
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(AT_ONCE))
     _running: dict[Program, Future[dict[str, Outcome]]] = field(default_factory=dict)

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 from config import matrix as matrix_settings
 from config.cluster import ClusterPlace
-from config.matrix_rules import Wanted
 from config.platform import KEY, PlatformSettings
 from config.problems import Problem, Remark
 from config.stack_file import stack_file
+from images.family import BuildTarget
 from preflight import build_host, outside
 from preflight import cluster as cluster_checks
 from preflight import host as host_checks
@@ -30,7 +30,7 @@ from ws.project import FOLDER
 from ws.services import HealthReport
 from ws.setup.docker import plan
 
-Images = Sequence[tuple[Wanted, str]]  # to build, with their tags
+Images = Sequence[tuple[BuildTarget, str]]  # to build, with their tags
 OLDEST_PYTHON = (3, 11)
 OLDEST_DOCKER = (20, 10)
 DISK_BYTES = 20 * 10**9  # the images of a stack with CUDA's torch, and room to build them

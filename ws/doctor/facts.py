@@ -16,10 +16,10 @@ from components.image_family import family_args, planned_tags
 from config.builds import BuildSettings
 from config.cluster import ClusterPlace
 from config.matrix import MatrixSettings
-from config.matrix_rules import Wanted
 from config.platform import PlatformSettings
 from config.problems import ConfigError, SettingsError
 from docker_api.api import bytes_free, data_root
+from images.family import BuildTarget
 from preflight.build_host import BuildHost
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers
@@ -58,7 +58,7 @@ class Facts:
     cluster: ClusterFacts = field(default_factory=ClusterFacts)
     cluster_error: str = ""  # why this host cannot ask its cluster anything
     matrix: MatrixSettings | None = None  # of a stack that builds images, which has no other settings
-    images: tuple[tuple[Wanted, str], ...] = ()  # that it builds, with their tags
+    images: tuple[tuple[BuildTarget, str], ...] = ()  # that it builds, with their tags
     build_host: BuildHost = field(default_factory=BuildHost)
     pulumi: Path | None = None
     missing_plugins: tuple[str, ...] = ()

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from components.image_family import ImageFamilyArgs, family_args, planned_tags
 from config.matrix import KEY
-from config.matrix_rules import Wanted
 from config.problems import Problem, Remove, Set, SettingsError
+from images.family import BuildTarget
 from preflight.build_host import SPARE, BuildHost, room
 from preflight.disk import GB, estimate, layer_budgets
 from ws.deploy import Session
@@ -47,7 +47,7 @@ class Plan:
     """What is to be built."""
 
     args: ImageFamilyArgs
-    tags: Sequence[tuple[Wanted, str]]
+    tags: Sequence[tuple[BuildTarget, str]]
     host: BuildHost
 
     def without(self, names: Sequence[str]) -> dict[str, object]:

@@ -12,8 +12,8 @@ from rich.text import Text
 from build_report.runs import current_run
 from build_report.store import Store, StoreError
 from components.image_index import index_name
-from config.matrix_rules import Wanted
 from embedded_engine.changes import IMAGE, Change, Result
+from images.family import BuildTarget
 from ws import changes
 from ws.deploy import Session
 from ws.display import duration
@@ -30,12 +30,12 @@ WEBHOOKS = {"slack": ("slackWebhook", "CSLR_SLACK_WEBHOOK"), "discord": ("discor
 class Outcome:
     """What came of the images so far."""
 
-    wanted: Sequence[Wanted]
+    wanted: Sequence[BuildTarget]
     failures: dict[str, str] = field(default_factory=dict)  # resource → why
     settled: set[str] = field(default_factory=set)  # images that are not tried again
 
     @property
-    def open(self) -> list[Wanted]:
+    def open(self) -> list[BuildTarget]:
         """The images that are still to be tried."""
         return [one for one in self.wanted if one.name not in self.settled]
 

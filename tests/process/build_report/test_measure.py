@@ -161,7 +161,7 @@ class TestBudget:
         build = built(kept, image(SIZES))
         done = run(image_id=build.image_id, budget=table("[image"))
         assert done.returncode == WRONG_CALL
-        assert "budgets.toml: is no TOML" in done.stderr
+        assert "budgets.toml: is not TOML" in done.stderr
 
 
 class TestMisfortunes:

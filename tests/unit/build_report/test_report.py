@@ -11,8 +11,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from rich.console import Console
 
-from build_report import budget, charts, compress, sheets, units
-from build_report.budget import BudgetError
+from build_report import charts, compress, sheets, units
+from build_report.budget import exceeded
 from build_report.compare import compare
 from build_report.export import as_json
 from build_report.overview import overview
@@ -22,6 +22,7 @@ from build_report.records import Package, ReportError
 from build_report.sbom import sbom
 from build_report.store import Store
 from build_report.summary import summary
+from images.budgets import BudgetError, load
 from testing.build_report_builds import BEGAN, MB, SIZES, built, image, step, subject
 from ws.errors import WsError
 from ws.report import Files, in_parts, show, table
@@ -162,13 +163,13 @@ class TestBudget:
         path = self.write(
             tmp_path, '[image.runtime]\n"cuda13.1.1-py3.14" = "4.794 GB"\n[layer.pyg]\n"cuda13.1.1" = "32 MB"'
         )
-        assert budget.load(path, TARGETS).exceeded(subject(), image(SIZES)) == []
+        assert exceeded(load(path, TARGETS), subject(), image(SIZES)) == []
 
     def test_says_which_entry_by_how_much(self, tmp_path):
         path = self.write(
             tmp_path, '[image.runtime]\n"cuda13.1.1-py3.14" = "4.0 GB"\n[layer.torch]\n"cuda13.1.1" = "1.5 GB"'
         )
-        found = [excess.text for excess in budget.load(path, TARGETS).exceeded(subject(), image(SIZES))]
+        found = [excess.text for excess in exceeded(load(path, TARGETS), subject(), image(SIZES))]
         assert found == [
             'image.runtime."cuda13.1.1-py3.14": 4.79 GB, 794 MB (20 %) over its 4.00 GB',
             'layer.torch."cuda13.1.1": 1.77 GB, 267 MB (18 %) over its 1.50 GB',
@@ -176,43 +177,43 @@ class TestBudget:
 
     def test_a_variants_entry_is_closer_than_its_cudas(self, tmp_path):
         path = self.write(tmp_path, '[layer.torch]\n"cuda13.1.1" = "1 GB"\n"cuda13.1.1-py3.14" = "2 GB"')
-        assert budget.load(path, TARGETS).exceeded(subject(), image(SIZES)) == []
+        assert exceeded(load(path, TARGETS), subject(), image(SIZES)) == []
 
     def test_entries_for_cuda_do_not_hold_for_cpu(self, tmp_path):
         path = self.write(tmp_path, '[layer.torch]\n"cuda13.1.1" = "1 GB"\n"cuda13.1.1-py3.14-cpu" = "2 GB"')
         cpu = type(subject())(**{**vars(subject()), "flavour": "cpu"})
-        assert budget.load(path, TARGETS).exceeded(cpu, image(SIZES)) == []
+        assert exceeded(load(path, TARGETS), cpu, image(SIZES)) == []
 
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ('[image.runtime]\n"cuda13.1.1-py3.14" = "5 GiB"', "'5 GiB' is no size: write it like '5.0 GB'"),
-            ('[image.runtime]\n"cuda13.1.1-py3.14" = 5', r"5 is no size: write it like '5.0 GB'"),
+            ('[image.runtime]\n"cuda13.1.1-py3.14" = "5 GiB"', "'5 GiB' is not a size: write it like '5.0 GB'"),
+            ('[image.runtime]\n"cuda13.1.1-py3.14" = 5', r"5 is not a size: write it like '5.0 GB'"),
             (
                 '[image.runtim]\n"cuda13.1.1-py3.14" = "5 GB"',
-                "image.runtim.*there is no image runtim; there are devel, runtime",
+                "image.runtim.*unknown image runtim; known are devel, runtime",
             ),
-            ('[layer.touch]\n"cuda13.1.1" = "5 GB"', "there is no layer touch; there are base, "),
+            ('[layer.touch]\n"cuda13.1.1" = "5 GB"', "unknown layer touch; known are base, "),
             ('[image.runtime]\n"py3.14" = "5 GB"', 'image.runtime."py3.14": name a variant, like "cuda13.1.1-py3.14"'),
-            ('[images.runtime]\n"cuda13.1.1" = "5 GB"', "images: there is no such table; there are image and layer"),
+            ('[images.runtime]\n"cuda13.1.1" = "5 GB"', "images: unknown table; known are image and layer"),
             ('image = "5 GB"', "image"),
-            ("[image", "is no TOML"),
+            ("[image", "is not TOML"),
         ],
     )
     def test_a_wrong_entry_is_named_with_file_and_remedy(self, tmp_path, text, said):
         path = self.write(tmp_path, text)
         with pytest.raises(BudgetError, match=f"{path}: .*{said}"):
-            budget.load(path, TARGETS)
+            load(path, TARGETS)
 
     def test_all_wrong_entries_are_named_at_once(self, tmp_path):
         path = self.write(tmp_path, '[image.runtime]\n"a" = "5 GB"\n"cuda1" = "x"')
         with pytest.raises(BudgetError) as raised:
-            budget.load(path, TARGETS)
+            load(path, TARGETS)
         assert len(str(raised.value).splitlines()) == 2
 
     def test_a_missing_table_is_named(self, tmp_path):
         with pytest.raises(BudgetError, match=r"budgets.toml: cannot be read: No such file"):
-            budget.load(tmp_path / "budgets.toml", TARGETS)
+            load(tmp_path / "budgets.toml", TARGETS)
 
 
 class TestUnits:

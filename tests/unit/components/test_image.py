@@ -8,7 +8,8 @@ import pytest
 
 from components.image import ImageVariantArgs, readable_tag_of, tag_of
 from components.image_index import index_members
-from images.catalog import CATALOG, FAMILY, Image
+from images.catalog import CATALOG, Image
+from images.family import FAMILY
 from images.variants import VARIANTS
 
 

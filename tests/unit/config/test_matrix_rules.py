@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from config.matrix import MatrixSettings, parse
 from config.matrix_rules import CHECKS, check, select
 from config.problems import SettingsError
-from images.catalog import FAMILY, PHASES
+from images.family import FAMILY, PHASES
 from images.variants import VARIANTS
 
 FILE = "Pulumi.matrix.yaml"

@@ -14,9 +14,19 @@ from typing import Any, cast
 import pytest
 
 from docker_api.api import DockerApi
-from docker_api.builds import Build, BuildError, Built, build, context_files, context_tar
+from docker_api.builds import (
+    FOREIGN_PROGRAM,
+    INSTALL_EMULATOR,
+    Build,
+    BuildError,
+    Built,
+    build,
+    context_files,
+    context_tar,
+)
 from docker_api.step import Step
 from docker_api.trace import MESSAGE_ID
+from images.base import bootstrap
 from images.catalog import CATALOG, Image
 from images.variants import VARIANTS
 
@@ -211,8 +221,13 @@ class TestSteps:
 class TestFailure:
     def test_for_want_of_an_emulator_says_how_to_get_one(self, wanted):
         text = failure(wanted, {"error": "failed to load: exec /bin/sh: exec format error"})
-        assert "cannot run programs of linux/amd64" in text
+        assert "cannot run programs for linux/amd64" in text
         assert "apt-get install qemu-user-static binfmt-support" in text
+
+    def test_for_want_of_an_emulator_is_told_alike_by_what_makes_bases(self):
+        """Its program is part of the recipe of bases, so it has texts of its own."""
+        assert bootstrap.EMULATOR.endswith(INSTALL_EMULATOR)
+        assert bootstrap.FOREIGN_PROGRAM == FOREIGN_PROGRAM
 
     def test_names_the_step_and_shows_the_end_of_its_output(self, wanted):
         lines = "".join(f"line {i}\n" for i in range(100))

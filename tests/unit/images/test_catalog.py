@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from images.catalog import CATALOG, FAMILY, ML, PHASES
+from images.catalog import CATALOG, ML
+from images.family import FAMILY, PHASES
 from images.layers import LAYERS, layer_of
 from images.variants import VARIANTS, Variant
 

@@ -10,8 +10,9 @@ from docker.utils.build import exclude_paths
 
 from docker_api.builds import context_files
 from images import lock
-from images.catalog import CATALOG, FAMILY, FOLDER, ML, Flavour, Image
+from images.catalog import CATALOG, FOLDER, ML, Flavour, Image
 from images.dockerfile import declared_args, recipe
+from images.family import FAMILY
 from images.lockfile import parse
 from images.variants import VARIANTS, Variant
 

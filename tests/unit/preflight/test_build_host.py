@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.matrix import MatrixSettings
-from config.matrix_rules import Wanted, select
+from config.matrix_rules import select
 from config.problems import SettingsError
+from images.family import BuildTarget
 from preflight.build_host import SPARE, BuildHost, check, room
 from preflight.disk import GB, estimate, layer_budgets
 
@@ -16,7 +17,7 @@ ROOMY = BuildHost(processor="x86_64", place="/var/lib/docker", free=10**12)
 ARM = [(one, one.name) for one in select(MatrixSettings.model_validate({"platforms": ["linux/arm64"]}))]
 
 
-def refusal(tags: list[tuple[Wanted, str]], host: BuildHost) -> str:
+def refusal(tags: list[tuple[BuildTarget, str]], host: BuildHost) -> str:
     with pytest.raises(SettingsError) as caught:
         check(tags, host, "Pulumi.matrix.yaml")
     return str(caught.value)

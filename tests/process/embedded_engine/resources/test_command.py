@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from components.image import LEAVES_IMAGE
 from embedded_engine.registration import Registration, recorded
 from embedded_engine.resources.base import Actual, Progress, ResourceError
 from embedded_engine.resources.command import TAIL_LINES, Command
+from stack.identity import LEAVES_IMAGE
 
 HERE = {"cslr/base:here"}
 

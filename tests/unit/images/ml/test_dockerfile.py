@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from images.catalog import CATALOG, FAMILY, ML
+from images.catalog import CATALOG, ML
+from images.family import FAMILY
 from images.layers import LAYERS
 from images.ml import install, trim
 from testing.ml_image import SITE
