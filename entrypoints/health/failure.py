@@ -4,6 +4,7 @@ import errno
 import os
 
 import aiohttp
+import psycopg
 import redis.exceptions
 
 from contracts.health import WatchedService
@@ -56,6 +57,6 @@ def _reason(error: Exception) -> Reason:
         return Reason.ACCESS_DENIED
     if isinstance(error, aiohttp.ServerDisconnectedError | redis.exceptions.ConnectionError):
         return Reason.UNREACHABLE
-    if isinstance(error, aiohttp.ClientError | redis.exceptions.RedisError | UnicodeError):
+    if isinstance(error, aiohttp.ClientError | psycopg.Error | redis.exceptions.RedisError | UnicodeError):
         return Reason.WRONG_ANSWER
     return Reason.FAILED

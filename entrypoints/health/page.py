@@ -42,6 +42,10 @@ def _node_state(node: NodeStatus) -> str:
     return "alive" if node.alive else "missing" if node.expected else "old"
 
 
+def _sentence(clause: str) -> str:
+    return clause[:1].upper() + clause[1:]
+
+
 def _is_web(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
@@ -49,7 +53,7 @@ def _is_web(url: str) -> bool:
 TEMPLATES = Environment(
     loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-TEMPLATES.filters |= {"clock": _clock, "in_words": in_words, "node_state": _node_state}
+TEMPLATES.filters |= {"clock": _clock, "in_words": in_words, "node_state": _node_state, "sentence": _sentence}
 TEMPLATES.tests |= {"web": _is_web}
 TEMPLATES.globals |= {
     "style": Markup(STYLE),  # noqa: S704 - our own file

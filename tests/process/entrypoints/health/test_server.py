@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,13 +22,14 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from contracts.document import SETTINGS_VARIABLE, DocumentError, dump, load
+from contracts.document import SETTINGS_VARIABLE, DocumentError, decode, dump, load
 from contracts.health import HealthSettings
-from contracts.status import RayStatus, Reason, Status
+from contracts.status import RayStatus, Reason, ServiceStatus, State, Status
 from coordination import redis_users
 from coordination.redis_client import Address, RedisLink
 from entrypoints.health import monitor
 from entrypoints.health.asker import LARGEST_ANSWER
+from entrypoints.health.page import page
 from entrypoints.health.ray_cluster import node_by_name
 from entrypoints.health.server import make_application
 from testing.harness import PROJECT
@@ -523,6 +525,127 @@ class TestRayCluster:
         assert "does not answer as Ray" in (await platform.status())["ray"]["error"]
 
 
+class TestReasons:
+    """Every reason is told of a service, or of the cluster, in a state that it stands for."""
+
+    INFO = {  # noqa: RUF012
+        "redis_version": "8.2.1", "used_memory": 1, "maxmemory": 100, "aof_last_write_status": "ok",
+        "aof_last_bgrewrite_status": "ok",
+    }  # fmt: skip
+
+    @pytest.mark.parametrize("reason", Reason)
+    async def test_it_is_reached(self, reason, platform, redis_port, monkeypatch):
+        self.platform, self.redis_port, self.monkeypatch = platform, redis_port, monkeypatch
+        await getattr(self, f"meet_{reason.value}")()
+        status = await platform.status()
+        entries = [*status["services"], status["ray"], status["cluster"] or {}]
+        told = {entry.get(key) for entry in entries for key in ("reason", "warning_reason")}
+        assert reason.value in told
+        for entry in entries:
+            assert bool(entry.get("reason")) == bool(entry.get("error"))
+            assert bool(entry.get("warning_reason")) == bool(entry.get("warning"))
+        code = re.search(rf"<code>{reason.value}</code>", (await platform.get("/"))[1])
+        assert bool(code) == (reason.value in {service["reason"] for service in status["services"]})
+
+    async def watch(self, kind: str, port: int) -> None:
+        self.platform.watch(kind, port)
+        await self.platform.start()
+
+    async def redis_says(self, **changes: Any) -> None:
+        async def pong(*_: object) -> str:
+            return "PONG"
+
+        async def info(*_: object) -> dict[str, Any]:
+            return {**self.INFO, **changes}
+
+        self.monkeypatch.setattr("redis.asyncio.Redis.execute_command", pong)
+        self.monkeypatch.setattr("redis.asyncio.Redis.info", info)
+        await self.watch("redis", free_port())
+
+    async def scratch_says(self, **said: Any) -> None:
+        report = {"used": 1, "limit": 100, "time": time.time(), "full": False, "message": "", **said}
+        file = self.platform.folder / "scratch.json"
+        file.write_text(json.dumps(report))
+        self.platform.more = {"scratch_reports": {"ray-cpu": str(file)}}
+        await start_ray(self.platform, ray(HEAD, WORKER))
+
+    async def meet_starting(self) -> None:
+        async def load(reader, writer):
+            while await reader.read(4096):
+                writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+
+        await self.watch("redis", await self.platform.run_raw(load))
+
+    async def meet_unreachable(self) -> None:
+        await self.watch("postgres", free_port())
+
+    async def meet_name_unknown(self) -> None:
+        async def resolve(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        self.monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        self.platform.watch("postgres", 5432)
+        self.platform.services[0]["host"] = "postgres.invalid"
+        await self.platform.start()
+
+    async def meet_timeout(self) -> None:
+        self.platform.deadline = DEADLINE
+        await self.watch("marimo", await self.platform.run_raw(hang))
+
+    async def meet_wrong_answer(self) -> None:
+        await self.watch("postgres", await self.platform.run_http(mlflow()))
+
+    async def meet_access_denied(self) -> None:
+        (self.platform.folder / "redis-reader").write_text("another-password")
+        await self.watch("redis", self.redis_port)
+
+    async def meet_secret_unreadable(self) -> None:
+        (self.platform.folder / "redis-reader").unlink()
+        await self.watch("redis", self.redis_port)
+
+    async def meet_failed(self) -> None:
+        await self.redis_says(used_memory=None)
+
+    async def meet_memory_full(self) -> None:
+        await self.redis_says(used_memory=95)
+
+    async def meet_memory_high(self) -> None:
+        await self.redis_says(used_memory=75)
+
+    async def meet_cannot_write(self) -> None:
+        await self.redis_says(aof_last_write_status="err")
+
+    async def meet_rewrite_failed(self) -> None:
+        await self.redis_says(aof_last_bgrewrite_status="err")
+
+    async def meet_no_head(self) -> None:
+        await start_ray(self.platform, None)
+
+    async def meet_two_heads(self) -> None:
+        other = ray_node("ray-gpu", head=True, address="172.28.0.4")
+        await start_ray(self.platform, ray(HEAD, WORKER), ray(other, ray_node("ray-cpu")))
+
+    async def meet_not_joined(self) -> None:
+        await start_ray(self.platform, ray(HEAD))
+
+    async def meet_node_dead(self) -> None:
+        await start_ray(self.platform, ray(HEAD, ray_node("ray-gpu", alive=False)))
+
+    async def meet_scratch_full(self) -> None:
+        await self.scratch_says(full=True, message="scratch full: 40 of 40 GB")
+
+    async def meet_scratch_high(self) -> None:
+        await self.scratch_says(used=80)
+
+    async def meet_scratch_unknown(self) -> None:
+        await self.scratch_says(time=time.time() - 3600)
+
+    async def meet_redis_unreachable(self) -> None:
+        addresses = [f"127.0.0.1:{free_port()}"]
+        self.platform.more = {"election": {"namespace": "cslr-lab", "host": "", "redis_addresses": addresses}}
+        await self.platform.start()
+
+
 class TestSecrets:
     async def test_no_secret_appears_in_any_answer(self, platform, redis_port, postgres_port, capfd):
         echo = ray(ray_node(SECRETS["ray-token"], head=True), ray_node("<" + SECRETS["redis-reader"] + '"'))
@@ -592,6 +715,52 @@ class TestPage:
         text = (await platform.get("/"))[1]
         assert "<img" not in text
         assert "&lt;img" in text
+
+    async def test_whatever_a_report_holds_is_escaped(self):
+        """Each text of a report in turn is markup; none of it gets through."""
+        evil = '<img src=x onerror="a">\'&'
+        service = {"name": evil, "kind": evil, "state": "down", "latency_ms": 1.0, "version": evil, "url": evil}
+        service |= {"reason": "failed", "error": evil, "warning_reason": "memory_high", "warning": evil}
+        service["usage"] = [{"name": evil, "used": 1, "limit": 2}]
+        node = {"name": evil, "alive": False, "expected": True, "address": evil, "role": evil, "message": evil}
+        head = {"node": evil, "address": evil, "dashboard": f"http://{evil}"}
+        host = {"name": evil, "address": evil, "state": "up", "candidate": True, "sees_head": True, "last_seen": 1.0}
+        event = {"time": evil, "epoch": 1, "host": evil, "event": evil}
+        cluster = {"namespace": evil, "host": evil, "election": evil, "head": evil, "epoch": 1, "since": evil}
+        cluster |= {"hosts": [host], "history": [event], "reason": "no_head", "error": evil}
+        for led in (head, None):
+            nodes = {"head": led, "nodes": [node], "latency_ms": 1.0, "reason": "two_heads", "error": evil}
+            for state in (cluster, cluster | {"head": None}, cluster | {"head": None, "reason": None, "error": None}):
+                report = {"time": evil, "stack": evil, "services": [service], "ray": nodes, "cluster": state}
+                text = page(decode(Status, report), refresh=True, reached_at=evil)
+                assert "<img" not in text
+                assert 'onerror="' not in text
+                assert text.count("&lt;img") > 20
+
+    @pytest.mark.parametrize(
+        ("url", "reached_at", "link"),
+        [
+            ("http://127.0.0.1:5000", "10.0.0.7", "http://10.0.0.7:5000"),
+            ("http://127.0.0.1:5000/lab", "fd00::7", "http://[fd00::7]:5000/lab"),
+            ("https://lab.example.org/mlflow", "10.0.0.7", "https://lab.example.org/mlflow"),
+            ("http://192.168.1.2:5000", "127.0.0.1", "http://192.168.1.2:5000"),
+        ],
+    )
+    async def test_loopback_links_lead_to_the_address_that_the_reader_came_by(self, url, reached_at, link):
+        service = ServiceStatus(name="mlflow", kind="mlflow", state=State.UP, latency_ms=1.0, version=None, url=url)
+        ray_status = RayStatus(head=None, nodes=(), latency_ms=None)
+        status = Status(time="", stack="dev", services=(service,), ray=ray_status)
+        assert f'<a href="{link}">{link.partition("://")[2]}</a>' in page(status, refresh=True, reached_at=reached_at)
+
+    async def test_a_text_that_names_a_loopback_port_is_left_alone(self):
+        error = "http://127.0.0.1:5000 answers HTTP 500"
+        service = ServiceStatus(
+            name="mlflow", kind="mlflow", state=State.DOWN, latency_ms=None, version=None, url=None,
+            reason=Reason.WRONG_ANSWER, error=error,
+        )  # fmt: skip
+        ray_status = RayStatus(head=None, nodes=(), latency_ms=None)
+        status = Status(time="", stack="dev", services=(service,), ray=ray_status)
+        assert error in page(status, refresh=True, reached_at="10.0.0.7")
 
 
 GOOD = {"name": "redis", "kind": "redis", "host": "redis", "port": 6379, "url": None}
