@@ -73,7 +73,6 @@ RESERVED_ENVIRONMENT = (
     "RAY_ROTATION_",
     "RAY_memory_monitor_",
     "CSLR_",
-    "HEALTH_",
     "FIREWALL_",
     "GATEWAY_",
     "KEEPER_",
