@@ -43,7 +43,7 @@ class Monitor:
         return await asyncio.shield(self._round)  # one poller that goes away must not end the others' round
 
     async def watch(self) -> None:
-        """Ask for ever, so that changes are logged without pollers."""
+        """Ask forever, so that changes are logged even when nobody polls."""
         while True:
             await self.status()
             await asyncio.sleep(WATCH_SECONDS)

@@ -1,4 +1,4 @@
-"""One probe for each kind of service but Ray: does it do its work, and how much of what is bounded does it use?"""
+"""One probe for each kind of service except Ray: does it work, and how close is it to its limits?"""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ VERSION = re.compile(r"\d[\w.+-]{0,63}")
 
 
 @dataclass(frozen=True)
-class Warned:
+class ProbeWarning:
     """What may become a failure; the message is a clause for people."""
 
     reason: Reason
@@ -31,12 +31,12 @@ class Warned:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a service tells of itself while it is up."""
+class Finding:
+    """What a probe learns of a service that is up."""
 
     version: str | None = None
     usage: tuple[Usage, ...] = ()
-    warning: Warned | None = None
+    warning: ProbeWarning | None = None
 
 
 def in_words(usage: Usage) -> str:
@@ -48,12 +48,12 @@ def in_words(usage: Usage) -> str:
 async def ask_service(service: WatchedService, asker: Asker) -> ServiceStatus:
     """Ask one service that is not a Ray node; never raises."""
     answer = await timed(asker.in_time(PROBES[service.kind](service, asker)), service)
-    found = answer.found if isinstance(answer.found, Found) else Found(answer.found)
+    found = answer.found if isinstance(answer.found, Finding) else Finding(answer.found)
     return service_status(service, found, answer.latency_ms, answer.failure)
 
 
 def service_status(
-    service: WatchedService, found: Found, latency_ms: float | None, failure: FailureError | None
+    service: WatchedService, found: Finding, latency_ms: float | None, failure: FailureError | None
 ) -> ServiceStatus:
     """Return what a probe found, for the report."""
     return ServiceStatus(
@@ -80,7 +80,7 @@ def version_in(text: str, service: WatchedService) -> str:
     return version
 
 
-async def probe_redis(service: WatchedService, asker: Asker) -> Found:
+async def probe_redis(service: WatchedService, asker: Asker) -> Finding:
     """PING with the password; finds the server's version and how much of its memory its data takes.
 
     Raises FailureError when it refuses writes, or nearly does: Ray's head ends when it cannot write.
@@ -106,10 +106,10 @@ async def probe_redis(service: WatchedService, asker: Asker) -> Found:
     if information["aof_last_write_status"] != "ok":
         full = "cannot write its append-only file, so it refuses writes: is the disk of its volume full?"
         raise FailureError(Reason.CANNOT_WRITE, full)
-    warning = Warned(Reason.MEMORY_HIGH, in_words(memory)) if share >= WARN_SHARE else None
+    warning = ProbeWarning(Reason.MEMORY_HIGH, in_words(memory)) if share >= WARN_SHARE else None
     if information["aof_last_bgrewrite_status"] != "ok":
-        warning = Warned(Reason.REWRITE_FAILED, "the last rewrite of its append-only file failed; see its log")
-    return Found(version, (memory,) if memory.limit else (), warning)
+        warning = ProbeWarning(Reason.REWRITE_FAILED, "the last rewrite of its append-only file failed; see its log")
+    return Finding(version, (memory,) if memory.limit else (), warning)
 
 
 async def probe_postgres(service: WatchedService, asker: Asker) -> str:
@@ -150,7 +150,7 @@ async def probe_marimo(service: WatchedService, asker: Asker) -> str | None:
     return version_in(await asker.get(service, "/api/version", token), service) if token else None
 
 
-PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | Found | None]]] = {
+PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | Finding | None]]] = {
     Kind.REDIS: probe_redis,
     Kind.POSTGRES: probe_postgres,
     Kind.MLFLOW: probe_mlflow,

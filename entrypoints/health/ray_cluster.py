@@ -12,7 +12,7 @@ from contracts.status import HeadStatus, NodeStatus, RayStatus, Reason, ServiceS
 from coordination.membership import HeadState
 from entrypoints.health.asker import Answer, Asker, timed
 from entrypoints.health.failure import FailureError
-from entrypoints.health.probes import WARN_SHARE, Found, Warned, in_words, service_status
+from entrypoints.health.probes import WARN_SHARE, Finding, ProbeWarning, in_words, service_status
 
 GCS_PORT = 6379
 DASHBOARD_PORT = 8265
@@ -140,28 +140,28 @@ def _with_expectations(known: tuple[NodeStatus, ...], expected: tuple[WatchedSer
 
 @dataclass(frozen=True)
 class Scratch:
-    """What a node's guard said last of its scratch folder, and why the folder makes the node fail, if it does."""
+    """The latest measurement of a node's scratch folder, and why it makes the node fail, if it does."""
 
-    found: Found
+    found: Finding
     failure: FailureError | None = None
 
 
 def scratch_of(path: Path | None) -> Scratch:
     """Read a guard's report; nothing is known where there is none."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8")) if path else {}
-        usage = Usage(name="scratch", used=int(said["used"]), limit=int(said["limit"]))
-        age, full, message = time.time() - float(said["time"]), bool(said["full"]), str(said["message"])
+        report = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        usage = Usage(name="scratch", used=int(report["used"]), limit=int(report["limit"]))
+        age, full, message = time.time() - float(report["time"]), bool(report["full"]), str(report["message"])
     except (OSError, ValueError, LookupError, TypeError):
-        return Scratch(Found())
+        return Scratch(Finding())
     if full:
-        return Scratch(Found(usage=(usage,)), FailureError(Reason.SCRATCH_FULL, message))
+        return Scratch(Finding(usage=(usage,)), FailureError(Reason.SCRATCH_FULL, message))
     warning = None
     if age > SCRATCH_STALE_SECONDS:
-        warning = Warned(Reason.SCRATCH_UNKNOWN, f"its scratch folder was last measured {age:.0f} s ago")
+        warning = ProbeWarning(Reason.SCRATCH_UNKNOWN, f"its scratch folder was last measured {age:.0f} s ago")
     elif usage.used >= WARN_SHARE * usage.limit:
-        warning = Warned(Reason.SCRATCH_HIGH, in_words(usage))
-    return Scratch(Found(usage=(usage,), warning=warning))
+        warning = ProbeWarning(Reason.SCRATCH_HIGH, in_words(usage))
+    return Scratch(Finding(usage=(usage,), warning=warning))
 
 
 def ray_service(service: WatchedService, ray: RayStatus, scratch: Scratch) -> ServiceStatus:

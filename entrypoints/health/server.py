@@ -25,6 +25,7 @@ from aiohttp import web
 from contracts.document import DocumentError, load_settings
 from contracts.health import HealthSettings
 from contracts.status import Overall, State
+from coordination.errors import NodeError
 from entrypoints.health.monitor import Monitor, log
 from entrypoints.health.page import PAGE_HEADERS, page
 
@@ -125,6 +126,9 @@ def main() -> int:
         return 2
     try:
         asyncio.Runner().run(serve(settings))
+    except NodeError as error:
+        print(f"health: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"health: cannot listen on port {settings.port}: {error.strerror or error}.", file=sys.stderr)
         return 1

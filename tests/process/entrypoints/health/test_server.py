@@ -793,12 +793,25 @@ class TestSettings:
 
 
 class TestProgram:
-    async def test_a_mistake_ends_it_with_status_2_and_one_sentence(self):
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ("{", "health: CSLR_SETTINGS: HealthSettings is not JSON"),
+            ('{"stack": "dev", "ray_dashboard": "x"}', "health: ray_dashboard='x' is"),
+        ],
+    )
+    async def test_a_mistake_ends_it_with_status_2_and_one_sentence(self, settings, said):
         ended = subprocess.run(
-            PROGRAM, env={SETTINGS_VARIABLE: "{"}, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
+            PROGRAM,
+            env={SETTINGS_VARIABLE: settings},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         assert ended.returncode == 2
-        assert ended.stderr.startswith("health: CSLR_SETTINGS: HealthSettings is not JSON")
+        assert ended.stderr.startswith(said)
         assert len(ended.stderr.splitlines()) == 1
 
     async def test_sigterm_ends_it_at_once_though_a_service_hangs(self, platform):
