@@ -13,7 +13,7 @@ from components.network import RayNetwork
 from components.platform import Platform, PlatformArgs
 from config import matrix as matrix_settings
 from config.builds import BuildSettings
-from config.cluster_file import find_place
+from config.cluster_file import find_membership
 from config.keys import CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
 from config.load import config_value, load
 from config.packages import load_lock
@@ -55,8 +55,8 @@ def declare(stack: Stack) -> Outputs:
 
 def declare_platform(stack: Stack) -> Outputs:
     """One host's part of the platform."""
-    place = find_place(stack.config, stack=stack.identity.stack, stack_file=stack.file)
-    settings = load(config_value(stack.config("platform")), stack_file=stack.file, place=place)
+    membership = find_membership(stack.config, stack=stack.identity.stack, stack_file=stack.file)
+    settings = load(config_value(stack.config("platform")), stack_file=stack.file, membership=membership)
     lock = load_lock(settings.images, settings.variant, stack_file=stack.file, key=KEY)
     settings = settings.with_packages(lock)
     facts = None
@@ -84,11 +84,11 @@ def declare_platform(stack: Stack) -> Outputs:
         stack_file=stack.file,
         strict=stack.preflight or not stack.dry_run,
     )
-    secrets = stack.secrets(place)
+    secrets = stack.secrets(membership)
     warn_of_plain_secrets(stack)
-    if facts and place:
+    if facts and membership:
         cluster = ClusterFacts.probe(
-            place, machine=stack.files.generated(MACHINE), password=secrets.values["redis-password"]
+            membership, machine=stack.files.generated(MACHINE), password=secrets.values["redis-password"]
         )
         for remark in cluster_checks.check(settings, facts, cluster):
             (pulumi.warn if remark.warning else pulumi.info)(remark.text)
@@ -112,7 +112,9 @@ def declare_platform(stack: Stack) -> Outputs:
     outputs: dict[str, Any] = {
         "urls": platform.urls(),
         "sources": {"bases": sources.bases, "torch": sources.torch},
-        **({"single_point": point} if place and (point := cluster_checks.single_point(place.cluster)) else {}),
+        **(
+            {"single_point": point} if membership and (point := cluster_checks.single_point(membership.cluster)) else {}
+        ),
     }
     if platform.verification is None:
         return outputs

@@ -25,7 +25,7 @@ from bench.document import machine, version_of, write_section
 from bench.scale_members import FACTS, WATCHES
 from components.redis import CONFIGURATION
 from coordination.lease import RETRY_SECONDS, Grant, Lease, Member
-from coordination.membership import read_place, read_state
+from coordination.membership import read_membership, read_state
 from coordination.redis_client import Address, RedisLink
 from testing.harness import deploy
 
@@ -62,7 +62,7 @@ class Costs:
     look: float
     report: float
     renew: float
-    place: float
+    membership: float
     state: float
     state_bytes: int
 
@@ -146,7 +146,7 @@ def costs_among(redis: Redis, hosts: int) -> Costs:
             look=cost(redis, link, lease.look),
             report=cost(redis, link, lambda: lease.report(member(0))),
             renew=cost(redis, link, lambda: lease.renew(grant)),
-            place=cost(redis, link, lambda: read_place(link, NAMESPACE, "host-0000-ray-cpu")),
+            membership=cost(redis, link, lambda: read_membership(link, NAMESPACE, "host-0000-ray-cpu")),
             state=cost(redis, link, lambda: read_state(link, NAMESPACE)),
             state_bytes=state_bytes,
         )
@@ -297,11 +297,11 @@ def document(loads: Sequence[Load], costs: Sequence[Costs], previews: Sequence[t
         "",
         "What one call costs Redis itself, as it counts it, where so many hosts have reported:",
         "",
-        "| hosts | look, µs | report, µs | a node's place, µs | renewal, µs | whole state, µs | whole state, kB |",
+        "| hosts | look, µs | report, µs | a node's membership, µs | renewal, µs | whole state, µs | whole state, kB |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {cost.hosts} | {cost.look:.0f} | {cost.report:.0f} | {cost.place:.0f} | {cost.renew:,.0f} "
+        f"| {cost.hosts} | {cost.look:.0f} | {cost.report:.0f} | {cost.membership:.0f} | {cost.renew:,.0f} "
         f"| {cost.state:,.0f} | {cost.state_bytes / 1000:,.0f} |"
         for cost in costs
     ]

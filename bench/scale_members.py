@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from coordination.lease import Lease, Member
-from coordination.membership import read_place, read_state
+from coordination.membership import read_membership, read_state
 from coordination.redis_client import Address, RedisLink
 from entrypoints.gateway.gateway import LOOK_SECONDS, REPORT_SECONDS
 from entrypoints.ray.node import WATCH_SECONDS
@@ -29,7 +29,7 @@ FACTS = {
 }  # fmt: skip
 Answer = TypeVar("Answer")
 STACK_BYTES = 256 * 1024  # of a thread
-WATCHES = ("place", "state")  # what a node asks for each WATCH_SECONDS: its own place, or all
+WATCHES = ("membership", "state")  # what a node reads each WATCH_SECONDS: its own membership, or everything
 
 
 @dataclass
@@ -89,7 +89,11 @@ class Host:
         link, node = self._link(), f"host-{self.number:04}-ray-cpu"
 
         def watch() -> object:
-            return read_state(link, self.namespace) if self.watch == "state" else read_place(link, self.namespace, node)
+            return (
+                read_state(link, self.namespace)
+                if self.watch == "state"
+                else read_membership(link, self.namespace, node)
+            )
 
         stop.wait(random.random() * WATCH_SECONDS)  # noqa: S311
         while not stop.wait(WATCH_SECONDS):

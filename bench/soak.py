@@ -24,7 +24,7 @@ from docker.models.containers import Container
 from bench.document import machine, write_section
 from bench.soak_ledger import Ledger
 from bench.soak_use import Uses, use_table
-from bench.soak_work import WORK, Failed, Place, Work, clean_up
+from bench.soak_work import WORK, Failed, Rig, Work, clean_up
 from testing.harness import PROJECT
 from testing.live.day import Head
 from testing.live.deployment import LiveStack
@@ -70,7 +70,7 @@ class Done:
 class Soak:
     """The users, the restarts and the samples, and what they saw."""
 
-    place: Place
+    rig: Rig
     seed: str
     deadline: float
     over: bool = False
@@ -108,13 +108,13 @@ class Soak:
             self.done.append(done := self._one(work, draw))
             how = f"failed ({done.reached_by} restarted)" if done.reached_by else "FAILED" if done.error else "done"
             tell(f"user {number}: {work.name} {how} in {done.seconds:.0f} s {' '.join(done.error.split())[-400:]}")
-            entries = self.place.ledger.entries()
-            self.place.ledger.look(draw.sample(entries, min(LOOK_AT, len(entries))), rest=lambda: time.sleep(10))
+            entries = self.rig.ledger.entries()
+            self.rig.ledger.look(draw.sample(entries, min(LOOK_AT, len(entries))), rest=lambda: time.sleep(10))
 
     def _one(self, work: Work, draw: random.Random) -> Done:
         began = time.monotonic()
         try:
-            work.do(self.place, draw)
+            work.do(self.rig, draw)
         except (Failed, AssertionError, LookupError, OSError) as error:
             text = f"{'' if isinstance(error, Failed) else type(error).__name__ + ': '}{error}"
             seconds = time.monotonic() - began
@@ -144,16 +144,16 @@ class Soak:
             if of_the_head and time.monotonic() > of_the_head[0]:
                 of_the_head.pop(0)
                 service = HEAD
-            if service in self.place.stack.containers():
+            if service in self.rig.stack.containers():
                 self._restart_one(service)
 
     def _restart_one(self, service: str) -> None:
         self.under_way, began = service, time.monotonic()
         try:
-            self.place.stack.container(service).restart(timeout=60)
+            self.rig.stack.container(service).restart(timeout=60)
             deadline = began + 300
             time.sleep(SAMPLE_SECONDS)  # what follows from it begins by then
-            while self.place.stack.unhealthy() and time.monotonic() < deadline:
+            while self.rig.stack.unhealthy() and time.monotonic() < deadline:
                 time.sleep(1)
         except docker.errors.DockerException as error:
             tell(f"restart of {service} failed: {error}")
@@ -174,11 +174,11 @@ class Soak:
         before: Head | None = None
         while self._rest(SAMPLE_SECONDS):
             try:
-                self.uses.sample(self.place)
+                self.uses.sample(self.rig)
                 if self.under_way == HEAD:
                     before = None
                     continue
-                now = Head.seen(self.place.stack.container(HEAD))
+                now = Head.seen(self.rig.stack.container(HEAD))
                 before = self._compared(before, now)
             except (docker.errors.DockerException, requests.RequestException, LookupError, ValueError) as error:
                 tell(f"no sample: {error}")
@@ -215,43 +215,43 @@ def main() -> int:
     )
     parser.add_argument("--keep", action="store_true", help="leave what it made")
     arguments = parser.parse_args()
-    place = place_of(arguments.stack)
-    soak = Soak(place=place, seed=arguments.seed, deadline=time.monotonic() + 60 * arguments.minutes)
-    tell(f"seed {arguments.seed}, {arguments.minutes:g} minutes on {place.stack.identity.prefix}, as {place.prefix}")
-    soak.uses.start(place)
+    rig = rig_of(arguments.stack)
+    soak = Soak(rig=rig, seed=arguments.seed, deadline=time.monotonic() + 60 * arguments.minutes)
+    tell(f"seed {arguments.seed}, {arguments.minutes:g} minutes on {rig.stack.identity.prefix}, as {rig.prefix}")
+    soak.uses.start(rig)
     began = time.monotonic()
     left: dict[str, str] = {}
     try:
         soak.run()
         minutes = (time.monotonic() - began) / 60
-        tell(f"last look at {len(place.ledger.entries())} entries of the ledger")
-        place.ledger.look(place.ledger.entries(), rest=lambda: time.sleep(10))
+        tell(f"last look at {len(rig.ledger.entries())} entries of the ledger")
+        rig.ledger.look(rig.ledger.entries(), rest=lambda: time.sleep(10))
     except KeyboardInterrupt:
         minutes = (time.monotonic() - began) / 60
     if not arguments.keep:
-        left = dict(clean_up(place))
+        left = dict(clean_up(rig))
     try:
         time.sleep(CALM_SECONDS)
     except KeyboardInterrupt:
         tell("the last figures are taken at once")
-    soak.uses.end(place)
+    soak.uses.end(rig)
     command = " ".join(["python -m bench.soak", *sys.argv[1:]])
     host = "; ".join(f"{name}: {value}" for name, value in machine().items())
     ending = ["", METHOD.format(head=HEAD), "", f"{host}. Seed {arguments.seed}. Command: `{command}`."]
     lines = [*report(soak, minutes), *(f"Not cleaned up: {what}: {why}" for what, why in left.items()), *ending]
     print("\n".join(lines), flush=True)
     write_section("soak", "\n".join(lines), document=DOCUMENT)
-    return 1 if place.ledger.lost or soak.head_restarts or unexpected(soak) else 0
+    return 1 if rig.ledger.lost or soak.head_restarts or unexpected(soak) else 0
 
 
-def place_of(name: str) -> Place:
+def rig_of(name: str) -> Rig:
     """The stack as it is deployed on this host."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     stack = LiveStack(name=name, folder=PROJECT, state_home=state, settings={}, engine=docker.from_env(timeout=180))
     dashboard, mlflow = (url_of(stack.container(service), port) for service, port in ((HEAD, 8265), ("mlflow", 5000)))
     user = User(dashboard=dashboard, token=stack.secrets()["ray-token"].strip())
     prefix = f"soak-{time.time_ns() // 10**9 % 10**7}"
-    return Place(stack=stack, user=user, mlflow=mlflow, ledger=Ledger(), prefix=prefix)
+    return Rig(stack=stack, user=user, mlflow=mlflow, ledger=Ledger(), prefix=prefix)
 
 
 def url_of(container: Container, port: int) -> str:
@@ -275,7 +275,7 @@ def unexpected(soak: Soak) -> list[Done]:
 
 def report(soak: Soak, minutes: float) -> list[str]:
     """The section."""
-    ledger, failed = soak.place.ledger, unexpected(soak)
+    ledger, failed = soak.rig.ledger, unexpected(soak)
     saved = ", ".join(f"{count} {kind}" for kind, count in sorted(ledger.counts().items()))
     return [
         "## A group's work",

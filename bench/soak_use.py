@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import docker
 
-from bench.soak_work import Place
+from bench.soak_work import Rig
 
 MB = 10**6
 REDIS = "Redis: data in memory"
@@ -25,61 +25,61 @@ class Uses:
     peak: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
 
-    def start(self, place: Place) -> None:
+    def start(self, rig: Rig) -> None:
         """Before anything is done."""
-        self.first = {**used_now(place), **volumes(place)}
+        self.first = {**used_now(rig), **volumes(rig)}
         self.peak = dict(self.first)
 
-    def sample(self, place: Place) -> None:
+    def sample(self, rig: Rig) -> None:
         """Once more, while it runs."""
-        for name, size in used_now(place).items():
+        for name, size in used_now(rig).items():
             self.peak[name] = max(size, self.peak.get(name, 0.0))
 
-    def end(self, place: Place) -> None:
+    def end(self, rig: Rig) -> None:
         """After all of it."""
-        self.sample(place)
-        self.last = {**used_now(place), **volumes(place)}
+        self.sample(rig)
+        self.last = {**used_now(rig), **volumes(rig)}
 
 
-def used_now(place: Place) -> dict[str, float]:
+def used_now(rig: Rig) -> dict[str, float]:
     """Memory of each running container, of Redis' data, and the scratch."""
     found = {}
-    for service, container in sorted(place.stack.containers().items()):
+    for service, container in sorted(rig.stack.containers().items()):
         if container.status == "running":
             memory = cast("dict[str, Any]", container.stats(stream=False, one_shot=True))["memory_stats"]
             spare = next((memory["stats"][key] for key in GIVEN_BACK if key in memory.get("stats", {})), 0)
             if "usage" in memory:
                 found[f"{service}: memory"] = (memory["usage"] - spare) / MB
-    found.update(of_redis(place))
-    found.update(of_scratch(place))
+    found.update(of_redis(rig))
+    found.update(of_scratch(rig))
     return found
 
 
-def of_redis(place: Place) -> Mapping[str, float]:
+def of_redis(rig: Rig) -> Mapping[str, float]:
     """What Redis says of itself."""
-    password = place.stack.secrets()["redis-password"].strip()
+    password = rig.stack.secrets()["redis-password"].strip()
     command = f"REDISCLI_AUTH={password} redis-cli info memory"
     try:
-        code, said = place.stack.exec("redis", "sh", "-c", command)
+        code, said = rig.stack.exec("redis", "sh", "-c", command)
     except docker.errors.DockerException:
         return {}
     numbers = re.findall(r"used_memory:(\d+)", said)
     return {REDIS: float(numbers[0]) / MB} if code == 0 and numbers else {}
 
 
-def of_scratch(place: Place) -> Mapping[str, float]:
+def of_scratch(rig: Rig) -> Mapping[str, float]:
     """What the node's guard measured."""
     try:
-        code, said = place.stack.exec("ray-cpu", "sh", "-c", "cat /scratch/use/ray-cpu.json")
+        code, said = rig.stack.exec("ray-cpu", "sh", "-c", "cat /scratch/use/ray-cpu.json")
         return {SCRATCH: json.loads(said)["used"] / MB} if code == 0 else {}
     except (docker.errors.DockerException, LookupError, ValueError):
         return {}
 
 
-def volumes(place: Place) -> Mapping[str, float]:
+def volumes(rig: Rig) -> Mapping[str, float]:
     """Size of each volume of the stack."""
-    names = set(place.stack.volumes())
-    found = place.stack.engine.df()["Volumes"] or []
+    names = set(rig.stack.volumes())
+    found = rig.stack.engine.df()["Volumes"] or []
     return {f"volume {v['Name']}": v["UsageData"]["Size"] / MB for v in found if v["Name"] in names}
 
 

@@ -31,7 +31,7 @@ class Failed(Exception):  # noqa: N818  (a result of the work)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Rig:
     """The stack as its users see it, and where what they make is noted."""
 
     stack: LiveStack
@@ -99,64 +99,64 @@ class Work:
 
     name: str
     weight: int
-    do: Callable[[Place, random.Random], object]
+    do: Callable[[Rig, random.Random], object]
     needs: tuple[str, ...] = ("ray-cpu", "redis")  # services; while one of them is restarted on purpose it may fail
 
 
-def objects(place: Place, draw: random.Random) -> None:
+def objects(rig: Rig, draw: random.Random) -> None:
     """Keeps objects, at times more than the object store holds."""
-    place.run("read again", "objects", draw.choice(["put", "returned", "actor"]), draw.randint(8, 40), 64)
+    rig.run("read again", "objects", draw.choice(["put", "returned", "actor"]), draw.randint(8, 40), 64)
 
 
-def prints(place: Place, draw: random.Random) -> None:
+def prints(rig: Rig, draw: random.Random) -> None:
     """Prints a lot."""
-    place.run("printed", "prints", draw.choice(["task", "driver", "actor", "stderr"]), draw.randint(50, 300))
+    rig.run("printed", "prints", draw.choice(["task", "driver", "actor", "stderr"]), draw.randint(50, 300))
 
 
-def upload(place: Place, draw: random.Random) -> None:
+def upload(rig: Rig, draw: random.Random) -> None:
     """Submits a folder with a changed file of 90 MB."""
-    place.run("small: FINE", "small", files={"weights.bin": draw.randbytes(MEGABYTE) * 90})
+    rig.run("small: FINE", "small", files={"weights.bin": draw.randbytes(MEGABYTE) * 90})
 
 
-def closure(place: Place, draw: random.Random) -> None:
+def closure(rig: Rig, draw: random.Random) -> None:
     """Functions that drag arrays along."""
-    place.run("dragged", "closure", draw.randint(1, 3), 20)
+    rig.run("dragged", "closure", draw.randint(1, 3), 20)
 
 
-def tune(place: Place, draw: random.Random) -> None:
+def tune(rig: Rig, draw: random.Random) -> None:
     """Four trials."""
-    name = named(place, draw, "tune")
-    place.run("tuned", "tuning", name)
+    name = named(rig, draw, "tune")
+    rig.run("tuned", "tuning", name)
     command = f"test $(ls {RESULTS}/{name}/*/result.json | wc -l) = 4"
-    place.ledger.add(Entry(kind="Tune result", name=name, is_there=lambda: place.lacks("marimo", command)))
+    rig.ledger.add(Entry(kind="Tune result", name=name, is_there=lambda: rig.lacks("marimo", command)))
 
 
-def train(place: Place, draw: random.Random) -> None:
+def train(rig: Rig, draw: random.Random) -> None:
     """A training with checkpoints."""
-    name = named(place, draw, "train")
-    place.run("trained", "training", name, draw.randint(2, 5))
+    name = named(rig, draw, "train")
+    rig.run("trained", "training", name, draw.randint(2, 5))
     command = f"test -s $(ls {RESULTS}/{name}/*/model.pt | tail -1)"
-    place.ledger.add(Entry(kind="Train checkpoint", name=name, is_there=lambda: place.lacks("marimo", command)))
+    rig.ledger.add(Entry(kind="Train checkpoint", name=name, is_there=lambda: rig.lacks("marimo", command)))
 
 
-def loader(place: Place, draw: random.Random) -> None:
+def loader(rig: Rig, draw: random.Random) -> None:
     """Video clips by a DataLoader."""
-    place.run("loaded", "loader", draw.choice(["task", "actor", "driver"]), draw.randint(4, 16))
+    rig.run("loaded", "loader", draw.choice(["task", "actor", "driver"]), draw.randint(4, 16))
 
 
-def tracking(place: Place, _: random.Random) -> None:
+def tracking(rig: Rig, _: random.Random) -> None:
     """A run of MLflow with a model, images and figures."""
-    job = place.run("run: ", "tracking", place.prefix, "model", "image", "figure", "table", "metrics")
+    job = rig.run("run: ", "tracking", rig.prefix, "model", "image", "figure", "table", "metrics")
     run = re.findall(r"run: (\w+)", job.log)[0]
     model = re.findall(r"model: models:/(\S+)", job.log)[0]
-    place.ledger.add(Entry(kind="MLflow run", name=run, is_there=lambda: run_lacks(place, run)))
-    place.ledger.add(Entry(kind="MLflow model", name=model, is_there=lambda: model_lacks(place, model)))
+    rig.ledger.add(Entry(kind="MLflow run", name=run, is_there=lambda: run_lacks(rig, run)))
+    rig.ledger.add(Entry(kind="MLflow model", name=model, is_there=lambda: model_lacks(rig, model)))
 
 
-def run_lacks(place: Place, run: str) -> str:
+def run_lacks(rig: Rig, run: str) -> str:
     """What is wrong with a run of `tracking`."""
-    found = place.url("runs/get", run_id=run)["run"]
-    files = {file["path"] for file in place.url("artifacts/list", run_id=run).get("files", [])}
+    found = rig.url("runs/get", run_id=run)["run"]
+    files = {file["path"] for file in rig.url("artifacts/list", run_id=run).get("files", [])}
     missing = {"figure.png", "table.json", "images"} - files
     metrics = {metric["key"]: metric["value"] for metric in found["data"].get("metrics", [])}
     if missing or found["info"]["status"] != "FINISHED" or abs(metrics.get("loss", 0) - 1 / 200) > 1e-9:
@@ -164,28 +164,28 @@ def run_lacks(place: Place, run: str) -> str:
     return ""
 
 
-def model_lacks(place: Place, model: str) -> str:
+def model_lacks(rig: Rig, model: str) -> str:
     """What is wrong with a logged model."""
-    found = place.url(f"logged-models/{model}")["model"]["info"]
+    found = rig.url(f"logged-models/{model}")["model"]["info"]
     root = found["artifact_uri"].removeprefix("mlflow-artifacts:/").lstrip("/")
-    answer = requests.get(f"{place.mlflow}/api/2.0/mlflow-artifacts/artifacts/{root}/MLmodel", timeout=20)
+    answer = requests.get(f"{rig.mlflow}/api/2.0/mlflow-artifacts/artifacts/{root}/MLmodel", timeout=20)
     return "" if answer.ok and b"pytorch" in answer.content else f"MLmodel: {answer.status_code} {answer.text[:100]}"
 
 
-def keep(place: Place, draw: random.Random) -> None:
+def keep(rig: Rig, draw: random.Random) -> None:
     """Files that are saved one by one: each that was reported is there, also if the job ended before its last."""
-    folder = f"{place.prefix}/{draw.getrandbits(32):08x}"
-    job = place.patiently(lambda: place.user.submit("keep", folder, draw.randint(3, 12), draw.randint(1, 8)))
-    ended = place.ended(job)
+    folder = f"{rig.prefix}/{draw.getrandbits(32):08x}"
+    job = rig.patiently(lambda: rig.user.submit("keep", folder, draw.randint(3, 12), draw.randint(1, 8)))
+    ended = rig.ended(job)
     saved = re.findall(r"saved: (\S+) ([0-9a-f]{64})", ended.log)
     for path, digest in saved:
         command = f"echo '{digest}  {path}' | sha256sum --check --status"
-        place.ledger.add(Entry(kind="file", name=path, is_there=lambda command=command: place.lacks("marimo", command)))  # type: ignore[misc]
+        rig.ledger.add(Entry(kind="file", name=path, is_there=lambda command=command: rig.lacks("marimo", command)))  # type: ignore[misc]
     if not ended.succeeded:
         raise Failed(ended.said[-1500:])
 
 
-def package(place: Place, draw: random.Random) -> None:
+def package(rig: Rig, draw: random.Random) -> None:
     """A job with a package of its own."""
     wheel = make_wheel("soak_package", f"1.{draw.randint(1, 4)}")
     with open(wheel, "rb") as file:  # noqa: PTH123 (a path of the program's)
@@ -194,41 +194,41 @@ def package(place: Place, draw: random.Random) -> None:
     name = wheel.rpartition("/")[2]
     tool = draw.choice(["uv", "pip"])
     environment = {tool: [f"${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{name}"]}
-    place.run("driver: 1", "package", "soak_package", runtime_env=environment, files={name: content})
+    rig.run("driver: 1", "package", "soak_package", runtime_env=environment, files={name: content})
 
 
-def greed(place: Place, draw: random.Random) -> None:
+def greed(rig: Rig, draw: random.Random) -> None:
     """Asks for more memory than there is, in a task: its driver must live on."""
     way = draw.choice(["fast", "slow", "python_child", "shm_file"])
-    place.run("the driver lives on", "memory", way, 12)
+    rig.run("the driver lives on", "memory", way, 12)
 
 
-def notebook(place: Place, draw: random.Random) -> None:
+def notebook(rig: Rig, draw: random.Random) -> None:
     """Writes a notebook and runs it as Marimo does."""
-    path = f"{NOTEBOOKS}/{named(place, draw, 'notebook').replace('-', '_')}.py"
+    path = f"{NOTEBOOKS}/{named(rig, draw, 'notebook').replace('-', '_')}.py"
     content = (PROGRAMS / "notebook.py").read_bytes() + f"# {draw.getrandbits(64)}\n".encode()
     digest = hashlib.sha256(content).hexdigest()
     text = base64.b64encode(content).decode()
-    place.exec("marimo", f"echo {text} | base64 -d > {path}")
+    rig.exec("marimo", f"echo {text} | base64 -d > {path}")
     command = f"echo '{digest}  {path}' | sha256sum --check --status"
-    place.ledger.add(Entry(kind="notebook", name=path, is_there=lambda: place.lacks("marimo", command)))
+    rig.ledger.add(Entry(kind="notebook", name=path, is_there=lambda: rig.lacks("marimo", command)))
     export = f"/tmp/{path.rpartition('/')[2]}.html"  # noqa: S108 (in the container)
-    place.exec(
+    rig.exec(
         "marimo", f"python -m marimo export html {path} --output {export}; status=$?; rm -f {export}; exit $status"
     )
 
 
-def client(place: Place, _: random.Random) -> None:
+def client(rig: Rig, _: random.Random) -> None:
     """A notebook's Python uses the cluster as a client."""
     text = base64.b64encode((PROGRAMS / "small.py").read_bytes()).decode()
-    said = place.exec("marimo", f"echo {text} | base64 -d | timeout 120 python -")
+    said = rig.exec("marimo", f"echo {text} | base64 -d | timeout 120 python -")
     if "small: FINE" not in said:
         raise Failed(said[-1000:])
 
 
-def named(place: Place, draw: random.Random, what: str) -> str:
+def named(rig: Rig, draw: random.Random, what: str) -> str:
     """A name that nothing else has."""
-    return f"{place.prefix}-{what}-{draw.getrandbits(32):08x}"
+    return f"{rig.prefix}-{what}-{draw.getrandbits(32):08x}"
 
 
 TRACKED = ("ray-cpu", "redis", "mlflow", "postgres")
@@ -249,14 +249,14 @@ WORK = (
 )
 
 
-def clean_up(place: Place) -> Mapping[str, str]:
+def clean_up(rig: Rig) -> Mapping[str, str]:
     """Removes what the soak made. Returns what could not be removed, and why."""
     left = {}
-    files = f"rm -rf {RESULTS}/{place.prefix}-* ~/{place.prefix} {NOTEBOOKS}/{place.prefix.replace('-', '_')}_*"
+    files = f"rm -rf {RESULTS}/{rig.prefix}-* ~/{rig.prefix} {NOTEBOOKS}/{rig.prefix.replace('-', '_')}_*"
     removals: dict[str, Callable[[], object]] = {
-        "files": lambda: place.exec("marimo", files),
-        "experiment": lambda: remove_experiment(place),
-        "jobs": lambda: remove_jobs(place),
+        "files": lambda: rig.exec("marimo", files),
+        "experiment": lambda: remove_experiment(rig),
+        "jobs": lambda: remove_jobs(rig),
     }
     for what, remove in removals.items():
         try:
@@ -272,17 +272,15 @@ def require(answer: requests.Response) -> None:
         raise ConnectionError(f"{answer.url}: {answer.status_code} {answer.text[:200]}")
 
 
-def remove_experiment(place: Place) -> None:
+def remove_experiment(rig: Rig) -> None:
     """Marks the soak's experiment as deleted; what belonged to it goes with MLflow's own `gc`."""
-    found = place.url("experiments/get-by-name", experiment_name=place.prefix)["experiment"]["experiment_id"]
-    answer = requests.post(
-        f"{place.mlflow}/api/2.0/mlflow/experiments/delete", json={"experiment_id": found}, timeout=20
-    )
+    found = rig.url("experiments/get-by-name", experiment_name=rig.prefix)["experiment"]["experiment_id"]
+    answer = requests.post(f"{rig.mlflow}/api/2.0/mlflow/experiments/delete", json={"experiment_id": found}, timeout=20)
     require(answer)
 
 
-def remove_jobs(place: Place) -> None:
+def remove_jobs(rig: Rig) -> None:
     """Removes the soak's jobs from the cluster's table."""
-    for entry in place.ledger.entries():
+    for entry in rig.ledger.entries():
         if entry.kind == "job log":
-            place.user.delete(entry.name)
+            rig.user.delete(entry.name)

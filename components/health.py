@@ -34,13 +34,13 @@ class HealthArgs:
 
 def election_of(host: Host) -> health.Election:
     """Where the lease is that says who leads."""
-    place = host.place
+    membership = host.membership
     return health.Election(
         namespace=host.ray_namespace,
-        host=place.host if place else "",
+        host=membership.host if membership else "",
         redis_addresses=host.redis_addresses,
-        whitelist=place.candidates if place else (),
-        static_head=place.static_head if place else None,
+        whitelist=membership.candidates if membership else (),
+        static_head=membership.static_head if membership else None,
     )
 
 
@@ -54,7 +54,7 @@ class Health(Service):
             stack=host.identity.stack,
             services=args.watched,
             ray_nodes=args.ray_nodes,
-            ray_dashboard=f"{host.place.address}:{RAY_DASHBOARD}" if host.place else None,
+            ray_dashboard=f"{host.membership.address}:{RAY_DASHBOARD}" if host.membership else None,
             election=election_of(host),
             scratch_reports={node: Path(report) for node, report in args.scratch_reports.items()},
             port=HEALTH,

@@ -94,7 +94,7 @@ class Platform(pulumi.ComponentResource):
     def _links(self, own_addresses: tuple[str, ...]) -> dict[str, str]:
         settings = self._args.settings
         published = settings.services()
-        if settings.place:
+        if settings.membership:
             # The nodes of this host publish nothing: the cluster's dashboard is behind the gateway.
             published = (*(name for name in published if name not in (*RAY_NODES, "ray-gateway")), "ray-gateway")
         reaches = {name: settings.reach(name, own_addresses) for name in published}
@@ -113,7 +113,7 @@ class Platform(pulumi.ComponentResource):
                 settings.env_secrets_of(service), user=settings.service(service).user
             ),
             bind_address=settings.bind_address,
-            place=settings.place,
+            membership=settings.membership,
             workspace=Workspace("workspace", self._workspace_args(settings), self._child),
             proxy=self._proxy,
             links=Mount(source=self._write_links(), target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
@@ -141,7 +141,7 @@ class Platform(pulumi.ComponentResource):
                 scratch_reports={self._node_name(name): report_path(name) for name in settings.ray_nodes},
             )
             self.services["health"] = Health("health", health_args, self._child)
-        tracking_uri = settings.place.mlflow_url if settings.place else mlflow.url if mlflow else None
+        tracking_uri = settings.membership.mlflow_url if settings.membership else mlflow.url if mlflow else None
         self._declare_head(settings, host)
         self._declare_nodes(settings, host, tracking_uri)
         if "marimo" in enabled:
@@ -163,18 +163,18 @@ class Platform(pulumi.ComponentResource):
     @property
     def _proxy(self) -> HttpProxy:
         settings = self._args.settings
-        nodes = () if settings.place else [fixed_address(settings.network, at) for at, _ in enumerate(RAY_NODES)]
+        nodes = () if settings.membership else [fixed_address(settings.network, at) for at, _ in enumerate(RAY_NODES)]
         return http_proxy(settings, self._args.identity, nodes)
 
     def _write_links(self) -> str:
         """The folder that says by which address people open what tasks know by another one."""
         settings, own = self._args.settings, self._args.own_addresses
-        reach = settings.place.mlflow_reach if settings.place else None
+        reach = settings.membership.mlflow_reach if settings.membership else None
         if "mlflow" in settings.services():
             reach = settings.reach("mlflow", own)
         inside = (
-            settings.place.mlflow_url
-            if settings.place
+            settings.membership.mlflow_url
+            if settings.membership
             else f"http://mlflow:{MLFLOW}{prefix_of(settings.mlflow.base_url)}"
         )
         links = {"inside": inside, "outside": reach.link} if reach else {}
@@ -229,19 +229,19 @@ class Platform(pulumi.ComponentResource):
 
     def _declare_head(self, settings: PlatformSettings, host: Host) -> None:
         """In a cluster of several hosts: the way to its head, and where the head may be. Neither waits for any host."""
-        place, enabled = settings.place, settings.services()
-        if place and "ray-gateway" in enabled:
+        membership, enabled = settings.membership, settings.services()
+        if membership and "ray-gateway" in enabled:
             gateway_args = RayGatewayArgs(
                 settings=settings.ray.gateway,
                 host=host,
-                place=place,
+                membership=membership,
                 image=self._images.image_id("ray-gateway"),
                 facts=advertised_facts.published(settings, self._args.identity, self._args.files),
             )
             self.services["ray-gateway"] = RayGateway("ray-gateway", gateway_args, self._child)
-        if place and "ray-head" in enabled:
+        if membership and "ray-head" in enabled:
             head_args = RayHeadArgs(
-                settings=settings.ray.head, host=host, place=place, image=self._images.image_id("ray-head")
+                settings=settings.ray.head, host=host, membership=membership, image=self._images.image_id("ray-head")
             )
             self.services["ray-head"] = RayHead("ray-head", head_args, self._child)
 
@@ -263,7 +263,7 @@ class Platform(pulumi.ComponentResource):
                 tracking_uri=tracking_uri,
                 position=RAY_NODES.index(name),
                 gpu=self._gpu_request() if name == "ray-gpu" else None,
-                after=stores if settings.place else [*stores, *started],
+                after=stores if settings.membership else [*stores, *started],
             )
             started.append(RayNode(name, node_args, self._child))
             self.services[name] = started[-1]
@@ -279,20 +279,20 @@ class Platform(pulumi.ComponentResource):
 
     def _node_name(self, service: str) -> str:
         """What Ray calls a node of this host."""
-        place = self._args.settings.place
-        return place.node(service) if place else service
+        membership = self._args.settings.membership
+        return membership.node(service) if membership else service
 
     def _head_hosts(self) -> tuple[str, ...]:
         """Where clients look for the head. Over several hosts that is the gateway of this one."""
         settings = self._args.settings
-        if settings.place:
-            return (settings.place.address,)
+        if settings.membership:
+            return (settings.membership.address,)
         explicit = settings.ray.head_address
         return (explicit.rpartition(":")[0],) if explicit else settings.head_candidates
 
     def _ray_address(self) -> str | None:
         hosts, settings = self._head_hosts(), self._args.settings
-        return f"ray://{hosts[0]}:{RAY_CLIENT}" if hosts and (settings.ray_nodes or settings.place) else None
+        return f"ray://{hosts[0]}:{RAY_CLIENT}" if hosts and (settings.ray_nodes or settings.membership) else None
 
     def _watched(self) -> tuple[WatchedService, ...]:
         # Those of ports on every address are at 127.0.0.1 here: its page puts in what its reader came by.
@@ -302,9 +302,9 @@ class Platform(pulumi.ComponentResource):
 
     def _watched_service(self, name: str, urls: Mapping[str, str]) -> WatchedService | None:
         """A service of this host as the health service finds it; None for one that it does not ask."""
-        place = self._args.settings.place
+        membership = self._args.settings.membership
         if name in RAY_NODES:
-            host, url = (place.address, urls.get("ray-gateway")) if place else (name, urls.get(name))
+            host, url = (membership.address, urls.get("ray-gateway")) if membership else (name, urls.get(name))
             return WatchedService(name=self._node_name(name), kind=Kind.RAY, host=host, port=RAY_DASHBOARD, url=url)
         if name not in WATCHED:
             return None

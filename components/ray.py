@@ -14,7 +14,7 @@ import pulumi
 from components.docker import MEBIBYTE, ContainerSpec, GpuRequest, Healthcheck
 from components.ray_limits import RAY_LIMITS
 from components.service import IMPATIENT_RESOLVER, Host, Service, distinct, extra_mounts
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.ports import (
     BRIDGE_RAY_PORTS,
     GATEWAY_LOOPBACK,
@@ -72,7 +72,7 @@ class RayNode(Service):
     def __init__(self, name: str, args: RayNodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:ray:RayNode", name, deployed_on=args.host, port=RAY_CLIENT, opts=opts)
         node, host = args.node, args.host
-        place = host.place
+        membership = host.membership
         self._run(
             ContainerSpec(
                 service=name,
@@ -89,20 +89,20 @@ class RayNode(Service):
                     **node.env,
                     **ray_environment(name, host, cpus=node.logical_cpus, memory=node.memory, env=node.env),
                     **redis_login("RAY_NODE_REDIS_", "redis-agent" if may_lead(name, args) else "redis-reader"),
-                    **(_worker_environment(place) if place else _election_environment(args)),
+                    **(_worker_environment(membership) if membership else _election_environment(args)),
                     "RAY_NODE_GPUS": gpu_count(args.gpu),
                     **tracking_environment(args.tracking_uri),
                 },
-                network="host" if place else "bridge",
-                hosts=own_name(name, place),
+                network="host" if membership else "bridge",
+                hosts=own_name(name, membership),
                 ports=()
-                if place
+                if membership
                 else (
                     *self._publish(RAY_GCS, node.ports.gcs),
                     *self._publish(RAY_DASHBOARD, node.ports.dashboard),
                     *self._publish(RAY_CLIENT, node.ports.client),
                 ),
-                address=None if place else host.network.fixed_address(args.position),
+                address=None if membership else host.network.fixed_address(args.position),
                 mounts=(
                     *distinct(*host.module("entrypoints.ray.node"), *host.ray_hooks()),
                     *host.workspace.mounts,
@@ -126,7 +126,7 @@ class RayHeadArgs:
 
     settings: RayHeadSettings
     host: Host
-    place: ClusterPlace
+    membership: Membership
     image: pulumi.Input[str]
     after: Sequence[pulumi.Resource] = ()
 
@@ -140,7 +140,7 @@ class RayHead(Service):
     def __init__(self, name: str, args: RayHeadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         port = HOST_RAY_PORTS[name]["--ray-client-server-port"]
         super().__init__("cslr:ray:RayHead", name, deployed_on=args.host, port=port, opts=opts)
-        settings, host, place = args.settings, args.host, args.place
+        settings, host, membership = args.settings, args.host, args.membership
         self._run(
             ContainerSpec(
                 service=name,
@@ -158,11 +158,11 @@ class RayHead(Service):
                     **ray_environment(name, host, cpus=0, memory=settings.memory, env=settings.env),
                     **redis_login("RAY_NODE_REDIS_", "redis-agent"),
                     "RAY_NODE_GPUS": "0",
-                    "RAY_NODE_CANDIDATES": ",".join(place.candidates),
-                    "RAY_NODE_HEAD_ADDRESS": place.static_head or "",
+                    "RAY_NODE_CANDIDATES": ",".join(membership.candidates),
+                    "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
                 },
                 network="host",
-                hosts=own_name(name, place),
+                hosts=own_name(name, membership),
                 mounts=(
                     *distinct(*host.module("entrypoints.ray.agent"), *host.ray_hooks()),
                     *host.workspace.mounts,
@@ -185,7 +185,7 @@ class RayGatewayArgs:
 
     settings: RayGatewaySettings
     host: Host
-    place: ClusterPlace
+    membership: Membership
     image: pulumi.Input[str]
     facts: Mapping[str, object]  # what the other hosts are told of this one
 
@@ -198,7 +198,7 @@ class RayGateway(Service):
 
     def __init__(self, name: str, args: RayGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:ray:RayGateway", name, deployed_on=args.host, port=RAY_CLIENT, opts=opts)
-        settings, host, place = args.settings, args.host, args.place
+        settings, host, membership = args.settings, args.host, args.membership
         self._run(
             ContainerSpec(
                 service=name,
@@ -213,24 +213,24 @@ class RayGateway(Service):
                 env={
                     **settings.env,
                     **IMPATIENT_RESOLVER,
-                    "GATEWAY_HOST": place.host,
-                    "GATEWAY_ADDRESS": place.address,
-                    "GATEWAY_CANDIDATE": str(int(place.candidate)),
-                    "GATEWAY_ROUTES": json.dumps(gateway_routes(place)),
-                    "GATEWAY_NAMESPACE": place.namespace,
-                    "GATEWAY_REDIS_ADDRESSES": ",".join(place.redis_addresses),
-                    **redis_login("GATEWAY_REDIS_", None if own_redis(place) else "redis-agent"),
+                    "GATEWAY_HOST": membership.host,
+                    "GATEWAY_ADDRESS": membership.address,
+                    "GATEWAY_CANDIDATE": str(int(membership.candidate)),
+                    "GATEWAY_ROUTES": json.dumps(gateway_routes(membership)),
+                    "GATEWAY_NAMESPACE": membership.namespace,
+                    "GATEWAY_REDIS_ADDRESSES": ",".join(membership.redis_addresses),
+                    **redis_login("GATEWAY_REDIS_", None if own_redis(membership) else "redis-agent"),
                     "GATEWAY_FACTS": json.dumps(dict(args.facts)),
-                    "GATEWAY_REDIS_OWN": own_redis(place) or "",
-                    "GATEWAY_STATIC_HEAD": json.dumps(static_head(place)),
+                    "GATEWAY_REDIS_OWN": own_redis(membership) or "",
+                    "GATEWAY_STATIC_HEAD": json.dumps(static_head(membership)),
                 },
                 network="host",
-                hosts=own_name(name, place),
+                hosts=own_name(name, membership),
                 mounts=(
                     *host.module("entrypoints.gateway.gateway"),
                     # The guard of one of a pair gives the servers their roles.
                     host.secrets.mount("redis-password", user=settings.user)
-                    if own_redis(place)
+                    if own_redis(membership)
                     else host.secrets.redis_user("redis-agent", user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),
@@ -239,9 +239,9 @@ class RayGateway(Service):
         )
 
 
-def gateway_routes(place: ClusterPlace) -> dict[str, dict[str, object]]:
+def gateway_routes(membership: Membership) -> dict[str, dict[str, object]]:
     """What the gateway listens on for each purpose. The GCS is for this host's own nodes alone."""
-    addresses = {"gcs": (GATEWAY_LOOPBACK,), "client": (place.address, "127.0.0.1")}
+    addresses = {"gcs": (GATEWAY_LOOPBACK,), "client": (membership.address, "127.0.0.1")}
     addresses["dashboard"] = addresses["client"]
     return {
         purpose: {"listen": [f"{address}:{port}" for address in addresses[purpose]], "target": purpose}
@@ -249,44 +249,44 @@ def gateway_routes(place: ClusterPlace) -> dict[str, dict[str, object]]:
     }
 
 
-def static_head(place: ClusterPlace) -> dict[str, str]:
+def static_head(membership: Membership) -> dict[str, str]:
     """Where a head that nobody elects answers, by purpose. On a host of the cluster it has the ports of `RayHead`."""
-    if place.static_head is None:
+    if membership.static_head is None:
         return {}
-    host = place.static_head.rpartition(":")[0]
-    own = HOST_RAY_PORTS["ray-head"] if place.cluster.single_head else BRIDGE_RAY_PORTS
+    host = membership.static_head.rpartition(":")[0]
+    own = HOST_RAY_PORTS["ray-head"] if membership.cluster.single_head else BRIDGE_RAY_PORTS
     elsewhere = {purpose: f"{host}:{own[flag]}" for purpose, flag in HEAD_FLAGS.items()}
-    return {**elsewhere, "gcs": place.static_head}
+    return {**elsewhere, "gcs": membership.static_head}
 
 
-def own_redis(place: ClusterPlace) -> str | None:
+def own_redis(membership: Membership) -> str | None:
     """The Redis of this host, where it is one of a pair: the gateway sees to its role."""
-    if len(place.redis_addresses) < 2:
+    if len(membership.redis_addresses) < 2:
         return None
-    return next((server for server in place.redis_addresses if server.startswith(f"{place.address}:")), None)
+    return next((server for server in membership.redis_addresses if server.startswith(f"{membership.address}:")), None)
 
 
 def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mapping[str, str]) -> Mapping[str, str]:
     """What every container of Ray is told: who and where it is, what it may take, where the cluster's state is."""
-    place = host.place
+    membership = host.membership
     return {
-        "RAY_NODE_NAME": place.node(name) if place else name,
-        "RAY_NODE_TOPOLOGY": "lan" if place else "single",
-        "RAY_NODE_HOST": place.host if place else "",
-        "RAY_NODE_ADDRESS": place.address if place else "",
+        "RAY_NODE_NAME": membership.node(name) if membership else name,
+        "RAY_NODE_TOPOLOGY": "lan" if membership else "single",
+        "RAY_NODE_HOST": membership.host if membership else "",
+        "RAY_NODE_ADDRESS": membership.address if membership else "",
         "RAY_NODE_CPUS": str(cpus),
         "RAY_NODE_MEMORY": str(memory),
-        "RAY_NODE_PORTS": json.dumps(dict(HOST_RAY_PORTS[name] if place else BRIDGE_RAY_PORTS)),
+        "RAY_NODE_PORTS": json.dumps(dict(HOST_RAY_PORTS[name] if membership else BRIDGE_RAY_PORTS)),
         "RAY_NODE_REDIS_ADDRESSES": ",".join(host.redis_addresses),
         "RAY_NODE_REDIS_READER": READER,
         "RAY_NODE_REDIS_READER_FILE": f"{SECRETS_TARGET}/redis-reader",
         "RAY_NODE_NAMESPACE": host.ray_namespace,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token",
-        "RAY_NODE_DASHBOARD": f"{place.address}:{GATEWAY_PORTS['dashboard']}" if place else "",
+        "RAY_NODE_DASHBOARD": f"{membership.address}:{GATEWAY_PORTS['dashboard']}" if membership else "",
         "PYTHONPATH": ":".join(filter(None, (HOOKS_PATH, env.get("PYTHONPATH")))),
         **host.workspace.guard_environment(name),
-        **(IMPATIENT_RESOLVER if place else {}),
+        **(IMPATIENT_RESOLVER if membership else {}),
     }
 
 
@@ -305,15 +305,15 @@ def redis_users(host: Host, user: str, *, leads: bool) -> tuple[Mount, ...]:
 def may_lead(name: str, args: RayNodeArgs) -> bool:
     """Whether a node may become head: over several hosts none does."""
     fixed = (args.ray.head_address or "").rpartition(":")[0]
-    return args.host.place is None and name in ((fixed,) if fixed else args.candidates)
+    return args.host.membership is None and name in ((fixed,) if fixed else args.candidates)
 
 
-def _worker_environment(place: ClusterPlace) -> Mapping[str, str]:
+def _worker_environment(membership: Membership) -> Mapping[str, str]:
     """How a node of a cluster of several hosts joins: by the gateway of its own host."""
     return {
         **SOON_AGAIN,
         "RAY_NODE_GATEWAY": f"{GATEWAY_LOOPBACK}:{GATEWAY_PORTS['gcs']}",
-        "RAY_NODE_HEAD_ADDRESS": place.static_head or "",
+        "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
     }
 
 
@@ -343,9 +343,9 @@ def shared_memory(memory: int, programs: int | None = None) -> int:
     return int(object_store(memory) / SHM_SHARE) + (programs or int(memory * PROGRAMS_SHM))
 
 
-def own_name(service: str, place: ClusterPlace | None) -> Mapping[str, str]:
+def own_name(service: str, membership: Membership | None) -> Mapping[str, str]:
     """On the host network nobody else answers what the container's own name means."""
-    return {service: place.address} if place else {}
+    return {service: membership.address} if membership else {}
 
 
 def state_mount(host: Host, user: str) -> Mount:

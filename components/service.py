@@ -10,7 +10,7 @@ from components.docker import ContainerSpec, PublishedPort, data_volume, run_con
 from components.network import RayNetwork
 from components.volume_owner import give_volume
 from components.workspace import Workspace
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.ports import REDIS
 from config.services import VolumeMount
 from entrypoints.hooks.registry import HOOKS
@@ -36,7 +36,7 @@ class Host:
     secrets: SecretFiles
     env_secrets: Callable[[str], tuple[Mount, ...]]  # service → the files of its secret environment variables
     bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
-    place: ClusterPlace | None  # None: the cluster is this host alone
+    membership: Membership | None  # None: the cluster is this host alone
     workspace: Workspace
     python: str  # the interpreter of this program, for the commands that it declares
     proxy: HttpProxy
@@ -46,12 +46,12 @@ class Host:
     @property
     def ray_namespace(self) -> str:
         """The part of Redis that is this cluster's: others may keep theirs beside it."""
-        return self.place.namespace if self.place else self.identity.prefix
+        return self.membership.namespace if self.membership else self.identity.prefix
 
     @property
     def redis_addresses(self) -> tuple[str, ...]:
         """Where the cluster's state is, as host:port: Redis as it was deployed, then its copy."""
-        return self.place.redis_addresses if self.place else (f"redis:{REDIS}",)
+        return self.membership.redis_addresses if self.membership else (f"redis:{REDIS}",)
 
     def program(self, file: str) -> Mount:
         """A program of one file."""

@@ -107,13 +107,13 @@ _HOSTS_OF: Mapping[str, Callable[[ClusterSettings], tuple[str | None, ...]]] = {
     "ray-gateway": lambda cluster: tuple(cluster.hosts),
     "ray-head": lambda cluster: cluster.candidates,
 }
-PLACED = tuple(_HOSTS_OF)
+CLUSTER_SERVICES = tuple(_HOSTS_OF)
 ON_THE_LAN = ("redis", "redis-replica", "mlflow")  # what other hosts connect to, besides Ray
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterPlace:
-    """A host's place in its cluster of several hosts, and what follows from it."""
+class Membership:
+    """One host's entry in its cluster of several hosts, and what follows from it."""
 
     cluster: ClusterSettings
     host: str  # one of the cluster's
@@ -191,7 +191,7 @@ class ClusterPlace:
         return hosts_of is None or self.host in hosts_of(self.cluster)
 
     def hosts_of(self, service: str) -> tuple[str, ...]:
-        """The hosts that run a service of `PLACED`."""
+        """The hosts that run a service of `CLUSTER_SERVICES`."""
         return tuple(host for host in _HOSTS_OF[service](self.cluster) if host)
 
     def node(self, service: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from config.cluster import HOST_KEY, KEY, REAL_GCS, ClusterPlace, ClusterSettings
+from config.cluster import HOST_KEY, KEY, REAL_GCS, ClusterSettings, Membership
 from config.explain import explained
 from config.keys import CLUSTER_KEY_SECRET
 from config.ports import host_ports
@@ -26,8 +26,8 @@ EXAMPLE = "cluster.example.yaml"
 ConfigText = Callable[[str], str | None]  # the text of a key of this project: "cluster", "host"
 
 
-def find_place(config: ConfigText, *, stack: str, stack_file: str, folder: Path = PROJECT) -> ClusterPlace | None:
-    """The place of this host in its cluster; None for a host on its own.
+def find_membership(config: ConfigText, *, stack: str, stack_file: str, folder: Path = PROJECT) -> Membership | None:
+    """This host's membership in its cluster; None for a host on its own.
 
     Raises:
         SettingsError: the block cannot work, or is not about this host.
@@ -45,7 +45,7 @@ def find_place(config: ConfigText, *, stack: str, stack_file: str, folder: Path 
     if cluster.topology == "single":
         return None
     host = _own_host(cluster, config(HOST_KEY.partition(":")[2]), stack, stack_file, file)
-    return ClusterPlace(cluster=cluster, host=host, file=file, key=key)
+    return Membership(cluster=cluster, host=host, file=file, key=key)
 
 
 def _refuse_half_a_cluster(config: ConfigText, stack_file: str) -> None:

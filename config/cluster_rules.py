@@ -6,7 +6,7 @@ Nothing here looks at the host or at its peers: that is ``preflight/cluster.py``
 import ipaddress
 from collections.abc import Callable, Iterator
 
-from config.cluster import PLACED, ClusterPlace
+from config.cluster import CLUSTER_SERVICES, Membership
 from config.cluster_file import lan_owner
 from config.platform import PlatformSettings
 from config.problems import Path, Problem, Remove, Set
@@ -27,44 +27,44 @@ DECIDED_BY_THE_CLUSTER: dict[Path, tuple[str, str | None]] = {
 }
 
 
-def run(settings: PlatformSettings, place: ClusterPlace) -> list[Problem]:
-    """Every problem of settings, as they are written, at a place."""
-    return [problem for check in CHECKS for problem in check(settings, place)]
+def run(settings: PlatformSettings, membership: Membership) -> list[Problem]:
+    """Every problem of settings, as they are written, on one member host."""
+    return [problem for check in CHECKS for problem in check(settings, membership)]
 
 
-def shared_keys_are_in_the_cluster(settings: PlatformSettings, place: ClusterPlace) -> Iterator[Problem]:
+def shared_keys_are_in_the_cluster(settings: PlatformSettings, membership: Membership) -> Iterator[Problem]:
     """What all hosts must agree on is said once, for all of them."""
     for path, (why, shared) in DECIDED_BY_THE_CLUSTER.items():
         value = _written(settings, path)
-        if value is None or (path[-1] == "port" and value == _written(settings.placed(place), path)):
+        if value is None or (path[-1] == "port" and value == _written(settings.with_membership(membership), path)):
             continue
-        reason = f"has no meaning on a host of the cluster {place.cluster.name}: {why}"
-        advice = f"Set {place.names(shared)} instead, and remove this key:" if shared else "Remove it:"
+        reason = f"has no meaning on a host of the cluster {membership.cluster.name}: {why}"
+        advice = f"Set {membership.names(shared)} instead, and remove this key:" if shared else "Remove it:"
         yield Problem(path, reason, advice, (Remove(path),))
 
 
-def services_are_where_the_cluster_has_them(settings: PlatformSettings, place: ClusterPlace) -> Iterator[Problem]:
+def services_are_where_the_cluster_has_them(settings: PlatformSettings, membership: Membership) -> Iterator[Problem]:
     """No stack runs, or does without, what the cluster has elsewhere, or here."""
-    for service in PLACED:
-        path, runs = (*SERVICES[service], "enabled"), place.runs(service)
+    for service in CLUSTER_SERVICES:
+        path, runs = (*SERVICES[service], "enabled"), membership.runs(service)
         value = _written(settings, path)
         if value is None or value == runs:
             continue
-        hosts = " and ".join(place.hosts_of(service)) or "no host"
+        hosts = " and ".join(membership.hosts_of(service)) or "no host"
         yield Problem(
             path,
-            f"the cluster {place.cluster.name} has {service} on {hosts}, and this is {place.host}",
-            f"Change that in {place.file} for all hosts, or remove this key:",
+            f"the cluster {membership.cluster.name} has {service} on {hosts}, and this is {membership.host}",
+            f"Change that in {membership.file} for all hosts, or remove this key:",
             (Remove(path),),
         )
 
 
-def ports_are_outside_the_plan(settings: PlatformSettings, place: ClusterPlace) -> Iterator[Problem]:
+def ports_are_outside_the_plan(settings: PlatformSettings, membership: Membership) -> Iterator[Problem]:
     """What this host publishes leaves the ports of Ray free, which are the same on every host."""
-    placed = settings.placed(place)
-    taken = {port for _, port in placed.published_ports()}
-    for path, port in placed.published_ports():
-        owner = lan_owner(port, placed.services())
+    merged = settings.with_membership(membership)
+    taken = {port for _, port in merged.published_ports()}
+    for path, port in merged.published_ports():
+        owner = lan_owner(port, merged.services())
         if owner:
             other = next(
                 p for p in (*range(port + 1, 65536), *range(1024, port)) if not lan_owner(p) and p not in taken
@@ -74,12 +74,14 @@ def ports_are_outside_the_plan(settings: PlatformSettings, place: ClusterPlace) 
             yield Problem(path, reason, "Choose another port, for example:", (Set(path, other),))
 
 
-def containers_and_hosts_have_their_own_networks(settings: PlatformSettings, place: ClusterPlace) -> Iterator[Problem]:
+def containers_and_hosts_have_their_own_networks(
+    settings: PlatformSettings, membership: Membership
+) -> Iterator[Problem]:
     """A host with an address of the containers' network could not be reached from them."""
     path, subnet = ("network", "subnet"), settings.network.ipv4
-    inside = [name for name, host in place.cluster.hosts.items() if ipaddress.IPv4Address(host.address) in subnet]
+    inside = [name for name, host in membership.cluster.hosts.items() if ipaddress.IPv4Address(host.address) in subnet]
     if inside:
-        free = spare_subnet([host.address for host in place.cluster.hosts.values()])
+        free = spare_subnet([host.address for host in membership.cluster.hosts.values()])
         yield Problem(
             path,
             f"{subnet} has the addresses of {', '.join(inside)} in it, which containers could then not reach",
@@ -98,7 +100,7 @@ def _written(settings: PlatformSettings, path: Path) -> object:
     return node
 
 
-CHECKS: tuple[Callable[[PlatformSettings, ClusterPlace], Iterator[Problem]], ...] = (
+CHECKS: tuple[Callable[[PlatformSettings, Membership], Iterator[Problem]], ...] = (
     shared_keys_are_in_the_cluster,
     services_are_where_the_cluster_has_them,
     ports_are_outside_the_plan,

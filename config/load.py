@@ -5,7 +5,7 @@ import json
 from pydantic import ValidationError
 
 from config import cluster_rules, platform_rules
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.explain import explained
 from config.platform import KEY, PlatformSettings
 from config.problems import SettingsError
@@ -19,7 +19,7 @@ def config_value(text: str | None) -> object:
         return text
 
 
-def load(raw: object, *, stack_file: str, key: str = KEY, place: ClusterPlace | None = None) -> PlatformSettings:
+def load(raw: object, *, stack_file: str, key: str = KEY, membership: Membership | None = None) -> PlatformSettings:
     """The settings in ``raw``, the value of ``key`` in ``stack_file`` as YAML or JSON delivers it; None: all defaults.
     Those of a host of a cluster follow its ``place``.
 
@@ -30,8 +30,8 @@ def load(raw: object, *, stack_file: str, key: str = KEY, place: ClusterPlace | 
         settings = PlatformSettings.model_validate(raw)
     except ValidationError as error:
         raise explained(error, PlatformSettings, stack_file, key) from None
-    problems = cluster_rules.run(settings, place) if place else []
-    settings = settings.placed(place) if place else settings
+    problems = cluster_rules.run(settings, membership) if membership else []
+    settings = settings.with_membership(membership) if membership else settings
     if problems := [*problems, *platform_rules.run(settings)]:
         raise SettingsError(problems, stack_file, key)
     return settings

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from config.addresses import Reach, published_on
 from config.builds import ImagesSettings
-from config.cluster import ON_THE_LAN, PLACED, ClusterPlace
+from config.cluster import CLUSTER_SERVICES, ON_THE_LAN, Membership
 from config.ports import RAY_DASHBOARD
 from config.problems import Path
 from config.services import (
@@ -97,13 +97,13 @@ class PlatformSettings(Settings):
     health: HealthSettings = HealthSettings()
     keeper: KeeperSettings = KeeperSettings()
 
-    _place: ClusterPlace | None = PrivateAttr(default=None)
+    _membership: Membership | None = PrivateAttr(default=None)
     _lock: PackagesLock | None = PrivateAttr(default=None)
 
     @property
-    def place(self) -> ClusterPlace | None:
-        """This host's place in a cluster of several hosts, if it has one."""
-        return self._place
+    def membership(self) -> Membership | None:
+        """This host's membership in a cluster of several hosts; None for a host on its own."""
+        return self._membership
 
     @property
     def packages_lock(self) -> PackagesLock | None:
@@ -116,16 +116,16 @@ class PlatformSettings(Settings):
         copy._lock = lock
         return copy
 
-    def placed(self, place: ClusterPlace) -> "PlatformSettings":
+    def with_membership(self, membership: Membership) -> "PlatformSettings":
         """The same for a host of a cluster, which decides what runs here, and on which ports others find it."""
-        cluster, copy = place.cluster, self.model_copy()
-        for service in PLACED:
-            copy = _with(copy, SERVICES[service], {"enabled": place.runs(service)})
+        cluster, copy = membership.cluster, self.model_copy()
+        for service in CLUSTER_SERVICES:
+            copy = _with(copy, SERVICES[service], {"enabled": membership.runs(service)})
         copy = _with(copy, SERVICES["redis"], {"port": cluster.redis.port})
         copy = _with(copy, SERVICES["redis-replica"], {"port": cluster.redis.replica_port})
         if cluster.mlflow:
             copy = _with(copy, SERVICES["mlflow"], {"port": cluster.mlflow.port, "base_url": cluster.mlflow.base_url})
-        copy._place = place
+        copy._membership = membership
         return copy
 
     def without(self, service: str) -> "PlatformSettings":
@@ -193,7 +193,7 @@ class PlatformSettings(Settings):
         """The enabled Ray nodes that may become head, the preferred one first. In a cluster of several hosts none:
         they are always workers.
         """
-        if self.place:
+        if self.membership:
             return ()
         return tuple(name for name in self.ray.head_whitelist if name in self.ray_nodes)
 
@@ -212,18 +212,21 @@ class PlatformSettings(Settings):
         return [
             ((*SERVICES[name], *path), port)
             for name in self.services()
-            if not (self.place and name in RAY_NODES)  # on the host network, with the ports of config/ports.py
+            if not (self.membership and name in RAY_NODES)  # on the host network, with the ports of config/ports.py
             for path, port in self.service(name).host_ports.items()
         ]
 
     def bind_address(self, service: str) -> str:
         """The address of this host that a service's ports are published on."""
-        return self.place.address if self.place and service in ON_THE_LAN else self.network.bind_address
+        return self.membership.address if self.membership and service in ON_THE_LAN else self.network.bind_address
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names under which people reach this host, the best one first."""
-        return (*self.network.names, *(self.place.cluster.hosts[self.place.host].names if self.place else ()))
+        return (
+            *self.network.names,
+            *(self.membership.cluster.hosts[self.membership.host].names if self.membership else ()),
+        )
 
     def base_url(self, service: str) -> str | None:
         """Where a reverse proxy has the service, if one is before it."""
@@ -234,15 +237,15 @@ class PlatformSettings(Settings):
         """How people reach a service of this host; None where it has no port that people open."""
         ports = self.service(service).host_ports
         port, address = ports.get(("port",), ports.get(("ports", "dashboard"))), self.bind_address(service)
-        if self.place and service == "ray-gateway":  # which listens by itself, where all hosts of the cluster do
-            port, address = RAY_DASHBOARD, self.place.address
+        if self.membership and service == "ray-gateway":  # which listens by itself, where all hosts of the cluster do
+            port, address = RAY_DASHBOARD, self.membership.address
         if port is None:
             return None
         return Reach(
             port=port,
             addresses=published_on(address, own_addresses),
             names=self.names,
-            aliases=(self.place.host,) if self.place else (),
+            aliases=(self.membership.host,) if self.membership else (),
             base_url=self.base_url(service),
         )
 

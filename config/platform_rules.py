@@ -106,7 +106,7 @@ def ports_are_distinct(settings: PlatformSettings) -> Iterator[Problem]:
     owners: dict[int, Path] = {}
     published = settings.published_ports()
     taken = {port for _, port in published}
-    of_the_cluster = {_key(name) for name in ON_THE_LAN} if settings.place else set()
+    of_the_cluster = {_key(name) for name in ON_THE_LAN} if settings.membership else set()
 
     def precedence(published: tuple[Path, int]) -> tuple[bool, bool]:
         path, port = published
@@ -121,8 +121,8 @@ def ports_are_distinct(settings: PlatformSettings) -> Iterator[Problem]:
         other = next(p for p in candidates if p is not None and p not in taken)
         taken.add(other)
         whose = dotted(owner)
-        if settings.place and owner[:-1] in of_the_cluster:
-            whose = settings.place.names(f"{owner[0]}.{'_'.join(map(str, owner[1:]))}")
+        if settings.membership and owner[:-1] in of_the_cluster:
+            whose = settings.membership.names(f"{owner[0]}.{'_'.join(map(str, owner[1:]))}")
         yield Problem(
             path,
             f"{port} is already {whose}",
@@ -169,7 +169,7 @@ def work_has_room(settings: PlatformSettings) -> Iterator[Problem]:
 
 def whitelist_names_nodes(settings: PlatformSettings) -> Iterator[Problem]:
     """The head whitelist names known nodes, each once, and leaves the cluster a head."""
-    if settings.place:
+    if settings.membership:
         return  # hosts lead there, and cluster_file.py sees to them
     whitelist = settings.ray.head_whitelist
     for index, name in enumerate(whitelist):
@@ -243,7 +243,7 @@ def images_have_one_source(settings: PlatformSettings) -> Iterator[Problem]:
 
 def services_of_clusters_are_not_alone(settings: PlatformSettings) -> Iterator[Problem]:
     """A host on its own has no use for what keeps several together."""
-    for name in () if settings.place else CLUSTER_ONLY:
+    for name in () if settings.membership else CLUSTER_ONLY:
         path = _key(name, "enabled")
         if settings.service(name).enabled:
             yield Problem(
@@ -282,14 +282,14 @@ def needed_services_are_enabled(settings: PlatformSettings) -> Iterator[Problem]
 
 
 def data_is_not_shared(settings: PlatformSettings) -> Iterator[Problem]:
-    """No two services keep their own data in one place."""
+    """No two services keep their own data in one location."""
     owners: dict[str, Path] = {}
-    for path, place in _own_locations(settings):
-        owner = owners.setdefault(place, path)
+    for path, location in _own_locations(settings):
+        owner = owners.setdefault(location, path)
         if owner != path:
             yield Problem(
                 path,
-                f"{place} already holds {dotted(owner)}",
+                f"{location} already holds {dotted(owner)}",
                 "Give each service a place of its own, or leave the key out to get a volume of this stack:",
                 (Remove(path),),
             )

@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from config import matrix as matrix_settings
 from config.builds import BuildSettings
-from config.cluster import HOST_KEY, PLACED, ClusterSettings
+from config.cluster import CLUSTER_SERVICES, HOST_KEY, ClusterSettings
 from config.cluster import KEY as CLUSTER_KEY
 from config.cluster_rules import DECIDED_BY_THE_CLUSTER
 from config.keys import CLUSTER_KEY_SECRET, ENV_SECRETS, ENV_SECRETS_TEXT, PREFLIGHT, SECRETS, WEBHOOKS
@@ -152,7 +152,7 @@ def _cluster_chapter(definitions: dict[str, Node]) -> list[str]:
         "What the cluster decides cannot be said for one host: "
         + ", ".join(f"`{dotted(path)}`" for path in DECIDED_BY_THE_CLUSTER)
         + ",",
-        "and whether a host runs " + ", ".join(f"`{service}`" for service in PLACED) + ".",
+        "and whether a host runs " + ", ".join(f"`{service}`" for service in CLUSTER_SERVICES) + ".",
         "",
     ]
 

@@ -205,8 +205,8 @@ Action: TypeAlias = "Call | Arm | ArmDeadline | WatchPort | StartHead | KillHead
 
 
 @dataclass(frozen=True)
-class Place:
-    """What does not change."""
+class ElectionConfig:
+    """What does not change for one agent."""
 
     host: str
     candidates: tuple[str, ...]  # hosts of the whitelist, preferred first
@@ -233,16 +233,16 @@ class State:
     said: str = ""  # the last reason why no head is started here
 
 
-def step(place: Place, state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
+def step(config: ElectionConfig, state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
     """Take one event in; return the new state and what is to be done, in this order."""
-    turn = _Turn(place, state)
+    turn = _Turn(config, state)
     turn.take(event)
     return turn.state, tuple(turn.actions)
 
 
 @dataclass
 class _Turn:
-    place: Place
+    config: ElectionConfig
     state: State
     actions: list[Action] = field(default_factory=list)
 
@@ -469,7 +469,7 @@ class _Turn:
                 self._call(Operation.ACQUIRE)
             return
         self._set(leader=view.host, former=view.gcs)
-        if view.host == self.place.host:
+        if view.host == self.config.host:
             self._call(Operation.ACQUIRE)  # of this host's former agent, or granted by a call that seemed to fail
             return
         self._say(f"{view.host} leads in epoch {view.epoch}; this host stands by")
@@ -479,7 +479,7 @@ class _Turn:
 
     def _rank(self) -> int:
         """Return how many of the whitelist go before this host; whoever led last has failed, and does not."""
-        before = self.place.candidates[: self.place.candidates.index(self.place.host)]
+        before = self.config.candidates[: self.config.candidates.index(self.config.host)]
         return len([host for host in before if host != self.state.leader])
 
     def _asked(self, result: Grant | Refusal) -> None:

@@ -115,7 +115,7 @@ def _last_seen(member: MemberState) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class NodeMembership:
     """What one node has to know again and again, which is the same little work however large the cluster is."""
 
     incarnation: str  # of the data
@@ -132,26 +132,26 @@ class Place:
         return f"this node is to stay out of the cluster ({_way_back(node)})" if over else ""
 
 
-WELCOME = Place(incarnation="", out=False, draining=False)  # what a node is where nothing can be asked
+WELCOME = NodeMembership(incarnation="", out=False, draining=False)  # what a node is where nothing can be asked
 
 
 def _way_back(node: str) -> str:
     return f"`ws node resume {node}` lets it in again"
 
 
-def read_place(link: RedisLink, namespace: str, node: str) -> Place:
+def read_membership(link: RedisLink, namespace: str, node: str) -> NodeMembership:
     """Ask Redis about one node. OSError: it does not answer; RedisRefusedError: it will not."""
     keys = prefix(namespace)
     incarnation, out, draining = link.transaction(
         ("GET", f"{keys}incarnation"), ("SISMEMBER", f"{keys}maintenance", node), ("EXISTS", drain_key(namespace, node))
     )
-    return Place(str(incarnation or ""), out == 1, draining == 1)
+    return NodeMembership(str(incarnation or ""), out == 1, draining == 1)
 
 
-def read_place_if_possible(link: RedisLink, namespace: str, node: str) -> Place:
+def read_membership_if_possible(link: RedisLink, namespace: str, node: str) -> NodeMembership:
     """Ask Redis about one node where that is not needed, since the settings say who leads; no answer: it is welcome."""
     try:
-        return read_place(link, namespace, node)
+        return read_membership(link, namespace, node)
     except (OSError, RedisRefusedError):
         return WELCOME
 

@@ -26,7 +26,7 @@ class BuildHost:
 
     processor: str = ""  # "x86_64"
     foreign: frozenset[str] = frozenset()  # processors whose programs the kernel hands to an emulator
-    place: str = ""  # where Docker keeps images
+    docker_root: str = ""  # where Docker keeps images
     free: int | None = None  # bytes there
     tags: frozenset[str] = frozenset()  # of all images that are there
 
@@ -42,7 +42,7 @@ class BuildHost:
         return cls(
             processor=info["Architecture"],
             foreign=frozenset(p for p in MACHINES.values() if (BINFMT / f"qemu-{p}").exists()),
-            place=info["DockerRootDir"],
+            docker_root=info["DockerRootDir"],
             free=bytes_free(data_root(info)),
             tags=tags,
         )
@@ -73,7 +73,7 @@ def disk_suffices(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> I
         yield Problem(
             (),
             f"the {missing} images that are missing need {needed / GB:.1f} GB, and {SPARE / GB:.0f} GB to be built in, "
-            f"but {host.place} has {host.free / GB:.1f} GB left",
+            f"but {host.docker_root} has {host.free / GB:.1f} GB left",
             "Free that much, for example of what is no longer wanted of this project; or build fewer:",
             ("ws matrix --prune", Set(("minimal",), value=True)),
         )

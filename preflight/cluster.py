@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from config.cluster import ClusterPlace, ClusterSettings
+from config.cluster import ClusterSettings, Membership
 from config.cluster_file import lan_owner
 from config.packages import lock_name
 from config.platform import KEY, PlatformSettings
@@ -40,7 +40,7 @@ class Situation:
     """All that the checks look at."""
 
     settings: PlatformSettings
-    place: ClusterPlace
+    membership: Membership
     host: HostFacts
     cluster: ClusterFacts
 
@@ -54,14 +54,14 @@ def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) ->
     Raises:
         SettingsError: with every reason why it does not.
     """
-    place = settings.place
-    if place is None:
+    membership = settings.membership
+    if membership is None:
         return []
-    situation = Situation(settings=settings, place=place, host=host, cluster=cluster)
+    situation = Situation(settings=settings, membership=membership, host=host, cluster=cluster)
     found = [finding for each in CHECKS for finding in each(situation)]
     problems = [finding for finding in found if isinstance(finding, Problem)]
     if problems:
-        raise SettingsError(problems, place.file, place.key)
+        raise SettingsError(problems, membership.file, membership.key)
     return [finding for finding in found if isinstance(finding, Remark)]
 
 
@@ -79,14 +79,14 @@ def single_point(cluster: ClusterSettings) -> str | None:
 
 def address_is_ours(situation: Situation) -> Iterator[Finding]:
     """The address of this host is one of this machine, and not the one that its containers see."""
-    place, host = situation.place, situation.host
-    path, own = _address(place), place.address
+    membership, host = situation.membership, situation.host
+    path, own = _address(membership), membership.address
     if host.addresses and own not in host.addresses:
         others = sorted(a for a in host.addresses if not ipaddress.IPv4Address(a).is_loopback)
         yield Problem(
             path,
             f"{own} is not an address of this machine, which has {', '.join(others) or 'only the loopback'}",
-            f"Correct it for all hosts; or this is not {place.host}: then set which host it is in the stack file:",
+            f"Correct it for all hosts; or this is not {membership.host}: then set which host it is in the stack file:",
             (set_command(host.stack, {"cslr:host": "NAME"}),),
         )
     for network in host.docker_networks:
@@ -100,28 +100,28 @@ def address_is_ours(situation: Situation) -> Iterator[Finding]:
 
 def routes_lead_from_our_address(situation: Situation) -> Iterator[Finding]:
     """What this host sends to another one comes from its own address, by which Ray's nodes know it."""
-    place, host, cluster = situation.place, situation.host, situation.cluster
-    if host.addresses and place.address not in host.addresses:
+    membership, host, cluster = situation.membership, situation.host, situation.cluster
+    if host.addresses and membership.address not in host.addresses:
         return  # said already
     for peer, source in cluster.sources.items():
-        address = place.peers[peer]
+        address = membership.peers[peer]
         if source is None:
-            reason = f"{place.host} has no route to {peer} at {address}"
-            yield Problem(_address(place, peer), reason, f"Connect them, or correct {peer}'s address.")
-        elif source != place.address:
+            reason = f"{membership.host} has no route to {peer} at {address}"
+            yield Problem(_address(membership, peer), reason, f"Connect them, or correct {peer}'s address.")
+        elif source != membership.address:
             yield Problem(
-                _address(place),
-                f"the route from here to {peer} at {address} leaves from {source}, not from {place.address}",
+                _address(membership),
+                f"the route from here to {peer} at {address} leaves from {source}, not from {membership.address}",
                 "Other hosts would see another host than the one they know. Give both addresses in one network:",
-                (Set(_address(place), source),),
+                (Set(_address(membership), source),),
             )
 
 
 def ports_are_free(situation: Situation) -> Iterator[Finding]:
     """Nobody else on this host has a port that is the same on every host, or that other hosts know."""
-    settings, place, host = situation.settings, situation.place, situation.host
+    settings, membership, host = situation.settings, situation.membership, situation.host
     for service in settings.services():
-        taken = () if service in host.on_host_network else tuple(_taken(place, service, host))
+        taken = () if service in host.on_host_network else tuple(_taken(membership, service, host))
         if not taken:  # or it is our own that listens there
             continue
         rival = next(
@@ -129,8 +129,8 @@ def ports_are_free(situation: Situation) -> Iterator[Finding]:
         )
         ports = ", ".join(f"{port} ({purpose}) by {owner}" for port, purpose, owner in taken)
         yield Problem(
-            ("hosts", place.host),
-            f"ports of {service} are in use on {place.host}: {ports}"
+            ("hosts", membership.host),
+            f"ports of {service} are in use on {membership.host}: {ports}"
             + (f". The stack {rival} runs a {service} there" if rival else ""),
             "Ray has the same ports on every host of a cluster. "
             + ("Bring that stack down first:" if rival else "Stop that, or move it to other ports."),
@@ -138,105 +138,113 @@ def ports_are_free(situation: Situation) -> Iterator[Finding]:
         )
     for service, path in SHARED_PORTS.items():
         port = settings.service(service).host_ports["port",]
-        owner = port_owner(port, place.address, host) if place.runs(service) else None
+        owner = port_owner(port, membership.address, host) if membership.runs(service) else None
         if owner:
             free = next(p for p in range(port + 1, 65536) if p not in host.ports_in_use and not lan_owner(p))
             yield Problem(
                 path,
-                f"{port} is in use on {place.host} by {owner}",
+                f"{port} is in use on {membership.host} by {owner}",
                 "Stop that, or choose another port for all hosts, and deploy each of them again, for example:",
                 (Set(path, free),),
             )
 
 
-def _taken(place: ClusterPlace, service: str, host: HostFacts) -> Iterator[tuple[int, str, str]]:
+def _taken(membership: Membership, service: str, host: HostFacts) -> Iterator[tuple[int, str, str]]:
     """The ports of a service that somebody else has: what for, and who."""
     for purpose, first, last in host_ports(service):
         for port in sorted(port for port in host.ports_in_use if first <= port <= last):
-            owner = next(filter(None, (port_owner(port, a, host) for a in _bound(place, service, purpose))), None)
+            owner = next(filter(None, (port_owner(port, a, host) for a in _bound(membership, service, purpose))), None)
             if owner:
                 yield port, purpose, owner
 
 
-def _bound(place: ClusterPlace, service: str, purpose: str) -> tuple[str, ...]:
+def _bound(membership: Membership, service: str, purpose: str) -> tuple[str, ...]:
     """The addresses that a port of the host network is bound to."""
     if service != "ray-gateway":
         return EVERYWHERE[:1]
-    return (GATEWAY_LOOPBACK,) if purpose == "gcs" else (place.address, "127.0.0.1")
+    return (GATEWAY_LOOPBACK,) if purpose == "gcs" else (membership.address, "127.0.0.1")
 
 
 def redis_answers(situation: Situation) -> Iterator[Finding]:
     """Redis lets this host in. Hosts may come up in any order, so that it may also be down."""
-    place, cluster = situation.place, situation.cluster
+    membership, cluster = situation.membership, situation.cluster
     if cluster.refusal:
         yield Problem(
-            ("hosts", place.host),
-            f"the Redis of {place.redis_host} does not let {place.host} in: {cluster.refusal.rstrip('.')}",
-            f"Both must have the same key of the cluster: `ws cluster key` on {place.redis_host} says how to copy it.",
+            ("hosts", membership.host),
+            f"the Redis of {membership.redis_host} does not let {membership.host} in: {cluster.refusal.rstrip('.')}",
+            f"Both must have the same key of the cluster: `ws cluster key` on {membership.redis_host} says how to "
+            "copy it.",
         )
-    elif cluster.silence and place.host != place.redis_host:
+    elif cluster.silence and membership.host != membership.redis_host:
         yield Remark(
-            f"{place.redis_host}'s Redis does not answer yet ({cluster.silence}): the Ray nodes of {place.host} wait "
-            f"for it. Whether {place.host} agrees with the other hosts could not be checked. If it is up: its firewall "
-            f"lets in the hosts of its own block, so deploy {place.redis_host} with the same block first (`ws up`)",
+            f"{membership.redis_host}'s Redis does not answer yet ({cluster.silence}): the Ray nodes of "
+            f"{membership.host} wait "
+            f"for it. Whether {membership.host} agrees with the other hosts could not be checked. If it is up: its "
+            "firewall "
+            f"lets in the hosts of its own block, so deploy {membership.redis_host} with the same block first (`ws "
+            "up`)",
             warning=False,
         )
 
 
 def clocks_agree(situation: Situation) -> Iterator[Finding]:
     """Events, logs and certificates of all hosts can be put in order. The election does not depend on it."""
-    place, cluster = situation.place, situation.cluster
+    membership, cluster = situation.membership, situation.cluster
     ahead = cluster.clock_ahead
     if ahead is None or abs(ahead) <= CLOCK_WARNING:
         return
-    said = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} that of Redis on {place.redis_host}"
+    said = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} that of Redis on {membership.redis_host}"
     if abs(ahead) > CLOCK_ERROR:
         advice = "Let both hosts take the time from one server, for example:"
         yield Problem(
-            ("hosts", place.host), f"the clock of {place.host} is {said}", advice, ("sudo timedatectl set-ntp true",)
+            ("hosts", membership.host),
+            f"the clock of {membership.host} is {said}",
+            advice,
+            ("sudo timedatectl set-ntp true",),
         )
     else:
-        yield Remark(f"the clock of {place.host} is {said}")
+        yield Remark(f"the clock of {membership.host} is {said}")
 
 
 def host_is_not_taken(situation: Situation) -> Iterator[Finding]:
     """No other machine that is up has this host's name or address, and no host has another address than it says."""
-    place, cluster = situation.place, situation.cluster
+    membership, cluster = situation.membership, situation.cluster
     for member in cluster.up:
         machine = member.facts.get("machine")
         path: Path = ("hosts", member.host)
-        if member.host == place.host and cluster.machine and machine and machine != cluster.machine:
+        if member.host == membership.host and cluster.machine and machine and machine != cluster.machine:
             yield Problem(
                 path,
-                f"{place.host} is up on another machine, at {member.address}, and reported {member.age:.0f} s ago",
+                f"{membership.host} is up on another machine, at {member.address}, and reported {member.age:.0f} s ago",
                 "Give this one another name. If it is the same machine whose state folder was lost, stop its gateway\n"
                 "first; the name is free 10 s later:",
                 (f"docker stop $(docker ps -q -f label=cslr.stack={member.facts.get('stack')} -f name=ray-gateway)",),
             )
-        elif member.host != place.host and member.address == place.address:
+        elif member.host != membership.host and member.address == membership.address:
             yield Problem(
                 path,
-                f"{member.host}, which is up, has the address {member.address}, which is {place.host}'s here",
-                f"Give {place.host} its own address, or bring {member.host} down first: `ws down` there.",
+                f"{member.host}, which is up, has the address {member.address}, which is {membership.host}'s here",
+                f"Give {membership.host} its own address, or bring {member.host} down first: `ws down` there.",
             )
-        elif member.host in place.peers and member.address != place.peers[member.host]:
+        elif member.host in membership.peers and member.address != membership.peers[member.host]:
             yield Problem(
                 (*path, "address"),
-                f"{place.peers[member.host]} is not what {member.host} itself has, which is up at {member.address}",
+                f"{membership.peers[member.host]} is not what {member.host} itself has, which is up at "
+                f"{member.address}",
                 "Hosts have different blocks: give all of them the same file, and deploy those again that change.",
             )
 
 
 def versions_agree(situation: Situation) -> Iterator[Finding]:
     """All hosts that are up run the same Ray and Python, and images for the same CUDA."""
-    settings, place, cluster = situation.settings, situation.place, situation.cluster
+    settings, membership, cluster = situation.settings, situation.membership, situation.cluster
     own = versions(settings)
     for member in cluster.up:
-        if member.host != place.host:
+        if member.host != membership.host:
             theirs = {name: str(member.facts.get(name, "")) for name in VERSIONS}
             yield from _version_problems(situation, own, theirs, member.host, "has")
     head = cluster.state.head if cluster.state else None
-    if cluster.state and head and head.host != place.host:
+    if cluster.state and head and head.host != membership.host:
         running = dict(cluster.state.versions)
         running["python"] = ".".join(running.get("python", "").split(".")[:2])
         variant = settings.variant
@@ -247,14 +255,15 @@ def versions_agree(situation: Situation) -> Iterator[Finding]:
 
 def packages_agree(situation: Situation) -> Iterator[Finding]:
     """Code finds the same packages on every host. Only said, because hosts are deployed one after another."""
-    place, cluster = situation.place, situation.cluster
+    membership, cluster = situation.membership, situation.cluster
     own = versions(situation.settings)["packages"]
     for member in cluster.up:
         theirs = str(member.facts.get("packages", ""))
-        if member.host != place.host and own and theirs and theirs != own:
+        if member.host != membership.host and own and theirs and theirs != own:
             lock = lock_name(f"Pulumi.{member.facts.get('stack', 'STACK')}.yaml")
             yield Remark(
-                f"{place.host} and {member.host} have different packages of their own ({own} here, {theirs} there), so "
+                f"{membership.host} and {member.host} have different packages of their own ({own} here, {theirs} "
+                "there), so "
                 "that tasks find other modules on the one than on the other: give both the same images.packages, "
                 f"images.apt and lock ({lock} on {member.host}), and deploy them"
             )
@@ -263,14 +272,14 @@ def packages_agree(situation: Situation) -> Iterator[Finding]:
 def _version_problems(
     situation: Situation, own: dict[str, str], theirs: dict[str, str], host: str, has: str
 ) -> Iterator[Problem]:
-    place, stack = situation.place, situation.host.stack
+    membership, stack = situation.membership, situation.host.stack
     for name, word in VERSIONS.items():
         mine, other = own.get(name, ""), theirs.get(name, "")
         if mine and other and mine != other:
             commands = (set_command(stack, {f"{KEY}.images.{name}": other}),) if name in SETTABLE else ()
             yield Problem(
-                ("hosts", place.host),
-                f"{place.host} has images with {word} {mine}, but {host} {has} {word} {other}, and Ray refuses "
+                ("hosts", membership.host),
+                f"{membership.host} has images with {word} {mine}, but {host} {has} {word} {other}, and Ray refuses "
                 "nodes of another version",
                 "Deploy all hosts from the same version of this project, with the same pair of CUDA and Python"
                 + (":" if commands else "."),
@@ -280,16 +289,17 @@ def _version_problems(
 
 def networks_are_apart(situation: Situation) -> Iterator[Finding]:
     """No host that is up has containers with addresses of other hosts."""
-    place, cluster = situation.place, situation.cluster
+    membership, cluster = situation.membership, situation.cluster
     for member in cluster.up:
         subnet = member.facts.get("subnet")
-        if member.host == place.host or not subnet:
+        if member.host == membership.host or not subnet:
             continue
         network = ipaddress.IPv4Network(subnet)
-        if ipaddress.IPv4Address(place.address) in network:
+        if ipaddress.IPv4Address(membership.address) in network:
             yield Problem(
-                _address(place),
-                f"{place.address} is in {network}, the containers' network of {member.host}: {member.host} could not "
+                _address(membership),
+                f"{membership.address} is in {network}, the containers' network of {member.host}: {member.host} "
+                "could not "
                 "reach this host",
                 f"Give the containers of {member.host} another network in its stack, and deploy it again:",
                 (set_command(str(member.facts.get("stack")), {f"{KEY}.network.subnet": "…"}),),
@@ -298,7 +308,7 @@ def networks_are_apart(situation: Situation) -> Iterator[Finding]:
 
 def peers_can_be_reached(situation: Situation) -> Iterator[Finding]:
     """Nothing between the hosts stops what their nodes send to each other."""
-    place, cluster = situation.place, situation.cluster
+    membership, cluster = situation.membership, situation.cluster
 
     def peer(port: ClosedPort) -> str:
         return port.host
@@ -309,38 +319,41 @@ def peers_can_be_reached(situation: Situation) -> Iterator[Finding]:
         numbers = ",".join(str(port.port) for port in closed)
         yield Problem(
             ("hosts", name),
-            f"from {place.host} ({place.address}) to {name} ({place.peers[name]}), which is up, nothing gets through "
+            f"from {membership.host} ({membership.address}) to {name} ({membership.peers[name]}), which is up, "
+            "nothing gets through "
             f"to {ports}: {closed[0].error}",
-            f"If {place.host} is new in the block: `ws up` on {name} with the same block lets it in, and replaces\n"
+            f"If {membership.host} is new in the block: `ws up` on {name} with the same block lets it in, and "
+            "replaces\n"
             "the firewall alone. Else another firewall is in the way; docs/several-hosts.md has all ports:",
-            (f"sudo iptables -I INPUT -p tcp -s {place.address} -m multiport --dports {numbers} -j ACCEPT",),
+            (f"sudo iptables -I INPUT -p tcp -s {membership.address} -m multiport --dports {numbers} -j ACCEPT",),
         )
     epoch = cluster.state.epoch if cluster.state else 0
-    leads = bool(cluster.state and cluster.state.head and cluster.state.head.host == place.host)
+    leads = bool(cluster.state and cluster.state.head and cluster.state.head.host == membership.host)
     for member in cluster.up if leads else ():
         if member.blind == epoch:
-            yield Remark(f"from {member.host} to {place.host}, which leads, nothing gets through to its head")
+            yield Remark(f"from {member.host} to {membership.host}, which leads, nothing gets through to its head")
 
 
 def somebody_can_take_over(situation: Situation) -> Iterator[Finding]:
     """What the cluster cannot lose is said before it is lost."""
-    place = situation.place
-    point, candidates = single_point(place.cluster), place.candidates
+    membership = situation.membership
+    point, candidates = single_point(membership.cluster), membership.candidates
     if point:
         yield Remark(point)
-    if place.static_head:
+    if membership.static_head:
         yield Remark(
-            f"election is off: {place.names('head_address')} says that the head is at {place.static_head}, and no "
+            f"election is off: {membership.names('head_address')} says that the head is at {membership.static_head}, "
+            "and no "
             "other host takes over when that is lost"
         )
     elif len(candidates) == 1:
         yield Remark(
-            f"only {candidates[0]} may lead ({place.names('head_whitelist')}): nobody takes over when it is lost"
+            f"only {candidates[0]} may lead ({membership.names('head_whitelist')}): nobody takes over when it is lost"
         )
 
 
-def _address(place: ClusterPlace, host: str | None = None) -> Path:
-    return ("hosts", host or place.host, "address")
+def _address(membership: Membership, host: str | None = None) -> Path:
+    return ("hosts", host or membership.host, "address")
 
 
 CHECKS: tuple[Check, ...] = (

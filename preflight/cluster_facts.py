@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from socket import create_connection
 
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.ports import host_ports
 from coordination.membership import ClusterState, MemberState, read_state
 from coordination.own_address import source_address
@@ -49,17 +49,17 @@ class ClusterFacts:
         return tuple(member for member in self.state.members if member.up) if self.state else ()
 
     @classmethod
-    def probe(cls, place: ClusterPlace, *, machine: str, password: str) -> "ClusterFacts":
+    def probe(cls, membership: Membership, *, machine: str, password: str) -> "ClusterFacts":
         """The facts, within a few seconds; where Redis does not answer, only those of this host."""
-        sources = {name: source_address(address) for name, address in place.peers.items()}
+        sources = {name: source_address(address) for name, address in membership.peers.items()}
         link = RedisLink(
-            [Address.parse(text, "redis") for text in place.redis_addresses], password, timeout=CALL_SECONDS
+            [Address.parse(text, "redis") for text in membership.redis_addresses], password, timeout=CALL_SECONDS
         )
         try:
             link.command("PING")  # the connection is made
             ahead = _clock_ahead(link)
-            state = read_state(link, place.namespace)
-            closed = _closed_ports(place, link, state)
+            state = read_state(link, membership.namespace)
+            closed = _closed_ports(membership, link, state)
         except RedisRefusedError as error:
             return cls(machine=machine, sources=sources, refusal=str(error))
         except OSError as error:
@@ -77,23 +77,23 @@ def _clock_ahead(link: RedisLink) -> float:
     return (before + after) / 2 - (int(str(seconds)) + int(str(microseconds)) / 1e6)
 
 
-def _closed_ports(place: ClusterPlace, link: RedisLink, state: ClusterState) -> tuple[ClosedPort, ...]:
+def _closed_ports(membership: Membership, link: RedisLink, state: ClusterState) -> tuple[ClosedPort, ...]:
     """Closed ports of other hosts. Those of a host that has gone down meanwhile say nothing and are left out."""
-    doors = [door for member in state.members if member.up for door in _doors(place, member)]
+    doors = [door for member in state.members if member.up for door in _doors(membership, member)]
     with ThreadPoolExecutor(KNOCKS) as pool:
         closed = [found for found in pool.map(lambda door: _knock(*door), doors) if found]
     if not closed:
         return ()
     started = time.monotonic()
     time.sleep(REPORT_SECONDS)
-    members = read_state(link, place.namespace).members
+    members = read_state(link, membership.namespace).members
     still_up = {member.host for member in members if member.age < time.monotonic() - started}
     return tuple(found for found in closed if found.host in still_up)
 
 
-def _doors(place: ClusterPlace, member: MemberState) -> Iterator[tuple[str, str, int, str]]:
+def _doors(membership: Membership, member: MemberState) -> Iterator[tuple[str, str, int, str]]:
     """Host, address, port and purpose of each port of a peer that this host's nodes will use."""
-    if member.address != place.peers.get(member.host):
+    if member.address != membership.peers.get(member.host):
         return
     nodes = member.facts.get("nodes")
     for service in nodes if isinstance(nodes, list) else ():

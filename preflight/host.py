@@ -89,7 +89,7 @@ def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pro
     """No process and no container of others has a port that the stack publishes."""
     bind = settings.network.bind_address
     taken = {p for _, p in settings.published_ports()} | facts.ports_in_use
-    shared = {SERVICES[name] for name in ON_THE_LAN} if settings.place else set()  # cluster.py sees to these
+    shared = {SERVICES[name] for name in ON_THE_LAN} if settings.membership else set()  # cluster.py sees to these
     for path, port in settings.published_ports():
         owner = port_owner(port, bind, facts)
         if owner and path[:-1] not in shared:
@@ -185,11 +185,11 @@ def host_is_not_mounted(settings: PlatformSettings, facts: HostFacts) -> Iterato
     """No container gets what this host lives by, under whatever name."""
     for removed, path, source, write in mounted(settings):
         volume = facts.docker_volumes.get(source)
-        place = volume.device if volume else source
-        if not is_path(place):
+        folder = volume.device if volume else source
+        if not is_path(folder):
             continue
-        found = facts.folder(place)
-        reasons = [refusal(one, write=write, docker_root=facts.docker_root) for one in _spellings(place, facts)]
+        found = facts.folder(folder)
+        reasons = [refusal(one, write=write, docker_root=facts.docker_root) for one in _spellings(folder, facts)]
         reason = next(filter(None, reasons), None)
         if found and found.special and not reason:
             reason = f"{source} is {found.special} of this host; only folders and files are mounted"

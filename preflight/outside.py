@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.platform import PlatformSettings
 from config.ports import host_ports
 from config.problems import Remark, dotted
@@ -31,8 +31,8 @@ class Guarded:
 
 def guarded(settings: PlatformSettings) -> Guarded:
     """The ports of this host that are for the cluster's hosts, by the services that run here."""
-    place = settings.place
-    if place is None:
+    membership = settings.membership
+    if membership is None:
         return Guarded()
     spans = [
         (first, last)
@@ -40,15 +40,17 @@ def guarded(settings: PlatformSettings) -> Guarded:
         for purpose, first, last in host_ports(service)
         if not (service == "ray-gateway" and purpose in PEOPLES)
     ]
-    redis = tuple(settings.service(name).host_ports["port",] for name in ("redis", "redis-replica") if place.runs(name))
+    redis = tuple(
+        settings.service(name).host_ports["port",] for name in ("redis", "redis-replica") if membership.runs(name)
+    )
     spans += [(port, port) for port in redis]
-    return Guarded(hosts=_hosts(place), ports=tuple(_joined(spans)), forwarded=redis)
+    return Guarded(hosts=_hosts(membership), ports=tuple(_joined(spans)), forwarded=redis)
 
 
-def _hosts(place: ClusterPlace) -> tuple[str, ...]:
+def _hosts(membership: Membership) -> tuple[str, ...]:
     """The cluster's hosts, and the one of a head that is not among them."""
-    addresses = [host.address for host in place.cluster.hosts.values()]
-    head = (place.static_head or "").rpartition(":")[0]
+    addresses = [host.address for host in membership.cluster.hosts.values()]
+    head = (membership.static_head or "").rpartition(":")[0]
     return tuple(sorted({*addresses, *([head] if head else [])}))
 
 
@@ -71,7 +73,7 @@ def docker_is_closed(facts: HostFacts | None) -> bool:
 
 def is_needed(settings: PlatformSettings, facts: HostFacts | None) -> bool:
     """Whether a firewall would keep out anybody whom Docker lets in."""
-    return settings.place is not None or not docker_is_closed(facts)
+    return settings.membership is not None or not docker_is_closed(facts)
 
 
 def remarks(settings: PlatformSettings, facts: HostFacts) -> Iterator[Remark]:
@@ -85,7 +87,7 @@ def remarks(settings: PlatformSettings, facts: HostFacts) -> Iterator[Remark]:
             f"Docker {facts.engine_version or 'before 28'} lets every machine of the same network segment reach "
             "published ports, also those on 127.0.0.1"
         )
-    if settings.place:
+    if settings.membership:
         reasons.append("every machine of the LAN reaches Ray's own ports, where one message ends the head")
     commands = "\n".join(f"  {command}" for command in commands_for(settings, facts))
     yield Remark(
@@ -96,7 +98,7 @@ def remarks(settings: PlatformSettings, facts: HostFacts) -> Iterator[Remark]:
 
 def _gcs_published(settings: PlatformSettings) -> Iterator[Remark]:
     bind = settings.network.bind_address
-    if settings.place or ipaddress.IPv4Address(bind).is_loopback:
+    if settings.membership or ipaddress.IPv4Address(bind).is_loopback:
         return
     for name, node in settings.ray_nodes.items():
         if node.ports.gcs is not None:

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.remedies import secret_command, stack_of
 from stack.secrets import SecretError
 from stack.state import state_root, write_atomically
@@ -26,7 +26,7 @@ def key_file(project: str, cluster: str) -> Path:
 
 
 def cluster_key(
-    place: ClusterPlace,
+    membership: Membership,
     configured: Callable[[str], str | None],
     *,
     project: str,
@@ -38,18 +38,19 @@ def cluster_key(
     Raises:
         SecretError: another host has to be given it first.
     """
-    file = key_file(project, place.cluster.name)
+    file = key_file(project, membership.cluster.name)
     text, remedy = configured(KEY), secret_command(stack_of(stack_file) or "STACK", f"{project}:{KEY}")
     if text is not None:
         return _checked(text, f"{stack_file}: {project}:{KEY}", remedy)
     if file.is_file():
-        return _checked(file.read_text(errors="replace"), str(file), copy_command(place, file))
-    if place.host != place.redis_host:
+        return _checked(file.read_text(errors="replace"), str(file), copy_command(membership, file))
+    if membership.host != membership.redis_host:
         raise SecretError(
-            f"{stack_file}: {project}:{KEY}: is needed: all secrets of the cluster {place.cluster.name} are made from "
-            f"one key, and {place.redis_host}, the host of its Redis, makes that on its first deployment.\n"
-            f"  Deploy {place.redis_host} first, or run `ws cluster key` there, and copy the key to this host:\n"
-            f"    {copy_command(place, file)}\n"
+            f"{stack_file}: {project}:{KEY}: is needed: all secrets of the cluster {membership.cluster.name} are "
+            "made from "
+            f"one key, and {membership.redis_host}, the host of its Redis, makes that on its first deployment.\n"
+            f"  Deploy {membership.redis_host} first, or run `ws cluster key` there, and copy the key to this host:\n"
+            f"    {copy_command(membership, file)}\n"
             "  or set it in this stack:\n"
             f"    {remedy}"
         )
@@ -76,7 +77,7 @@ def _checked(text: str, where: str, remedy: str) -> str:
     return key
 
 
-def copy_command(place: ClusterPlace, file: Path) -> str:
+def copy_command(membership: Membership, file: Path) -> str:
     """How to get the key from the host of Redis, closed to others, where this user is the same one there."""
-    source = place.cluster.hosts[place.redis_host].address
+    source = membership.cluster.hosts[membership.redis_host].address
     return f"(umask 077; mkdir -p {file.parent} && scp {source}:{file} {file})"

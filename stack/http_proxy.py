@@ -47,8 +47,8 @@ class HttpProxy:
 
 def http_proxy(settings: PlatformSettings, identity: StackIdentity, nodes: Iterable[str]) -> HttpProxy:
     """The proxy of a stack. `nodes`: the addresses of its Ray nodes, for programs that know no networks."""
-    network, place = settings.network, settings.place
-    hosts = place.cluster.hosts.items() if place else ()
+    network, membership = settings.network, settings.membership
+    hosts = membership.cluster.hosts.items() if membership else ()
     near = [
         *THIS_HOST,
         *SERVICES,

@@ -6,7 +6,7 @@ Knows nothing of Pulumi, so that `ws` has it without loading that.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.keys import HOST_ALONE
 from config.problems import Problem, SettingsError, show
 from stack.cluster_key import cluster_key, derived
@@ -55,13 +55,13 @@ class Stack:
             raise SettingsError([problem], self.file, f"{self.identity.project}:{PREFLIGHT}")
         return text or "true"
 
-    def secrets(self, place: ClusterPlace | None) -> SecretFiles:
+    def secrets(self, membership: Membership | None) -> SecretFiles:
         """Its secrets; those of a cluster are the same on all its hosts."""
         project, files = self.identity.project, self.files
-        if place is None:
+        if membership is None:
             return SecretFiles.resolve(files, self.config, stack_file=self.file, namespace=project)
-        key = cluster_key(place, self.config, project=project, stack_file=self.file, dry_run=self.dry_run)
-        cluster = place.cluster.name
+        key = cluster_key(membership, self.config, project=project, stack_file=self.file, dry_run=self.dry_run)
+        cluster = membership.cluster.name
 
         def made(name: str) -> str:
             return files.keep(name, derived(key, cluster, name))

@@ -4,8 +4,8 @@ import copy
 import json
 from typing import Any
 
-from config.cluster import ClusterPlace
-from config.cluster_file import find_place
+from config.cluster import Membership
+from config.cluster_file import find_membership
 from config.load import load
 from config.platform import PlatformSettings
 
@@ -24,18 +24,18 @@ def changed(**keys: Any) -> dict[str, Any]:
     return {key: value for key, value in block.items() if value is not None}
 
 
-def place_in(block: object, stack: str = "alpha", **config: str) -> ClusterPlace | None:
-    """The place that a stack finds, with the block in its own file."""
+def membership_in(block: object, stack: str = "alpha", **config: str) -> Membership | None:
+    """The membership that a stack finds, with the block in its own file."""
     text = block if isinstance(block, str) else json.dumps(block)
-    return find_place({"cluster": text, **config}.get, stack=stack, stack_file=f"Pulumi.{stack}.yaml")
+    return find_membership({"cluster": text, **config}.get, stack=stack, stack_file=f"Pulumi.{stack}.yaml")
 
 
-def place_of(host: str, block: object = None) -> ClusterPlace:
-    place = place_in(block or LAB, host)
-    assert place
-    return place
+def membership_of(host: str, block: object = None) -> Membership:
+    membership = membership_in(block or LAB, host)
+    assert membership
+    return membership
 
 
 def at(host: str, raw: object = None, block: object = None) -> PlatformSettings:
     """The settings of a host's stack."""
-    return load(raw, stack_file=f"Pulumi.{host}.yaml", place=place_of(host, block))
+    return load(raw, stack_file=f"Pulumi.{host}.yaml", membership=membership_of(host, block))

@@ -48,13 +48,13 @@ class Expectation:
 
     def spec(self, client: str, image: str) -> expected.VerificationSpec:
         """The specification, once the ID of the image of the service `client` is known."""
-        user, place = self.settings.service(client).user, self.settings.place
+        user, membership = self.settings.service(client).user, self.settings.membership
         heads = self._heads() if self.settings.ray_nodes else None
         patience = heads.patience if heads else 0.0
         return expected.VerificationSpec(
             project=self.identity.project,
             stack=self.identity.stack,
-            network="host" if place else self.settings.network.name,
+            network="host" if membership else self.settings.network.name,
             client=expected.Client(
                 image=image,
                 program=self.files.program(ENTRYPOINTS / "verify_cluster.py"),
@@ -65,7 +65,7 @@ class Expectation:
             ),
             heads=heads,
             nodes=tuple(self._node(name) for name in self.settings.ray_nodes),
-            other_nodes=place is not None or self.settings.ray.head_address is not None,
+            other_nodes=membership is not None or self.settings.ray.head_address is not None,
             versions=self._versions(),
             mlflow=self._service("mlflow", MLFLOW),
             mlflow_published=self._published(),
@@ -75,14 +75,14 @@ class Expectation:
                 ray_token=self.secrets.path("ray-token", uid=user_id(user)),
                 marimo_token=self.secrets.path("marimo-token", uid=user_id(user)),
             ),
-            **({"settle": LAN_SETTLE, "deadline": LAN_DEADLINE + patience} if place else {}),
+            **({"settle": LAN_SETTLE, "deadline": LAN_DEADLINE + patience} if membership else {}),
         )
 
     def _heads(self) -> expected.Heads:
-        place = self.settings.place
-        if place is None:
+        membership = self.settings.membership
+        if membership is None:
             return expected.Heads(hosts=self.head_hosts)
-        alone = not place.peers or place.cluster.head_address is not None
+        alone = not membership.peers or membership.cluster.head_address is not None
         return expected.Heads(
             hosts=self.head_hosts,
             container=self.identity.object_name("ray-gateway"),
@@ -97,7 +97,7 @@ class Expectation:
         if name not in self.services:
             return None
         address = f"{name}:{port}"
-        if self.settings.place:
+        if self.settings.membership:
             (published,) = self.settings.service(name).host_ports.values()
             address = f"{reachable(self.settings.bind_address(name))}:{published}"
         url = f"http://{address}{prefix_of(self.settings.base_url(name))}"

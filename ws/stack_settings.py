@@ -7,8 +7,8 @@ from functools import cached_property
 
 from config import keys, matrix
 from config.builds import BuildSettings
-from config.cluster import ClusterPlace
-from config.cluster_file import find_place
+from config.cluster import Membership
+from config.cluster_file import find_membership
 from config.encryption import Passphrase
 from config.load import config_value, load
 from config.packages import load_lock
@@ -53,15 +53,15 @@ class StackSettings:
         return self._values.get(f"{keys.PROJECT}:{key}")
 
     @cached_property
-    def place(self) -> ClusterPlace | None:
-        """The place of the stack's host in a cluster of several hosts."""
-        return find_place(self.text, stack=self.file.stack, stack_file=self.file.name)
+    def membership(self) -> Membership | None:
+        """The membership of the stack's host in a cluster of several hosts."""
+        return find_membership(self.text, stack=self.file.stack, stack_file=self.file.name)
 
     @cached_property
     def platform(self) -> PlatformSettings:
         """What the stack deploys, whatever the lock of its own packages says."""
         text = self.text(KEY.partition(":")[2])
-        return load(config_value(text), stack_file=self.file.name, place=self.place)
+        return load(config_value(text), stack_file=self.file.name, membership=self.membership)
 
     @cached_property
     def deployable(self) -> PlatformSettings:

@@ -110,12 +110,12 @@ class AgentSettings:
             folder=Path(environment.get("RAY_NODE_STATE") or "/var/lib/cslr"),
         )
 
-    def place(self) -> election.Place | None:
+    def election_config(self) -> election.ElectionConfig | None:
         """Return who takes part in the election; None: not this host."""
         if self.fixed_head:
             here = self.fixed_head.host in (self.host, self.address)
-            return election.Place(self.host, (self.host,)) if here else None
-        return election.Place(self.host, self.candidates) if self.host in self.candidates else None
+            return election.ElectionConfig(self.host, (self.host,)) if here else None
+        return election.ElectionConfig(self.host, self.candidates) if self.host in self.candidates else None
 
 
 # --------------------------------------------------------------------------------------------- what lasts on disk
@@ -305,9 +305,11 @@ class _OfHead:
 class Agent:
     """Carries out what the state machine says; one loop, and a thread for each thing that may block."""
 
-    def __init__(self, settings: AgentSettings, place: election.Place, means: NodeMeans, lease: Lease) -> None:
+    def __init__(
+        self, settings: AgentSettings, election_config: election.ElectionConfig, means: NodeMeans, lease: Lease
+    ) -> None:
         self._settings = settings
-        self._place = place
+        self._config = election_config
         self._means = means
         self._lease = lease
         self._instance = uuid.uuid4().hex
@@ -343,7 +345,7 @@ class Agent:
         self._look_after_processes()
         for duty in (self._answer_calls, self._listen):
             threading.Thread(target=duty, daemon=True).start()
-        say(f"{self._place.host} takes part in the election; whitelist: {', '.join(self._place.candidates)}")
+        say(f"{self._config.host} takes part in the election; whitelist: {', '.join(self._config.candidates)}")
         self._take(election.Begin())
         try:
             while not self._exiting:
@@ -387,7 +389,7 @@ class Agent:
     def _take(self, event: election.Event) -> None:
         if isinstance(event, election.Answered) and isinstance(event.result, (View, Grant)):
             self._known.note(event.result.epoch, event.result.incarnation)
-        self._state, actions = election.step(self._place, self._state, event)
+        self._state, actions = election.step(self._config, self._state, event)
         for action in actions:
             self._carry_out(action)
 
@@ -448,7 +450,7 @@ class Agent:
 
     def _acquire(self) -> Grant | Refusal:
         # The lock of this host shows that no other agent of it lives, so its lease may be taken over.
-        answer = self._lease.acquire(self._place.host, self._instance, self._known.epoch, takeover=True)
+        answer = self._lease.acquire(self._config.host, self._instance, self._known.epoch, takeover=True)
         if isinstance(answer, Grant):
             self._persisting = threading.Thread(target=self._persist, args=(answer,), daemon=True)
             self._persisting.start()
@@ -597,8 +599,8 @@ def run() -> int:
     means = NodeMeans.from_environment(os.environ)
     status_file().unlink(missing_ok=True)
     prepare_folders(os.environ)
-    place = settings.place()
-    if place is None:
+    election_config = settings.election_config()
+    if election_config is None:
         return idle(settings)
     link = settings.login.link(settings.redis)
     held = lock(settings.folder)
@@ -612,7 +614,7 @@ def run() -> int:
         say(
             f"election is off: head_address is this host, {settings.fixed_head.host}; no other host leads when it fails"
         )
-    Agent(settings, place, means, Lease(link, settings.namespace)).run()
+    Agent(settings, election_config, means, Lease(link, settings.namespace)).run()
     return 0
 
 

@@ -19,7 +19,7 @@ from contracts.document import DocumentError
 from contracts.status import Status
 from coordination.errors import NodeError
 from coordination.lease import Credentials, Grant, Lease, Refusal
-from coordination.membership import Place, read_place, read_place_if_possible
+from coordination.membership import NodeMembership, read_membership, read_membership_if_possible
 from coordination.redis_client import Address
 from entrypoints.ray.process import DASHBOARD_PORT, GCS_PORT, HEAD_FLAGS, LOST_DATA, End, Stop, say, software_versions
 
@@ -101,8 +101,8 @@ class OneHostElection:
         told = ""
         while not self._stop.is_set():
             try:
-                place = self._place()
-                out = place.obstacle(question.name)
+                membership = self._membership()
+                out = membership.obstacle(question.name)
                 if out != told:
                     told = out
                     drained(out)
@@ -112,7 +112,7 @@ class OneHostElection:
             except OSError as error:
                 role, obstacle = None, f"Redis at {self._lease.link.address} does not answer ({error})"
             if role:
-                self._incarnation = "" if question.head else place.incarnation
+                self._incarnation = "" if question.head else membership.incarnation
                 return role
             now = time.monotonic()
             if now - began > question.deadline:
@@ -163,16 +163,16 @@ class OneHostElection:
 
     def _reason_to_end(self) -> End | None:
         try:
-            place = self._place()
+            membership = self._membership()
         except (OSError, NodeError):
             return None
-        if self._incarnation and place.incarnation != self._incarnation:
+        if self._incarnation and membership.incarnation != self._incarnation:
             return LOST_DATA
-        reason = place.reason_to_end(self._question.name)
+        reason = membership.reason_to_end(self._question.name)
         return End(reason, at_once=False) if reason else None
 
-    def _place(self) -> Place:
-        read = read_place_if_possible if self._question.head else read_place
+    def _membership(self) -> NodeMembership:
+        read = read_membership_if_possible if self._question.head else read_membership
         return read(self._lease.link, self._lease.namespace, self._question.name)
 
     def release(self) -> None:

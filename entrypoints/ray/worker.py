@@ -15,7 +15,7 @@ from typing import Protocol
 
 from coordination.errors import NodeError
 from coordination.lease import Lease
-from coordination.membership import Place, read_place, read_place_if_possible, read_state
+from coordination.membership import NodeMembership, read_membership, read_membership_if_possible, read_state
 from coordination.redis_client import Address, RedisLink
 from entrypoints.ray.process import LOST_DATA, End, Stop, say, software_versions
 
@@ -32,8 +32,8 @@ REMEDIES = {
 class Cluster(Protocol):
     """What a worker asks. Every question raises OSError while Redis does not answer."""
 
-    def place(self) -> Place:
-        """The node's own place in the cluster."""
+    def membership(self) -> NodeMembership:
+        """The node's own membership in the cluster."""
 
     def has_head(self) -> bool:
         """Whether a head is ready."""
@@ -54,9 +54,9 @@ class ElectedCluster:
         self._node = node
         self._reason, self._reason_until = "", 0.0
 
-    def place(self) -> Place:
+    def membership(self) -> NodeMembership:
         """See Cluster."""
-        return read_place(self._lease.link, self._lease.namespace, self._node)
+        return read_membership(self._lease.link, self._lease.namespace, self._node)
 
     def has_head(self) -> bool:
         """See Cluster."""
@@ -83,9 +83,9 @@ class FixedHead:
         self._namespace = namespace
         self._node = node
 
-    def place(self) -> Place:
+    def membership(self) -> NodeMembership:
         """See Cluster. Of no incarnation, since the head may have its state elsewhere."""
-        return replace(read_place_if_possible(self._link, self._namespace, self._node), incarnation="")
+        return replace(read_membership_if_possible(self._link, self._namespace, self._node), incarnation="")
 
     def has_head(self) -> bool:
         """See Cluster: whether it answers, the gateway knows."""
@@ -135,26 +135,26 @@ class Worker:
     def reason_to_end(self) -> End | None:
         """Return why this node's Ray must end. While Redis does not answer it may go on."""
         try:
-            place = self._cluster.place()
+            membership = self._cluster.membership()
         except (OSError, NodeError):
             return None
-        if place.incarnation and place.incarnation != self._incarnation:
+        if membership.incarnation and membership.incarnation != self._incarnation:
             return LOST_DATA
-        reason = place.reason_to_end(self._name)
+        reason = membership.reason_to_end(self._name)
         return End(reason, at_once=False) if reason else None
 
     def _obstacle(self) -> str:
         cluster = self._cluster
         try:
-            place = cluster.place()
-            if obstacle := place.obstacle(self._name):
+            membership = cluster.membership()
+            if obstacle := membership.obstacle(self._name):
                 return obstacle
             if not cluster.has_head():
                 return f"no head: {cluster.why_no_head()}"
             check_versions(software_versions(), self._host, cluster.versions())
         except OSError as error:
             return f"Redis does not answer ({error})"
-        self._incarnation = place.incarnation
+        self._incarnation = membership.incarnation
         return (
             "" if passes_on(self._gateway) else f"the gateway of this host at {self._gateway} does not reach the head"
         )

@@ -17,7 +17,19 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from coordination import election
-from coordination.election import Answered, Call, Event, Expired, Failed, Operation, Phase, Place, Result, State, Timer
+from coordination.election import (
+    Answered,
+    Call,
+    ElectionConfig,
+    Event,
+    Expired,
+    Failed,
+    Operation,
+    Phase,
+    Result,
+    State,
+    Timer,
+)
 from coordination.lease import Credentials, Grant, Refusal, Renewal, is_fenced_by
 
 NAMESPACE = "n"
@@ -100,9 +112,9 @@ class ViolationError(AssertionError):
 TWICE, RESTARTS, WIPES, ORDERS, CRASHES = range(5)
 
 
-def step(place: Place, state: State, event: Event) -> tuple[State, tuple[election.Action, ...]]:
+def step(config: ElectionConfig, state: State, event: Event) -> tuple[State, tuple[election.Action, ...]]:
     """election.step, without texts and what only decides for how long: they would make many states of one."""
-    state, actions = election.step(place, state, event)
+    state, actions = election.step(config, state, event)
     state = replace(state, said="", reason="", hold_down=0.0, gray=0, leader="", former=None)
     return state, tuple(action for action in actions if not isinstance(action, (election.Say, election.Arm)))
 
@@ -115,7 +127,7 @@ class Model:
         self.fresh_names = fresh_names
         self.new_epoch_on_takeover = new_epoch_on_takeover
         self.hosts = [host for host, _ in bounds.agents]
-        self._places = [Place(host, (host,)) for host in self.hosts]
+        self._configs = [ElectionConfig(host, (host,)) for host in self.hosts]
         self.alike = len(set(self.hosts)) == len(self.hosts)
         self._step = functools.cache(step)
         self._limits = (bounds.twice, bounds.restarts, bounds.wipes, bounds.orders, bounds.crashes)
@@ -156,7 +168,7 @@ class Model:
         if agent.state.phase in election.HEAD_RUNS:
             events.append(election.HeadEnded("-"))
         for event in events:
-            if self._step(self._places[index], agent.state, event) != (agent.state, ()):
+            if self._step(self._configs[index], agent.state, event) != (agent.state, ()):
                 yield f"{index}: {event}", self.event(world, index, event)
         yield from self._of_call(world, index, agent)
 
@@ -207,7 +219,7 @@ class Model:
 
     def event(self, world: World, index: int, event: Event) -> World:
         """The world after an agent has taken an event and carried out its actions."""
-        state, actions = self._step(self._places[index], world.agents[index].state, event)
+        state, actions = self._step(self._configs[index], world.agents[index].state, event)
         world = self._change(world, index, state=state)
         for action in actions:
             world = self._carry_out(world, index, action)

@@ -26,8 +26,8 @@ def deploy_alpha(monkeypatch, tmp_path, asked):
     """Deploys alpha where its host and its cluster are as told."""
 
     def run(cluster: ClusterFacts = lab_facts.SOUND, block: dict[str, Any] = LAB, *, preview: bool = False) -> Deployed:
-        def probe(place: Any, **options: Any) -> ClusterFacts:
-            asked.append({"host": place.host, **options})
+        def probe(membership: Any, **options: Any) -> ClusterFacts:
+            asked.append({"host": membership.host, **options})
             return replace(cluster, machine=options["machine"])
 
         monkeypatch.setattr("preflight.docker_engine.refuse_unusable_engine", lambda: None)

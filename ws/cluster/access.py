@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.platform import KEY, PlatformSettings
 from config.ports import RAY_DASHBOARD
 from coordination.lease import Lease
@@ -27,7 +27,7 @@ class Access:
     identity: StackIdentity
     servers: tuple[Address, ...]  # of Redis, the configured primary first
     dashboard: Address
-    place: ClusterPlace | None  # None: one host alone
+    membership: Membership | None  # None: one host alone
     redis_password: str = field(repr=False)
     ray_token: str = field(repr=False)
 
@@ -39,7 +39,7 @@ class Access:
     @property
     def namespace(self) -> str:
         """The part of the keys in Redis that is this cluster's."""
-        return self.place.namespace if self.place else self.identity.prefix
+        return self.membership.namespace if self.membership else self.identity.prefix
 
     @property
     def ray(self) -> RayApi:
@@ -62,7 +62,7 @@ class Access:
 
     def why_no_head(self, state: ClusterState) -> str:
         """Why there is no head, as a clause; empty when there is one."""
-        return state.why_no_head(self.place.candidates if self.place else ())
+        return state.why_no_head(self.membership.candidates if self.membership else ())
 
     @contextlib.contextmanager
     def answers(self) -> Iterator[None]:
@@ -72,8 +72,8 @@ class Access:
         except OSError as error:
             addresses = " or ".join(str(address) for address in self.servers)
             remedy = f"Look at it with: ws ps --stack {self.stack}; start it with: ws up --stack {self.stack}"
-            if self.place:
-                hosts = " and ".join(self.place.hosts_of("redis") + self.place.hosts_of("redis-replica"))
+            if self.membership:
+                hosts = " and ".join(self.membership.hosts_of("redis") + self.membership.hosts_of("redis-replica"))
                 remedy = f"It runs on {hosts}. See: ws redis status --stack {self.stack}"
             raise WsError(f"Redis at {addresses} does not answer: {error}.\n  {remedy}") from error
 
@@ -89,22 +89,26 @@ def access(configured: StackSettings) -> Access:
     if configured.matrix is not None:
         raise WsError(f"stack {stack} only builds images, so it has no cluster.")
     settings = configured.platform
-    place = settings.place
-    if not place and not settings.ray_nodes:
+    membership = settings.membership
+    if not membership and not settings.ray_nodes:
         raise WsError(
             f"stack {stack} runs no Ray node on this host, so it has no cluster.\n"
             f"  Enable one: {KEY}.ray.cpu.enabled in Pulumi.{stack}.yaml"
         )
-    if not place:
+    if not membership:
         if not settings.redis.enabled:
             raise WsError(f"stack {stack} has no Redis: {settings.ray.head_address} names a head elsewhere. Ask there.")
         _refuse_undeployed(whose)
-    secrets = configured.previewed.secrets(place).values  # Redis refuses a password that is invented here, and says so
+    secrets = configured.previewed.secrets(
+        membership
+    ).values  # Redis refuses a password that is invented here, and says so
     return Access(
         identity=whose,
-        servers=tuple(Address.parse(text, "Redis") for text in place.redis_addresses) if place else _own(settings),
-        dashboard=Address(LOOPBACK, RAY_DASHBOARD if place else _dashboard_port(settings)),
-        place=place,
+        servers=tuple(Address.parse(text, "Redis") for text in membership.redis_addresses)
+        if membership
+        else _own(settings),
+        dashboard=Address(LOOPBACK, RAY_DASHBOARD if membership else _dashboard_port(settings)),
+        membership=membership,
         redis_password=secrets["redis-password"],
         ray_token=secrets["ray-token"],
     )

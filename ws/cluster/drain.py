@@ -110,7 +110,7 @@ def _drainable(access: Access, name: str) -> RayNode | None:
     if node and node.head:
         advice = (
             f"Move the head first: ws head move --stack {access.stack}"
-            if access.place
+            if access.membership
             else "On one host the node that leads cannot be spared: ws down stops all of it."
         )
         raise WsError(f"{name} leads the cluster.\n  {advice}")
@@ -222,8 +222,8 @@ def _names(work: Work) -> str:
 
 def _own_container(access: Access, name: str) -> ContainerState | None:
     """The node's container, if it is one of this host's."""
-    place = access.place
+    membership = access.membership
     for one in containers(access.identity):
-        if one.service in RAY_SERVICES and name == (place.node(one.service) if place else one.service):
+        if one.service in RAY_SERVICES and name == (membership.node(one.service) if membership else one.service):
             return one
     return None

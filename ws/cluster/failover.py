@@ -63,7 +63,7 @@ def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
 
 def leads_here(access: Access) -> bool | None:
     """Whether this host's Redis is the primary; None where it does not answer."""
-    own = [address for address in access.servers if access.place and address.host == access.place.address]
+    own = [address for address in access.servers if access.membership and address.host == access.membership.address]
     answer = ask(access, own[0]) if own else ""
     return None if isinstance(answer, str) else answer.leads
 
@@ -96,14 +96,14 @@ def give_away(access: Access, console: Console) -> None:
 
 def _addresses(access: Access) -> tuple[Address, Address]:
     """This host's server and the other one."""
-    place = access.place
-    if place is None or len(access.servers) < 2:
-        where = f"{place.names('redis.replica')}, on all hosts" if place else "a cluster of several hosts"
+    membership = access.membership
+    if membership is None or len(access.servers) < 2:
+        where = f"{membership.names('redis.replica')}, on all hosts" if membership else "a cluster of several hosts"
         raise WsError(f"stack {access.stack} has one Redis and no copy of it. A copy is made by {where}.")
-    own = [address for address in access.servers if address.host == place.address]
+    own = [address for address in access.servers if address.host == membership.address]
     if not own:
         hosts = " or ".join(host_of(access, address) for address in access.servers)
-        raise WsError(f"{place.host} has no Redis.\n  Run this on the host whose Redis is to lead: {hosts}.")
+        raise WsError(f"{membership.host} has no Redis.\n  Run this on the host whose Redis is to lead: {hosts}.")
     return own[0], next(address for address in access.servers if address != own[0])
 
 
@@ -198,7 +198,7 @@ def _confirm_loss(access: Access, other: Address, reason: str, primary_is_off: b
 
 def _wait_for_head(access: Access, console: Console, began: float) -> None:
     """Waits until there is a head that keeps its state in the new primary."""
-    if access.place and access.place.static_head:
+    if access.membership and access.membership.static_head:
         return
     with progress(console) as say:
         while (seconds := time.monotonic() - began) < HEAD_SECONDS:

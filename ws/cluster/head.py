@@ -53,12 +53,12 @@ class HeadShown:
 def look(access: Access) -> HeadShown:
     """Asks Redis."""
     state = access.state()
-    order = access.place.candidates if access.place else tuple(member.host for member in state.members)
+    order = access.membership.candidates if access.membership else tuple(member.host for member in state.members)
     members = {member.host: member for member in state.members}
     return HeadShown(
         cluster=state,
         why_no_head=access.why_no_head(state),
-        static_head=access.place.static_head if access.place else None,
+        static_head=access.membership.static_head if access.membership else None,
         candidates=tuple(Candidate(host, _state_of(host, members.get(host), state)) for host in order),
     )
 
@@ -158,15 +158,17 @@ def _waits_for(access: Access, state: ClusterState | None) -> str:
 
 def _may_move(access: Access, shown: HeadShown, host: str | None) -> int:
     """The present epoch, if the head may be moved to the host."""
-    place, head = access.place, shown.cluster.head
-    if place is None:
+    membership, head = access.membership, shown.cluster.head
+    if membership is None:
         raise WsError(f"stack {access.stack} is one host alone: there is no other to move the head to.")
     if shown.static_head:
-        raise WsError(f"{place.names('head_address')} fixes the head at {shown.static_head}. Remove it, on all hosts.")
+        raise WsError(
+            f"{membership.names('head_address')} fixes the head at {shown.static_head}. Remove it, on all hosts."
+        )
     states = {candidate.host: candidate.state for candidate in shown.candidates}
     if host is not None and host not in states:
         raise WsError(
-            f"{host} may not lead: {place.names('head_whitelist')} does not name it.\n  "
+            f"{host} may not lead: {membership.names('head_whitelist')} does not name it.\n  "
             + did_you_mean(host, states)
             + " Or add it to the list, and deploy all hosts again."
         )
@@ -179,7 +181,7 @@ def _may_move(access: Access, shown: HeadShown, host: str | None) -> int:
         if len(obstacles) == len(chosen):
             raise WsError(f"The head cannot be moved to {'; '.join(obstacles)}.\n{_remedy(access, chosen, states)}")
     elif not chosen:
-        raise WsError(f"Only {head.host} may lead. Name another host in {place.names('head_whitelist')}.")
+        raise WsError(f"Only {head.host} may lead. Name another host in {membership.names('head_whitelist')}.")
     return head.epoch
 
 
@@ -197,13 +199,13 @@ def _remedy(access: Access, chosen: list[str], states: dict[str, str]) -> str:
 
 def keep_off(access: Access, host: str, console: Console, *, end: bool) -> None:
     """Marks a host so that it does not lead, or ends that."""
-    place = access.place
-    if place is None:
+    membership = access.membership
+    if membership is None:
         raise WsError(f"stack {access.stack} is one host alone: there is no other that could lead in its place.")
-    if host not in place.cluster.hosts:
-        raise WsError(f"the cluster has no host {in_words(host)}.\n  {did_you_mean(host, place.cluster.hosts)}")
-    if host not in place.candidates:
-        raise WsError(f"{host} never leads: {place.names('head_whitelist')} does not name it.")
+    if host not in membership.cluster.hosts:
+        raise WsError(f"the cluster has no host {in_words(host)}.\n  {did_you_mean(host, membership.cluster.hosts)}")
+    if host not in membership.candidates:
+        raise WsError(f"{host} never leads: {membership.names('head_whitelist')} does not name it.")
     state = access.state()
     if not end and state.leader and state.leader.host == host:
         raise WsError(f"{host} leads at this moment. First: ws head move --stack {access.stack}")

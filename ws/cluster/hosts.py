@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.remedies import secret_command
 from coordination.membership import ClusterState, HeadState, MemberState
 from stack.cluster_key import cluster_key, copy_command, key_file
@@ -15,29 +15,29 @@ from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
 
 
-def _place(configured: StackSettings) -> ClusterPlace:
-    place = configured.place
-    if place is None:
+def _membership(configured: StackSettings) -> Membership:
+    membership = configured.membership
+    if membership is None:
         raise WsError(
             f"stack {configured.file.stack} is one host alone: {configured.file.name} has no cslr:cluster.\n"
             "  How to make a cluster of several hosts: docs/several-hosts.md"
         )
-    return place
+    return membership
 
 
 def show_key(stack: str, console: Console) -> None:
     """`ws cluster key`. On the host of Redis the key is made, if there is none yet. Raises `SecretError` elsewhere."""
     configured = open_stack(stack)
-    place, found = _place(configured), configured.previewed
-    project, file, name = found.identity.project, found.file, place.cluster.name
-    cluster_key(place, found.config, project=project, stack_file=file, dry_run=False)
+    membership, found = _membership(configured), configured.previewed
+    project, file, name = found.identity.project, found.file, membership.cluster.name
+    cluster_key(membership, found.config, project=project, stack_file=file, dry_run=False)
     kept = key_file(project, name)
     if not kept.is_file():
         console.print(f"The key of cluster {name} is in {file}, encrypted, as {project}:clusterKey.")
         return
     console.print(f"The key of cluster {name} is in {kept}")
-    if place.host == place.redis_host:
-        console.print(f"On every other host, once, where this user is the same:\n  {copy_command(place, kept)}")
+    if membership.host == membership.redis_host:
+        console.print(f"On every other host, once, where this user is the same:\n  {copy_command(membership, kept)}")
         console.print(
             f"Or anywhere, encrypted in its stack file:\n  {secret_command('STACK', f'{project}:clusterKey')}"
         )
@@ -46,29 +46,29 @@ def show_key(stack: str, console: Console) -> None:
 def check(stack: str, console: Console) -> bool:
     """`ws cluster check`: shows it; whether nothing keeps this host from being part of its cluster."""
     configured = open_stack(stack)
-    place = _place(configured)
+    membership = _membership(configured)
     facts = Facts(stack=stack, **platform_facts(configured))
-    assert facts.settings is not None  # noqa: S101  (a place has settings)
+    assert facts.settings is not None  # noqa: S101  (a member has settings)
     rows = cluster_rows(facts, facts.settings)
     if facts.cluster.state:
-        console.print(_hosts(place, facts.cluster.state))
+        console.print(_hosts(membership, facts.cluster.state))
         console.print()
     console.print(table(rows))
     return all(row.state is not State.FAIL for row in rows)
 
 
-def _hosts(place: ClusterPlace, state: ClusterState) -> Table:
+def _hosts(membership: Membership, state: ClusterState) -> Table:
     members = {member.host: member for member in state.members}
-    head = None if place.static_head else state.head  # of a fixed one nobody reports whether it is reached
+    head = None if membership.static_head else state.head  # of a fixed one nobody reports whether it is reached
     shown = Table(box=None, pad_edge=False)
     for column in ("Host", "Address", "State", "May lead", "Reaches the head", "Ray", "Python", "CUDA"):
         shown.add_column(column, overflow="fold")
-    for name, host in place.cluster.hosts.items():
+    for name, host in membership.cluster.hosts.items():
         member = members.get(name)
         facts = member.facts if member else {}
         versions = [str(facts.get(key, "")) for key in ("ray", "python", "cuda")]
-        may_lead = "yes" if name in place.candidates else ""
-        own = f"{name} (this host)" if name == place.host else name
+        may_lead = "yes" if name in membership.candidates else ""
+        own = f"{name} (this host)" if name == membership.host else name
         shown.add_row(own, host.address, _state(member), may_lead, _reach(member, head), *versions)
     return shown
 

@@ -122,7 +122,7 @@ def _is_former_head(node: RayNode) -> bool:
 
 
 def _is_host(access: Access, name: str) -> bool:
-    return bool(access.place and name in access.place.cluster.hosts)
+    return bool(access.membership and name in access.membership.cluster.hosts)
 
 
 def _marked(name: str) -> NodeRow:
@@ -132,5 +132,5 @@ def _marked(name: str) -> NodeRow:
 
 
 def _why(state: ClusterState, access: Access, error: NoHeadError) -> str:
-    static = access.place and access.place.static_head
+    static = access.membership and access.membership.static_head
     return str(error) if static or state.head else f"there is no head: {access.why_no_head(state)}."

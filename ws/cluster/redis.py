@@ -54,9 +54,9 @@ def ask(access: Access, address: Address) -> Server | str:
 
 def host_of(access: Access, address: Address) -> str:
     """The host of a server."""
-    if access.place is None:
+    if access.membership is None:
         return "this host"
-    return next(name for name, host in access.place.cluster.hosts.items() if host.address == address.host)
+    return next(name for name, host in access.membership.cluster.hosts.items() if host.address == address.host)
 
 
 def _row(access: Access, address: Address, answer: Server | str, primary: Server | None) -> ServerRow:

@@ -212,7 +212,7 @@ def _check(configured: StackSettings) -> None:
         return
     stack = configured.previewed
     _ = configured.platform, stack.preflight
-    if configured.place is None:
+    if configured.membership is None:
         stack.secrets(None)
 
 

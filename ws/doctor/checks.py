@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from config import matrix as matrix_settings
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.platform import KEY, PlatformSettings
 from config.problems import Problem, Remark
 from config.stack_file import stack_file
@@ -116,8 +116,8 @@ def disk(facts: Facts) -> Row:
         return Row(
             name="Disk", state=State.WARN, detail="not known", remedy="have 20 GB free where Docker keeps images"
         )
-    place = facts.engine["DockerRootDir"] if facts.engine else ""
-    detail = f"{facts.disk_free / 1e9:.0f} GB free in {place}"
+    docker_root = facts.engine["DockerRootDir"] if facts.engine else ""
+    detail = f"{facts.disk_free / 1e9:.0f} GB free in {docker_root}"
     if facts.disk_free < DISK_BYTES:
         remedy = (
             "free 20 GB: `docker system df -v` shows what takes it; old images of this project: `ws matrix --prune`"
@@ -268,7 +268,7 @@ class BuildCheck:
 
 def _room(images: Images, host: BuildHost) -> str:
     missing, needed = room(images, host)
-    free = f"; {host.free / GB:.0f} GB free in {host.place}" if host.free is not None else ""
+    free = f"; {host.free / GB:.0f} GB free in {host.docker_root}" if host.free is not None else ""
     return f"{missing} of {len(images)} images are missing, about {needed / GB:.1f} GB{free}"
 
 
@@ -298,12 +298,12 @@ def _versions(situation: Situation) -> str:
 
 
 def _redis(situation: Situation) -> str:
-    addresses = situation.place.redis_addresses
+    addresses = situation.membership.redis_addresses
     return f"{addresses[0]}, with a replica at {addresses[-1]}"
 
 
 def _other_hosts(situation: Situation) -> str:
-    return ", ".join(one.host for one in situation.cluster.up if one.host != situation.place.host) or "none is up"
+    return ", ".join(one.host for one in situation.cluster.up if one.host != situation.membership.host) or "none is up"
 
 
 CLUSTER_CHECKS = (
@@ -314,7 +314,7 @@ CLUSTER_CHECKS = (
             cluster_checks.routes_lead_from_our_address,
             cluster_checks.host_is_not_taken,
         ),
-        describe=lambda situation: situation.place.address,
+        describe=lambda situation: situation.membership.address,
     ),
     ClusterCheck(
         title="Ports of the cluster",
@@ -434,25 +434,29 @@ def outside_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
 
 def cluster_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
     """How the host fits into its cluster of several hosts."""
-    place = settings.place
-    if place is None:
+    membership = settings.membership
+    if membership is None:
         return []
     if facts.cluster_error:
         first, _, rest = facts.cluster_error.partition("\n")
         return [Row(name="Cluster", state=State.FAIL, detail=first, remedy=rest)]
-    situation = Situation(settings=settings, place=place, host=facts.host_facts, cluster=facts.cluster)
-    rows = [Row(name="Cluster", state=State.OK, detail=f"{place.host} of {place.cluster.name} ({place.file})")]
+    situation = Situation(settings=settings, membership=membership, host=facts.host_facts, cluster=facts.cluster)
+    rows = [
+        Row(
+            name="Cluster", state=State.OK, detail=f"{membership.host} of {membership.cluster.name} ({membership.file})"
+        )
+    ]
     for check in CLUSTER_CHECKS:
         findings = [finding for each in check.run for finding in each(situation)]
-        rows += [_cluster_row(check.title, finding, place) for finding in findings]
+        rows += [_cluster_row(check.title, finding, membership) for finding in findings]
         if not findings:
             known = facts.cluster.state is not None or not check.asks_redis
             rows.append(_met(check.title, check.describe(situation) if known else "not known: Redis does not answer"))
     return rows
 
 
-def _cluster_row(name: str, finding: Problem | Remark, place: ClusterPlace) -> Row:
+def _cluster_row(name: str, finding: Problem | Remark, membership: Membership) -> Row:
     if isinstance(finding, Problem):
-        first, _, rest = finding.text(place.file, place.key).partition("\n")
+        first, _, rest = finding.text(membership.file, membership.key).partition("\n")
         return Row(name=name, state=State.FAIL, detail=first, remedy=rest)
     return Row(name=name, state=State.WARN if finding.warning else State.OK, detail=finding.text)

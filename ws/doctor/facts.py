@@ -14,7 +14,7 @@ import requests
 
 from components.image_family import family_args, planned_tags
 from config.builds import BuildSettings
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.matrix import MatrixSettings
 from config.platform import PlatformSettings
 from config.problems import ConfigError, SettingsError
@@ -102,15 +102,15 @@ def platform_facts(configured: StackSettings) -> dict[str, Any]:
     settings, own = configured.deployable, configured.identity
     host_facts = HostFacts.probe(own.project, own.stack, gpus=settings.gpu.enabled)
     facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts, "users": HostUsers.probe(settings)}
-    return facts | (_cluster_facts(configured.previewed, settings.place) if settings.place else {})
+    return facts | (_cluster_facts(configured.previewed, settings.membership) if settings.membership else {})
 
 
-def _cluster_facts(stack: Stack, place: ClusterPlace) -> dict[str, Any]:
+def _cluster_facts(stack: Stack, membership: Membership) -> dict[str, Any]:
     try:
-        password = stack.secrets(place).values["redis-password"]
+        password = stack.secrets(membership).values["redis-password"]
     except SecretError as error:
         return {"cluster_error": str(error)}
-    return {"cluster": ClusterFacts.probe(place, machine=stack.files.generated(MACHINE), password=password)}
+    return {"cluster": ClusterFacts.probe(membership, machine=stack.files.generated(MACHINE), password=password)}
 
 
 def _matrix_facts(configured: StackSettings) -> dict[str, Any]:

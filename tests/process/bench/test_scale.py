@@ -25,7 +25,7 @@ class TestPlayedHosts:
         (tmp_path / "password").write_text(REDIS_PASSWORD)
         redis = scale.Redis(address=redis_address, password=REDIS_PASSWORD, password_file=tmp_path / "password")
         lease = Lease(redis_link, scale.NAMESPACE)
-        players = scale.start_players(redis, 5, 2, "place")
+        players = scale.start_players(redis, 5, 2, "membership")
 
         def members() -> tuple[MemberState, ...]:
             return read_state(redis_link, scale.NAMESPACE).members

@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 
 from coordination.lease import prefix
-from coordination.membership import ClusterState, HeadState, MemberState, Place, drain_key, read_place, read_state
+from coordination.membership import (
+    ClusterState,
+    HeadState,
+    MemberState,
+    NodeMembership,
+    drain_key,
+    read_membership,
+    read_state,
+)
 
 NAMESPACE = "cslr-lab"
 
@@ -87,15 +95,18 @@ class TestReading:
         assert (state.maintenance, state.draining, state.handover, state.hold) == ((), (), "", 0.0)
         assert state.uptime >= 0
 
-    @pytest.mark.parametrize("place", [Place("a1", False, False), Place("a1", True, True), Place("", True, False)])
-    def test_the_place_of_one_node_is_read(self, link, place):
+    @pytest.mark.parametrize(
+        "membership",
+        [NodeMembership("a1", False, False), NodeMembership("a1", True, True), NodeMembership("", True, False)],
+    )
+    def test_the_membership_of_one_node_is_read(self, link, membership):
         keys = prefix(NAMESPACE)
-        link.command("SADD", f"{keys}maintenance", "beta", *(["alpha-ray-cpu"] if place.out else []))
-        if place.incarnation:
-            link.command("SET", f"{keys}incarnation", place.incarnation)
-        if place.draining:
+        link.command("SADD", f"{keys}maintenance", "beta", *(["alpha-ray-cpu"] if membership.out else []))
+        if membership.incarnation:
+            link.command("SET", f"{keys}incarnation", membership.incarnation)
+        if membership.draining:
             link.command("SET", drain_key(NAMESPACE, "alpha-ray-cpu"), 1, "PX", 60000)
-        assert read_place(link, NAMESPACE, "alpha-ray-cpu") == place
+        assert read_membership(link, NAMESPACE, "alpha-ray-cpu") == membership
 
     def test_all_of_it_is_read(self, link):
         keys = prefix(NAMESPACE)

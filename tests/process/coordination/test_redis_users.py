@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from coordination.lease import TTL_SECONDS, Credentials, Grant, Lease, Member, is_fenced_by
-from coordination.membership import drain_key, read_place, read_state
+from coordination.membership import drain_key, read_membership, read_state
 from coordination.redis_client import GENERATION, Address, RedisLink, RedisRefusedError
 from coordination.redis_users import AGENT, READER, configuration, password
 from testing.redis_pair import until
@@ -149,8 +149,8 @@ class TestWork:
         Lease(admin, NAMESPACE).set_maintenance("beta-ray-cpu", True)
         admin.command("SET", drain_key(NAMESPACE, "beta-ray-cpu"), 1, "PX", 60_000)
         reader = link_as(address, READER)
-        place = read_place(reader, NAMESPACE, "beta-ray-cpu")
-        assert (place.incarnation, place.out, place.draining) == (grant.incarnation, True, True)
+        membership = read_membership(reader, NAMESPACE, "beta-ray-cpu")
+        assert (membership.incarnation, membership.out, membership.draining) == (grant.incarnation, True, True)
         state = read_state(reader, NAMESPACE)
         assert (state.epoch, state.draining, state.members[0].host) == (grant.epoch, ("beta-ray-cpu",), "alpha")
         lease = Lease(reader, NAMESPACE)

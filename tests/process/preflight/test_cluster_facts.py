@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from config.cluster import ClusterPlace
+from config.cluster import Membership
 from config.cluster_file import parse
 from coordination.lease import Lease, Member
 from coordination.redis_client import Address, RedisLink
@@ -27,7 +27,7 @@ def redis_port(redis_server: Path) -> Iterator[int]:
         yield port
 
 
-def place(port: int) -> ClusterPlace:
+def membership(port: int) -> Membership:
     """Two hosts on this machine: addresses of the loopback, which no stack file could have."""
     block = {
         "name": "lab",
@@ -37,18 +37,18 @@ def place(port: int) -> ClusterPlace:
     cluster = parse(block, file="cluster.yaml", key="")
     addresses = {"alpha": "127.0.0.1", "beta": "127.0.0.3"}
     hosts = {name: host.model_copy(update={"address": addresses[name]}) for name, host in cluster.hosts.items()}
-    return ClusterPlace(cluster=cluster.model_copy(update={"hosts": hosts}), host="alpha", file="cluster.yaml", key="")
+    return Membership(cluster=cluster.model_copy(update={"hosts": hosts}), host="alpha", file="cluster.yaml", key="")
 
 
 def probe(port: int, password: str = PASSWORD) -> ClusterFacts:
-    return ClusterFacts.probe(place(port), machine="m", password=password)
+    return ClusterFacts.probe(membership(port), machine="m", password=password)
 
 
 @pytest.fixture
 def lease(redis_port) -> Iterator[Lease]:
     link = RedisLink([Address("127.0.0.1", redis_port)], PASSWORD)
     link.command("FLUSHALL")
-    yield Lease(link, place(redis_port).namespace)
+    yield Lease(link, membership(redis_port).namespace)
     link.close()
 
 

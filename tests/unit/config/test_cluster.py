@@ -7,21 +7,21 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config import cluster_file
-from config.cluster import PLACED, ClusterPlace, ClusterSettings
-from config.cluster_file import find_place, lan_owner
+from config.cluster import CLUSTER_SERVICES, ClusterSettings, Membership
+from config.cluster_file import find_membership, lan_owner
 from config.load import load
 from config.platform import PlatformSettings
 from config.ports import GATEWAY_PORTS, HOST_RAY_PORTS
 from config.problems import SettingsError, dotted
 from config.services import SERVICES
-from testing.lab import LAB, at, changed, place_in, place_of
+from testing.lab import LAB, at, changed, membership_in, membership_of
 from testing.strategies import ANYTHING
 
 
 def refusal(block: object, stack: str = "alpha", **config: str) -> str:
     """The text of the error that a block causes."""
     with pytest.raises(SettingsError) as caught:
-        place_in(block, stack, **config)
+        membership_in(block, stack, **config)
     return str(caught.value)
 
 
@@ -33,25 +33,25 @@ def assert_clear(error: SettingsError) -> None:
 
 class TestHostOnItsOwn:
     def test_has_no_block(self):
-        assert find_place(lambda _: None, stack="dev", stack_file="Pulumi.dev.yaml") is None
+        assert find_membership(lambda _: None, stack="dev", stack_file="Pulumi.dev.yaml") is None
 
     @pytest.mark.parametrize("text", ["", "null"])
     def test_is_none_that_lacks_a_value(self, text):
         with pytest.raises(SettingsError, match=r"Pulumi\.dev\.yaml: cslr:cluster: has no value") as caught:
-            find_place({"cluster": text}.get, stack="dev", stack_file="Pulumi.dev.yaml")
+            find_membership({"cluster": text}.get, stack="dev", stack_file="Pulumi.dev.yaml")
         assert_clear(caught.value)
 
     @pytest.mark.parametrize("key", ["host", "clusterKey"])
     def test_has_nothing_that_only_a_cluster_has(self, key):
         with pytest.raises(SettingsError, match=f"cslr:{key}: has no meaning without cslr:cluster") as caught:
-            find_place({key: "alpha"}.get, stack="dev", stack_file="Pulumi.dev.yaml")
+            find_membership({key: "alpha"}.get, stack="dev", stack_file="Pulumi.dev.yaml")
         assert_clear(caught.value)
 
     def test_may_share_the_block_of_others(self):
-        assert place_in(changed(topology="single")) is None
+        assert membership_in(changed(topology="single")) is None
 
     def test_runs_what_it_always_did(self):
-        assert load({}, stack_file="Pulumi.dev.yaml").place is None
+        assert load({}, stack_file="Pulumi.dev.yaml").membership is None
         assert not {"redis-replica", "ray-gateway", "ray-head"} & set(load({}, stack_file="Pulumi.dev.yaml").services())
 
     @pytest.mark.parametrize("section", [{"ray": {"head": {}}}, {"ray": {"gateway": {}}}, {"redis": {"replica": {}}}])
@@ -74,27 +74,29 @@ class TestPlace:
         assert not {"postgres", "mlflow", "redis-replica"} & {
             s for h in LAB["hosts"] for s in at(h, None, block).services()
         }
-        assert place_of("alpha", block).mlflow_url is None
+        assert membership_of("alpha", block).mlflow_url is None
 
     def test_lets_every_service_of_the_block_run_on_the_hosts_that_it_names(self):
-        for service in PLACED:
-            hosts = place_of("alpha").hosts_of(service)
+        for service in CLUSTER_SERVICES:
+            hosts = membership_of("alpha").hosts_of(service)
             assert hosts
-            assert [host for host in LAB["hosts"] if place_of(host).runs(service)] == sorted(hosts)
+            assert [host for host in LAB["hosts"] if membership_of(host).runs(service)] == sorted(hosts)
 
     def test_leaves_other_services_to_the_stack(self):
         raw = {"ray": {"cpu": {"enabled": False}}, "marimo": {"enabled": False}}
         assert not {"ray-cpu", "marimo"} & set(at("alpha", raw).services())
 
     def test_says_where_everything_is(self):
-        place = place_of("alpha")
-        assert (place.address, place.peers) == ("10.88.0.1", {"beta": "10.88.0.2", "gamma": "10.88.0.3"})
-        assert place.redis_addresses == ("10.88.0.3:6381", "10.88.0.2:6382")
-        assert place.mlflow_url == "http://10.88.0.3:5000"
-        assert (place.namespace, place.node("ray-cpu")) == ("cslr-lab", "alpha-ray-cpu")
+        membership = membership_of("alpha")
+        assert (membership.address, membership.peers) == ("10.88.0.1", {"beta": "10.88.0.2", "gamma": "10.88.0.3"})
+        assert membership.redis_addresses == ("10.88.0.3:6381", "10.88.0.2:6382")
+        assert membership.mlflow_url == "http://10.88.0.3:5000"
+        assert (membership.namespace, membership.node("ray-cpu")) == ("cslr-lab", "alpha-ray-cpu")
 
     def test_knows_one_address_of_redis_without_a_copy(self):
-        assert place_of("alpha", changed(redis={"host": "gamma", "port": 7000})).redis_addresses == ("10.88.0.3:7000",)
+        assert membership_of("alpha", changed(redis={"host": "gamma", "port": 7000})).redis_addresses == (
+            "10.88.0.3:7000",
+        )
 
     def test_gives_redis_and_mlflow_the_ports_of_the_block(self):
         block = changed(
@@ -124,60 +126,64 @@ class TestPlace:
 
 class TestWhitelist:
     def test_orders_the_hosts_that_may_lead(self):
-        assert place_of("alpha").candidates == ("beta", "alpha")
-        assert [place_of(host).candidate for host in LAB["hosts"]] == [True, True, False]
+        assert membership_of("alpha").candidates == ("beta", "alpha")
+        assert [membership_of(host).candidate for host in LAB["hosts"]] == [True, True, False]
 
     def test_is_all_hosts_in_their_order_where_there_is_none(self):
-        assert place_of("gamma", changed(head_whitelist=None)).candidates == ("alpha", "beta", "gamma")
+        assert membership_of("gamma", changed(head_whitelist=None)).candidates == ("alpha", "beta", "gamma")
 
 
 class TestHeadAddress:
     def test_of_a_host_makes_it_the_only_one_that_leads(self):
         for named in ("alpha", "10.88.0.1"):
-            place = place_of("beta", changed(head_address=f"{named}:6385"))
-            assert (place.candidates, place.candidate, place.static_head) == (("alpha",), False, "10.88.0.1:6385")
+            membership = membership_of("beta", changed(head_address=f"{named}:6385"))
+            assert (membership.candidates, membership.candidate, membership.static_head) == (
+                ("alpha",),
+                False,
+                "10.88.0.1:6385",
+            )
 
     def test_elsewhere_lets_no_host_lead(self):
-        place = place_of("beta", changed(head_address="head.example.org:6379", head_whitelist=[]))
-        assert (place.candidates, place.static_head) == ((), "head.example.org:6379")
+        membership = membership_of("beta", changed(head_address="head.example.org:6379", head_whitelist=[]))
+        assert (membership.candidates, membership.static_head) == ((), "head.example.org:6379")
         assert (
             "ray-head"
             not in at("beta", None, changed(head_address="head.example.org:6379", head_whitelist=None)).services()
         )
 
     def test_is_not_there_by_default(self):
-        assert place_of("beta").static_head is None
+        assert membership_of("beta").static_head is None
 
     @pytest.mark.parametrize("address", ["alhpa:6385", "192.168.1.300:6379", "1.2.3:6379"])
     def test_of_a_misspelt_host_is_no_head_elsewhere(self, address):
         with pytest.raises(SettingsError, match=r"cslr:cluster\.head_address") as caught:
-            place_of("beta", changed(head_address=address))
+            membership_of("beta", changed(head_address=address))
         assert_clear(caught.value)
 
     def test_elsewhere_leaves_no_host_to_list_as_one_that_leads(self):
         with pytest.raises(
             SettingsError, match=r"head_whitelist: it lists hosts that may lead, but the head is elsewhere"
         ):
-            place_of("beta", changed(head_address="head.example.org:6379", head_whitelist=["alpha"]))
+            membership_of("beta", changed(head_address="head.example.org:6379", head_whitelist=["alpha"]))
 
 
 class TestOwnHost:
     def test_is_the_one_that_the_stack_names(self):
-        place = place_in(LAB, "anything", host="gamma")
-        assert place
-        assert place.host == "gamma"
+        membership = membership_in(LAB, "anything", host="gamma")
+        assert membership
+        assert membership.host == "gamma"
 
     def test_named_wins_over_the_name_of_the_stack(self):
-        place = place_in(LAB, "alpha", host="gamma")
-        assert place
-        assert place.host == "gamma"
+        membership = membership_in(LAB, "alpha", host="gamma")
+        assert membership
+        assert membership.host == "gamma"
 
     def test_is_else_the_one_whose_address_this_machine_has(self, monkeypatch):
         sources = {"10.88.0.1": "10.88.0.2", "10.88.0.2": "10.88.0.2", "10.88.0.3": "10.88.0.2"}
         monkeypatch.setattr(cluster_file, "source_address", sources.get)
-        place = place_in(LAB, "main")
-        assert place
-        assert place.host == "beta"
+        membership = membership_in(LAB, "main")
+        assert membership
+        assert membership.host == "beta"
 
     @pytest.mark.parametrize(
         ("sources", "reason"),
@@ -204,22 +210,24 @@ class TestFile:
     """The block in a file of its own, which all hosts' stacks name."""
 
     @pytest.fixture
-    def place(self, tmp_path):
-        def read(content: str, name: str = "cluster.yaml") -> ClusterPlace | None:
+    def membership(self, tmp_path):
+        def read(content: str, name: str = "cluster.yaml") -> Membership | None:
             (tmp_path / name).write_text(content)
-            return find_place({"cluster": name}.get, stack="alpha", stack_file="Pulumi.alpha.yaml", folder=tmp_path)
+            return find_membership(
+                {"cluster": name}.get, stack="alpha", stack_file="Pulumi.alpha.yaml", folder=tmp_path
+            )
 
         return read
 
-    def test_says_the_same_as_in_the_stack_file(self, place):
-        found = place(yaml.safe_dump(LAB))
+    def test_says_the_same_as_in_the_stack_file(self, membership):
+        found = membership(yaml.safe_dump(LAB))
         assert found
-        assert found.cluster == place_of("alpha").cluster
+        assert found.cluster == membership_of("alpha").cluster
         assert (found.file, found.key) == ("cluster.yaml", "")
 
-    def test_is_what_its_errors_name_with_the_lines_to_write(self, place):
+    def test_is_what_its_errors_name_with_the_lines_to_write(self, membership):
         with pytest.raises(SettingsError) as caught:
-            place(yaml.safe_dump(changed(redis={"host": "gama"}, head_whitelist=["alpha", "alpha"])))
+            membership(yaml.safe_dump(changed(redis={"host": "gama"}, head_whitelist=["alpha", "alpha"])))
         text = str(caught.value)
         assert "cluster.yaml: redis.host: 'gama' is not a host of this cluster.\n" in text
         assert "    redis:\n      host: gamma" in text
@@ -227,14 +235,14 @@ class TestFile:
         assert "    without head_whitelist[1]" in text
         assert "pulumi config" not in text
 
-    def test_that_is_no_mapping_is_refused(self, place):
+    def test_that_is_no_mapping_is_refused(self, membership):
         with pytest.raises(SettingsError, match=r"^cluster\.yaml: must be a mapping") as caught:
-            place("- alpha")
+            membership("- alpha")
         assert "It needs the keys name, hosts, redis." in str(caught.value)
 
-    def test_that_is_no_yaml_is_refused(self, place):
+    def test_that_is_no_yaml_is_refused(self, membership):
         with pytest.raises(SettingsError, match=r"^cluster\.yaml: is not valid YAML"):
-            place("hosts: {alpha")
+            membership("hosts: {alpha")
 
     def test_that_is_missing_is_asked_for(self):
         text = refusal("nowhere.yaml")
@@ -243,7 +251,7 @@ class TestFile:
 
     def test_that_is_a_folder_is_refused(self, tmp_path):
         with pytest.raises(SettingsError, match=r"^Pulumi\.alpha\.yaml: cslr:cluster: \. cannot be read"):
-            find_place({"cluster": "."}.get, stack="alpha", stack_file="Pulumi.alpha.yaml", folder=tmp_path)
+            find_membership({"cluster": "."}.get, stack="alpha", stack_file="Pulumi.alpha.yaml", folder=tmp_path)
 
 
 class TestMistakesInTheBlock:

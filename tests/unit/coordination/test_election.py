@@ -13,6 +13,7 @@ from coordination.election import (
     Arm,
     Begin,
     Call,
+    ElectionConfig,
     Exit,
     Expired,
     Failed,
@@ -21,7 +22,6 @@ from coordination.election import (
     KillHead,
     Operation,
     Phase,
-    Place,
     PortClosed,
     Say,
     StartHead,
@@ -34,7 +34,7 @@ from coordination.election import (
 from coordination.lease import RETRY_SECONDS, Credentials, Grant, Refusal, Renewal, View
 from coordination.redis_client import Address
 
-PLACE = Place("beta", ("alpha", "beta", "gamma"))
+CONFIG = ElectionConfig("beta", ("alpha", "beta", "gamma"))
 GRANT = Grant("beta", "i", 7, "a" * 16)
 USER = Credentials("ray-x-7-y", "secret")
 GCS = Address("10.0.0.1", 6385)
@@ -49,14 +49,14 @@ def view(host: str = "alpha", remaining: float = 5.0) -> View:
 class Agent:
     """Takes events, and keeps what was done upon them."""
 
-    def __init__(self, place: Place = PLACE) -> None:
-        self.place = place
+    def __init__(self, config: ElectionConfig = CONFIG) -> None:
+        self.config = config
         self.state = State()
         self.done: list[election.Action] = []
 
     def take(self, *events: election.Event) -> "Agent":
         for event in events:
-            self.state, actions = election.step(self.place, self.state, event)
+            self.state, actions = election.step(self.config, self.state, event)
             self.done = list(actions)
         return self
 
@@ -70,26 +70,26 @@ class Agent:
         return next(action.seconds for action in self.done if isinstance(action, Arm) and action.timer is timer)
 
 
-def elected(place: Place = PLACE) -> Agent:
+def elected(config: ElectionConfig = CONFIG) -> Agent:
     """Has just been granted the lease of a leader that was seen before."""
-    agent = Agent(place).take(Begin(), Answered(view(remaining=0.1)), Expired(Timer.RETRY), Answered(None))
+    agent = Agent(config).take(Begin(), Answered(view(remaining=0.1)), Expired(Timer.RETRY), Answered(None))
     assert agent.calls() == [Operation.ACQUIRE]
     return agent.take(Answered(GRANT))
 
 
-def starting(place: Place = PLACE) -> Agent:
-    return elected(place).take(Answered(USER), Answered(HELD), Answered(1), PortClosed(), Answered(HELD))
+def starting(config: ElectionConfig = CONFIG) -> Agent:
+    return elected(config).take(Answered(USER), Answered(HELD), Answered(1), PortClosed(), Answered(HELD))
 
 
-def leading(place: Place = PLACE) -> Agent:
-    return starting(place).take(HeadServes(), Answered(True))
+def leading(config: ElectionConfig = CONFIG) -> Agent:
+    return starting(config).take(HeadServes(), Answered(True))
 
 
 class TestStandby:
     def test_it_waits_for_the_end_of_the_lease_and_for_those_before_it(self):
         first, second = (
-            Agent(Place("beta", ("alpha", "beta", "gamma"))),
-            Agent(Place("gamma", ("alpha", "beta", "gamma"))),
+            Agent(ElectionConfig("beta", ("alpha", "beta", "gamma"))),
+            Agent(ElectionConfig("gamma", ("alpha", "beta", "gamma"))),
         )
         waits = [agent.take(Begin(), Answered(view(remaining=1.0))).wait(Timer.RETRY) for agent in (first, second)]
         assert waits == [pytest.approx(1.02), pytest.approx(1.02 + election.RANK_SECONDS)]
@@ -99,8 +99,10 @@ class TestStandby:
         assert Agent().take(Begin(), Answered(view())).wait(Timer.RETRY) == election.LOOK_SECONDS
 
     def test_where_nobody_led_yet_the_first_of_the_whitelist_asks_first(self):
-        assert Agent(Place("alpha", ("alpha", "beta"))).take(Begin(), Answered(None)).calls() == [Operation.ACQUIRE]
-        second = Agent(Place("beta", ("alpha", "beta"))).take(Begin(), Answered(None))
+        assert Agent(ElectionConfig("alpha", ("alpha", "beta"))).take(Begin(), Answered(None)).calls() == [
+            Operation.ACQUIRE
+        ]
+        second = Agent(ElectionConfig("beta", ("alpha", "beta"))).take(Begin(), Answered(None))
         assert second.calls() == []
         assert second.wait(Timer.RETRY) == election.RANK_SECONDS
         assert second.take(Expired(Timer.RETRY), Answered(None)).calls() == [Operation.ACQUIRE]
@@ -275,7 +277,7 @@ class TestStop:
         assert Exit() in agent.take(Answered(True)).done
 
     def test_a_lease_that_comes_too_late_is_given_back(self):
-        agent = Agent(Place("beta", ("beta",))).take(Begin(), Answered(None), Stop())
+        agent = Agent(ElectionConfig("beta", ("beta",))).take(Begin(), Answered(None), Stop())
         assert agent.done == []
         assert agent.take(Answered(GRANT)).calls() == [Operation.REVOKE]
 

@@ -13,7 +13,7 @@ from preflight.disk import GB, estimate, layer_budgets
 
 FAMILY = select(MatrixSettings())
 TAGS = [(wanted, f"cslr/{wanted.name}:1") for wanted in FAMILY]
-ROOMY = BuildHost(processor="x86_64", place="/var/lib/docker", free=10**12)
+ROOMY = BuildHost(processor="x86_64", docker_root="/var/lib/docker", free=10**12)
 ARM = [(one, one.name) for one in select(MatrixSettings.model_validate({"platforms": ["linux/arm64"]}))]
 
 
@@ -55,7 +55,7 @@ class TestRoom:
         check(TAGS, ROOMY, "Pulumi.matrix.yaml")
 
     def test_that_does_not_is_refused_with_what_is_needed_and_a_way_out(self):
-        text = refusal(TAGS, BuildHost(processor="x86_64", place="/var/lib/docker", free=SPARE + GB))
+        text = refusal(TAGS, BuildHost(processor="x86_64", docker_root="/var/lib/docker", free=SPARE + GB))
         assert "Pulumi.matrix.yaml: cslr:matrix: the 18 images that are missing need " in text
         assert "/var/lib/docker has 11.0 GB left" in text
         assert "ws matrix --prune" in text

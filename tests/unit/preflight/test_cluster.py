@@ -11,7 +11,7 @@ from coordination.membership import MemberState
 from preflight.cluster import Situation, check, single_point
 from preflight.cluster_facts import ClosedPort, ClusterFacts
 from preflight.host_facts import ContainerPort, DockerNetwork, HostFacts, HostNetworkContainer, Listener
-from testing.lab import at, changed, place_of
+from testing.lab import at, changed, membership_of
 from testing.lab_facts import BETA, GAMMA, HOST, MACHINE, SOUND, member, state
 from ws.doctor.checks import CLUSTER_CHECKS
 
@@ -280,12 +280,12 @@ class TestSinglePoint:
         assert remark.text.startswith("Redis on gamma is the single point of this cluster: while that host is down")
 
     def test_is_worse_where_that_host_may_lead(self):
-        point = single_point(place_of("alpha", changed(redis={"host": "alpha"})).cluster)
+        point = single_point(membership_of("alpha", changed(redis={"host": "alpha"})).cluster)
         assert point
         assert point.startswith("Redis on alpha is the single point of this cluster, and alpha may lead as well")
 
     def test_is_none_with_a_copy(self):
-        assert single_point(place_of("alpha").cluster) is None
+        assert single_point(membership_of("alpha").cluster) is None
 
 
 class TestElection:
@@ -310,7 +310,7 @@ class TestEveryFinding:
             with_members(*others), clock_ahead=9.0, closed=TestReach.CLOSED, sources={"gamma": None}, refusal="no"
         )
         host = replace(HOST, listeners=(Listener(address="::", port=8265),))
-        situation = Situation(settings=at("alpha"), place=place_of("alpha"), host=host, cluster=cluster)
+        situation = Situation(settings=at("alpha"), membership=membership_of("alpha"), host=host, cluster=cluster)
         for group in CLUSTER_CHECKS:
             found = [finding for each in group.run for finding in each(situation)]
             assert found, group.title

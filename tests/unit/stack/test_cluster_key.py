@@ -10,7 +10,7 @@ from stack.identity import StackIdentity
 from stack.secrets import SECRETS, SecretError
 from stack.stack import Stack
 from stack.state import stack_folder
-from testing.lab import place_of
+from testing.lab import membership_of
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -30,14 +30,14 @@ def find(host: str, *, configured: str | None = None, dry_run: bool = False) -> 
     """The key, as a host's deployment finds it."""
     config = {"clusterKey": configured} if configured is not None else {}
     file = f"Pulumi.{host}.yaml"
-    return cluster_key(place_of(host), config.get, project="cslr", stack_file=file, dry_run=dry_run)
+    return cluster_key(membership_of(host), config.get, project="cslr", stack_file=file, dry_run=dry_run)
 
 
 def secrets(host: str, **configured: str) -> dict[str, str]:
     """All secrets of a host's stack."""
     identity = StackIdentity(project="cslr", stack=host)
     stack = Stack(identity=identity, config=configured.get, dry_run=False, python="python")
-    return stack.secrets(place_of(host)).values
+    return stack.secrets(membership_of(host)).values
 
 
 class TestHostOfRedis:

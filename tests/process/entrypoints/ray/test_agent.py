@@ -33,9 +33,9 @@ class TestSettings:
     def test_a_whitelisted_host_takes_part(self):
         settings = AgentSettings.from_environment(ENVIRONMENT)
         assert settings.redis == (Address("10.0.0.3", 6381), Address("10.0.0.2", 6382))
-        place = settings.place()
-        assert place is not None
-        assert (place.host, place.candidates) == ("alpha", ("alpha", "beta"))
+        election_config = settings.election_config()
+        assert election_config is not None
+        assert (election_config.host, election_config.candidates) == ("alpha", ("alpha", "beta"))
 
     @pytest.mark.parametrize("key", ["HOST", "ADDRESS", "NAMESPACE", "REDIS_ADDRESSES"])
     def test_what_is_missing_is_named(self, key):
@@ -43,12 +43,14 @@ class TestSettings:
             AgentSettings.from_environment({**ENVIRONMENT, f"RAY_NODE_{key}": ""})
 
     def test_a_host_off_the_whitelist_does_not(self):
-        assert AgentSettings.from_environment({**ENVIRONMENT, "RAY_NODE_HOST": "gamma"}).place() is None
+        assert AgentSettings.from_environment({**ENVIRONMENT, "RAY_NODE_HOST": "gamma"}).election_config() is None
 
     @pytest.mark.parametrize(("head", "candidates"), [("10.0.0.1:6385", ("alpha",)), ("10.0.0.2:6385", None)])
     def test_with_a_fixed_head_only_that_host_does(self, head, candidates):
-        place = AgentSettings.from_environment({**ENVIRONMENT, "RAY_NODE_HEAD_ADDRESS": head}).place()
-        assert (place and place.candidates) == candidates
+        election_config = AgentSettings.from_environment(
+            {**ENVIRONMENT, "RAY_NODE_HEAD_ADDRESS": head}
+        ).election_config()
+        assert (election_config and election_config.candidates) == candidates
 
 
 class TestLock:

@@ -9,7 +9,7 @@ import pytest
 
 from coordination.errors import NodeError
 from coordination.lease import Grant, Lease
-from coordination.membership import Place
+from coordination.membership import NodeMembership
 from coordination.redis_client import Address
 from entrypoints.gateway.gateway import Head, Route, Switch
 from entrypoints.ray import worker as ray_worker
@@ -19,19 +19,19 @@ from entrypoints.ray.worker import ElectedCluster, FixedHead, Worker, check_vers
 NAME = "beta-ray-cpu"
 
 
-INSIDE = Place("a1", out=False, draining=False)
+INSIDE = NodeMembership("a1", out=False, draining=False)
 
 
 @dataclass(frozen=True)
 class Answers:
     """What a cluster answers at one time."""
 
-    place_: Place = INSIDE
+    membership_: NodeMembership = INSIDE
     head: bool = True
     versions_: tuple[tuple[str, str], ...] = ()
 
-    def place(self) -> Place:
-        return self.place_
+    def membership(self) -> NodeMembership:
+        return self.membership_
 
     def has_head(self) -> bool:
         return self.head
@@ -47,8 +47,8 @@ LED = Answers()
 HEADLESS = Answers(head=False)
 
 
-def placed(**changes: Any) -> Answers:
-    return replace(LED, place_=replace(LED.place_, **changes))
+def with_membership(**changes: Any) -> Answers:
+    return replace(LED, membership_=replace(LED.membership_, **changes))
 
 
 @pytest.fixture
@@ -72,12 +72,12 @@ class Cluster:
         self.answers = list(answers)
         self.now: Answers
 
-    def place(self) -> Place:
+    def membership(self) -> NodeMembership:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, OSError):
             raise answer
         self.now = answer
-        return answer.place()
+        return answer.membership()
 
     def has_head(self) -> bool:
         return self.now.has_head()
@@ -103,7 +103,7 @@ class TestWaiting:
 
     def test_it_waits_through_everything_and_says_what_for(self, gateway):
         down = ConnectionRefusedError("redis is down")
-        drained = placed(out=True)
+        drained = with_membership(out=True)
         assert waited(down, down, HEADLESS, drained, LED, gateway=gateway) == [
             "Redis does not answer (redis is down)",
             "no head: the election is going on",
@@ -111,7 +111,7 @@ class TestWaiting:
         ]
 
     def test_a_drained_node_stays_out_also_while_it_had_time_left(self, gateway):
-        still = placed(out=True, draining=True)
+        still = with_membership(out=True, draining=True)
         assert len(waited(still, LED, gateway=gateway)) == 1
 
     def test_a_gateway_that_is_not_there_is_waited_for(self):
@@ -166,19 +166,25 @@ class TestEnd:
 
     @pytest.mark.parametrize(
         "after",
-        [LED, HEADLESS, placed(out=True, draining=True), placed(incarnation=""), ConnectionRefusedError("down")],
+        [
+            LED,
+            HEADLESS,
+            with_membership(out=True, draining=True),
+            with_membership(incarnation=""),
+            ConnectionRefusedError("down"),
+        ],
     )
     def test_a_head_that_moves_and_a_redis_that_is_down_are_lived_through(self, gateway, after):
         assert self.worker(gateway, after).reason_to_end() is None
 
     def test_lost_data_is_said_loudly_and_ends_ray_at_once(self, gateway):
-        end = self.worker(gateway, placed(incarnation="b2")).reason_to_end()
+        end = self.worker(gateway, with_membership(incarnation="b2")).reason_to_end()
         assert end
         assert end.at_once
         assert "LOST" in end.reason
 
     def test_a_node_that_is_to_stay_out_ends_when_its_time_is_over(self, gateway):
-        end = self.worker(gateway, placed(out=True)).reason_to_end()
+        end = self.worker(gateway, with_membership(out=True)).reason_to_end()
         assert end
         assert not end.at_once
 
@@ -200,7 +206,7 @@ class TestElectedCluster:
         lease.announce(grant, address, address, address, {"ray": "2.60.0"})
         assert cluster.has_head()
         assert cluster.versions() == {"ray": "2.60.0", "host": "alpha"}
-        assert cluster.place() == Place(grant.incarnation, out=False, draining=False)
+        assert cluster.membership() == NodeMembership(grant.incarnation, out=False, draining=False)
 
 
 class TestVersions:

@@ -81,14 +81,14 @@ class PlayedAccess(Access):
 def access(redis_link):
     """Of the host alpha; beta and alpha may lead. The dashboard lists a node of each host."""
     usual = access_on("alpha")
-    assert usual.place
-    cluster = usual.place.cluster.model_copy(update={"head_address": None, "head_whitelist": ("alpha", "beta")})
+    assert usual.membership
+    cluster = usual.membership.cluster.model_copy(update={"head_address": None, "head_whitelist": ("alpha", "beta")})
     listed = [entry("alpha-ray-cpu"), entry("beta-ray-cpu"), entry("alpha-ray-head", head=True, cpus=0.0)]
     return PlayedAccess(
         identity=usual.identity,
         servers=redis_link.addresses,
         dashboard=usual.dashboard,
-        place=replace(usual.place, cluster=cluster),
+        membership=replace(usual.membership, cluster=cluster),
         redis_password=REDIS_PASSWORD,
         ray_token="",
         played=Dashboard(listed, [Work((), ())]),
@@ -275,8 +275,8 @@ class TestHeadShow:
         assert "Nobody leads: no whitelisted host is up: alpha (never seen)" in said(console)
 
     def test_that_election_is_off(self, access, console):
-        cluster = access.place.cluster.model_copy(update={"head_address": "alpha:6379"})
-        fixed = replace(access, place=replace(access.place, cluster=cluster))
+        cluster = access.membership.cluster.model_copy(update={"head_address": "alpha:6379"})
+        fixed = replace(access, membership=replace(access.membership, cluster=cluster))
         head.show(head.look(fixed), console)
         assert "Election is off: `head_address` names the head, 127.0.1.3:6379" in said(console)
         assert head.as_json(head.look(fixed))["problem"] == ""
@@ -329,7 +329,7 @@ class TestHeadMove:
         assert "Nobody leads" in self.refused(access, "beta", console)
 
     def test_one_host_alone(self, led, console):
-        assert "one host alone" in self.refused(replace(led, place=None), None, console)
+        assert "one host alone" in self.refused(replace(led, membership=None), None, console)
 
 
 class TestKeepOff:
@@ -355,7 +355,7 @@ class TestKeepOff:
 
     def test_not_on_one_host_alone(self, led, console):
         with pytest.raises(WsError, match="one host alone"):
-            head.keep_off(replace(led, place=None), "beta", console, end=False)
+            head.keep_off(replace(led, membership=None), "beta", console, end=False)
 
 
 class TestStackThatIsNotDeployed:
@@ -436,8 +436,8 @@ class TestClusterKey:
     @pytest.fixture
     def gamma(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-        place = access_on("gamma").place
-        monkeypatch.setattr(hosts, "_place", lambda _: place)
+        membership = access_on("gamma").membership
+        monkeypatch.setattr(hosts, "_membership", lambda _: membership)
 
     def test_it_says_where_it_is_and_how_to_copy_it(self, gamma, console):
         hosts.show_key("dev", console)

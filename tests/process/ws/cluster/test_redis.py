@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from rich.console import Console
 
-from config.cluster import ClusterHost, ClusterPlace, ClusterRedis, ClusterSettings
+from config.cluster import ClusterHost, ClusterRedis, ClusterSettings, Membership
 from coordination import redis_pair as pair_library
 from coordination.redis_client import Address, RedisLink
 from coordination.redis_pair import look
@@ -23,8 +23,8 @@ __all__ = ["redis_pair"]
 QUIET = Console(quiet=True)
 
 
-def place_of(host: str, pair: tuple[RedisServer, RedisServer] | None = None) -> ClusterPlace:
-    """The place of a host in a cluster whose Redis is on gamma, with a copy on beta. Its head is not elected."""
+def membership_of(host: str, pair: tuple[RedisServer, RedisServer] | None = None) -> Membership:
+    """The membership of a host in a cluster whose Redis is on gamma, with a copy on beta. Its head is not elected."""
     hosts = {"alpha": "127.0.1.3", "beta": "127.0.1.2", "gamma": "127.0.1.1"}
     cluster = ClusterSettings.model_construct(  # unchecked: a loopback address is none of a LAN
         name="lab",
@@ -37,16 +37,16 @@ def place_of(host: str, pair: tuple[RedisServer, RedisServer] | None = None) -> 
             replica_port=pair[1].address.port if pair else 6382,
         ),
     )
-    return ClusterPlace(cluster=cluster, host=host, file="cluster.yaml", key="")
+    return Membership(cluster=cluster, host=host, file="cluster.yaml", key="")
 
 
 def access_on(host: str, pair: tuple[RedisServer, RedisServer] | None = None) -> Access:
-    place = place_of(host, pair)
+    membership = membership_of(host, pair)
     return Access(
         identity=StackIdentity(project="cslr", stack=host),
-        servers=tuple(Address.parse(text, "Redis") for text in place.redis_addresses),
+        servers=tuple(Address.parse(text, "Redis") for text in membership.redis_addresses),
         dashboard=Address("127.0.0.1", 1),
-        place=place,
+        membership=membership,
         redis_password=PASSWORD,
         ray_token="",
     )

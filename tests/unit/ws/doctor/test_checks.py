@@ -166,7 +166,7 @@ class TestMatrix:
         settings=None,
         matrix=MatrixSettings(),
         images=TAGS,
-        build_host=BuildHost(processor="x86_64", place="/var/lib/docker", free=10**12),
+        build_host=BuildHost(processor="x86_64", docker_root="/var/lib/docker", free=10**12),
     )
 
     def test_is_sound_where_there_is_room(self):
@@ -235,7 +235,7 @@ class TestCluster:
         (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
         (tmp_path / "Pulumi.gamma.yaml").write_text(yaml.safe_dump({"config": {"cslr:cluster": block}}))
         monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
-        monkeypatch.setattr(ClusterFacts, "probe", lambda place, **options: ClusterFacts(machine=place.host))
+        monkeypatch.setattr(ClusterFacts, "probe", lambda membership, **options: ClusterFacts(machine=membership.host))
         facts = doctor_facts.platform_facts(StackSettings.read("gamma", {}))
         assert facts["cluster"].machine == "gamma"
         assert not list(tmp_path.glob("cslr/**/*.key"))

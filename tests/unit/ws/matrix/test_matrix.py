@@ -200,7 +200,7 @@ class TestPause:
 
 
 class TestPlan:
-    HERE = BuildHost(place="/var/lib/docker", free=100 * 10**9, tags=frozenset({f"cslr/{NAMES[0]}:1"}))
+    HERE = BuildHost(docker_root="/var/lib/docker", free=100 * 10**9, tags=frozenset({f"cslr/{NAMES[0]}:1"}))
 
     def test_says_what_is_here_and_what_is_to_be_built(self):
         assert in_words(planned(self.HERE)).startswith("17 of 18 images are to be built, about ")
