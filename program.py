@@ -34,7 +34,7 @@ from stack.identity import ASKS
 from stack.pulumi_internals import register_stack_outputs
 from stack.running_words import warning
 from stack.running_work import look
-from stack.sources import KEPT, Sources, TorchChoice, choose_sources
+from stack.sources import ANSWERS_FILE, Sources, TorchChoice, choose_sources
 from stack.stack import Stack
 
 Outputs = Mapping[str, Any]
@@ -208,7 +208,7 @@ def said_of(result: pulumi.Output[str], stack: Stack, now: owner.Situation | Non
 
 def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:
     """Where a stack's images come from; says so, where that was found out just now."""
-    kept = stack.files.folder / KEPT
+    kept = stack.files.folder / ANSWERS_FILE
     sources, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=stack.dry_run)
     for note in notes:
         pulumi.info(note)

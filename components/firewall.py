@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
-from components.service import IMPATIENT_RESOLVER, Host, Service, extra_mounts
+from components.service import RESOLVER_OPTIONS, Host, Service, extra_mounts
 from config.services import FirewallSettings
 from preflight.outside import Guarded
 from stack.programs import run_python
@@ -49,7 +49,7 @@ class Firewall(Service):
                 user=settings.user,
                 capabilities=("CAP_NET_ADMIN",),
                 env={
-                    **(IMPATIENT_RESOLVER if args.guarded.hosts else {}),
+                    **(RESOLVER_OPTIONS if args.guarded.hosts else {}),
                     **settings.env,
                     "FIREWALL_RULES": json.dumps(rules),
                 },

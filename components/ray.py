@@ -13,7 +13,7 @@ import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, GpuRequest, Healthcheck
 from components.ray_limits import RAY_LIMITS
-from components.service import IMPATIENT_RESOLVER, Host, Service, distinct, extra_mounts
+from components.service import RESOLVER_OPTIONS, Host, Service, distinct, extra_mounts
 from config.cluster import Membership
 from config.ports import (
     BRIDGE_RAY_PORTS,
@@ -45,7 +45,7 @@ NODE_UP_SECONDS = JOIN_SECONDS + 100
 STATE_FOLDER, STATE_TARGET = "cluster", "/var/lib/cslr"
 # A lost head is followed by the next one within seconds, and until then the gateway refuses at once: so nodes, and what
 # runs on them, try again sooner than Ray's 2 s, and notice it sooner than after 1 s (ray_config_def.h).
-SOON_AGAIN = {
+FAST_RECONNECT = {
     "RAY_gcs_grpc_max_reconnect_backoff_ms": "500",
     "RAY_grpc_client_check_connection_status_interval_milliseconds": "250",
 }
@@ -212,7 +212,7 @@ class RayGateway(Service):
                 user=settings.user,
                 env={
                     **settings.env,
-                    **IMPATIENT_RESOLVER,
+                    **RESOLVER_OPTIONS,
                     "GATEWAY_HOST": membership.host,
                     "GATEWAY_ADDRESS": membership.address,
                     "GATEWAY_CANDIDATE": str(int(membership.candidate)),
@@ -286,7 +286,7 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mappi
         "RAY_NODE_DASHBOARD": f"{membership.address}:{GATEWAY_PORTS['dashboard']}" if membership else "",
         "PYTHONPATH": ":".join(filter(None, (HOOKS_PATH, env.get("PYTHONPATH")))),
         **host.workspace.guard_environment(name),
-        **(IMPATIENT_RESOLVER if membership else {}),
+        **(RESOLVER_OPTIONS if membership else {}),
     }
 
 
@@ -311,7 +311,7 @@ def may_lead(name: str, args: RayNodeArgs) -> bool:
 def _worker_environment(membership: Membership) -> Mapping[str, str]:
     """How a node of a cluster of several hosts joins: by the gateway of its own host."""
     return {
-        **SOON_AGAIN,
+        **FAST_RECONNECT,
         "RAY_NODE_GATEWAY": f"{GATEWAY_LOOPBACK}:{GATEWAY_PORTS['gcs']}",
         "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
     }

@@ -30,7 +30,7 @@ maxmemory-policy noeviction
 """
 # What is one of two must not believe itself the primary only because it was started: it follows nobody, and refuses
 # writes, until it is given its role.
-OF_A_PAIR = """\
+PAIR_CONFIGURATION = """\
 replicaof 127.0.0.1 1
 # By default the first one is made to wait for others.
 repl-diskless-sync-delay 0
@@ -96,7 +96,7 @@ def configuration(memory: int, *, paired: bool) -> str:
     """
     lines = f"{CONFIGURATION}maxmemory {int(memory * MAXMEMORY_SHARE)}\n"
     # What is kept for the other one counts as used memory.
-    return f"{lines}{OF_A_PAIR}repl-backlog-size {min(BACKLOG, memory // 8)}\n" if paired else lines
+    return f"{lines}{PAIR_CONFIGURATION}repl-backlog-size {min(BACKLOG, memory // 8)}\n" if paired else lines
 
 
 class Redis(_RedisServer):

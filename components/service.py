@@ -23,7 +23,7 @@ from stack.state import HostFiles
 
 # The host network lacks Docker's own resolver. Where that of the host is dead, Ray takes 20 s longer to start, and the
 # firewall waits as long for each name of a host before it sets its first rule.
-IMPATIENT_RESOLVER = {"RES_OPTIONS": "timeout:1 attempts:1"}
+RESOLVER_OPTIONS = {"RES_OPTIONS": "timeout:1 attempts:1"}
 
 
 @dataclass(frozen=True, kw_only=True)

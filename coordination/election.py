@@ -132,11 +132,11 @@ class HeadEnded:
 
 
 @dataclass(frozen=True)
-class Stop:
+class StopRequested:
     """The container is being stopped."""
 
 
-Event: TypeAlias = "Begin | Expired | Answered | Failed | Woken | PortClosed | HeadServes | HeadEnded | Stop"
+Event: TypeAlias = "Begin | Expired | Answered | Failed | Woken | PortClosed | HeadServes | HeadEnded | StopRequested"
 
 
 # ----------------------------------------------------------------------------------------------------- actions
@@ -213,7 +213,7 @@ class ElectionConfig:
 
 
 @dataclass(frozen=True)
-class State:
+class AgentState:
     """All that an agent remembers between two events."""
 
     phase: Phase = Phase.STANDBY
@@ -233,7 +233,7 @@ class State:
     said: str = ""  # the last reason why no head is started here
 
 
-def step(config: ElectionConfig, state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
+def step(config: ElectionConfig, state: AgentState, event: Event) -> tuple[AgentState, tuple[Action, ...]]:
     """Take one event in; return the new state and what is to be done, in this order."""
     turn = _Turn(config, state)
     turn.take(event)
@@ -243,7 +243,7 @@ def step(config: ElectionConfig, state: State, event: Event) -> tuple[State, tup
 @dataclass
 class _Turn:
     config: ElectionConfig
-    state: State
+    state: AgentState
     actions: list[Action] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
@@ -254,7 +254,7 @@ class _Turn:
             Woken: self._woken,
             PortClosed: self._port_closed,
             HeadServes: self._head_serves,
-            Stop: self._stop,
+            StopRequested: self._stop,
         }
         if isinstance(event, Expired):
             self._expired(event.timer)

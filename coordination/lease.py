@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordination.redis_client import Address, RedisLink, RedisRefusedError, Reply, Server
+from coordination.redis_client import Address, RedisConnection, RedisLink, RedisRefusedError, Reply
 
 TTL_SECONDS = 6.0  # a lease ends so long after its last renewal, by the clock of Redis
 DEADLINE_SECONDS = 4.0  # a holder ends its head so long after it SENT the last renewal that was confirmed
@@ -368,7 +368,7 @@ class Lease:
     def has_user(self, credentials: Credentials) -> bool:
         """Tell whether Redis lets a user in: it forgets all of them when it is restarted."""
         try:
-            Server(self.link.address, credentials.password, username=credentials.username).close()
+            RedisConnection(self.link.address, credentials.password, username=credentials.username).close()
         except RedisRefusedError:
             return False
         return True

@@ -63,7 +63,7 @@ class Address:
         return True
 
 
-class Server:
+class RedisConnection:
     """One TCP connection to one server, logged in; no choice of a master.
 
     Broken for good after the first OSError: what was sent may still be executed.
@@ -178,7 +178,7 @@ class RedisLink:
         self._username = username  # empty: the all-powerful one
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._connection: Server | None = None
+        self._connection: RedisConnection | None = None
         self._generation = 0  # the highest one seen
 
     def another(self, timeout: float) -> RedisLink:
@@ -243,7 +243,7 @@ class RedisLink:
         with self._lock:
             self._drop()
 
-    def _connected(self) -> Server:
+    def _connected(self) -> RedisConnection:
         if self._connection is None:
             self._connection = self._connect()
         return self._connection
@@ -254,7 +254,7 @@ class RedisLink:
             with contextlib.suppress(OSError):
                 connection.close()
 
-    def _connect(self) -> Server:
+    def _connect(self) -> RedisConnection:
         """Connect to the only server, or to the master with the highest generation, the first one among equals."""
         if len(self.addresses) == 1:
             return self._server(self.addresses[0])
@@ -263,10 +263,10 @@ class RedisLink:
             raise ConnectionRefusedError("no Redis is master: " + "; ".join(failures))
         return best
 
-    def _server(self, address: Address) -> Server:
-        return Server(address, self._password, self._timeout, username=self._username)
+    def _server(self, address: Address) -> RedisConnection:
+        return RedisConnection(address, self._password, self._timeout, username=self._username)
 
-    def _best(self) -> tuple[Server | None, list[str]]:
+    def _best(self) -> tuple[RedisConnection | None, list[str]]:
         best, failures = None, []
         for address in self.addresses:
             try:
@@ -285,7 +285,7 @@ class RedisLink:
         return best, failures
 
 
-def _generation(connection: Server) -> int | None:
+def _generation(connection: RedisConnection) -> int | None:
     """Return the generation of a master, None for a replica."""
     role = connection.command("ROLE")
     if not (isinstance(role, list) and role[0] == "master"):
@@ -294,7 +294,7 @@ def _generation(connection: Server) -> int | None:
     return int(generation) if isinstance(generation, str) else 0
 
 
-def _message_within(connection: Server, seconds: float) -> tuple[str, str] | None:
+def _message_within(connection: RedisConnection, seconds: float) -> tuple[str, str] | None:
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         if not connection.readable(left):

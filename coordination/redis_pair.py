@@ -39,7 +39,7 @@ return redis.call('GET', KEYS[1])
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerStatus:
     """What one of the two servers says of itself."""
 
     address: Address
@@ -52,7 +52,7 @@ class Server:
     handover: bool
 
 
-class Action(Enum):
+class RoleChange(Enum):
     """What a guard does with its own server."""
 
     NOTHING = "nothing"
@@ -60,31 +60,31 @@ class Action(Enum):
     FOLLOW = "follow"
 
 
-def decide(own: Server, peer: Server | None, *, silent: bool, pair: tuple[Address, Address]) -> Action:
+def decide(own: ServerStatus, peer: ServerStatus | None, *, silent: bool, pair: tuple[Address, Address]) -> RoleChange:
     """Return the own server's next step. `silent`: there is no sign of the peer; `pair`: as configured."""
     if own.handover or (peer and peer.handover):
-        return Action.NOTHING
+        return RoleChange.NOTHING
     if peer is None:
         # Without the peer only the primary of the last known generation leads.
         leads = own.leads or (silent and _named(own, pair) == own.address)
-        return Action.LEAD if leads and not _signed(own) else Action.NOTHING
+        return RoleChange.LEAD if leads and not _signed(own) else RoleChange.NOTHING
     if _precedes(own, peer, pair):
-        return Action.NOTHING if _signed(own) else Action.LEAD
+        return RoleChange.NOTHING if _signed(own) else RoleChange.LEAD
     if peer.leads and (own.leads or own.follows != peer.address):
-        return Action.FOLLOW
-    return Action.NOTHING
+        return RoleChange.FOLLOW
+    return RoleChange.NOTHING
 
 
-def _signed(server: Server) -> bool:
+def _signed(server: ServerStatus) -> bool:
     return server.leads and server.primary == str(server.address)
 
 
-def _named(server: Server, pair: tuple[Address, Address]) -> Address:
+def _named(server: ServerStatus, pair: tuple[Address, Address]) -> Address:
     """Return who leads, as the server knows it: the first one where it names none of the two."""
     return next((address for address in pair if str(address) == server.primary), pair[0])
 
 
-def _precedes(own: Server, peer: Server, pair: tuple[Address, Address]) -> bool:
+def _precedes(own: ServerStatus, peer: ServerStatus, pair: tuple[Address, Address]) -> bool:
     """Tell whether the own server is the one to lead: newest data, then who leads already, then who is named."""
     if own.generation != peer.generation:
         return own.generation > peer.generation
@@ -94,12 +94,12 @@ def _precedes(own: Server, peer: Server, pair: tuple[Address, Address]) -> bool:
     return own.address == (named if named == _named(peer, pair) else pair[0])
 
 
-def look(link: RedisLink) -> Server:
+def read_status(link: RedisLink) -> ServerStatus:
     """Ask a server (the link's only one) about itself."""
     said = {**_information(link, "replication"), **_information(link, "persistence")}
     leads = said["role"] == "master"
     generation, primary, handover = _values(link.command("MGET", GENERATION, PRIMARY, HANDOVER))
-    return Server(
+    return ServerStatus(
         address=link.addresses[0],
         leads=leads,
         follows=None if leads else Address(said["master_host"], int(said["master_port"])),
@@ -166,15 +166,15 @@ class Guard:
         self._peer_seen = time.monotonic()
         self._said = ""
 
-    def step(self) -> Action:
+    def step(self) -> RoleChange:
         """Look once, and do what is to be done. OSError: the own server does not answer."""
-        own, peer = look(self._own), self._look_at_peer()
+        own, peer = read_status(self._own), self._look_at_peer()
         silent = time.monotonic() - self._peer_seen >= SILENT_SECONDS
         action = decide(own, peer, silent=silent, pair=self._pair)
-        if action is Action.LEAD:
+        if action is RoleChange.LEAD:
             generation = lead(self._own, self._namespace)
             self._say(f"the Redis of this host is the primary, generation {generation}")
-        elif action is Action.FOLLOW and peer:
+        elif action is RoleChange.FOLLOW and peer:
             follow(self._own, peer.address)
             self._say(f"the Redis of this host follows {peer.address}, the primary of generation {peer.generation}")
         elif peer is None and silent and not own.leads:
@@ -187,14 +187,14 @@ class Guard:
         """Look once a second until told to stop."""
         while not stop.wait(LOOK_SECONDS):
             try:
-                if self.step() is not Action.NOTHING:
+                if self.step() is not RoleChange.NOTHING:
                     self._said = ""
             except (OSError, NodeError) as error:
                 self._once(f"the Redis of this host: {error}")
 
-    def _look_at_peer(self) -> Server | None:
+    def _look_at_peer(self) -> ServerStatus | None:
         try:
-            peer = look(self._peer)
+            peer = read_status(self._peer)
         except OSError as error:
             if "LOADING" in str(error):  # it is there, and knows in a moment
                 self._peer_seen = time.monotonic()

@@ -51,7 +51,7 @@ class DockerError(Exception):
         self.status = status
 
 
-class _Pulse:
+class _Ticker:
     """Calls something each second from a thread of its own, until the block ends or the call raises."""
 
     def __init__(self, call: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -119,16 +119,16 @@ class DockerApi:
         query: Json,
         data: Any = None,  # noqa: ANN401
         headers: Json | None = None,
-        pulse: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
     ) -> Iterator[Json]:
         """A call that answers with one JSON document a line, for as long as it takes.
 
-        `pulse` is called each second meanwhile, from another thread, also when the daemon has nothing to say. An error
+        `on_tick` is called each second from another thread, also while the daemon says nothing. An error
         of it ends the call, and with it what the daemon does for it, and is raised here.
         """
         with (
             self._request("POST", path, query=query, data=data, headers=headers, stream=True, timeout=None) as answer,
-            _Pulse(pulse, lambda: hang_up(self._client, answer)) as beating,
+            _Ticker(on_tick, lambda: hang_up(self._client, answer)) as beating,
         ):
             try:
                 for line in answer.iter_lines():

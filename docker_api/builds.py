@@ -88,7 +88,7 @@ def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Bui
     body = context_tar(wanted)
     try:
         headers = {"Content-Type": "application/x-tar"}
-        for message in api.stream("/build", query=query, data=body, headers=headers, pulse=shown.repeat):
+        for message in api.stream("/build", query=query, data=body, headers=headers, on_tick=shown.repeat):
             if "error" in message:
                 raise BuildError(_explain(trace, message["error"], wanted.platform), trace.steps)
             if message.get("id") == MESSAGE_ID:

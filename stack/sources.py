@@ -24,7 +24,7 @@ PYG_INDEX = "https://data.pyg.org/whl"
 PYG_PAGE = f"torch-{DEFAULT_VARIANT.torch}+cu{DEFAULT_VARIANT.torch_cuda.replace('.', '')}.html"
 NVIDIA_APT = "https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64"
 PROBE_SECONDS = 3.0
-KEPT = "sources.json"  # the file of answers, in a stack's folder
+ANSWERS_FILE = "sources.json"  # the file of answers, in a stack's folder
 
 TorchChoice = Literal["auto", "cpu", "cuda"]
 
@@ -47,7 +47,7 @@ class Question:
     server: str
     yes: str = "yes"
     no: str = "no"
-    consolation: str = ""  # what is to be said where it does not answer
+    otherwise: str = ""  # what is to be said where it does not answer
     header: str | None = None  # what only the server itself sends
 
 
@@ -63,11 +63,11 @@ TORCH = Question(
     server="PyTorch's index of CPU wheels",
     yes="cpu",
     no="cuda",
-    consolation="; this build runs on CPUs as well",
+    otherwise="; this build runs on CPUs as well",
 )
-PYG = Question(name="pyg-lib", server="PyG's wheel index", consolation="; PyG works without it, more slowly")
+PYG = Question(name="pyg-lib", server="PyG's wheel index", otherwise="; PyG works without it, more slowly")
 NVIDIA = Question(
-    name="nvidia", server="NVIDIA's package repository", consolation="; devel images for CUDA 12 have no nvcc"
+    name="nvidia", server="NVIDIA's package repository", otherwise="; devel images for CUDA 12 have no nvcc"
 )
 
 
@@ -129,7 +129,7 @@ class _Answers:
             return self._known[question.name]
         answered = reachable(url, needed_header=question.header)
         answer = question.yes if answered else question.no
-        reason = "answers" if answered else f"does not answer{question.consolation}"
+        reason = "answers" if answered else f"does not answer{question.otherwise}"
         self.notes.append(f"{question.name}: {answer} ({question.server} {reason})")
         self._new[question.name] = answer
         return answer

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components.redis import OF_A_PAIR
+from components.redis import PAIR_CONFIGURATION
 from coordination.redis_client import Address, RedisLink
 from testing.servers import free_port
 
@@ -103,7 +103,7 @@ class RedisServer:
         self.wire = Wire(host, self._port)
         folder.mkdir()
         (folder / "redis.conf").write_text(
-            f'port {self._port}\nbind 127.0.0.1\ndir {folder}\nappendonly yes\nsave ""\n{OF_A_PAIR}'
+            f'port {self._port}\nbind 127.0.0.1\ndir {folder}\nappendonly yes\nsave ""\n{PAIR_CONFIGURATION}'
             f'requirepass "{PASSWORD}"\nmasterauth "{PASSWORD}"\n'
         )
 

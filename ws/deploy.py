@@ -255,9 +255,9 @@ class Session:
 
     def sources(self, images: "BuildSettings", *, torch: "TorchChoice", devel: bool = False) -> "Sources":
         """Where images come from, as the program will choose; says so, where that was found out just now."""
-        from stack.sources import KEPT, choose_sources
+        from stack.sources import ANSWERS_FILE, choose_sources
 
-        kept = stack_folder(self.identity) / KEPT
+        kept = stack_folder(self.identity) / ANSWERS_FILE
         found, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=False)
         for note in notes:
             self.say(note)

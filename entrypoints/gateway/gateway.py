@@ -126,7 +126,7 @@ def _route(entry: Any) -> Route:  # noqa: ANN401  (JSON)
 
 
 @dataclass(frozen=True)
-class Head:
+class CurrentHead:
     """Whom connections are passed on to. Another epoch is another head, even at the same address."""
 
     epoch: int  # 0: fixed, no election
@@ -146,7 +146,7 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  (TCP)
         self.transport = transport
-        keep_honest(transport.get_extra_info("socket"))
+        set_keepalive(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         if self.other and self.other.transport:
@@ -177,7 +177,7 @@ class _End(asyncio.Protocol):
         self.closed()
 
 
-def keep_honest(connection: socket.socket) -> None:
+def set_keepalive(connection: socket.socket) -> None:
     """Let a connection end within seconds when the other host has vanished, and send without delay."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -207,7 +207,7 @@ class Switch:
     """Passes connections on to the present head, and ends them when it is another one."""
 
     def __init__(self) -> None:
-        self.head: Head | None = None
+        self.head: CurrentHead | None = None
         self._open: set[_Incoming] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -228,7 +228,7 @@ class Switch:
                         "`ss -ltnp` on this host shows what has the port."
                     ) from None
 
-    def turn(self, head: Head | None) -> bool:
+    def turn(self, head: CurrentHead | None) -> bool:
         """Pass on to this head from now on; True when that is another one than before."""
         if head == self.head:
             return False
@@ -281,17 +281,17 @@ class Switch:
 # ------------------------------------------------------------------------------------------------ who leads
 
 
-def head_of(view: View | None) -> Head | None:
+def head_of(view: View | None) -> CurrentHead | None:
     """Return the head that a lease names; None while there is none that has announced itself."""
     if view is None or not view.ready:
         return None
     addresses = {"gcs": view.gcs, "client": view.client, "dashboard": view.dashboard}
     targets = {target: address for target, address in addresses.items() if address}
-    return Head(view.epoch, view.host, targets)
+    return CurrentHead(view.epoch, view.host, targets)
 
 
 @dataclass
-class Sight:
+class Reachability:
     """Whether this host reaches the head of an epoch, from attempts to connect."""
 
     epoch: int = 0
@@ -323,7 +323,7 @@ class Gateway:
 
     settings: GatewaySettings
     switch: Switch = field(default_factory=Switch)
-    sight: Sight = field(default_factory=Sight)
+    reachability: Reachability = field(default_factory=Reachability)
     stop: threading.Event = field(default_factory=threading.Event)
     look_now: threading.Event = field(default_factory=threading.Event)
 
@@ -337,7 +337,7 @@ class Gateway:
         say(f"{self.settings.host}: serving {', '.join(self.settings.routes)}")
         duties: list[Coroutine[Any, Any, None]] = [self._be_alive()]
         if self.settings.static_head:
-            self.switch.turn(Head(0, "fixed", self.settings.static_head))
+            self.switch.turn(CurrentHead(0, "fixed", self.settings.static_head))
             say(f"election is off: the head is {self.settings.static_head['gcs']}, as head_address says")
         else:
             duties.append(self._probe())
@@ -393,8 +393,8 @@ class Gateway:
             host=settings.host,
             address=settings.address,
             candidate=settings.candidate,
-            sees=self.sight.sees(epoch, now),
-            blind=self.sight.blind(epoch, now),
+            sees=self.reachability.sees(epoch, now),
+            blind=self.reachability.blind(epoch, now),
             facts=settings.facts,
         )
 
@@ -408,7 +408,7 @@ class Gateway:
                         return
             self.stop.wait(LOOK_SECONDS)
 
-    def _turn(self, head: Head | None) -> None:
+    def _turn(self, head: CurrentHead | None) -> None:
         if self.switch.turn(head):
             say(f"head: {head.name}, epoch {head.epoch}, at {head.targets.get('gcs')}" if head else "no head")
 
@@ -420,7 +420,7 @@ class Gateway:
             if head and address:
                 reached = await reaches(address)
                 if self.switch.head == head:
-                    self.sight.attempt(head.epoch, reached, time.monotonic())
+                    self.reachability.attempt(head.epoch, reached, time.monotonic())
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _be_alive(self) -> None:

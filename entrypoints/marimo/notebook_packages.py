@@ -33,7 +33,7 @@ from entrypoints.hooks.child_environment import (
 )
 
 FOLDER = ".notebook-packages"  # below the home folder
-KEPT = 2  # environments: this image's, and that of the image before, for who goes back to it
+KEPT_ENVIRONMENTS = 2  # environments: this image's, and that of the image before, for who goes back to it
 START_CHECK = "import marimo, marimo._server.start"
 CHECK_SECONDS = 60
 RESTORE_SECONDS = 900
@@ -160,7 +160,7 @@ def newest(root: Path, besides: Path) -> ChildEnvironment | None:
 
 def remove_old(root: Path) -> None:
     """Remove the environments of images before the one before."""
-    for folder in _by_use(root)[KEPT:]:
+    for folder in _by_use(root)[KEPT_ENVIRONMENTS:]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

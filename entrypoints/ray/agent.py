@@ -84,7 +84,7 @@ class AgentSettings:
     host: str  # RAY_NODE_HOST
     address: str  # RAY_NODE_ADDRESS of this host
     candidates: tuple[str, ...]  # RAY_NODE_CANDIDATES: hosts that may lead, preferred first
-    fixed_head: Address | None  # RAY_NODE_HEAD_ADDRESS: the only one that may lead
+    static_head: Address | None  # RAY_NODE_HEAD_ADDRESS: the only one that may lead
     redis: tuple[Address, ...]  # RAY_NODE_REDIS_ADDRESSES
     login: Login  # RAY_NODE_REDIS_USER and RAY_NODE_REDIS_PASSWORD_FILE
     namespace: str  # RAY_NODE_NAMESPACE of the lease
@@ -103,7 +103,7 @@ class AgentSettings:
             host=values["HOST"],
             address=values["ADDRESS"],
             candidates=tuple(filter(None, environment.get("RAY_NODE_CANDIDATES", "").split(","))),
-            fixed_head=Address.parse(head, "RAY_NODE_HEAD_ADDRESS") if head else None,
+            static_head=Address.parse(head, "RAY_NODE_HEAD_ADDRESS") if head else None,
             redis=Address.parse_list(values["REDIS_ADDRESSES"], "RAY_NODE_REDIS_ADDRESSES"),
             login=Login.from_environment(environment, "RAY_NODE_REDIS_"),
             namespace=values["NAMESPACE"],
@@ -112,8 +112,8 @@ class AgentSettings:
 
     def election_config(self) -> election.ElectionConfig | None:
         """Return who takes part in the election; None: not this host."""
-        if self.fixed_head:
-            here = self.fixed_head.host in (self.host, self.address)
+        if self.static_head:
+            here = self.static_head.host in (self.host, self.address)
             return election.ElectionConfig(self.host, (self.host,)) if here else None
         return election.ElectionConfig(self.host, self.candidates) if self.host in self.candidates else None
 
@@ -132,7 +132,7 @@ def lock(folder: Path) -> int | None:
     return descriptor
 
 
-class Known:
+class EpochStore:
     """The newest epoch that this host knows of, and whose data it was of: kept where Redis cannot lose it."""
 
     def __init__(self, folder: Path) -> None:
@@ -166,7 +166,7 @@ class Known:
 # --------------------------------------------------------------------------------------------------- the watchdog
 
 
-class Pulse:
+class Heartbeat:
     """Memory that agent and watchdog share: when the agent turned last, and when its head must be dead."""
 
     _LAYOUT = struct.Struct("dd")
@@ -176,9 +176,9 @@ class Pulse:
         self._memory = mmap.mmap(descriptor, mmap.PAGESIZE)
 
     @classmethod
-    def new(cls) -> Pulse:
+    def new(cls) -> Heartbeat:
         """Make one; its descriptor can be handed to a child."""
-        descriptor = os.memfd_create("cslr-pulse")
+        descriptor = os.memfd_create("cslr-heartbeat")
         os.ftruncate(descriptor, mmap.PAGESIZE)
         return cls(descriptor)
 
@@ -205,14 +205,14 @@ def watchdog(descriptor: int) -> int:
     """Kill head and agent when the agent does not do it in time, and the head when the agent has ended."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the agent ends, and then this
-    pulse, agent = Pulse(descriptor), os.getppid()
+    heartbeat, agent = Heartbeat(descriptor), os.getppid()
     below: dict[int, int] = {}
     while os.getppid() == agent:
         seen = _with_start_times(descendants(agent, spared=(os.getpid(),)))
         if os.getppid() != agent:
             break  # it ended while its processes were listed, so that some may be missing: they are nobody's children
         below = seen
-        if failure := failure_of_agent(boottime(), *pulse.read()):
+        if failure := failure_of_agent(boottime(), *heartbeat.read()):
             say(f"watchdog: {failure}: killing both")
             os.kill(agent, signal.SIGSTOP)  # it must start nothing more
             _kill(_with_start_times(descendants(agent, spared=(os.getpid(),))))
@@ -245,7 +245,7 @@ def _kill(processes: Mapping[int, int]) -> None:
 
 
 @dataclass
-class Head:
+class HeadProcess:
     """One attempt: the process that is `ray start`, and its GCS, whose end that notices a second too late."""
 
     process: int
@@ -299,7 +299,7 @@ class _OfHead:
     """An event of one attempt; those of former attempts are dropped."""
 
     event: election.Event
-    head: Head
+    head: HeadProcess
 
 
 class Agent:
@@ -313,18 +313,18 @@ class Agent:
         self._means = means
         self._lease = lease
         self._instance = uuid.uuid4().hex
-        self._known = Known(settings.folder)
-        self._state = election.State()
+        self._epoch_store = EpochStore(settings.folder)
+        self._state = election.AgentState()
         self._events: queue.SimpleQueue[election.Event | _Reply | _OfHead] = queue.SimpleQueue()
         self._calls: queue.SimpleQueue[election.Call] = queue.SimpleQueue()
         self._timers: dict[Timer, float] = {}
         self._sent = 0.0  # of the call that was answered last
-        self._pulse = Pulse.new()
+        self._heartbeat = Heartbeat.new()
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._guard: Guard | None = None
         self._spare: subprocess.Popen[bytes] | None = None  # has imported Ray, and waits
         self._spare_at = 0.0
-        self._head: Head | None = None
+        self._head: HeadProcess | None = None
         self._persisting: threading.Thread | None = None
         self._exiting = False
 
@@ -339,7 +339,7 @@ class Agent:
     def run(self) -> None:
         """Take part until SIGTERM; then nothing of a head is left."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._events.put(election.Stop()))
+            signal.signal(number, lambda *_: self._events.put(election.StopRequested()))
         adopt_orphans()
         self._spare_at = boottime()
         self._look_after_processes()
@@ -351,7 +351,7 @@ class Agent:
             while not self._exiting:
                 self._turn()
         finally:
-            self._pulse.beat(0.0)
+            self._heartbeat.beat(0.0)
             end_descendants(grace=0.0)
 
     def _turn(self) -> None:
@@ -381,14 +381,14 @@ class Agent:
             self._take(election.Expired(timer))
 
     def _beat(self) -> None:
-        self._pulse.beat(self._timers.get(Timer.DEADLINE, 0.0) if self._head else 0.0)
+        self._heartbeat.beat(self._timers.get(Timer.DEADLINE, 0.0) if self._head else 0.0)
         write_status(self._state.phase, self._state.grant, self._state.said)
 
     # ---- the machine
 
     def _take(self, event: election.Event) -> None:
         if isinstance(event, election.Answered) and isinstance(event.result, (View, Grant)):
-            self._known.note(event.result.epoch, event.result.incarnation)
+            self._epoch_store.note(event.result.epoch, event.result.incarnation)
         self._state, actions = election.step(self._config, self._state, event)
         for action in actions:
             self._carry_out(action)
@@ -450,7 +450,7 @@ class Agent:
 
     def _acquire(self) -> Grant | Refusal:
         # The lock of this host shows that no other agent of it lives, so its lease may be taken over.
-        answer = self._lease.acquire(self._config.host, self._instance, self._known.epoch, takeover=True)
+        answer = self._lease.acquire(self._config.host, self._instance, self._epoch_store.epoch, takeover=True)
         if isinstance(answer, Grant):
             self._persisting = threading.Thread(target=self._persist, args=(answer,), daemon=True)
             self._persisting.start()
@@ -498,9 +498,9 @@ class Agent:
 
     def _replace_ended(self, ended: Mapping[int, int]) -> None:
         if self._watchdog is None or self._watchdog.pid in ended:
-            command = [sys.executable, "-m", "entrypoints.ray.agent", "watchdog", str(self._pulse.descriptor)]
+            command = [sys.executable, "-m", "entrypoints.ray.agent", "watchdog", str(self._heartbeat.descriptor)]
             folder = Path(__file__).parents[2]
-            self._watchdog = subprocess.Popen(command, cwd=folder, pass_fds=(self._pulse.descriptor,))
+            self._watchdog = subprocess.Popen(command, cwd=folder, pass_fds=(self._heartbeat.descriptor,))
         if self._guard is None:
             self._guard = Guard()
         self._guard.replace_ended(ended)
@@ -514,7 +514,7 @@ class Agent:
         grant, credentials = action.grant, action.credentials
         process = self._spare or prepare()
         self._spare, self._spare_at = None, float("inf")
-        self._head = Head(process.pid)
+        self._head = HeadProcess(process.pid)
         self._beat()
         redis = str(self._lease.link.address)
         namespace = ray_namespace(self._settings.namespace, grant.incarnation)
@@ -522,7 +522,7 @@ class Agent:
         begin(process, self._means.start_arguments(None), environment)
         threading.Thread(target=self._watch_head, args=(self._head,), daemon=True).start()
 
-    def _watch_head(self, head: Head) -> None:
+    def _watch_head(self, head: HeadProcess) -> None:
         """Tell when the GCS serves, and when it does not any more although its process is there."""
         while not accepts(self._gcs):
             if head.cancelled.wait(0.05):
@@ -610,9 +610,10 @@ def run() -> int:
         while held is None:
             time.sleep(1.0)
             held = lock(settings.folder)
-    if settings.fixed_head:
+    if settings.static_head:
         say(
-            f"election is off: head_address is this host, {settings.fixed_head.host}; no other host leads when it fails"
+            f"election is off: head_address is this host, {settings.static_head.host}; no other host leads when it "
+            "fails"
         )
     Agent(settings, election_config, means, Lease(link, settings.namespace)).run()
     return 0
@@ -620,7 +621,7 @@ def run() -> int:
 
 def idle(settings: AgentSettings) -> int:
     """Do nothing until SIGTERM, where this host never leads."""
-    reason = f"head_address is {settings.fixed_head}" if settings.fixed_head else "it is not on the head whitelist"
+    reason = f"head_address is {settings.static_head}" if settings.static_head else "it is not on the head whitelist"
     say(f"no head is ever started on {settings.host}: {reason}")
     stop = Stop()
     signal.signal(signal.SIGTERM, stop.set)

@@ -53,7 +53,7 @@ from entrypoints.ray.process import (
 from entrypoints.ray.redis_relay import RelayProcess
 from entrypoints.ray.scratch import prepare_folders
 from entrypoints.ray.single_host import OneHostElection, Question, Role, http_failure
-from entrypoints.ray.worker import Cluster, ElectedCluster, FixedHead, Worker, passes_on
+from entrypoints.ray.worker import Cluster, ElectedCluster, StaticHead, Worker, passes_on
 
 WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
 HEALTH_SECONDS = 3.0  # for one answer
@@ -123,7 +123,7 @@ class NodeSettings:
 
 
 @dataclass(frozen=True)
-class State:
+class NodeState:
     """What ``run`` tells the other subcommands."""
 
     role: str  # waiting, drained, head or worker
@@ -143,12 +143,12 @@ def state_file() -> Path:
     return state_folder() / STATE_FILE
 
 
-def told_state() -> State:
+def read_state() -> NodeState:
     """Return what was told last."""
     try:
-        return State(**json.loads(state_file().read_text(encoding="utf-8")))
+        return NodeState(**json.loads(state_file().read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        return State("waiting", "not started yet")
+        return NodeState("waiting", "not started yet")
 
 
 # --------------------------------------------------------------------------------------------------------- run
@@ -163,7 +163,7 @@ def run() -> int:
     prepare_folders(os.environ)
     if settings.token_file:
         read_secret(settings.token_file, "Ray's authentication token, RAY_AUTH_TOKEN_PATH")
-    State("waiting", "starting").write()
+    NodeState("waiting", "starting").write()
     link = settings.link()
     adopt_orphans()
     ray = prepare()  # it imports Ray while this node finds out what it is
@@ -182,15 +182,15 @@ def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[by
     assert gateway  # noqa: S101  (several hosts)
     cluster: Cluster
     if settings.head:
-        cluster = FixedHead(link, settings.namespace, name)
+        cluster = StaticHead(link, settings.namespace, name)
         say(f"election is off: the head is {settings.head}, as head_address says")
     else:
         cluster = ElectedCluster(link, settings.namespace, name, settings.candidates)
     worker = Worker(name, settings.means.host, cluster, gateway, stop)
-    if not worker.wait_for_head(lambda reason: State("waiting", reason).write()):
+    if not worker.wait_for_head(lambda reason: NodeState("waiting", reason).write()):
         return 0
     say(f"{name} joins the head by way of {gateway}")
-    State("worker", gcs=str(gateway)).write()
+    NodeState("worker", gcs=str(gateway)).write()
     begin(ray, settings.means.start_arguments(str(gateway)), worker_environment(os.environ))
     can_drain = lambda: passes_on(gateway)  # noqa: E731
     return supervise(ray, stop, worker.reason_to_end, WATCH_SECONDS, can_drain, guard.replace_ended)
@@ -212,19 +212,21 @@ def run_on_one_host(
     )
     relay = RelayProcess()
     election = OneHostElection(question, Lease(link, settings.namespace), stop, relay.log_in_as)
-    role = election.decide(lambda reason: State("drained" if reason else "waiting", reason or "let in again").write())
+    role = election.decide(
+        lambda reason: NodeState("drained" if reason else "waiting", reason or "let in again").write()
+    )
     if role is None:
         return 0
     try:
         if role.head:
             say(f"{name} is a worker of {role.head}")
             dashboard = f"{role.head.host}:{settings.means.ports[DASHBOARD_PORT]}"
-            State("worker", gcs=str(role.head), dashboard=dashboard).write()
+            NodeState("worker", gcs=str(role.head), dashboard=dashboard).write()
             begin(ray, settings.means.start_arguments(str(role.head)), worker_environment(os.environ))
         else:
             say(f"{name} is head")
             gcs_port, dashboard_port = settings.means.ports[GCS_PORT], settings.means.ports[DASHBOARD_PORT]
-            State("head", gcs=f"{name}:{gcs_port}", dashboard=f"127.0.0.1:{dashboard_port}").write()
+            NodeState("head", gcs=f"{name}:{gcs_port}", dashboard=f"127.0.0.1:{dashboard_port}").write()
             begin(ray, *start_of_head(settings, link.address, relay.start(link.address), role))
         gcs = role.head or Address("127.0.0.1", settings.means.ports[GCS_PORT])
         return supervise(ray, stop, election.keep, RETRY_SECONDS, gcs.answers, guard.replace_ended)
@@ -264,7 +266,7 @@ def health() -> int:
     Over several hosts a node that waits does what it should: a restart would not help it, nor would a deployment that
     waits for the hosts that come later. So does one that was drained.
     """
-    settings, state = NodeSettings.from_environment(os.environ), told_state()
+    settings, state = NodeSettings.from_environment(os.environ), read_state()
     if state.role in ("waiting", "drained"):
         print(f"{state.role}: {state.reason}")
         return 0 if settings.several_hosts or state.role == "drained" else 1
@@ -285,7 +287,7 @@ def drain(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=int, default=0)
     options = parser.parse_args(arguments)
     settings = NodeSettings.from_environment(os.environ)
-    gcs = str(settings.gateway or told_state().gcs)
+    gcs = str(settings.gateway or read_state().gcs)
     if not gcs:
         raise NodeError("This node has not joined a head, so it cannot tell one to drain a node; use another node.")
     node_id, reason = drain_node(gcs, options.node, options.seconds)

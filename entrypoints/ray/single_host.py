@@ -87,7 +87,7 @@ class OneHostElection:
         self._instance = uuid.uuid4().hex  # tells this run from an earlier one of the same node
         self._grant: Grant | None = None
         self._credentials: Credentials | None = None
-        self._incarnation = ""  # of the data that this worker joined with; empty with a fixed head
+        self._incarnation = ""  # of the data that this worker joined with; empty with a static head
         self._announced = False
         self._complained = False
 
@@ -191,7 +191,7 @@ class OneHostElection:
         """Try once; with the reason when there is no role yet."""
         question = self._question
         if question.head and question.head.host != question.name:
-            return _join(question.head, f"{question.head} (the explicit head address) does not answer")
+            return _join(question.head, f"{question.head} (the static head) does not answer")
         if not question.head and (found := self._existing()):
             return found
         if not question.head and question.name not in question.candidates:

@@ -75,7 +75,7 @@ class ElectedCluster:
         return self._lease.versions() or {}
 
 
-class FixedHead:
+class StaticHead:
     """What there is to ask where the settings say who leads: whether the node was drained, if Redis answers at all."""
 
     def __init__(self, link: RedisLink, namespace: str, node: str) -> None:

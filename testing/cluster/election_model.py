@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from coordination import election
 from coordination.election import (
+    AgentState,
     Answered,
     Call,
     ElectionConfig,
@@ -27,13 +28,12 @@ from coordination.election import (
     Operation,
     Phase,
     Result,
-    State,
     Timer,
 )
 from coordination.lease import Credentials, Grant, Refusal, Renewal, is_fenced_by
 
 NAMESPACE = "n"
-STANDBY = State()
+STANDBY = AgentState()
 # Requests that change nothing, or nothing that could do harm: no need to explore that they come late.
 HARMLESS = frozenset({Operation.LOOK, Operation.RENEW, Operation.ANNOUNCE, Operation.RETRACT})
 
@@ -81,7 +81,7 @@ class Redis(NamedTuple):
 class Agent(NamedTuple):
     """An agent; its call is either on its way or answered, until it learns of it or gives up."""
 
-    state: State = STANDBY
+    state: AgentState = STANDBY
     begun: bool = False
     dead: bool = False
     request: Request | None = None
@@ -112,7 +112,7 @@ class ViolationError(AssertionError):
 TWICE, RESTARTS, WIPES, ORDERS, CRASHES = range(5)
 
 
-def step(config: ElectionConfig, state: State, event: Event) -> tuple[State, tuple[election.Action, ...]]:
+def step(config: ElectionConfig, state: AgentState, event: Event) -> tuple[AgentState, tuple[election.Action, ...]]:
     """election.step, without texts and what only decides for how long: they would make many states of one."""
     state, actions = election.step(config, state, event)
     state = replace(state, said="", reason="", hold_down=0.0, gray=0, leader="", former=None)
@@ -159,7 +159,7 @@ class Model:
             yield f"{index} begins", self.event(self._change(world, index, begun=True), index, election.Begin())
             return
         yield from self._spend(f"{index} crashes", self._dead(world, index), CRASHES)
-        yield from self._spend(f"{index} is stopped", self.event(world, index, election.Stop()), CRASHES)
+        yield from self._spend(f"{index} is stopped", self.event(world, index, election.StopRequested()), CRASHES)
         # A renewal that is due while another call is under way only waits for that.
         timers = [timer for timer in self.bounds.timers if timer is not Timer.RENEW or agent.request is None]
         events: list[Event] = [Expired(timer) for timer in timers]

@@ -9,7 +9,7 @@ from typing import Any, cast
 import docker
 
 from images.base.recipe import SUITES, base_tag
-from stack.sources import KEPT
+from stack.sources import ANSWERS_FILE
 from testing.cluster.hosts import Host
 from testing.live.deployment import LiveStack
 
@@ -34,7 +34,7 @@ def make_images(folder: Path) -> tuple[list[str], Path]:
         tag for image in made.outputs["services"] for tag in stack.engine.images.get(image).tags if "/ml:" not in tag
     ]
     bases = (base_tag(suite, made.outputs["bases"]) for suite in SUITES)
-    return sorted({*tags, *bases}), stack.state / KEPT
+    return sorted({*tags, *bases}), stack.state / ANSWERS_FILE
 
 
 def copy_images(tags: Iterable[str], hosts: Iterable[Host]) -> None:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from coordination.errors import NodeError
 from coordination.redis_client import Address, RedisLink
-from coordination.redis_pair import HANDOVER, Server, follow, lead, look
+from coordination.redis_pair import HANDOVER, ServerStatus, follow, lead, read_status
 from ws.cluster.access import Access
 from ws.cluster.head import POLL_SECONDS
 from ws.cluster.progress import progress
@@ -39,7 +39,7 @@ def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
     copy, primary = ask(access, own), ask(access, other)
     if isinstance(copy, str):
         raise WsError(f"The Redis of this host, {own}, does not answer: {copy}\n  Start it: ws up -s {access.stack}")
-    if copy.leads and not (isinstance(primary, Server) and primary.generation > copy.generation):
+    if copy.leads and not (isinstance(primary, ServerStatus) and primary.generation > copy.generation):
         raise WsError(
             f"The Redis of this host, {own}, is the primary already.\n"
             f"  To make {host_of(access, other)}'s the primary, run this there."
@@ -111,7 +111,7 @@ class NotMovedError(Exception):
     """Why the primary stays where it is."""
 
 
-def _check_step(copy: Server, primary: Server, host: str) -> None:
+def _check_step(copy: ServerStatus, primary: ServerStatus, host: str) -> None:
     if not primary.leads:
         raise NotMovedError(
             f"{primary.address} on {host} answers, but leads nobody, which the gateways of the two hosts settle within "
@@ -129,7 +129,7 @@ def _hand_over(copy: RedisLink, primary: RedisLink, namespace: str) -> int:
     try:
         primary.command("SET", HANDOVER, str(copy.addresses[0]), "PX", int(QUIET_SECONDS * 1000))
         # That it arrives shows that the stream flows, and keeps the other guard still as well.
-        _until(lambda: look(copy).handover, "the copy does not receive what the primary sends", primary)
+        _until(lambda: read_status(copy).handover, "the copy does not receive what the primary sends", primary)
         paused = time.monotonic()
         primary.command("CLIENT", "PAUSE", int(PAUSE_SECONDS * 1000), "WRITE")
         _until(lambda: _caught_up(copy, primary), "the copy does not catch up", primary)
@@ -146,7 +146,7 @@ def _hand_over(copy: RedisLink, primary: RedisLink, namespace: str) -> int:
 
 
 def _caught_up(copy: RedisLink, primary: RedisLink) -> bool:
-    sent, received = look(primary), look(copy)
+    sent, received = read_status(primary), read_status(copy)
     return received.in_step and received.offset == sent.offset
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coordination.redis_client import Address
-from coordination.redis_pair import Server, look
+from coordination.redis_pair import ServerStatus, read_status
 from ws.cluster.access import Access
 
 
@@ -35,17 +35,17 @@ class Status:
 def status(access: Access) -> Status:
     """Asks each server for itself."""
     asked = {address: ask(access, address) for address in access.servers}
-    known = [server for server in asked.values() if isinstance(server, Server)]
+    known = [server for server in asked.values() if isinstance(server, ServerStatus)]
     primary = max((one for one in known if one.leads), key=lambda one: one.generation, default=None)
     rows = [_row(access, address, answer, primary) for address, answer in asked.items()]
     return Status(servers=tuple(rows), problem=_problem(access, known, primary))
 
 
-def ask(access: Access, address: Address) -> Server | str:
+def ask(access: Access, address: Address) -> ServerStatus | str:
     """What a server says of itself, or why it says nothing. Raises `NodeError` where the password is another one."""
     link = access.server(address)
     try:
-        return look(link)
+        return read_status(link)
     except OSError as error:
         return str(error)
     finally:
@@ -59,7 +59,7 @@ def host_of(access: Access, address: Address) -> str:
     return next(name for name, host in access.membership.cluster.hosts.items() if host.address == address.host)
 
 
-def _row(access: Access, address: Address, answer: Server | str, primary: Server | None) -> ServerRow:
+def _row(access: Access, address: Address, answer: ServerStatus | str, primary: ServerStatus | None) -> ServerRow:
     if isinstance(answer, str):
         return ServerRow(
             host=host_of(access, address), address=str(address), role="does not answer", generation=None, behind=None,
@@ -83,7 +83,7 @@ def _row(access: Access, address: Address, answer: Server | str, primary: Server
     )
 
 
-def _problem(access: Access, known: list[Server], primary: Server | None) -> str:
+def _problem(access: Access, known: list[ServerStatus], primary: ServerStatus | None) -> str:
     if primary is None:
         if not known:
             return f"Redis does not answer. Start it on {host_of(access, access.servers[0])}: ws up --stack STACK"

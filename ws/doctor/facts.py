@@ -27,7 +27,7 @@ from preflight.host_facts import HostFacts
 from stack.advertised_facts import MACHINE
 from stack.identity import StackIdentity
 from stack.secrets import SecretError
-from stack.sources import IMAGE_REGISTRY, KEPT, Sources, TorchChoice, choose_sources, reachable
+from stack.sources import ANSWERS_FILE, IMAGE_REGISTRY, Sources, TorchChoice, choose_sources, reachable
 from stack.stack import Stack
 from stack.state import stack_folder
 from ws import firewall
@@ -118,7 +118,7 @@ def _matrix_facts(configured: StackSettings) -> dict[str, Any]:
         return {}
 
     def choose(settings: BuildSettings, *, torch: TorchChoice, devel: bool) -> Sources:
-        kept = stack_folder(configured.identity) / KEPT
+        kept = stack_folder(configured.identity) / ANSWERS_FILE
         return choose_sources(settings, torch=torch, devel=devel, kept=kept, dry_run=True)[0]
 
     args = family_args(configured.matrix, stack_file=configured.file.name, python=sys.executable, choose=choose)

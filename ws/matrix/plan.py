@@ -28,7 +28,7 @@ WHOLE: Mapping[str, Any] = {
 }
 
 
-HERE = "yes"  # said of an image that is on this host
+PRESENT = "yes"  # said of an image that is on this host
 # Key of the stack file → the option that says the same for one run.
 OPTIONS = {
     "cuda": "--cuda",
@@ -113,7 +113,7 @@ def table(planned: Plan, width: int) -> Table:
     for column in columns:
         shown.add_column(column, overflow="fold", justify="right" if column == "Here" else "left")
     for *line, here in lines:
-        shown.add_row(*line, Text(here, style="green" if here == HERE else "yellow"))
+        shown.add_row(*line, Text(here, style="green" if here == PRESENT else "yellow"))
     return shown
 
 
@@ -124,7 +124,7 @@ def _lines(planned: Plan) -> Iterator[tuple[str, ...]]:
         adds = estimate([wanted], there, budgets)
         there.append(wanted)
         image, variant = wanted.image, wanted.variant
-        here = HERE if tag in planned.host.tags else f"+ {adds / GB:.1f} GB"
+        here = PRESENT if tag in planned.host.tags else f"+ {adds / GB:.1f} GB"
         yield image.name, variant.cuda, variant.python, wanted.platform, image.parent or "base", tag, here
 
 

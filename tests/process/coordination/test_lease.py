@@ -15,7 +15,7 @@ from coordination.lease import (
     ray_namespace,
 )
 from coordination.membership import read_state
-from coordination.redis_client import Address, RedisRefusedError, Server
+from coordination.redis_client import Address, RedisConnection, RedisRefusedError
 from coordination.redis_users import HEAD_RIGHTS
 
 NAMESPACE = "cslr-lab"
@@ -411,7 +411,7 @@ class TestRights:
         assert all(reason for _, reason in HEAD_RIGHTS)
 
 
-def login(address: Address, credentials) -> Server:
-    connection = Server(address, "")
+def login(address: Address, credentials) -> RedisConnection:
+    connection = RedisConnection(address, "")
     connection.command("AUTH", credentials.username, credentials.password)
     return connection

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from coordination.errors import NodeError
-from coordination.redis_client import GENERATION, Address, RedisLink, RedisRefusedError, Server
+from coordination.redis_client import GENERATION, Address, RedisConnection, RedisLink, RedisRefusedError
 from testing.redis_pair import until
 from testing.redis_users import REDIS_PASSWORD
 from testing.servers import free_port
@@ -119,7 +119,7 @@ class TestSilence:
             threading.Thread(target=drip, daemon=True).start()
             began = time.monotonic()
             with pytest.raises(TimeoutError):
-                Server(Address("127.0.0.1", server.getsockname()[1]), "", timeout=0.3).command("PING")
+                RedisConnection(Address("127.0.0.1", server.getsockname()[1]), "", timeout=0.3).command("PING")
             assert time.monotonic() - began < 1.0
 
 
@@ -143,8 +143,8 @@ class TestSubscription:
 class TestSeveralServers:
     def test_the_master_of_the_highest_generation_is_talked_to(self, start_redis):
         old, new = start_redis(), start_redis()
-        Server(old, "pw").command("SET", GENERATION, 3)
-        Server(new, "pw").command("SET", GENERATION, 4)
+        RedisConnection(old, "pw").command("SET", GENERATION, 3)
+        RedisConnection(new, "pw").command("SET", GENERATION, 4)
         link = RedisLink((old, new), "pw")
         assert link.command("GET", GENERATION) == "4"
         assert link.address == new
@@ -163,8 +163,8 @@ class TestSeveralServers:
 
     def test_a_former_master_is_not_believed_while_the_new_one_is_away(self, start_redis):
         old, new = start_redis(), start_redis()
-        Server(old, "pw").command("SET", GENERATION, 3)
-        Server(new, "pw").command("SET", GENERATION, 4)
+        RedisConnection(old, "pw").command("SET", GENERATION, 3)
+        RedisConnection(new, "pw").command("SET", GENERATION, 4)
         link = RedisLink((old, new), "pw")
         link.command("PING")
         with pytest.raises(OSError, match=r"closed the connection|reset"):
@@ -174,11 +174,11 @@ class TestSeveralServers:
 
     def test_a_master_that_became_a_replica_is_left_at_the_next_write(self, start_redis):
         first, second = start_redis(), start_redis()
-        Server(first, "pw").command("SET", GENERATION, 1)
+        RedisConnection(first, "pw").command("SET", GENERATION, 1)
         link = RedisLink((first, second), "pw")
         link.command("SET", "key", 1)
-        Server(first, "pw").command("REPLICAOF", second.host, second.port)
-        Server(second, "pw").command("SET", GENERATION, 2)
+        RedisConnection(first, "pw").command("REPLICAOF", second.host, second.port)
+        RedisConnection(second, "pw").command("SET", GENERATION, 2)
         with pytest.raises(OSError, match="READONLY"):
             link.command("SET", "key", 2)
         link.command("SET", "key", 3)

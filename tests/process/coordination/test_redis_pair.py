@@ -7,7 +7,7 @@ import pytest
 
 from coordination import redis_pair as pair_library
 from coordination.redis_client import Address, RedisLink
-from coordination.redis_pair import Action, Server, decide, lead, look
+from coordination.redis_pair import RoleChange, ServerStatus, decide, lead, read_status
 from testing.redis_pair import PASSWORD, RedisServer, redis_pair, until
 from tests.process.entrypoints.gateway.test_gateway import Process
 
@@ -44,7 +44,7 @@ class Guarded:
         return RedisLink(self.addresses, PASSWORD)
 
     def settled(self, primary: RedisServer, copy: RedisServer) -> bool:
-        leading, following = look(primary.link()), look(copy.link())
+        leading, following = read_status(primary.link()), read_status(copy.link())
         return leading.leads and following.in_step and following.follows == primary.address
 
 
@@ -76,18 +76,18 @@ class TestStart:
     def test_of_two_new_servers_the_configured_primary_leads(self, guarded):
         guarded.guard(guarded.second, guarded.first)
         until(lambda: guarded.settled(guarded.first, guarded.second))
-        assert look(guarded.first.link()).generation == 1
+        assert read_status(guarded.first.link()).generation == 1
 
     def test_the_configured_primary_leads_alone(self, guarded):
         guarded.second.kill()
         guarded.guard(guarded.first)
-        until(lambda: look(guarded.first.link()).leads)
+        until(lambda: read_status(guarded.first.link()).leads)
 
     def test_the_configured_replica_alone_waits(self, guarded):
         guarded.first.kill()
         guarded.guard(guarded.second)
         until(lambda: any("does not answer" in line for line in guarded.said))
-        assert not look(guarded.second.link()).leads
+        assert not read_status(guarded.second.link()).leads
 
 
 class TestGateway:
@@ -102,7 +102,7 @@ class TestGateway:
         gateway = Process(tmp_path, **environment)
         (tmp_path / "redis-password").write_text(PASSWORD)
         with gateway:
-            until(lambda: look(first.link()).leads)
+            until(lambda: read_status(first.link()).leads)
 
 
 class TestRestart:
@@ -110,7 +110,7 @@ class TestRestart:
         running.first.kill()
         running.first.start()
         until(lambda: running.settled(running.first, running.second))
-        assert look(running.first.link()).generation == 1
+        assert read_status(running.first.link()).generation == 1
 
     def test_a_replica_that_restarts_follows_again(self, running):
         running.second.kill()
@@ -122,7 +122,7 @@ class TestRestart:
         assert lead(running.second.link(), NAMESPACE) == 2
         running.second.kill()
         running.second.start()
-        until(lambda: look(running.second.link()).leads)
+        until(lambda: read_status(running.second.link()).leads)
 
     def test_a_demoted_primary_that_restarts_alone_waits_for_its_successor(self, running):
         running.first.kill()
@@ -133,7 +133,7 @@ class TestRestart:
         running.second.kill()
         running.first.start()
         until(lambda: any("does not answer" in line for line in running.said))
-        assert not look(running.first.link()).leads
+        assert not read_status(running.first.link()).leads
 
     def test_a_primary_without_its_data_does_not_wipe_its_copy(self, running):
         running.first.kill()
@@ -166,7 +166,7 @@ class TestReturn:
         running.first.wire.cut()
         lead(running.second.link(), NAMESPACE)
         running.first.wire.mend()
-        assert look(running.first.link()).leads
+        assert read_status(running.first.link()).leads
         link = running.link()
         link.command("PING")
         assert link.address == running.second.address
@@ -191,31 +191,31 @@ class TestHold:
         assert 5000 < remaining <= 6000
 
 
-def server(address: Address, **values: object) -> Server:
+def server(address: Address, **values: object) -> ServerStatus:
     usual = {
         "leads": False, "follows": NOWHERE, "in_step": False, "offset": 0, "generation": 1, "primary": str(ONE),
         "handover": False,
     }  # fmt: skip
-    return Server(address=address, **{**usual, **values})  # type: ignore[arg-type]
+    return ServerStatus(address=address, **{**usual, **values})  # type: ignore[arg-type]
 
 
 class TestDecision:
     def test_nobody_moves_while_a_person_moves_the_primary(self):
         for own, peer in ((True, False), (False, True)):
             assert decide(server(ONE, handover=own), server(TWO, handover=peer), silent=False, pair=(ONE, TWO)) is (
-                Action.NOTHING
+                RoleChange.NOTHING
             )
 
     def test_without_a_word_of_the_peer_only_the_named_primary_leads_and_only_after_a_while(self):
-        assert decide(server(ONE), None, silent=True, pair=(ONE, TWO)) is Action.LEAD
-        assert decide(server(ONE), None, silent=False, pair=(ONE, TWO)) is Action.NOTHING
-        assert decide(server(TWO), None, silent=True, pair=(ONE, TWO)) is Action.NOTHING
+        assert decide(server(ONE), None, silent=True, pair=(ONE, TWO)) is RoleChange.LEAD
+        assert decide(server(ONE), None, silent=False, pair=(ONE, TWO)) is RoleChange.NOTHING
+        assert decide(server(TWO), None, silent=True, pair=(ONE, TWO)) is RoleChange.NOTHING
 
     def test_of_two_with_changed_addresses_the_configured_primary_leads(self):
         gone = "10.0.0.9:6381"
         own, peer = server(ONE, primary=gone), server(TWO, primary=gone)
-        assert decide(own, peer, silent=False, pair=(ONE, TWO)) is Action.LEAD
-        assert decide(peer, own, silent=False, pair=(ONE, TWO)) is Action.NOTHING
+        assert decide(own, peer, silent=False, pair=(ONE, TWO)) is RoleChange.LEAD
+        assert decide(peer, own, silent=False, pair=(ONE, TWO)) is RoleChange.NOTHING
 
     def test_whatever_both_know_exactly_one_of_them_leads_in_the_end(self):
         states = list(product((False, True), (0, 1, 2), ("", str(ONE), str(TWO))))
@@ -238,10 +238,10 @@ def _leaders(one: tuple[bool, int, str], two: tuple[bool, int, str]) -> list[Add
     for turn in range(8):
         own, peer = servers[turn % 2], servers[1 - turn % 2]
         action = decide(own, peer, silent=False, pair=(ONE, TWO))
-        if action is Action.LEAD:
+        if action is RoleChange.LEAD:
             raised = own.generation + (own.primary != str(own.address))
             servers[turn % 2] = server(own.address, leads=True, generation=raised, primary=str(own.address))
-        elif action is Action.FOLLOW:
+        elif action is RoleChange.FOLLOW:
             servers[turn % 2] = server(
                 own.address, follows=peer.address, generation=peer.generation, primary=peer.primary
             )

@@ -9,6 +9,7 @@ import pytest
 
 from coordination import election
 from coordination.election import (
+    AgentState,
     Answered,
     Arm,
     Begin,
@@ -25,8 +26,7 @@ from coordination.election import (
     PortClosed,
     Say,
     StartHead,
-    State,
-    Stop,
+    StopRequested,
     Timer,
     WatchPort,
     Woken,
@@ -51,7 +51,7 @@ class Agent:
 
     def __init__(self, config: ElectionConfig = CONFIG) -> None:
         self.config = config
-        self.state = State()
+        self.state = AgentState()
         self.done: list[election.Action] = []
 
     def take(self, *events: election.Event) -> "Agent":
@@ -268,18 +268,18 @@ class TestGivingWay:
 
 class TestStop:
     def test_a_standby_ends_at_once(self):
-        assert Exit() in Agent().take(Begin(), Answered(view()), Stop()).done
+        assert Exit() in Agent().take(Begin(), Answered(view()), StopRequested()).done
 
     def test_a_leader_kills_its_head_and_releases_first(self):
-        agent = leading().take(Stop())
+        agent = leading().take(StopRequested())
         assert agent.done[0] == KillHead()
         assert agent.take(Answered(1)).calls() == [Operation.RELEASE]
         assert Exit() in agent.take(Answered(True)).done
 
     def test_a_lease_that_comes_too_late_is_given_back(self):
-        agent = Agent(ElectionConfig("beta", ("beta",))).take(Begin(), Answered(None), Stop())
+        agent = Agent(ElectionConfig("beta", ("beta",))).take(Begin(), Answered(None), StopRequested())
         assert agent.done == []
         assert agent.take(Answered(GRANT)).calls() == [Operation.REVOKE]
 
     def test_without_redis_it_ends_all_the_same(self):
-        assert Exit() in leading().take(Stop(), Failed("timed out")).done
+        assert Exit() in leading().take(StopRequested(), Failed("timed out")).done

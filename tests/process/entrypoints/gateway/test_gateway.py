@@ -19,7 +19,7 @@ from coordination.errors import NodeError
 from coordination.lease import prefix
 from coordination.redis_client import Address, RedisLink
 from entrypoints.gateway import gateway
-from entrypoints.gateway.gateway import BLIND_SECONDS, GatewaySettings, Head, Route, Sight, Switch
+from entrypoints.gateway.gateway import BLIND_SECONDS, CurrentHead, GatewaySettings, Reachability, Route, Switch
 from testing.harness import PROJECT
 from testing.redis_users import REDIS_PASSWORD
 from testing.servers import free_port
@@ -57,8 +57,8 @@ class Echo:
         writer.close()
 
 
-def head(server: Echo, epoch: int = 1) -> Head:
-    return Head(epoch, server.name, {"gcs": server.address})
+def head(server: Echo, epoch: int = 1) -> CurrentHead:
+    return CurrentHead(epoch, server.name, {"gcs": server.address})
 
 
 @pytest_asyncio.fixture
@@ -132,7 +132,7 @@ class TestConnections:
 
     async def test_with_a_head_that_refuses_a_connection_ends_at_once(self, switch):
         switching, port = switch
-        switching.turn(Head(1, "alpha", {"gcs": Address("127.0.0.1", free_port())}))
+        switching.turn(CurrentHead(1, "alpha", {"gcs": Address("127.0.0.1", free_port())}))
         reader, _ = await connect(port)
         assert await until_end(reader) == b""
 
@@ -180,7 +180,7 @@ class TestConnections:
             received.set()
 
         server = await asyncio.start_server(flood, "127.0.0.1", 0)
-        switching.turn(Head(1, "a", {"gcs": Address("127.0.0.1", server.sockets[0].getsockname()[1])}))
+        switching.turn(CurrentHead(1, "a", {"gcs": Address("127.0.0.1", server.sockets[0].getsockname()[1])}))
         reader, _ = await connect(port)
         await asyncio.sleep(0.5)
         assert not received.is_set()
@@ -195,27 +195,27 @@ class TestConnections:
 
 class TestSight:
     def test_a_head_that_was_reached_is_seen(self):
-        sight = Sight()
-        sight.attempt(5, reached=True, now=10.0)
-        assert (sight.sees(5, 10.5), sight.blind(5, 10.5)) == (5, 0)
+        reachability = Reachability()
+        reachability.attempt(5, reached=True, now=10.0)
+        assert (reachability.sees(5, 10.5), reachability.blind(5, 10.5)) == (5, 0)
 
     def test_failures_for_some_seconds_are_blindness_and_a_success_ends_it(self):
-        sight = Sight()
-        sight.attempt(5, reached=True, now=10.0)
-        sight.attempt(5, reached=False, now=11.0)
-        assert (sight.sees(5, 12.0), sight.blind(5, 12.0)) == (5, 0)
-        sight.attempt(5, reached=False, now=12.0)
+        reachability = Reachability()
+        reachability.attempt(5, reached=True, now=10.0)
+        reachability.attempt(5, reached=False, now=11.0)
+        assert (reachability.sees(5, 12.0), reachability.blind(5, 12.0)) == (5, 0)
+        reachability.attempt(5, reached=False, now=12.0)
         now = 11.0 + BLIND_SECONDS
-        assert (sight.sees(5, now), sight.blind(5, now)) == (0, 5)
-        sight.attempt(5, reached=True, now=now)
-        assert (sight.sees(5, now), sight.blind(5, now)) == (5, 0)
+        assert (reachability.sees(5, now), reachability.blind(5, now)) == (0, 5)
+        reachability.attempt(5, reached=True, now=now)
+        assert (reachability.sees(5, now), reachability.blind(5, now)) == (5, 0)
 
     def test_nothing_is_said_about_another_epoch(self):
-        sight = Sight()
-        sight.attempt(5, reached=False, now=10.0)
-        assert (sight.sees(6, 100.0), sight.blind(6, 100.0)) == (0, 0)
-        sight.attempt(6, reached=False, now=100.0)
-        assert sight.blind(6, 101.0) == 0
+        reachability = Reachability()
+        reachability.attempt(5, reached=False, now=10.0)
+        assert (reachability.sees(6, 100.0), reachability.blind(6, 100.0)) == (0, 0)
+        reachability.attempt(6, reached=False, now=100.0)
+        assert reachability.blind(6, 101.0) == 0
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -380,7 +380,7 @@ class TestProgram:
             server.kill()
             server.wait()
 
-    def test_a_fixed_head_needs_no_redis_and_is_said(self, tmp_path):
+    def test_a_static_head_needs_no_redis_and_is_said(self, tmp_path):
         with (
             named_server("elsewhere") as there,
             Process(tmp_path, GATEWAY_STATIC_HEAD=json.dumps({"gcs": str(there)})) as process,
@@ -388,7 +388,7 @@ class TestProgram:
             assert process.reaches() == "elsewhere"
             assert "election is off" in process.log.read_text()
 
-    def test_a_fixed_head_is_no_reason_not_to_report(self, tmp_path, redis_address, record):
+    def test_a_static_head_is_no_reason_not_to_report(self, tmp_path, redis_address, record):
         facts = {"GATEWAY_FACTS": '{"subnet": "172.28.0.0/16"}', "GATEWAY_REDIS_ADDRESSES": str(redis_address)}
         with Process(tmp_path, GATEWAY_STATIC_HEAD='{"gcs": "127.0.0.1:1"}', **facts):
             wait_until(lambda: record().get("facts") == {"subnet": "172.28.0.0/16"})

@@ -956,7 +956,7 @@ class TestClusterOfSeveralHosts:
         assert "Redis does not answer" in status["cluster"]["error"]
         assert "Redis does not answer" in status["ray"]["error"]
 
-    async def test_a_fixed_head_turns_the_election_off_and_says_so(self, platform, start):
+    async def test_a_static_head_turns_the_election_off_and_says_so(self, platform, start):
         await start(ray(*self.NODES), static_head="10.0.0.7:6379")
         cluster = (await platform.status())["cluster"]
         assert (cluster["election"], cluster["error"]) == ("off: head_address says 10.0.0.7:6379", None)

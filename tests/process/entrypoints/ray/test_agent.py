@@ -17,7 +17,16 @@ from coordination.errors import NodeError
 from coordination.lease import DEADLINE_SECONDS, TTL_SECONDS, Grant, boottime
 from coordination.redis_client import Address
 from entrypoints.ray import agent as head_agent
-from entrypoints.ray.agent import AgentSettings, Head, Known, Pulse, accepts, failure_of_agent, lock, write_status
+from entrypoints.ray.agent import (
+    AgentSettings,
+    EpochStore,
+    HeadProcess,
+    Heartbeat,
+    accepts,
+    failure_of_agent,
+    lock,
+    write_status,
+)
 from testing.harness import PROJECT
 
 ENVIRONMENT = {
@@ -46,7 +55,7 @@ class TestSettings:
         assert AgentSettings.from_environment({**ENVIRONMENT, "RAY_NODE_HOST": "gamma"}).election_config() is None
 
     @pytest.mark.parametrize(("head", "candidates"), [("10.0.0.1:6385", ("alpha",)), ("10.0.0.2:6385", None)])
-    def test_with_a_fixed_head_only_that_host_does(self, head, candidates):
+    def test_with_a_static_head_only_that_host_does(self, head, candidates):
         election_config = AgentSettings.from_environment(
             {**ENVIRONMENT, "RAY_NODE_HEAD_ADDRESS": head}
         ).election_config()
@@ -75,29 +84,29 @@ class TestLock:
 
 class TestKnownEpoch:
     def test_it_lasts_and_never_falls(self, tmp_path):
-        assert Known(tmp_path).epoch == 0
-        known = Known(tmp_path)
-        known.note(7, "a")
-        known.note(5, "a")
-        assert (Known(tmp_path).epoch, Known(tmp_path).incarnation) == (7, "a")
+        assert EpochStore(tmp_path).epoch == 0
+        epoch_store = EpochStore(tmp_path)
+        epoch_store.note(7, "a")
+        epoch_store.note(5, "a")
+        assert (EpochStore(tmp_path).epoch, EpochStore(tmp_path).incarnation) == (7, "a")
 
     def test_lost_data_is_said_loudly_and_the_epoch_kept(self, tmp_path, capsys):
-        Known(tmp_path).note(7, "a")
+        EpochStore(tmp_path).note(7, "a")
         assert capsys.readouterr().out == ""
-        Known(tmp_path).note(1, "b")
+        EpochStore(tmp_path).note(1, "b")
         assert "Redis has lost its data" in capsys.readouterr().out
-        assert (Known(tmp_path).epoch, Known(tmp_path).incarnation) == (7, "b")
+        assert (EpochStore(tmp_path).epoch, EpochStore(tmp_path).incarnation) == (7, "b")
 
     def test_a_disk_that_takes_nothing_stops_nobody_and_is_said(self, tmp_path, capsys):
-        known = Known(tmp_path / "gone")
-        known.note(7, "a")
-        assert (known.epoch, known.incarnation) == (7, "a")
+        epoch_store = EpochStore(tmp_path / "gone")
+        epoch_store.note(7, "a")
+        assert (epoch_store.epoch, epoch_store.incarnation) == (7, "a")
         assert "WARNING: epoch 7 cannot be kept in " in capsys.readouterr().out
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"epoch": "x"}'])
     def test_a_broken_file_is_none(self, tmp_path, text):
         (tmp_path / "epoch.json").write_text(text)
-        assert Known(tmp_path).epoch == 0
+        assert EpochStore(tmp_path).epoch == 0
 
 
 class TestWatchdog:
@@ -117,12 +126,12 @@ class TestWatchdog:
     # are said, since on a busy machine it passes soon.
     AGENT = """
 import os, subprocess, sys, time
-from entrypoints.ray.agent import Pulse
+from entrypoints.ray.agent import Heartbeat
 from coordination.lease import boottime
 from testing.harness import PROJECT
-pulse = Pulse.new()
-command = [sys.executable, "-m", "entrypoints.ray.agent", "watchdog", str(pulse.descriptor)]
-watchdog = subprocess.Popen(command, pass_fds=(pulse.descriptor,))
+heartbeat = Heartbeat.new()
+command = [sys.executable, "-m", "entrypoints.ray.agent", "watchdog", str(heartbeat.descriptor)]
+watchdog = subprocess.Popen(command, pass_fds=(heartbeat.descriptor,))
 ignored = 0
 while not ignored & 1 << 14:  # it ignores SIGTERM as soon as it watches
     status = open(f"/proc/{watchdog.pid}/status").read()
@@ -130,7 +139,7 @@ while not ignored & 1 << 14:  # it ignores SIGTERM as soon as it watches
 command = ["sh", "-c", "setsid sleep 600 & echo $!; sleep 600"]
 head = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
 print(head.stdout.readline(), head.pid, sep="", flush=True)
-pulse.beat(boottime() + float(sys.argv[1]))
+heartbeat.beat(boottime() + float(sys.argv[1]))
 print(watchdog.pid, flush=True)  # the deadline is set
 time.sleep(600)
 """
@@ -200,9 +209,9 @@ def is_alive(pid: int) -> bool:
 
 class TestPulse:
     def test_what_one_writes_the_other_reads(self):
-        pulse = Pulse.new()
-        pulse.beat(5.0)
-        beat, kill_at = Pulse(pulse.descriptor).read()
+        heartbeat = Heartbeat.new()
+        heartbeat.beat(5.0)
+        beat, kill_at = Heartbeat(heartbeat.descriptor).read()
         assert kill_at == 5.0
         assert 0 <= boottime() - beat < 10
 
@@ -215,7 +224,7 @@ class TestHead:
         process = subprocess.Popen(["sh", "-c", f"{program} 600 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
         assert process.stdout
         gcs = int(process.stdout.readline())
-        head = Head(process.pid)
+        head = HeadProcess(process.pid)
         try:
             deadline = time.monotonic() + 10
             while not head.gcs.find():

@@ -20,7 +20,7 @@ from coordination.membership import drain_key
 from coordination.redis_client import Address, RedisLink
 from entrypoints.ray import node as ray_node
 from entrypoints.ray import single_host
-from entrypoints.ray.node import NodeSettings, State
+from entrypoints.ray.node import NodeSettings, NodeState
 from entrypoints.ray.process import AGENT_PORT, LOST_DATA, Stop
 from entrypoints.ray.single_host import OneHostElection, Question, Role
 from testing.harness import PROJECT
@@ -455,28 +455,28 @@ class TestHealth:
         assert "not started yet" in capsys.readouterr().out
 
     def test_a_drained_node_of_one_host_is_healthy(self, capsys):
-        State("drained", "this node was drained").write()
+        NodeState("drained", "this node was drained").write()
         assert ray_node.health() == 0
         assert "drained: this node was drained" in capsys.readouterr().out
 
     def test_a_node_of_a_cluster_that_waits_is_healthy_and_says_for_what(self, monkeypatch, capsys):
         monkeypatch.setenv("RAY_NODE_TOPOLOGY", "lan")
         monkeypatch.setenv("RAY_NODE_GATEWAY", "127.0.0.2:6379")
-        State("waiting", "no head: Redis has just started").write()
+        NodeState("waiting", "no head: Redis has just started").write()
         assert ray_node.health() == 0
         assert "waiting: no head: Redis has just started" in capsys.readouterr().out
 
     def test_a_worker_needs_only_its_agent(self, health_service, monkeypatch):
         url, _ = health_service
         monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(url.rpartition(":")[2])))
-        State("worker").write()
+        NodeState("worker").write()
         assert ray_node.health() == 0
 
     def test_a_head_without_its_client_port_is_unhealthy(self, health_service, monkeypatch, capsys):
         url, _ = health_service
         port = int(url.rpartition(":")[2])
         monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=port, dashboard=port, client=free_port()))
-        State("head").write()
+        NodeState("head").write()
         assert ray_node.health() == 1
         assert "Ray Client port" in capsys.readouterr().out
 
@@ -484,5 +484,5 @@ class TestHealth:
         url, answer = health_service
         answer["status"] = 503
         monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(url.rpartition(":")[2])))
-        State("worker").write()
+        NodeState("worker").write()
         assert ray_node.health() == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coordination.lease import Credentials, Grant, Lease
-from coordination.redis_client import Address, RedisLink, RedisRefusedError, Server
+from coordination.redis_client import Address, RedisConnection, RedisLink, RedisRefusedError
 from entrypoints.ray import redis_relay
 from entrypoints.ray.redis_relay import RelayProcess
 from testing.harness import PROJECT
@@ -96,9 +96,9 @@ def log_in_as(process: RelayProcess) -> Callable[[Credentials], None]:
 
 
 @pytest.fixture
-def client(relay) -> Iterator[Server]:
+def client(relay) -> Iterator[RedisConnection]:
     """A connection by way of the relay, which waits for its answers as a GCS does."""
-    connection = Server(relay, PASSWORD, 30.0)
+    connection = RedisConnection(relay, PASSWORD, 30.0)
     yield connection
     with contextlib.suppress(OSError):
         connection.close()
@@ -186,8 +186,8 @@ class TestFence:
         assert lease.has_user(second)
 
 
-def connect_as(address: Address, username: str, password: str) -> Server:
-    connection = Server(address, PASSWORD, 30.0)
+def connect_as(address: Address, username: str, password: str) -> RedisConnection:
+    connection = RedisConnection(address, PASSWORD, 30.0)
     connection.command("AUTH", username, password)
     return connection
 

@@ -11,10 +11,10 @@ from coordination.errors import NodeError
 from coordination.lease import Grant, Lease
 from coordination.membership import NodeMembership
 from coordination.redis_client import Address
-from entrypoints.gateway.gateway import Head, Route, Switch
+from entrypoints.gateway.gateway import CurrentHead, Route, Switch
 from entrypoints.ray import worker as ray_worker
 from entrypoints.ray.process import Stop
-from entrypoints.ray.worker import ElectedCluster, FixedHead, Worker, check_versions, passes_on
+from entrypoints.ray.worker import ElectedCluster, StaticHead, Worker, check_versions, passes_on
 
 NAME = "beta-ray-cpu"
 
@@ -128,8 +128,8 @@ class TestWaiting:
         assert not Worker(NAME, "beta", Cluster(LED), nowhere, stop).wait_for_head(tell)
         assert f"the gateway of this host at {nowhere} does not reach the head" in told[0]
 
-    def test_with_a_fixed_head_it_joins_without_an_election(self, gateway, redis_link):
-        worker = Worker(NAME, "beta", FixedHead(redis_link, "cslr-lab", NAME), gateway, Stop())
+    def test_with_a_static_head_it_joins_without_an_election(self, gateway, redis_link):
+        worker = Worker(NAME, "beta", StaticHead(redis_link, "cslr-lab", NAME), gateway, Stop())
         assert worker.wait_for_head(lambda reason: pytest.fail(reason))
         assert worker.reason_to_end() is None
         Lease(redis_link, "cslr-lab").set_maintenance(NAME, True)
@@ -137,9 +137,9 @@ class TestWaiting:
         assert end
         assert "to stay out" in end.reason
 
-    def test_with_a_fixed_head_no_redis_is_needed(self, gateway, redis_link):
+    def test_with_a_static_head_no_redis_is_needed(self, gateway, redis_link):
         redis_link.addresses = (Address("127.0.0.1", 1),)
-        worker = Worker(NAME, "beta", FixedHead(redis_link, "cslr-lab", NAME), gateway, Stop())
+        worker = Worker(NAME, "beta", StaticHead(redis_link, "cslr-lab", NAME), gateway, Stop())
         assert worker.wait_for_head(lambda reason: pytest.fail(reason))
         assert worker.reason_to_end() is None
 
@@ -153,7 +153,7 @@ class TestGateway:
         switch = Switch()
         await switch.listen({"gcs": Route((address,), "gcs")})
         assert not await asyncio.to_thread(passes_on, address)
-        switch.turn(Head(1, "alpha", {"gcs": gateway}))
+        switch.turn(CurrentHead(1, "alpha", {"gcs": gateway}))
         assert await asyncio.to_thread(passes_on, address)
         switch.turn(None)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from config.cluster import ClusterHost, ClusterRedis, ClusterSettings, Membership
 from coordination import redis_pair as pair_library
 from coordination.redis_client import Address, RedisLink
-from coordination.redis_pair import look
+from coordination.redis_pair import read_status
 from stack.identity import StackIdentity
 from testing.redis_pair import PASSWORD, RedisServer, redis_pair, until
 from ws.cluster import failover as command
@@ -67,7 +67,7 @@ def pair(redis_pair, monkeypatch):
 
 
 def settled(primary: RedisServer, copy: RedisServer) -> bool:
-    leading, following = look(primary.link()), look(copy.link())
+    leading, following = read_status(primary.link()), read_status(copy.link())
     return leading.leads and following.in_step and following.follows == primary.address
 
 
@@ -131,7 +131,7 @@ class TestReplacementOfThePrimary:
         beta.wire.cut()
         command.give_away(access_on("gamma", pair), Console(width=200))
         assert "Redis is away until it is here again: the copy on beta does not answer" in capsys.readouterr().out
-        assert look(gamma.link()).leads
+        assert read_status(gamma.link()).leads
 
 
 class TestPrimaryAnswers:
@@ -149,7 +149,7 @@ class TestPrimaryAnswers:
         kept = {int(member) for member in gamma.link().command("SMEMBERS", "written")}
         assert set(writer.acknowledged) <= kept
         assert writer.slowest < 4
-        assert look(gamma.link()).generation == 3
+        assert read_status(gamma.link()).generation == 3
 
     def test_heads_of_the_former_primary_are_fenced(self, pair):
         gamma, beta = pair
@@ -162,10 +162,10 @@ class TestPrimaryAnswers:
         gamma, beta = pair
         beta.link().command("CONFIG", "SET", "masterauth", "wrong")
         gamma.link().command("CLIENT", "KILL", "TYPE", "replica")
-        until(lambda: not look(beta.link()).in_step)
+        until(lambda: not read_status(beta.link()).in_step)
         with pytest.raises(WsError, match="not in step"):
             command.failover(access_on("beta", pair), QUIET, primary_is_off=False)
-        assert look(gamma.link()).leads
+        assert read_status(gamma.link()).leads
 
     def test_a_copy_that_stops_receiving_meanwhile_leaves_all_as_it_was(self, pair, monkeypatch):
         gamma, beta = pair
@@ -187,7 +187,7 @@ class TestPrimaryAnswers:
         with pytest.raises(KeyboardInterrupt):
             command.failover(access_on("beta", pair), QUIET, primary_is_off=False)
         until(lambda: settled(gamma, beta))
-        assert look(gamma.link()).generation == 1
+        assert read_status(gamma.link()).generation == 1
 
     def test_it_is_not_for_the_host_that_has_the_primary(self, pair):
         with pytest.raises(WsError, match=r"is the primary already.*\n.*beta's the primary, run this there"):
@@ -204,7 +204,7 @@ class TestPrimaryIsSilent:
         gamma.wire.cut()
         with pytest.raises(WsError, match=r"gamma MUST be off(.|\n)*--primary-is-off"):
             command.failover(access_on("beta", pair), QUIET, primary_is_off=False)
-        assert not look(beta.link()).leads
+        assert not read_status(beta.link()).leads
 
     def test_the_copy_leads_and_the_old_primary_follows_when_it_returns(self, pair):
         gamma, beta = pair
