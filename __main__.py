@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pulumi
 
-from config import keys as config_keys
+from config import keys
 from config.problems import SettingsError
 from config.stack_file import encrypted_paths
 from images.budgets import BudgetError
 from images.dockerfile import DockerfileError
-from preflight import docker_engine as engine_checks
+from preflight import docker_engine
 from program import declare
 from stack.identity import StackIdentity
 from stack.pulumi_internals import program_config, secret_keys
@@ -38,14 +38,14 @@ def main() -> None:
     )
     try:
         config = program_config()
-        config_keys.check(config, stack_file=stack.file)
-        config_keys.refuse_encrypted(
+        keys.check(config, stack_file=stack.file)
+        keys.refuse_encrypted(
             secret_keys(),
             stack_file=stack.file,
             stack=stack.identity.stack,
             encrypted=encrypted_paths(PROJECT / stack.file),
         )
-        engine_checks.refuse_other_engine(config, stack_file=stack.file)
+        docker_engine.refuse_other_engine(config, stack_file=stack.file)
         outputs = declare(stack)
     except (SettingsError, SecretError, BudgetError, DockerfileError) as error:
         raise pulumi.RunError(str(error)) from None

@@ -11,7 +11,7 @@ from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
 from components.network import RayNetwork
 from components.platform import Platform, PlatformArgs
-from config import matrix as matrix_settings
+from config import matrix
 from config.builds import BuildSettings
 from config.cluster_file import find_membership
 from config.keys import CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
@@ -21,9 +21,8 @@ from config.platform import KEY
 from config.remedies import secret_command
 from config.services import RAY_NODES
 from docker_api.api import DockerError
-from preflight import build_host, host, outside
+from preflight import build_host, docker_engine, host, outside
 from preflight import cluster as cluster_checks
-from preflight import docker_engine as engine_checks
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers, shared_users
 from preflight.host_facts import outside_addresses
@@ -61,8 +60,8 @@ def declare_platform(stack: Stack) -> Outputs:
     settings = settings.with_packages(lock)
     facts = None
     if stack.preflight:
-        engine_checks.refuse_remote_engine()
-        engine_checks.refuse_unusable_engine()
+        docker_engine.refuse_remote_engine()
+        docker_engine.refuse_unusable_engine()
     now = claim(stack)
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
@@ -143,7 +142,7 @@ def warn_of_plain_secrets(stack: Stack) -> None:
 
 def declare_family(stack: Stack) -> Outputs:
     """The selected images, and nothing that runs."""
-    matrix_settings.refuse_beside(stack.config, stack_file=stack.file)
+    matrix.refuse_beside(stack.config, stack_file=stack.file)
     raw = config_value(stack.config("matrix"))
     now = claim(stack)
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))

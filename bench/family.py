@@ -12,10 +12,10 @@ from bench.process import run
 from build_report.layers import unique
 from build_report.store import Store
 from components.image import REPOSITORY
+from config.project import FOLDER
 from docker_api.api import DockerApi
 from testing.live.deployment import copy_project
 
-PROJECT = Path(__file__).parent.parent
 STACK_FILE = "Pulumi.matrix.yaml"
 
 
@@ -47,7 +47,7 @@ class Family:
 
     def __init__(self, folder: Path) -> None:
         self.folder = copy_project(folder)
-        shutil.copy(PROJECT / STACK_FILE, self.folder)
+        shutil.copy(FOLDER / STACK_FILE, self.folder)
         self.state = folder / "state"
         self.store = Store(self.state / "cslr" / "builds.sqlite")
         self.api = DockerApi()

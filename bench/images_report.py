@@ -7,7 +7,7 @@ from rich.table import Table
 from bench.family import Sizes
 from bench.naive import NaiveRun
 from bench.scenarios import Measurement
-from ws.display import duration
+from build_report.units import whole_duration
 
 GB = 1e9
 # Title of the build → what it was with hand-built images, and the goal; GB, unpacked.
@@ -39,7 +39,7 @@ def time_rows(measurements: Sequence[Measurement]) -> Iterator[tuple[str, ...]]:
         yield (
             scenario.means,
             scenario.former,
-            "0 builds, 0 bytes" if scenario.goal is None else duration(scenario.goal),
+            "0 builds, 0 bytes" if scenario.goal is None else whole_duration(scenario.goal),
             _seconds(run.seconds),
             str(run.images),
             f"{run.sent / 1e3:.0f} kB",
@@ -110,7 +110,7 @@ def _markdown_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]] | It
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
+    return f"{seconds:.1f} s" if seconds < 60 else whole_duration(seconds)
 
 
 def _verdict(reached: bool) -> str:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, NoReturn, TypeGuard
 
 from build_report.records import Build, BuildRecord, Image, ReportError, Subject
 from build_report.store import Store, StoreError
+from config.project import FOLDER
 
 if TYPE_CHECKING:
     from docker_api.api import DockerApi, Json
 
 ENVIRONMENT = "CSLR_BUILD"
 IMAGE_ID = "CSLR_IMAGE_ID"  # spares the question to Docker, where it is known
-PROJECT = Path(__file__).parent.parent
 WITHIN, OVER, WRONG_CALL = 0, 1, 2
 
 TEXTS, OPTIONAL = ("tag", "image", "flavour", "platform"), ("target", "variant", "budget")
@@ -203,7 +203,7 @@ def _over_budget(spec: Spec, build: Build, image: Image, store: Store) -> str:
     from images.catalog import CATALOG
 
     try:
-        budgets = load(PROJECT / spec.budget, frozenset(CATALOG))
+        budgets = load(FOLDER / spec.budget, frozenset(CATALOG))
     except BudgetError as error:
         raise MeasureError(str(error)) from None
     excesses = exceeded(budgets, spec.subject, image)

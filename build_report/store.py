@@ -26,8 +26,9 @@ from build_report.records import (
 )
 from build_report.runs import current_run
 from build_report.schema import MIGRATIONS
+from config.project import state_root
 from docker_api.step import Step
-from stack.state import make_closed, state_root
+from stack.state import make_closed
 
 WAIT = 30.0  # seconds for other writers
 LOG = logging.getLogger("build_report")

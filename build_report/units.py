@@ -27,8 +27,11 @@ def duration(seconds: float | None) -> str:
     """``0.4 s``, ``42 s``, ``3 min 05 s``, ``1 h 02 min``."""
     if seconds is None:
         return NOTHING
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
+    return f"{seconds:.1f} s" if seconds < 9.95 else whole_duration(seconds)
+
+
+def whole_duration(seconds: float) -> str:
+    """The same without tenths."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -16,6 +16,7 @@ import pulumi
 import pulumi_command as command
 import pulumi_docker as docker
 
+from config.project import FOLDER
 from docker_api.builds import context_files
 from images.base.recipe import PLATFORM, Platform, Source, Suite, base_tag, platform_suffix
 from images.catalog import Flavour, Image
@@ -23,7 +24,6 @@ from images.dockerfile import Recipe, recipe
 from images.variants import Variant
 from stack.identity import LEAVES_IMAGE
 
-PROJECT = Path(__file__).parent.parent
 REPOSITORY = "cslr"
 FAMILY_REPOSITORY = "ml"  # of the readable tags
 # Makes BuildKit write into the image which step left which layer, so that it can serve as a cache elsewhere.
@@ -121,8 +121,8 @@ class ImageVariant(pulumi.ComponentResource):
             skip_push=not args.push,
             build=docker.DockerBuildArgs(
                 # Relative, because the provider compares paths literally: another checkout must not differ.
-                context=str(image.folder.relative_to(PROJECT)),
-                dockerfile=str(image.dockerfile.relative_to(PROJECT)),
+                context=str(image.folder.relative_to(FOLDER)),
+                dockerfile=str(image.dockerfile.relative_to(FOLDER)),
                 target=image.target,
                 # Only those that count, so that another value of the rest is no change.
                 args={**content.args, **(INLINE_CACHE if args.registry else {})},
@@ -268,7 +268,7 @@ def _report_spec(args: ImageVariantArgs, tag: str) -> dict[str, str | None]:
         "variant": args.variant.key if args.image.depends_on_variant else None,
         "flavour": args.flavour,
         "platform": args.platform,
-        "budget": str(budget.relative_to(PROJECT)) if budget else None,
+        "budget": str(budget.relative_to(FOLDER)) if budget else None,
     }
 
 

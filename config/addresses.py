@@ -17,6 +17,11 @@ SCHEMES = {"http": 80, "https": 443}
 LOOPBACK = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "[::1]", "[[]::1]:*")
 
 
+def connectable(bind_address: str) -> str:
+    """An address of this host at which this host reaches a port that is bound to `bind_address`."""
+    return "127.0.0.1" if bind_address in EVERYWHERE else bind_address
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reach:
     """How one service is reached from outside its container network."""

@@ -16,17 +16,17 @@ from config.explain import explained
 from config.keys import CLUSTER_KEY_SECRET
 from config.ports import host_ports
 from config.problems import Problem, Remove, Set, SettingsError, closest, did_you_mean, dotted
+from config.project import FOLDER
 from config.services import SERVICES
 from config.yaml_file import InvalidYamlError, read_yaml
 from coordination.own_address import source_address
 
-PROJECT = Path(__file__).parent.parent
 EXAMPLE = "cluster.example.yaml"
 
 ConfigText = Callable[[str], str | None]  # the text of a key of this project: "cluster", "host"
 
 
-def find_membership(config: ConfigText, *, stack: str, stack_file: str, folder: Path = PROJECT) -> Membership | None:
+def find_membership(config: ConfigText, *, stack: str, stack_file: str, folder: Path = FOLDER) -> Membership | None:
     """This host's membership in its cluster; None for a host on its own.
 
     Raises:

@@ -7,9 +7,9 @@ a host of nothing but defaults, and a misspelt ``cslr:cluster`` one that is no p
 from collections.abc import Iterable
 
 from config.problems import Problem, SettingsError, closest
+from config.project import NAME
 from config.remedies import secret_command, unset_command
 
-PROJECT = "cslr"
 # Optional secrets of a stack, encrypted by `pulumi config set --secret`.
 SECRETS = {
     "cslr:redisPassword": "Password of Redis, shared by all hosts of a cluster.",
@@ -49,7 +49,7 @@ def check(keys: Iterable[str], *, stack_file: str) -> None:
     reason = "unknown key" if len(strange) == 1 else "unknown keys"
     guesses = {key: closest(key.partition(":")[2], [known.partition(":")[2] for known in KNOWN]) for key in strange}
     advice = "\n".join(
-        f"Did you mean {PROJECT}:{guess}? Rename {key} in the file."
+        f"Did you mean {NAME}:{guess}? Rename {key} in the file."
         if guess
         else f"Remove {key}; known here: {', '.join(KNOWN)}."
         for key, guess in guesses.items()
@@ -81,4 +81,4 @@ def refuse_encrypted(keys: Iterable[str], *, stack_file: str, stack: str, encryp
 
 def _is_meant_for_us(key: str) -> bool:
     project, _, name = key.partition(":")
-    return project == PROJECT or (f"{PROJECT}:{name}" in KNOWN and bool(closest(project, [PROJECT])))
+    return project == NAME or (f"{NAME}:{name}" in KNOWN and bool(closest(project, [NAME])))

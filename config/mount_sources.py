@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from stack.state import state_root
+from config.project import state_root
 
 DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 SOCKET_REASON = "the Docker socket would make every program in the container root on this host"

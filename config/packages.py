@@ -8,11 +8,11 @@ from pathlib import Path
 from config.builds import ImagesSettings
 from config.problems import Path as Key
 from config.problems import Problem, Remove, SettingsError
+from config.project import FOLDER
 from images import packages_lock
 from images.packages_lock import PackagesLock
 from images.variants import Variant
 
-PROJECT = Path(__file__).parent.parent
 KEY: Key = ("images", "packages")
 NONE = "none"  # in place of a lock's digest
 
@@ -32,7 +32,7 @@ def load_lock(
     """
     if not images.packages:
         return None
-    name, folder = lock_name(stack_file), folder or PROJECT
+    name, folder = lock_name(stack_file), folder or FOLDER
     try:
         lock = packages_lock.read(folder / name)
     except OSError as error:

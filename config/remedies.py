@@ -9,8 +9,9 @@ import re
 import shlex
 from pathlib import PurePath
 
-PROJECT = "cslr"
-PLATFORM = f"{PROJECT}:platform"
+from config.project import NAME
+
+PLATFORM = f"{NAME}:platform"
 STACK_FILE = re.compile(r"Pulumi\.(.+)\.yaml")
 
 
@@ -23,7 +24,7 @@ def stack_of(file: str) -> str | None:
 def short_key(key: str) -> str:
     """A key as `ws set` takes it: what is not a key of its own in a stack file is below `cslr:platform`."""
     if key == PLATFORM or not key.startswith(PLATFORM):
-        return key.removeprefix(f"{PROJECT}:")
+        return key.removeprefix(f"{NAME}:")
     return key.removeprefix(PLATFORM).removeprefix(".")
 
 

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from config.cluster import Membership
+from config.project import state_root
 from config.remedies import secret_command, stack_of
 from stack.secrets import SecretError
-from stack.state import state_root, write_atomically
+from stack.state import write_atomically
 
 KEY = "clusterKey"  # of the stack config
 MINIMUM_LENGTH = 32

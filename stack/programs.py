@@ -9,8 +9,9 @@ import ast
 import functools
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-ENTRYPOINTS = ROOT / "entrypoints"
+from config.project import FOLDER
+
+ENTRYPOINTS = FOLDER / "entrypoints"
 PACKAGES = ("entrypoints", "coordination", "contracts")  # those that programs in containers import from
 PROGRAMS_TARGET = "/run/cslr"
 GIVEN_WITH = (".html", ".css")
@@ -24,7 +25,7 @@ def program_path(file: str) -> str:
 
 def mounted_at(source: Path) -> str:
     """Where a module, or a file that it reads, is inside a container."""
-    return f"{PROGRAMS_TARGET}/{source.relative_to(ROOT).as_posix()}"
+    return f"{PROGRAMS_TARGET}/{source.relative_to(FOLDER).as_posix()}"
 
 
 def module_path(module: str) -> str:
@@ -34,7 +35,7 @@ def module_path(module: str) -> str:
 
 def source_of(module: str) -> Path:
     """The file of a module, by its full name."""
-    return ROOT / f"{module.replace('.', '/')}.py"
+    return FOLDER / f"{module.replace('.', '/')}.py"
 
 
 def run_python(file: str, *arguments: str) -> tuple[str, ...]:

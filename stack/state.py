@@ -13,13 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.project import state_root
 from stack.identity import StackIdentity
-
-
-def state_root() -> Path:
-    """Where all stacks of this user keep what is not in Docker: locks, generated secrets, mounted files, reports."""
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "cslr"
 
 
 def stack_folder(identity: StackIdentity) -> Path:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from build_report.layers import chain_ids
-from build_report.measure import ENVIRONMENT, IMAGE_ID, PROJECT
+from build_report.measure import ENVIRONMENT, IMAGE_ID
 from build_report.records import Build, BuildRecord, Image, Layer, Package, Subject, Usage
 from build_report.store import Store
+from config.project import FOLDER
 from docker_api.step import Step
 
 MB, GB = 10**6, 10**9
@@ -117,5 +118,5 @@ def measured(spec: Mapping[str, Any], image_id: str | None = None) -> subprocess
     environment |= {ENVIRONMENT: json.dumps(spec)} | ({IMAGE_ID: image_id} if image_id else {})
     command = [sys.executable, "-m", "build_report.measure"]
     return subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False, timeout=300
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from config.addresses import origin, prefix_of
+from config.addresses import connectable, origin, prefix_of
 from config.platform import PlatformSettings
 from config.ports import HEALTH, MARIMO, MLFLOW
 from config.types import EVERYWHERE
@@ -99,7 +99,7 @@ class Expectation:
         address = f"{name}:{port}"
         if self.settings.membership:
             (published,) = self.settings.service(name).host_ports.values()
-            address = f"{reachable(self.settings.bind_address(name))}:{published}"
+            address = f"{connectable(self.settings.bind_address(name))}:{published}"
         url = f"http://{address}{prefix_of(self.settings.base_url(name))}"
         return expected.Service(url=url, container=self.identity.object_name(name))
 
@@ -141,8 +141,3 @@ class Expectation:
             torch_cuda=variant.torch_cuda if flavour == "cuda" else None,
             torch_geometric=locked["torch-geometric"],
         )
-
-
-def reachable(address: str) -> str:
-    """An address of this host at which a port bound to `address` is reached from this host."""
-    return "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 (compared, not bound)

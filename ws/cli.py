@@ -303,12 +303,12 @@ def logs(
 @app.command("test")
 def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """Verify the running stack from inside its network, as every deployment does."""
+    from config.project import FOLDER
     from stack.state import stack_folder
     from verification.record import ENVIRONMENT as RECORD
     from verification.record import FILE
     from verification.spec import ENVIRONMENT
     from ws.environment import inherited
-    from ws.project import FOLDER
 
     session = _session(stack, quiet=True)
     if session.only_builds:
@@ -330,11 +330,11 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
 @app.command()
 def doctor(stack: Stack = "dev") -> None:
     """Check every precondition, and say how to meet those that are not met."""
+    from config.project import FOLDER
     from config.stack_file import refuse_name
     from ws.doctor.checks import State, rows
     from ws.doctor.facts import Facts
     from ws.doctor.view import table
-    from ws.project import FOLDER
 
     refuse_name(FOLDER, stack)  # all else that is wrong with a stack is a row of the table
     found = rows(Facts.collect(stack))
@@ -395,10 +395,10 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     """Shows what is old, and removes it."""
     from build_report.store import Store
     from build_report.units import size
+    from config.project import FOLDER
     from config.stack_file import stacks
     from docker_api.api import DockerApi
     from ws.matrix import prune
-    from ws.project import FOLDER
     from ws.stack_settings import StackSettings
 
     api = DockerApi()

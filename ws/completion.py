@@ -1,8 +1,6 @@
 """What the shell completes: names that are looked up when they are asked for."""
 
-from pathlib import Path
-
-FOLDER = Path(__file__).parent.parent
+from config.project import FOLDER
 
 
 def stacks(incomplete: str) -> list[str]:

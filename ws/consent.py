@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from build_report.units import whole_duration
 from stack.running_words import in_words, line, listed
 from stack.running_work import Kind, Work
-from ws.cluster.progress import progress
 from ws.cost import DOES_NOT_END, Cost
-from ws.display import duration
 from ws.errors import WsError
+from ws.progress import progress
 
 POLL_SECONDS = 2.0
 SETTLE_SECONDS = 3.0  # in which a driver that has just ended, such as the last verification's, leaves the list
@@ -139,10 +139,10 @@ class Consent:
                 passed = time.monotonic() - began
                 if passed >= seconds:
                     raise DeclinedError(_too_long(found, left, passed))
-                say(f"Waiting for {_in_short(left) or found.ends[-1]}; {duration(seconds - passed)} left")
+                say(f"Waiting for {_in_short(left) or found.ends[-1]}; {whole_duration(seconds - passed)} left")
                 time.sleep(min(POLL_SECONDS, seconds - passed))
                 found = look()
-        self.console.print(Text(f"All has ended, after {duration(time.monotonic() - began)}", style="green"))
+        self.console.print(Text(f"All has ended, after {whole_duration(time.monotonic() - began)}", style="green"))
         return found
 
     def _ask_for(self, stays: list[Work]) -> None:
@@ -190,6 +190,6 @@ def _in_short(works: list[Work]) -> str:
 
 def _too_long(found: Cost, left: list[Work], seconds: float) -> str:
     if not left:
-        return f"Nothing was changed: after {duration(seconds)} {found.ends[-1]}."
+        return f"Nothing was changed: after {whole_duration(seconds)} {found.ends[-1]}."
     lines = "".join(f"\n    {text}" for text in listed(left))
-    return f"Nothing was changed: not ended after {duration(seconds)}: {in_words(left)}{lines}"
+    return f"Nothing was changed: not ended after {whole_duration(seconds)}: {in_words(left)}{lines}"

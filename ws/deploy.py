@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 from rich.text import Text
 
+from build_report.units import whole_duration
 from config.keys import HOST_ALONE, PREFLIGHT_KEY
+from config.project import FOLDER
 from embedded_engine.changes import Action, Change, Display, Guard, Result, unguarded
 from stack import running_work
 from stack.owner import RECORD, OwnerRecord
@@ -19,11 +21,10 @@ from ws import changes, firewall, services
 from ws.consent import Consent
 from ws.containers import containers, made_by
 from ws.cost import REDIS, Cost, Stop, all_stop, concerns, cost, stops
-from ws.display import display_on, duration
+from ws.display import display_on
 from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice, DeploymentEngine, choose
 from ws.errors import WsError
-from ws.project import FOLDER
 from ws.pulumi import cli as pulumi_cli
 from ws.pulumi.engine import PROGRAM_LOG, PulumiEngine
 from ws.setup import docker as setup
@@ -311,5 +312,5 @@ class _Once(logging.Handler):
 def summary(result: Result, seconds: float) -> str:
     """What remains to be said of a deployment."""
     if result.unchanged:
-        return f"Nothing to change ({duration(seconds)})"
-    return f"Done in {duration(seconds)}: {changes.counts(result, planned=False)}"
+        return f"Nothing to change ({whole_duration(seconds)})"
+    return f"Done in {whole_duration(seconds)}: {changes.counts(result, planned=False)}"

@@ -13,6 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from build_report.units import whole_duration
 from embedded_engine.changes import Change
 from ws.changes import WORDS, kind, title
 
@@ -53,16 +54,10 @@ def widths(lines: Iterable[Sequence[str]]) -> list[int]:
 
 def outcome(change: Change, seconds: float) -> Text:
     """The line that remains of a resource."""
-    took = f" {duration(seconds)}" if seconds >= 1 else ""
+    took = f" {whole_duration(seconds)}" if seconds >= 1 else ""
     if change.error:
         return Text.assemble(("✗ ", "bold red"), (change.name, "bold"), (f" {kind(change)} failed{took}", "red"))
     return Text.assemble(title(change), f" {WORDS[change.action][3]}", (took, "dim"))
-
-
-def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 05 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 class _Work:
@@ -128,7 +123,7 @@ class LiveDisplay:
             table.add_column(no_wrap=True, overflow="ellipsis", **options)
         with self._lock:
             for work in self._work.values():
-                table.add_row(work.spinner, title(work.change), duration(work.seconds), Text(work.step))
+                table.add_row(work.spinner, title(work.change), whole_duration(work.seconds), Text(work.step))
         return Group(table)
 
 
@@ -160,7 +155,7 @@ class PlainDisplay:
             work = self._work.get(change.urn)
             if work and time.monotonic() - work.said >= PLAIN_SECONDS:
                 work.said = time.monotonic()
-                self._say(f"  {change.name}: {text} ({duration(work.seconds)})")
+                self._say(f"  {change.name}: {text} ({whole_duration(work.seconds)})")
 
     def ended(self, change: Change) -> None:
         """Says so. What never started was as it should be."""

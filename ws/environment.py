@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from build_report.runs import RUN, new_run
+from config.project import state_root
 from stack.identity import ASKS
-from stack.state import make_closed, state_root
+from stack.state import make_closed
 
 PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
 BACKEND = "PULUMI_BACKEND_URL"

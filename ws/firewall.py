@@ -9,10 +9,10 @@ import json
 import docker
 import requests
 
+from config.project import NAME
 from docker_api.one_off import hardened
 from stack.identity import StackIdentity
 
-PROJECT = "cslr"
 FAMILY = "inet"
 IMAGE_LABEL = "org.opencontainers.image.title=cslr firewall"
 SERVICE_LABEL = "cslr.component=firewall"
@@ -28,7 +28,7 @@ def left() -> tuple[str, ...]:
     except (docker.errors.DockerException, requests.RequestException):
         return ()
     tables = [entry["table"] for entry in json.loads(said or "{}").get("nftables", ()) if "table" in entry]
-    prefix = StackIdentity(project=PROJECT, stack="").prefix
+    prefix = StackIdentity(project=NAME, stack="").prefix
     stacks = {
         table["name"].removeprefix(prefix)
         for table in tables
@@ -51,7 +51,7 @@ def clear(identity: StackIdentity) -> bool:
 def removal(stack: str) -> str:
     """The command that removes the rules of a stack that has no file here."""
     image = f'"$(docker image ls -q -f label={IMAGE_LABEL!r} | head -1)"'
-    table = StackIdentity(project=PROJECT, stack=stack).prefix
+    table = StackIdentity(project=NAME, stack=stack).prefix
     options = "--rm --network host --user 0 --cap-add NET_ADMIN --entrypoint nft"
     return f"docker run {options} {image} delete table {FAMILY} {table}"
 

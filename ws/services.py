@@ -14,6 +14,7 @@ from contracts.status import Reason, ServiceStatus, State, Status, Usage
 from stack.identity import StackIdentity
 from stack.state import stack_folder
 from ws.containers import ContainerState, short, styled
+from ws.tables import plain_table
 
 STATUS_SECONDS = 5.0
 # State of a service in the report → health of a container, as Docker calls it
@@ -117,9 +118,7 @@ def _merged(container: ContainerState, said: ServiceStatus | None, url: str | No
 
 def containers_table(found: Iterable[ContainerState], report: HealthReport) -> Table:
     """`ws ps`: Docker's state of each container, what the health service says of its service, and what that uses."""
-    shown = Table(box=None, pad_edge=False)
-    for column in ("Service", "Container", "Health", "Status", "Reason", "Uses", "Image", "Ports"):
-        shown.add_column(column, overflow="fold")
+    shown = plain_table(("Service", "Container", "Health", "Status", "Reason", "Uses", "Image", "Ports"))
     found = list(found)
     for one, service in zip(found, services(found, report), strict=True):
         uses = "\n".join(map(in_words, service.usage))
@@ -130,9 +129,7 @@ def containers_table(found: Iterable[ContainerState], report: HealthReport) -> T
 
 def table(states: Iterable[ServiceState]) -> Table:
     """The table at the end of `ws up`."""
-    shown = Table(box=None, pad_edge=False)
-    for column in ("Service", "URL", "Health", "Version"):
-        shown.add_column(column, overflow="fold")
+    shown = plain_table(("Service", "URL", "Health", "Version"))
     for one in states:
         health = styled(one.health)
         if one.explanation:

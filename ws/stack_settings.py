@@ -13,13 +13,13 @@ from config.encryption import Passphrase
 from config.load import config_value, load
 from config.packages import load_lock
 from config.platform import KEY, PlatformSettings
+from config.project import FOLDER, NAME
 from config.stack_file import StackFile
 from preflight import docker_engine
 from stack.identity import StackIdentity
 from stack.sources import TorchChoice
 from stack.stack import Stack
 from ws.environment import prepare_environment
-from ws.project import FOLDER
 
 
 def open_stack(stack: str) -> "StackSettings":
@@ -50,7 +50,7 @@ class StackSettings:
 
     def text(self, key: str) -> str | None:
         """The text of a key of this project, as the program is given it."""
-        return self._values.get(f"{keys.PROJECT}:{key}")
+        return self._values.get(f"{NAME}:{key}")
 
     @cached_property
     def membership(self) -> Membership | None:

@@ -3,9 +3,9 @@
 import subprocess
 import tomllib
 
+from config.project import FOLDER
 from images.packages_lock import held
 from images.variants import DEFAULT_VARIANT
-from ws.project import FOLDER
 
 SECONDS = 5  # that git may take
 

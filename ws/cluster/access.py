@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from config.addresses import connectable
 from config.cluster import Membership
 from config.platform import KEY, PlatformSettings
 from config.ports import RAY_DASHBOARD
@@ -17,7 +18,7 @@ from ws.containers import containers
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
 
-EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  (compared with, not bound to)
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +127,8 @@ def _refuse_undeployed(whose: StackIdentity) -> None:
 
 
 def _own(settings: PlatformSettings) -> tuple[Address, ...]:
-    return (Address(_reachable(settings.bind_address("redis")), settings.redis.port),)
+    return (Address(connectable(settings.bind_address("redis")), settings.redis.port),)
 
 
 def _dashboard_port(settings: PlatformSettings) -> int:
     return next(node.ports.dashboard for node in settings.ray_nodes.values())
-
-
-def _reachable(bind_address: str) -> str:
-    return LOOPBACK if bind_address == EVERYWHERE else bind_address

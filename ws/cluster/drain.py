@@ -10,16 +10,16 @@ import docker
 from rich.console import Console
 from rich.text import Text
 
+from build_report.units import whole_duration
 from contracts.ray_nodes import RayNode
 from coordination.membership import drain_key
 from stack.programs import run_module
 from ws.cluster.access import Access
 from ws.cluster.nodes import HEAD_SUFFIX, node_named
-from ws.cluster.progress import progress
 from ws.cluster.ray_api import NoHeadError, Work
 from ws.containers import ContainerState, containers
-from ws.display import duration
 from ws.errors import WsError
+from ws.progress import progress, wait_until
 
 POLL_SECONDS = 1.0
 END_SECONDS = 120.0  # for Ray's end on the node, once nothing is waited for any more
@@ -45,7 +45,7 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
         _wait(access, lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
     if left:
         _say_what_was_ended(left, seconds, console)
-    took = duration(time.monotonic() - began)
+    took = whole_duration(time.monotonic() - began)
     console.print(Text(f"{name} is drained ({took})", style="bold green"))
     console.print(f"It stays out, also when its container restarts, until: ws node resume {name} -s {access.stack}")
 
@@ -68,7 +68,7 @@ def resume(access: Access, name: str, console: Console) -> None:
         with access.answers():
             access.lease.set_maintenance(name, False)
         _wait(access, lambda: _is_there(access, name), f"{name} joins", RETURN_SECONDS, say)
-    console.print(Text(f"{name} is back after {duration(time.monotonic() - began)}", style="bold green"))
+    console.print(Text(f"{name} is back after {whole_duration(time.monotonic() - began)}", style="bold green"))
 
 
 def remove(access: Access, name: str, seconds: int, console: Console) -> None:
@@ -176,23 +176,22 @@ def _wait_for_work(access: Access, node: RayNode, deadline: float, say: Callable
         with suppress(NoHeadError):  # while the head moves
             if _is_gone(access, node) or not (work := access.ray.work(node)):
                 return Work((), ())
-        say(f"{node.name}: waiting for {work}, {duration(seconds)} left ({_names(work)})")
+        say(f"{node.name}: waiting for {work}, {whole_duration(seconds)} left ({_names(work)})")
         time.sleep(min(POLL_SECONDS, seconds))
     return work
 
 
 def _wait(access: Access, done: Callable[[], bool], what: str, seconds: float, say: Callable[[str], None]) -> None:
-    began = time.monotonic()
-    while (passed := time.monotonic() - began) < seconds:
+    def missing() -> str:
         with suppress(NoHeadError):
-            if done():
-                return
-        say(f"{what} ({passed:.0f} s)")
-        time.sleep(POLL_SECONDS)
-    raise WsError(
-        f"{what}: not within {seconds:.0f} s.\n"
-        f"  See: ws node list --stack {access.stack}, and on the node's host: ws logs --stack STACK"
-    )
+            return "" if done() else what
+        return what
+
+    if not wait_until(missing, seconds, say, pause=POLL_SECONDS):
+        raise WsError(
+            f"{what}: not within {seconds:.0f} s.\n"
+            f"  See: ws node list --stack {access.stack}, and on the node's host: ws logs --stack STACK"
+        )
 
 
 def _is_gone(access: Access, node: RayNode) -> bool:

@@ -1,36 +1,29 @@
-"""`ws redis failover`: makes this host's copy of Redis the primary. Called by a person, who may know what nobody else
-can: that a silent host is off.
+"""`ws redis failover`: makes this host's replica of Redis the primary.
 
-While the present primary answers, nothing is lost: it takes no write from before its copy has everything until it is a
-copy itself. At no moment do both lead; if this program dies in between, the guards (coordination/redis_pair.py) put the
-former primary back within seconds.
+A person calls it, who may know what no program can: that a silent host is off. While the present primary answers,
+nothing is lost (coordination/redis_failover.py).
 """
 
 import contextlib
 import sys
 import time
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Iterator
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from coordination.errors import NodeError
-from coordination.redis_client import Address, RedisLink
-from coordination.redis_pair import HANDOVER, ServerStatus, follow, lead, read_status
+from coordination.membership import HeadState
+from coordination.redis_client import Address
+from coordination.redis_failover import NotMovedError, NotPromotedError, hand_over, promote
+from coordination.redis_pair import ServerStatus
 from ws.cluster.access import Access
 from ws.cluster.head import POLL_SECONDS
-from ws.cluster.progress import progress
 from ws.cluster.redis import ask, host_of
 from ws.errors import WsError
+from ws.progress import progress, wait_until
 
-PAUSE_SECONDS = 15.0  # for which the primary takes no writes, if nobody ends that
-CATCH_UP_SECONDS = 5.0  # for the copy to get the rest
-STOP_SECONDS = 5.0  # for the primary to become a copy, before the pause ends
-QUIET_SECONDS = 30.0  # for which the guards keep still
 HEAD_SECONDS = 90.0
-STEP = 0.02
 
 
 def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
@@ -47,11 +40,13 @@ def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
     began = time.monotonic()
     if isinstance(primary, str):
         _confirm_loss(access, other, primary, primary_is_off, console)
-        generation = _promote(access.server(own), access.namespace)
+        with _promotion():
+            generation = promote(access.server(own), access.namespace)
     else:
         try:
             _check_step(copy, primary, host_of(access, other))
-            generation = _hand_over(access.server(own), access.server(other), access.namespace)
+            with _promotion():
+                generation = hand_over(access.server(own), access.server(other), access.namespace)
         except NotMovedError as error:
             raise WsError(
                 f"The primary was not moved: {error}.\n  See: ws redis status --stack {access.stack}"
@@ -82,7 +77,8 @@ def give_away(access: Access, console: Console) -> None:
         if isinstance(copy, str) or isinstance(primary, str):
             raise NotMovedError(f"the copy on {host} does not answer")
         _check_step(copy, primary, host)
-        generation = _hand_over(access.server(other), access.server(own), access.namespace)
+        with _promotion():
+            generation = hand_over(access.server(other), access.server(own), access.namespace)
     except NotMovedError as error:
         console.print(Text(f"Redis is away until it is here again: {error}", style="yellow"), soft_wrap=True)
         return
@@ -107,8 +103,13 @@ def _addresses(access: Access) -> tuple[Address, Address]:
     return own[0], next(address for address in access.servers if address != own[0])
 
 
-class NotMovedError(Exception):
-    """Why the primary stays where it is."""
+@contextlib.contextmanager
+def _promotion() -> Iterator[None]:
+    """Says what to do where a replica did not become the primary."""
+    try:
+        yield
+    except NotPromotedError as error:
+        raise WsError(f"{error}\n  Run this again.") from error
 
 
 def _check_step(copy: ServerStatus, primary: ServerStatus, host: str) -> None:
@@ -122,59 +123,6 @@ def _check_step(copy: ServerStatus, primary: ServerStatus, host: str) -> None:
             f"the copy is not in step with {primary.address}, so what was written meanwhile would be lost; wait until "
             "its status says how far it is behind, and run this again"
         )
-
-
-def _hand_over(copy: RedisLink, primary: RedisLink, namespace: str) -> int:
-    """The lossless way. Raises `NotMovedError` where the copy does not catch up."""
-    try:
-        primary.command("SET", HANDOVER, str(copy.addresses[0]), "PX", int(QUIET_SECONDS * 1000))
-        # That it arrives shows that the stream flows, and keeps the other guard still as well.
-        _until(lambda: read_status(copy).handover, "the copy does not receive what the primary sends", primary)
-        paused = time.monotonic()
-        primary.command("CLIENT", "PAUSE", int(PAUSE_SECONDS * 1000), "WRITE")
-        _until(lambda: _caught_up(copy, primary), "the copy does not catch up", primary)
-        if time.monotonic() > paused + PAUSE_SECONDS - STOP_SECONDS:
-            _give_up("the copy is too slow", primary)
-        # First the former primary stops, then the copy begins: no write is accepted by a server that is not to stay.
-        follow(primary, copy.addresses[0])
-    except (OSError, NodeError) as error:
-        _go_on(primary)
-        raise NotMovedError(str(error).rstrip(".")) from error
-    generation = _promote(copy, namespace)
-    _go_on(primary)  # whoever waits is told to look for the new one
-    return generation
-
-
-def _caught_up(copy: RedisLink, primary: RedisLink) -> bool:
-    sent, received = read_status(primary), read_status(copy)
-    return received.in_step and received.offset == sent.offset
-
-
-def _until(condition: Callable[[], bool], failure: str, primary: RedisLink) -> None:
-    deadline = time.monotonic() + CATCH_UP_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            _give_up(failure, primary)
-        time.sleep(STEP)
-
-
-def _give_up(reason: str, primary: RedisLink) -> NoReturn:
-    _go_on(primary)
-    raise NotMovedError(f"{reason}. All is as before")
-
-
-def _go_on(primary: RedisLink) -> None:
-    """Ends the pause, and that of the guards; both end by themselves too."""
-    for words in (("CLIENT", "UNPAUSE"), ("DEL", HANDOVER)):
-        with contextlib.suppress(OSError, NodeError):
-            primary.command(*words)
-
-
-def _promote(copy: RedisLink, namespace: str) -> int:
-    try:
-        return lead(copy, namespace)
-    except (OSError, NodeError) as error:
-        raise WsError(f"{copy.addresses[0]} did not become the primary: {error}\n  Run this again.") from error
 
 
 def _confirm_loss(access: Access, other: Address, reason: str, primary_is_off: bool, console: Console) -> None:
@@ -200,14 +148,19 @@ def _wait_for_head(access: Access, console: Console, began: float) -> None:
     """Waits until there is a head that keeps its state in the new primary."""
     if access.membership and access.membership.static_head:
         return
+    ready: HeadState | None = None
+
+    def missing() -> str:
+        nonlocal ready
+        with contextlib.suppress(WsError):
+            state = access.state()
+            # A lease that was written to the former primary says "ready" until its holder has noticed.
+            ready = state.head if state.hold <= 0 else None
+            return "" if ready else access.why_no_head(state) or "waiting for the head"
+        return "waiting for Redis"
+
     with progress(console) as say:
-        while (seconds := time.monotonic() - began) < HEAD_SECONDS:
-            with contextlib.suppress(WsError):
-                state = access.state()
-                # A lease that was written to the former primary says "ready" until its holder has noticed.
-                if state.head and state.hold <= 0:
-                    console.print(f"{state.head.host} leads, epoch {state.head.epoch} ({seconds:.0f} s)")
-                    return
-                say(f"{access.why_no_head(state) or 'waiting for the head'} ({seconds:.0f} s)")
-            time.sleep(POLL_SECONDS)
-    raise WsError(f"No head is ready after {HEAD_SECONDS:.0f} s.\n  See: ws head show -s {access.stack}")
+        wait_until(missing, HEAD_SECONDS - (time.monotonic() - began), say, pause=POLL_SECONDS)
+    if ready is None:
+        raise WsError(f"No head is ready after {HEAD_SECONDS:.0f} s.\n  See: ws head show -s {access.stack}")
+    console.print(f"{ready.host} leads, epoch {ready.epoch} ({time.monotonic() - began:.0f} s)")

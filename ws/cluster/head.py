@@ -11,11 +11,12 @@ from rich.text import Text
 
 from config.problems import did_you_mean
 from config.problems import show as in_words
-from coordination.membership import ClusterState, MemberState
+from coordination.membership import ClusterState, HeadState, MemberState
 from ws.cluster.access import Access
 from ws.cluster.nodes import moment
-from ws.cluster.progress import progress
 from ws.errors import WsError
+from ws.progress import progress, wait_until
+from ws.tables import plain_table
 
 MOVE_SECONDS = 90.0
 POLL_SECONDS = 0.2
@@ -106,9 +107,7 @@ def show(shown: HeadShown, console: Console) -> None:
 
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
-    shown = Table(box=None, pad_edge=False)
-    for column in columns:
-        shown.add_column(column, overflow="fold")
+    shown = plain_table(columns)
     for row in rows:
         shown.add_row(*row)
     return shown
@@ -123,19 +122,22 @@ def move(access: Access, host: str | None, console: Console) -> None:
     if refusal:
         raise WsError(f"The head cannot be moved: {refusal}.\n  See: ws head show --stack {access.stack}")
     began = time.monotonic()
+    head: HeadState | None = None
+
+    def missing() -> str:
+        nonlocal head
+        state = _state_if_any(access)
+        head = state.head if state and state.head and state.head.epoch > former else None
+        return "" if head else _waits_for(access, state)
+
     with progress(console) as say:
-        while (seconds := time.monotonic() - began) < MOVE_SECONDS:
-            state = _state_if_any(access)
-            head = state.head if state else None
-            if head and head.epoch > former:
-                break
-            say(f"{_waits_for(access, state)} ({seconds:.0f} s)")
-            time.sleep(POLL_SECONDS)
-        else:
-            raise WsError(
-                f"No new head was ready within {MOVE_SECONDS:.0f} s.\n"
-                f"  See: ws head show --stack {access.stack}, and on that host: ws logs ray-head --stack STACK"
-            )
+        wait_until(missing, MOVE_SECONDS, say, pause=POLL_SECONDS)
+    if head is None:
+        raise WsError(
+            f"No new head was ready within {MOVE_SECONDS:.0f} s.\n"
+            f"  See: ws head show --stack {access.stack}, and on that host: ws logs ray-head --stack STACK"
+        )
+    seconds = time.monotonic() - began
     if host and head.host != host:
         raise WsError(f"{head.host} leads now, in epoch {head.epoch}, and not {host}: see `ws logs ray-head` there.")
     console.print(Text(f"{head.host} leads after {seconds:.1f} s, epoch {head.epoch}", style="bold green"))

@@ -13,6 +13,7 @@ from ws.doctor.facts import Facts, platform_facts
 from ws.doctor.view import table
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
+from ws.tables import plain_table
 
 
 def _membership(configured: StackSettings) -> Membership:
@@ -60,9 +61,7 @@ def check(stack: str, console: Console) -> bool:
 def _hosts(membership: Membership, state: ClusterState) -> Table:
     members = {member.host: member for member in state.members}
     head = None if membership.static_head else state.head  # of a fixed one nobody reports whether it is reached
-    shown = Table(box=None, pad_edge=False)
-    for column in ("Host", "Address", "State", "May lead", "Reaches the head", "Ray", "Python", "CUDA"):
-        shown.add_column(column, overflow="fold")
+    shown = plain_table(("Host", "Address", "State", "May lead", "Reaches the head", "Ray", "Python", "CUDA"))
     for name, host in membership.cluster.hosts.items():
         member = members.get(name)
         facts = member.facts if member else {}

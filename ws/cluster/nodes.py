@@ -13,6 +13,7 @@ from coordination.membership import ClusterState
 from ws.cluster.access import Access
 from ws.cluster.ray_api import NoHeadError
 from ws.errors import WsError
+from ws.tables import plain_table
 
 State = Literal["alive", "draining", "drained", "gone"]
 STYLES: dict[State, str] = {"alive": "green", "draining": "yellow", "drained": "cyan", "gone": "bold red"}
@@ -107,9 +108,8 @@ def as_json(found: Nodes) -> dict[str, Any]:
 
 def table(rows: Iterable[NodeRow]) -> Table:
     """`ws node list`."""
-    shown = Table(box=None, pad_edge=False)
-    for column in ("Node", "Host", "Role", "State", "CPUs", "GPUs", "Address", "Since"):
-        shown.add_column(column, overflow="fold", justify="right" if column.endswith("PUs") else "left")
+    columns = ("Node", "Host", "Role", "State", "CPUs", "GPUs", "Address", "Since")
+    shown = plain_table(columns, right=("CPUs", "GPUs"))
     for row in rows:
         state = Text(row.state, style=STYLES[row.state])
         shown.add_row(row.node, row.host, row.role, state, f"{row.cpus:g}", f"{row.gpus:g}", row.address, row.since)

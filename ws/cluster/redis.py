@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from coordination.redis_client import Address
 from coordination.redis_pair import ServerStatus, read_status
 from ws.cluster.access import Access
+from ws.tables import plain_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +103,7 @@ def as_json(found: Status) -> dict[str, Any]:
 
 def show(found: Status, console: Console) -> None:
     """`ws redis status`."""
-    shown = Table(box=None, pad_edge=False)
-    for column in ("Host", "Address", "Role", "Generation", "Behind", "Note"):
-        shown.add_column(column, overflow="fold")
+    shown = plain_table(("Host", "Address", "Role", "Generation", "Behind", "Note"))
     for one in found.servers:
         generation = "" if one.generation is None else str(one.generation)
         behind = "" if one.behind is None else f"{one.behind} bytes"

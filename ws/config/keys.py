@@ -8,14 +8,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from config.explain import submodel
-from config.keys import CLUSTER_KEY_SECRET, ENV_SECRETS, KNOWN, PROJECT, SECRETS, WEBHOOKS
+from config.keys import CLUSTER_KEY_SECRET, ENV_SECRETS, KNOWN, SECRETS, WEBHOOKS
 from config.platform import PlatformSettings
 from config.problems import Path, dotted
+from config.project import NAME
 from config.remedies import PLATFORM, short_key
 from ws.errors import WsError
 
 STEP = re.compile(r'\.?([A-Za-z_][\w-]*)|\[(\d{1,6})\]|\[("(?:[^"\\]|\\.)*")\]')
-OWN_KEYS = tuple(key.removeprefix(f"{PROJECT}:") for key in KNOWN)
+OWN_KEYS = tuple(key.removeprefix(f"{NAME}:") for key in KNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +37,10 @@ class Key:
         steps = _steps(rest)
         if not steps or isinstance(steps[0], int):
             raise WsError(f"{text[:80]!r} is not a key: write, for example, redis.port or 'marimo.volumes[0].source'.")
-        if colon and namespace != PROJECT:
+        if colon and namespace != NAME:
             return cls(full=f"{namespace}:{steps[0]}", below=tuple(steps[1:]))
         if colon or steps[0] in OWN_KEYS:
-            return cls(full=f"{PROJECT}:{steps[0]}", below=tuple(steps[1:]))
+            return cls(full=f"{NAME}:{steps[0]}", below=tuple(steps[1:]))
         return cls(full=PLATFORM, below=tuple(steps))
 
     @property

@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from config import keys as config_keys
 from config.encryption import encrypted
+from config.keys import ENV_SECRETS
 from config.load import config_value
 from config.problems import ConfigError, Problem, Remove, SettingsError
+from config.project import FOLDER
 from config.remedies import PLATFORM
 from config.stack_file import StackFile, stack_file
 from stack.secrets import SecretError
@@ -20,7 +21,6 @@ from stack.state import write_atomically
 from ws.config.edit import with_value, without
 from ws.config.keys import Key
 from ws.errors import WsError
-from ws.project import FOLDER
 from ws.stack_settings import StackSettings, open_stack
 
 WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
@@ -136,7 +136,7 @@ def value_of(stack: str, name: str | None) -> tuple[object, bool]:
 
 def _holds_secrets(full: str) -> bool:
     """Also of those that are in the file in plain."""
-    return Key(full=full).is_secret or full == config_keys.ENV_SECRETS
+    return Key(full=full).is_secret or full == ENV_SECRETS
 
 
 def readings(key: Key, text: str) -> list[object]:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from config import matrix as matrix_settings
+from config import matrix
 from config.cluster import Membership
 from config.platform import KEY, PlatformSettings
 from config.problems import Problem, Remark
+from config.project import FOLDER, NAME
 from config.stack_file import stack_file
 from images.family import BuildTarget
 from preflight import build_host, outside
@@ -26,7 +27,6 @@ from stack.state import stack_folder
 from ws import firewall
 from ws.doctor.facts import Facts
 from ws.errors import WsError
-from ws.project import FOLDER
 from ws.services import HealthReport
 from ws.setup.docker import plan
 
@@ -154,7 +154,7 @@ def pulumi(facts: Facts) -> Row:
 
 def state_folder(facts: Facts) -> Row:
     """Nobody else reads the secrets that are kept."""
-    detail = str(stack_folder(StackIdentity(project="cslr", stack=facts.stack)))
+    detail = str(stack_folder(StackIdentity(project=NAME, stack=facts.stack)))
     if facts.state_mode is None:
         return Row(name="State folder", state=State.OK, detail=f"{detail} (not yet there)")
     if not facts.state_owned:
@@ -364,7 +364,7 @@ def rows(facts: Facts) -> list[Row]:
     for build_check in BUILD_CHECKS if facts.matrix else ():
         problems = list(build_check.run(facts.images, facts.build_host))
         fine = _met(build_check.title, build_check.describe(facts.images, facts.build_host))
-        found += _rows(build_check.title, problems, facts, matrix_settings.KEY) or [fine]
+        found += _rows(build_check.title, problems, facts, matrix.KEY) or [fine]
     return found
 
 

@@ -18,6 +18,7 @@ from config.cluster import Membership
 from config.matrix import MatrixSettings
 from config.platform import PlatformSettings
 from config.problems import ConfigError, SettingsError
+from config.project import NAME
 from docker_api.api import bytes_free, data_root
 from images.family import BuildTarget
 from preflight.build_host import BuildHost
@@ -81,9 +82,9 @@ class Facts:
             facts |= _matrix_facts(configured) or platform_facts(configured)
         except (ConfigError, SettingsError) as error:
             facts["settings_error"] = str(error)
-            folder = stack_folder(StackIdentity(project="cslr", stack=stack))
+            folder = stack_folder(StackIdentity(project=NAME, stack=stack))
         if facts.get("engine"):
-            there = containers(StackIdentity(project="cslr", stack=stack))
+            there = containers(StackIdentity(project=NAME, stack=stack))
             facts |= {"health": health_report(there), "deployed": bool(there), "left_rules": firewall.left()}
             facts["firewall"] = next((one.health for one in there if one.service == "firewall"), None)
         facts["registry"] = reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version")

@@ -6,15 +6,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ws.doctor.checks import Row, State
+from ws.tables import plain_table
 
 MARKS = {State.OK: ("✓", "green"), State.WARN: ("!", "yellow"), State.FAIL: ("✗", "bold red")}
 
 
 def table(found: Iterable[Row]) -> Table:
     """`ws doctor`."""
-    shown = Table(box=None, pad_edge=False)
-    for column in ("", "Check", "State"):
-        shown.add_column(column, overflow="fold")
+    shown = plain_table(("", "Check", "State"))
     for row in found:
         mark, style = MARKS[row.state]
         detail = Text(row.detail)

@@ -16,6 +16,7 @@ from preflight.disk import GB, estimate, layer_budgets
 from ws.deploy import Session
 from ws.display import GAP, widths
 from ws.errors import WsError
+from ws.tables import plain_table
 
 # What `--all` says, whatever the stack file says.
 WHOLE: Mapping[str, Any] = {
@@ -109,9 +110,7 @@ def table(planned: Plan, width: int) -> Table:
     if sum(widths([columns, *lines])) - GAP > width:
         columns = ("Image", "Built on", "Here")
         lines = [(wanted.name, line[4], line[-1]) for (wanted, _), line in zip(planned.tags, lines, strict=True)]
-    shown = Table(box=None, pad_edge=False)
-    for column in columns:
-        shown.add_column(column, overflow="fold", justify="right" if column == "Here" else "left")
+    shown = plain_table(columns, right=("Here",))
     for *line, here in lines:
         shown.add_row(*line, Text(here, style="green" if here == PRESENT else "yellow"))
     return shown

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from components.image import FAMILY_REPOSITORY
+from config.project import FOLDER
 from config.stack_file import StackConfig
 from docker_api.api import DockerApi, DockerError, Json
 from embedded_engine.changes import IMAGE
@@ -16,7 +17,6 @@ from embedded_engine.program import Monitor, Outcome, run_program
 from embedded_engine.registration import Registration
 from images.catalog import CATALOG, PACKAGES
 from stack.identity import LEAVES_IMAGE
-from ws.project import FOLDER
 
 TARGET_LABEL = "cslr.target"
 NAMES = (*CATALOG, *PACKAGES, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases

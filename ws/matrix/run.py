@@ -11,12 +11,12 @@ from rich.text import Text
 
 from build_report.runs import current_run
 from build_report.store import Store, StoreError
+from build_report.units import whole_duration
 from components.image_index import index_name
 from embedded_engine.changes import IMAGE, Change, Result
 from images.family import BuildTarget
 from ws import changes
 from ws.deploy import Session
-from ws.display import duration
 from ws.engines import Choice
 from ws.matrix.plan import Plan
 from ws.network_failures import is_network_failure
@@ -75,7 +75,7 @@ def build(
             tried.update(again)
             most = max(tried[name] for name in again)
             seconds = pause_before(most - 1)
-            session.say(f"Trying {', '.join(sorted(again))} again in {duration(seconds)} ({most} of {retries})")
+            session.say(f"Trying {', '.join(sorted(again))} again in {whole_duration(seconds)} ({most} of {retries})")
             pause(seconds)
             session.prepare_host()  # it may have been Docker that went away
         elif not failed or not _unreached(outcome, result):

@@ -22,6 +22,7 @@ from rich.text import Text
 from config.packages import load_lock, lock_name
 from config.platform import KEY, PlatformSettings
 from config.problems import SettingsError
+from config.project import FOLDER
 from config.stack_file import stack_file
 from images import packages_lock
 from images.catalog import CATALOG
@@ -32,7 +33,6 @@ from stack.state import write_atomically
 from ws.config.edit import with_list
 from ws.environment import inherited
 from ws.errors import WsError
-from ws.project import FOLDER
 from ws.stack_settings import StackSettings, open_stack
 
 PLATFORM = "x86_64-manylinux_2_40"  # what Debian forky runs

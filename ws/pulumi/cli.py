@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from stack.state import state_root, write_atomically
+from config.project import state_root
+from stack.state import write_atomically
 from ws.environment import plugins_may_be_downloaded, pulumi_home
 
 INSTALLER = "https://get.pulumi.com/install.sh"

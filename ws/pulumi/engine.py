@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from build_report.sampling import docker_root, sampled_run
+from config.project import state_root
 from config.stack_file import StackFile
 from docker_api.api import DockerApi, DockerError
 from embedded_engine.changes import CONTAINER, IMAGE, NETWORK, Action, Change, Display, ProgramError, Result, name_in
@@ -20,7 +21,7 @@ from embedded_engine.differences import UNKNOWN, differences
 from embedded_engine.lock import LockedError, stack_lock
 from stack.identity import LEAVES_IMAGE, StackIdentity
 from stack.owner import Known, OwnerRecord, Situation, StackObject, pulumi_backend, stack_objects
-from stack.state import stack_folder, state_root
+from stack.state import stack_folder
 from ws.environment import inherited
 from ws.errors import WsError
 from ws.pulumi.builds import BuildWatch

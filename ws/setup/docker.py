@@ -4,13 +4,13 @@ import contextlib
 import os
 import shutil
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from docker_api.address import named_address
 from docker_api.api import DockerApi, DockerError
 from ws.errors import WsError
+from ws.progress import wait_until
 from ws.setup import apt
 from ws.setup.apt import INSTALL, LAST_LINES, UPDATE, Say
 from ws.setup.programs import Program, may_install
@@ -139,13 +139,13 @@ def _start(daemon: tuple[str, ...]) -> None:
 
 
 def _wait(process: "subprocess.Popen[bytes] | None") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not answers():
-        ended = process is not None and process.poll() is not None
-        if ended or time.monotonic() > deadline:
-            why = "ended at once" if ended else f"does not answer after {START_SECONDS:.0f} s"
-            raise WsError(f"dockerd {why}. The end of {LOG}:\n{_end_of_log()}")
-        time.sleep(0.5)
+    def ended() -> bool:
+        return process is not None and process.poll() is not None
+
+    wait_until(lambda: "" if answers() or ended() else "Docker starts", START_SECONDS, pause=0.5)
+    if not answers():
+        why = "ended at once" if ended() else f"does not answer after {START_SECONDS:.0f} s"
+        raise WsError(f"dockerd {why}. The end of {LOG}:\n{_end_of_log()}")
 
 
 def _end_of_log() -> str:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from config import keys as config_keys
 from config import schema
+from config.keys import KNOWN, check
 from config.problems import SettingsError
 from ws import stack_settings
 
@@ -11,16 +11,16 @@ from ws import stack_settings
 def refusal(*keys: str) -> str:
     """What is said of a stack file with these keys."""
     with pytest.raises(SettingsError) as caught:
-        config_keys.check(keys, stack_file="Pulumi.lab.yaml")
+        check(keys, stack_file="Pulumi.lab.yaml")
     return str(caught.value)
 
 
 def test_known_are_the_keys_that_editors_know():
-    assert set(config_keys.KNOWN) == set(schema.stack_schema()["properties"]["config"]["properties"])
+    assert set(KNOWN) == set(schema.stack_schema()["properties"]["config"]["properties"])
 
 
 def test_all_known_keys_and_those_of_providers_pass():
-    config_keys.check([*config_keys.KNOWN, "docker:host", "pulumi:tags", "docker:platform-of-mine"], stack_file="f")
+    check([*KNOWN, "docker:host", "pulumi:tags", "docker:platform-of-mine"], stack_file="f")
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ class TestProgram:
     @pytest.fixture
     def deployed(self, tmp_path, monkeypatch):
         (tmp_path / "Pulumi.lab.packages.txt").write_text(LOCK.text)
-        monkeypatch.setattr(packages, "PROJECT", tmp_path)
+        monkeypatch.setattr(packages, "FOLDER", tmp_path)
 
         def run(*, preview: bool = False, **settings: object) -> Deployed:
             return deploy(settings, state_home=tmp_path / "state", stack="lab", preview=preview)

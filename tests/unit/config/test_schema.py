@@ -6,27 +6,28 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from config import keys as config_keys
-from config import schema
+from config import reference, schema
 from config.cluster import ClusterSettings
 from config.cluster_file import parse
 from config.explain import keys
+from config.keys import SECRETS
 from config.load import load
 from config.matrix import MatrixSettings
 from config.platform import PlatformSettings
 from config.problems import dotted
+from config.project import FOLDER
 from config.services import ServiceSettings
 from preflight import cluster as cluster_checks
 from stack import secrets
 
 STACK_FILES = [
-    schema.ROOT / name for name in ("Pulumi.dev.yaml", "Pulumi.gpu.yaml", "Pulumi.matrix.yaml")
+    FOLDER / name for name in ("Pulumi.dev.yaml", "Pulumi.gpu.yaml", "Pulumi.matrix.yaml")
 ]  # not those of a user
 
 
 def read(name: str) -> Any:
     """A YAML file at the top of the repository."""
-    return yaml.safe_load((schema.ROOT / name).read_text())
+    return yaml.safe_load((FOLDER / name).read_text())
 
 
 def is_accepted(stack: object) -> bool:
@@ -38,6 +39,9 @@ class TestGeneratedFiles:
     @pytest.mark.parametrize("file", sorted(schema.contents()), ids=lambda file: file.name)
     def test_are_as_new_as_the_models(self, file):
         assert file.read_text() == schema.contents()[file], "run: python -m config.schema"
+
+    def test_the_reference_is_what_the_models_give(self):
+        assert reference.REFERENCE_FILE.read_text() == reference.reference(), "run: python -m config.reference"
 
 
 class TestSchema:
@@ -86,11 +90,11 @@ class TestSchema:
         assert definition["properties"]["memory"]["default"] == "512m"
 
     def test_knows_the_secrets_that_the_program_reads(self):
-        assert set(config_keys.SECRETS) == {f"cslr:{key}" for key in secrets.SECRETS.values()}
+        assert set(SECRETS) == {f"cslr:{key}" for key in secrets.SECRETS.values()}
 
 
 class TestSchemaOfAClusterFile:
-    EXAMPLE = schema.ROOT / "cluster.example.yaml"
+    EXAMPLE = FOLDER / "cluster.example.yaml"
 
     def is_accepted(self, block: object) -> bool:
         own = {"$defs": schema.stack_schema()["$defs"], "$ref": schema.cluster_schema()["$ref"].partition(".json")[2]}
@@ -124,7 +128,7 @@ class TestSchemaOfAClusterFile:
 
 class TestReference:
     def test_lists_every_key_of_a_cluster(self):
-        chapter = schema.reference().partition("## A host of a cluster")[2].partition("\n## ")[0]
+        chapter = reference.reference().partition("## A host of a cluster")[2].partition("\n## ")[0]
         plain = {dotted(path) for path in keys(ClusterSettings)} - {"redis", "mlflow"}
         assert all(f"| `{key}` |" in chapter for key in (*plain, "hosts.NAME.address", "mlflow.host", "mlflow.port"))
         assert all(
@@ -132,8 +136,8 @@ class TestReference:
         )
 
     def test_lists_every_key(self):
-        text = schema.reference()
-        common = set(schema.COMMON_KEYS) & set(ServiceSettings.model_fields)
+        text = reference.reference()
+        common = set(reference.COMMON_KEYS) & set(ServiceSettings.model_fields)
         sections = {path[:n] for path in keys(PlatformSettings) for n in range(1, len(path))}
         for path in keys(PlatformSettings):
             if path not in sections and not common & set(map(str, path)):
@@ -141,7 +145,7 @@ class TestReference:
         assert all(f"| `{key}" in text for key in common)
 
     def test_lists_every_key_of_a_matrix(self):
-        chapter = schema.reference().partition("`cslr:matrix`")[2]
+        chapter = reference.reference().partition("`cslr:matrix`")[2]
         assert all(f"`{key}`" in chapter for key in MatrixSettings.model_fields)
 
 
@@ -156,7 +160,7 @@ class TestProjectFile:
 
     def test_does_not_declare_the_optional_secrets(self):
         """Pulumi demands a value for every declared key, and refuses a plain default for a secret one."""
-        assert not set(config_keys.SECRETS) & set(self.PROJECT["config"])
+        assert not set(SECRETS) & set(self.PROJECT["config"])
 
     def test_uses_the_environment_that_make_sets_up(self):
         assert self.PROJECT["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}

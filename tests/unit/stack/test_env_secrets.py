@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from config import keys as config_keys
+from config.keys import refuse_encrypted
 from config.load import load
 from config.problems import SettingsError
 from config.stack_file import encrypted_paths
@@ -128,7 +128,7 @@ class TestEncryptedSettings:
     @pytest.mark.parametrize("key", ["platform", "matrix", "cluster"])
     def test_are_refused_since_they_end_in_the_clear(self, key):
         with pytest.raises(SettingsError) as refused:
-            config_keys.refuse_encrypted(
+            refuse_encrypted(
                 [f"cslr:{key}", "cslr:rayToken"],
                 stack_file="Pulumi.dev.yaml",
                 stack="dev",
@@ -139,7 +139,7 @@ class TestEncryptedSettings:
         assert "ws set envSecrets.HF_TOKEN -s dev" in text
 
     def test_secrets_of_their_own_are_not(self):
-        config_keys.refuse_encrypted(["cslr:rayToken", "cslr:envSecrets"], stack_file="Pulumi.dev.yaml", stack="dev")
+        refuse_encrypted(["cslr:rayToken", "cslr:envSecrets"], stack_file="Pulumi.dev.yaml", stack="dev")
 
     def test_by_the_program_before_anything_is_declared(self, home, monkeypatch):
         monkeypatch.setattr("pulumi.runtime.config.is_config_secret", lambda key: key == "cslr:platform")

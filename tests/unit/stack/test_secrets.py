@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.project import state_root
 from stack.identity import StackIdentity
 from stack.secrets import SECRETS, SecretError, SecretFiles
-from stack.state import HostFiles, stack_folder, state_root
+from stack.state import HostFiles, stack_folder
 
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 UID = 1000

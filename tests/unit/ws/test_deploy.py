@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 from rich.console import Console
 
-import program as stack_kinds
+import program
 from docker_api.api import DockerError
 from embedded_engine.deployment import Action, Change
 from embedded_engine.run import Result
@@ -209,10 +209,10 @@ class TestWarningOfTheProgram:
                     raise found
                 return found
 
-            monkeypatch.setattr(stack_kinds, "look", look)
-            monkeypatch.setattr(stack_kinds.pulumi, "warn", said.append)  # type: ignore[attr-defined]
+            monkeypatch.setattr(program, "look", look)
+            monkeypatch.setattr(program.pulumi, "warn", said.append)  # type: ignore[attr-defined]
             identity = StackIdentity(project="cslr", stack="lab")
-            stack_kinds.warn_of_running_work(
+            program.warn_of_running_work(
                 Stack(
                     identity=identity,
                     config=lambda _: None,

@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from build_report.units import whole_duration
 from embedded_engine.deployment import Action, Change
 from embedded_engine.run import Result
 from ws import changes, display
@@ -89,7 +90,7 @@ class TestLiveDisplay:
 
 @pytest.mark.parametrize(("seconds", "text"), [(1, "1 s"), (59.4, "59 s"), (60, "1 min 00 s"), (185, "3 min 05 s")])
 def test_durations_are_in_words(seconds, text):
-    assert display.duration(seconds) == text
+    assert whole_duration(seconds) == text
 
 
 class TestPreview:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from config.cluster import ClusterHost, ClusterRedis, ClusterSettings, Membership
+from coordination import redis_failover
 from coordination import redis_pair as pair_library
 from coordination.redis_client import Address, RedisLink
 from coordination.redis_pair import read_status
@@ -169,8 +170,8 @@ class TestPrimaryAnswers:
 
     def test_a_copy_that_stops_receiving_meanwhile_leaves_all_as_it_was(self, pair, monkeypatch):
         gamma, beta = pair
-        monkeypatch.setattr(command, "CATCH_UP_SECONDS", 0.5)
-        monkeypatch.setattr(command, "_caught_up", lambda *_: False)
+        monkeypatch.setattr(redis_failover, "CATCH_UP_SECONDS", 0.5)
+        monkeypatch.setattr(redis_failover, "_caught_up", lambda *_: False)
         with pytest.raises(WsError, match="All is as before"):
             command.failover(access_on("beta", pair), QUIET, primary_is_off=False)
         gamma.link().command("SET", "key", "taken at once")
@@ -178,12 +179,12 @@ class TestPrimaryAnswers:
 
     def test_one_that_dies_after_the_primary_has_stopped_is_undone_by_the_guards(self, pair, monkeypatch):
         gamma, beta = pair
-        monkeypatch.setattr(command, "QUIET_SECONDS", 1.0)
+        monkeypatch.setattr(redis_failover, "QUIET_SECONDS", 1.0)
 
         def die(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(command, "_promote", die)
+        monkeypatch.setattr(redis_failover, "promote", die)
         with pytest.raises(KeyboardInterrupt):
             command.failover(access_on("beta", pair), QUIET, primary_is_off=False)
         until(lambda: settled(gamma, beta))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from config import encryption
-from config import keys as config_keys
+from config.keys import SECRETS, WEBHOOKS
 from config.load import load
 from config.platform import PlatformSettings
 from config.problems import SettingsError
@@ -85,7 +85,7 @@ class TestKeys:
     def test_of_the_platform_and_of_the_stack_have_different_names(self):
         assert not set(PlatformSettings.model_fields) & {*OWN_KEYS, "platform"}
 
-    @pytest.mark.parametrize("key", [*config_keys.SECRETS, *config_keys.WEBHOOKS, "cslr:clusterKey"])
+    @pytest.mark.parametrize("key", [*SECRETS, *WEBHOOKS, "cslr:clusterKey"])
     def test_that_are_secrets_are_known(self, key):
         assert Key.parse(key).is_secret
 

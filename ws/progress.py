@@ -25,3 +25,16 @@ def progress(console: Console) -> Iterator[Callable[[str], None]]:
             console.print(Text(text), soft_wrap=True)
 
     yield say
+
+
+def wait_until(
+    missing: Callable[[], str], seconds: float, say: Callable[[str], None] = lambda _: None, *, pause: float = 1.0
+) -> bool:
+    """Waits until nothing is `missing`, and says what is; whether that came within `seconds`."""
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        if not (what := missing()):
+            return True
+        say(f"{what} ({passed:.0f} s)")
+        time.sleep(pause)
+    return False
