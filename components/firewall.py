@@ -3,16 +3,16 @@
 Owns the only container with a capability, CAP_NET_ADMIN, on the host's network. It has no secret and no volume.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.service import RESOLVER_OPTIONS, Host, Service, extra_mounts
 from config.services import FirewallSettings
-from preflight.outside import Guarded
-from stack.programs import run_python
+from contracts import firewall
+from contracts.document import SETTINGS_VARIABLE, dump
+from stack.programs import run_module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class FirewallArgs:
     settings: FirewallSettings
     host: Host
     image: pulumi.Input[str]
-    guarded: Guarded
+    guarded: firewall.Guarded
 
 
 class Firewall(Service):
@@ -31,18 +31,22 @@ class Firewall(Service):
     def __init__(self, name: str, args: FirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:firewall:Firewall", name, deployed_on=args.host, port=0, opts=opts)
         settings, host = args.settings, args.host
-        rules = {
-            "table": host.identity.prefix,
-            "gateway": host.network.gateway,
-            "allow": settings.allow,
-            **asdict(args.guarded),
-        }
+        program = firewall.FirewallSettings(
+            table=host.identity.prefix,
+            gateway=host.network.gateway,
+            allow=settings.allow,
+            hosts=args.guarded.hosts,
+            ports=args.guarded.ports,
+            forwarded=args.guarded.forwarded,
+        )
         self._run(
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_python("firewall.py"),
-                healthcheck=Healthcheck(command=run_python("firewall.py", "health"), interval=3, start_period=30),
+                command=run_module("entrypoints.firewall"),
+                healthcheck=Healthcheck(
+                    command=run_module("entrypoints.firewall", "health"), interval=3, start_period=30
+                ),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 # The kernel gives the capability to root alone; without any other, this root may do nothing more.
@@ -51,10 +55,10 @@ class Firewall(Service):
                 env={
                     **(RESOLVER_OPTIONS if args.guarded.hosts else {}),
                     **settings.env,
-                    "FIREWALL_RULES": json.dumps(rules),
+                    SETTINGS_VARIABLE: dump(program),
                 },
                 network="host",
-                mounts=(*host.programs("with_python.sh", "firewall.py"), *extra_mounts(settings.volumes)),
+                mounts=(*host.module("entrypoints.firewall"), *extra_mounts(settings.volumes)),
                 tmp_bytes=16 * MEBIBYTE,
             ),
             after=[host.network.resource],

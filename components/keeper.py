@@ -4,18 +4,21 @@ Owns the only container that has the Docker socket, and therefore no network and
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.service import Host, Service
 from config.services import KeeperSettings
+from contracts import keeper
+from contracts.document import SETTINGS_VARIABLE, dump
 from docker_api.address import socket_path
 from stack.mount import Mount
-from stack.programs import run_python
+from stack.programs import run_module
 from stack.secrets import user_id
 
-SOCKET_TARGET = "/run/docker.sock"
+SOCKET_TARGET = Path("/run/docker.sock")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +54,26 @@ class Keeper(Service):
     def __init__(self, name: str, args: KeeperArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:keeper:Keeper", name, deployed_on=args.host, port=0, opts=opts)
         settings, identity = args.settings, args.host.identity
+        program = keeper.KeeperSettings(
+            project=identity.project, stack=identity.stack, service=name, socket=SOCKET_TARGET
+        )
         self._run(
             ContainerSpec(
                 service=name,
                 image=args.image,
-                command=run_python("keeper.py"),
-                healthcheck=Healthcheck(command=run_python("keeper.py", "health"), start_period=30),
+                command=run_module("entrypoints.keeper"),
+                healthcheck=Healthcheck(command=run_module("entrypoints.keeper", "health"), start_period=30),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=f"{user_id(settings.user)}:{args.socket.group}",
                 env={
                     **settings.env,
-                    "KEEPER_PROJECT": identity.project,
-                    "KEEPER_STACK": identity.stack,
-                    "KEEPER_SERVICE": name,
-                    "KEEPER_SOCKET": SOCKET_TARGET,
+                    SETTINGS_VARIABLE: dump(program),
                 },
                 network="none",
                 mounts=(
-                    *args.host.programs("with_python.sh", "keeper.py"),
-                    Mount(source=args.socket.path, target=SOCKET_TARGET),
+                    *args.host.module("entrypoints.keeper"),
+                    Mount(source=args.socket.path, target=str(SOCKET_TARGET)),
                 ),
                 tmp_bytes=16 * MEBIBYTE,
             )

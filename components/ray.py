@@ -6,8 +6,9 @@ several, `RayHead` is where a head may run (entrypoints/ray/agent.py), `RayGatew
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 
@@ -27,6 +28,9 @@ from config.ports import (
     RAY_GCS,
 )
 from config.services import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
+from contracts import gateway
+from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.redis import RedisAccess
 from coordination.redis_users import READER, SECRETS
 from entrypoints.ray.process import SHM_SHARE, object_store
 from stack.mount import Mount
@@ -213,22 +217,12 @@ class RayGateway(Service):
                 env={
                     **settings.env,
                     **RESOLVER_OPTIONS,
-                    "GATEWAY_HOST": membership.host,
-                    "GATEWAY_ADDRESS": membership.address,
-                    "GATEWAY_CANDIDATE": str(int(membership.candidate)),
-                    "GATEWAY_ROUTES": json.dumps(gateway_routes(membership)),
-                    "GATEWAY_NAMESPACE": membership.namespace,
-                    "GATEWAY_REDIS_ADDRESSES": ",".join(membership.redis_addresses),
-                    **redis_login("GATEWAY_REDIS_", None if own_redis(membership) else "redis-agent"),
-                    "GATEWAY_FACTS": json.dumps(dict(args.facts)),
-                    "GATEWAY_REDIS_OWN": own_redis(membership) or "",
-                    "GATEWAY_STATIC_HEAD": json.dumps(static_head(membership)),
+                    SETTINGS_VARIABLE: dump(gateway_settings(membership, args.facts)),
                 },
                 network="host",
                 hosts=own_name(name, membership),
                 mounts=(
                     *host.module("entrypoints.gateway.gateway"),
-                    # The guard of one of a pair gives the servers their roles.
                     host.secrets.mount("redis-password", user=settings.user)
                     if own_redis(membership)
                     else host.secrets.redis_user("redis-agent", user=settings.user),
@@ -239,14 +233,39 @@ class RayGateway(Service):
         )
 
 
-def gateway_routes(membership: Membership) -> dict[str, dict[str, object]]:
+def gateway_settings(membership: Membership, facts: Mapping[str, object]) -> gateway.GatewaySettings:
+    """What the gateway's program is told."""
+    own = own_redis(membership)
+    # The guard of one of a pair gives the servers their roles.
+    user = None if own else "redis-agent"
+    return gateway.GatewaySettings(
+        host=membership.host,
+        address=membership.address,
+        candidate=membership.candidate,
+        routes=tuple(gateway_routes(membership)),
+        redis=redis_access(membership.redis_addresses, membership.namespace, user),
+        own_redis=own,
+        static_head=static_head(membership),
+        facts=facts,
+    )
+
+
+def gateway_routes(membership: Membership) -> Iterator[gateway.Route]:
     """What the gateway listens on for each purpose. The GCS is for this host's own nodes alone."""
-    addresses = {"gcs": (GATEWAY_LOOPBACK,), "client": (membership.address, "127.0.0.1")}
-    addresses["dashboard"] = addresses["client"]
-    return {
-        purpose: {"listen": [f"{address}:{port}" for address in addresses[purpose]], "target": purpose}
-        for purpose, port in GATEWAY_PORTS.items()
-    }
+    for purpose, port in GATEWAY_PORTS.items():
+        target = gateway.Target(purpose)
+        addresses = (GATEWAY_LOOPBACK,) if target is gateway.Target.GCS else (membership.address, "127.0.0.1")
+        yield gateway.Route(listen=tuple(f"{address}:{port}" for address in addresses), target=target)
+
+
+def redis_access(addresses: tuple[str, ...], namespace: str, secret: str | None) -> RedisAccess:
+    """How a program reaches Redis, as the user of which secret; None: as the all-powerful user."""
+    return RedisAccess(
+        addresses=addresses,
+        namespace=namespace,
+        user=SECRETS[secret] if secret else "",
+        password_file=Path(SECRETS_TARGET, secret or "redis-password"),
+    )
 
 
 def static_head(membership: Membership) -> dict[str, str]:

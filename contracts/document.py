@@ -1,9 +1,9 @@
 """Frozen dataclasses as JSON documents, checked field by field when they are read.
 
 A program in a container gets its settings as one such document in the environment variable CSLR_SETTINGS. Fields may be
-strings, numbers, booleans, paths, enums, literals, dataclasses, tuples, mappings from strings, and unions of these
-with None. A field without a default must be there, and no field may be there that the class lacks: the writer and the
-reader are of one version of the code, so a difference is a fault.
+strings, numbers, booleans, paths, enums, literals, dataclasses, tuples, mappings from strings, unions of these with
+None, and Any for JSON that the program passes on. A field without a default must be there, and no field may be there
+that the class lacks: the writer and the reader are of one version of the code, so a difference is a fault.
 """
 
 from __future__ import annotations
@@ -86,6 +86,8 @@ def decode(cls: type[T], found: Json, name: str = "") -> T:
 
 
 def _value(kind: Any, found: Json, name: str) -> Any:  # noqa: ANN401 - of the type that `kind` says
+    if kind is Any:
+        return found
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _one_of(get_args(kind), found, name)

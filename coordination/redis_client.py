@@ -54,6 +54,11 @@ class Address:
         """Read a comma separated list; empty text is an empty list."""
         return tuple(cls.parse(part.strip(), source) for part in text.split(",") if part.strip())
 
+    @classmethod
+    def parse_all(cls, texts: Sequence[str]) -> tuple[Address, ...]:
+        """Read several, as settings have them."""
+        return tuple(cls.parse(text, "address") for text in texts)
+
     def answers(self) -> bool:
         """Tell whether something accepts a TCP connection there within CALL_SECONDS."""
         try:

@@ -3,12 +3,12 @@
 Docker before Engine 28 forwards packets from any neighbour to a published port of a container, although it is published
 on 127.0.0.1. And over several hosts, Ray's own ports stand open on the host's address. The rules are one table of
 nftables of the stack's own, which no change of Docker's or the host's own rules touches. Runs as root on the host's
-network with no capability but CAP_NET_ADMIN. One file, standard library only, Python 3.10 or newer; needs ``nft``.
+network with no capability but CAP_NET_ADMIN. Standard library only, Python 3.10 or newer; needs ``nft``.
 
-    firewall.py           keep the rules, until SIGTERM: then remove them
-    firewall.py health    0 while they stand, else 1 and the reason
+    -m entrypoints.firewall           keep the rules, until SIGTERM: then remove them
+    -m entrypoints.firewall health    0 while they stand, else 1 and the reason
 
-Environment (components/firewall.py sets it): FIREWALL_RULES, see Rules.
+Its settings are contracts/firewall.py's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+
+from contracts.document import DocumentError, load_settings
+from contracts.firewall import FirewallSettings
 
 LOOK_SECONDS = 2.0
 STALE_SECONDS = 20.0
@@ -53,29 +55,7 @@ def say(message: str) -> None:
 # ------------------------------------------------------------------------------------------------- the rules
 
 
-@dataclass(frozen=True)
-class Rules:
-    """Who reaches what from another machine."""
-
-    table: str  # the stack's own; no other program has one of this name
-    gateway: str  # this host's address on the bridge of the containers, by which the bridge is found
-    allow: tuple[str, ...] = ()  # addresses and networks that no rule here concerns
-    hosts: tuple[str, ...] = ()  # names or addresses of the cluster's hosts, which alone reach the following
-    ports: tuple[str, ...] = ()  # ports of this host, "6379" or "12000-12999"
-    forwarded: tuple[int, ...] = ()  # of them those that Docker forwards to a container
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Rules:
-        """Read the environment; raise FirewallError where it is missing or wrong."""
-        try:
-            found = dict(json.loads(environment["FIREWALL_RULES"]))
-            lists: dict[str, Any] = {key: tuple(value) for key, value in found.items() if isinstance(value, list)}
-            return cls(**{**found, **lists})
-        except (KeyError, TypeError, ValueError) as error:
-            raise FirewallError(f"FIREWALL_RULES is missing or wrong, which the container must set: {error}") from error
-
-
-def ruleset(rules: Rules, bridge: str, hosts: Iterable[str]) -> str:
+def ruleset(rules: FirewallSettings, bridge: str, hosts: Iterable[str]) -> str:
     """The table as ``nft`` reads it. ``hosts`` are the addresses of the cluster's hosts, resolved."""
     trusted = [*hosts, *rules.allow]  # none while no name of a host can be looked up: then nobody gets in
     allow = [f"ip saddr {_sources(rules.allow)} accept"] if rules.allow else []
@@ -202,7 +182,7 @@ class Report:
 class Firewall:
     """Sets the rules, looks again and again whether they stand, and removes them in the end."""
 
-    rules: Rules
+    rules: FirewallSettings
     nft: Callable[..., str] = nft
     bridge_of: Callable[[str], str | None] = interface_of
     report: Report = field(default_factory=lambda: Report(time.monotonic()))
@@ -261,9 +241,9 @@ def run(environment: Mapping[str, str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: signals.put(number))
     try:
-        firewall = Firewall(Rules.from_environment(environment))
-    except FirewallError as error:
-        say(str(error))
+        firewall = Firewall(load_settings(FirewallSettings, environment))
+    except DocumentError as error:
+        say(f"{error}.")
         return 1
     while signals.empty():
         problem = ""

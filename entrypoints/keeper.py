@@ -1,13 +1,12 @@
 """Restarts containers of its own stack that Docker calls unhealthy: Docker itself only says so.
 
-Runs in a container without network that has the Docker socket and nothing else. One file, standard library only,
-Python 3.10 or newer.
+Runs in a container without network that has the Docker socket and nothing else. Standard library only, Python 3.10 or
+newer.
 
-    keeper.py           watch and restart until SIGTERM
-    keeper.py health    0 when the last look at the containers was recent, else 1 and the reason
+    -m entrypoints.keeper           watch and restart until SIGTERM
+    -m entrypoints.keeper health    0 when the last look at the containers was recent, else 1 and the reason
 
-Environment (components/keeper.py sets it): KEEPER_PROJECT and KEEPER_STACK, whose containers are kept; KEEPER_SERVICE,
-its own; KEEPER_SOCKET.
+Its settings are contracts/keeper.py's.
 """
 
 from __future__ import annotations
@@ -19,15 +18,17 @@ import queue
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from contracts.document import DocumentError, load_settings
+from contracts.keeper import KeeperSettings
+from entrypoints.heartbeat import Heartbeat
 
 LOOK_SECONDS = 5.0
 # A container is restarted when it was unhealthy for so long, twice as long each further time.
@@ -39,6 +40,7 @@ RESTART_SECONDS = 180.0  # a stop takes as long as the container was given for i
 # Docker's socket is a new file when its daemon was restarted, which only a new start of this container sees.
 SILENCE_SECONDS = 60.0
 STALE_SECONDS = 30.0
+HEARTBEAT = Heartbeat("keeper")
 SHOWN = 160  # characters of the last health check's answer
 
 
@@ -192,10 +194,10 @@ class Engine:
 class Keeper:
     """Looks again and again, and restarts each container from a thread of its own: one that stops slowly holds none up.
 
-    `heartbeat` is a file that tells `health` when that was done last.
+    `heartbeat` tells `health` when that was done last.
     """
 
-    def __init__(self, engine: Engine, heartbeat: Path) -> None:
+    def __init__(self, engine: Engine, heartbeat: Heartbeat) -> None:
         self._engine = engine
         self._heartbeat = heartbeat
         self._policy = Policy()
@@ -212,7 +214,7 @@ class Keeper:
         )
         self._half = {name: one for name, one in self._half.items() if self._engine.is_stopped(one)}
         unhealthy |= {name: one for name, one in self._half.items() if name not in self._busy}
-        self._heartbeat.write_text(f"{time.monotonic()}", encoding="utf-8")
+        self._heartbeat.beat()
         restart, give_up = self._policy.decide(now, unhealthy, healthy)
         for name in give_up:
             say(
@@ -238,23 +240,20 @@ class Keeper:
             say(f"{name} could not be restarted, which is tried again: {error}")
 
 
-def heartbeat_file() -> Path:
-    """Where the keeper tells `health` that it goes on."""
-    return Path(tempfile.gettempdir()) / "cslr-keeper"
-
-
 def run(environment: Mapping[str, str]) -> int:
-    """Watch until SIGTERM; 1 when Docker did not answer for too long."""
+    """Watch until SIGTERM; 1 when Docker did not answer for too long, or for settings that cannot be used."""
+    try:
+        settings = load_settings(KeeperSettings, environment)
+    except DocumentError as error:
+        say(f"{error}.")
+        return 1
     # Not an Event, whose lock may be held by the very thread that a signal interrupts.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: signals.put(number))
-    labels = {"cslr.project": environment["KEEPER_PROJECT"], "cslr.stack": environment["KEEPER_STACK"]}
-    engine = Engine(
-        environment.get("KEEPER_SOCKET", "/run/docker.sock"), labels, environment.get("KEEPER_SERVICE", "keeper")
-    )
-    keeper = Keeper(engine, heartbeat_file())
-    say(f"watching the containers of {labels['cslr.project']}, stack {labels['cslr.stack']}")
+    labels = {"cslr.project": settings.project, "cslr.stack": settings.stack}
+    keeper = Keeper(Engine(str(settings.socket), labels, settings.service), HEARTBEAT)
+    say(f"watching the containers of {settings.project}, stack {settings.stack}")
     answered = time.monotonic()
     complaint = ""
     while signals.empty():
@@ -276,9 +275,8 @@ def run(environment: Mapping[str, str]) -> int:
 
 def health() -> int:
     """0 when the last look was recent; else 1 and the reason on stdout."""
-    try:
-        age = time.monotonic() - float(heartbeat_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    age = HEARTBEAT.age()
+    if age is None:
         print("has not seen the containers yet: does Docker answer?")
         return 1
     print(f"looked {age:.0f} s ago")

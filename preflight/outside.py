@@ -6,27 +6,18 @@ person sets where the platform may not.
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from config.cluster import Membership
 from config.platform import PlatformSettings
 from config.ports import host_ports
 from config.problems import Remark, dotted
 from config.services import SERVICES
+from contracts.firewall import Guarded
 from preflight.host_facts import HostFacts
 
 # From this one on, the Engine itself drops what neighbours send to addresses of containers.
 FIRST_CLOSED_ENGINE = 28
 PEOPLES = ("client", "dashboard")  # of GATEWAY_PORTS; the rest is for the cluster's hosts
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guarded:
-    """What the hosts of a cluster alone reach on this one; on a host of its own nothing, since nothing is open."""
-
-    hosts: tuple[str, ...] = ()
-    ports: tuple[str, ...] = ()  # "6379" or "12000-12999"
-    forwarded: tuple[int, ...] = ()  # of them those that Docker forwards to a container
 
 
 def guarded(settings: PlatformSettings) -> Guarded:

@@ -1,4 +1,4 @@
-"""What each host of a cluster says about itself, for the preflights of the others (environment GATEWAY_FACTS)."""
+"""What each host of a cluster says about itself, for the preflights of the others."""
 
 from config.packages import NONE
 from config.platform import PlatformSettings

@@ -20,6 +20,7 @@ from typing import Any
 
 from config.notation import EVERYWHERE
 from config.ports import MARIMO, MLFLOW, RAY_DASHBOARD
+from contracts.document import SETTINGS_VARIABLE
 from contracts.ray_nodes import NODES_PATH, AnswerError, RayNode, listed, nodes_in
 from docker_api.api import DockerApi, Json
 from stack.identity import StackIdentity
@@ -138,7 +139,11 @@ class RunningWork:
     def pair(self) -> bool:
         """Whether this host has one of two Redis servers."""
         gateway = self.service("ray-gateway")
-        return bool(gateway and gateway.env.get("GATEWAY_REDIS_OWN"))
+        if gateway is None:
+            return False
+        # Until 0.2.0 the gateway had a variable of its own for that.
+        settings = json.loads(gateway.env.get(SETTINGS_VARIABLE) or "{}")
+        return bool(settings.get("own_redis") or gateway.env.get("GATEWAY_REDIS_OWN"))
 
 
 class NotAskedError(Exception):

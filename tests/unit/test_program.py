@@ -12,7 +12,9 @@ import pytest
 from components.image_set import IMAGES
 from components.keeper import DockerSocket, docker_socket
 from config.services import IMAGE_OF, SERVICES
-from contracts.document import SETTINGS_VARIABLE
+from contracts.document import SETTINGS_VARIABLE, load
+from contracts.gateway import GatewaySettings, Target
+from contracts.keeper import KeeperSettings
 from embedded_engine.program import ProgramError
 from stack.programs import source_of
 from stack.pulumi_internals import Unknown
@@ -60,8 +62,11 @@ MODULES = {
         entrypoints.health.asker entrypoints.health.election entrypoints.health.failure entrypoints.health.monitor
         entrypoints.health.page entrypoints.health.page.css entrypoints.health.page.html entrypoints.health.probes
         entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server""",
-    "ray-gateway": """coordination.errors coordination.lease coordination.redis_client coordination.redis_pair
-        coordination.redis_users entrypoints.command_line entrypoints.gateway.gateway""",
+    "ray-gateway": """contracts.document contracts.gateway contracts.redis coordination.errors coordination.lease
+        coordination.redis_client coordination.redis_pair coordination.redis_users entrypoints.command_line
+        entrypoints.gateway.gateway entrypoints.gateway.proxy entrypoints.heartbeat""",
+    "firewall": "contracts.document contracts.firewall entrypoints.firewall",
+    "keeper": "contracts.document contracts.keeper entrypoints.heartbeat entrypoints.keeper",
     "ray-head": """contracts.ray_nodes coordination.election coordination.errors coordination.lease
         coordination.own_address coordination.redis_client coordination.redis_users entrypoints.command_line
         entrypoints.ray.agent
@@ -116,6 +121,10 @@ def changed_containers(before: Deployed, after: Deployed) -> dict[str, set[str]]
         elif keys := {k for k in {*old.inputs, *new.inputs} if old.inputs.get(k) != new.inputs.get(k)}:
             changes[service] = keys
     return changes
+
+
+def told_to_gateway(deployed: Deployed) -> GatewaySettings:
+    return load(GatewaySettings, deployed.containers["ray-gateway"].env[SETTINGS_VARIABLE])
 
 
 def everything_said(deployed: Deployed) -> str:
@@ -502,10 +511,10 @@ class TestSeveralHosts:
             assert "RAY_REDIS_ADDRESS" not in node
 
     def test_a_host_may_lead_only_if_it_is_on_the_whitelist(self, hosts):
-        assert {host: d.containers["ray-gateway"].env["GATEWAY_CANDIDATE"] for host, d in hosts.items()} == {
-            "alpha": "1",
-            "beta": "1",
-            "gamma": "0",
+        assert {host: told_to_gateway(deployed).candidate for host, deployed in hosts.items()} == {
+            "alpha": True,
+            "beta": True,
+            "gamma": False,
         }
         assert hosts["alpha"].containers["ray-head"].env["RAY_NODE_CANDIDATES"] == "alpha,beta"
 
@@ -513,11 +522,10 @@ class TestSeveralHosts:
         assert hosts["alpha"].containers["ray-head"].env["RAY_NODE_CPUS"] == "0"
 
     def test_gcs_is_reached_on_the_own_host_alone_and_clients_from_everywhere(self, hosts):
-        routes = json.loads(hosts["beta"].containers["ray-gateway"].env["GATEWAY_ROUTES"])
-        assert {name: route["listen"] for name, route in routes.items()} == {
-            "gcs": ["127.0.0.2:6379"],
-            "client": ["10.88.0.2:10001", "127.0.0.1:10001"],
-            "dashboard": ["10.88.0.2:8265", "127.0.0.1:8265"],
+        assert {route.target: route.listen for route in told_to_gateway(hosts["beta"]).routes} == {
+            Target.GCS: ("127.0.0.2:6379",),
+            Target.CLIENT: ("10.88.0.2:10001", "127.0.0.1:10001"),
+            Target.DASHBOARD: ("10.88.0.2:8265", "127.0.0.1:8265"),
         }
 
     def test_what_other_hosts_need_is_published_on_the_lan_and_the_rest_on_the_loopback(self, hosts):
@@ -558,8 +566,8 @@ class TestSeveralHosts:
             conf = Path(hosts[host].containers[service].mounts["/run/secrets/redis.conf"]["source"]).read_text()
             assert "replicaof 127.0.0.1 1\n" in conf
             assert conf.count('auth "') + conf.count('requirepass "') == 2
-        own = {host: d.containers["ray-gateway"].env["GATEWAY_REDIS_OWN"] for host, d in hosts.items()}
-        assert own == {"alpha": "", "beta": "10.88.0.2:6382", "gamma": "10.88.0.3:6381"}
+        own = {host: told_to_gateway(deployed).own_redis for host, deployed in hosts.items()}
+        assert own == {"alpha": None, "beta": "10.88.0.2:6382", "gamma": "10.88.0.3:6381"}
 
     def test_redis_without_a_copy_is_the_primary(self, tmp_path):
         alone = {**CLUSTER, "redis": {"host": "gamma"}}
@@ -567,7 +575,7 @@ class TestSeveralHosts:
         assert (
             "replicaof" not in Path(gamma.containers["redis"].mounts["/run/secrets/redis.conf"]["source"]).read_text()
         )
-        assert gamma.containers["ray-gateway"].env["GATEWAY_REDIS_OWN"] == ""
+        assert told_to_gateway(gamma).own_redis is None
 
     def test_the_head_remembers_the_election_in_a_folder_of_the_host(self, hosts):
         alpha = hosts["alpha"]
@@ -653,7 +661,7 @@ class TestSeveralHosts:
         fixed.pop("head_whitelist")
         beta = deploy({}, state_home=tmp_path, stack="beta", cluster=fixed)
         assert "ray-head" not in beta.containers
-        assert json.loads(beta.containers["ray-gateway"].env["GATEWAY_STATIC_HEAD"]) == {
+        assert told_to_gateway(beta).static_head == {
             "gcs": "10.88.0.1:6385",
             "client": "10.88.0.1:10011",
             "dashboard": "10.88.0.1:8275",
@@ -684,13 +692,11 @@ class TestKeeper:
         assert "networksAdvanced" not in keeper.inputs
 
     def test_watches_its_own_stack(self, dev):
-        assert dev.containers["keeper"].env == {
-            "HOME": "/tmp",
-            "KEEPER_PROJECT": "cslr",
-            "KEEPER_STACK": "dev",
-            "KEEPER_SERVICE": "keeper",
-            "KEEPER_SOCKET": "/run/docker.sock",
-        }
+        environment = dev.containers["keeper"].env
+        assert load(KeeperSettings, environment.pop(SETTINGS_VARIABLE)) == KeeperSettings(
+            project="cslr", stack="dev", service="keeper", socket=Path("/run/docker.sock")
+        )
+        assert environment == {"HOME": "/tmp"}
 
     def test_is_left_out_where_the_engine_is_on_another_host(self, state_home):
         deployed = deploy(stack_settings("dev"), state_home=state_home, socket=None)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from contracts.document import SETTINGS_VARIABLE, load
+from contracts.gateway import GatewaySettings
 from embedded_engine.program import ProgramError
 from preflight.cluster_facts import ClusterFacts
 from preflight.host_facts import HostFacts
@@ -50,7 +52,7 @@ class TestPreflight:
         secrets = deployed.generated_secrets()
         [question] = asked
         assert question == {"host": "alpha", "machine": secrets["machine"], "password": secrets["redis-password"]}
-        assert secrets["machine"] in deployed.containers["ray-gateway"].env["GATEWAY_FACTS"]
+        assert secrets["machine"] in deployed.containers["ray-gateway"].env[SETTINGS_VARIABLE]
 
     def test_has_its_say_where_nothing_is_wrong(self, deploy_alpha, caplog):
         caplog.set_level("INFO", logger="cslr.program")
@@ -86,8 +88,12 @@ class TestRedisUsers:
 
     def test_each_program_is_told_the_user_of_its_secret(self, deploy_alpha):
         containers = deploy_alpha().containers
-        for service, prefix in (("ray-cpu", "RAY_NODE"), ("ray-head", "RAY_NODE"), ("ray-gateway", "GATEWAY")):
-            user, file = (containers[service].env[f"{prefix}_REDIS_{key}"] for key in ("USER", "PASSWORD_FILE"))
+        redis = load(GatewaySettings, containers["ray-gateway"].env[SETTINGS_VARIABLE]).redis
+        told = {"ray-gateway": (redis.user, str(redis.password_file))}
+        for service in ("ray-cpu", "ray-head"):
+            user, file = (containers[service].env[f"RAY_NODE_REDIS_{key}"] for key in ("USER", "PASSWORD_FILE"))
+            told[service] = (user, file)
+        for service, (user, file) in told.items():
             assert file == f"/run/secrets/{user.replace('cslr', 'redis')}"
             assert file in containers[service].mounts
 

@@ -91,15 +91,11 @@ class TestStart:
 
 
 class TestGateway:
-    @pytest.mark.parametrize("static_head", ["", '{"gcs": "127.0.0.1:1"}'])
+    @pytest.mark.parametrize("static_head", [{}, {"gcs": "127.0.0.1:1"}])
     def test_it_guards_the_server_of_its_host_whether_heads_are_elected_or_not(self, redis_pair, tmp_path, static_head):
         first, second = redis_pair
-        environment = {
-            "GATEWAY_REDIS_ADDRESSES": f"{first.address},{second.address}",
-            "GATEWAY_REDIS_OWN": str(first.address),
-            "GATEWAY_STATIC_HEAD": static_head,
-        }
-        gateway = Process(tmp_path, **environment)
+        own = str(first.address)
+        gateway = Process(tmp_path, first.address, second.address, own_redis=own, static_head=static_head)
         (tmp_path / "redis-password").write_text(PASSWORD)
         with gateway:
             until(lambda: read_status(first.link()).leads)

@@ -1,16 +1,17 @@
 """The firewall's program as its container runs it."""
 
-import json
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
+from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.firewall import FirewallSettings
 from entrypoints import firewall
 from entrypoints.firewall import FirewallError
+from testing.harness import PROJECT
 
 
 class TestProcess:
@@ -21,20 +22,27 @@ class TestProcess:
         nft = tmp_path / "nft"
         nft.write_text(f'#!/bin/sh\necho "$@" >>{told}\n[ "$1" != -f ] || cat >>{told}\n')
         nft.chmod(0o755)
-        rules = json.dumps({"table": "cslr-dev", "gateway": "127.0.0.1", "hosts": [], "forwarded": []})
+        settings = FirewallSettings(table="cslr-dev", gateway="127.0.0.1")
         environment = {
             **os.environ,
             "PATH": f"{tmp_path}:{os.environ['PATH']}",
             "TMPDIR": str(tmp_path),
-            "FIREWALL_RULES": rules,
+            SETTINGS_VARIABLE: dump(settings),
         }
-        program = Path(firewall.__file__)
-        with subprocess.Popen([sys.executable, program], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        program = ("-m", "entrypoints.firewall")
+        with subprocess.Popen(
+            [sys.executable, *program], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
             deadline = time.monotonic() + 20
             while not (tmp_path / "cslr-firewall").exists() and time.monotonic() < deadline:
                 time.sleep(0.05)
             checked = subprocess.run(
-                [sys.executable, program, "health"], env=environment, capture_output=True, text=True, check=False
+                [sys.executable, *program, "health"],
+                cwd=PROJECT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             process.terminate()
             output, _ = process.communicate(timeout=20)

@@ -3,6 +3,7 @@
 import json
 import signal
 import socketserver
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.keeper import KeeperSettings
 from entrypoints import keeper
 from entrypoints.keeper import Engine, EngineError, Keeper, Policy
 
@@ -178,7 +181,7 @@ def docker(tmp_path):
 
 @pytest.fixture
 def kept(docker, tmp_path) -> Keeper:
-    return Keeper(Engine(str(tmp_path / "docker.sock"), STACK, "keeper"), tmp_path / "heartbeat")
+    return Keeper(Engine(str(tmp_path / "docker.sock"), STACK, "keeper"), keeper.HEARTBEAT)
 
 
 def look(kept: Keeper, *times: float) -> None:
@@ -266,7 +269,7 @@ class TestWithDocker:
 class TestHealth:
     @pytest.fixture(autouse=True)
     def _own_folder(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(keeper, "heartbeat_file", lambda: tmp_path / "heartbeat")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def test_is_bad_before_the_first_look(self, capsys):
         assert keeper.health() == 1
@@ -288,6 +291,6 @@ class TestRun:
         monkeypatch.setattr(keeper, "LOOK_SECONDS", 0.01)
         monkeypatch.setattr(keeper, "SILENCE_SECONDS", 0.05)
         monkeypatch.setattr(signal, "signal", lambda *_: None)
-        socket = str(tmp_path / "nowhere")
-        assert keeper.run({"KEEPER_PROJECT": "cslr", "KEEPER_STACK": "dev", "KEEPER_SOCKET": socket}) == 1
+        settings = KeeperSettings(project="cslr", stack="dev", service="keeper", socket=tmp_path / "nowhere")
+        assert keeper.run({SETTINGS_VARIABLE: dump(settings)}) == 1
         assert capsys.readouterr().out.count("Docker does not answer") == 1

@@ -1,14 +1,16 @@
 """entrypoints/firewall.py: the rules it makes, when it sets them, and what its health check says."""
 
+import signal
 import time
 
 import pytest
 
+from contracts.firewall import FirewallSettings
 from entrypoints import firewall
-from entrypoints.firewall import Firewall, FirewallError, Names, Report, Rules, ruleset
+from entrypoints.firewall import Firewall, FirewallError, Names, Report, ruleset
 
-ALONE = Rules(table="cslr-dev", gateway="172.28.0.1")
-CLUSTER = Rules(
+ALONE = FirewallSettings(table="cslr-dev", gateway="172.28.0.1")
+CLUSTER = FirewallSettings(
     table="cslr-alpha",
     gateway="172.28.0.1",
     hosts=("10.88.0.1", "10.88.0.2"),
@@ -47,11 +49,11 @@ def kernel() -> Kernel:
     return Kernel()
 
 
-def keeping(kernel: Kernel, rules: Rules = ALONE, bridge: str | None = "br-1") -> Firewall:
+def keeping(kernel: Kernel, rules: FirewallSettings = ALONE, bridge: str | None = "br-1") -> Firewall:
     return Firewall(rules, nft=kernel, bridge_of=lambda _: bridge)
 
 
-def lines(rules: Rules, hosts: tuple[str, ...] = ()) -> list[str]:
+def lines(rules: FirewallSettings, hosts: tuple[str, ...] = ()) -> list[str]:
     return [line.strip() for line in ruleset(rules, "br-1", hosts).splitlines()]
 
 
@@ -88,7 +90,7 @@ class TestRules:
         ]
 
     def test_own_containers_reach_redis_alone_of_what_is_guarded(self):
-        without_redis = Rules(**{**vars(CLUSTER), "forwarded": ()})
+        without_redis = FirewallSettings(**{**vars(CLUSTER), "forwarded": ()})
         assert not [line for line in lines(without_redis, CLUSTER.hosts) if "tcp dport" in line and "accept" in line]
 
     def test_of_a_cluster_keep_forwarded_ports_for_its_hosts(self):
@@ -97,16 +99,16 @@ class TestRules:
         assert rules.index(dropped) < rules.index("ct status dnat ct original ip daddr != 127.0.0.0/8 accept")
 
     def test_allowed_sources_reach_everything(self):
-        allowed = Rules(**{**vars(CLUSTER), "allow": ("192.168.7.0/24",)})
+        allowed = FirewallSettings(**{**vars(CLUSTER), "allow": ("192.168.7.0/24",)})
         rules = lines(allowed, CLUSTER.hosts)
         assert "ip saddr { 192.168.7.0/24 } accept" in rules
         assert "ip saddr { 10.88.0.1, 10.88.0.2, 192.168.7.0/24 } accept" in rules
 
     def test_a_source_that_is_a_host_as_well_is_named_once(self):
         """Else `nft` refuses the set: intervals overlap."""
-        allowed = Rules(**{**vars(CLUSTER), "allow": ("10.88.0.1",)})
+        allowed = FirewallSettings(**{**vars(CLUSTER), "allow": ("10.88.0.1",)})
         assert "ip saddr { 10.88.0.1, 10.88.0.2 } accept" in lines(allowed, CLUSTER.hosts)
-        allowed = Rules(**{**vars(CLUSTER), "allow": ("10.88.0.0/24", "10.88.0.0/16")})
+        allowed = FirewallSettings(**{**vars(CLUSTER), "allow": ("10.88.0.0/24", "10.88.0.0/16")})
         assert lines(allowed, CLUSTER.hosts).count("ip saddr { 10.88.0.0/16 } accept") == 2
 
     def test_nobody_gets_in_while_no_host_can_be_looked_up(self):
@@ -122,10 +124,13 @@ class TestRules:
             "drop",
         ]
 
+
+class TestRun:
     @pytest.mark.parametrize("value", [None, "", "[]", '{"table": "t"}', '{"tabel": "t", "gateway": "g"}'])
-    def test_wrong_environment_is_said(self, value):
-        with pytest.raises(FirewallError, match="FIREWALL_RULES"):
-            Rules.from_environment({"FIREWALL_RULES": value} if value is not None else {})
+    def test_wrong_settings_are_said(self, value, monkeypatch, capsys):
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        assert firewall.run({"CSLR_SETTINGS": value} if value is not None else {}) == 1
+        assert "CSLR_SETTINGS" in capsys.readouterr().out
 
 
 class TestLook:

@@ -5,6 +5,7 @@ import pytest
 from config.load import load
 from config.platform import PlatformSettings
 from config.problems import SettingsError
+from contracts.firewall import Guarded
 from preflight import outside
 from preflight.host_facts import HostFacts
 from testing.lab import at, changed
@@ -35,7 +36,7 @@ class TestNeed:
 
 class TestGuardedPorts:
     def test_are_none_on_a_host_of_its_own(self):
-        assert outside.guarded(ALONE) == outside.Guarded()
+        assert outside.guarded(ALONE) == Guarded()
 
     def test_are_what_the_hosts_services_take(self):
         guarded = outside.guarded(at("alpha"))

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 import program
+from contracts.document import SETTINGS_VARIABLE
 from docker_api.api import DockerError
 from embedded_engine.deployment import Action, Change
 from embedded_engine.run import Result
@@ -156,7 +157,7 @@ class TestPairOfRedis:
 
     GATEWAY = Deployed(
         service="ray-gateway", name="cslr-lab-ray-gateway", running=True, healthy=True, several_hosts=True,
-        env={"GATEWAY_REDIS_OWN": "10.88.0.3:6381"},
+        env={SETTINGS_VARIABLE: '{"own_redis": "10.88.0.3:6381"}'},
     )  # fmt: skip
     REDIS = Deployed(service="redis", name="cslr-lab-redis", running=True, healthy=True)
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,15 +12,20 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.gateway import GatewaySettings, Route, Target
+from contracts.redis import RedisAccess
 from coordination.errors import NodeError
 from coordination.lease import prefix
 from coordination.redis_client import Address, RedisLink
 from entrypoints.gateway import gateway
-from entrypoints.gateway.gateway import BLIND_SECONDS, CurrentHead, GatewaySettings, Reachability, Route, Switch
+from entrypoints.gateway.gateway import BLIND_SECONDS, Reachability
+from entrypoints.gateway.proxy import CurrentHead, Switch
 from testing.harness import PROJECT
 from testing.redis_users import REDIS_PASSWORD
 from testing.servers import free_port
@@ -58,14 +64,14 @@ class Echo:
 
 
 def head(server: Echo, epoch: int = 1) -> CurrentHead:
-    return CurrentHead(epoch, server.name, {"gcs": server.address})
+    return CurrentHead(epoch, server.name, {Target.GCS: server.address})
 
 
 @pytest_asyncio.fixture
 async def switch() -> AsyncIterator[tuple[Switch, int]]:
     port = free_port()
     switch = Switch()
-    await switch.listen({"gcs": Route((Address("127.0.0.1", port),), "gcs")})
+    await switch.listen([Route(listen=(f"127.0.0.1:{port}",), target=Target.GCS)])
     yield switch, port
     switch.turn(None)
 
@@ -132,7 +138,7 @@ class TestConnections:
 
     async def test_with_a_head_that_refuses_a_connection_ends_at_once(self, switch):
         switching, port = switch
-        switching.turn(CurrentHead(1, "alpha", {"gcs": Address("127.0.0.1", free_port())}))
+        switching.turn(CurrentHead(1, "alpha", {Target.GCS: Address("127.0.0.1", free_port())}))
         reader, _ = await connect(port)
         assert await until_end(reader) == b""
 
@@ -180,7 +186,7 @@ class TestConnections:
             received.set()
 
         server = await asyncio.start_server(flood, "127.0.0.1", 0)
-        switching.turn(CurrentHead(1, "a", {"gcs": Address("127.0.0.1", server.sockets[0].getsockname()[1])}))
+        switching.turn(CurrentHead(1, "a", {Target.GCS: Address("127.0.0.1", server.sockets[0].getsockname()[1])}))
         reader, _ = await connect(port)
         await asyncio.sleep(0.5)
         assert not received.is_set()
@@ -190,7 +196,7 @@ class TestConnections:
     async def test_a_port_that_is_taken_is_one_sentence(self, switch):
         _, port = switch
         with pytest.raises(NodeError, match=rf"127.0.0.1:{port} \(gcs\): Address already in use"):
-            await Switch().listen({"gcs": Route((Address("127.0.0.1", port),), "gcs")})
+            await Switch().listen([Route(listen=(f"127.0.0.1:{port}",), target=Target.GCS)])
 
 
 class TestSight:
@@ -218,51 +224,52 @@ class TestSight:
         assert reachability.blind(6, 101.0) == 0
 
 
-def environment(**changes: str) -> dict[str, str]:
-    usual = {
-        "GATEWAY_HOST": "alpha",
-        "GATEWAY_ADDRESS": "127.0.0.1",
-        "GATEWAY_CANDIDATE": "1",
-        "GATEWAY_NAMESPACE": "cslr-lab",
-        "GATEWAY_ROUTES": json.dumps({"gcs": {"listen": ["127.0.0.1:6379"], "target": "gcs"}}),
-        "GATEWAY_REDIS_ADDRESSES": "127.0.0.1:6381",
+def settings(**changes: Any) -> GatewaySettings:
+    usual: dict[str, Any] = {
+        "host": "alpha",
+        "address": "127.0.0.1",
+        "candidate": True,
+        "routes": (Route(listen=("127.0.0.1:6379",), target=Target.GCS),),
+        "redis": access("127.0.0.1:6381"),
     }
-    return usual | changes
+    return GatewaySettings(**usual | changes)
+
+
+def access(*addresses: object, password_file: Path = Path("/run/secrets/redis-password")) -> RedisAccess:
+    return RedisAccess(addresses=tuple(map(str, addresses)), namespace="cslr-lab", password_file=password_file)
 
 
 class TestSettings:
     @pytest.mark.parametrize(
-        ("key", "value"),
+        ("field", "value"),
         [
-            ("GATEWAY_HOST", ""),
-            ("GATEWAY_NAMESPACE", ""),
-            ("GATEWAY_ROUTES", ""),
-            ("GATEWAY_ROUTES", "no"),
-            ("GATEWAY_ROUTES", '{"gcs": {"listen": ["127.0.0.1:6379"], "target": "moon"}}'),
-            ("GATEWAY_ROUTES", '{"gcs": {"listen": [], "target": "gcs"}}'),
-            ("GATEWAY_STATIC_HEAD", '{"gcs": "nowhere"}'),
-            ("GATEWAY_REDIS_ADDRESSES", "redis"),
-            ("GATEWAY_REDIS_OWN", "127.0.0.1:6381"),
+            ("host", None),
+            ("routes", "no"),
+            ("routes[0].target", [{"listen": ["127.0.0.1:6379"], "target": "moon"}]),
+            ("redis", "127.0.0.1:6381"),
+            ("facts", []),
         ],
     )
-    def test_a_mistake_names_its_variable(self, key, value):
-        with pytest.raises(NodeError, match=key):
-            GatewaySettings.from_environment(environment(**{key: value}))
+    def test_a_mistake_names_its_field(self, field, value, monkeypatch):
+        document = json.loads(dump(settings()))
+        monkeypatch.setenv(SETTINGS_VARIABLE, json.dumps({**document, field.partition("[")[0]: value}))
+        with pytest.raises(NodeError, match=rf"CSLR_SETTINGS: {re.escape(field)}"):
+            gateway.run()
 
 
 class Process:
     """The gateway as a program, as its container runs it."""
 
-    def __init__(self, folder: Path, **changes: str) -> None:
+    def __init__(self, folder: Path, *redis: object, **changes: Any) -> None:
         self.port = free_port()
-        (folder / "redis-password").write_text(REDIS_PASSWORD)
-        routes = {"gcs": {"listen": [f"127.0.0.1:{self.port}"], "target": "gcs"}}
-        self.environment = os.environ | environment(
-            GATEWAY_ROUTES=json.dumps(routes),
-            GATEWAY_REDIS_PASSWORD_FILE=str(folder / "redis-password"),
-            TMPDIR=str(folder),
+        password = folder / "redis-password"
+        password.write_text(REDIS_PASSWORD)
+        told = settings(
+            routes=(Route(listen=(f"127.0.0.1:{self.port}",), target=Target.GCS),),
+            redis=access(*redis or ("127.0.0.1:6381",), password_file=password),
             **changes,
         )
+        self.environment = os.environ | {"TMPDIR": str(folder), SETTINGS_VARIABLE: dump(told)}
         self.log = folder / "log"
         self.process: subprocess.Popen[bytes]
 
@@ -328,7 +335,7 @@ def elect(link: RedisLink, host: str, epoch: int, gcs: Address) -> None:
 
 class TestProgram:
     def test_it_serves_before_there_is_a_head_and_follows_the_lease(self, tmp_path, redis_link, redis_address):
-        with Process(tmp_path, GATEWAY_REDIS_ADDRESSES=str(redis_address)) as process:
+        with Process(tmp_path, redis_address) as process:
             assert process.reaches() == ""
             with named_server("alpha") as alpha, named_server("beta") as beta:
                 elect(redis_link, "alpha", 1, alpha)
@@ -351,8 +358,8 @@ class TestProgram:
         return read
 
     def test_it_reports_this_host_and_what_it_sees(self, tmp_path, redis_link, redis_address, record):
-        facts = {"GATEWAY_FACTS": '{"subnet": "172.28.0.0/16"}', "GATEWAY_REDIS_ADDRESSES": str(redis_address)}
-        with Process(tmp_path, **facts), named_server("alpha") as alpha:
+        facts = {"subnet": "172.28.0.0/16"}
+        with Process(tmp_path, redis_address, facts=facts), named_server("alpha") as alpha:
             elect(redis_link, "alpha", 7, alpha)
             wait_until(lambda: record().get("sees") == 7)
             assert (record()["address"], record()["candidate"], record()["blind"]) == ("127.0.0.1", True, 0)
@@ -367,7 +374,7 @@ class TestProgram:
         try:
             wait_until(Address("127.0.0.1", port).answers)
             with (
-                Process(tmp_path, GATEWAY_REDIS_ADDRESSES=f"127.0.0.1:{port}") as process,
+                Process(tmp_path, f"127.0.0.1:{port}") as process,
                 named_server("alpha") as alpha,
             ):
                 elect(RedisLink((Address("127.0.0.1", port),), REDIS_PASSWORD), "alpha", 1, alpha)
@@ -383,19 +390,19 @@ class TestProgram:
     def test_a_static_head_needs_no_redis_and_is_said(self, tmp_path):
         with (
             named_server("elsewhere") as there,
-            Process(tmp_path, GATEWAY_STATIC_HEAD=json.dumps({"gcs": str(there)})) as process,
+            Process(tmp_path, static_head={"gcs": str(there)}) as process,
         ):
             assert process.reaches() == "elsewhere"
             assert "election is off" in process.log.read_text()
 
     def test_a_static_head_is_no_reason_not_to_report(self, tmp_path, redis_address, record):
-        facts = {"GATEWAY_FACTS": '{"subnet": "172.28.0.0/16"}', "GATEWAY_REDIS_ADDRESSES": str(redis_address)}
-        with Process(tmp_path, GATEWAY_STATIC_HEAD='{"gcs": "127.0.0.1:1"}', **facts):
+        facts = {"subnet": "172.28.0.0/16"}
+        with Process(tmp_path, redis_address, static_head={"gcs": "127.0.0.1:1"}, facts=facts):
             wait_until(lambda: record().get("facts") == {"subnet": "172.28.0.0/16"})
             assert (record()["sees"], record()["blind"]) == (0, 0)
 
     def test_a_frozen_gateway_is_unhealthy_and_a_stopped_one_ends_cleanly(self, tmp_path, monkeypatch):
-        with Process(tmp_path, GATEWAY_STATIC_HEAD='{"gcs": "127.0.0.1:1"}') as process:
+        with Process(tmp_path, static_head={"gcs": "127.0.0.1:1"}) as process:
             monkeypatch.setenv("TMPDIR", str(tmp_path))
             monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
             assert gateway.health() == 0

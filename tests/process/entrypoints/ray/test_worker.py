@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from contracts.gateway import Route, Target
 from coordination.errors import NodeError
 from coordination.lease import Grant, Lease
 from coordination.membership import NodeMembership
 from coordination.redis_client import Address
-from entrypoints.gateway.gateway import CurrentHead, Route, Switch
+from entrypoints.gateway.proxy import CurrentHead, Switch
 from entrypoints.ray import worker as ray_worker
 from entrypoints.ray.process import Stop
 from entrypoints.ray.worker import ElectedCluster, StaticHead, Worker, check_versions, passes_on
@@ -151,9 +152,9 @@ class TestGateway:
             probe.bind(("127.0.0.1", 0))
             address = Address("127.0.0.1", probe.getsockname()[1])
         switch = Switch()
-        await switch.listen({"gcs": Route((address,), "gcs")})
+        await switch.listen([Route(listen=(str(address),), target=Target.GCS)])
         assert not await asyncio.to_thread(passes_on, address)
-        switch.turn(CurrentHead(1, "alpha", {"gcs": gateway}))
+        switch.turn(CurrentHead(1, "alpha", {Target.GCS: gateway}))
         assert await asyncio.to_thread(passes_on, address)
         switch.turn(None)
 

@@ -1,0 +1,16 @@
+"""Settings of the keeper's program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeeperSettings:
+    """Whose containers to watch, and by which Docker Engine."""
+
+    project: str
+    stack: str
+    service: str  # its own, which it leaves alone
+    socket: Path
