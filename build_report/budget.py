@@ -1,4 +1,4 @@
-"""What of an image is larger than its budget allows."""
+"""Finds what exceeds the budget of an image."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Excess:
 
 
 def exceeded(budgets: Budgets, subject: Subject, image: Image) -> list[Excess]:
-    """What is over its budget: the image first, then its layers."""
+    """What exceeds its budget: the image first, then its layers."""
     sizes = [("image", subject.target or subject.image, image.size)]
     sizes += [("layer", name, count) for name, count in image.layer_sizes.items()]
     found = []

@@ -1,4 +1,4 @@
-"""The page's charts. Colours are the same for the same layer in all of them; the page adds what its theme decides."""
+"""The page's charts. A layer has the same colour in all of them; the page adds its theme."""
 
 import itertools
 from collections import defaultdict
@@ -11,43 +11,42 @@ from build_report.overview import Overview, Row
 from build_report.phases import ORDER
 from build_report.units import delta, duration, images, size
 
-# Okabe and Ito's, which all eyes tell apart, and lighter or darker ones of them; grey for what is nobody's.
+# Okabe and Ito's palette for colour blindness, with lighter and darker shades; grey for everything else.
 COLOURS = (
     "#8a8f98", "#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#009e73", "#5fcf9f", "#cc79a7",
     "#8f6bb8", "#b5a642", "#7a4a2b", "#c9ccd1",
 )  # fmt: skip
 BY_NAME = {name: COLOURS[position % len(COLOURS)] for position, name in enumerate(ORDER)}
 DASHES = ("solid", "dash", "dot", "dashdot")
-BAR = 30  # pixels of a bar and the space around it
+BAR = 30  # pixels per bar, spacing included
 MARGINS = 150  # pixels above and below the bars
 
-Chart = tuple[str, str, go.Figure]  # title, what it says to who cannot see it, and the figure
+Chart = tuple[str, str, go.Figure]  # title, text alternative, and the figure
 
 
 def charts(report: Overview) -> list[Chart]:
-    """All charts for which there is something to show."""
+    """All charts that have data."""
     many = sum(row.image is not None for row in report.trend)
     drawn = [
         (
             "Layers of each image",
-            "Solid: bytes that are on disk because of this image. Pale: bytes that an image above has already, so that"
-            f" they are there once. {_sharing(report)}",
+            "Solid: bytes that this image adds on disk. Pale: bytes shared with an image above, stored only once."
+            f" {_sharing(report)}",
             layers(report.family),
         ),
         (
             "Time by phase",
-            "Seconds of each build of this run. Phases may run beside each other, so that a bar can be longer than the"
-            " build took.",
+            "Seconds per build of this run. Phases can overlap, so a bar can be longer than the build took.",
             phases(report.rows),
         ),
         (
             "Size over time",
-            f"Unpacked size of each image in its last builds, {many} in all.",
+            f"Unpacked size of each image over its last builds, {many} in all.",
             over_time(report.trend, lambda row: row.image.size / 1e9 if row.image else None, "GB", _size_text),
         ),
         (
             "Duration over time",
-            "How long each image took in its last builds.",
+            "Build time of each image over its last builds.",
             over_time(report.trend, lambda row: row.build.seconds, "s", _time_text),
         ),
     ]
@@ -55,7 +54,7 @@ def charts(report: Overview) -> list[Chart]:
 
 
 def layers(rows: Sequence[Row]) -> go.Figure:
-    """One bar an image, by layer; what an image above has too is pale."""
+    """One bar per image, by layer; what an image above shares is pale."""
     own: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))  # layer → bar → bytes
     again: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     seen: set[str] = set()
@@ -84,7 +83,7 @@ def layers(rows: Sequence[Row]) -> go.Figure:
 
 
 def phases(rows: Sequence[Row]) -> go.Figure:
-    """One bar a build, by phase."""
+    """One bar per build, by phase."""
     timed = [row for row in rows if row.phases]
     titles = [row.build.subject.title for row in timed]
     figure = go.Figure()
@@ -106,13 +105,13 @@ def phases(rows: Sequence[Row]) -> go.Figure:
 def over_time(
     rows: Sequence[Row], value: Callable[[Row], float | None], unit: str, text: Callable[[Row], str]
 ) -> go.Figure:
-    """One line an image; builds that failed are crosses."""
+    """One line per image; failed builds are crosses."""
     lines: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if value(row) is not None:
             lines[row.build.subject.title].append(row)
     figure = go.Figure()
-    # By colour one tells the images, by dashes what they are built for.
+    # Colour shows the image, dashes the variant.
     colours = _one_each([builds[0].build.subject.image for builds in lines.values()], COLOURS[1:-1])
     dashes = _one_each([builds[0].build.subject.variant for builds in lines.values()], DASHES)
     for title, builds in sorted(lines.items()):
@@ -138,7 +137,7 @@ def over_time(
 
 
 def _one_each(names: Sequence[str | None], values: Sequence[str]) -> dict[str | None, str]:
-    """A value for every name, again from the first where they are too few."""
+    """A value for every name, starting over if there are too few."""
     return dict(zip(sorted(set(names), key=str), itertools.cycle(values), strict=False))
 
 

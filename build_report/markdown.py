@@ -1,4 +1,4 @@
-"""The report as Markdown: in full, and as the few lines of a notification."""
+"""The report as Markdown: in full, and as a short summary."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ LONGEST = 300  # characters of a reason in a summary
 
 
 def document(report: Overview) -> str:
-    """The whole report."""
+    """The full report."""
     parts = [f"# Build report, {moment(report.started)}", headline(report)]
     if report.not_built:
         parts.append("## Failures")
@@ -43,7 +43,7 @@ def summary(report: Overview) -> str:
 
 
 def failures_in_short(failures: Iterable[tuple[str, str]]) -> list[str]:
-    """A line on each of the first failures, which are given by title and reason."""
+    """One line for each of the first failures, given as title and reason."""
     return _few(f"✗ **{_text(title)}**: {_text(_short(error))}" for title, error in failures)
 
 
@@ -54,7 +54,7 @@ def headline(report: Overview) -> str:
     bad = "".join(f", {count} {what}" for count, what in ((failed, "failed"), (over, "over budget")) if count)
     sums = report.totals
     return (
-        f"**{len(report.built)} of {len(report.rows)} builds in order{bad}**, in {duration(report.seconds)}: "
+        f"**{len(report.built)} of {len(report.rows)} builds succeeded{bad}**, in {duration(report.seconds)}: "
         f"{images(sums.images)} of {size(sums.size)}, {size(sums.unique)} unique"
         f" ({percent(sums.size - sums.unique, sums.size)} saved by sharing)."
     )
@@ -105,7 +105,7 @@ def _table(titles: Iterable[str], right: Iterable[bool], lines: Iterable[Iterabl
 
 
 def _text(text: str) -> str:
-    """A text that stays in its cell and its line."""
+    """Escapes a text for a table cell."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 
@@ -115,6 +115,6 @@ def _short(text: str) -> str:
 
 
 def _few(lines: Iterable[str]) -> list[str]:
-    """The lines as a list; of many, the first."""
+    """A Markdown list, cut to its first lines."""
     found = [f"- {line}" for line in lines]
     return found if len(found) <= MOST else [*found[:MOST], f"- and {len(found) - MOST} more"]

@@ -1,8 +1,8 @@
-"""`python -m build_report.measure`: measures the image that CSLR_BUILD describes, and holds it to its budget.
+"""`python -m build_report.measure`: measures the image that CSLR_BUILD describes and checks its budget.
 
-Declared after every image that is built (components/image.py), for both engines. Each image is measured once: one that
-is known already costs the start of Python and one look into the store. stdout gets exactly one JSON document.
-Exit code: 0 within its budget, 1 over it, 2 the call or the budget is wrong.
+Runs after every image build (components/image.py), on both engines. Each image is measured once: for a known image it
+costs the start of Python and one query of the store. Stdout gets exactly one JSON document.
+Exit code: 0 within the budget, 1 over it, 2 wrong call or budget table.
 """
 
 import json
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from docker_api.api import DockerApi, Json
 
 ENVIRONMENT = "CSLR_BUILD"
-IMAGE_ID = "CSLR_IMAGE_ID"  # spares the question to Docker, where it is known
+IMAGE_ID = "CSLR_IMAGE_ID"  # where it is known, Docker need not be asked
 WITHIN, OVER, WRONG_CALL = 0, 1, 2
 
 TEXTS, OPTIONAL = ("tag", "image", "flavour", "platform"), ("target", "variant", "budget")
 
 
 class MeasureError(ReportError):
-    """An image cannot be measured: one sentence."""
+    """An image cannot be measured. The message is one sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,29 +39,29 @@ class Spec:
 
     tag: str
     subject: Subject
-    budget: Path | None  # the table, if the image is held to one
+    budget: Path | None  # the table of budgets, if there is one
 
 
 def read_spec(text: str | None) -> Spec:
-    """The spec. Raises MeasureError with one sentence where it is missing or wrong."""
+    """Reads the spec. Raises MeasureError if it is missing or wrong."""
     if text is None:
         raise MeasureError(f"{ENVIRONMENT} is not set: give the image to measure there, as JSON")
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise MeasureError(f"{ENVIRONMENT} is no JSON: {error}") from None
+        raise MeasureError(f"{ENVIRONMENT} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise MeasureError(f"{ENVIRONMENT} must be an object with {', '.join((*TEXTS, *OPTIONAL))}")
-    wrong = [f"{key} must be a text" for key in TEXTS if not (isinstance(values.get(key), str) and values[key])]
-    wrong += [f"{key} must be a text or null" for key in OPTIONAL if not isinstance(values.get(key), str | None)]
+    wrong = [f"{key} must be a string" for key in TEXTS if not (isinstance(values.get(key), str) and values[key])]
+    wrong += [f"{key} must be a string or null" for key in OPTIONAL if not isinstance(values.get(key), str | None)]
     wrong += [f"{key} is unknown" for key in values if key not in (*TEXTS, *OPTIONAL)]
     if wrong:
-        raise MeasureError(f"{ENVIRONMENT} describes no image: {'; '.join(wrong)}")
+        raise MeasureError(f"{ENVIRONMENT} does not describe an image: {'; '.join(wrong)}")
     subject = Subject(
         image=values["image"],
         target=values.get("target"),
         variant=values.get("variant"),
-        # What is not made per variant is the same in every flavour.
+        # An image that does not depend on the variant is the same in every flavour.
         flavour=values["flavour"] if values.get("variant") else "cuda",
         platform=values["platform"],
     )
@@ -69,7 +69,7 @@ def read_spec(text: str | None) -> Spec:
 
 
 def measure(spec: Spec, image_id: str | None, store: Store) -> int:
-    """Measures what is not measured, keeps it, and checks the budget. Returns the exit code."""
+    """Measures the image unless that was done before, stores the result, checks the budget. Returns the exit code."""
     build, image = _known(spec, image_id, store) or _examine(spec, store)
     text = _over_budget(spec, build, image, store)
     store.amend_build(
@@ -87,18 +87,18 @@ def measure(spec: Spec, image_id: str | None, store: Store) -> int:
 
 
 def _known(spec: Spec, image_id: str | None, store: Store) -> tuple[Build, Image] | None:
-    """The build and its image, if the image was measured before."""
+    """The build and its image, if it was measured before."""
     image, build = store.image(image_id), store.build_of_tag(spec.tag)
     return (build, image) if image and _made(build, image.image_id) else None
 
 
 def _made(build: Build | None, image_id: str) -> TypeGuard[Build]:
-    """Whether a build is the one that made an image."""
+    """Whether this build made the image."""
     return build is not None and build.image_id in (None, image_id)
 
 
 def _examine(spec: Spec, store: Store) -> tuple[Build, Image]:
-    """Asks Docker for the image, and the image for its contents."""
+    """Inspects the image and its contents."""
     from docker_api.api import DockerApi, DockerError
 
     try:
@@ -121,7 +121,7 @@ def _examine(spec: Spec, store: Store) -> tuple[Build, Image]:
 
 
 def _ask_registry(api: "DockerApi", tag: str, found: "Json", store: Store) -> None:
-    """Keeps the compressed sizes of an image that was pushed."""
+    """Stores the compressed sizes of a pushed image."""
     if not found.get("RepoDigests"):
         return
     from docker_api.registry import RegistryError, is_pushed, manifest_sizes
@@ -142,7 +142,7 @@ def _image(api: "DockerApi", found: "Json", platform: str) -> Image:
     try:
         said = contents(found["Id"], platform)
     except ContentsError as error:
-        # Sizes are known all the same, and a build is not wrong because its report has a gap.
+        # Sizes are known anyway, and a gap in the report must not fail the build.
         print(f"{error}. Its packages are missing in the build report.", file=sys.stderr)
         said = Contents()
     return Image(
@@ -159,9 +159,9 @@ def _image(api: "DockerApi", found: "Json", platform: str) -> Image:
 
 
 def _unrecorded(api: "DockerApi", spec: Spec, found: "Json", image: Image, store: Store) -> tuple[BuildRecord, str]:
-    """A build that no engine reported, as Pulumi does not, from what the image tells; and its run.
+    """Derives a build that no engine reported (Pulumi does not) from the image itself; returns it with its run.
 
-    An image that had its name before the run was made by another user, another checkout, or loaded.
+    An image that had its tag before the run was built by another user or checkout, or loaded.
     """
     from build_report.ancestry import outer_run
     from build_report.phases import from_history
@@ -194,7 +194,7 @@ def _unrecorded(api: "DockerApi", spec: Spec, found: "Json", image: Image, store
 
 
 def _over_budget(spec: Spec, build: Build, image: Image, store: Store) -> str:
-    """What to tell of an image that is over its budget; of another, nothing."""
+    """The message for an image over its budget; empty for others."""
     if spec.budget is None:
         return ""
     from build_report.budget import exceeded
@@ -214,21 +214,21 @@ def _over_budget(spec: Spec, build: Build, image: Image, store: Store) -> str:
         (
             f"{spec.tag} is over its size budget:",
             *(f"  {excess.text}" for excess in excesses),
-            f"  {comparison.text if comparison else 'There is no build before it to compare with.'}",
-            f"  Take out what grew, or raise the entry in {spec.budget}.",
+            f"  {comparison.text if comparison else 'There is no earlier build to compare with.'}",
+            f"  Remove what grew, or raise the limit in {spec.budget}.",
         )
     )
 
 
 def _seconds(text: str) -> float:
-    """The Engine's time of nine digits after the point, as seconds since the epoch."""
+    """The Engine's timestamp, which has nanoseconds, as seconds since the epoch."""
     from datetime import datetime
 
     return max(0.0, datetime.fromisoformat(text).timestamp())
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
-    """Ends on a signal, by way of every clean-up."""
+    """Ends on a signal, after all clean-up."""
     sys.exit(128 + number)
 
 
@@ -238,10 +238,10 @@ def main() -> int:
     image_id = os.environ.get(IMAGE_ID, "")
     try:
         spec = read_spec(os.environ.get(ENVIRONMENT))
-        # An image that was pushed is known to Pulumi by its name in the registry.
+        # Pulumi identifies a pushed image by its name in the registry.
         return measure(spec, image_id if image_id.startswith("sha256:") else None, Store())
     except StoreError as error:
-        print(f"the build report is not kept, nor any budget checked: {error}", file=sys.stderr)
+        print(f"the build is not recorded, and its budget is not checked: {error}", file=sys.stderr)
         return WITHIN
     except ReportError as error:
         print(error, file=sys.stderr)

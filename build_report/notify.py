@@ -1,4 +1,7 @@
-"""Tells Slack and Discord of a run. A webhook that fails is a warning, never a failure; its address is a secret."""
+"""Sends the summary of a run to Slack and Discord. A failing webhook is a warning, never a failure.
+
+The URL of a webhook is a secret.
+"""
 
 import re
 from typing import Any
@@ -6,14 +9,14 @@ from typing import Any
 import requests
 
 TITLE = "Image builds"
-TIMEOUT = (5.0, 15.0)  # seconds to connect, and to be answered
+TIMEOUT = (5.0, 15.0)  # seconds to connect, and to wait for the answer
 SLACK_SECTION, SLACK_SECTIONS = 3000, 10  # characters of one block; blocks that we send
 DISCORD_DESCRIPTION = 4096  # characters
 GREEN, RED = 0x2E9E5B, 0xD1433F
 
 
 def notify(summary: str, *, ok: bool = True, slack: str | None = None, discord: str | None = None) -> list[str]:
-    """Sends a summary (Markdown) to the webhooks that are given. Returns a warning for each that did not take it."""
+    """Sends a summary (Markdown) to the given webhooks. Returns a warning for each failure."""
     sent = (("Slack", slack, slack_message), ("Discord", discord, discord_message))
     answers = (_post(name, url, message(summary, ok=ok)) for name, url, message in sent if url)
     return [warning for warning in answers if warning]
@@ -25,7 +28,7 @@ def slack_message(summary: str, *, ok: bool) -> dict[str, Any]:
     text = re.sub(r"\*\*(.+?)\*\*", r"*\1*", re.sub(r"^- ", "• ", escaped, flags=re.MULTILINE))
     sections = _parts(f"{_mark(ok=ok)} {text}", SLACK_SECTION)[:SLACK_SECTIONS]
     return {
-        "text": f"{_mark(ok=ok)} {TITLE}",  # what a notification on a phone shows
+        "text": f"{_mark(ok=ok)} {TITLE}",  # shown in notifications
         "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": section}} for section in sections],
     }
 
@@ -57,11 +60,11 @@ def _parts(text: str, limit: int) -> list[str]:
 
 
 def _post(name: str, url: str, message: dict[str, Any]) -> str | None:
-    """What went wrong, if anything did. Never with the address, which lets anybody post there."""
+    """Returns what went wrong, if anything. Never shows the URL: whoever has it can post."""
     try:
         answer = requests.post(url, json=message, timeout=TIMEOUT, allow_redirects=False)
     except (requests.RequestException, ValueError) as error:
-        return f"{name} was not told of the run: {type(error).__name__}. Check the webhook's address and the network."
+        return f"{name} did not get the summary: {type(error).__name__}. Check the webhook's URL and the network."
     if answer.status_code >= requests.codes.multiple_choices:
-        return f"{name} did not take the summary of the run: HTTP {answer.status_code}. Check the webhook's address."
+        return f"{name} refused the summary: HTTP {answer.status_code}. Check the webhook's URL."
     return None

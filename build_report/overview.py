@@ -1,4 +1,4 @@
-"""A run of builds and the trend before it: the numbers that every view shows, worked out once."""
+"""A run of builds and the trend before it: the numbers behind every view, computed once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from images.catalog import CATALOG
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One build, and what follows from it."""
+    """One build, and what is derived from it."""
 
     build: Build
     image: Image | None  # None: it failed, or its image was never measured
     phases: dict[str, float]  # seconds
     cache: Cache
-    shared: int | None  # bytes that the newest builds of other images have too
-    comparison: Comparison | None  # with the build before it of the same image
+    shared: int | None  # bytes shared with the newest builds of other images
+    comparison: Comparison | None  # with the previous build of the same image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +30,17 @@ class Totals:
 
     images: int
     size: int  # sum
-    unique: int  # what they need on one disk: each chain of layers once
+    unique: int  # on one disk: each chain of layers once
     compressed: int | None  # sum over layers of different content, as a registry keeps them; None: not all measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """One run, with what came before it and what is there now."""
+    """One run, with earlier runs and the current state."""
 
     run: str
     rows: tuple[Row, ...]  # its builds
-    trend: tuple[Row, ...]  # builds of the last runs, this one's included, the oldest first
+    trend: tuple[Row, ...]  # builds of the last runs, including this one, oldest first
     family: tuple[Row, ...]  # the newest build of every image
     totals: Totals  # of this run's images
     family_totals: Totals
@@ -57,7 +57,7 @@ class Overview:
 
     @property
     def built(self) -> list[Row]:
-        """Builds whose image is as it should be."""
+        """Builds that succeeded, within their budget."""
         return [row for row in self.rows if row.build.result == "built"]
 
     @property
@@ -67,7 +67,7 @@ class Overview:
 
 
 def overview(store: Store, *, runs: int = 10, image: str = "*", run: str | None = None) -> Overview | None:
-    """The last run (or `run`), of images whose name or title matches; None if nothing of that was ever built."""
+    """The last run (or `run`) of images whose name or title matches; None if there is none."""
     work = _Work(store, image)
     trend = work.rows(store.builds_since(runs))
     run = run or work.last_run()
@@ -91,7 +91,7 @@ def totals(rows: Iterable[Row]) -> Totals:
 
 
 def _in_order(row: Row) -> tuple[str, str, str, int]:
-    """Variant by variant, and in each as the catalog has them: parents before children."""
+    """By variant, then in the order of the catalog: parents before children."""
     subject = row.build.subject
     place = list(CATALOG).index(subject.image) if subject.image in CATALOG else len(CATALOG)
     return subject.variant or "", subject.flavour, subject.platform, place

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing but a browser: no server, no network."""
+"""The report as one self-contained page: no server, no network."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def page(report: Overview) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    # Whatever builds say is escaped, as JSON too.
+    # All output of builds is escaped, in JSON too.
     environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
     drawn = charts(report)
     return environment.get_template("page.html").render(
@@ -40,7 +40,7 @@ def page(report: Overview) -> str:
 
 def _lead(report: Overview) -> str:
     over = sum(row.build.result == "over budget" for row in report.rows)
-    counts = ((len(report.built), "in order"), (len(report.not_built) - over, "failed"), (over, "over budget"))
+    counts = ((len(report.built), "succeeded"), (len(report.not_built) - over, "failed"), (over, "over budget"))
     builds = ", ".join(f"{count} {what}" for count, what in counts if count)
     return f"{len(report.rows)} builds in {duration(report.seconds)}: {builds}."
 
@@ -50,15 +50,15 @@ def _figures(report: Overview) -> list[tuple[str, str]]:
     return [
         ("Run", duration(report.seconds)),
         ("Images", str(sums.images)),
-        ("Sum of sizes", size(sums.size)),
-        ("Bytes on one disk", size(sums.unique)),
+        ("Total size", size(sums.size)),
+        ("On one disk", size(sums.unique)),
         ("Saved by sharing", percent(sums.size - sums.unique, sums.size)),
         *([("Compressed", size(sums.compressed))] if sums.compressed else []),
     ]
 
 
 def _changes(report: Overview) -> list[tuple[str, str, list[str]]]:
-    """Images that are not what they were: title, difference in size, what changed."""
+    """Images that changed: title, change of size, details."""
     return [
         (
             row.build.subject.title,

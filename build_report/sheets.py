@@ -1,4 +1,4 @@
-"""The report as tables of text, which the terminal, Markdown and the page show each in its way."""
+"""The report as tables of text, shared by the terminal, Markdown and the page."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from build_report.phases import ORDER
 from build_report.units import NOTHING, delta, duration, images, moment, percent, seconds_delta, size
 
 HISTORY = (
-    " Of builds without BuildKit's step times: the time between layers, by the image's history;"
-    " for the first layer at most so much."
+    " For builds without BuildKit's step times: the time between layers in the image's history;"
+    " for the first layer an upper bound."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: what it says of a build."""
+    """One column."""
 
     title: str
     cell: Callable[[Row], str]
@@ -29,12 +29,12 @@ class Sheet:
     title: str
     columns: Sequence[Column]
     rows: Sequence[Row]
-    last: Sequence[str] = ()  # the line of sums
+    last: Sequence[str] = ()  # totals
     note: str = ""
 
     @property
     def cells(self) -> list[list[str]]:
-        """The texts of all lines but the last."""
+        """The cells of all rows, without the totals."""
         return [[column.cell(row) for column in self.columns] for row in self.rows]
 
 
@@ -64,7 +64,7 @@ RESULTS = (
     Column(title="Compressed", cell=lambda row: size(row.image.compressed if row.image else None)),
     Column(title="Shared", cell=_shared),
 )
-TREND = (Column(title="Begun", cell=lambda row: moment(row.build.started), right=False), *BUILD)
+TREND = (Column(title="Started", cell=lambda row: moment(row.build.started), right=False), *BUILD)
 HOST = (
     IMAGE,
     Column(title="CPU mean", cell=_usage(lambda used: f"{used.cpu_mean:.0f} %")),
@@ -81,7 +81,7 @@ HOST = (
 
 
 def results(report: Overview) -> Sheet:
-    """The run's builds, with the sum of their images."""
+    """The run's builds, with totals."""
     sums = {
         "Image": f"{images(report.totals.images)}, {size(report.totals.unique)} unique",
         "Time": duration(report.seconds),
@@ -90,12 +90,12 @@ def results(report: Overview) -> Sheet:
         "Shared": percent(report.totals.size - report.totals.unique, report.totals.size),
     }
     return Sheet(
-        title=f"Builds of {moment(report.started)}",
+        title=f"Builds, {moment(report.started)}",
         columns=RESULTS,
         rows=report.rows,
         last=[sums.get(column.title, "") for column in RESULTS],
-        note="Sizes are unpacked. Shared: with the newest builds of other images; in the last line, what sharing saves"
-        " on one disk. Compressed, in the last line: layers of the same content once.",
+        note="Sizes are unpacked. Shared: with the newest builds of other images; in the last row, what sharing saves"
+        " on one disk. Compressed, in the last row: each distinct layer once.",
     )
 
 
@@ -104,28 +104,28 @@ def phase_times(report: Overview) -> Sheet:
     names = [name for name in ORDER if any(name in row.phases for row in report.rows)]
     history = any(row.build.timing == "history" for row in report.rows)
     return Sheet(
-        title="Seconds by phase",
+        title="Time by phase, seconds",
         columns=(IMAGE, *(_phase(name) for name in names)),
         rows=[row for row in report.rows if row.phases],
-        note="Phases run beside each other, and builds wait for steps that they share." + HISTORY * history,
+        note="Phases overlap, and builds wait for shared steps." + HISTORY * history,
     )
 
 
 def host(report: Overview) -> Sheet:
-    """What the host used meanwhile."""
+    """What the host used during the builds."""
     return Sheet(
-        title="Host during the build", columns=HOST, rows=report.rows, note="Of the whole host, other work included."
+        title="Host during the build", columns=HOST, rows=report.rows, note="For the whole host, including other work."
     )
 
 
 def trend(report: Overview) -> Sheet:
-    """The builds of the last runs, image by image."""
+    """The builds of the last runs, by image."""
     rows = sorted(report.trend, key=lambda row: (row.build.subject.title, row.build.started))
     return Sheet(title="Trend", columns=TREND, rows=rows)
 
 
 def growth(rows: Iterable[Row]) -> list[tuple[str, str]]:
-    """Images that are not what they were, with what changed."""
+    """Images that changed, with what changed."""
     return [
         (row.build.subject.title, row.comparison.text)
         for row in rows
@@ -134,7 +134,7 @@ def growth(rows: Iterable[Row]) -> list[tuple[str, str]]:
 
 
 def failures(rows: Iterable[Row]) -> list[tuple[str, str]]:
-    """Builds without a proper image, with the reason."""
+    """Failed builds and images over budget, with the reason."""
     return [(row.build.subject.title, row.build.error) for row in rows if row.build.result != "built"]
 
 

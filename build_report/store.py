@@ -1,7 +1,7 @@
-"""Where builds and what was measured of images are kept: SQLite in the user's state folder.
+"""The store of builds and measurements: an SQLite file in the user's state folder.
 
-Owns the file. Several processes use it at once: each call is one short transaction. Imports little, because a program
-that finds its image measured already wants to end at once.
+Several processes use it at once; each call is one short transaction. Imports little, because a program that finds its
+image measured already should end at once.
 """
 
 import json
@@ -40,7 +40,7 @@ OF_SUBJECT = " AND ".join(f"{name} IS :{name}" for name in SUBJECT)
 
 
 class StoreError(ReportError):
-    """The store cannot be read or written: one sentence."""
+    """The store cannot be read or written. The message is one sentence."""
 
 
 def default_path() -> Path:
@@ -49,7 +49,7 @@ def default_path() -> Path:
 
 
 def record_build(record: BuildRecord) -> None:
-    """Keeps a build of the current run. A store that fails is a warning: the build itself is what counts."""
+    """Stores a build of the current run. If that fails, it only warns: the build itself is what counts."""
     try:
         Store().add_build(record)
     except StoreError as error:
@@ -57,7 +57,7 @@ def record_build(record: BuildRecord) -> None:
 
 
 class Store:
-    """One store, by default the user's. Raises `StoreError`, from every method."""
+    """One store, by default the user's. Every method may raise `StoreError`."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_path()
@@ -102,7 +102,7 @@ class Store:
         return self._builds("run = ? ORDER BY started, number", (run,))
 
     def builds_since(self, runs: int) -> list[Build]:
-        """The builds of the last so many runs, the oldest first."""
+        """The builds of the last `runs` runs, oldest first."""
         return self._builds(
             "run IN (SELECT run FROM builds GROUP BY run ORDER BY max(number) DESC LIMIT ?) ORDER BY started, number",
             (runs,),
@@ -183,7 +183,7 @@ class Store:
             )
 
     def add_compressed(self, sizes: Iterable[tuple[str, int]], method: str) -> None:
-        """Keeps compressed sizes by diff ID; how they were found is `method`: a registry's are final."""
+        """Stores compressed sizes by diff ID. Sizes from a registry replace measured ones."""
         with self._open() as db:
             db.executemany(
                 "INSERT INTO compressed VALUES (?, ?, ?) ON CONFLICT (diff_id) DO UPDATE"
@@ -194,7 +194,7 @@ class Store:
     # --- usage ---
 
     def add_sample(self, run: str, sample: Sample) -> None:
-        """Keeps one look at the host during a run."""
+        """Stores one sample of the host during a run."""
         with self._open() as db:
             db.execute(
                 "INSERT OR REPLACE INTO samples VALUES (:run, :time, :cpu, :memory, :disk)",
@@ -202,7 +202,7 @@ class Store:
             )
 
     def usage(self, run: str, started: float, ended: float) -> Usage | None:
-        """What the host used between two times of a run; None where nobody looked."""
+        """What the host used in an interval of a run; None if there are no samples."""
         with self._open() as db:
             rows = db.execute(
                 "SELECT time, cpu, memory, disk FROM samples WHERE run = ? AND time BETWEEN ? AND ? ORDER BY time",
@@ -231,10 +231,10 @@ class Store:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection inside one transaction, on tables that are up to date."""
+        """A connection inside one transaction, on migrated tables."""
         try:
             make_closed(self.path.parent)
-            self.path.touch(mode=0o600)  # what builds write when they fail is nobody else's business
+            self.path.touch(mode=0o600)  # the output of failed builds is private
             with closing(sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)) as db:
                 db.row_factory = sqlite3.Row
                 db.execute("PRAGMA foreign_keys = ON")
@@ -250,7 +250,7 @@ class Store:
                     raise
                 db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}. Free or repair it, or remove it to begin anew.") from error
+            raise StoreError(f"{self.path}: {error}. Unlock or repair it, or remove it to start over.") from error
         except OSError as error:
             raise StoreError(
                 f"{error.filename or self.path}: {error.strerror}. Builds are kept in {self.path}."
@@ -258,7 +258,7 @@ class Store:
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Makes the missing tables. Of several processes at once, the first does it."""
+    """Creates missing tables. With several processes at once, the first one does."""
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("BEGIN EXCLUSIVE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -266,7 +266,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         db.execute("ROLLBACK")
         raise StoreError(
             f"{path} was written by a newer version of this project (schema {version}, known are {len(MIGRATIONS)}): "
-            "update the project, or remove the file to begin anew."
+            "update the project, or remove the file to start over."
         )
     for script in MIGRATIONS[version:]:
         for statement in script.split(";"):  # executescript would end the transaction
@@ -276,4 +276,4 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _without(row: sqlite3.Row, *names: str) -> dict[str, Any]:
-    return {name: row[name] for name in row.keys() if name not in names}  # noqa: SIM118 (a Row is no mapping)
+    return {name: row[name] for name in row.keys() if name not in names}  # noqa: SIM118 (a Row is not a mapping)

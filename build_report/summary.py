@@ -1,4 +1,4 @@
-"""A run in a few lines of Markdown, for notifications and the summary of a CI job."""
+"""A run in a few lines of Markdown, for notifications and CI job summaries."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,10 +12,10 @@ NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def summary(run: str | None = None, store: Store | None = None, *, failures: Mapping[str, str] = NONE) -> str:
-    """The run of this name, or the last one; a sentence if nothing was built in it.
+    """Summarises the named run, or the last one; one sentence if nothing was built.
 
-    `failures`: what else went wrong than builds, with the reason.
+    `failures`: what failed besides builds, with the reason.
     """
     report = overview(store or Store(), run=run)
-    nothing = "Nothing was built" + ("." if failures else ": all images are as they should be.")
+    nothing = "Nothing was built" + ("." if failures else ": all images are up to date.")
     return "\n".join([of(report) if report else nothing, *failures_in_short(failures.items())])

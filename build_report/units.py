@@ -1,4 +1,4 @@
-"""Numbers as people read them. Sizes are decimal, as Docker shows them: 1 GB is 10^9 bytes."""
+"""Numbers for people. Sizes are decimal, as in Docker: 1 GB is 10^9 bytes."""
 
 import time
 

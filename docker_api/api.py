@@ -1,4 +1,4 @@
-"""The Docker Engine API as the engine needs it: JSON in, JSON out, and errors as one sentence."""
+"""A small client of the Docker Engine API: JSON in, JSON out, errors as one sentence."""
 
 import json
 import shutil
@@ -14,11 +14,11 @@ from docker_api.address import engine_address, engine_is_local
 from docker_api.internals import hang_up
 
 Json = dict[str, Any]
-# What libraries say → what it means.
+# Error texts of libraries → their meaning.
 CAUSES = {
     "No such file": "there is no such socket",
     "Permission denied": "this user may not use it",
-    "Connection refused": "nobody listens there",
+    "Connection refused": "nothing listens there",
     "timed out": "no answer in time",
 }
 PULSE_SECONDS = 1.0
@@ -31,12 +31,12 @@ def cause(error: BaseException) -> str:
 
 
 def data_root(info: Json) -> Path | None:
-    """Where the Engine keeps its data, by its answer to ``/info``; None where it is on another host."""
+    """Where the Engine keeps its data, from its answer to ``/info``; None if it is on another host."""
     return Path(info["DockerRootDir"]) if engine_is_local() else None
 
 
 def bytes_free(folder: Path | None) -> int | None:
-    """Bytes free on the disk that a folder is on; None where that cannot be seen from here."""
+    """Bytes free on the disk that a folder is on; None if unknown here."""
     try:
         return shutil.disk_usage(folder).free if folder else None
     except OSError:
@@ -136,7 +136,7 @@ class DockerApi:
                         yield json.loads(line)
             except requests.RequestException as error:
                 if beating.error is None:
-                    raise DockerError(f"Docker did not answer to the end: POST {path}: {error}") from error
+                    raise DockerError(f"Docker's answer broke off: POST {path}: {error}") from error
         if beating.error:
             raise beating.error
 

@@ -1,7 +1,7 @@
-"""Builds by the Engine's own BuildKit: ``POST /build?version=2`` with the context as a tar body.
+"""Builds with the Engine's own BuildKit: ``POST /build?version=2`` with the context as a tar body.
 
-Needs no docker CLI and no buildx; tried on Engine 20.10. Each step is reported while it runs, and with its times in the
-end.
+Needs neither the docker CLI nor buildx; works from Engine 20.10 on. Reports each step while it runs, and its times at
+the end.
 """
 
 import base64
@@ -18,13 +18,13 @@ from docker_api.internals import exclude_paths
 from docker_api.step import Step
 from docker_api.trace import MESSAGE_ID, Trace
 
-# What a kernel says of a program for another processor when no emulator is registered.
+# The kernel's error for a program of another architecture without an emulator.
 FOREIGN_PROGRAM = "exec format error"
 INSTALL_EMULATOR = "apt-get install qemu-user-static binfmt-support"
 
 
 class BuildError(Exception):
-    """A step failed; names it and shows the end of its output."""
+    """A step failed. The message names it and has the end of its output."""
 
     def __init__(self, message: str, steps: tuple[Step, ...] = ()) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class Build:
     target: str | None
     args: dict[str, str]
     platform: str
-    cache_from: tuple[str, ...] = ()  # images with an inline cache, here or in a registry; one that is missing is none
+    cache_from: tuple[str, ...] = ()  # images with an inline cache, local or in a registry; missing ones are ignored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Built:
 
 
 class _Shown:
-    """Repeats the progress that was told last: long steps print nothing, and an interrupt shows when it is told."""
+    """Repeats the last progress: long steps print nothing, and reporting it raises an interrupt."""
 
     def __init__(self, progress: Callable[[str], None]) -> None:
         self._progress = progress
@@ -71,7 +71,7 @@ class _Shown:
 
 
 def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Built:
-    """Builds and tags the image. Raises `BuildError`, and what `progress` raises: the build is ended then."""
+    """Builds and tags the image. Raises `BuildError`, and whatever `progress` raises, which ends the build."""
     shown = _Shown(progress)
     shown.show("sending the context")
     started = time.time()
@@ -109,7 +109,7 @@ def _explain(trace: Trace, error: str, platform: str) -> str:
 
 
 def context_tar(wanted: Build) -> bytes:
-    """The context as it is sent: sorted, with normal modes and no times, so that only contents count."""
+    """The context to send: sorted, with uniform modes and no times, so that only contents count."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         _add(tar, "Dockerfile", wanted.dockerfile)

@@ -1,4 +1,4 @@
-"""A container that runs one command and goes: root without rights, but for the capabilities that the command needs."""
+"""Options for a container that runs one command as root, with only the capabilities that it needs."""
 
 from typing import Any
 
@@ -14,6 +14,6 @@ def hardened(*capabilities: str) -> dict[str, Any]:
         "cap_add": list(capabilities),
         "security_opt": ["no-new-privileges:true"],
         "read_only": True,
-        # What it says is read, and with some defaults of the Engine nothing would come.
+        # Its log is read, which some default log drivers cannot do.
         "log_config": docker.types.LogConfig(type="json-file"),
     }

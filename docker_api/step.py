@@ -1,4 +1,4 @@
-"""One step of a build. Apart from what decodes it, which takes a while to import."""
+"""One step of a build. Apart from trace.py, which takes long to import."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
-"""What BuildKit tells of a build while it runs: its steps with their times, what they print, why they fail.
+"""BuildKit's status messages: the steps of a build, their times, output and errors.
 
-The Engine passes ``moby.buildkit.v1.StatusResponse`` messages on; only the fields that we read are declared here.
+The Engine forwards ``moby.buildkit.v1.StatusResponse`` messages; only the fields that we read are declared here.
 """
 
 import time
@@ -20,17 +20,17 @@ SHOW_SECONDS = 0.5
 
 
 class Trace:
-    """Collects the messages of one build, and shows what is being done."""
+    """Collects the messages of one build, and reports progress."""
 
     def __init__(self, progress: Callable[[str], None]) -> None:
         self._progress = progress
-        self._steps: dict[str, Step] = {}  # by digest, in the order in which they were told of
+        self._steps: dict[str, Step] = {}  # by digest, in order of appearance
         self._logs: dict[str, list[str]] = {}
         self._shown = 0.0
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The steps as far as they are known."""
+        """The steps known so far."""
         return tuple(self._steps.values())
 
     def take(self, message: bytes) -> None:
@@ -47,7 +47,7 @@ class Trace:
         failed = {digest: step for digest, step in self._steps.items() if step.error}
         if not failed:
             return error
-        # Neither one that was cancelled because another failed is a cause, nor a cache that is missing.
+        # A step cancelled because another failed is not the cause, nor is a missing cache.
         causes = [
             digest
             for digest, step in failed.items()
@@ -66,7 +66,7 @@ class Trace:
             error=vertex.error,
         )
         known = self._steps.get(vertex.digest, told)
-        # BuildKit tells of a step each time that it works on it: when it looks for it in the cache, then when it runs.
+        # BuildKit reports a step twice: when it looks it up in the cache, and when it runs it.
         longest = known if known.completed and told.completed and known.seconds > told.seconds else told
         self._steps[vertex.digest] = replace(told, started=longest.started, completed=longest.completed)
         if told.started and not told.completed and not told.cached and not told.error:

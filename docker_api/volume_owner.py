@@ -1,10 +1,10 @@
-"""`python -m docker_api.volume_owner VOLUME UID:GID TARGET`: gives a new volume to the user who is to write to it.
+"""`python -m docker_api.volume_owner VOLUME UID:GID TARGET`: makes a user the owner of a new volume.
 
-Runs `chown` once, in a container of the image that CSLR_VOLUME_IMAGE names: without network, with no other right than
-to change an owner, and on the volume alone. One that has files, or another owner than root, stays as it is. Docker
-gives an empty volume the owner of what the image has at its target, each time that it is mounted there; the option
-against that (NoCopy) needs Docker 26 with Pulumi's provider, so such a target is refused.
-Exit code: 0 the user can write to it, 1 not, with the reason on standard error.
+Runs `chown` once, in a container of the image that CSLR_VOLUME_IMAGE names: without network, with no other
+capability than to change owners. A volume with files, or with an owner other than root, stays unchanged. Whenever an
+empty volume is mounted, Docker gives it the owner of the image's folder at its target; the option against that (NoCopy)
+needs Docker 26 with Pulumi's provider, so such a target is refused.
+Exit code: 0 the user can write to it, 1 otherwise, with the reason on standard error.
 """
 
 import os
@@ -29,11 +29,11 @@ if [ -z "$(ls -A {TARGET})" ]; then stat -c %u "$3" 2>/dev/null || true; fi
 
 
 class VolumeError(Exception):
-    """The user cannot write to the volume; says why and what to do."""
+    """The user cannot write to the volume. The message says why, with the remedy."""
 
 
 def give(client: docker.DockerClient, volume: str, user: str, target: str, image: str) -> None:
-    """Gives the volume to the user, if it is new; makes it, if it is not there. Raises `VolumeError`."""
+    """Makes the user the owner of a new volume; creates it if it is missing. Raises `VolumeError`."""
     uid, gid = user.split(":")
     container = client.containers.create(
         image,

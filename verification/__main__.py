@@ -29,13 +29,13 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m verification", description=__doc__)
     parser.add_argument("--spec", type=Path, metavar="FILE", help=f"JSON of the expectation (default: ${ENVIRONMENT})")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no table; failures are shown")
-    parser.add_argument("--json", action="store_true", help="nothing but the JSON")
+    parser.add_argument("--quiet", action="store_true", help="show failures only")
+    parser.add_argument("--json", action="store_true", help="print only the JSON")
     return parser.parse_args()
 
 
 def read_spec(path: Path | None) -> VerificationSpec:
-    """The expectation. Raises ValueError with one sentence where it is missing or wrong."""
+    """Reads the expectation. Raises ValueError if it is missing or wrong."""
     source = str(path) if path else ENVIRONMENT
     try:
         text = path.read_text(encoding="utf-8") if path else os.environ[ENVIRONMENT]
@@ -46,11 +46,11 @@ def read_spec(path: Path | None) -> VerificationSpec:
         raise ValueError(f"{source} cannot be read: {error.strerror}") from None
     except pydantic.ValidationError as error:
         wrong = (f"{'.'.join(map(str, one['loc'])) or 'JSON'}: {one['msg']}" for one in error.errors())
-        raise ValueError(f"{source} is no valid expectation: {'; '.join(wrong)}") from None
+        raise ValueError(f"{source} is not a valid expectation: {'; '.join(wrong)}") from None
 
 
 def show_failures(report: Report, console: Console) -> None:
-    """Each failed check with its reason and the end of the log that explains it."""
+    """Shows each failed check, its reason and the end of the related log."""
     shown: set[str] = set()
     for check in report.failures:
         console.print(
@@ -63,19 +63,19 @@ def show_failures(report: Report, console: Console) -> None:
 
 
 def end(number: int, _: FrameType | None) -> NoReturn:
-    """Ends on a signal, by way of every clean-up."""
+    """Ends on a signal, after all clean-up."""
     sys.exit(128 + number)
 
 
 def overdue(_: int, __: FrameType | None) -> NoReturn:
     """Ends a run in which Docker itself hangs."""
-    raise ClientError("Docker did not answer before the deadline of the whole run")
+    raise ClientError("Docker did not answer before the deadline")
 
 
 def main() -> int:
     """Verifies and reports. Returns the exit code."""
     arguments = parse_arguments()
-    # What goes into a log need not fit the 80 columns that rich assumes there.
+    # In a log, rich would assume 80 columns.
     console = Console(stderr=True, quiet=arguments.json, width=None if sys.stderr.isatty() else LOG_WIDTH)
     signal.signal(signal.SIGTERM, end)
     try:
@@ -90,7 +90,7 @@ def main() -> int:
 
     record = place(os.environ)
     if record:
-        Record(spec=spec).write(record)  # the result of an earlier one is no longer true
+        Record(spec=spec).write(record)  # an earlier result no longer holds
     signal.signal(signal.SIGALRM, overdue)
     signal.setitimer(signal.ITIMER_REAL, spec.deadline + MARGIN)
     try:

@@ -1,4 +1,4 @@
-"""What must be true after a deployment, as the verification is told it."""
+"""Derives what the verification expects of a deployment."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from stack.sources import Sources
 from stack.state import HostFiles
 from verification import spec as expected
 
-# Seconds. Hosts of a cluster come up in any order, and the one that leads may have to build its images first.
+# Seconds. Hosts of a cluster start in any order, and the leader may have to build its images first.
 LAN_SETTLE, LAN_DEADLINE = 180.0, 480.0
 BUILDING = 900.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """Derives the specification from what was declared. Plain values only."""
+    """Derives the specification from the declared resources. Plain values only."""
 
     settings: PlatformSettings
     identity: StackIdentity
@@ -39,9 +39,9 @@ class Expectation:
 
     @property
     def client(self) -> str | None:
-        """The service whose image the client container runs: one with Python, and Ray where there is one.
+        """The service whose image the client container runs: one with Python, and with Ray if there is one.
 
-        None where there is no such service: then Docker's health checks say all that can be asked.
+        None without such a service: then Docker's health checks are the verification.
         """
         preferred = (*self.settings.ray_nodes, "marimo", "health", "mlflow")
         return next((name for name in preferred if name in self.services), None)
@@ -104,7 +104,7 @@ class Expectation:
         return expected.Service(url=url, container=self.identity.object_name(name))
 
     def _published(self) -> expected.Published | None:
-        """MLflow as browsers on this host and on others come to it."""
+        """MLflow as browsers on this and other hosts reach it."""
         reach = self.settings.reach("mlflow", self.own_addresses)
         if "mlflow" not in self.services or reach is None:
             return None
@@ -129,7 +129,7 @@ class Expectation:
         )
 
     def _versions(self) -> expected.ExpectedVersions:
-        """The lock's, if every node's image was built from it; a pulled image brings its own."""
+        """The locked versions if every node's image was built from them; a pulled image has its own."""
         if any(node.image.source == "pull" for node in self.settings.ray_nodes.values()):
             return expected.ExpectedVersions()
         variant, flavour = self.settings.variant, self.sources.torch

@@ -1,7 +1,7 @@
-"""MLflow as a browser reaches it: over the published port, with the headers that its page sends.
+"""Checks MLflow as a browser reaches it: over the published port, with the headers that its page sends.
 
-Inside the network all is well when browsers are refused: MLflow tells by Host and Origin who asks, and the page opens
-where the searches of its script are refused.
+From inside the network one cannot see that browsers are refused: MLflow decides by Host and Origin, and its page opens
+even where the searches of its script are refused.
 """
 
 import http.client
@@ -15,15 +15,15 @@ from verification.report import CheckResult
 from verification.spec import Published
 
 NAME = "mlflow_browser"
-TIMEOUT, SECONDS = 10.0, 20.0  # of one answer, of all attempts at a server that is only just up
+TIMEOUT, SECONDS = 10.0, 20.0  # per answer; for all attempts while the server starts
 SEARCH = "/ajax-api/2.0/mlflow/runs/search"  # what fills the table of runs
 SHOWN = 3  # origins in a line of the report
-FOREIGN = "10.evil.example"  # a name that anybody may register, and have resolved to any address
+FOREIGN = "10.evil.example"  # anyone could register such a name and resolve it to any address
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a browser sends to an address, and whether it is to be answered."""
+    """A browser's request, and whether it must be answered."""
 
     address: str
     host: str  # header, with a port where browsers send one
@@ -31,14 +31,14 @@ class Request:
     allowed: bool
 
     def in_words(self, status: object) -> str:
-        """What was asked and came of it."""
+        """The request and its outcome."""
         doing = f"a search from {self.origin}" if self.origin else "the page"
         reason = "must be answered" if self.allowed else "must be refused with 403"
         return f"{doing} by the name {self.host} was answered {status} at {self.address}, but {reason}"
 
 
 def check(published: Published) -> CheckResult:
-    """Asks by every address and name, then as pages and names of others would."""
+    """Sends requests by every address and name, then with foreign names and origins."""
     began, requests = time.monotonic(), list(requests_of(published))
     wrong = (
         request.in_words(status) for request in requests if (status := _wrong(published, request, began)) is not None
@@ -46,7 +46,7 @@ def check(published: Published) -> CheckResult:
     failure = next(wrong, None)
     more = len(published.origins) - SHOWN
     shown = ", ".join(published.origins[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-    detail = f"answers at {shown}; refuses other names and pages of others"
+    detail = f"answers at {shown}; refuses other names and foreign pages"
     return CheckResult(
         name=NAME,
         container=published.container,
@@ -57,7 +57,7 @@ def check(published: Published) -> CheckResult:
 
 
 def requests_of(published: Published) -> Iterator[Request]:
-    """The page and a search by each address, and what must not be answered."""
+    """The page and a search by each address, and requests that must be refused."""
     first = str(urlsplit(published.origins[0]).hostname)
     for origin in published.origins:
         host, name = urlsplit(origin).netloc, str(urlsplit(origin).hostname)
@@ -70,7 +70,7 @@ def requests_of(published: Published) -> Iterator[Request]:
 
 
 def _wrong(published: Published, request: Request, began: float) -> object:
-    """The status, or what came instead, that is not as it must be; None where all is well."""
+    """A wrong status, or the error in its place; None if the answer is right."""
     while True:
         try:
             status: object = _ask(published, request)

@@ -36,7 +36,7 @@ Progress = Callable[[str], None]
 
 
 class ClientError(Exception):
-    """The client container gave no report: one sentence."""
+    """The client container gave no report. The message is one sentence."""
 
 
 def verify(spec: VerificationSpec, progress: Progress) -> Report:
@@ -45,7 +45,7 @@ def verify(spec: VerificationSpec, progress: Progress) -> Report:
     try:
         engine = docker.from_env()
         report = run_client(engine, spec, progress)
-        # Where no head answers, Marimo cannot find one either.
+        # If no head answers, Marimo cannot connect either.
         if spec.marimo and spec.nodes and "connect" not in {check.name for check in report.failures}:
             seconds = min(MARIMO_SECONDS, spec.deadline - (time.monotonic() - began))
             check = marimo_connects(engine, spec, spec.marimo, seconds)
@@ -58,31 +58,31 @@ def verify(spec: VerificationSpec, progress: Progress) -> Report:
 
 
 def told(check: CheckResult, progress: Progress) -> CheckResult:
-    """The check, once people know of it."""
+    """Reports a check, and returns it."""
     progress(f"{check.result} {check.name} ({check.seconds:.1f} s): {check.detail}")
     return check
 
 
 def failed_to_run(detail: str, started: str, seconds: float) -> Report:
-    """The report where there could be none."""
+    """A report with a single failure."""
     check = CheckResult(name="client", result="fail", detail=detail, seconds=round(seconds, 2))
     return Report(ok=False, started=started, seconds=check.seconds, checks=(check,))
 
 
 def explain(error: Exception, spec: VerificationSpec) -> str:
-    """A failure of Docker as one sentence with a way out."""
+    """Explains a Docker error in one sentence, with the remedy."""
     if isinstance(error, ImageNotFound):
         return f"the client's image {spec.client.image} is not on this Docker host: `make up` builds or pulls it"
     if isinstance(error, APIError):
         return f"Docker refuses the client container in network {spec.network}: {error.explanation or error}"
     if isinstance(error, ClientError):
         return str(error)
-    return f"Docker does not answer: {error}. Start it, or set DOCKER_HOST to where it is"
+    return f"Docker does not answer: {error}. Start it, or set DOCKER_HOST to its address"
 
 
 @contextlib.contextmanager
 def client_container(engine: docker.DockerClient, spec: VerificationSpec, seconds: float) -> Iterator[Container]:
-    """The client, created and not started; removed at the end, as is what an interrupted run may have left."""
+    """The client, created but not started. Removed at the end, as are leftovers of an interrupted run."""
     name = f"{spec.project}-{spec.stack}-verify"
     remove(engine, name)
     binds = {WITH_PYTHON: spec.client.with_python, PROGRAM: spec.client.program}
@@ -100,12 +100,12 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
             command=[WITH_PYTHON, PROGRAM],
             name=name,
             hostname=HOSTNAME,
-            extra_hosts={HOSTNAME: "127.0.0.1"},  # on the host network nobody else answers for it
+            extra_hosts={HOSTNAME: "127.0.0.1"},  # on the host network nothing else resolves it
             network=spec.network,
             user=spec.client.user,
             labels=spec.client.labels,
             environment=environment,
-            # Unlike a bind in the short form, a mount of a missing file is an error and makes no folder.
+            # Unlike a short-form bind, a mount of a missing file is an error and creates no folder.
             mounts=[
                 Mount(target, source, type="bind", read_only=True)
                 for target, source in (binds | secrets).items()
@@ -117,7 +117,7 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
             security_opt=["no-new-privileges"],
             mem_limit=MEMORY,
             healthcheck={"test": ["NONE"]},
-            # The report is read from the log, which not every log driver can give back.
+            # The report is read from the log, which not every log driver supports.
             log_config=LogConfig(type=LogConfig.types.JSON),
         )
     finally:
@@ -125,18 +125,18 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
 
 
 def remove(engine: docker.DockerClient, name: str) -> None:
-    """Removes a container, running or not, if it is there."""
+    """Removes a container, running or not, if it exists."""
     with contextlib.suppress(NotFound):
         engine.containers.get(name).remove(force=True)
 
 
 def limited(spec: VerificationSpec, seconds: float) -> str:
-    """The spec as JSON, for a program that has only these seconds."""
+    """The spec as JSON, with a shorter deadline."""
     return spec.model_copy(update={"deadline": seconds, "settle": min(spec.settle, seconds)}).model_dump_json()
 
 
 def run_client(engine: docker.DockerClient, spec: VerificationSpec, progress: Progress) -> Report:
-    """The report of the checks that the client container makes. Raises ClientError and what Docker raises."""
+    """Runs the checks in the client container. Raises ClientError and Docker's errors."""
     reserve = MARGIN + (MARIMO_SECONDS if spec.marimo else 0)
     seconds = max(spec.deadline - reserve, spec.deadline / 2)
     with client_container(engine, spec, seconds) as container:
@@ -163,7 +163,7 @@ def log_of(
 
 
 def follow(container: Container, progress: Progress) -> None:
-    """Passes on the client's lines for people until it ends."""
+    """Forwards the client's progress until it ends."""
     pending = b""
     with contextlib.suppress(DockerException, requests.RequestException):  # removed meanwhile
         for part in container.logs(stdout=False, stderr=True, stream=True, follow=True):
@@ -176,7 +176,7 @@ def follow(container: Container, progress: Progress) -> None:
 def marimo_connects(
     engine: docker.DockerClient, spec: VerificationSpec, marimo: Service, seconds: float
 ) -> CheckResult:
-    """What a notebook does: Marimo's own Python imports Ray, connects with its token and runs a task on each node."""
+    """Does what a notebook does: in Marimo's Python, connects to Ray with its token and runs a task on each node."""
     began = time.monotonic()
 
     def outcome(result: str, detail: str) -> CheckResult:
@@ -184,7 +184,7 @@ def marimo_connects(
         values = {"name": "marimo_connects", "container": marimo.container, "result": result, "detail": detail}
         return CheckResult.model_validate({**values, "seconds": took})
 
-    # An exec cannot be ended from outside. The program goes along as text, because Marimo's container lacks it.
+    # An exec cannot be stopped from outside. The program is sent as text, because Marimo's container lacks it.
     command = ["timeout", "-k", "1", f"{seconds:.0f}", "sh", WITH_PYTHON, "-c", SOURCE.read_text(encoding="utf-8")]
     try:
         code, output = engine.containers.get(marimo.container).exec_run(
@@ -195,7 +195,7 @@ def marimo_connects(
         stdout, stderr = cast("tuple[bytes | None, bytes | None]", output)
         inside = Report.model_validate_json(stdout or b"")
     except NotFound:
-        return outcome("fail", f"there is no container {marimo.container}")
+        return outcome("fail", f"the container {marimo.container} does not exist")
     except APIError as error:
         return outcome("fail", f"{marimo.container} cannot run a program: {error.explanation or error}")
     except pydantic.ValidationError:
@@ -207,7 +207,7 @@ def marimo_connects(
 
 
 def log_tail(container: str | None) -> str:
-    """The last lines of a container's log; why there is none, where there is none."""
+    """The last lines of a container's log, or why there are none."""
     if container is None:
         return "(no container of this stack)"
     try:

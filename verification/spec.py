@@ -1,4 +1,4 @@
-"""What a deployment must have become: the contract between the component that says so and the programs that check it.
+"""What is expected of a deployment: the contract between the component that derives it and the programs that check it.
 
 It travels as JSON in the environment variable `ENVIRONMENT`. It holds paths of secret files, never a secret.
 """
@@ -27,13 +27,13 @@ class ExpectedNode(Model):
     name: Name  # host name inside the network, which is how Ray lists it
     container: Name
     cpus: Annotated[float, Field(ge=0)]
-    gpus: Annotated[int, Field(ge=0)] | None = 0  # None: as many as there are, and at least one
+    gpus: Annotated[int, Field(ge=0)] | None = 0  # None: any number, at least one
     memory: Annotated[int, Field(gt=0)]  # bytes, the container's limit
     torch: bool = True  # the image has torch and torch-geometric
 
 
 class ExpectedVersions(Model):
-    """What every node must report; None is not checked (a pulled image brings its own)."""
+    """What every node must report; None is not checked (a pulled image has its own)."""
 
     ray: str | None = None  # "2.60.0"
     python: str | None = None  # minor version: "3.14"
@@ -50,7 +50,7 @@ class Service(Model):
 
 
 class Published(Model):
-    """MLflow as browsers come to it: from outside its network, by each address under which it is published."""
+    """MLflow as browsers reach it: from outside its network, by each published address."""
 
     origins: Annotated[
         tuple[Url, ...], Field(min_length=1)
@@ -66,8 +66,8 @@ class Heads(Model):
     hosts: tuple[Name, ...]
     dashboard_port: Port = 8265
     client_port: Port = 10001
-    container: Name | None = None  # whose log explains that there is none, where that is none of the nodes
-    patience: Annotated[float, Field(ge=0)] = 0.0  # seconds for other hosts to bring one up, beyond `settle`
+    container: Name | None = None  # whose log explains a missing head, if not a node's
+    patience: Annotated[float, Field(ge=0)] = 0.0  # seconds for other hosts to start one, beyond `settle`
 
 
 class Client(Model):
@@ -78,11 +78,11 @@ class Client(Model):
     with_python: HostPath  # entrypoints/with_python.sh
     user: Name = "1000:1000"
     labels: dict[str, str] = {}
-    environment: dict[str, str] = {}  # proxies, as programs of people have them
+    environment: dict[str, str] = {}  # proxies, as in user programs
 
 
 class SecretFiles(Model):
-    """Where the secrets lie on the host; they are mounted, never read here. None: the service asks for no token."""
+    """Paths of the secrets on the host; mounted, never read here. None: the service needs no token."""
 
     ray_token: HostPath | None = None
     marimo_token: HostPath | None = None
@@ -100,7 +100,7 @@ class VerificationSpec(Model):
     other_nodes: bool = False  # nodes of other hosts may be in the cluster
     versions: ExpectedVersions = ExpectedVersions()
     mlflow: Service | None = None
-    mlflow_published: Published | None = None  # None: inside the network alone
+    mlflow_published: Published | None = None  # None: only inside the network
     marimo: Service | None = None
     health: Service | None = None
     secrets: SecretFiles = SecretFiles()

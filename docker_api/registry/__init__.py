@@ -1,4 +1,4 @@
-"""Registries: push and pull by the Engine, manifests by a registry's own API. Credentials are those of Docker."""
+"""Registries: push and pull through the Engine, manifests over the registry API. Credentials come from Docker."""
 
 from docker_api.registry.errors import RegistryError
 from docker_api.registry.manifests import index, manifest_sizes

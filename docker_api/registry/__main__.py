@@ -1,7 +1,7 @@
-"""``python -m docker_api.registry``: what an engine's commands do with images that are built already.
+"""``python -m docker_api.registry``: names and pushes images after a build.
 
-tag IMAGE TAG [--push]   gives an image here a further name, and pushes it under that
-index TAG MEMBER…        puts an index of images for several platforms, which were pushed to the same repository
+tag IMAGE TAG [--push]   adds a tag to a local image, and pushes it
+index TAG MEMBER…        pushes an index of images for several platforms, which are in the same repository
 """
 
 import argparse
@@ -12,16 +12,16 @@ from docker_api.registry import RegistryError, index, push, tag_image
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; return the exit status."""
+    """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m docker_api.registry", description="Name and push images.")
     commands = parser.add_subparsers(dest="command", required=True)
-    tag = commands.add_parser("tag", help="give an image here a further name")
-    tag.add_argument("image", help="its ID or a name that it has")
-    tag.add_argument("tag", help="the further name")
-    tag.add_argument("--push", action="store_true", help="push it under that name")
-    several = commands.add_parser("index", help="put an index of images for several platforms into their registry")
-    several.add_argument("tag", help="its name")
-    several.add_argument("members", nargs="+", metavar="member", help="an image for one platform, pushed already")
+    tag = commands.add_parser("tag", help="add a tag to a local image")
+    tag.add_argument("image", help="ID or name of the image")
+    tag.add_argument("tag", help="tag to add")
+    tag.add_argument("--push", action="store_true", help="push the image under that tag")
+    several = commands.add_parser("index", help="push an index of images for several platforms")
+    several.add_argument("tag", help="name of the index")
+    several.add_argument("members", nargs="+", metavar="member", help="an image for one platform, already pushed")
     options = parser.parse_args(arguments)
     try:
         if options.command == "index":

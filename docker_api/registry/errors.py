@@ -1,4 +1,4 @@
-"""What registries and the Engine say of a failed transfer, as one sentence with a way out."""
+"""Explains a failed transfer in one sentence, with the remedy."""
 
 from docker_api.registry.names import Name
 
@@ -6,15 +6,15 @@ from docker_api.registry.names import Name
 MEANINGS = (
     (
         ("unauthorized", "no basic auth", "authentication required", "401"),
-        "{host} wants a login that may use {name}. Log in as one who may: docker login {host}",
+        "{host} requires a login with access to {name}. Log in: docker login {host}",
     ),
     (
         ("denied", "403", "insufficient_scope"),
-        "{host} forbids this login to use {name}. Log in as one who may (docker login {host}), or use another.",
+        "{host} denies this login access to {name}. Log in as another user: docker login {host}",
     ),
     (
         ("refused", "no such host", "timeout", "timed out", "unreachable", "resolve", "cannot connect"),
-        "the registry {host} does not answer. Check its name, and that it runs and can be reached from here.",
+        "the registry {host} does not answer. Check its name, that it runs, and that this host can reach it.",
     ),
     (
         ("http response to https",),
@@ -24,7 +24,7 @@ MEANINGS = (
         ("manifest unknown", "not found", "404"),
         "{host} has no {name}. Check the name and the tag, or push it first.",
     ),
-    (("no space left",), "{host} has no space left for {name}. Make room there."),
+    (("no space left",), "{host} has no space left for {name}. Free some space there."),
 )
 
 

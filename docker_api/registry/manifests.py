@@ -1,4 +1,7 @@
-"""What a registry holds beside layers: manifests and indexes, over its own API (OCI distribution specification)."""
+"""Manifests and indexes in registries, over the API of the OCI distribution specification.
+
+Our own client: docs/decisions/0029-libraries-for-pages-and-registries.md says why.
+"""
 
 import hashlib
 import ipaddress
@@ -38,7 +41,9 @@ def index(tag: str, members: Sequence[str]) -> str:
     for member in members:
         other = parse(member)
         if (other.host, other.repository) != (name.host, name.repository):
-            raise RegistryError(f"{member} is not in the repository of {tag}, where an index of it would have to be")
+            raise RegistryError(
+                f"{member} is not in the repository of {tag}; an index can only hold images of its own repository"
+            )
         entries += _entries(other)
     platforms = [entry["platform"] for entry in entries]
     if twice := [platform for platform in platforms if platforms.count(platform) > 1]:
@@ -119,7 +124,7 @@ def _request(name: Name, method: str, path: str, auth: AuthBase | None, options:
 
 
 class _Anonymous(AuthBase):
-    """No login. Without this, requests would take one from ~/.netrc."""
+    """No login. Without this, requests would use ~/.netrc."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -135,7 +140,7 @@ class _Bearer(AuthBase):
 
 
 def _authorization(name: Name, refusal: requests.Response, scope: str) -> AuthBase | None:
-    """What the registry asked for, as far as Docker has it: name and password, or a token of the service it names."""
+    """The login that the registry asked for: name and password, or a token from the service that it names."""
     known = login(name.host)
     kind, _, rest = refusal.headers.get("WWW-Authenticate", "").partition(" ")
     if kind.lower() == "basic":
@@ -161,7 +166,7 @@ def _token(realm: str, wanted: dict[str, str | None], known: Login | None) -> re
 
 @cache
 def _may_be_insecure(host: str) -> bool:
-    """Whether Docker speaks to this registry without TLS too: one of this host, or one that the daemon is told of."""
+    """Whether Docker also talks to this registry without TLS: on this host, or in the daemon's insecure-registries."""
     name = host.rpartition(":")[0] or host
     try:
         address = ipaddress.ip_address(name.strip("[]"))
@@ -177,7 +182,7 @@ def _may_be_insecure(host: str) -> bool:
 
 
 def _authorities(host: str) -> str | bool:
-    """The file of authorities to trust: as told, the registry's own, this system's."""
+    """The CA file to trust: from the environment, the registry's own, or the system's."""
     own = sorted((CERTIFICATES / host).glob("*.crt")) if (CERTIFICATES / host).is_dir() else []
     system = ssl.get_default_verify_paths().cafile
     return os.environ.get("REQUESTS_CA_BUNDLE") or (str(own[0]) if own else system) or True

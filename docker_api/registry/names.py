@@ -1,4 +1,4 @@
-"""The parts of an image's name, and who Docker is logged in as at its registry."""
+"""Image names, and Docker's login at their registries."""
 
 import warnings
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Name:
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """As whom Docker is logged in."""
+    """Docker's login at a registry."""
 
     username: str = ""
     password: str = ""
@@ -35,7 +35,7 @@ class Login:
 
 
 class LoginError(Exception):
-    """Docker's own config cannot be used: one sentence."""
+    """Docker's config cannot be used. The message is one sentence."""
 
 
 def parse(text: str) -> Name:
@@ -66,7 +66,7 @@ def login(host: str) -> Login | None:
 
 
 def header(host: str) -> dict[str, str]:
-    """The header by which the Engine gets that login; needed even where there is none."""
+    """The header that passes the login to the Engine; required even without a login."""
     return {"X-Registry-Auth": auth.encode_header(_config(host) or {}).decode()}
 
 
@@ -76,7 +76,7 @@ def _config(host: str) -> dict[str, str] | None:
             found: dict[str, str] | None = auth.load_config().resolve_authconfig(host)
     except docker.errors.DockerException as error:
         raise LoginError(
-            f"Docker's config.json names a way to the login for {host} that fails: {error}. "
-            f"Install that credential helper, or remove it there and run docker login {host}"
+            f"the credential helper for {host} in Docker's config.json fails: {error}. "
+            f"Install it, or remove it from config.json and run docker login {host}"
         ) from error
     return found

@@ -1,4 +1,4 @@
-"""Push and pull by the Engine, with progress in bytes."""
+"""Push and pull through the Engine, with progress in bytes."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -17,7 +17,7 @@ def push(api: DockerApi, tag: str, progress: Progress) -> str:
     for message in _transfer(api, name, f"/images/{name.local}/push", {"tag": name.reference}, "pushed", progress):
         digest = (message.get("aux") or {}).get("Digest") or digest
     if not digest:
-        raise RegistryError(f"{name.host} took {tag}, but did not say under which digest")
+        raise RegistryError(f"{name.host} accepted {tag} but did not return a digest")
     return f"{name.local}@{digest}"
 
 
@@ -31,7 +31,7 @@ def pull(api: DockerApi, reference: str, progress: Progress, platform: str = "")
 
 
 def tag_image(api: DockerApi, image: str, tag: str) -> None:
-    """Gives an image here a further name."""
+    """Adds a tag to a local image."""
     name = parse(tag)
     api.call("POST", f"/images/{image}/tag", query={"repo": name.local, "tag": name.reference})
 
@@ -40,7 +40,7 @@ def is_pushed(api: DockerApi, found: Json, tag: str) -> str | None:
     """The name by digest under which an image (as the Engine inspects it) was pushed as `tag`; None: it was not."""
     name = parse(tag)
     by_digest = next((one for one in found.get("RepoDigests") or () if one.startswith(f"{name.local}@")), None)
-    # An Engine on containerd's image store, which tells a descriptor, names digests of images that were never pushed.
+    # With the containerd image store (it reports a descriptor), images that were never pushed have digests too.
     if by_digest and found.get("Descriptor") and _digest_there(api, name) != by_digest.rpartition("@")[2]:
         return None
     return by_digest

@@ -169,7 +169,7 @@ class TestLogin:
             workshop.log_in(closed_registry.host, password)
         wanted = workshop.wanted(f"{closed_registry.host}/team/refused:1")
         with pytest.raises(
-            ResourceError, match=f"wants a login that may use .*docker login {closed_registry.host}"
+            ResourceError, match=f"requires a login with access to .*docker login {closed_registry.host}"
         ) as caught:
             workshop.up(wanted)
         assert str(caught.value).count("\n") == 0

@@ -61,11 +61,11 @@ class TestSpec:
         ("text", "said"),
         [
             (None, "CSLR_BUILD is not set: give the image to measure there, as JSON"),
-            ("{", "CSLR_BUILD is no JSON: Expecting property name"),
+            ("{", "CSLR_BUILD is not JSON: Expecting property name"),
             ("[]", "CSLR_BUILD must be an object with tag, image"),
-            ("{}", "tag must be a text; image must be a text; flavour must be a text; platform must be a text"),
-            (json.dumps(SPEC | {"tag": ""}), "tag must be a text"),
-            (json.dumps(SPEC | {"variant": 3}), "variant must be a text or null"),
+            ("{}", "tag must be a string; image must be a string; flavour must be a string; platform must be a string"),
+            (json.dumps(SPEC | {"tag": ""}), "tag must be a string"),
+            (json.dumps(SPEC | {"variant": 3}), "variant must be a string or null"),
             (json.dumps(SPEC | {"budgets": "x"}), "budgets is unknown"),
         ],
     )
@@ -77,7 +77,7 @@ class TestSpec:
     def test_a_wrong_call_is_no_failed_budget(self, kept):
         done = run(tag=3)
         assert (done.returncode, done.stdout) == (WRONG_CALL, "")
-        assert done.stderr == "CSLR_BUILD describes no image: tag must be a text\n"
+        assert done.stderr == "CSLR_BUILD does not describe an image: tag must be a string\n"
 
 
 class TestKnownImage:
@@ -137,7 +137,7 @@ class TestBudget:
         assert lines[2] == f'  layer.pyg."{VARIANT}": 60 MB, 10 MB (20 %) over its 50 MB'
         assert lines[3].startswith("  +28 MB since the build of 2026-")
         assert "layers pyg +28 MB to 60 MB; packages pyg-lib 0.7.0 → 0.8.0 (+28 MB)" in lines[3]
-        assert lines[4].startswith("  Take out what grew, or raise the entry in ")
+        assert lines[4].startswith("  Remove what grew, or raise the limit in ")
 
     def test_the_report_says_so_until_the_budget_is_raised(self, kept, table):
         build = built(kept, image(SIZES | {"pyg": 60 * MB}))
@@ -155,7 +155,7 @@ class TestBudget:
     def test_without_a_build_before_it_says_that(self, kept, table):
         build = built(kept, image(SIZES))
         done = run(image_id=build.image_id, budget=table('[layer.pyg]\n"cuda13.1.1" = "1 MB"'))
-        assert "There is no build before it to compare with." in done.stderr
+        assert "There is no earlier build to compare with." in done.stderr
 
     def test_a_wrong_table_is_a_wrong_call(self, kept, table):
         build = built(kept, image(SIZES))
@@ -170,7 +170,7 @@ class TestMisfortunes:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         done = run(image_id="sha256:0")
         assert (done.returncode, done.stdout) == (WITHIN, "")
-        assert "the build report is not kept, nor any budget checked" in done.stderr
+        assert "the build is not recorded, and its budget is not checked" in done.stderr
 
     def test_without_docker_an_unknown_image_is_one_sentence(self, kept, monkeypatch):
         monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")

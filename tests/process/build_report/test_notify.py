@@ -12,7 +12,7 @@ import pytest
 from build_report import notify as webhooks
 from build_report.notify import DISCORD_DESCRIPTION, SLACK_SECTION, discord_message, notify, slack_message
 
-SUMMARY = "**2 of 3 builds in order, 1 failed**, in 95 s.\n- ✗ **devel**: no gcc <here> & now\n- ray: +40 MB"
+SUMMARY = "**2 of 3 builds succeeded, 1 failed**, in 95 s.\n- ✗ **devel**: no gcc <here> & now\n- ray: +40 MB"
 SECRET = "T0SECRET"
 
 
@@ -59,13 +59,13 @@ class TestSending:
     def test_a_refusal_is_a_warning_and_the_other_is_told_all_the_same(self, status):
         with receiver(status) as (bad, _), receiver() as (good, got):
             warnings = notify(SUMMARY, slack=f"{bad}/{SECRET}", discord=good)
-        assert warnings == [f"Slack did not take the summary of the run: HTTP {status}. Check the webhook's address."]
+        assert warnings == [f"Slack refused the summary: HTTP {status}. Check the webhook's URL."]
         assert len(got) == 1
 
     @pytest.mark.parametrize("url", [f"http://127.0.0.1:9/{SECRET}", f"no address {SECRET}", f"http://[{SECRET}"])
     def test_no_answer_is_a_warning_without_the_address(self, url):
         (warning,) = notify(SUMMARY, discord=url)
-        assert warning.startswith("Discord was not told of the run: ")
+        assert warning.startswith("Discord did not get the summary: ")
         assert SECRET not in warning
 
     def test_a_service_that_hangs_is_given_up(self, monkeypatch):
@@ -80,7 +80,7 @@ class TestSlack:
         text = slack_message(SUMMARY, ok=False)["blocks"][0]["text"]
         assert text["type"] == "mrkdwn"
         assert text["text"].startswith(
-            "❌ *2 of 3 builds in order, 1 failed*, in 95 s.\n• ✗ *devel*: no gcc &lt;here&gt; &amp; now"
+            "❌ *2 of 3 builds succeeded, 1 failed*, in 95 s.\n• ✗ *devel*: no gcc &lt;here&gt; &amp; now"
         )
 
     def test_no_block_is_too_long_and_nothing_is_lost(self):

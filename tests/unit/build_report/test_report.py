@@ -260,7 +260,7 @@ class TestTerminal:
         built(family, image({"base": 1}), of=subject("devel"), run="run3", after=2000)
         text = shown(family, image="ray-*", last=1)
         assert "ray-runtime" in text
-        assert "Builds of 2026-09-21" in text
+        assert "Builds, 2026-09-21" in text
 
     def test_an_empty_store_says_what_to_run(self, kept):
         with pytest.raises(WsError, match=r"Nothing was built yet.*\n  Run: ws matrix"):
@@ -317,14 +317,14 @@ class TestMarkdown:
     def test_a_summary_is_short_and_names_failures_and_growth(self, family):
         text = summary("run2", family)
         assert text.splitlines() == [
-            "**2 of 3 builds in order, 1 failed**, in 2 min 50 s: 2 images of 10.25 GB, 5.46 GB unique"
+            "**2 of 3 builds succeeded, 1 failed**, in 2 min 50 s: 2 images of 10.25 GB, 5.46 GB unique"
             " (47 % saved by sharing).",
             "- ✗ **devel cuda13.1.1-py3.14**: [tools 1/1] RUN x failed: no \\| gcc",
             "- ray-runtime cuda13.1.1-py3.14: +40 MB to 5.46 GB",
         ]
 
     def test_the_summary_of_a_run_that_built_nothing_says_so(self, kept):
-        assert summary("run9", kept) == "Nothing was built: all images are as they should be."
+        assert summary("run9", kept) == "Nothing was built: all images are up to date."
 
     def test_tells_what_failed_beside_builds(self, kept):
         assert summary("run9", kept, failures={"base-forky": "no\ndebootstrap"}) == (

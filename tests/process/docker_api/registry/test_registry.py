@@ -73,7 +73,7 @@ class TestError:
         [
             ("unauthorized: authentication required", "docker login registry.test"),
             ("no basic auth credentials", "docker login registry.test"),
-            ("denied: requested access to the resource is denied", "forbids this login to use registry.test/x:1"),
+            ("denied: requested access to the resource is denied", "denies this login access to registry.test/x:1"),
             ("dial tcp 127.0.0.1:1: connect: connection refused", "the registry registry.test does not answer"),
             ("http: server gave HTTP response to HTTPS client", "insecure-registries"),
             ("manifest unknown", "has no registry.test/x:1"),
