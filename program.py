@@ -66,15 +66,15 @@ def declare_platform(stack: Stack) -> Outputs:
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
-        for remark in shared_users(settings, HostUsers.probe(settings)):
-            pulumi.warn(remark.text)
+        for notice in shared_users(settings, HostUsers.probe(settings)):
+            pulumi.warn(notice.text)
         warn_of_running_work(stack)
-        for remark in outside.remarks(settings, facts):
-            pulumi.warn(remark.text)
+        for notice in outside.notices(settings, facts):
+            pulumi.warn(notice.text)
     if not outside.is_needed(settings, facts):
         settings = settings.without("firewall")
-    for remark in env_secrets.remarks(settings):
-        pulumi.warn(remark.text)
+    for notice in env_secrets.notices(settings):
+        pulumi.warn(notice.text)
     own = env_secrets.EnvSecrets.resolve(
         settings,
         stack.files,
@@ -89,8 +89,8 @@ def declare_platform(stack: Stack) -> Outputs:
         cluster = ClusterFacts.probe(
             membership, machine=stack.files.generated(MACHINE), password=secrets.values["redis-password"]
         )
-        for remark in cluster_checks.check(settings, facts, cluster):
-            (pulumi.warn if remark.warning else pulumi.info)(remark.text)
+        for notice in cluster_checks.check(settings, facts, cluster):
+            (pulumi.warn if notice.warning else pulumi.info)(notice.text)
     sources = sources_of(stack, settings.images, torch=settings.torch)
     note(now, stack)
     platform = Platform(
@@ -164,8 +164,8 @@ def claim(stack: Stack) -> owner.Situation | None:
     now = owner.look(stack.identity, known(), Path(__file__).parent.parent, stack.environment)
     if stack.owner_counts:
         owner.check(now)
-        if remark := owner.another_checkout(now):
-            pulumi.warn(remark)
+        if notice := owner.another_checkout(now):
+            pulumi.warn(notice)
     return now
 
 

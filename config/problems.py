@@ -64,7 +64,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Remark:
+class Notice:
     """Something to know that stops no deployment: a sentence without its full stop."""
 
     text: str

@@ -14,7 +14,7 @@ from config.cluster_file import lan_owner
 from config.packages import lock_name
 from config.platform import KEY, PlatformSettings
 from config.ports import GATEWAY_LOOPBACK, host_ports
-from config.problems import Path, Problem, Remark, Set, SettingsError
+from config.problems import Notice, Path, Problem, Set, SettingsError
 from config.remedies import set_command
 from config.types import EVERYWHERE
 from preflight.cluster_facts import ClosedPort, ClusterFacts
@@ -32,7 +32,7 @@ SHARED_PORTS: dict[str, Path] = {
 }
 SETTABLE = ("cuda", "python")  # by keys below `images`; Ray follows from the version of this project
 
-Finding = Problem | Remark
+Finding = Problem | Notice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Situation:
 Check = Callable[[Situation], Iterator[Finding]]
 
 
-def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) -> list[Remark]:
+def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) -> list[Notice]:
     """Passes if the host fits into its cluster, with what else is worth knowing. One on its own always does.
 
     Raises:
@@ -62,7 +62,7 @@ def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) ->
     problems = [finding for finding in found if isinstance(finding, Problem)]
     if problems:
         raise SettingsError(problems, membership.file, membership.key)
-    return [finding for finding in found if isinstance(finding, Remark)]
+    return [finding for finding in found if isinstance(finding, Notice)]
 
 
 def single_point(cluster: ClusterSettings) -> str | None:
@@ -176,7 +176,7 @@ def redis_answers(situation: Situation) -> Iterator[Finding]:
             "copy it.",
         )
     elif cluster.silence and membership.host != membership.redis_host:
-        yield Remark(
+        yield Notice(
             f"{membership.redis_host}'s Redis does not answer yet ({cluster.silence}): the Ray nodes of "
             f"{membership.host} wait "
             f"for it. Whether {membership.host} agrees with the other hosts could not be checked. If it is up: its "
@@ -203,7 +203,7 @@ def clocks_agree(situation: Situation) -> Iterator[Finding]:
             ("sudo timedatectl set-ntp true",),
         )
     else:
-        yield Remark(f"the clock of {membership.host} is {said}")
+        yield Notice(f"the clock of {membership.host} is {said}")
 
 
 def host_is_not_taken(situation: Situation) -> Iterator[Finding]:
@@ -261,7 +261,7 @@ def packages_agree(situation: Situation) -> Iterator[Finding]:
         theirs = str(member.facts.get("packages", ""))
         if member.host != membership.host and own and theirs and theirs != own:
             lock = lock_name(f"Pulumi.{member.facts.get('stack', 'STACK')}.yaml")
-            yield Remark(
+            yield Notice(
                 f"{membership.host} and {member.host} have different packages of their own ({own} here, {theirs} "
                 "there), so "
                 "that tasks find other modules on the one than on the other: give both the same images.packages, "
@@ -331,7 +331,7 @@ def peers_can_be_reached(situation: Situation) -> Iterator[Finding]:
     leads = bool(cluster.state and cluster.state.head and cluster.state.head.host == membership.host)
     for member in cluster.up if leads else ():
         if member.blind == epoch:
-            yield Remark(f"from {member.host} to {membership.host}, which leads, nothing gets through to its head")
+            yield Notice(f"from {member.host} to {membership.host}, which leads, nothing gets through to its head")
 
 
 def somebody_can_take_over(situation: Situation) -> Iterator[Finding]:
@@ -339,15 +339,15 @@ def somebody_can_take_over(situation: Situation) -> Iterator[Finding]:
     membership = situation.membership
     point, candidates = single_point(membership.cluster), membership.candidates
     if point:
-        yield Remark(point)
+        yield Notice(point)
     if membership.static_head:
-        yield Remark(
+        yield Notice(
             f"election is off: {membership.names('head_address')} says that the head is at {membership.static_head}, "
             "and no "
             "other host takes over when that is lost"
         )
     elif len(candidates) == 1:
-        yield Remark(
+        yield Notice(
             f"only {candidates[0]} may lead ({membership.names('head_whitelist')}): nobody takes over when it is lost"
         )
 

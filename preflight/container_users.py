@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from config.platform import PlatformSettings
-from config.problems import Remark
+from config.problems import Notice
 from stack.secrets import user_id
 
 ROOT = 0  # reads everything on its host, whatever runs as it
@@ -35,10 +35,10 @@ class HostUsers:
         return cls(names=names, own=int(own) if own.isdecimal() else os.getuid())
 
 
-def shared_users(settings: PlatformSettings, users: HostUsers) -> tuple[Remark, ...]:
-    """A remark on each person, other than who deploys, who can read what containers can."""
+def shared_users(settings: PlatformSettings, users: HostUsers) -> tuple[Notice, ...]:
+    """A notice on each person, other than who deploys, who can read what containers can."""
     return tuple(
-        Remark(
+        Notice(
             f"{users.names[uid]} has user id {uid} on this host, as have the containers of {', '.join(names)}: that "
             "person can read the secrets there (/proc/PID/root/run/secrets) and end what runs. Trust that person with "
             "the stack, or deploy as that person"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from config.cluster import Membership
 from config.platform import PlatformSettings
 from config.ports import host_ports
-from config.problems import Remark, dotted
+from config.problems import Notice, dotted
 from config.services import SERVICES
 from contracts.firewall import Guarded
 from preflight.host_facts import HostFacts
@@ -67,7 +67,7 @@ def is_needed(settings: PlatformSettings, facts: HostFacts | None) -> bool:
     return settings.membership is not None or not docker_is_closed(facts)
 
 
-def remarks(settings: PlatformSettings, facts: HostFacts) -> Iterator[Remark]:
+def notices(settings: PlatformSettings, facts: HostFacts) -> Iterator[Notice]:
     """What stands open although nobody may have meant it, with the commands that close it."""
     yield from _gcs_published(settings)
     if settings.firewall.enabled or not is_needed(settings, facts):
@@ -81,20 +81,20 @@ def remarks(settings: PlatformSettings, facts: HostFacts) -> Iterator[Remark]:
     if settings.membership:
         reasons.append("every machine of the LAN reaches Ray's own ports, where one message ends the head")
     commands = "\n".join(f"  {command}" for command in commands_for(settings, facts))
-    yield Remark(
+    yield Notice(
         f"firewall.enabled is false: {'; and '.join(reasons)}. Enable it, or set the rules by hand after `up` and "
         f"after each start of this host:\n{commands}"
     )
 
 
-def _gcs_published(settings: PlatformSettings) -> Iterator[Remark]:
+def _gcs_published(settings: PlatformSettings) -> Iterator[Notice]:
     bind = settings.network.bind_address
     if settings.membership or ipaddress.IPv4Address(bind).is_loopback:
         return
     for name, node in settings.ray_nodes.items():
         if node.ports.gcs is not None:
             key = f"{dotted(SERVICES[name])}.ports.gcs"
-            yield Remark(
+            yield Notice(
                 f"{key} publishes the GCS of {name} on {bind}:{node.ports.gcs}: whoever reaches it can end the head by "
                 "one message, without a token. Jobs and the Ray Client do not need this port: leave it out if you can"
             )

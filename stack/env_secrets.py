@@ -13,8 +13,8 @@ from pathlib import Path
 
 from config.keys import ENV_SECRETS
 from config.platform import KEY, PlatformSettings
+from config.problems import Notice, Problem, SettingsError, dotted
 from config.problems import Path as KeyPath
-from config.problems import Problem, Remark, SettingsError, dotted
 from config.remedies import secret_command
 from stack.mount import Mount
 from stack.secrets import SECRETS_TARGET, user_id
@@ -72,10 +72,10 @@ class EnvSecrets:
         )
 
 
-def remarks(settings: PlatformSettings) -> list[Remark]:
+def notices(settings: PlatformSettings) -> list[Notice]:
     """Variables in `env` that look like secrets, which Docker and Pulumi's state show in clear."""
     return [
-        Remark(
+        Notice(
             f"{dotted((*path, 'env', name), KEY)} looks like a secret, and is shown by `docker inspect` and kept in "
             f"Pulumi's state: name it in {dotted(settings.env_secrets_key(service), KEY)} instead (docs/secrets.md)"
         )

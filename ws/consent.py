@@ -162,8 +162,8 @@ class Consent:
 
 def show_cost(found: Cost, console: Console) -> None:
     """What ends, and what does not although one might think so."""
-    for remark in found.remarks:
-        console.print(Text(remark, style="dim"), soft_wrap=True)
+    for notice in found.notices:
+        console.print(Text(notice, style="dim"), soft_wrap=True)
     show_ends(found, console)
 
 

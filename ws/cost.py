@@ -60,7 +60,7 @@ class Cost:
     """What a run ends, and what it does not although one might think so."""
 
     ends: tuple[End, ...] = ()
-    remarks: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.ends)
@@ -158,7 +158,7 @@ class _Told:
 
     running: RunningWork
     ends: list[End] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     ray_ends: str = ""  # why, where its head ends
     _named: set[tuple[Kind, str]] = field(default_factory=set)
 
@@ -188,7 +188,7 @@ def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True
     if (stop := by_service.get("mlflow") or by_service.get("postgres")) and running.runs:
         waits = ": what logs to them repeats its calls for some 2 minutes" if stop.comes_back else ""
         number = f"{running.runs} MLflow {'run is' if running.runs == 1 else 'runs are'}"
-        told.remarks.append(f"{stop}; {number} not ended{waits}")
+        told.notices.append(f"{stop}; {number} not ended{waits}")
     if "marimo" in by_service:
         notebooks = (work for work in running.works if work.kind is Kind.NOTEBOOK)
         told.end(notebooks, str(by_service["marimo"]))
@@ -196,7 +196,7 @@ def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True
         because = str(by_service[service]) if service in by_service else told.ray_ends if service != "marimo" else ""
         if because:
             told.ends.append(End(works=(), because=because, not_asked=why))
-    return Cost(ends=tuple(told.ends), remarks=tuple(told.remarks))
+    return Cost(ends=tuple(told.ends), notices=tuple(told.notices))
 
 
 def _ends_of_one(stopping: Mapping[str, Stop], told: _Told) -> None:
@@ -219,7 +219,7 @@ def _ends_of_one(stopping: Mapping[str, Stop], told: _Told) -> None:
     elif head and not any(target.endswith(RELAY) for target in head.mounts):
         told.of_ray(f"{redis}, and {head.service} is of a version that does not outlive it")
     elif running.works:
-        told.remarks.append(f"{redis}; what runs goes on, since the head waits for Redis")
+        told.notices.append(f"{redis}; what runs goes on, since the head waits for Redis")
 
 
 def _ends_of_several(stopping: Mapping[str, Stop], told: _Told, *, redis_leads: bool) -> None:
@@ -236,4 +236,4 @@ def _ends_of_several(stopping: Mapping[str, Stop], told: _Told, *, redis_leads: 
     else:
         return
     told.end((work for work in running.works if work.kind is Kind.CLIENT), because)
-    told.remarks.append(f"{because}: jobs, tasks and actors on other hosts go on, new actors wait for seconds")
+    told.notices.append(f"{because}: jobs, tasks and actors on other hosts go on, new actors wait for seconds")

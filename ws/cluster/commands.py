@@ -92,17 +92,32 @@ def head_move(
     heads.move(access_to(stack), host, out)
 
 
-@head.command("keep-off")
-def head_keep_off(
-    host: Annotated[str, typer.Argument(metavar="HOST")],
-    stack: Stack = "dev",
-    end: Annotated[bool, typer.Option("--end", help="It may lead again.")] = False,
-) -> None:
-    """Keep a host from leading during maintenance; --end lets it lead again."""
+@head.command("cordon")
+def head_cordon(host: Annotated[str, typer.Argument(metavar="HOST")], stack: Stack = "dev") -> None:
+    """Exclude a host from the election of the head, during maintenance."""
     from ws.cluster import head as heads
     from ws.cluster.access import access_to
 
-    heads.keep_off(access_to(stack), host, out, end=end)
+    heads.cordon(access_to(stack), host, out)
+
+
+@head.command("uncordon")
+def head_uncordon(host: Annotated[str, typer.Argument(metavar="HOST")], stack: Stack = "dev") -> None:
+    """Admit a cordoned host to the election again."""
+    from ws.cluster import head as heads
+    from ws.cluster.access import access_to
+
+    heads.uncordon(access_to(stack), host, out)
+
+
+@head.command("keep-off", hidden=True)  # the former name of both, which scripts may use
+def head_keep_off(
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    stack: Stack = "dev",
+    end: Annotated[bool, typer.Option("--end", help="As `ws head uncordon`.")] = False,
+) -> None:
+    """Former name of `ws head cordon` and `ws head uncordon`."""
+    (head_uncordon if end else head_cordon)(host, stack)
 
 
 @redis.command("status")

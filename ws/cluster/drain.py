@@ -117,7 +117,8 @@ def _drainable(access: Access, name: str) -> RayNode | None:
     if name.endswith(HEAD_SUFFIX):
         raise WsError(
             f"{name} runs no tasks, so there is nothing to drain.\n"
-            f"  To let its host not lead: ws head keep-off {name.removesuffix(HEAD_SUFFIX)} --stack {access.stack}"
+            f"  To exclude its host from the election: ws head cordon {name.removesuffix(HEAD_SUFFIX)} --stack "
+            f"{access.stack}"
         )
     if node and node.alive:
         return node

@@ -68,7 +68,7 @@ def _state_of(host: str, member: MemberState | None, state: ClusterState) -> str
     if state.leader and state.leader.host == host:
         return "leads" if state.leader.ready else "elected, starts its head"
     if host in state.maintenance:
-        return "kept off by `ws head keep-off`"
+        return "cordoned"
     if member is None:
         return "never reported"
     if not member.up:
@@ -193,28 +193,36 @@ def _can_lead(state: str) -> bool:
 
 
 def _remedy(access: Access, chosen: list[str], states: dict[str, str]) -> str:
-    kept_off = [name for name in chosen if states[name].startswith("kept off")]
-    if kept_off:
-        return f"  Let it lead again: ws head keep-off {kept_off[0]} --end --stack {access.stack}"
+    cordoned = [name for name in chosen if states[name] == "cordoned"]
+    if cordoned:
+        return f"  Let it lead again: ws head uncordon {cordoned[0]} --stack {access.stack}"
     return f"  Start it on {chosen[0]}, with the name of its stack: ws up --stack STACK"
 
 
-def keep_off(access: Access, host: str, console: Console, *, end: bool) -> None:
-    """Marks a host so that it does not lead, or ends that."""
+def cordon(access: Access, host: str, console: Console) -> None:
+    """Excludes a host from the election. Redis calls it maintenance, so that clusters of mixed versions agree."""
+    _check_candidate(access, host)
+    state = access.state()
+    if state.leader and state.leader.host == host:
+        raise WsError(f"{host} leads at this moment. First: ws head move --stack {access.stack}")
+    with access.answers():
+        access.lease.set_maintenance(host, True)
+    console.print(f"{host} is cordoned and does not lead, until: ws head uncordon {host} --stack {access.stack}")
+
+
+def uncordon(access: Access, host: str, console: Console) -> None:
+    """Admits a host to the election again."""
+    _check_candidate(access, host)
+    with access.answers():
+        access.lease.set_maintenance(host, False)
+    console.print(f"{host} may lead again.")
+
+
+def _check_candidate(access: Access, host: str) -> None:
     membership = access.membership
     if membership is None:
-        raise WsError(f"stack {access.stack} is one host alone: there is no other that could lead in its place.")
+        raise WsError(f"stack {access.stack} is one host alone: there is no other that could lead instead.")
     if host not in membership.cluster.hosts:
         raise WsError(f"the cluster has no host {in_words(host)}.\n  {did_you_mean(host, membership.cluster.hosts)}")
     if host not in membership.candidates:
         raise WsError(f"{host} never leads: {membership.names('head_whitelist')} does not name it.")
-    state = access.state()
-    if not end and state.leader and state.leader.host == host:
-        raise WsError(f"{host} leads at this moment. First: ws head move --stack {access.stack}")
-    with access.answers():
-        access.lease.set_maintenance(host, not end)
-    console.print(
-        f"{host} may lead again."
-        if end
-        else f"{host} does not lead, until: ws head keep-off {host} --end --stack {access.stack}"
-    )

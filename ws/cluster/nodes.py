@@ -86,7 +86,7 @@ def node_named(access: Access, name: str) -> RayNode | None:
     if _is_host(access, name):
         raise WsError(
             f"{name} is a host, not a node. Its nodes: ws node list --stack {access.stack}\n"
-            f"  Whether it may lead: ws head keep-off {name} --stack {access.stack}, and --end to end that"
+            f"  To exclude it from the election: ws head cordon {name} --stack {access.stack}"
         )
     found = {node.name: node for node in latest(access.ray.nodes())}
     if name not in found and name not in access.state().maintenance:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from config import matrix
 from config.cluster import Membership
 from config.platform import KEY, PlatformSettings
-from config.problems import Problem, Remark
+from config.problems import Notice, Problem
 from config.project import FOLDER, NAME
 from config.stack_file import stack_file
 from images.family import BuildTarget
@@ -381,7 +381,7 @@ def _rows(title: str, problems: list[Problem], facts: Facts, key: str) -> list[R
 def user_rows(settings: PlatformSettings, users: HostUsers) -> list[Row]:
     """Who beside the deployer can look into containers."""
     name = "Containers' user"
-    found = [Row(name=name, state=State.WARN, detail=remark.text) for remark in shared_users(settings, users)]
+    found = [Row(name=name, state=State.WARN, detail=notice.text) for notice in shared_users(settings, users)]
     return found or [Row(name=name, state=State.OK, detail="nobody else has its number on this host")]
 
 
@@ -416,16 +416,16 @@ def outside_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
         )
         for stack in facts.left_rules
     ]
-    remarks = list(outside.remarks(settings, facts.host_facts))
-    for remark in remarks:
-        detail, _, commands = remark.text.partition("\n")
+    notices = list(outside.notices(settings, facts.host_facts))
+    for notice in notices:
+        detail, _, commands = notice.text.partition("\n")
         found.append(Row(name=name, state=State.WARN, detail=detail, remedy=commands))
     needed = outside.is_needed(settings, facts.host_facts)
     if needed and settings.firewall.enabled and facts.deployed and facts.firewall != "healthy":
         detail = f"the firewall is {facts.firewall or 'not deployed'}"
         remedy = f"`ws up -s {facts.stack}` deploys it; `ws logs firewall -s {facts.stack}` says what it did"
         found.append(Row(name=name, state=State.FAIL, detail=detail, remedy=remedy))
-    elif not remarks:
+    elif not notices:
         who = "the firewall" if needed else "Docker itself"
         detail = f"reach what is published to them, and nothing else, thanks to {who}"
         found.append(Row(name=name, state=State.OK, detail=detail))
@@ -455,7 +455,7 @@ def cluster_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
     return rows
 
 
-def _cluster_row(name: str, finding: Problem | Remark, membership: Membership) -> Row:
+def _cluster_row(name: str, finding: Problem | Notice, membership: Membership) -> Row:
     if isinstance(finding, Problem):
         first, _, rest = finding.text(membership.file, membership.key).partition("\n")
         return Row(name=name, state=State.FAIL, detail=first, remedy=rest)

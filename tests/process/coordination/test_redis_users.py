@@ -136,7 +136,7 @@ class TestWork:
         agent.persist(grant, 0.1)
         assert agent.announce(grant, GCS, GCS, GCS, {"ray": "2.60.0"})
         assert agent.has_user(credentials)
-        view = agent.read_status()
+        view = agent.look()
         assert view
         assert view.ready
         assert agent.retract(grant)
@@ -154,7 +154,7 @@ class TestWork:
         state = read_state(reader, NAMESPACE)
         assert (state.epoch, state.draining, state.members[0].host) == (grant.epoch, ("beta-ray-cpu",), "alpha")
         lease = Lease(reader, NAMESPACE)
-        views = [found for found in (lease.look(), agent.read_status()) if found]
+        views = [found for found in (lease.look(), agent.look()) if found]
         first, second = [replace(view, remaining=0) for view in views]  # time passes between them
         assert first == second
         assert lease.versions() == {"ray": "2.60.0", "host": "alpha"}

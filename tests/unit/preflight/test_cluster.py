@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from config.platform import PlatformSettings
-from config.problems import Problem, Remark, SettingsError
+from config.problems import Notice, Problem, SettingsError
 from coordination.membership import MemberState
 from preflight.cluster import Situation, check, single_point
 from preflight.cluster_facts import ClosedPort, ClusterFacts
@@ -18,7 +18,7 @@ from ws.doctor.checks import CLUSTER_CHECKS
 
 def preflight(
     cluster: ClusterFacts = SOUND, host: HostFacts = HOST, settings: PlatformSettings | None = None
-) -> list[Remark]:
+) -> list[Notice]:
     return check(settings or at("alpha"), host, cluster)
 
 
@@ -154,9 +154,9 @@ class TestPorts:
 
 class TestRedis:
     def test_elsewhere_may_not_be_up_yet(self):
-        [remark] = preflight(ClusterFacts(silence="Connection refused"))
-        assert not remark.warning
-        assert "gamma's Redis does not answer yet (Connection refused)" in remark.text
+        [notice] = preflight(ClusterFacts(silence="Connection refused"))
+        assert not notice.warning
+        assert "gamma's Redis does not answer yet (Connection refused)" in notice.text
 
     def test_of_this_host_is_about_to_be_started(self):
         host = replace(HOST, addresses=frozenset({"10.88.0.3"}), stack="gamma")
@@ -177,9 +177,9 @@ class TestClock:
 
     @pytest.mark.parametrize("ahead", [2.1, -4.9])
     def test_that_is_somewhat_off_is_a_warning(self, ahead):
-        [remark] = preflight(replace(SOUND, clock_ahead=ahead))
-        assert remark.warning
-        assert "the clock of alpha is" in remark.text
+        [notice] = preflight(replace(SOUND, clock_ahead=ahead))
+        assert notice.warning
+        assert "the clock of alpha is" in notice.text
 
     @pytest.mark.parametrize("ahead", [2.0, -1.9, 0.0])
     def test_that_is_right_is_not_mentioned(self, ahead):
@@ -211,11 +211,11 @@ class TestVersions:
 
     def test_of_packages_are_compared_and_only_said(self):
         """Hosts are deployed one after another: a refusal would let nobody begin."""
-        (remark,) = preflight(with_members(member("beta", "10.88.0.2", packages="0123456789ab ffmpeg"), GAMMA))
-        assert remark.warning
-        assert "alpha and beta have different packages" in remark.text
-        assert "(none here, 0123456789ab ffmpeg there)" in remark.text
-        assert "Pulumi.beta.packages.txt" in remark.text
+        (notice,) = preflight(with_members(member("beta", "10.88.0.2", packages="0123456789ab ffmpeg"), GAMMA))
+        assert notice.warning
+        assert "alpha and beta have different packages" in notice.text
+        assert "(none here, 0123456789ab ffmpeg there)" in notice.text
+        assert "Pulumi.beta.packages.txt" in notice.text
         assert preflight(with_members(member("beta", "10.88.0.2", packages="none"), GAMMA)) == []
 
     def test_that_are_not_known_do_not_matter(self):
@@ -266,8 +266,8 @@ class TestReach:
     def test_of_the_own_head_is_told_where_another_host_misses_it(self):
         own = member("alpha", "10.88.0.1", machine=MACHINE)
         blind = member("beta", "10.88.0.2", blind=7)
-        [remark] = preflight(with_members(own, blind, GAMMA, head="alpha"))
-        assert remark.text == "from beta to alpha, which leads, nothing gets through to its head"
+        [notice] = preflight(with_members(own, blind, GAMMA, head="alpha"))
+        assert notice.text == "from beta to alpha, which leads, nothing gets through to its head"
         assert preflight(with_members(own, blind, GAMMA, head="gamma")) == []
         assert preflight(with_members(own, member("beta", "10.88.0.2", blind=6), GAMMA, head="alpha")) == []
 
@@ -275,9 +275,9 @@ class TestReach:
 class TestSinglePoint:
     def test_is_the_host_of_redis_without_a_copy(self):
         settings = at("alpha", None, changed(redis={"host": "gamma"}))
-        [remark] = preflight(settings=settings)
-        assert remark.warning
-        assert remark.text.startswith("Redis on gamma is the single point of this cluster: while that host is down")
+        [notice] = preflight(settings=settings)
+        assert notice.warning
+        assert notice.text.startswith("Redis on gamma is the single point of this cluster: while that host is down")
 
     def test_is_worse_where_that_host_may_lead(self):
         point = single_point(membership_of("alpha", changed(redis={"host": "alpha"})).cluster)
@@ -290,16 +290,16 @@ class TestSinglePoint:
 
 class TestElection:
     def test_that_is_off_is_said(self):
-        [remark] = preflight(settings=at("alpha", None, changed(head_address="alpha:6385")))
-        assert remark.warning
+        [notice] = preflight(settings=at("alpha", None, changed(head_address="alpha:6385")))
+        assert notice.warning
         assert (
             "election is off: cslr:cluster.head_address in Pulumi.alpha.yaml says that the head is at 10.88.0.1:6385"
-            in (remark.text)
+            in (notice.text)
         )
 
     def test_of_one_host_is_said(self):
-        [remark] = preflight(settings=at("alpha", None, changed(head_whitelist=["beta"])))
-        assert "only beta may lead" in remark.text
+        [notice] = preflight(settings=at("alpha", None, changed(head_whitelist=["beta"])))
+        assert "only beta may lead" in notice.text
 
 
 class TestEveryFinding:

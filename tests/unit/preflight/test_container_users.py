@@ -12,17 +12,17 @@ DEFAULT = PlatformSettings()
 
 class TestSharedUsers:
     def test_the_first_person_of_a_host_is_named_with_what_is_to_be_feared(self):
-        (remark,) = shared_users(DEFAULT, HostUsers(names={0: "root", 1000: "alice"}, own=0))
-        assert remark.warning
-        assert "alice has user id 1000" in remark.text
-        assert "redis" in remark.text
-        assert "/proc/PID/root" in remark.text
+        (notice,) = shared_users(DEFAULT, HostUsers(names={0: "root", 1000: "alice"}, own=0))
+        assert notice.warning
+        assert "alice has user id 1000" in notice.text
+        assert "redis" in notice.text
+        assert "/proc/PID/root" in notice.text
 
     def test_who_deploys_is_nobody_else(self):
         assert shared_users(DEFAULT, HostUsers(names={1000: "alice"}, own=1000)) == ()
 
     @pytest.mark.parametrize("names", [{}, {0: "root", 999: "redis", 1001: "bob"}])
-    def test_a_number_that_nobody_has_is_no_remark(self, names):
+    def test_a_number_that_nobody_has_is_no_notice(self, names):
         assert shared_users(DEFAULT, HostUsers(names=names, own=0)) == ()
 
     def test_each_number_is_looked_at_with_the_services_that_have_it(self):
@@ -33,8 +33,8 @@ class TestSharedUsers:
 
     def test_a_service_that_is_off_has_nothing_to_read(self):
         settings = PlatformSettings.model_validate({"postgres": {"enabled": False}, "mlflow": {"enabled": False}})
-        (remark,) = shared_users(settings, HostUsers(names={1000: "alice"}, own=0))
-        assert "postgres" not in remark.text
+        (notice,) = shared_users(settings, HostUsers(names={1000: "alice"}, own=0))
+        assert "postgres" not in notice.text
 
     def test_root_is_not_warned_of(self):
         """It reads everything anyway, and the firewall has to run as it, whoever deploys."""

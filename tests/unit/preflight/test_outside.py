@@ -62,38 +62,38 @@ class TestGuardedPorts:
         assert "10.0.0.7" in outside.guarded(at("beta", None, block)).hosts
 
 
-class TestRemarks:
+class TestNotices:
     def test_are_none_where_the_firewall_runs_or_docker_keeps_others_out(self):
-        assert list(outside.remarks(ALONE, engine("20.10.24"))) == []
-        assert list(outside.remarks(OFF, engine("28.0.1"))) == []
+        assert list(outside.notices(ALONE, engine("20.10.24"))) == []
+        assert list(outside.notices(OFF, engine("28.0.1"))) == []
 
     def test_have_the_rules_to_set_by_hand(self):
-        [remark] = outside.remarks(OFF, engine("26.1.5"))
-        assert "Docker 26.1.5 lets every machine" in remark.text
-        assert remark.text.count('sudo iptables -I DOCKER-USER -o "$BRIDGE" ! -i "$BRIDGE" ') == 2
-        assert "docker network inspect -f '{{slice .Id 0 12}}' ray-network" in remark.text
+        [notice] = outside.notices(OFF, engine("26.1.5"))
+        assert "Docker 26.1.5 lets every machine" in notice.text
+        assert notice.text.count('sudo iptables -I DOCKER-USER -o "$BRIDGE" ! -i "$BRIDGE" ') == 2
+        assert "docker network inspect -f '{{slice .Id 0 12}}' ray-network" in notice.text
 
     def test_of_a_cluster_name_its_hosts_and_ports(self):
         off = at("gamma", {"firewall": {"enabled": False}})
-        [remark] = outside.remarks(off, engine("28.0.1"))
-        assert "one message ends the head" in remark.text
-        assert "DOCKER-USER -o" in remark.text  # Redis is behind it
-        assert "-A ray-network-hosts -s 10.88.0.1 -j RETURN" in remark.text
-        assert "--dports 6379,6381,11001:11006,12000:12999" in remark.text
+        [notice] = outside.notices(off, engine("28.0.1"))
+        assert "one message ends the head" in notice.text
+        assert "DOCKER-USER -o" in notice.text  # Redis is behind it
+        assert "-A ray-network-hosts -s 10.88.0.1 -j RETURN" in notice.text
+        assert "--dports 6379,6381,11001:11006,12000:12999" in notice.text
 
     @pytest.mark.parametrize(
         ("bind", "warned"), [("127.0.0.1", False), ("127.0.0.5", False), ("192.168.7.2", True), ("0.0.0.0", True)]
     )
     def test_warn_of_a_gcs_that_other_machines_reach(self, bind, warned):
         raw = {"network": {"bind_address": bind}, "ray": {"cpu": {"ports": {"gcs": 6379}}}}
-        found = list(outside.remarks(load(raw, stack_file="f"), engine("28.0.1")))
+        found = list(outside.notices(load(raw, stack_file="f"), engine("28.0.1")))
         assert [f"ray.cpu.ports.gcs publishes the GCS of ray-cpu on {bind}:6379" in one.text for one in found] == (
             [True] if warned else []
         )
 
     def test_are_none_of_a_gcs_that_is_not_published(self):
         published = load({"network": {"bind_address": "0.0.0.0"}}, stack_file="f")
-        assert list(outside.remarks(published, engine("28.0.1"))) == []
+        assert list(outside.notices(published, engine("28.0.1"))) == []
 
     def test_stay_within_what_one_rule_of_iptables_can_name(self):
         """At most 15 ports, of which a range takes two."""

@@ -23,8 +23,8 @@ NOTEBOOK = Work(kind=Kind.NOTEBOOK, identifier="s_1", what="foo.py")
 NOTHING = Cost()
 
 
-def costs(*works: Work, remarks: tuple[str, ...] = ()) -> Cost:
-    return Cost(ends=(End(works=works, because="ray-cpu is replaced"),) if works else (), remarks=remarks)
+def costs(*works: Work, notices: tuple[str, ...] = ()) -> Cost:
+    return Cost(ends=(End(works=works, because="ray-cpu is replaced"),) if works else (), notices=notices)
 
 
 UNKNOWN = Cost(ends=(End(works=(), because="ray-cpu is replaced", not_asked="Ray's dashboard does not answer"),))
@@ -115,7 +115,7 @@ class TestWithoutATerminal:
         person.run(UNKNOWN, yes=True)
 
     def test_a_remark_is_said_and_is_no_question(self, person):
-        person.run(costs(remarks=("redis is replaced; what runs goes on",)))
+        person.run(costs(notices=("redis is replaced; what runs goes on",)))
         assert "what runs goes on" in person.told
 
     def test_only_a_detached_actor_is_not_worth_waiting_for(self, person):

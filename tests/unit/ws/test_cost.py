@@ -130,19 +130,19 @@ class TestOneHost:
     @pytest.mark.parametrize("service", ["health", "keeper", "mlflow", "postgres"])
     def test_the_others_end_nothing(self, service):
         assert not of(change(service))
-        assert of(change(service)).remarks == ()
+        assert of(change(service)).notices == ()
 
     @pytest.mark.parametrize(("runs", "said"), [(1, "1 MLflow run is not ended"), (3, "3 MLflow runs are not ended")])
     @pytest.mark.parametrize("service", ["mlflow", "postgres"])
     def test_runs_of_mlflow_go_on(self, service, runs, said):
         found = of(change(service), running=RunningWork(runs=runs, services=ONE_HOST.services))
         assert not found
-        assert said in found.remarks[0]
+        assert said in found.notices[0]
 
     def test_at_the_end_of_all_nothing_is_promised_to_runs(self):
         running = RunningWork(runs=1, services=ONE_HOST.services)
         found = cost(all_stop(running.services, "the stack is taken down"), running)
-        assert found.remarks == ("the stack is taken down; 1 MLflow run is not ended",)
+        assert found.notices == ("the stack is taken down; 1 MLflow run is not ended",)
 
     def test_the_end_of_all_is_one_sentence_and_names_each_once(self):
         found = cost(all_stop(ONE_HOST.services, "the stack is taken down"), ONE_HOST)
@@ -169,13 +169,13 @@ class TestRedis:
     def test_its_replacement_ends_nothing(self):
         found = of(change("redis", Action.REPLACE, "memory: 512 → 1024"))
         assert not found
-        assert found.remarks == (
+        assert found.notices == (
             "redis is replaced (memory 512m → 1g); what runs goes on, since the head waits for Redis",
         )
 
     def test_with_an_idle_cluster_there_is_nothing_to_say(self):
         idle = RunningWork(head="ray-cpu", services=ONE_HOST.services)
-        assert of(change("redis"), running=idle).remarks == ()
+        assert of(change("redis"), running=idle).notices == ()
 
     @pytest.mark.parametrize("source", ["cslr-dev-other", "/srv/redis", "[not known yet]"])
     def test_other_data_ends_what_runs(self, source):
@@ -214,7 +214,7 @@ class TestRedis:
     def test_with_the_head_it_is_the_head_that_ends(self):
         found = of(change("redis"), change("ray-cpu"))
         assert [because for _, because in ends(found)] == ["ray-cpu is replaced"]
-        assert found.remarks == ()
+        assert found.notices == ()
 
 
 class TestNotAsked:
@@ -255,7 +255,7 @@ class TestSeveralHosts:
     def test_the_head_moves_and_takes_the_clients_of_ray_client_alone(self):
         found = of(change("ray-head"), running=several("ray-head"))
         assert ends(found) == [("05000000", "ray-head is replaced, and the head moves to another host")]
-        assert "jobs, tasks and actors on other hosts go on" in found.remarks[0]
+        assert "jobs, tasks and actors on other hosts go on" in found.notices[0]
 
     @pytest.mark.parametrize("service", ["ray-head", "ray-gateway", "health"])
     def test_what_does_not_lead_ends_nothing(self, service):
@@ -264,7 +264,7 @@ class TestSeveralHosts:
     def test_the_primary_of_redis_takes_the_head_for_a_while_and_no_task(self):
         found = of(change("redis"), running=several(""))
         assert ends(found) == [("05000000", "redis is replaced, and the head restarts")]
-        assert "jobs, tasks and actors on other hosts go on" in found.remarks[0]
+        assert "jobs, tasks and actors on other hosts go on" in found.notices[0]
 
     def test_a_copy_of_redis_ends_nothing(self):
         stopping = stops([change("redis")], several("").services)

@@ -28,7 +28,7 @@ from ws.errors import WsError
 
 GCS = Address("10.0.0.1", 6385)
 COMMANDS = (
-    "node list", "node drain", "node resume", "node remove", "head show", "head move", "head keep-off",
+    "node list", "node drain", "node resume", "node remove", "head show", "head move", "head cordon", "head uncordon",
     "redis status", "redis failover", "cluster key", "cluster check",
 )  # fmt: skip
 
@@ -240,7 +240,7 @@ class TestResume:
         with pytest.raises(WsError, match="beta-ray-cpu joins: not within"):
             drain.resume(led, "beta-ray-cpu", console)
 
-    def test_a_host_is_no_node_and_stays_kept_off(self, led, asked, console):
+    def test_a_host_is_no_node_and_stays_cordoned(self, led, asked, console):
         led.lease.set_maintenance("alpha", True)
         for work in (drain.resume, partial(drain.drain, seconds=60), partial(drain.remove, seconds=60)):
             with pytest.raises(WsError, match="alpha is a host, not a node"):
@@ -265,7 +265,7 @@ class TestHeadShow:
         assert "alpha leads since" in said(console)
         assert [(one.host, one.state) for one in shown.candidates] == [
             ("alpha", "leads"),
-            ("beta", "kept off by `ws head keep-off`"),
+            ("beta", "cordoned"),
         ]
         assert head.as_json(shown)["history"][0]["event"] == "ready"
 
@@ -319,8 +319,8 @@ class TestHeadMove:
 
     def test_a_host_in_maintenance(self, led, console):
         led.lease.set_maintenance("beta", True)
-        assert "ws head keep-off beta --end" in self.refused(led, "beta", console)
-        assert "ws head keep-off beta --end" in self.refused(led, None, console)
+        assert "ws head uncordon beta" in self.refused(led, "beta", console)
+        assert "ws head uncordon beta" in self.refused(led, None, console)
 
     def test_the_host_that_leads(self, led, console):
         assert "alpha leads already" in self.refused(led, "alpha", console)
@@ -332,30 +332,39 @@ class TestHeadMove:
         assert "one host alone" in self.refused(replace(led, membership=None), None, console)
 
 
-class TestKeepOff:
+class TestCordon:
     def test_it_marks_a_host_and_ends_that(self, led, console):
-        head.keep_off(led, "beta", console, end=False)
+        head.cordon(led, "beta", console)
         assert led.lease.maintenance() == {"beta"}
-        head.keep_off(led, "beta", console, end=True)
+        head.uncordon(led, "beta", console)
         assert led.lease.maintenance() == set()
 
     def test_not_the_one_that_leads(self, led, console):
         with pytest.raises(WsError, match="First: ws head move"):
-            head.keep_off(led, "alpha", console, end=False)
+            head.cordon(led, "alpha", console)
 
-    @pytest.mark.parametrize("end", [False, True])
-    def test_not_one_that_the_cluster_does_not_have(self, led, console, end):
+    @pytest.mark.parametrize("change", [head.cordon, head.uncordon])
+    def test_not_one_that_the_cluster_does_not_have(self, led, console, change):
         with pytest.raises(WsError, match="no host"):
-            head.keep_off(led, "betta", console, end=end)
+            change(led, "betta", console)
         assert led.lease.maintenance() == set()
 
     def test_not_one_that_never_leads(self, led, console):
         with pytest.raises(WsError, match="gamma never leads"):
-            head.keep_off(led, "gamma", console, end=False)
+            head.cordon(led, "gamma", console)
 
     def test_not_on_one_host_alone(self, led, console):
         with pytest.raises(WsError, match="one host alone"):
-            head.keep_off(replace(led, membership=None), "beta", console, end=False)
+            head.cordon(replace(led, membership=None), "beta", console)
+
+    def test_its_former_name_works_and_is_not_shown(self, led, monkeypatch, capsys):
+        monkeypatch.setattr("ws.cluster.access.access_to", lambda _: led)
+        assert cli.main(["head", "keep-off", "beta"]) == 0
+        assert led.lease.maintenance() == {"beta"}
+        assert cli.main(["head", "keep-off", "beta", "--end"]) == 0
+        assert led.lease.maintenance() == set()
+        assert cli.main(["head", "--help"]) == 0
+        assert "keep-off" not in capsys.readouterr().out
 
 
 class TestStackThatIsNotDeployed:
@@ -363,8 +372,8 @@ class TestStackThatIsNotDeployed:
 
     @pytest.mark.parametrize(
         "command",
-        ["node list", "node drain x", "node resume x", "node remove x", "head show", "head move", "head keep-off x",
-         "redis status", "redis failover"],
+        ["node list", "node drain x", "node resume x", "node remove x", "head show", "head move", "head cordon x",
+         "head uncordon x", "head keep-off x", "redis status", "redis failover"],
     )  # fmt: skip
     @pytest.mark.parametrize("state", [None, "exited"])
     def test_is_said_to_be_so(self, command, state, monkeypatch, capsys):
