@@ -1,14 +1,14 @@
 """What a deployment must know of its host: size, networks, routes, ports in use, folders, GPUs.
 
-Reads Linux's ``/proc`` and asks the Docker Engine; changes nothing and reaches no other host, unless ``DOCKER_HOST``
-names one. What cannot be read is left empty, which switches off the checks that need it.
+Reads Linux's own tables, by psutil except for routes, and asks the Docker Engine; changes nothing and reaches no other
+host, unless ``DOCKER_HOST`` names one. What cannot be read is left empty, which switches off the checks that need it.
 """
 
 import ipaddress
-import itertools
 import os
 import re
 import shutil
+import socket
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 from docker.errors import DockerException
 
 from config.mount_sources import spellings
@@ -24,7 +25,6 @@ from coordination.own_address import source_address
 from docker_api.address import engine_is_local
 from preflight.gpu_facts import GpuFacts
 
-LISTEN = "0A"  # state of a listening socket in /proc/net/tcp
 ENGINE_TIMEOUT = 5  # seconds
 DOCKER_BRIDGE = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}")  # names of interfaces
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
@@ -59,7 +59,7 @@ class Listener:
 
     address: str  # "0.0.0.0" and "::" are all addresses
     port: int
-    process: str | None = None  # None where /proc does not tell, mostly for want of rights
+    process: str | None = None  # None where that cannot be seen, mostly for want of rights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,11 +160,9 @@ class HostFacts:
             facts |= {
                 "cpus": os.cpu_count() or 0,
                 "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-                "addresses": read_addresses(_read("/proc/net/fib_trie")),
+                "addresses": host_addresses(),
                 "routes": read_routes(_read("/proc/net/route")),
-                "listeners": read_listeners(
-                    _read("/proc/net/tcp").splitlines()[1:] + _read("/proc/net/tcp6").splitlines()[1:], _socket_owners()
-                ),
+                "listeners": host_listeners(),
                 "gpus": GpuFacts.probe() if gpus else GpuFacts(),
             }
         else:
@@ -193,9 +191,9 @@ def outside_addresses() -> tuple[str, ...]:
 
     Without those of Docker's own bridges, which come and go with networks, the stack's own among them.
     """
-    trie, routes = _read("/proc/net/fib_trie"), read_routes(_read("/proc/net/route"))
+    routes = read_routes(_read("/proc/net/route"))
     bridges = [ipaddress.IPv4Network(route.network) for route in routes if DOCKER_BRIDGE.fullmatch(route.interface)]
-    found = sorted(map(ipaddress.IPv4Address, read_addresses(trie)))
+    found = sorted(map(ipaddress.IPv4Address, host_addresses()))
     outside = [one for one in found if not one.is_loopback and not any(one in bridge for bridge in bridges)]
     best = source_address("192.0.2.1")  # of documentation: nobody's, so the default route leads there
     return tuple(sorted(map(str, outside), key=lambda address: address != best))
@@ -212,29 +210,39 @@ def read_routes(table: str) -> tuple[Route, ...]:
     return tuple(routes)
 
 
-def read_addresses(trie: str) -> frozenset[str]:
-    """The host's own IPv4 addresses in the text of ``/proc/net/fib_trie``."""
-    lines = trie.splitlines()
-    return frozenset(line.split()[-1] for line, below in itertools.pairwise(lines) if "/32 host LOCAL" in below)
+def host_addresses() -> frozenset[str]:
+    """The host's own IPv4 addresses, also those of interfaces that are down."""
+    found = psutil.net_if_addrs().values()
+    return frozenset(one.address for addresses in found for one in addresses if one.family == socket.AF_INET)
 
 
-def read_listeners(sockets: Iterable[str], owners: Mapping[str, str]) -> tuple[Listener, ...]:
-    """The listening sockets among lines of ``/proc/net/tcp`` and ``tcp6``; ``owners`` names processes by inode."""
-    listeners = []
-    for line in sockets:
-        columns = line.split()
-        if columns[3] == LISTEN:
-            address, port = columns[1].split(":")
-            listeners.append(Listener(address=_address(address), port=int(port, 16), process=owners.get(columns[9])))
-    return tuple(listeners)
+def host_listeners() -> tuple[Listener, ...]:
+    """The listening TCP sockets, with their processes where this user may look into those."""
+    return tuple(
+        Listener(address=_plain(one.laddr.ip), port=one.laddr.port, process=_process(one.pid))
+        for one in psutil.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN and one.laddr
+    )
+
+
+def _plain(address: str) -> str:
+    """An address as it is written elsewhere; IPv4 in IPv6 becomes IPv4."""
+    found = ipaddress.ip_address(address)
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
+
+
+def _process(number: int | None) -> str | None:
+    """Name and number of a process."""
+    try:
+        return f"{psutil.Process(number).name()} (process {number})" if number else None
+    except psutil.Error:  # it has ended, or may not be looked into
+        return None
 
 
 def _address(text: str) -> str:
-    """The kernel's hexadecimal notation, whose words are little-endian, as an address; IPv4 in IPv6 becomes IPv4."""
-    octets = b"".join(bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8))
-    address = ipaddress.ip_address(octets)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
+    """The kernel's hexadecimal notation, little-endian, as an address."""
+    return str(ipaddress.IPv4Address(bytes.fromhex(text)[::-1]))
 
 
 def _read(path: str) -> str:
@@ -242,19 +250,6 @@ def _read(path: str) -> str:
         return Path(path).read_text()
     except OSError:
         return ""
-
-
-def _socket_owners() -> dict[str, str]:
-    """Inode of each socket → name and number of its process, of the processes that this user may look into."""
-    owners = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            for link in (process / "fd").iterdir():
-                with suppress(OSError):
-                    target = str(link.readlink())
-                    if target.startswith("socket:["):
-                        owners[target[8:-1]] = f"{_read(f'{process}/comm').strip()} (process {process.name})"
-    return owners
 
 
 def _ask_engine(*, local: bool) -> dict[str, Any]:

@@ -21,8 +21,6 @@ from preflight.host_facts import (
     Folder,
     Listener,
     Route,
-    read_addresses,
-    read_listeners,
     read_routes,
 )
 
@@ -207,24 +205,6 @@ class TestKernelTables:
             "docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
         )
         assert read_routes(table) == (Route(network="172.17.0.0/16", interface="docker0"),)
-
-    def test_give_the_hosts_own_addresses(self):
-        trie = "  +-- 192.0.2.0/24 2 0 2\n     |-- 192.0.2.2\n        /32 host LOCAL\n     |-- 192.0.2.255\n"
-        assert read_addresses(trie) == {"192.0.2.2"}
-
-    def test_give_listening_ports_with_their_processes(self):
-        columns = "00000000:00000000 00:00000000 00000000 0 0"
-        sockets = [
-            f"0: 0100007F:18EB 00000000:0000 0A {columns} 11 1",
-            f"1: 0100007F:18EC 00000000:0000 01 {columns} 12 1",
-            f"2: 00000000000000000000000000000000:1388 00000000000000000000000000000000:0000 0A {columns} 13 1",
-            f"3: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A {columns} 14 1",
-        ]
-        assert read_listeners(sockets, {"11": "redis-server (process 7)"}) == (
-            Listener(address="127.0.0.1", port=6379, process="redis-server (process 7)"),
-            Listener(address="::", port=5000),
-            Listener(address="127.0.0.1", port=8080),
-        )
 
 
 class TestProbe:
