@@ -1,4 +1,4 @@
-"""Redis: the store of the Ray cluster's GCS state, and its copy on another host of a cluster of several.
+"""Redis: the store of the Ray cluster's GCS state, and its replica on another host of a cluster.
 
 Owns the containers and their data volumes (append-only file, synced each second). Does not own who is head
 (coordination/lease.py), nor which of a pair is the primary (coordination/redis_pair.py), nor what users upload,

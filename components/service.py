@@ -50,7 +50,7 @@ class Host:
 
     @property
     def redis_addresses(self) -> tuple[str, ...]:
-        """Where the cluster's state is, as host:port: Redis as it was deployed, then its copy."""
+        """Where the cluster's state is, as host:port: Redis as it was deployed, then its replica."""
         return self.membership.redis_addresses if self.membership else (f"redis:{REDIS}",)
 
     def program(self, file: str) -> Mount:

@@ -46,10 +46,10 @@ class ClusterRedis(Settings):
     host: HostName = Field(description="The host that runs Redis.", examples=["gamma"])
     replica: HostName | None = Field(
         default=None,
-        description="Another host, which keeps a copy of it. Unset: the cluster's state is lost with its host.",
+        description="Host of the Redis replica. Unset: the cluster's state is lost with its host.",
     )
     port: HostPort = Field(default=6381, description="Port of Redis on its host's address.")
-    replica_port: HostPort = Field(default=6382, description="Port of the copy on its host's address.")
+    replica_port: HostPort = Field(default=6382, description="Port of the replica on its host's address.")
 
 
 class ClusterMLflow(Settings):
@@ -160,7 +160,7 @@ class Membership:
 
     @property
     def redis_addresses(self) -> tuple[str, ...]:
-        """Where Redis is to be found, as host:port: where it was deployed first, then its copy."""
+        """Where Redis is to be found, as host:port: where it was deployed first, then its replica."""
         hosts, redis = self.cluster.hosts, self.cluster.redis
         primary = f"{hosts[redis.host].address}:{redis.port}"
         return (primary, f"{hosts[redis.replica].address}:{redis.replica_port}") if redis.replica else (primary,)

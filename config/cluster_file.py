@@ -211,13 +211,13 @@ def head_address_is_one_of_a_head(cluster: ClusterSettings) -> Iterator[Problem]
 
 
 def replica_is_elsewhere(cluster: ClusterSettings) -> Iterator[Problem]:
-    """A copy of Redis on the host of Redis would be lost with it."""
+    """A replica on the host of Redis would be lost with it."""
     redis, path = cluster.redis, ("redis", "replica")
     if redis.replica == redis.host and redis.host in cluster.hosts:
         others = [name for name in cluster.hosts if name != redis.host]
         yield Problem(
             path,
-            f"{redis.replica} runs Redis itself, and a copy there would be lost together with it",
+            f"{redis.replica} runs Redis itself, and a replica there would be lost together with it",
             "Name another host, or remove the key:",
             (*(Set(path, name) for name in others[:1]), Remove(path)),
         )

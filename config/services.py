@@ -310,7 +310,7 @@ class RaySettings(Settings):
 
 
 class RedisReplicaSettings(SinglePortSettings):
-    """A copy of Redis on another host of the cluster, to go on with when Redis's host is lost."""
+    """The Redis replica on another host of the cluster, which takes over when Redis's host is lost."""
 
     data_key = "data"
     enabled: OfTheCluster = False

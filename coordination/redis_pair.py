@@ -23,7 +23,7 @@ HANDOVER = "cslr:redis:handover"  # exists while a person's failover goes on: gu
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 3.0  # a peer that does not answer for so long is not there
 
-# A copy that got everything anew has its former data on disk until its file is rewritten.
+# A replica that was synchronized from scratch has its former data on disk until its file is rewritten.
 CATCHING_UP = ("master_sync_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
 
 # Raises the generation only when the primary changes: a restarted one must not overtake its successor.
@@ -44,7 +44,7 @@ class ServerStatus:
 
     address: Address
     leads: bool  # takes writes
-    follows: Address | None  # whose copy it is told to be; a passive server follows an address where nobody is
+    follows: Address | None  # its primary; a passive server follows an address where nothing listens
     in_step: bool  # has all that its primary has sent so far, and on disk
     offset: int  # of the stream of writes, sent or received
     generation: int  # 0: never signed
@@ -133,7 +133,7 @@ def lead(link: RedisLink, namespace: str) -> int:
 
 
 def follow(link: RedisLink, primary: Address) -> None:
-    """Make the server a copy of the primary; what only it has is lost."""
+    """Make the server a replica of the primary; what only it has is lost."""
     remove_ray_users(link)
     link.command("REPLICAOF", primary.host, primary.port)
 

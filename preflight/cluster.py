@@ -66,14 +66,15 @@ def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) ->
 
 
 def single_point(cluster: ClusterSettings) -> str | None:
-    """The host whose loss stops the whole cluster, in words; None where another one has a copy of its data."""
+    """The host whose loss stops the whole cluster, in words; None where another one has a replica."""
     redis = cluster.redis
     if redis.replica:
         return None
     lead = f", and {redis.host} may lead as well" if redis.host in cluster.candidates else ""
     return (
         f"Redis on {redis.host} is the single point of this cluster{lead}: while that host is down there is no head, "
-        "and if its disk is lost, so is the state of the cluster. A copy on another host, `redis.replica`, cures that"
+        "and if its disk is lost, so is the state of the cluster. A replica on another host, `redis.replica`, "
+        "prevents that"
     )
 
 

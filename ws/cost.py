@@ -178,7 +178,7 @@ class _Told:
 
 
 def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True) -> Cost:
-    """What ends with these services. `redis_leads`: the Redis of this host is no copy of another host's."""
+    """What ends with these services. `redis_leads`: the Redis of this host is not a replica of another host's."""
     told = _Told(running)
     by_service = {stop.service: stop for stop in stopping}
     if running.several_hosts:

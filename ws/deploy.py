@@ -134,7 +134,7 @@ class Session:
         return cost(all_stop(running.services, why), running)
 
     def _redis_leads(self, running: RunningWork, stopping: list[Stop]) -> bool:
-        """Whether the Redis that stops is more than a copy; taken for more where it does not say."""
+        """Whether the Redis that stops is more than a replica; assumed if it does not say."""
         if not (running.pair and any(stop.service in REDIS for stop in stopping)):
             return True
         from ws.cluster.access import access
@@ -143,7 +143,7 @@ class Session:
         return leads_here(access(self.stack)) is not False
 
     def give_redis_away(self) -> None:
-        """Has the copy on another host lead before the primary here stops, if there are two."""
+        """Makes the replica on another host the primary before the primary here stops, if there are two."""
         if running_work.look(self.identity).pair:
             from ws.cluster.access import access
             from ws.cluster.failover import give_away

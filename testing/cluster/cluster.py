@@ -48,12 +48,12 @@ RAY_CHATTER = "scripts.py:"  # what `ray start` says to people
 
 def block(names: Sequence[str] = NAMES, *, replica: bool = False) -> dict[str, Any]:
     """The shared block of the stack config."""
-    copy = {"replica": REPLICA_HOST, "replica_port": REPLICA_PORT} if replica else {}
+    replica_keys = {"replica": REPLICA_HOST, "replica_port": REPLICA_PORT} if replica else {}
     return {
         "name": CLUSTER,
         "hosts": {name: {"address": f"10.88.0.{number}"} for number, name in enumerate(names, start=1)},
         "head_whitelist": list(CANDIDATES),
-        "redis": {"host": REDIS_HOST, "port": REDIS_PORT, **copy},
+        "redis": {"host": REDIS_HOST, "port": REDIS_PORT, **replica_keys},
     }
 
 
@@ -135,7 +135,7 @@ class Cluster:
     # --- what is there ---
 
     def add_replica(self) -> None:
-        """Deploys all hosts anew, with a copy of Redis on another host."""
+        """Deploys all hosts again, with a Redis replica on another host."""
         for stack in self.stacks.values():
             (stack.folder / "cluster.yaml").write_text(yaml.safe_dump(block(replica=True)))
         self.up_all()

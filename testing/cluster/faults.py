@@ -222,7 +222,7 @@ def redis_clock_jumps(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 
 @contextlib.contextmanager
 def redis_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
-    """No fault: Redis's copy becomes the primary because somebody says so."""
+    """No fault: the Redis replica becomes the primary because an operator says so."""
     target = other_redis_host(cluster)
     with told(cluster, "Redis moved", hosts=[cluster.redis_host, target]):
         cluster.ws(target, "redis", "failover")
@@ -232,7 +232,7 @@ def redis_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 
 @contextlib.contextmanager
 def redis_replaced(cluster: Cluster, draw: random.Random) -> Iterator[None]:
-    """No fault: `ws up` replaces the container of the primary. Where there is a copy in step, that leads before."""
+    """No fault: `ws up` replaces the container of the primary. A replica in step leads before that."""
     former, stack = cluster.redis_host, cluster.stacks[cluster.redis_host]
     changed: dict[str, Any] = {"env": {"REPLACED": str(draw.random())}}
     stack.configure({"redis": changed if former == REDIS_HOST else {"replica": changed}})
@@ -245,7 +245,7 @@ def redis_replaced(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 
 @contextlib.contextmanager
 def redis_host_lost(cluster: Cluster, draw: random.Random) -> Iterator[None]:
-    """The host of the primary loses its power; somebody makes the copy the primary; then that host boots again."""
+    """The host of the primary loses its power; an operator promotes the replica; then that host boots again."""
     former, target = cluster.redis_host, other_redis_host(cluster)
     with told(cluster, "Redis's host lost", hosts=[former], lost=[former]), lost(cluster, former):
         cluster.ws(target, "redis", "failover", "--primary-is-off")
@@ -342,7 +342,7 @@ def redis_away(cluster: Cluster) -> Iterator[None]:
 
 
 def other_redis_host(cluster: Cluster) -> str:
-    """Where the copy is, in a cluster that has one."""
+    """Where the replica is, in a cluster that has one."""
     return next(name for name in (REDIS_HOST, REPLICA_HOST) if name != cluster.redis_host)
 
 
@@ -389,5 +389,5 @@ FAULTS: dict[str, Fault] = {
         head_moved,
     )
 }
-# These need a copy of Redis.
+# These need a Redis replica.
 REDIS_FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (redis_moved, redis_replaced, redis_host_lost)}

@@ -1,4 +1,4 @@
-"""A cluster gets a copy of its Redis, and then loses the host of the primary. Runs last, on what the others left."""
+"""A cluster gets a Redis replica, and then loses the host of the primary. Runs last, on what the others left."""
 
 import time
 
@@ -41,6 +41,6 @@ def test_without_the_host_of_the_primary_the_cluster_goes_on_with_the_copy(trial
     assert outcome.after["incarnation"] == outcome.before["incarnation"]
 
     def follows() -> bool:
-        return "copy" in trial.cluster.ws(REPLICA_HOST, "redis", "status")
+        return "replica" in trial.cluster.ws(REPLICA_HOST, "redis", "status")
 
-    wait_until(follows, "the former primary as a copy", seconds=60)
+    wait_until(follows, "the former primary as a replica", seconds=60)

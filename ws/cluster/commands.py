@@ -122,7 +122,7 @@ def head_keep_off(
 
 @redis.command("status")
 def redis_status(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Show the primary, its copy on another host, and how far that is behind."""
+    """Show the primary, its replica on another host, and how far the replica is behind."""
     from ws.cluster import redis as pair
     from ws.cluster.access import access_to
 
@@ -142,7 +142,7 @@ def redis_failover(
         bool, typer.Option("--primary-is-off", help="I made sure that the host of the primary is off or cut off.")
     ] = False,
 ) -> None:
-    """Make this host's copy the primary: without any loss where the present one answers."""
+    """Promote this host's replica to primary; nothing is lost if the present primary answers."""
     from ws.cluster import failover
     from ws.cluster.access import access_to
 

@@ -29,10 +29,10 @@ HEAD_SECONDS = 90.0
 def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
     """Moves the primary to this host. Raises `WsError` where that could lose something that need not be lost."""
     own, other = _addresses(access)
-    copy, primary = ask(access, own), ask(access, other)
-    if isinstance(copy, str):
-        raise WsError(f"The Redis of this host, {own}, does not answer: {copy}\n  Start it: ws up -s {access.stack}")
-    if copy.leads and not (isinstance(primary, ServerStatus) and primary.generation > copy.generation):
+    replica, primary = ask(access, own), ask(access, other)
+    if isinstance(replica, str):
+        raise WsError(f"The Redis of this host, {own}, does not answer: {replica}\n  Start it: ws up -s {access.stack}")
+    if replica.leads and not (isinstance(primary, ServerStatus) and primary.generation > replica.generation):
         raise WsError(
             f"The Redis of this host, {own}, is the primary already.\n"
             f"  To make {host_of(access, other)}'s the primary, run this there."
@@ -44,7 +44,7 @@ def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
             generation = promote(access.server(own), access.namespace)
     else:
         try:
-            _check_step(copy, primary, host_of(access, other))
+            _check_step(replica, primary, host_of(access, other))
             with _promotion():
                 generation = hand_over(access.server(own), access.server(other), access.namespace)
         except NotMovedError as error:
@@ -64,26 +64,26 @@ def leads_here(access: Access) -> bool | None:
 
 
 def give_away(access: Access, console: Console) -> None:
-    """Before the Redis of this host is replaced or removed: its copy leads, so that the cluster is not without one.
+    """Before the Redis of this host is replaced or removed: its replica leads, so that the cluster is not without one.
 
-    Where there is no copy in step, it says so: then Redis is away until it is there again, with all its data.
+    Where there is no replica in step, it says so: then Redis is away until it is there again, with all its data.
     """
     if len(access.servers) < 2 or not leads_here(access):
         return
     own, other = _addresses(access)
-    primary, copy = ask(access, own), ask(access, other)
+    primary, replica = ask(access, own), ask(access, other)
     began, host = time.monotonic(), host_of(access, other)
     try:
-        if isinstance(copy, str) or isinstance(primary, str):
-            raise NotMovedError(f"the copy on {host} does not answer")
-        _check_step(copy, primary, host)
+        if isinstance(replica, str) or isinstance(primary, str):
+            raise NotMovedError(f"the replica on {host} does not answer")
+        _check_step(replica, primary, host)
         with _promotion():
             generation = hand_over(access.server(other), access.server(own), access.namespace)
     except NotMovedError as error:
         console.print(Text(f"Redis is away until it is here again: {error}", style="yellow"), soft_wrap=True)
         return
     seconds = time.monotonic() - began
-    console.print(f"The copy on {host} is the primary of Redis now, generation {generation}, after {seconds:.1f} s")
+    console.print(f"The replica on {host} is the primary of Redis now, generation {generation}, after {seconds:.1f} s")
     try:
         _wait_for_head(access, console, began)
     except WsError as error:  # what is deployed may be what brings one
@@ -95,7 +95,7 @@ def _addresses(access: Access) -> tuple[Address, Address]:
     membership = access.membership
     if membership is None or len(access.servers) < 2:
         where = f"{membership.names('redis.replica')}, on all hosts" if membership else "a cluster of several hosts"
-        raise WsError(f"stack {access.stack} has one Redis and no copy of it. A copy is made by {where}.")
+        raise WsError(f"stack {access.stack} has one Redis and no replica of it. A replica is made by {where}.")
     own = [address for address in access.servers if address.host == membership.address]
     if not own:
         hosts = " or ".join(host_of(access, address) for address in access.servers)
@@ -112,15 +112,16 @@ def _promotion() -> Iterator[None]:
         raise WsError(f"{error}\n  Run this again.") from error
 
 
-def _check_step(copy: ServerStatus, primary: ServerStatus, host: str) -> None:
+def _check_step(replica: ServerStatus, primary: ServerStatus, host: str) -> None:
     if not primary.leads:
         raise NotMovedError(
             f"{primary.address} on {host} answers, but leads nobody, which the gateways of the two hosts settle within "
             "seconds; if it stays so, look at `ws logs ray-gateway` on both"
         )
-    if copy.follows != primary.address or not copy.in_step:
+    if replica.follows != primary.address or not replica.in_step:
         raise NotMovedError(
-            f"the copy is not in step with {primary.address}, so what was written meanwhile would be lost; wait until "
+            f"the replica is not in step with {primary.address}, so what was written meanwhile would be lost; wait "
+            "until "
             "its status says how far it is behind, and run this again"
         )
 

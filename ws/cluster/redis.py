@@ -1,4 +1,4 @@
-"""`ws redis status`: the server that leads, and its copy on another host."""
+"""`ws redis status`: the server that leads, and its replica on another host."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +18,7 @@ class ServerRow:
 
     host: str
     address: str
-    role: str  # primary, copy, waits for its role, does not answer
+    role: str  # primary, replica, waits for its role, does not answer
     generation: int | None
     behind: int | None  # bytes of the stream of writes
     note: str
@@ -68,11 +68,11 @@ def _row(access: Access, address: Address, answer: ServerStatus | str, primary: 
     role, note, behind = "primary", "", None
     if not answer.leads:
         follows = primary is not None and answer.follows == primary.address
-        role = "copy" if follows else "waits for its role"
+        role = "replica" if follows else "waits for its role"
         note = "" if answer.in_step or not follows else "not connected to the primary"
         behind = primary.offset - answer.offset if primary and follows and answer.in_step else None
     elif primary and answer.address != primary.address:
-        role, note = "former primary", "a guard makes it a copy within seconds"
+        role, note = "former primary", "a guard makes it a replica within seconds"
     return ServerRow(
         host=host_of(access, address),
         address=str(address),
@@ -89,10 +89,10 @@ def _problem(access: Access, known: list[ServerStatus], primary: ServerStatus | 
             return f"Redis does not answer. Start it on {host_of(access, access.servers[0])}: ws up --stack STACK"
         return (
             "No server leads, so the cluster stands still. A returning primary leads again by itself; if it is lost, "
-            "run on the host of the copy: ws redis failover"
+            "run on the host of the replica: ws redis failover"
         )
     if len(access.servers) > 1 and not any(one.in_step and one.follows == primary.address for one in known):
-        return "The primary has no copy in step at this moment: if its host is lost now, so are the latest writes."
+        return "The primary has no replica in step at this moment: if its host is lost now, so are the latest writes."
     return ""
 
 

@@ -43,8 +43,8 @@ class Guarded:
     def link(self) -> RedisLink:
         return RedisLink(self.addresses, PASSWORD)
 
-    def settled(self, primary: RedisServer, copy: RedisServer) -> bool:
-        leading, following = read_status(primary.link()), read_status(copy.link())
+    def settled(self, primary: RedisServer, replica: RedisServer) -> bool:
+        leading, following = read_status(primary.link()), read_status(replica.link())
         return leading.leads and following.in_step and following.follows == primary.address
 
 

@@ -25,7 +25,7 @@ QUIET = Console(quiet=True)
 
 
 def membership_of(host: str, pair: tuple[RedisServer, RedisServer] | None = None) -> Membership:
-    """The membership of a host in a cluster whose Redis is on gamma, with a copy on beta. Its head is not elected."""
+    """A host of a cluster whose Redis is on gamma, with a replica on beta and a static head."""
     hosts = {"alpha": "127.0.1.3", "beta": "127.0.1.2", "gamma": "127.0.1.1"}
     cluster = ClusterSettings.model_construct(  # unchecked: a loopback address is none of a LAN
         name="lab",
@@ -67,8 +67,8 @@ def pair(redis_pair, monkeypatch):
     stop.set()
 
 
-def settled(primary: RedisServer, copy: RedisServer) -> bool:
-    leading, following = read_status(primary.link()), read_status(copy.link())
+def settled(primary: RedisServer, replica: RedisServer) -> bool:
+    leading, following = read_status(primary.link()), read_status(replica.link())
     return leading.leads and following.in_step and following.follows == primary.address
 
 
@@ -131,7 +131,7 @@ class TestReplacementOfThePrimary:
         gamma, beta = pair
         beta.wire.cut()
         command.give_away(access_on("gamma", pair), Console(width=200))
-        assert "Redis is away until it is here again: the copy on beta does not answer" in capsys.readouterr().out
+        assert "Redis is away until it is here again: the replica on beta does not answer" in capsys.readouterr().out
         assert read_status(gamma.link()).leads
 
 
@@ -235,14 +235,17 @@ class TestNoCopy:
 class TestStatus:
     def test_it_shows_who_leads_and_how_far_the_copy_is(self, pair):
         rows = redis.status(access_on("alpha", pair)).servers
-        assert [(row.host, row.role, row.generation) for row in rows] == [("gamma", "primary", 1), ("beta", "copy", 1)]
+        assert [(row.host, row.role, row.generation) for row in rows] == [
+            ("gamma", "primary", 1),
+            ("beta", "replica", 1),
+        ]
         assert rows[1].behind is not None
         assert rows[1].behind < 1000
 
     def test_a_primary_without_a_copy_is_a_problem(self, pair):
         pair[1].kill()
         status = redis.status(access_on("alpha", pair))
-        assert "no copy in step" in status.problem
+        assert "no replica in step" in status.problem
         assert status.servers[1].role == "does not answer"
 
     def test_a_copy_without_a_primary_says_what_to_do(self, pair):
