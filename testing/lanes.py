@@ -17,7 +17,7 @@ SLOWEST = 25  # tests to name at the end of a lane
 NO_TESTS = 5  # pytest's exit code where nothing was chosen
 PARALLEL = ("-n", "auto", "--dist", "loadfile")
 # Two deployments at a time, the longest group of tests first (testing/live/groups.py).
-GROUPS = ("-n", "auto", "--maxprocesses", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+GROUPS = ("-n", "auto", "--maxprocesses", "2", "--dist", "loadscope", "--no-loadscope-reorder")
 KINDS = {"failures": "failed", "errors": "errors", "skipped": "skipped"}  # of JUnit's → pytest's word
 
 

@@ -6,14 +6,24 @@ more than they compute.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
 from types import ModuleType
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from testing.live.deployment import FULL, SMALL
 
-SHARED = {"undeployed": "platform", "small": "small"}  # fixture of a shared deployment → its group
+# Modules that use one deployment, which a fixture shares → their group.
+GROUPS = {
+    "test_lifecycle": "platform",
+    "test_security": "platform",
+    "test_teardown": "platform",
+    "test_interruptions": "small",
+    "test_keeper": "small",
+}
+SHARED = {"undeployed": "platform", "small": "small"}  # fixture → group
 # The groups that take longest, so that none of them is begun last.
 LONGEST_FIRST = (
     "platform",
@@ -25,16 +35,34 @@ LONGEST_FIRST = (
 )
 
 
-def group_of(item: pytest.Item) -> str:
-    """The group of a live test."""
-    fixtures = getattr(item, "fixturenames", ())
-    return next((group for fixture, group in SHARED.items() if fixture in fixtures), item.path.stem)
+def group_of(nodeid: str) -> str:
+    """The group of a test."""
+    module = PurePosixPath(nodeid.partition("::")[0]).stem
+    return GROUPS.get(module, module)
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Gives each worker one group after the other. (`--dist loadgroup` does nothing with pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
 
 
 def ordered(items: list[pytest.Item]) -> list[pytest.Item]:
     """The tests group after group, the longest groups first; within a group as they were."""
-    order = [*LONGEST_FIRST, *dict.fromkeys(map(group_of, items))]
-    return sorted(items, key=lambda item: order.index(group_of(item)))
+    order = [*LONGEST_FIRST, *dict.fromkeys(group_of(item.nodeid) for item in items)]
+    return sorted(items, key=lambda item: order.index(group_of(item.nodeid)))
+
+
+def strangers(items: Iterable[pytest.Item]) -> list[str]:
+    """The modules that use a shared deployment and are not in its group."""
+    found = {
+        f"{item.path.name} belongs to the group {group}"
+        for item in items
+        for fixture, group in SHARED.items()
+        if fixture in getattr(item, "fixturenames", ()) and group_of(item.nodeid) != group
+    }
+    return sorted(found)
 
 
 def addresses(settings: Any) -> Iterator[str]:

@@ -18,17 +18,20 @@ from testing.live.pulumi_stack import PulumiStack, inspected
 HERE = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts every test into its group, and refuses groups that would meet at an address."""
+    """Puts the tests in the order of their groups, and refuses groups that would meet."""
     own = [item for item in items if item.path.is_relative_to(HERE)]
-    for item in own:
-        item.add_marker(pytest.mark.xdist_group(groups.group_of(item)))
-    modules = {(groups.group_of(item), item.module) for item in own if isinstance(item, pytest.Function)}
-    if found := groups.collisions(modules):
-        raise pytest.UsageError("live tests that run side by side share addresses: " + "; ".join(found))
+    modules = {(groups.group_of(item.nodeid), item.module) for item in own if isinstance(item, pytest.Function)}
+    if found := [*groups.strangers(own), *groups.collisions(modules)]:
+        raise pytest.UsageError("live tests that run side by side would meet: " + "; ".join(found))
     others = [item for item in items if not item.path.is_relative_to(HERE)]
     items[:] = [*others, *groups.ordered(own)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> groups.GroupScheduling:
+    """In a run in parallel a group has one worker."""
+    return groups.GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,19 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def ray_head():
+    with running_head(gpus=0) as head:
+        yield head
+
+
+@pytest.fixture(scope="module")
+def gpu_head():
+    """A head that counts two GPUs, which nobody has: Ray gives them away all the same."""
+    with running_head(gpus=2) as head:
+        yield head
+
+
+@contextlib.contextmanager
+def running_head(*, gpus: int) -> Iterator[SimpleNamespace]:
     """A head with token authentication, in a session of its own so that it can be ended as a whole."""
     gcs, dashboard, client, agent = free_ports(4)
     # Not pytest's folder: Ray's socket paths must stay below 108 characters.
@@ -54,7 +68,7 @@ def ray_head():
             "ray-client-server-port": client,
             "dashboard-agent-listen-port": agent,
             "num-cpus": 1,
-            "num-gpus": 0,
+            "num-gpus": gpus,
             "memory": 10**9,
             "object-store-memory": 10**8,
             "temp-dir": folder,
@@ -157,6 +171,87 @@ class TestAgainstRealRay:
         assert report.seconds < 10
         assert [check.name for check in report.failures] == ["connect"]
         assert f"refuses the token ({token})" in report.failures[0].detail
+
+
+# Hands tasks to the program's own `submit` and `collect`, and says what came of each.
+TASKS = """
+import json, os, sys, time
+import ray
+import verify_cluster as program
+from types import SimpleNamespace
+
+node = SimpleNamespace(name="node-a", container="cslr-test-node-a")
+heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=int(sys.argv[1]), client_port=int(sys.argv[2]), patience=0)
+spec = SimpleNamespace(nodes=[node], heads=heads, other_nodes=False)
+token = open(os.environ["RAY_AUTH_TOKEN_PATH"]).read()
+session = program.Session(spec=spec, deadline=time.monotonic() + 180, ray_token=token)
+while True:
+    try:
+        program.connect(session)
+        program.nodes_alive(session)
+        break
+    except program.NotYet:  # a busy machine is no failure
+        if session.remaining() <= 0:
+            raise
+
+def facts():
+    return ray.get_runtime_context().get_node_id(), sorted(map(int, ray.get_gpu_ids())), os.environ.get("MARK")
+
+def fails():
+    raise ValueError("no such device")
+
+def outcome(function, timeout=60.0, **options):
+    try:
+        work = program.submit(session, function, node, **options)
+        return program.on_one(session, work, node, timeout, "do its part")
+    except program.NotYet as error:
+        return [str(error), error.container]
+
+@ray.remote(num_cpus=0, num_gpus=1)
+class Holder:
+    def hold(self):
+        return True
+
+found = {"node": session.listed["node-a"]["NodeID"], "both": outcome(facts, num_gpus=2)}
+found["marked"] = outcome(facts, runtime_env={"env_vars": {"MARK": "here"}})
+found["failed"] = outcome(fails)
+holder = Holder.remote()
+ray.get(holder.hold.remote())
+found["taken"] = outcome(facts, timeout=2.0, num_gpus=2)
+ray.kill(holder)
+found["again"] = outcome(facts, num_gpus=2)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(gpu_head, tmp_path_factory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("tasks")
+    shutil.copy(verify_cluster.__file__, folder)
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(gpu_head.token)}
+    command = [sys.executable, "-c", TASKS, str(gpu_head.dashboard), str(gpu_head.client)]
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return dict(json.loads(ended.stdout.splitlines()[-1]))
+
+
+class TestTasks:
+    """Submitted and collected by a real Ray, as checks do it with the GPUs of a node."""
+
+    def test_run_on_the_node_with_all_of_its_gpus(self, found):
+        assert found["both"] == [found["node"], [0, 1], None]
+
+    def test_are_given_their_environment_and_no_gpu_unasked(self, found):
+        assert found["marked"] == [found["node"], [], "here"]
+
+    def test_that_fail_are_explained_with_the_container(self, found):
+        assert found["failed"] == ["node-a could not do its part: ValueError: no such device", NODE.container]
+
+    def test_whose_gpus_are_taken_are_named_and_given_up(self, found):
+        assert found["taken"] == ["node-a did not do its part within 2 s", NODE.container]
+        assert found["again"] == found["both"], "the one that waited is gone"
 
 
 class TestCall:

@@ -5,11 +5,12 @@ from types import ModuleType, SimpleNamespace
 
 from testing.harness import merged
 from testing.live.deployment import FULL, SMALL
-from testing.live.groups import collisions, group_of, ordered
+from testing.live.groups import collisions, group_of, ordered, strangers
 
 
 def item(module: str, *fixtures: str):
-    return SimpleNamespace(path=Path(f"tests/live/{module}.py"), fixturenames=list(fixtures))
+    path = Path(f"tests/live/{module}.py")
+    return SimpleNamespace(nodeid=f"{path}::TestX::test_y", path=path, fixturenames=list(fixtures))
 
 
 def module(**settings: object) -> ModuleType:
@@ -20,17 +21,20 @@ def module(**settings: object) -> ModuleType:
 
 class TestGroups:
     def test_are_modules_or_what_uses_one_deployment(self):
-        assert group_of(item("test_uploads", "stack")) == "test_uploads"
-        assert group_of(item("test_security", "undeployed", "platform")) == group_of(
-            item("test_teardown", "undeployed")
-        )
-        assert group_of(item("test_keeper", "small")) == group_of(item("test_interruptions", "small")) == "small"
+        assert group_of("tests/live/test_uploads.py::TestX::test_y[a::b]") == "test_uploads"
+        assert group_of("tests/live/test_security.py::test_y") == group_of("tests/live/test_teardown.py::test_y")
+        assert group_of("tests/live/test_keeper.py::test_y") == group_of("tests/live/test_interruptions.py::test_y")
 
     def test_stay_together_and_the_longest_are_first(self):
-        items = [item("test_a"), item("test_keeper", "small"), item("test_b"), item("test_lifecycle", "undeployed")]
-        items.append(item("test_zoo", "small"))
+        items = [item(name) for name in ("test_a", "test_keeper", "test_b", "test_lifecycle", "test_interruptions")]
         found = [it.path.stem for it in ordered(items)]
-        assert found == ["test_lifecycle", "test_a", "test_keeper", "test_zoo", "test_b"]
+        assert found == ["test_lifecycle", "test_a", "test_keeper", "test_interruptions", "test_b"]
+
+    def test_have_every_module_that_uses_their_deployment(self):
+        assert strangers([item("test_keeper", "small"), item("test_uploads", "stack")]) == []
+        assert strangers([item("test_new", "small"), item("test_new", "small")]) == [
+            "test_new.py belongs to the group small"
+        ]
 
 
 class TestCollisions:
