@@ -12,7 +12,9 @@ from typing import Literal
 import pulumi
 import pulumi_docker as docker
 
+from components.environment import Environment
 from components.network import RayNetwork
+from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
 from stack.mount import Mount
 
@@ -115,7 +117,7 @@ class ContainerSpec:
     cpus: float
     memory: int  # bytes
     user: str
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Environment = field(default_factory=Environment)
     network: NetworkKind = "bridge"
     capabilities: tuple[str, ...] = ()  # with the prefix CAP_, as the daemon returns them
     ports: tuple[PublishedPort, ...] = ()  # on the bridge alone
@@ -136,6 +138,7 @@ def run_container(
     *,
     identity: StackIdentity,
     network: RayNetwork,
+    proxy: HttpProxy,
     opts: pulumi.ResourceOptions,
 ) -> docker.Container:
     """Declares one hardened, health-checked container; it is created only once it can be, and is healthy when it is."""
@@ -149,7 +152,7 @@ def run_container(
         entrypoints=[spec.command[0]],
         command=list(spec.command[1:]),
         user=spec.user,
-        envs=[f"{key}={value}" for key, value in sorted({"HOME": "/tmp", **spec.env}.items())],  # noqa: S108
+        envs=[f"{key}={value}" for key, value in sorted(proxy.environment(spec.service, spec.env.merged()).items())],
         ports=[
             # The default address is every interface, and the list is read back sorted by internal port.
             docker.ContainerPortArgs(internal=p.internal, external=p.external, ip=p.ip, protocol="tcp")

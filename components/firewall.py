@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
+from components.environment import Environment
 from components.service import RESOLVER_OPTIONS, Host, Service, extra_mounts
 from config.services import FirewallSettings
 from contracts import firewall
@@ -52,11 +53,11 @@ class Firewall(Service):
                 # The kernel gives the capability to root alone; without any other, this root may do nothing more.
                 user=settings.user,
                 capabilities=("CAP_NET_ADMIN",),
-                env={
-                    **(RESOLVER_OPTIONS if args.guarded.hosts else {}),
-                    **settings.env,
-                    SETTINGS_VARIABLE: dump(program),
-                },
+                env=Environment(
+                    defaults=RESOLVER_OPTIONS if args.guarded.hosts else {},
+                    user=settings.env,
+                    required={SETTINGS_VARIABLE: dump(program)},
+                ),
                 network="host",
                 mounts=(*host.module("entrypoints.firewall"), *extra_mounts(settings.volumes)),
                 tmp_bytes=16 * MEBIBYTE,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
+from components.environment import Environment
 from components.service import Host, Service, extra_mounts
 from config.ports import HEALTH, RAY_DASHBOARD
 from config.services import HealthSettings
@@ -70,7 +71,7 @@ class Health(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env={SETTINGS_VARIABLE: dump(program), **settings.env},
+                env=Environment(user=settings.env, required={SETTINGS_VARIABLE: dump(program)}),
                 ports=self._publish(HEALTH, settings.port),
                 mounts=(
                     *host.module("entrypoints.health.server"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
+from components.environment import Environment
 from components.service import Host, Service
 from config.services import KeeperSettings
 from contracts import keeper
@@ -66,10 +67,7 @@ class Keeper(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=f"{user_id(settings.user)}:{args.socket.group}",
-                env={
-                    **settings.env,
-                    SETTINGS_VARIABLE: dump(program),
-                },
+                env=Environment(user=settings.env, required={SETTINGS_VARIABLE: dump(program)}),
                 network="none",
                 mounts=(
                     *args.host.module("entrypoints.keeper"),

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
-from components.ray import NO_TELEMETRY
+from components.environment import Environment
+from components.ray import NO_TELEMETRY, QUIET_GIT, RAY_TOKEN
 from components.service import Host, Service, distinct, extra_mounts
 from config.addresses import prefix_of
 from config.ports import MARIMO
@@ -42,12 +43,7 @@ class Marimo(Service):
         super().__init__("cslr:marimo:Marimo", name, deployed_on=args.host, port=MARIMO, opts=opts)
         settings, host = args.settings, args.host
         prefix = prefix_of(settings.base_url)
-        links = {
-            "RAY_ADDRESS": args.ray_address,
-            "MLFLOW_TRACKING_URI": args.tracking_uri,
-            # MLflow's client looks for git, which is not here, and says so at length.
-            "GIT_PYTHON_REFRESH": "quiet",
-        }
+        links = {"RAY_ADDRESS": args.ray_address, "MLFLOW_TRACKING_URI": args.tracking_uri}
         self._run(
             ContainerSpec(
                 service=name,
@@ -60,16 +56,17 @@ class Marimo(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env={
-                    **NO_TELEMETRY,
-                    "RAY_AUTH_MODE": "token",
-                    "RAY_AUTH_TOKEN_PATH": "/run/secrets/ray-token",
-                    **{key: value for key, value in links.items() if value},
-                    **host.workspace.environment(name),
-                    "PYTHONPATH": HOOKS_PATH,  # a DataLoader in a notebook starts its workers as one in a Ray task does
-                    **settings.env,
-                    **({"MARIMO_BASE_URL": prefix} if prefix else {}),
-                },
+                env=Environment(
+                    defaults={**NO_TELEMETRY, **QUIET_GIT, **host.workspace.environment(name)},
+                    user=settings.env,
+                    required={
+                        **RAY_TOKEN,
+                        **{key: value for key, value in links.items() if value},
+                        # A DataLoader in a notebook starts its workers as one in a Ray task does.
+                        "PYTHONPATH": HOOKS_PATH,
+                        **({"MARIMO_BASE_URL": prefix} if prefix else {}),
+                    },
+                ),
                 ports=self._publish(MARIMO, settings.port),
                 mounts=(
                     self._data(settings.notebooks, "notebooks", "/workspace/notebooks"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
+from components.environment import Environment
 from components.postgres import Postgres
 from components.service import Host, Service, extra_mounts
 from config.addresses import LOOPBACK, Reach, env_names, prefix_of
@@ -50,11 +51,13 @@ class MLflow(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env={
-                    **settings.env,
-                    **request_rules(settings, host, args.reach),
-                    **({"MLFLOW_STATIC_PREFIX": prefix} if prefix else {}),
-                },
+                env=Environment(
+                    user=settings.env,
+                    required={
+                        **request_rules(settings, host, args.reach),
+                        **({"MLFLOW_STATIC_PREFIX": prefix} if prefix else {}),
+                    },
+                ),
                 ports=self._publish(MLFLOW, settings.port),
                 mounts=(
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),
@@ -82,6 +85,6 @@ def request_rules(settings: MLflowSettings, host: Host, reach: Reach | None) -> 
     hosts = [*LOOPBACK, *(f"{name}:{MLFLOW}" for name in inside), *(reach.hosts if reach else ())]
     origins = [*(f"http://{name}:{MLFLOW}" for name in inside), *(reach.origins if reach else ())]
     return {
-        variable: ",".join((*known, *filter(None, (settings.env.get(variable),))))
-        for variable, known in (("MLFLOW_SERVER_ALLOWED_HOSTS", hosts), ("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", origins))
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
+from components.environment import Environment
 from components.service import Host, Service, extra_mounts
 from config.ports import POSTGRES
 from config.services import PostgresSettings
@@ -38,7 +39,7 @@ class Postgres(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env=settings.env,
+                env=Environment(user=settings.env),
                 ports=self._publish(POSTGRES, settings.port),
                 mounts=(
                     self._data(settings.data, "data", "/var/lib/postgresql/data"),

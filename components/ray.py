@@ -13,6 +13,7 @@ from pathlib import Path
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, GpuRequest, Healthcheck
+from components.environment import Environment
 from components.ray_limits import RAY_LIMITS
 from components.service import RESOLVER_OPTIONS, Host, Service, distinct, extra_mounts
 from config.cluster import Membership
@@ -86,17 +87,21 @@ class RayNode(Service):
                 cpus=node.cpus,
                 memory=node.memory,
                 user=node.user,
-                env={
-                    **host.workspace.environment(name),
-                    **RAY_LIMITS,
-                    **NO_TELEMETRY,
-                    **node.env,
-                    **ray_environment(name, host, cpus=node.logical_cpus, memory=node.memory, env=node.env),
-                    **redis_login("RAY_NODE_REDIS_", "redis-agent" if may_lead(name, args) else "redis-reader"),
-                    **(_worker_environment(membership) if membership else _election_environment(args)),
-                    "RAY_NODE_GPUS": gpu_count(args.gpu),
-                    **tracking_environment(args.tracking_uri),
-                },
+                env=Environment(
+                    defaults={
+                        **ray_defaults(name, host),
+                        **(FAST_RECONNECT if membership else {}),
+                        **(QUIET_GIT if args.tracking_uri else {}),
+                    },
+                    user=node.env,
+                    required={
+                        **ray_environment(name, host, cpus=node.logical_cpus, memory=node.memory),
+                        **redis_login("RAY_NODE_REDIS_", "redis-agent" if may_lead(name, args) else "redis-reader"),
+                        **(_worker_environment(membership) if membership else _election_environment(args)),
+                        "RAY_NODE_GPUS": gpu_count(args.gpu),
+                        **({"MLFLOW_TRACKING_URI": args.tracking_uri} if args.tracking_uri else {}),
+                    },
+                ),
                 network="host" if membership else "bridge",
                 hosts=own_name(name, membership),
                 ports=()
@@ -154,17 +159,17 @@ class RayHead(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env={
-                    **host.workspace.environment(name),
-                    **RAY_LIMITS,
-                    **NO_TELEMETRY,
-                    **settings.env,
-                    **ray_environment(name, host, cpus=0, memory=settings.memory, env=settings.env),
-                    **redis_login("RAY_NODE_REDIS_", "redis-agent"),
-                    "RAY_NODE_GPUS": "0",
-                    "RAY_NODE_CANDIDATES": ",".join(membership.candidates),
-                    "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
-                },
+                env=Environment(
+                    defaults=ray_defaults(name, host),
+                    user=settings.env,
+                    required={
+                        **ray_environment(name, host, cpus=0, memory=settings.memory),
+                        **redis_login("RAY_NODE_REDIS_", "redis-agent"),
+                        "RAY_NODE_GPUS": "0",
+                        "RAY_NODE_CANDIDATES": ",".join(membership.candidates),
+                        "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
+                    },
+                ),
                 network="host",
                 hosts=own_name(name, membership),
                 mounts=(
@@ -214,11 +219,11 @@ class RayGateway(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env={
-                    **settings.env,
-                    **RESOLVER_OPTIONS,
-                    SETTINGS_VARIABLE: dump(gateway_settings(membership, args.facts)),
-                },
+                env=Environment(
+                    defaults=RESOLVER_OPTIONS,
+                    user=settings.env,
+                    required={SETTINGS_VARIABLE: dump(gateway_settings(membership, args.facts))},
+                ),
                 network="host",
                 hosts=own_name(name, membership),
                 mounts=(
@@ -285,7 +290,13 @@ def own_redis(membership: Membership) -> str | None:
     return next((server for server in membership.redis_addresses if server.startswith(f"{membership.address}:")), None)
 
 
-def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mapping[str, str]) -> Mapping[str, str]:
+def ray_defaults(name: str, host: Host) -> Mapping[str, str]:
+    """What every container of Ray is set to, unless its `env` says otherwise."""
+    resolver = RESOLVER_OPTIONS if host.membership else {}
+    return {**host.workspace.environment(name), **RAY_LIMITS, **NO_TELEMETRY, **resolver}
+
+
+def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping[str, str]:
     """What every container of Ray is told: who and where it is, what it may take, where the cluster's state is."""
     membership = host.membership
     return {
@@ -300,12 +311,10 @@ def ray_environment(name: str, host: Host, *, cpus: int, memory: int, env: Mappi
         "RAY_NODE_REDIS_READER": READER,
         "RAY_NODE_REDIS_READER_FILE": f"{SECRETS_TARGET}/redis-reader",
         "RAY_NODE_NAMESPACE": host.ray_namespace,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token",
+        **RAY_TOKEN,
         "RAY_NODE_DASHBOARD": f"{membership.address}:{GATEWAY_PORTS['dashboard']}" if membership else "",
-        "PYTHONPATH": ":".join(filter(None, (HOOKS_PATH, env.get("PYTHONPATH")))),
+        "PYTHONPATH": HOOKS_PATH,
         **host.workspace.guard_environment(name),
-        **(RESOLVER_OPTIONS if membership else {}),
     }
 
 
@@ -330,7 +339,6 @@ def may_lead(name: str, args: RayNodeArgs) -> bool:
 def _worker_environment(membership: Membership) -> Mapping[str, str]:
     """How a node of a cluster of several hosts joins: by the gateway of its own host."""
     return {
-        **FAST_RECONNECT,
         "RAY_NODE_GATEWAY": f"{GATEWAY_LOOPBACK}:{GATEWAY_PORTS['gcs']}",
         "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
     }
@@ -347,13 +355,10 @@ def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:
     }
 
 
-def tracking_environment(uri: str | None) -> Mapping[str, str]:
-    """What makes MLflow's client find its server. It also looks for git, which is not here, and says so at length."""
-    return {"MLFLOW_TRACKING_URI": uri, "GIT_PYTHON_REFRESH": "quiet"} if uri else {}
-
-
+# MLflow's client looks for git, which is not here, and says so at length.
+QUIET_GIT = {"GIT_PYTHON_REFRESH": "quiet"}
+RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token"}
 # MLflow's client, and others that people import, tell their makers what is done with them unless they are told not to.
-# A stack file may have it otherwise.
 NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
+from components.environment import Environment
 from components.service import Host, Service, extra_mounts
 from config.ports import REDIS
 from config.services import RedisReplicaSettings, RedisSettings
@@ -71,7 +72,7 @@ class _RedisServer(Service):
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
-                env=settings.env,
+                env=Environment(user=settings.env),
                 ports=self._publish(REDIS, settings.port),
                 mounts=(
                     *host.programs("redis/server.sh", "redis/users.sh", "redis/users.lua"),

@@ -1,7 +1,7 @@
 """What every service component shares: what it is given, what it offers, how its entry program is started."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_docker as docker
@@ -129,12 +129,12 @@ class Service(pulumi.ComponentResource):
 
     def _run(self, spec: ContainerSpec, *, after: Sequence[pulumi.Resource] = ()) -> None:
         """Starts the container, once `after` is ready, and ends the component's construction."""
-        proxied = self._deployed_on.proxy.environment(self.host, spec.env)
         self.container = run_container(
             f"{self.host}-container",
-            replace(spec, env=proxied),
+            spec,
             identity=self._deployed_on.identity,
             network=self._deployed_on.network,
+            proxy=self._deployed_on.proxy,
             opts=pulumi.ResourceOptions(
                 parent=self, depends_on=[*self._deployed_on.first, *after, *self._given_volumes(spec)]
             ),

@@ -139,7 +139,8 @@ class ServiceSettings(Settings):
     memory: MemoryLimit
     env: Annotated[dict[EnvironmentName, EnvironmentValue], AsMapping] = Field(
         default={},
-        description="More environment variables, name → value. Not for secrets: Docker shows them.",
+        description="More environment variables, name → value. They replace the platform's defaults and extend its "
+        "lists (`PYTHONPATH`); what its parts rely on is refused. Not for secrets: Docker shows them.",
     )
     volumes: Annotated[tuple[VolumeMount, ...], AsTuple] = Field(
         default=(), description="Extra volumes and bind mounts: a list of `source`, `target`, `read_only`."

@@ -24,6 +24,7 @@ from components.docker import (
 )
 from components.network import RayNetwork
 from embedded_engine.resources.container import Container, seconds
+from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
 from testing.harness import CLUSTER, CONTAINER, NETWORK, VOLUME, Deployed, deploy, merged, stack_settings
 
@@ -167,7 +168,14 @@ def hosts_of(hosts: dict[str, str]) -> list[dict[str, str]]:
     identity = StackIdentity(project="cslr", stack="dev")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("components.docker.docker.Container", record)
-        run_container("one", spec, identity=identity, network=cast(RayNetwork, None), opts=pulumi.ResourceOptions())
+        run_container(
+            "one",
+            spec,
+            identity=identity,
+            network=cast(RayNetwork, None),
+            proxy=HttpProxy(url=None, near=()),
+            opts=pulumi.ResourceOptions(),
+        )
     return [{"host": entry.host, "ip": entry.ip} for entry in declared["hosts"]]
 
 
