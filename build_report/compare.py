@@ -1,4 +1,4 @@
-"""A build against the one before of the same image: what grew, and which package did it."""
+"""Compares a build with the previous one of the same image: what grew, and which package caused it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from build_report.records import Build, Image, Package
 from build_report.store import Store
 from build_report.units import delta, moment, size
 
-MOST = 8  # packages that a text names
+MOST = 8  # packages named in a text
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerChange:
-    """A layer whose size is another; 0 where there was, or is, none."""
+    """A layer whose size changed; 0 where it is missing."""
 
     name: str
     before: int
@@ -27,7 +27,7 @@ class LayerChange:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageChange:
-    """A package that came, went, or is another."""
+    """A package that was added, removed or changed."""
 
     kind: str
     name: str
@@ -57,11 +57,11 @@ class PackageChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What is different since the previous build. Sizes are the image's, unpacked."""
+    """Changes since the previous build. Sizes are unpacked."""
 
     previous: Build
     size: int  # bytes more, negative: less
-    seconds: float | None  # None: one of them was not built, but here already
+    seconds: float | None  # None: one of the images was not built, but present
     layers: list[LayerChange] = field(default_factory=list)  # the most grown first
     packages: list[PackageChange] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """In one line what grew, and by which packages."""
+        """In one line what changed, and by which packages."""
         if not self.layers and not self.packages:
             return f"no difference {self.since}"
         parts = [f"{delta(self.size)} {self.since}"]
@@ -89,7 +89,7 @@ class Comparison:
 
 
 def compare(build: Build, image: Image, previous: Build, before: Image) -> Comparison:
-    """This build and the previous one of the same subject, with what was measured of their images."""
+    """Compares a build with the previous one of the same subject."""
     return Comparison(
         previous=previous,
         size=image.size - before.size,
@@ -102,7 +102,7 @@ def compare(build: Build, image: Image, previous: Build, before: Image) -> Compa
 def with_previous(
     build: Build, image: Image, store: Store, image_of: Callable[[str | None], Image | None]
 ) -> Comparison | None:
-    """The same with the build before it; None if there is none."""
+    """Compares a build with the one before it; None if there is none."""
     previous = store.previous(build)
     before = image_of(previous.image_id) if previous else None
     return compare(build, image, previous, before) if previous and before else None

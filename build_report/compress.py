@@ -23,13 +23,13 @@ LEVEL = 3
 METHOD = f"zstd -{LEVEL}"
 CHUNK = 2**20  # bytes
 TIMEOUT = 3600  # seconds: the daemon writes an image to its disk before it sends the first byte
-SPARE = 2 * 10**9  # bytes that must stay free
+SPARE = 2 * 10**9  # bytes to keep free
 
-Progress = Callable[[int], None]  # gets the bytes read since the call before
+Progress = Callable[[int], None]  # gets the bytes read since the last call
 
 
 class CompressError(ReportError):
-    """Layers cannot be read: one sentence."""
+    """Layers cannot be read. The message is one sentence."""
 
 
 def missing(images: Iterable[Image]) -> dict[str, int]:
@@ -38,7 +38,7 @@ def missing(images: Iterable[Image]) -> dict[str, int]:
 
 
 def to_save(images: Iterable[Image]) -> list[Image]:
-    """Few images that have all missing layers between them: the daemon writes each out whole."""
+    """A small set of images with all missing layers: the daemon exports whole images."""
     candidates, chosen = list(images), []
     left = missing(candidates)
     while left:
@@ -49,7 +49,7 @@ def to_save(images: Iterable[Image]) -> list[Image]:
 
 
 def measure(images: Iterable[Image], store: Store, progress: Progress) -> None:
-    """Compresses the layers whose size is not known, and keeps the sizes. Raises CompressError."""
+    """Compresses the layers of unknown size, and stores the sizes. Raises CompressError."""
     wanted = list(images)
     left = set(missing(wanted))
     folder = docker_root(DockerApi())
@@ -59,15 +59,15 @@ def measure(images: Iterable[Image], store: Store, progress: Progress) -> None:
             free = bytes_free(folder)
             if free is not None and free < image.size + SPARE:
                 raise CompressError(
-                    f"Docker needs {size(image.size + SPARE)} on the disk of {folder} to write an image out,"
-                    f" and {size(free)} are free. Free some, or see the compressed sizes after a push to a registry."
+                    f"Docker needs {size(image.size + SPARE)} on the disk of {folder} to export an image,"
+                    f" and {size(free)} are free. Free some space, or push the images: then the registry has the sizes."
                 )
             stream = engine.api.get_image(image.image_id, chunk_size=CHUNK)
             for diff_id, count in _compressed(stream, left, progress):
                 store.add_compressed([(diff_id, count)], METHOD)
                 left.discard(diff_id)
     except (DockerException, requests.RequestException, tarfile.TarError) as error:
-        raise CompressError(f"Docker did not write an image out: {error}. Run `ws doctor`.") from error
+        raise CompressError(f"Docker did not export an image: {error}. Run `ws doctor`.") from error
     finally:
         engine.close()
 

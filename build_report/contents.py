@@ -33,17 +33,17 @@ exit 0
 SECONDS = 180.0
 MEMORY = 2**30  # bytes
 LOG_LINES = 5
-# There is no shell, or it is for another processor: then there is nobody to ask.
+# Errors of an image without a shell, or for another architecture.
 NOBODY = ("executable file not found", "exec format error")
 
 
 class ContentsError(ReportError):
-    """An image did not say what is in it: one sentence."""
+    """The contents of an image cannot be listed. The message is one sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What an image says of itself. Empty where it has no such thing."""
+    """The contents of an image. Empty where it has none."""
 
     distribution: str = ""
     python: str = ""
@@ -53,7 +53,7 @@ class Contents:
 
 
 def contents(image_id: str, platform: str) -> Contents:
-    """Asks an image what is in it. Raises ContentsError."""
+    """Lists the contents of an image. Raises ContentsError."""
     try:
         with (
             contextlib.closing(docker.from_env(timeout=60)) as engine,
@@ -61,7 +61,7 @@ def contents(image_id: str, platform: str) -> Contents:
         ):
             return _answer(container, image_id)
     except (DockerException, requests.RequestException) as error:
-        raise ContentsError(f"{image_id} cannot be asked for its packages: {error}") from error
+        raise ContentsError(f"{image_id} cannot be searched for packages: {error}") from error
 
 
 def _answer(container: Container, image_id: str) -> Contents:
@@ -101,7 +101,7 @@ def _container(engine: docker.DockerClient, image_id: str, platform: str) -> Ite
             mem_limit=MEMORY,
             healthcheck={"test": ["NONE"]},
             labels={"cslr.component": "build-report"},
-            # The list is read from the log, which not every log driver can give back.
+            # The list is read from the log, which not every log driver supports.
             log_config=LogConfig(type=LogConfig.types.JSON),
         )
     finally:

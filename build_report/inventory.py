@@ -35,7 +35,7 @@ def with_bytecode(path: str) -> int:
 
 
 def torch() -> dict[str, str]:
-    """What torch says of itself, without the seconds that importing it takes."""
+    """The version of torch and its CUDA, without importing it, which takes seconds."""
     for folder in sys.path:
         file = Path(folder, "torch", "version.py")
         if file.is_file():
@@ -48,6 +48,6 @@ for distribution in importlib.metadata.distributions():
     name = distribution.metadata["Name"]
     if name:
         total = sum(with_bytecode(os.fspath(file.locate())) for file in distribution.files or ())
-        # The first that is found is the one that would be imported.
+        # The first one found is the one that is imported.
         packages.setdefault(re.sub(r"[-_.]+", "-", name).lower(), (distribution.version, total))
 print(json.dumps({"python": platform.python_version(), "packages": packages, "torch": torch()}))

@@ -1,4 +1,4 @@
-"""An image's layers as the Engine API tells of them: digests, sizes, and what each is for."""
+"""An image's layers, from the Engine API: digests, sizes, and their purpose."""
 
 import hashlib
 import re
@@ -47,7 +47,7 @@ def chain_ids(diff_ids: Sequence[str]) -> list[str]:
 
 
 def unique(images: Iterable[Sequence[Layer]]) -> int:
-    """Bytes that a daemon needs for all these images: each chain of layers once."""
+    """Bytes that a daemon needs for these images: each chain of layers once."""
     return sum({layer.chain_id: layer.size for layers in images for layer in layers}.values())
 
 
@@ -75,7 +75,7 @@ def _base(api: DockerApi, diff_ids: Sequence[str], image_id: str) -> _Base | Non
 
 
 def _history(api: DockerApi, image_id: str) -> list[Json]:
-    """How an image came about, the beginning first."""
+    """The history of an image, oldest first."""
     return list(reversed(api.call("GET", f"/images/{image_id}/history")))
 
 

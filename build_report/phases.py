@@ -1,4 +1,4 @@
-"""How long each part of a build took, and what of it was there before."""
+"""How long each part of a build took, and how much came from the cache."""
 
 import itertools
 import re
@@ -19,7 +19,7 @@ MAKING = re.compile(r"^\[[^\]]*\] (RUN|COPY|ADD|WORKDIR) ")
 
 
 def phase_of(step: str) -> str:
-    """The phase that a step of BuildKit's belongs to, by its name."""
+    """The phase of a BuildKit step, by its name."""
     if EXPORTING.match(step):
         return EXPORT
     if FROM.match(step):
@@ -42,13 +42,13 @@ def phases(build: Build, image: Image | None) -> dict[str, float]:
 
 
 def cache_state(build: Build, image: Image | None) -> Cache:
-    """How much of what a build needed was there before it."""
+    """How much of a build came from the cache."""
     if build.timing == "none":
         return "here"
     if build.timing == "history":
         there = [layer.created <= build.started for layer in image.layers if layer.name != BASE] if image else []
     else:
-        # A step that another one's failure kept from beginning says nothing.
+        # A step that never began because another failed says nothing.
         there = [step.cached for step in build.steps if MAKING.match(step.name) and (step.cached or step.started)]
     if not there:
         return "unknown"
@@ -58,7 +58,7 @@ def cache_state(build: Build, image: Image | None) -> Cache:
 def from_history(
     layers: Sequence[Layer], tagged: float, run_began: float, known: Container[str]
 ) -> tuple[float, float]:
-    """Beginning and end of a build of which only the image tells.
+    """Start and end of a build, derived from the image alone.
 
     `tagged`: when the image got its name; `known`: chain IDs of layers that other builds made. Exact to the end. The
     beginning is not known: it is not before the run, nor before the layers that the build stands on.
@@ -90,7 +90,7 @@ def _covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def _by_layers(layers: Sequence[Layer], started: float) -> dict[str, float]:
-    """The time between a layer and the one below, for layers that the build made."""
+    """The time between a layer and the one below, for layers of this build."""
     found: dict[str, float] = {}
     for below, layer in itertools.pairwise(layers):
         if layer.name != BASE and layer.created > started:

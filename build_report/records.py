@@ -1,4 +1,4 @@
-"""What is known of builds and images, as plain values. What the store keeps and every view is made from."""
+"""Builds and images as plain values, as stored and shown."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from docker_api.step import Step
 
 Engine = Literal["embedded", "pulumi", "elsewhere"]  # elsewhere: the image was here before the run
 Result = Literal["built", "failed", "over budget"]
-# BuildKit's own times of its steps; the creation times of the image's layers; or none, as of what was here before
+# BuildKit's times of its steps; creation times of the image's layers; or none, for images that were here before
 Timing = Literal["steps", "history", "none"]
 Kind = Literal["debian", "python"]
 
@@ -18,32 +18,32 @@ VARIANT_TAG = re.compile(r"^(?P<variant>cuda[0-9.]+-py[0-9.]+)(?:-(?P<flavour>cu
 
 
 class ReportError(Exception):
-    """Something of the build report cannot be done: one sentence with a way out."""
+    """The build report cannot do something. The message is one sentence with the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What the whole host used while something went on. Other work of the host is in it."""
+    """What the host used during an interval, including other work."""
 
     cpu_peak: float  # percent of all cores
     cpu_mean: float
     memory_peak: int  # bytes in use
-    disk_before: int | None  # bytes free where Docker keeps its data; None: this is not to be seen from here
+    disk_before: int | None  # bytes free where Docker keeps its data; None: unknown here
     disk_after: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One look at the host."""
+    """One sample of the host."""
 
     time: float
-    cpu: float  # percent of all cores, since the look before
+    cpu: float  # percent of all cores, since the last sample
     memory: int  # bytes in use
     disk: int | None  # bytes free
 
 
 def used(samples: Sequence[Sample]) -> Usage | None:
-    """The samples in sum; None if there are none."""
+    """Summarises samples; None if there are none."""
     if not samples:
         return None
     return Usage(
@@ -57,7 +57,7 @@ def used(samples: Sequence[Sample]) -> Usage | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a build is about. Two builds of the same subject are compared."""
+    """What is built. Builds of the same subject are compared."""
 
     image: str  # the catalog's name
     target: str | None = None
@@ -74,7 +74,7 @@ class Subject:
 
 
 def subject_of(tag: str, *, platform: str, target: str | None = None) -> Subject:
-    """What a tag of this project names."""
+    """The subject that a tag of this project names."""
     repository, _, label = tag.rpartition("/")[2].partition(":")
     found = VARIANT_TAG.match(label)
     return Subject(
@@ -107,14 +107,14 @@ class BuildRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Build(BuildRecord):
-    """A build as it comes back from the store."""
+    """A build as read from the store."""
 
     number: int
     run: str
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None of an image that was here before."""
+        """How long it took; None for an image that was here before."""
         return None if self.timing == "none" else self.ended - self.started
 
 
@@ -123,7 +123,7 @@ class Layer:
     """One layer of an image, the lowest first."""
 
     diff_id: str  # digest of its content
-    chain_id: str  # digest of it and all below it: what a daemon keeps once
+    chain_id: str  # digest of it and all below it: stored once by a daemon
     name: str  # of images/layers.py, or base, or other
     size: int  # bytes, unpacked
     created: float  # seconds since the epoch
@@ -139,12 +139,12 @@ class Package:
     version: str
     size: int  # bytes on disk
     architecture: str = ""  # Debian's
-    source: str = ""  # Debian's source package, where it is another
+    source: str = ""  # Debian's source package, if it differs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image as it was measured. It is named by its ID, so it never changes."""
+    """A measured image. Identified by its ID, so it never changes."""
 
     image_id: str
     created: float

@@ -1,4 +1,4 @@
-"""What the host uses while a build goes on: processor, memory, and the disk that Docker's data is on.
+"""Samples the host during a build: CPU, memory, and the disk with Docker's data.
 
 Host-wide, since a build's processes are the daemon's: what else runs at the time is in it.
 """
@@ -18,9 +18,9 @@ from build_report.runs import current_run
 from build_report.store import Store, StoreError
 from docker_api.api import DockerApi, bytes_free, data_root
 
-SECONDS = 0.5  # between two looks at the host
-SHORT = 0.1  # of the first look
-RUN_SECONDS = 2.0  # between two that are kept, each of them a line in the store
+SECONDS = 0.5  # between two samples
+SHORT = 0.1  # of the first sample
+RUN_SECONDS = 2.0  # between two stored samples
 
 
 def docker_root(api: DockerApi) -> Path | None:
@@ -30,7 +30,7 @@ def docker_root(api: DockerApi) -> Path | None:
 
 
 class Sampler:
-    """Looks at the host for the time of a `with` block; afterwards `usage` says what was seen."""
+    """Samples the host during a `with` block; afterwards `usage` has the summary."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class Sampler:
 
     @property
     def usage(self) -> Usage | None:
-        """What was seen so far."""
+        """The summary so far."""
         return used(tuple(self._samples))
 
     def _run(self) -> None:
         self._look(psutil.cpu_percent(interval=SHORT))
         while not self._end.wait(self._seconds):
             self._look(psutil.cpu_percent())
-        # Over the moment since the look before, the processor's share would say nothing.
+        # So soon after the last sample, the CPU share would mean nothing.
         self._look(self._samples[-1].cpu)
 
     def _look(self, cpu: float) -> None:
@@ -82,11 +82,11 @@ class Sampler:
 
 
 def sampled_run(folder: Path | None) -> Sampler:
-    """A sampler that keeps what it sees in the store, for builds of this run that another program makes."""
+    """A sampler that writes to the store, for builds of this run by another program."""
     store, run = Store(), current_run()
 
     def keep(sample: Sample) -> None:
-        # A look that cannot be kept is missing in the report, and that is all.
+        # A sample that cannot be stored is only missing in the report.
         with contextlib.suppress(StoreError):
             store.add_sample(run, sample)
 

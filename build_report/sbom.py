@@ -18,7 +18,7 @@ NAMESPACE = uuid.UUID("5e6f4a52-57cb-4f0e-9a52-3c1a6a8e6c11")  # of the serial n
 
 
 def sbom(build: Build, image: Image) -> str:
-    """The document, as JSON: the image, and what it is made of."""
+    """The document, as JSON: the image and its packages."""
     repository, _, label = build.tag.rpartition(":")
     subject = Component(
         name=repository,

@@ -1,6 +1,6 @@
-"""The images that the platform builds: what each is built from, and which lock files hold its versions. Data only.
+"""The images that the platform builds: what each is built from, and the lock files with its versions.
 
-The ML images differ by variant and by torch flavour (``cuda`` or ``cpu``). The service images ignore both.
+The ML images depend on the variant and on the torch flavour (``cuda`` or ``cpu``). The service images ignore both.
 """
 
 import hashlib
@@ -18,33 +18,35 @@ Flavour = Literal["cuda", "cpu"]
 
 FOLDER = Path(__file__).parent
 ML = FOLDER / "ml"
-NONE = "none"  # a label's value: the image goes without
+NONE = "none"  # value of a label: the image has none
 
 CUDA_LOCK = "locks/cuda{cuda}/cuda.txt"  # shared by the Pythons of one CUDA
-TOOLKIT_LOCK = "locks/cuda{cuda}/toolkit.txt"  # where the index has the whole toolkit; apart from the environment
+TOOLKIT_LOCK = (
+    "locks/cuda{cuda}/toolkit.txt"  # only where the package index has the whole toolkit; not part of the environment
+)
 TORCH_LOCKS: dict[Flavour, tuple[str, ...]] = {
     "cuda": (CUDA_LOCK, *(f"locks/{{key}}/{name}.txt" for name in ("torch-cuda", "torch", "science-cuda", "science"))),
     "cpu": tuple(f"locks/{{key}}/{name}.txt" for name in ("torch-cpu", "torch", "science-cpu", "science")),
 }
-PYTHON_LOCK = "locks/python.txt"  # pip and uv, for users; the uv that installs everything is the same
+PYTHON_LOCK = "locks/python.txt"  # pip and uv for users; the same uv installs everything else
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """One image of the platform. Its tags and digests are the business of components/image.py."""
+    """One image of the platform. Its tags and digests are computed in components/image.py."""
 
     name: str  # also the last part of the repository: cslr/<name>
     folder: Path  # build context; holds the Dockerfile and its allow-list, Dockerfile.dockerignore
     target: str | None = None  # stage of the Dockerfile; None: the last
-    suite: Suite  # of the base that it is built on
+    suite: Suite  # of Debian, of its base
     locks: tuple[str, ...] = ()  # context files that pin its packages
-    torch: bool = False  # whether it holds torch and what is built for it, so that TORCH_LOCKS count as well
+    torch: bool = False  # whether it holds torch and packages built for it: then TORCH_LOCKS count too
     parent: str | None = None  # the image of the family that it is built on
     layers: tuple[str, ...] = ()  # of images/layers.py, above the base's
     recipe: str = "Dockerfile"  # its Dockerfile in the context; the ignore file lies beside it
-    sizes: str = "budgets.toml"  # what it may weigh, in the context; not every image has the file
-    given: tuple[tuple[str, str], ...] = ()  # build arguments of its own, with their values
-    shown_as: str | None = None  # in its readable tag, instead of its name
+    sizes: str = "budgets.toml"  # its table of budgets in the context; not every image has one
+    given: tuple[tuple[str, str], ...] = ()  # its own build arguments
+    shown_as: str | None = None  # in its readable tag, in place of its name
 
     @property
     def dockerfile(self) -> Path:
@@ -80,9 +82,9 @@ class Image:
         pyg_index: str | None = None,
         nvidia_apt: str | None = None,
     ) -> dict[str, str]:
-        """Return every build argument that an image may be given; images/dockerfile.py keeps those that count.
+        """Return all build arguments that are known; images/dockerfile.py keeps those that the target declares.
 
-        ``base`` is a reference of an image.
+        ``base`` is an image reference.
         """
         values = {"BASE": base, "PYPI_INDEX": pypi_index, "PYTORCH_INDEX": pytorch_index, **dict(self.given)}
         if variant:
@@ -114,7 +116,7 @@ class Image:
         }
 
     def _nvcc(self, variant: Variant, nvidia_apt: str | None) -> str:
-        """The version of its CUDA compiler, as exactly as it is known before the build."""
+        """The version of its CUDA compiler, as far as it is known before the build."""
         lock = self.toolkit_lock(variant)
         if lock:
             return locked(lock)["nvidia-cuda-nvcc"]
@@ -128,7 +130,7 @@ class Image:
 
 
 def _pyg_lib(variant: Variant, flavour: Flavour) -> str:
-    """The version of PyG's wheel for this build of torch."""
+    """The version of PyG's wheel for this torch."""
     if variant.pyg_lib is None:
         return NONE
     build = f"cu{variant.torch_cuda.replace('.', '')}" if flavour == "cuda" else "cpu"
@@ -136,7 +138,7 @@ def _pyg_lib(variant: Variant, flavour: Flavour) -> str:
 
 
 def _ml(name: str, parent: str | None, *layers: str) -> Image:
-    """An image with torch; a layer that has a lock file is locked per variant."""
+    """An image with torch. Its layers have a lock file per variant."""
     below: tuple[str, ...] = ("cuda", "python", "compiler", "torch", "pyg", "science")
     paths = tuple(f"locks/{{key}}/{layer}.txt" for layer in ("pyg", *layers) if layer not in ("tools", "toolkit"))
     return Image(
@@ -180,18 +182,19 @@ CATALOG: dict[str, Image] = {
     )
 }
 
-# What a stack's own packages make of an image of the family: the image → the one that it stands on. There are two,
-# since nodes without torch run a small image; all others and Marimo run the same.
+# Images with a stack's own packages → the image below. There are two, since nodes without torch run a small image; all
+# other nodes and Marimo share one.
 PACKAGES = {"packages": "marimo-runtime", "packages-lean": "ray-lean"}
-NO_LOCK = "images/packages/none.txt"  # of a stack that asks for Debian's packages alone
+NO_LOCK = "images/packages/none.txt"  # for a stack that only adds Debian packages
 
 
 def packages_image(
     name: str, *, stack: str, lock_file: str | None, lock: str, packages: Mapping[str, str], apt: Sequence[str]
 ) -> Image:
-    """One of PACKAGES for a stack, whose lock is a file of the project with the digest ``lock``; None: it has none.
+    """One of PACKAGES for a stack.
 
-    ``packages`` are those that it asks for, with their versions.
+    ``lock`` is the digest of ``lock_file``, a file of the project (None: no lock). ``packages`` are the requested ones,
+    with their versions.
     """
     return Image(
         name=name,

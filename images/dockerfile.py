@@ -1,7 +1,7 @@
 """Which part of a Dockerfile, of its context and of its arguments one target is built from.
 
-An edit of a stage that a target does not stand on must not count for that target. Reads what BuildKit reads: stages
-joined by ``FROM``, ``COPY --from`` and ``RUN --mount=…,from=``; files that ``COPY``, ``ADD`` and bind mounts name.
+An edit of a stage that a target does not use must not count for that target. Follows what BuildKit reads: stages linked
+by ``FROM``, ``COPY --from`` and ``RUN --mount=…,from=``; files that ``COPY``, ``ADD`` and bind mounts name.
 Where a value is known only to the build, everything that it may name counts. What is not understood is refused
 (dockerfile_syntax.py): a part that went missing here would leave a stale image in use.
 """
@@ -38,7 +38,7 @@ MOUNTS = {"bind", "cache", "tmpfs", "secret", "ssh"}
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What decides the content of one target."""
+    """Everything that decides the content of a target."""
 
     text: str  # its stages' instructions, without comments
     args: Mapping[str, str]  # those build arguments that its stages declare

@@ -1,4 +1,4 @@
-"""The layers of the ML images and what stands on them; and how a build's step, or a history's, tells which it made."""
+"""The layers of the ML images, and how to recognise them in build steps and image histories."""
 
 import re
 
@@ -7,13 +7,13 @@ LAYERS: tuple[str, ...] = (
 )  # fmt: skip
 
 BASE = "base"  # in budgets and reports: all layers of the base image
-PACKAGES = "packages"  # what a stack adds to an image of the family
+PACKAGES = "packages"  # a stack's own packages, on an image of the family
 ALL = (*LAYERS, PACKAGES)
 
 STEP = re.compile(rf"\binstall\.py ({'|'.join(ALL)})\b")
 
 
 def layer_of(text: str) -> str | None:
-    """The layer that this step makes; None for a step of the base's or one that makes no layer of ours."""
+    """The layer that this step makes; None for any other step."""
     found = STEP.search(text)
     return found[1] if found else None

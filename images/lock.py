@@ -1,11 +1,11 @@
 """Writes the lock files of the images with uv, from the table of inputs below and versions.toml.
 
-Usage: ``python -m images.lock`` (needs uv and a package index). Pins move only when an input or ``--upgrade`` says so.
+Usage: ``python -m images.lock`` (needs uv and a package index). Pins change only with an input or with ``--upgrade``.
 
-Each (CUDA, Python) pair is resolved once, as one environment, and then cut into one file per image layer. What a layer
-needs beyond the layers below it is in its own file, so a new Ray leaves the torch layer alone. The CUDA toolkit of the
-devel images is resolved apart, since torch pins libraries of another minor version. A file has the hashes of every
-platform's wheels, so it serves all platforms on which the same versions resolve; this is checked.
+Each (CUDA, Python) pair is resolved once, as one environment, then split into one file per image layer. A file holds
+what its layer adds to the layers below, so a new Ray does not touch the torch layer. The CUDA toolkit of the devel
+images is resolved separately, since torch pins libraries of another minor version. A file has the hashes of all
+platforms' wheels and serves every platform that resolves to the same versions; this is checked.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from images.variants import VARIANTS, Variant
 from images.versions import versions
 
 PACKAGES = versions().packages
-LAYERS = {  # lock file → what is asked for; each file holds what the files above it do not
+LAYERS = {  # lock file → requirements; each file holds what the files above it do not
     "torch": ("torch=={torch}", "numpy"),
     "pyg": ("torch-geometric=={torch-geometric}",),
     "science": (
-        "torchvision",  # the one that names this torch
+        "torchvision",  # the release that pins this torch
         "torchaudio=={torchaudio}",
         "lightning",
         "einops",
@@ -47,17 +47,17 @@ LAYERS = {  # lock file → what is asked for; each file holds what the files ab
     "mlflow": ("mlflow-skinny=={mlflow}",),
     "marimo": ("marimo=={marimo}",),
 }
-LEAN = ("ray[default,client]=={ray}",)  # the same versions without torch, complete in itself
+LEAN = ("ray[default,client]=={ray}",)  # the same versions without torch, complete
 TOOLKIT = ("cuda-toolkit[nvcc,crt,nvvm,cccl,cudart,nvrtc]=={cuda}",)
-TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"})  # tied to a CUDA build of torch
-BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # tied to the same build, in the layer ``science``
-SERVICES = {  # image → what its requirements.txt holds
+TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"})  # specific to a CUDA build of torch
+BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # specific to the same build, in the layer ``science``
+SERVICES = {  # image → requirements
     "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
     "health": ("aiohttp", "jinja2", "redis", "psycopg[binary]"),
 }
 (SERVICE_PYTHON,) = versions().debian["trixie"].pythons
 INSTALLERS = ("uv=={uv}", "pip")
-# What torch's wheels ask for.
+# The platform tags of torch's wheels.
 WHEELS = {platform: f"{MACHINES[architecture(platform)]}-manylinux_2_28" for platform in PLATFORMS}
 HEADER = "# Made by `python -m images.lock` from its table of inputs. Do not edit.\n"
 CPU_NOTE = "# No hashes: these builds are only on PyTorch's own index, chosen at build time.\n"
@@ -67,13 +67,13 @@ Pins = dict[str, Pin]
 
 
 class LockError(Exception):
-    """The table of inputs cannot be locked. The message is one sentence with the remedy."""
+    """The inputs cannot be locked. The message is one sentence with the remedy."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write every lock file; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m images.lock", description="Write the lock files of the images.")
-    parser.add_argument("--upgrade", action="store_true", help="forget the present pins of indirect dependencies")
+    parser.add_argument("--upgrade", action="store_true", help="upgrade all packages that no input pins")
     upgrade = parser.parse_args(arguments).upgrade
     if shutil.which("uv") is None:
         print("uv is missing. Install it with: pip install uv", file=sys.stderr)
@@ -141,7 +141,7 @@ def asked_for(layer: str, variant: Variant) -> tuple[str, ...]:
 
 
 def _requirements(inputs: Iterable[str], **of_variant: str) -> tuple[str, ...]:
-    """Inputs with the versions filled in, the platform's and those of a variant."""
+    """Fills in the versions, the platform's and those of a variant."""
     return tuple(item.format_map({**PACKAGES, **of_variant}) for item in inputs)
 
 
@@ -155,15 +155,15 @@ def _refuse_other_pins(here: Pins, there: Pins, variant: Variant, platform: Plat
     differ = {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)}
     if differ:
         raise LockError(
-            f"{variant.key} resolves otherwise for {platform}: {', '.join(sorted(differ))}. "
+            f"{variant.key} resolves to other versions for {platform}: {', '.join(sorted(differ))}. "
             "Choose another torch, or set `arm64 = false` for it in images/versions.toml."
         )
 
 
 def _resolve(inputs: Iterable[str], python: str, preferred: Pins, platform: Platform = PLATFORM) -> Pins:
-    """Resolve the inputs with all they need, at the preferred versions where these exist."""
+    """Resolve the inputs and their dependencies, at the preferred versions where possible."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as preferences:
-        # An output file that exists is what uv takes preferences from; constraints would make a changed input fail.
+        # uv takes preferences from an existing output file; constraints would make a changed input fail.
         preferences.write("".join(f"{pin.name}=={pin.version}\n" for pin in preferred.values()))
         preferences.flush()
         command = ["uv", "pip", "compile", "-", "--output-file", preferences.name, "--quiet", "--generate-hashes"]

@@ -1,4 +1,4 @@
-"""Reads the lock files: which version of which package each image holds."""
+"""Reads lock files: the packages of an image and their versions."""
 
 import re
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ class Pin:
 
     @property
     def hashed(self) -> bool:
-        """Whether an installer can tell a forged file from the locked one."""
+        """Whether an installer can verify the file."""
         return HASH.search(self.text) is not None
 
 
 def parse(text: str) -> dict[str, Pin]:
-    """Return the requirements of a lock file by package name. Raises ValueError for a line that pins nothing."""
+    """Return the requirements of a lock file by package name. Raises ValueError for a line that is not a pin."""
     pins = {}
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     for requirement in re.split(r"\n(?=\S)", "\n".join(lines)):

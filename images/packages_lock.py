@@ -1,7 +1,7 @@
-"""The lock of a stack's own packages: what ``images.packages`` asks for and no image of the family holds, with hashes.
+"""The lock of a stack's own packages: what ``images.packages`` adds to the images of the family, with hashes.
 
-It lies beside the stack file and says at its head what it was made for, so that one that is older than the stack file,
-or than the images, is found out without asking a package index. Written by ``ws packages``.
+It is stored beside the stack file. Its header says what it was made for, so that a lock that is older than the stack
+file or the images is detected without a package index. Written by ``ws packages``.
 """
 
 import hashlib
@@ -21,34 +21,34 @@ FACT = re.compile(r"^# (pair|images|asked): (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class PackagesLock:
-    """What one lock file says."""
+    """The content of a lock file."""
 
-    pair: str  # key of the variant that it is for
-    images: str  # `held_digest` of the images that it stands on
-    asked: tuple[str, ...]  # requirements, as the stack file has them
-    pins: Mapping[str, Pin]  # what every image lacks
-    more: Mapping[str, Pin]  # what images without torch lack as well
+    pair: str  # key of its variant
+    images: str  # `held_digest` of the images below
+    asked: tuple[str, ...]  # requirements, as in the stack file
+    pins: Mapping[str, Pin]  # missing in every image
+    more: Mapping[str, Pin]  # also missing in images without torch
 
     @property
     def text(self) -> str:
-        """As it is in the file."""
+        """The text of the file."""
         facts = [f"# pair: {self.pair}", f"# images: {self.images}", *(f"# asked: {item}" for item in self.asked)]
         more = f"{WITHOUT_TORCH}\n{_pins(self.more)}" if self.more else ""
         return HEADER + "\n".join(facts) + "\n" + _pins(self.pins) + more
 
     @property
     def digest(self) -> str:
-        """Twelve digits, the same wherever the same is installed."""
+        """Twelve digits that identify what is installed."""
         return hashlib.sha256(f"{_pins(self.pins)}\0{_pins(self.more)}".encode()).hexdigest()[:12]
 
     def versions(self, variant: Variant) -> dict[str, str]:
-        """The packages that were asked for → their versions, of the image's where that holds them."""
+        """The requested packages → their versions; from the image if that holds them."""
         known = held(variant) | {name: pin.version for name, pin in {**self.pins, **self.more}.items()}
         return {name: known[name] for name in map(name_of, self.asked) if name in known}
 
 
 def read(path: Path) -> PackagesLock:
-    """The lock in a file. Raises OSError, and ValueError for a text that is none."""
+    """Reads a lock. Raises OSError, and ValueError for a text that is not a lock."""
     text = path.read_text(encoding="utf-8")
     facts: dict[str, list[str]] = {"pair": [""], "images": [""], "asked": []}
     for key, value in FACT.findall(text):
@@ -64,7 +64,7 @@ def read(path: Path) -> PackagesLock:
 
 
 def held(variant: Variant) -> dict[str, str]:
-    """Package → version in the image with torch that a stack's own packages are put on."""
+    """Package → version in the image with torch below a stack's own packages."""
     return CATALOG[PACKAGES["packages"]].versions(variant)
 
 
@@ -74,19 +74,19 @@ def held_without_torch(variant: Variant) -> dict[str, str]:
 
 
 def held_digest(variant: Variant) -> str:
-    """Changes with every version that these images hold."""
+    """A digest of all versions in these images."""
     both = (sorted(held(variant).items()), sorted(held_without_torch(variant).items()))
     return hashlib.sha256(repr(both).encode()).hexdigest()[:12]
 
 
 def name_of(requirement: str) -> str:
-    """The name of the package that a requirement is about, as indices spell it."""
+    """The package name in a requirement, normalized."""
     found = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
 def same(asked: Sequence[str], locked: Sequence[str]) -> bool:
-    """Whether a lock is for these requirements, in whatever order."""
+    """Whether a lock is for these requirements, in any order."""
     return sorted(asked) == sorted(locked)
 
 

@@ -1,7 +1,7 @@
-"""The (CUDA, Python) pairs that images are built for, and what each pair resolves to.
+"""The (CUDA, Python) pairs that images are built for, and the pins of each.
 
-The facts are in versions.toml. ``resolve`` turns a pair into pins, or says why it is impossible and which possible pair
-is nearest.
+The facts are in versions.toml. ``resolve`` turns a pair into pins, or explains why that is impossible and names the
+nearest possible pair.
 """
 
 import re
@@ -16,16 +16,16 @@ Axis = Literal["cuda", "python"]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One supported pair and its pins."""
+    """A supported pair and its pins."""
 
     cuda: str  # toolkit version, as users name it: "13.1.1"
     python: str  # minor version: "3.14"
     torch: str
-    torch_cuda: str  # what torch.version.cuda answers
-    driver: int  # lowest NVIDIA driver branch that runs it
+    torch_cuda: str  # the value of torch.version.cuda
+    driver: int  # lowest NVIDIA driver branch that supports it
     pyg_lib: str | None  # version of PyG's wheel for this torch; None: PyG builds none
-    nvcc: Literal["wheels", "nvidia"]  # where its nvcc can be had: the package index, or only NVIDIA's apt repository
-    platforms: tuple[Platform, ...] = (PLATFORM,)  # those that torch is built with CUDA for
+    nvcc: Literal["wheels", "nvidia"]  # the source of its nvcc: the package index, or only NVIDIA's apt repository
+    platforms: tuple[Platform, ...] = (PLATFORM,)  # with a CUDA build of torch
 
     @property
     def key(self) -> str:
@@ -34,7 +34,7 @@ class Variant:
 
     @property
     def torchaudio(self) -> str:
-        """The release of torchaudio for its torch. torchvision's names its torch itself."""
+        """The release of torchaudio for its torch. torchvision pins its torch itself."""
         return min(self.torch, LAST_TORCHAUDIO, key=_numbers)
 
 
@@ -51,24 +51,24 @@ DEFAULT_PAIR = (_VERSIONS.pairs.default.cuda, _VERSIONS.pairs.default.python)
 
 
 class ImpossiblePair(Exception):  # noqa: N818 (a refusal is its name)
-    """No images are built for a pair. Its text is the reason."""
+    """No images are built for this pair. The message is the reason."""
 
     def __init__(self, axis: Axis, reason: str, nearest: tuple[Variant, ...], *, lockable: bool = False) -> None:
         super().__init__(reason)
-        self.axis: Axis = axis  # which of the two to change
-        self.nearest = nearest  # all possible ones, the nearest first
-        self.lockable = lockable  # whether only its lock files are missing
+        self.axis: Axis = axis  # the one to change
+        self.nearest = nearest  # all possible pairs, nearest first
+        self.lockable = lockable  # whether only the lock files are missing
 
     @property
     def advice(self) -> str:
-        """What to do instead."""
+        """The remedy."""
         pairs = "; ".join(f"CUDA {variant.cuda} with Python {variant.python}" for variant in self.nearest)
         add = "\nOr add the pair to images/versions.toml, and run: make lock" if self.lockable else ""
         return f"Possible pairs, the nearest first: {pairs}.{add}"
 
 
 def resolve(cuda: str, python: str) -> Variant:
-    """The pins of a pair.
+    """Returns the pins of a pair.
 
     Raises:
         ImpossiblePair: with the reason, and the nearest pair that is possible.
@@ -86,7 +86,7 @@ def resolve(cuda: str, python: str) -> Variant:
 
 
 def _refusal(cuda: str, python: str) -> tuple[Axis, str] | None:
-    """Which of the pair cannot be, and why; None if torch, toolkit and base exist for it."""
+    """Which half of the pair is impossible, and why; None if torch, toolkit and base exist for it."""
     if not re.fullmatch(r"\d{1,3}\.\d{1,3}\.\d{1,3}", cuda, re.ASCII):
         return "cuda", f"{cuda[:20]!r} is not a version of a CUDA toolkit, which has three numbers, such as 13.1.1"
     if not re.fullmatch(r"3\.\d{1,3}", python, re.ASCII):
@@ -112,7 +112,7 @@ def _refusal(cuda: str, python: str) -> tuple[Axis, str] | None:
 
 
 def _pins(cuda: str, python: str) -> Variant:
-    """What a pair that is not refused resolves to: the newest torch that has PyG's wheel too, else the newest."""
+    """The pins of a possible pair: the newest torch with a PyG wheel, or else the newest."""
     usable = [torch for torch in _builds(cuda) if _has(torch, python)]
     torch = max(usable, key=lambda torch: (torch.pyg_lib is not None, _numbers(torch.version)))
     facts = _VERSIONS.cuda[_numbers(cuda)[0]]
@@ -129,7 +129,7 @@ def _pins(cuda: str, python: str) -> Variant:
 
 
 def _builds(cuda: str) -> list[Torch]:
-    """The releases that run beside a toolkit: same major version of CUDA, no newer minor one."""
+    """The releases that work with a toolkit: same major version of CUDA, no newer minor version."""
     wanted = _numbers(cuda)[:2]
     return [t for t in TORCH if _numbers(t.cuda)[0] == wanted[0] and _numbers(t.cuda) <= wanted]
 
@@ -144,7 +144,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _distance(variant: Variant, cuda: str, python: str) -> tuple[int, bool]:
-    """Whoever asked keeps as much as can be of what they named; of two such pairs, the one of the same major CUDA."""
+    """Keeps as much of the request as possible; of two such pairs, prefers the one with the same major CUDA."""
     differences = (variant.cuda != cuda) + (variant.python != python)
     return differences, variant.cuda.split(".")[0] != cuda.split(".")[0]
 

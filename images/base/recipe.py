@@ -1,6 +1,6 @@
-"""What a base image is made from, as a tag: the same recipe on the same site gives the same name.
+"""Names base images by their recipe: the same recipe at the same site gives the same tag.
 
-Pure: reads this folder and the host's certificates, needs neither Docker nor root.
+Reads only this folder and the host's certificates; needs neither Docker nor root.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ SUITES: tuple[Suite, ...] = get_args(Suite)
 SOURCES: tuple[Source, ...] = get_args(Source)
 Platform = Literal["linux/amd64", "linux/arm64"]
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
-# The first whose lock files there are. It is always named, because the default is that of the machine that builds.
+# The platform that lock files are made for. Builds always name it: the default would be that of the build host.
 PLATFORM: Platform = "linux/amd64"
 
 REPOSITORY = "cslr/base"
@@ -24,7 +24,7 @@ RECIPE_FILES = ("Dockerfile", "bootstrap.py", "rootfs/**/*")
 
 BUNDLES = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
 DISTRIBUTED = (Path("/usr/share/ca-certificates"),)
-ANCHORS = (  # where Debian, Fedora and SUSE keep the authorities that the site added
+ANCHORS = (  # where Debian, Fedora and SUSE keep the site's own authorities
     Path("/usr/local/share/ca-certificates"),
     Path("/etc/pki/ca-trust/source/anchors"),
     Path("/etc/pki/trust/anchors"),

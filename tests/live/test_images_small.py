@@ -40,7 +40,7 @@ class Nothing:
 
 
 registry = pulumi.Config("cslr").require("registry")
-image = Image(name="tiny", folder=PROJECT / "images" / "tiny", suite="trixie", args=("BASE", "PYTHON"))
+image = Image(name="tiny", folder=PROJECT / "images" / "tiny", suite="trixie")
 variants = [
     ImageVariant(
         f"tiny-{platform.rpartition('/')[2]}",

@@ -69,7 +69,7 @@ class TestLayers:
 class TestContents:
     def test_of_an_engine_that_went_away_are_missing_which_is_one_sentence(self, monkeypatch):
         monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
-        with pytest.raises(ContentsError, match=r"^sha256:1 cannot be asked for its packages"):
+        with pytest.raises(ContentsError, match=r"^sha256:1 cannot be searched for packages"):
             contents("sha256:1", "linux/amd64")
 
 
