@@ -1,4 +1,4 @@
-"""The commands. What they do is in the modules that they import when they are called, so that help comes at once."""
+"""The commands. Each imports its implementation only when it is called, so that help appears at once."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ MOST_RUNS = 1000  # that a trend is readable of
 
 EngineChoice = Annotated[
     EngineOption,
-    typer.Option("--engine", help="auto: the genuine Pulumi where its CLI is, or can be downloaded; else embedded."),
+    typer.Option("--engine", help="auto: Pulumi if its CLI is installed or can be downloaded; else embedded."),
 ]
 
 
@@ -53,7 +53,7 @@ Drain = Annotated[
     str | None,
     typer.Option(
         metavar="[TIME]",
-        help="Wait up to TIME (600, 30m, 2h; 1h if not given) for work that would end; if it has not, change nothing.",
+        help="Wait up to TIME (600, 30m, 2h; default 1h) for work that would end; if it has not ended, change nothing.",
         show_default=False,
     ),
 ]
@@ -73,7 +73,7 @@ def everywhere(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Deploys and looks after one host's part of the platform."""
+    """Deploy and operate one host's part of the platform."""
 
 
 @app.command()
@@ -83,10 +83,10 @@ def up(
     yes: Yes = False,
     drain: Drain = None,
 ) -> None:
-    """Set this host up, make it what the stack file says, and verify it.
+    """Set up this host, deploy the stack file to it, and verify the result.
 
-    Names running jobs, drivers and notebooks that would end, and asks first. Without a terminal to ask on, it changes
-    nothing then, unless --yes or --drain is given.
+    If running jobs, drivers or notebooks would end, lists them and asks first. Without a terminal it then changes
+    nothing, unless --yes or --drain is given.
     """
     from ws.deploy import summary
 
@@ -147,9 +147,8 @@ def down(
 ) -> None:
     """Remove the stack's containers and network. Data and images stay.
 
-    Names running jobs, drivers and notebooks that would end, and asks first. Without a terminal to ask on, it removes
-    nothing then, unless --yes or --drain is given. With -v it asks once more on a terminal; elsewhere -v itself is the
-    confirmation.
+    If running jobs, drivers or notebooks would end, lists them and asks first. Without a terminal it then removes
+    nothing, unless --yes or --drain is given. With -v it asks once more on a terminal; elsewhere -v itself confirms.
     """
     from ws import changes
     from ws.volumes import in_words
@@ -174,28 +173,32 @@ def down(
 def matrix(
     cuda: Annotated[list[str] | None, typer.Option(help="CUDA versions.", metavar="GLOB", show_default=False)] = None,
     python: Annotated[list[str] | None, typer.Option(help="Python versions.", metavar="GLOB")] = None,
-    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="Targets.", metavar="GLOB")] = None,
+    target: Annotated[list[str] | None, typer.Option("--target", "-t", help="Build targets.", metavar="GLOB")] = None,
     phase: Annotated[
         list[int] | None,
         typer.Option(min=1, max=4, help="1 runtime, 2 ray-runtime, 3 marimo-runtime, 4 devel ones.", metavar="NUMBER"),
     ] = None,
-    minimal: Annotated[bool, typer.Option("--minimal", help="One image of each target.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="The whole family, whatever the stack file says.")] = False,
+    minimal: Annotated[bool, typer.Option("--minimal", help="Build one image of each target.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Build the whole family, regardless of the stack file.")
+    ] = False,
     platform: Annotated[list[str] | None, typer.Option(help="linux/amd64, linux/arm64.", metavar="PLATFORM")] = None,
-    registry: Annotated[str | None, typer.Option(help="Prefix of the images' names.", metavar="PREFIX")] = None,
-    push: Annotated[bool, typer.Option("--push", help="Push them there.")] = False,
+    registry: Annotated[str | None, typer.Option(help="Registry prefix of the image names.", metavar="PREFIX")] = None,
+    push: Annotated[bool, typer.Option("--push", help="Push the images to that registry.")] = False,
     stack: Stack = "matrix",
     engine: EngineChoice = EngineOption.AUTO,
-    retries: Annotated[int, typer.Option(min=0, help="How often to try again what the network failed.")] = 2,
+    retries: Annotated[
+        int, typer.Option(min=0, help="How often to retry builds that failed because of the network.")
+    ] = 2,
     prune: Annotated[
-        bool, typer.Option("--prune", help="First remove images of this project that no stack file wants any more.")
+        bool, typer.Option("--prune", help="First remove this project's images that no stack file needs any more.")
     ] = False,
     only_list: Annotated[bool, typer.Option("--list", help="Show what would be built, and build nothing.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Build the image family, or what is selected of it. Deploys nothing.
+    """Build the image family, or a selection of it. Deploys nothing.
 
-    What is not given is as the stack file says. Options that take a GLOB may be given several times.
+    Options left out default to the stack file. Options that take a GLOB may be repeated.
     """
     from ws.matrix import plan as family
     from ws.matrix import run as matrix_run
@@ -227,31 +230,33 @@ def report(
     last: Annotated[
         int | None,
         typer.Option(
-            "--last", "-n", min=1, max=MOST_RUNS, help="Also the trend over this many runs.", show_default=False
+            "--last", "-n", min=1, max=MOST_RUNS, help="Also show the trend over this many runs.", show_default=False
         ),
     ] = None,
     image: Annotated[
         str, typer.Option("--image", "-i", help="Only images whose name, or name and variant, match.", metavar="GLOB")
     ] = "*",
     markdown: Annotated[
-        Path | None, typer.Option(help="Also write it as Markdown.", metavar="FILE", callback=there)
+        Path | None, typer.Option(help="Also write the report as Markdown.", metavar="FILE", callback=there)
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Also write it as one page with charts.", metavar="FILE", callback=there)
+        Path | None, typer.Option(help="Also write the report as one page with charts.", metavar="FILE", callback=there)
     ] = None,
     as_json: AsJson = False,
     compressed: Annotated[
-        bool, typer.Option("--compressed", help="Measure compressed sizes that no registry knows. Takes minutes.")
+        bool,
+        typer.Option("--compressed", help="Also measure compressed sizes that no registry reports. Takes minutes."),
     ] = False,
     sbom: Annotated[
         Path | None,
         typer.Option(help="Write each image's bill of materials (CycloneDX).", metavar="FOLDER", callback=there),
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="Write what is in each image, as Markdown.", metavar="FOLDER", callback=there)
+        Path | None,
+        typer.Option(help="Write the contents of each image, as Markdown.", metavar="FOLDER", callback=there),
     ] = None,
 ) -> None:
-    """Show the last builds of images: times, sizes, what grew and why."""
+    """Show the last image builds: times, sizes, what grew and why."""
     from ws.report import Files, show
 
     files = Files(markdown=markdown, html=html, sbom=sbom, manifest=manifest)
@@ -282,19 +287,21 @@ def ps(stack: Stack = "dev") -> None:
 def logs(
     services: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SERVICE]…", help="All, if none is named.", autocompletion=completion.services),
+        typer.Argument(
+            metavar="[SERVICE]…", help="Services to show; all if none is named.", autocompletion=completion.services
+        ),
     ] = None,
     stack: Stack = "dev",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stream new output.")] = False,
     tail: Annotated[int, typer.Option("--tail", "-n", min=0, help="Lines to show per service.")] = 100,
-    probes: Annotated[bool, typer.Option("--all", "-a", help="Also the requests of health checks.")] = False,
+    probes: Annotated[bool, typer.Option("--all", "-a", help="Include requests of health checks.")] = False,
 ) -> None:
-    """Show what services wrote, without the requests of the platform's own health checks."""
+    """Show the services' logs, without requests of the platform's own health checks."""
     from ws.containers import show_logs
 
     session = _session(stack)
     if session.only_builds:
-        raise WsError(f"stack {stack} only builds images; how that went is shown by: ws report")
+        raise WsError(f"stack {stack} only builds images. For their builds, see: ws report")
     # Ctrl-C is the normal way to stop following.
     with contextlib.suppress(KeyboardInterrupt):
         show_logs(session.identity, services or [], tail=tail, follow=follow, console=out, probes=probes)
@@ -302,7 +309,7 @@ def logs(
 
 @app.command("test")
 def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Verify the running stack from inside its network, as every deployment does."""
+    """Verify the running stack from inside its network, as each deployment does."""
     from config.project import FOLDER
     from stack.state import stack_folder
     from verification.record import ENVIRONMENT as RECORD
@@ -312,12 +319,12 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
 
     session = _session(stack, quiet=True)
     if session.only_builds:
-        raise WsError(f"stack {stack} only builds images; what is in them is tested by: make test ARGS=tests/images")
+        raise WsError(f"stack {stack} only builds images. To test their contents: make test ARGS=tests/images")
     session.require_deployed()
     last = session.last_verification
     if last is None:
         raise WsError(
-            f"stack {stack} is not completely deployed, or has no service that could ask the others.\n"
+            f"stack {stack} is not completely deployed, or has no service that can run the checks.\n"
             f"  Run: ws up --stack {stack}"
         )
     arguments = [sys.executable, "-m", "verification", *(["--json"] if as_json else [])]
@@ -329,7 +336,7 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
 
 @app.command()
 def doctor(stack: Stack = "dev") -> None:
-    """Check every precondition, and say how to meet those that are not met."""
+    """Check every precondition, and say how to meet the missing ones."""
     from config.project import FOLDER
     from config.stack_file import refuse_name
     from ws.doctor.checks import State, rows
@@ -360,7 +367,7 @@ def outputs(stack: Stack = "dev", as_json: AsJson = False) -> None:
 
 @app.command()
 def env(stack: Stack = "dev") -> None:
-    """Print what makes the `pulumi` of your shell see the same stacks: eval "$(ws env)"."""
+    """Print the environment in which your shell's `pulumi` sees the same stacks: eval "$(ws env)"."""
     import shlex
 
     from ws.environment import FOR_PULUMI
@@ -424,7 +431,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command. Returns the exit code: 0 done, 1 not done, 2 wrong call, 130 interrupted."""
+    """Runs one command. Returns the exit code: 0 success, 1 failure, 2 usage error, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
     stand_where_called()
     try:
@@ -434,7 +441,7 @@ def main(arguments: list[str] | None = None) -> int:
             err.print("\ninterrupted; run it again to continue", style="yellow")
         return end.code if isinstance(end.code, int) else DONE
     except BrokenPipeError:
-        # Nobody reads on; what Python flushes at its end must not fail either.
+        # The reader is gone; what Python flushes at exit must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:

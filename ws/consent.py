@@ -1,4 +1,4 @@
-"""Nothing that runs is ended unasked: asks a person, refuses where there is none, or waits until it has ended."""
+"""Ends no running work without consent: asks the user, refuses without a terminal, or waits for its end."""
 
 import sys
 import time
@@ -22,12 +22,12 @@ SHOWN_WAITING = 3
 
 
 class DeclinedError(WsError):
-    """What runs was not to be ended."""
+    """The user did not consent to ending running work."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What would end something, as people type it."""
+    """A command that would end work, as users type it."""
 
     words: str  # ws up
     stack: str
@@ -35,14 +35,14 @@ class Command:
     drains: bool = True
 
     def with_option(self, option: str) -> str:
-        """The command with an option more."""
+        """The command with one more option."""
         engine = f" --engine {self.engine}" if self.engine else ""
         return f"{self.words} -s {self.stack}{engine} {option}"
 
 
 @dataclass(kw_only=True)
 class Consent:
-    """One run's: what may be ended, and how that was or will be found out."""
+    """The consent of one run: which work may be ended, and how that is decided."""
 
     command: Command
     console: Console
@@ -51,10 +51,10 @@ class Consent:
     agreed: set[tuple[Kind, str]] = field(default_factory=set)
 
     def obtain(self, look: Callable[[], Cost]) -> None:
-        """Returns once nothing is ended, or nothing that was not agreed to. `look` finds out what would be, now.
+        """Returns once nothing would end, or only what the user agreed to. `look` finds out what would end now.
 
         Raises:
-            DeclinedError: somebody or nobody wanted that; nothing was changed.
+            DeclinedError: the user declined, or could not be asked; nothing was changed.
         """
         found = self._settled(look)
         show_cost(found, self.console)
@@ -71,13 +71,13 @@ class Consent:
             return
         self._ask(found)
         self._agree(found)
-        while self._new(again := look()):  # it began while the question stood there
+        while self._new(again := look()):  # it began while the question was open
             show_ends(again, self.console)
             self._ask(again)
             self._agree(again)
 
     def objection(self, found: Cost) -> str:
-        """Why what is about to be ended must not be; empty if it may. Called when the run has come to that point."""
+        """Why this work must not be ended; empty if it may. Called right before the change."""
         new = self._new(found)
         if self.yes or not new:
             return ""
@@ -88,7 +88,7 @@ class Consent:
         )
 
     def _new(self, found: Cost) -> list[Work]:
-        """What was not agreed to. Tasks and actors of jobs come and go: they are new only where nothing was."""
+        """Work without consent. Tasks and actors of jobs come and go: they are new only if nothing was agreed to."""
         unknown = [work for work in found.works if (work.kind, work.identifier) not in self.agreed]
         return [work for work in unknown if not (work.part and self.agreed)]
 
@@ -98,7 +98,7 @@ class Consent:
     # --- asking ---
 
     def _settled(self, look: Callable[[], Cost]) -> Cost:
-        """What would end. Where it would be refused, not because of what is gone in a moment."""
+        """What would end. Before a refusal, waits a moment for work that is about to end anyway."""
         deadline = time.monotonic() + SETTLE_SECONDS
         found = look()
         while found and not (self.yes or self.drain is not None or self._asks()) and time.monotonic() < deadline:
@@ -107,7 +107,7 @@ class Consent:
         return found
 
     def _asks(self) -> bool:
-        """Whether there is somebody to ask."""
+        """Whether a user can be asked."""
         return sys.stdin.isatty() and self.console.is_terminal
 
     def _ask(self, found: Cost) -> None:
@@ -117,7 +117,7 @@ class Consent:
             raise DeclinedError("Nothing was changed.")
 
     def _refusal(self, found: Cost) -> str:
-        what = in_words(found.works) if found.works else "what runs there"
+        what = in_words(found.works) if found.works else "running work"
         verb = "would end" if found.known else "may end"
         remedies = [f"  End it:             {self.command.with_option('--yes')}"]
         waits = [work for work in found.works if work.kind not in DOES_NOT_END]
@@ -128,7 +128,7 @@ class Consent:
     # --- draining ---
 
     def _drained(self, found: Cost, look: Callable[[], Cost]) -> Cost:
-        """Waits until nothing is left that ends by itself; returns what is left."""
+        """Waits for all work that ends by itself; returns the rest."""
         stays = [work for work in found.works if work.kind in DOES_NOT_END and not work.part]
         if stays and not self.yes:
             self._ask_for(stays)
@@ -142,11 +142,11 @@ class Consent:
                 say(f"Waiting for {_in_short(left) or found.ends[-1]}; {whole_duration(seconds - passed)} left")
                 time.sleep(min(POLL_SECONDS, seconds - passed))
                 found = look()
-        self.console.print(Text(f"All has ended, after {whole_duration(time.monotonic() - began)}", style="green"))
+        self.console.print(Text(f"All work has ended, after {whole_duration(time.monotonic() - began)}", style="green"))
         return found
 
     def _ask_for(self, stays: list[Work]) -> None:
-        """Agrees on what no waiting helps, before it is waited for the rest."""
+        """Asks about work that never ends by itself, before waiting for the rest."""
         itself = "itself" if len(stays) == 1 else "themselves"
         sentence = f"{in_words(stays)} will not end by {itself}, and would be ended"
         if not self._asks():
@@ -161,14 +161,14 @@ class Consent:
 
 
 def show_cost(found: Cost, console: Console) -> None:
-    """What ends, and what does not although one might think so."""
+    """What ends, and notices about work that does not end."""
     for notice in found.notices:
         console.print(Text(notice, style="dim"), soft_wrap=True)
     show_ends(found, console)
 
 
 def show_ends(found: Cost, console: Console) -> None:
-    """What ends: a sentence for each cause, and the first ten of it."""
+    """What ends: one sentence for each cause, with the first ten items."""
     for end in found.ends:
         console.print(Text(str(end), style="bold yellow"), soft_wrap=True)
         for text in listed(end.works):
@@ -176,7 +176,7 @@ def show_ends(found: Cost, console: Console) -> None:
 
 
 def _waited_for(found: Cost) -> list[Work]:
-    """What ends by itself."""
+    """The work that ends by itself."""
     return [work for work in found.works if work.kind not in DOES_NOT_END or work.part]
 
 

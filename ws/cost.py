@@ -51,7 +51,7 @@ class End:
 
     def __str__(self) -> str:
         if self.not_asked:
-            return f"what runs is not known, and may end: {self.because} ({self.not_asked})"
+            return f"running work is not known and may end: {self.because} ({self.not_asked})"
         return f"{in_words(self.works)} would end: {self.because}"
 
 

@@ -1,4 +1,4 @@
-"""What `ws up`, `preview`, `down` and `outputs` do with an engine: set-up, choice, run, report."""
+"""What `ws up`, `preview`, `down` and `outputs` share: set up the host, choose an engine, run it, report."""
 
 import contextlib
 import logging
@@ -40,7 +40,7 @@ VERIFICATION = "verification"  # the command's name in the program
 
 
 class Session:
-    """One command on one stack, with everything that it says going to one console."""
+    """One command on one stack, which writes all output to one console."""
 
     def __init__(self, stack: "StackSettings", console: Console) -> None:
         self.stack = stack
@@ -48,15 +48,15 @@ class Session:
         self.console = console
 
     def say(self, text: str, style: str = "dim") -> None:
-        """A line on what is going on."""
+        """Prints one line of progress."""
         self.console.print(Text(text, style=style), soft_wrap=True)
 
     def check_config(self) -> None:
-        """What the stack file says can be deployed, as far as that shows without looking at the host."""
+        """Checks the stack file, as far as that is possible without the host."""
         _ = self.stack.builds
 
     def prepare_host(self) -> None:
-        """Docker runs, and what base images are made with is there. Nothing is installed for a file with mistakes."""
+        """Makes sure that Docker and debootstrap are there. Installs nothing if the stack file has errors."""
         if not setup.answers():  # else the program looks at the file before anything is changed
             self.check_config()
             setup.ensure(self.say)
@@ -65,12 +65,12 @@ class Session:
 
     @property
     def maker(self) -> EngineName | None:
-        """The engine that made what is here of the stack, or that deployed it last; None where it is not deployed."""
+        """The engine that made the stack's containers or deployed it last; None if it is not deployed."""
         last = OwnerRecord.read(stack_folder(self.identity))
         return made_by(containers(self.identity)) or (EngineName(last.engine) if last else None)
 
     def choose(self, asked: EngineOption) -> Choice:
-        """The engine for this stack; says why, where it was not asked for."""
+        """The engine for this stack; says why, unless the user asked for it."""
         choice = choose(
             asked,
             self.maker,
@@ -89,16 +89,16 @@ class Session:
         overrides: Mapping[str, object] | None = None,
         guard: Guard = unguarded,
     ) -> Result:
-        """Does one thing with an engine, and shows its progress. `overrides`: config keys for this time."""
+        """Runs one action of an engine and shows its progress. `overrides`: config keys for this run."""
         with display_on(self.console) as display, self._program_speaks():
             return action(self._engine(choice, display, overrides, guard))
 
     def up(self, choice: Choice, consent: Consent) -> Result:
-        """Makes the host what the program wants, and ends nothing that runs without consent. Raises `DeclinedError`."""
+        """Deploys the stack, and ends no running work without consent. Raises `DeclinedError`."""
         self._clear_away(self.run(choice, lambda engine: engine.leftovers()).changes, consent)
         running = running_work.look(self.identity)
         if running or running.pair:
-            # Only then a preview costs more than it tells.
+            # Only then is a preview worth its time.
             planned = self.run(choice, lambda engine: engine.preview())
             if planned.failed or planned.unchanged:
                 return planned
@@ -118,18 +118,18 @@ class Session:
         self.check_config()
         consent.obtain(lambda: self.cost(left))
         names = ", ".join(change.name for change in left)
-        self.say(f"Left by an interrupted run, not in Pulumi's state, and removed now: {names}. Data stays", "yellow")
+        self.say(f"Removing what an interrupted run left outside Pulumi's state: {names}. Data stays", "yellow")
         removed = Choice(name=EngineName.EMBEDDED)
         self.report(self.run(removed, lambda engine: cast("Engine", engine).remove(left)))
 
     def cost(self, planned: list[Change]) -> Cost:
-        """What changes would end of what runs now."""
+        """The running work that changes would end."""
         running = running_work.look(self.identity)
         stopping = stops(planned, running.services)
         return cost(stopping, running, redis_leads=self._redis_leads(running, stopping))
 
     def cost_of_end(self, why: str) -> Cost:
-        """What ends now with all containers."""
+        """The running work that ends with all containers."""
         running = running_work.look(self.identity)
         return cost(all_stop(running.services, why), running)
 
@@ -155,16 +155,16 @@ class Session:
         return self.maker not in (None, choice.name)
 
     def change_over(self) -> None:
-        """Takes down what the other engine made, so that this one makes it anew. Data is kept."""
+        """Takes down what the other engine made, so that this one can recreate it. Data is kept."""
         maker = self.maker
-        # Nothing is taken down for what cannot be made anew.
+        # Nothing is taken down that could not be recreated.
         self.report(self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.preview(), self.changing_over))
-        self.say(f"Changing over from the {maker} engine: its containers go first, all data stays")
+        self.say(f"Changing over from the {maker} engine: removing its containers; all data stays")
         self.report(self.take_down(volumes=False))
 
     @property
     def changing_over(self) -> Mapping[str, object]:
-        """Config for a preview of what the other engine made, which is refused otherwise."""
+        """Config for a preview of the other engine's stack, which is refused otherwise."""
         return {PREFLIGHT_KEY: HOST_ALONE}
 
     def take_down(self, *, volumes: bool) -> Result:
@@ -193,7 +193,7 @@ class Session:
         changes.show_failures(result, self.console)
         if not result.ok:
             counts = changes.counts(result, planned=False)
-            raise WsError(f"{counts}. Fix the failure and run it again: what is done is kept.")
+            raise WsError(f"{counts}. Fix the failure and run it again; finished resources are kept.")
 
     def show_verification(self, result: Result) -> None:
         """The table of checks, if they were made in this run."""
@@ -207,7 +207,7 @@ class Session:
 
     @property
     def last_verification(self) -> "Record | None":
-        """What was expected of the stack as it was deployed last, and what was found."""
+        """Expectations and result of the last deployment's verification."""
         from verification.record import FILE, Record
 
         return Record.read(stack_folder(self.identity) / FILE)
@@ -231,7 +231,7 @@ class Session:
 
         try:
             return self.stack.matrix is not None
-        except SettingsError:  # what is deployed can be looked at and removed whatever the file says by now
+        except SettingsError:  # what is deployed can be inspected and removed, whatever the file says now
             return False
 
     def outputs(self, asked: EngineOption = EngineOption.AUTO) -> dict[str, Any]:
@@ -255,7 +255,7 @@ class Session:
             )
 
     def sources(self, images: "BuildSettings", *, torch: "TorchChoice", devel: bool = False) -> "Sources":
-        """Where images come from, as the program will choose; says so, where that was found out just now."""
+        """The image sources that the program will choose; reports those that were probed just now."""
         from stack.sources import ANSWERS_FILE, choose_sources
 
         kept = stack_folder(self.identity) / ANSWERS_FILE
@@ -279,7 +279,7 @@ class Session:
 
     @contextlib.contextmanager
     def _program_speaks(self) -> Iterator[None]:
-        """Shows what the program has to say, once, although the embedded engine runs it twice."""
+        """Shows each message of the program once, although the embedded engine runs it twice."""
         log, handler = logging.getLogger(PROGRAM_LOG), _Once(self.say)
         log.setLevel(logging.INFO)
         log.propagate = False
@@ -295,7 +295,7 @@ class Session:
 
 
 class _Once(logging.Handler):
-    """Hands each different message on, once."""
+    """Passes each distinct message on once."""
 
     def __init__(self, say: Callable[[str, str], None]) -> None:
         super().__init__(logging.INFO)
@@ -310,7 +310,7 @@ class _Once(logging.Handler):
 
 
 def summary(result: Result, seconds: float) -> str:
-    """What remains to be said of a deployment."""
+    """The last line of a deployment."""
     if result.unchanged:
         return f"Nothing to change ({whole_duration(seconds)})"
     return f"Done in {whole_duration(seconds)}: {changes.counts(result, planned=False)}"

@@ -1,4 +1,4 @@
-"""What all commands have in common: where they write to, their usual options, how they ask a person."""
+"""What all commands share: consoles, common options, confirmation prompts."""
 
 import sys
 from typing import Annotated
@@ -10,7 +10,7 @@ from rich.text import Text
 from ws import completion
 
 FAILED = 1  # exit code
-WIDE = 200  # columns of what no terminal shows
+WIDE = 200  # columns, if the output is not a terminal
 HELP = {"help_option_names": ["-h", "--help"]}
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
@@ -18,14 +18,16 @@ err = Console(stderr=True, highlight=False)
 
 Stack = Annotated[
     str,
-    typer.Option("--stack", "-s", help="Which Pulumi.<stack>.yaml.", metavar="NAME", autocompletion=completion.stacks),
+    typer.Option(
+        "--stack", "-s", help="Stack name, as in Pulumi.<stack>.yaml.", metavar="NAME", autocompletion=completion.stacks
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmation prompts.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 
 
 def ask(warning: str, *, yes: bool) -> None:
-    """Asks a person before something that cannot be undone; where there is none, the command itself was the answer."""
+    """Asks for confirmation of what cannot be undone; without a terminal, the command itself is the confirmation."""
     out.print(Text(warning, style="yellow"), soft_wrap=True)
     if not yes and sys.stdin.isatty() and out.is_terminal and not typer.confirm("Continue?"):
         raise typer.Exit(FAILED)

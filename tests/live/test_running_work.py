@@ -231,7 +231,7 @@ class TestDrain:
             rest, _ = run.communicate(timeout=UP_SECONDS)
         said += rest
         assert run.returncode == 0, said
-        assert "All has ended" in said
+        assert "All work has ended" in said
         after = stack.ids()
         assert after["ray-cpu"] != before["ray-cpu"]
         assert "kept:" in user.log(short)

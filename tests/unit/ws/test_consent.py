@@ -108,7 +108,7 @@ class TestWithoutATerminal:
         assert "raysubmit_x" in person.told
 
     def test_what_nobody_knows_is_not_ended(self, person):
-        with pytest.raises(DeclinedError, match="what runs there may end"):
+        with pytest.raises(DeclinedError, match="running work may end"):
             person.run(UNKNOWN)
 
     def test_what_cannot_be_asked_is_ended_by_yes(self, person):
@@ -183,11 +183,11 @@ class TestDrain:
             "Waiting for 1 running job, 1 notebook session (raysubmit_x: python train.py; notebook foo.py)"
             in person.told
         )
-        assert "All has ended" in person.told
+        assert "All work has ended" in person.told
 
     def test_takes_those_that_begin_meanwhile_as_well(self, person):
         person.run(costs(JOB), costs(LATER), NOTHING, drain=60)
-        assert "All has ended" in person.told
+        assert "All work has ended" in person.told
 
     @pytest.mark.parametrize("yes", [False, True])
     def test_that_takes_too_long_changes_nothing(self, person, yes):

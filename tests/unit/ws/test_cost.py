@@ -192,7 +192,7 @@ class TestRedis:
     def test_other_data_may_end_what_nobody_knows(self):
         running = RunningWork(services=ONE_HOST.services, head="", not_asked={"ray-cpu": "it is silent"})
         (end,) = of(change("redis", Action.DELETE), running=running).ends
-        assert str(end) == "what runs is not known, and may end: redis is removed (it is silent)"
+        assert str(end) == "running work is not known and may end: redis is removed (it is silent)"
 
     def test_the_same_data_ends_nothing(self):
         after = {"mounts": [{"target": "/data", "source": "cslr-dev-redis-data"}]}
@@ -223,7 +223,7 @@ class TestNotAsked:
     def test_what_may_end_is_said(self):
         found = of(change("ray-cpu"), running=self.RUNNING)
         assert [str(end) for end in found.ends] == [
-            "what runs is not known, and may end: ray-cpu is replaced (Ray's dashboard does not answer)"
+            "running work is not known and may end: ray-cpu is replaced (Ray's dashboard does not answer)"
         ]
         assert not found.known
 
