@@ -14,6 +14,7 @@ import pulumi_docker as docker
 
 from components.environment import Environment
 from components.network import RayNetwork
+from contracts.gpus import NO_GPUS, Gpus
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
 from stack.mount import Mount
@@ -50,28 +51,18 @@ def cpu_quota(cpus: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GpuRequest:
-    """Which of the host's GPUs a container gets."""
-
-    devices: tuple[str, ...] | None  # Docker's device numbers or UUIDs; None: all
-
-    def declare(self) -> docker.ContainerDeviceRequestArgs:
-        """As the provider wants it. Its `gpus` loses every device but the first of a list ("device=0,1")."""
-        return docker.ContainerDeviceRequestArgs(
-            driver="nvidia",
-            count=0 if self.devices else -1,
-            device_ids=sorted(self.devices or ()),
-            capabilities=["gpu"],
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class PublishedPort:
     """A port of the container made reachable on the host."""
 
     internal: int
     external: int
     ip: str
+
+
+def declared_gpus(gpus: Gpus) -> docker.ContainerDeviceRequestArgs:
+    """GPUs as the provider wants them. Its `gpus` loses every device but the first of a list ("device=0,1")."""
+    count, devices = gpus.docker_request()
+    return docker.ContainerDeviceRequestArgs(driver="nvidia", count=count, device_ids=devices, capabilities=["gpu"])
 
 
 def declared_mount(mount: Mount) -> docker.ContainerMountArgs:
@@ -126,7 +117,7 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     shm_bytes: int | None = None
     tmp_bytes: int = 256 * MEBIBYTE  # size limit of /tmp; what is in it counts against the container's memory
-    gpu: GpuRequest | None = None
+    gpus: Gpus = NO_GPUS
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 20
     wait_seconds: int = 180  # how long `up` waits for it to become healthy
@@ -174,7 +165,7 @@ def run_container(
         memory=memory,
         memory_swap=memory,
         shm_size=spec.shm_bytes // MEBIBYTE if spec.shm_bytes else None,
-        device_requests=[spec.gpu.declare()] if spec.gpu else None,
+        device_requests=[declared_gpus(spec.gpus)] if spec.gpus else None,
         read_only=True,
         tmpfs={
             "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp_bytes}",  # noqa: S108

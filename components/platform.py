@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import pulumi
 
-from components.docker import GpuRequest
 from components.firewall import Firewall, FirewallArgs
 from components.health import Health, HealthArgs
 from components.image_set import ImageSet, ImageSetArgs
@@ -262,15 +261,11 @@ class Platform(pulumi.ComponentResource):
                 candidates=settings.head_candidates,
                 tracking_uri=tracking_uri,
                 position=RAY_NODES.index(name),
-                gpu=self._gpu_request() if name == "ray-gpu" else None,
+                gpus=settings.gpus_of(name),
                 after=stores if settings.membership else [*stores, *started],
             )
             started.append(RayNode(name, node_args, self._child))
             self.services[name] = started[-1]
-
-    def _gpu_request(self) -> GpuRequest:
-        devices = self._args.settings.gpu.devices
-        return GpuRequest(devices=None if devices == "all" else devices)
 
     def _nodes_heads_first(self) -> tuple[str, ...]:
         settings = self._args.settings
@@ -313,7 +308,7 @@ class Platform(pulumi.ComponentResource):
         return WatchedService(name=name, kind=kind, host=name, port=port, url=urls.get(name), prefix=prefix)
 
     def _declare_verification(self) -> Verification | None:
-        args, gpus = self._args, self._gpu_request().devices
+        args = self._args
         expectation = Expectation(
             settings=args.settings,
             identity=args.identity,
@@ -323,7 +318,6 @@ class Platform(pulumi.ComponentResource):
             services=tuple(self.services),
             head_hosts=self._head_hosts(),
             node_name=self._node_name,
-            gpus=len(gpus) if gpus else None,
             own_addresses=args.own_addresses,
             proxy=self._proxy,
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pulumi
 
-from components.docker import MEBIBYTE, ContainerSpec, GpuRequest, Healthcheck
+from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.environment import Environment
 from components.ray_limits import RAY_LIMITS
 from components.service import RESOLVER_OPTIONS, Host, Service, distinct, extra_mounts
@@ -31,6 +31,7 @@ from config.ports import (
 from config.services import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
 from contracts import gateway
 from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.gpus import NO_GPUS, Gpus
 from contracts.redis import RedisAccess
 from coordination.redis_users import READER, SECRETS
 from entrypoints.ray.process import SHM_SHARE, object_store
@@ -67,7 +68,7 @@ class RayNodeArgs:
     candidates: tuple[str, ...]  # nodes of this host that may become head, in order; over several hosts none
     tracking_uri: str | None  # where tasks log their runs; the node does not wait for it
     position: int  # gives the node its fixed address on the bridge
-    gpu: GpuRequest | None = None
+    gpus: Gpus = NO_GPUS
     after: Sequence[pulumi.Resource] = ()
 
 
@@ -98,7 +99,7 @@ class RayNode(Service):
                         **ray_environment(name, host, cpus=node.logical_cpus, memory=node.memory),
                         **redis_login("RAY_NODE_REDIS_", "redis-agent" if may_lead(name, args) else "redis-reader"),
                         **(_worker_environment(membership) if membership else _election_environment(args)),
-                        "RAY_NODE_GPUS": gpu_count(args.gpu),
+                        "RAY_NODE_GPUS": "auto" if args.gpus.count is None else str(args.gpus.count),
                         **({"MLFLOW_TRACKING_URI": args.tracking_uri} if args.tracking_uri else {}),
                     },
                 ),
@@ -121,7 +122,7 @@ class RayNode(Service):
                     *extra_mounts(node.volumes),
                 ),
                 shm_bytes=shared_memory(node.memory, node.shm),
-                gpu=args.gpu,
+                gpus=args.gpus,
                 stop_seconds=STOP_SECONDS,
                 wait_seconds=NODE_UP_SECONDS,
             ),
@@ -375,10 +376,3 @@ def own_name(service: str, membership: Membership | None) -> Mapping[str, str]:
 def state_mount(host: Host, user: str) -> Mount:
     """The folder of this host for what must not be forgotten with a container."""
     return Mount(source=host.files.shared(STATE_FOLDER, uid=user_id(user)), target=STATE_TARGET)
-
-
-def gpu_count(gpu: GpuRequest | None) -> str:
-    """How many GPUs a node offers to Ray; ``auto`` lets Ray count what the container sees."""
-    if gpu is None:
-        return "0"
-    return str(len(gpu.devices)) if gpu.devices else "auto"

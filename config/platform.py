@@ -33,6 +33,7 @@ from config.services import (
     Settings,
 )
 from config.types import AsTuple, BindAddress, Devices, NearName, NetworkName, ProxyUrl, ReachedName, Subnet
+from contracts.gpus import ALL_GPUS, NO_GPUS, Gpus
 from images.packages_lock import PackagesLock
 from images.variants import Variant, resolve
 
@@ -80,6 +81,13 @@ class GpuSettings(Settings):
     devices: Devices = Field(
         default="all", description="Which GPUs: `all`, or a list of numbers or UUIDs as `nvidia-smi -L` prints them."
     )
+
+    @property
+    def offered(self) -> Gpus:
+        """Those that the stack gets."""
+        if not self.enabled:
+            return NO_GPUS
+        return ALL_GPUS if self.devices == "all" else Gpus(devices=self.devices)
 
 
 class PlatformSettings(Settings):
@@ -180,6 +188,10 @@ class PlatformSettings(Settings):
         """The enabled Ray nodes of this host, by name."""
         nodes = {"ray-cpu": self.ray.cpu, "ray-gpu": self.ray.gpu}
         return {name: node for name, node in nodes.items() if node.enabled}
+
+    def gpus_of(self, service: str) -> Gpus:
+        """The GPUs that a service gets."""
+        return self.gpu.offered if service == "ray-gpu" else NO_GPUS
 
     @property
     def workspace_users(self) -> dict[str, ServiceSettings]:

@@ -294,11 +294,11 @@ def _unknown_devices(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Pro
     if gpus.gpus is None:
         return
     there = ", ".join(map(str, (*gpus.gpus, *gpus.parts))) or "none"
-    devices = settings.gpu.devices
-    if devices == "all" and not gpus.gpus:
+    offered = settings.gpu.offered
+    if offered.every and not gpus.gpus:
         reason = "the NVIDIA driver sees no GPU on this host"
         yield Problem(("gpu", "enabled"), reason, "Do without:", (Set(("gpu", "enabled"), value=False),))
-    for index, device in enumerate(devices if devices != "all" else ()):
+    for index, device in enumerate(offered.devices):
         if not gpus.knows(device):
             yield Problem(
                 ("gpu", "devices", index),

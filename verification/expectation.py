@@ -33,7 +33,6 @@ class Expectation:
     services: Collection[str]  # names of those that run
     head_hosts: tuple[str, ...]  # where clients look for the Ray head
     node_name: Callable[[str], str]  # service → what Ray calls its node
-    gpus: int | None  # of the GPU node; None: all that there are
     proxy: HttpProxy
     own_addresses: tuple[str, ...] = ()  # of this host
 
@@ -123,7 +122,7 @@ class Expectation:
             name=self.node_name(name),
             container=self.identity.object_name(name),
             cpus=node.logical_cpus,
-            gpus=self.gpus if name == "ray-gpu" else 0,
+            gpus=self.settings.gpus_of(name).count,
             memory=node.memory,
             torch=node.torch,
         )

@@ -27,7 +27,7 @@ class ExpectedNode(Model):
     name: Name  # host name inside the network, which is how Ray lists it
     container: Name
     cpus: Annotated[float, Field(ge=0)]
-    gpus: Annotated[int, Field(ge=0)] | None = 0  # None: any number, at least one
+    gpus: Annotated[int, Field(ge=0)] | None = 0  # Gpus.count
     memory: Annotated[int, Field(gt=0)]  # bytes, the container's limit
     torch: bool = True  # the image has torch and torch-geometric
 

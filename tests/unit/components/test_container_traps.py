@@ -16,13 +16,14 @@ from components.docker import (
     MEBIBYTE,
     REPLACE_ON_CHANGES,
     ContainerSpec,
-    GpuRequest,
     Healthcheck,
     cpu_quota,
+    declared_gpus,
     duration,
     run_container,
 )
 from components.network import RayNetwork
+from contracts.gpus import ALL_GPUS
 from embedded_engine.resources.container import Container, seconds
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
@@ -312,7 +313,7 @@ class TestGpus:
         assert all("gpus" not in container.inputs for container in gpu.containers.values())
 
     def test_all_of_them_are_minus_one(self):
-        request = GpuRequest(devices=None).declare()
+        request = declared_gpus(ALL_GPUS)
         assert (request.count, request.device_ids, request.driver) == (-1, [], "nvidia")
 
 

@@ -1,0 +1,28 @@
+import pytest
+
+from contracts.document import dump, load
+from contracts.gpus import ALL_GPUS, NO_GPUS, Gpus
+
+TWO = Gpus(devices=("3", "GPU-1a"))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "some", "count", "docker", "flag"),
+    [
+        (NO_GPUS, False, 0, (0, []), ("--num-gpus=0",)),
+        (ALL_GPUS, True, None, (-1, []), ()),
+        (TWO, True, 2, (0, ["3", "GPU-1a"]), ("--num-gpus=2",)),
+    ],
+    ids=["none", "all", "listed"],
+)
+class TestGpus:
+    def test_say_the_same_to_docker_and_to_ray(self, gpus, some, count, docker, flag):
+        assert (bool(gpus), gpus.count, gpus.docker_request(), gpus.ray_flag()) == (some, count, docker, flag)
+
+    def test_are_the_same_after_a_document(self, gpus, some, count, docker, flag):
+        assert load(Gpus, dump(gpus)) == gpus
+
+
+def test_all_and_a_list_exclude_each_other():
+    with pytest.raises(ValueError, match="either all GPUs or a list"):
+        Gpus(every=True, devices=("0",))
