@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
 SLOWEST = 25  # tests to name at the end of a lane
+SLOWEST_FILES = 8  # to name at the end of all
 NO_TESTS = 5  # pytest's exit code where nothing was chosen
 PARALLEL = ("-n", "auto", "--dist", "loadfile")
 # Two deployments at a time, the longest group of tests first (testing/live/groups.py).
@@ -55,6 +56,9 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    files: dict[str, float] = field(
+        default_factory=lambda: defaultdict(float)
+    )  # file of tests → seconds
 
     def add(self, name: str, code: int, report: Path, seconds: float) -> None:
         """Counts one lane."""
@@ -67,9 +71,11 @@ class Tally:
             found = {word: int(suite.get(kind, 0)) for kind, word in KINDS.items()}
             self.counts.update(found)
             self.counts["passed"] += int(suite.get("tests", 0)) - sum(found.values())
+            for case in suite.iter("testcase"):
+                self.files[_file_of(case.get("classname", ""))] += float(case.get("time", 0))
 
     def lines(self) -> list[str]:
-        """Minutes of each lane, then a line as pytest ends with."""
+        """The slowest files, seconds of each lane, then a line as pytest ends with."""
         total = sum(self.seconds.values())
         lanes = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         counts = [
@@ -78,7 +84,16 @@ class Tally:
         failed = [f"failed lanes: {', '.join(self.failed)}"] if self.failed else []
         minutes = f"{int(total) // 3600}:{int(total) // 60 % 60:02}:{int(total) % 60:02}"
         summary = f" {', '.join(counts) or 'no tests ran'} in {total:.2f}s ({minutes}) "
-        return [f"lanes: {lanes}", *failed, f"{summary:=^100}"]
+        slowest = sorted(self.files.items(), key=lambda entry: -entry[1])[:SLOWEST_FILES]
+        slow = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slowest)
+        files = [f"slowest files: {slow}"] if slow else []
+        return [*files, f"lanes: {lanes}", *failed, f"{summary:=^100}"]
+
+
+def _file_of(classname: str) -> str:
+    """The file of a test, as JUnit's report names its class: ``tests.live.test_owner.TestX``."""
+    parts = classname.split(".")
+    return "/".join(parts[: 1 + next((n for n, part in enumerate(parts) if part.startswith("test_")), len(parts))])
 
 
 def run(names: Sequence[str], arguments: Sequence[str]) -> int:

@@ -11,7 +11,11 @@ from testing import lanes, timeouts
 from testing.lanes import LANES, Tally
 
 PROJECT = Path(lanes.__file__).parents[1]
-REPORT = '<testsuites><testsuite tests="10" failures="1" errors="0" skipped="2"/></testsuites>'
+REPORT = """<testsuites><testsuite tests="10" failures="1" errors="0" skipped="2">
+<testcase classname="tests.unit.test_y" name="a" time="1.2"/>
+<testcase classname="tests.unit.config.test_x.TestA" name="a" time="1.0"/>
+<testcase classname="tests.unit.config.test_x.TestB" name="a" time="2.0"/>
+</testsuite></testsuites>"""
 
 
 @pytest.fixture
@@ -67,5 +71,6 @@ class TestTally:
         tally.add("live", 0, tmp_path / "none.xml", 10.0)
         assert tally.counts == Counter(passed=7, failed=1, skipped=2, errors=0)
         assert tally.failed == ["unit"]
+        assert tally.lines()[0] == "slowest files: tests/unit/config/test_x 3 s, tests/unit/test_y 1 s"
         *_, last = tally.lines()
         assert last.strip("= ") == "1 failed, 7 passed, 2 skipped in 71.00s (0:01:11)"
