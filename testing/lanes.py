@@ -56,9 +56,7 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
-    files: dict[str, float] = field(
-        default_factory=lambda: defaultdict(float)
-    )  # file of tests → seconds
+    files: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # file of tests → seconds
 
     def add(self, name: str, code: int, report: Path, seconds: float) -> None:
         """Counts one lane."""

@@ -1,11 +1,11 @@
 """The environment is read at the edges of a process, and passed on from there."""
 
 import ast
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from testing.source_code import host_modules
 
 PROJECT = Path(__file__).parents[2]
 NAMES = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
@@ -26,14 +26,6 @@ READ_BY = {
     "ws/environment.py": "the command line",
 }
 WRITTEN_BY = {"ws/__main__.py", "ws/environment.py"}
-
-
-def host_modules() -> Iterator[Path]:
-    """The modules of the host's programs: what containers run has an environment of its own."""
-    packages = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
-    yield from (PROJECT / "__main__.py", PROJECT / "program.py")
-    for package in sorted({*packages} - {"bench", "coordination", "entrypoints", "images", "testing"}):
-        yield from sorted((PROJECT / package).rglob("*.py"))
 
 
 def is_environment(node: ast.AST) -> bool:

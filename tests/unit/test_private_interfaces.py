@@ -6,7 +6,8 @@ from pathlib import Path
 import pulumi.runtime
 import pytest
 
-from tests.unit.test_environment import PROJECT, host_modules
+from testing.harness import PROJECT
+from testing.source_code import host_modules
 
 INTERNALS = {"stack/pulumi_internals.py", "docker_api/internals.py"}
 SDKS = {"docker", "pulumi", "pulumi_command", "pulumi_docker"}

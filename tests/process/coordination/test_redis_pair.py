@@ -8,8 +8,8 @@ import pytest
 from coordination import redis_pair as pair_library
 from coordination.redis_client import Address, RedisLink
 from coordination.redis_pair import RoleChange, ServerStatus, decide, lead, read_status
+from testing.gateway import GatewayProcess
 from testing.redis_pair import PASSWORD, RedisServer, redis_pair, until
-from tests.process.entrypoints.gateway.test_gateway import Process
 
 __all__ = ["redis_pair"]
 NAMESPACE = "cslr-lab"
@@ -95,7 +95,7 @@ class TestGateway:
     def test_it_guards_the_server_of_its_host_whether_heads_are_elected_or_not(self, redis_pair, tmp_path, static_head):
         first, second = redis_pair
         own = str(first.address)
-        gateway = Process(tmp_path, first.address, second.address, own_redis=own, static_head=static_head)
+        gateway = GatewayProcess(tmp_path, first.address, second.address, own_redis=own, static_head=static_head)
         (tmp_path / "redis-password").write_text(PASSWORD)
         with gateway:
             until(lambda: read_status(first.link()).leads)

@@ -12,20 +12,19 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from contracts.document import SETTINGS_VARIABLE, dump
-from contracts.gateway import GatewaySettings, Route, Target
-from contracts.redis import RedisAccess
+from contracts.gateway import Route, Target
 from coordination.errors import NodeError
 from coordination.lease import prefix
 from coordination.redis_client import Address, RedisLink
 from entrypoints.gateway import gateway
 from entrypoints.gateway.gateway import BLIND_SECONDS, Reachability
 from entrypoints.gateway.proxy import CurrentHead, Switch
+from testing.gateway import GatewayProcess, settings
 from testing.harness import PROJECT
 from testing.redis_users import REDIS_PASSWORD
 from testing.servers import free_port
@@ -224,21 +223,6 @@ class TestSight:
         assert reachability.blind(6, 101.0) == 0
 
 
-def settings(**changes: Any) -> GatewaySettings:
-    usual: dict[str, Any] = {
-        "host": "alpha",
-        "address": "127.0.0.1",
-        "candidate": True,
-        "routes": (Route(listen=("127.0.0.1:6379",), target=Target.GCS),),
-        "redis": access("127.0.0.1:6381"),
-    }
-    return GatewaySettings(**usual | changes)
-
-
-def access(*addresses: object, password_file: Path = Path("/run/secrets/redis-password")) -> RedisAccess:
-    return RedisAccess(addresses=tuple(map(str, addresses)), namespace="cslr-lab", password_file=password_file)
-
-
 class TestSettings:
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -255,51 +239,6 @@ class TestSettings:
         monkeypatch.setenv(SETTINGS_VARIABLE, json.dumps({**document, field.partition("[")[0]: value}))
         with pytest.raises(NodeError, match=rf"CSLR_SETTINGS: {re.escape(field)}"):
             gateway.run()
-
-
-class Process:
-    """The gateway as a program, as its container runs it."""
-
-    def __init__(self, folder: Path, *redis: object, **changes: Any) -> None:
-        self.port = free_port()
-        password = folder / "redis-password"
-        password.write_text(REDIS_PASSWORD)
-        told = settings(
-            routes=(Route(listen=(f"127.0.0.1:{self.port}",), target=Target.GCS),),
-            redis=access(*redis or ("127.0.0.1:6381",), password_file=password),
-            **changes,
-        )
-        self.environment = os.environ | {"TMPDIR": str(folder), SETTINGS_VARIABLE: dump(told)}
-        self.log = folder / "log"
-        self.process: subprocess.Popen[bytes]
-
-    def __enter__(self) -> "Process":
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "entrypoints.gateway.gateway"],
-                env=self.environment,
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-            )
-        wait_until(lambda: self.health()[0] == 0)
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def health(self) -> tuple[int, str]:
-        command = [sys.executable, "-m", "entrypoints.gateway.gateway", "health"]
-        ended = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False)
-        return ended.returncode, ended.stdout
-
-    def reaches(self) -> str:
-        """What a connection to the stable address reaches: the name of an echo, or nothing."""
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2) as connection:
-            connection.settimeout(2)
-            return connection.recv(100).decode()
-        return ""
 
 
 def wait_until(true, seconds: float = 10) -> None:
@@ -335,7 +274,7 @@ def elect(link: RedisLink, host: str, epoch: int, gcs: Address) -> None:
 
 class TestProgram:
     def test_it_serves_before_there_is_a_head_and_follows_the_lease(self, tmp_path, redis_link, redis_address):
-        with Process(tmp_path, redis_address) as process:
+        with GatewayProcess(tmp_path, redis_address) as process:
             assert process.reaches() == ""
             with named_server("alpha") as alpha, named_server("beta") as beta:
                 elect(redis_link, "alpha", 1, alpha)
@@ -359,7 +298,7 @@ class TestProgram:
 
     def test_it_reports_this_host_and_what_it_sees(self, tmp_path, redis_link, redis_address, record):
         facts = {"subnet": "172.28.0.0/16"}
-        with Process(tmp_path, redis_address, facts=facts), named_server("alpha") as alpha:
+        with GatewayProcess(tmp_path, redis_address, facts=facts), named_server("alpha") as alpha:
             elect(redis_link, "alpha", 7, alpha)
             wait_until(lambda: record().get("sees") == 7)
             assert (record()["address"], record()["candidate"], record()["blind"]) == ("127.0.0.1", True, 0)
@@ -374,7 +313,7 @@ class TestProgram:
         try:
             wait_until(Address("127.0.0.1", port).answers)
             with (
-                Process(tmp_path, f"127.0.0.1:{port}") as process,
+                GatewayProcess(tmp_path, f"127.0.0.1:{port}") as process,
                 named_server("alpha") as alpha,
             ):
                 elect(RedisLink((Address("127.0.0.1", port),), REDIS_PASSWORD), "alpha", 1, alpha)
@@ -390,19 +329,19 @@ class TestProgram:
     def test_a_static_head_needs_no_redis_and_is_said(self, tmp_path):
         with (
             named_server("elsewhere") as there,
-            Process(tmp_path, static_head={"gcs": str(there)}) as process,
+            GatewayProcess(tmp_path, static_head={"gcs": str(there)}) as process,
         ):
             assert process.reaches() == "elsewhere"
             assert "election is off" in process.log.read_text()
 
     def test_a_static_head_is_no_reason_not_to_report(self, tmp_path, redis_address, record):
         facts = {"subnet": "172.28.0.0/16"}
-        with Process(tmp_path, redis_address, static_head={"gcs": "127.0.0.1:1"}, facts=facts):
+        with GatewayProcess(tmp_path, redis_address, static_head={"gcs": "127.0.0.1:1"}, facts=facts):
             wait_until(lambda: record().get("facts") == {"subnet": "172.28.0.0/16"})
             assert (record()["sees"], record()["blind"]) == (0, 0)
 
     def test_a_frozen_gateway_is_unhealthy_and_a_stopped_one_ends_cleanly(self, tmp_path, monkeypatch):
-        with Process(tmp_path, static_head={"gcs": "127.0.0.1:1"}) as process:
+        with GatewayProcess(tmp_path, static_head={"gcs": "127.0.0.1:1"}) as process:
             monkeypatch.setenv("TMPDIR", str(tmp_path))
             monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
             assert gateway.health() == 0

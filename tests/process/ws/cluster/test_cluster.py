@@ -16,8 +16,8 @@ from contracts.ray_nodes import RayNode
 from coordination.lease import Grant, Lease, Member
 from coordination.redis_client import Address, RedisLink
 from stack.cluster_key import key_file
+from testing.redis_access import access_on
 from testing.redis_users import REDIS_PASSWORD
-from tests.process.ws.cluster.test_redis import access_on
 from ws import cli
 from ws.cluster import drain, head, hosts, nodes
 from ws.cluster.access import Access
