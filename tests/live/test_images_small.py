@@ -27,8 +27,9 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.image import PROJECT, ImageVariant, ImageVariantArgs
+from components.image import ImageVariant, ImageVariantArgs
 from components.image_index import ImageIndex, ImageIndexArgs
+from config.project import FOLDER
 from images.variants import VARIANTS
 from images.base.recipe import PLATFORMS
 from images.catalog import Image
@@ -40,7 +41,7 @@ class Nothing:
 
 
 registry = pulumi.Config("cslr").require("registry")
-image = Image(name="tiny", folder=PROJECT / "images" / "tiny", suite="trixie")
+image = Image(name="tiny", folder=FOLDER / "images" / "tiny", suite="trixie")
 variants = [
     ImageVariant(
         f"tiny-{platform.rpartition('/')[2]}",
