@@ -9,7 +9,8 @@ import pulumi
 
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.environment import Environment
-from components.service import RESOLVER_OPTIONS, Host, Service, extra_mounts
+from components.service import Host, Service, extra_mounts
+from components.topology import RESOLVER_OPTIONS
 from config.services import FirewallSettings
 from contracts import firewall
 from contracts.document import SETTINGS_VARIABLE, dump

@@ -13,7 +13,7 @@ import pulumi
 from components.docker import ContainerSpec, Healthcheck
 from components.environment import Environment
 from components.service import Host, Service, extra_mounts
-from config.ports import HEALTH, RAY_DASHBOARD
+from config.ports import HEALTH
 from config.services import HealthSettings
 from contracts import health
 from contracts.document import SETTINGS_VARIABLE, dump
@@ -33,18 +33,6 @@ class HealthArgs:
     scratch_reports: Mapping[str, str]  # such a node → the file in which its guard says how full the scratch is
 
 
-def election_of(host: Host) -> health.Election:
-    """Where the lease is that says who leads."""
-    membership = host.membership
-    return health.Election(
-        namespace=host.ray_namespace,
-        host=membership.host if membership else "",
-        redis_addresses=host.redis_addresses,
-        whitelist=membership.candidates if membership else (),
-        static_head=membership.static_head if membership else None,
-    )
-
-
 class Health(Service):
     """**Pulumi type** ``cslr:health:Health``. Ready when it answers itself, whatever the state of the others."""
 
@@ -55,8 +43,8 @@ class Health(Service):
             stack=host.identity.stack,
             services=args.watched,
             ray_nodes=args.ray_nodes,
-            ray_dashboard=f"{host.membership.address}:{RAY_DASHBOARD}" if host.membership else None,
-            election=election_of(host),
+            ray_dashboard=host.topology.dashboard,
+            election=host.topology.election,
             scratch_reports={node: Path(report) for node, report in args.scratch_reports.items()},
             port=HEALTH,
         )

@@ -15,7 +15,8 @@ import pulumi
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.environment import Environment
 from components.ray_limits import RAY_LIMITS
-from components.service import RESOLVER_OPTIONS, Host, Service, distinct, extra_mounts
+from components.service import Host, Service, distinct, extra_mounts
+from components.topology import RESOLVER_OPTIONS, ClusterHost
 from config.cluster import Membership
 from config.ports import (
     BRIDGE_RAY_PORTS,
@@ -49,12 +50,6 @@ JOIN_SECONDS = 300
 NODE_UP_SECONDS = JOIN_SECONDS + 100
 # What the election must remember when its container goes: the newest epoch that was seen, the lock of the agent.
 STATE_FOLDER, STATE_TARGET = "cluster", "/var/lib/cslr"
-# A lost head is followed by the next one within seconds, and until then the gateway refuses at once: so nodes, and what
-# runs on them, try again sooner than Ray's 2 s, and notice it sooner than after 1 s (ray_config_def.h).
-FAST_RECONNECT = {
-    "RAY_gcs_grpc_max_reconnect_backoff_ms": "500",
-    "RAY_grpc_client_check_connection_status_interval_milliseconds": "250",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +62,6 @@ class RayNodeArgs:
     image: pulumi.Input[str]
     candidates: tuple[str, ...]  # nodes of this host that may become head, in order; over several hosts none
     tracking_uri: str | None  # where tasks log their runs; the node does not wait for it
-    position: int  # gives the node its fixed address on the bridge
     gpus: Gpus = NO_GPUS
     after: Sequence[pulumi.Resource] = ()
 
@@ -78,7 +72,7 @@ class RayNode(Service):
     def __init__(self, name: str, args: RayNodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:ray:RayNode", name, deployed_on=args.host, port=RAY_CLIENT, opts=opts)
         node, host = args.node, args.host
-        membership = host.membership
+        attachment, leads = host.topology.attachment(name), name in host.topology.leaders
         self._run(
             ContainerSpec(
                 service=name,
@@ -91,33 +85,33 @@ class RayNode(Service):
                 env=Environment(
                     defaults={
                         **ray_defaults(name, host),
-                        **(FAST_RECONNECT if membership else {}),
+                        **host.topology.node_defaults,
                         **(QUIET_GIT if args.tracking_uri else {}),
                     },
                     user=node.env,
                     required={
                         **ray_environment(name, host, cpus=node.logical_cpus, memory=node.memory),
-                        **redis_login("RAY_NODE_REDIS_", "redis-agent" if may_lead(name, args) else "redis-reader"),
-                        **(_worker_environment(membership) if membership else _election_environment(args)),
+                        **redis_login("RAY_NODE_REDIS_", "redis-agent" if leads else "redis-reader"),
+                        **_join_environment(args),
                         "RAY_NODE_GPUS": "auto" if args.gpus.count is None else str(args.gpus.count),
                         **({"MLFLOW_TRACKING_URI": args.tracking_uri} if args.tracking_uri else {}),
                     },
                 ),
-                network="host" if membership else "bridge",
-                hosts=own_name(name, membership),
-                ports=()
-                if membership
-                else (
+                network=attachment.network,
+                hosts=attachment.hosts,
+                ports=(
                     *self._publish(RAY_GCS, node.ports.gcs),
                     *self._publish(RAY_DASHBOARD, node.ports.dashboard),
                     *self._publish(RAY_CLIENT, node.ports.client),
-                ),
-                address=None if membership else host.network.fixed_address(args.position),
+                )
+                if attachment.publishes
+                else (),
+                address=attachment.address,
                 mounts=(
                     *distinct(*host.module("entrypoints.ray.node"), *host.ray_hooks()),
                     *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=node.user),
-                    *redis_users(host, node.user, leads=may_lead(name, args)),
+                    *redis_users(host, node.user, leads=leads),
                     *host.env_secrets(name),
                     *extra_mounts(node.volumes),
                 ),
@@ -151,6 +145,7 @@ class RayHead(Service):
         port = HOST_RAY_PORTS[name]["--ray-client-server-port"]
         super().__init__("cslr:ray:RayHead", name, deployed_on=args.host, port=port, opts=opts)
         settings, host, membership = args.settings, args.host, args.membership
+        attachment = host.topology.attachment(name)
         self._run(
             ContainerSpec(
                 service=name,
@@ -171,8 +166,8 @@ class RayHead(Service):
                         "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
                     },
                 ),
-                network="host",
-                hosts=own_name(name, membership),
+                network=attachment.network,
+                hosts=attachment.hosts,
                 mounts=(
                     *distinct(*host.module("entrypoints.ray.agent"), *host.ray_hooks()),
                     *host.workspace.mounts,
@@ -209,6 +204,7 @@ class RayGateway(Service):
     def __init__(self, name: str, args: RayGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:ray:RayGateway", name, deployed_on=args.host, port=RAY_CLIENT, opts=opts)
         settings, host, membership = args.settings, args.host, args.membership
+        attachment = host.topology.attachment(name)
         self._run(
             ContainerSpec(
                 service=name,
@@ -225,8 +221,8 @@ class RayGateway(Service):
                     user=settings.env,
                     required={SETTINGS_VARIABLE: dump(gateway_settings(membership, args.facts))},
                 ),
-                network="host",
-                hosts=own_name(name, membership),
+                network=attachment.network,
+                hosts=attachment.hosts,
                 mounts=(
                     *host.module("entrypoints.gateway.gateway"),
                     host.secrets.mount("redis-password", user=settings.user)
@@ -293,27 +289,26 @@ def own_redis(membership: Membership) -> str | None:
 
 def ray_defaults(name: str, host: Host) -> Mapping[str, str]:
     """What every container of Ray is set to, unless its `env` says otherwise."""
-    resolver = RESOLVER_OPTIONS if host.membership else {}
-    return {**host.workspace.environment(name), **RAY_LIMITS, **NO_TELEMETRY, **resolver}
+    return {**host.workspace.environment(name), **RAY_LIMITS, **NO_TELEMETRY, **host.topology.ray_defaults}
 
 
 def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping[str, str]:
     """What every container of Ray is told: who and where it is, what it may take, where the cluster's state is."""
-    membership = host.membership
+    topology = host.topology
     return {
-        "RAY_NODE_NAME": membership.node(name) if membership else name,
-        "RAY_NODE_TOPOLOGY": "lan" if membership else "single",
-        "RAY_NODE_HOST": membership.host if membership else "",
-        "RAY_NODE_ADDRESS": membership.address if membership else "",
+        "RAY_NODE_NAME": topology.node(name),
+        "RAY_NODE_TOPOLOGY": topology.kind,
+        "RAY_NODE_HOST": topology.host,
+        "RAY_NODE_ADDRESS": topology.address,
         "RAY_NODE_CPUS": str(cpus),
         "RAY_NODE_MEMORY": str(memory),
-        "RAY_NODE_PORTS": json.dumps(dict(HOST_RAY_PORTS[name] if membership else BRIDGE_RAY_PORTS)),
-        "RAY_NODE_REDIS_ADDRESSES": ",".join(host.redis_addresses),
+        "RAY_NODE_PORTS": json.dumps(dict(topology.attachment(name).ports)),
+        "RAY_NODE_REDIS_ADDRESSES": ",".join(topology.redis_addresses),
         "RAY_NODE_REDIS_READER": READER,
         "RAY_NODE_REDIS_READER_FILE": f"{SECRETS_TARGET}/redis-reader",
-        "RAY_NODE_NAMESPACE": host.ray_namespace,
+        "RAY_NODE_NAMESPACE": topology.namespace,
         **RAY_TOKEN,
-        "RAY_NODE_DASHBOARD": f"{membership.address}:{GATEWAY_PORTS['dashboard']}" if membership else "",
+        "RAY_NODE_DASHBOARD": topology.dashboard or "",
         "PYTHONPATH": HOOKS_PATH,
         **host.workspace.guard_environment(name),
     }
@@ -331,10 +326,12 @@ def redis_users(host: Host, user: str, *, leads: bool) -> tuple[Mount, ...]:
     return tuple(host.secrets.redis_user(name, user=user) for name in names)
 
 
-def may_lead(name: str, args: RayNodeArgs) -> bool:
-    """Whether a node may become head: over several hosts none does."""
-    fixed = (args.ray.head_address or "").rpartition(":")[0]
-    return args.host.membership is None and name in ((fixed,) if fixed else args.candidates)
+def _join_environment(args: RayNodeArgs) -> Mapping[str, str]:
+    """How a node comes to its head, or becomes it."""
+    topology = args.host.topology
+    return (
+        _worker_environment(topology.membership) if isinstance(topology, ClusterHost) else _election_environment(args)
+    )
 
 
 def _worker_environment(membership: Membership) -> Mapping[str, str]:
@@ -366,11 +363,6 @@ NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 def shared_memory(memory: int, programs: int | None = None) -> int:
     """Bytes of /dev/shm: for the object store, which may take nearly all but not all of it, and for programs."""
     return int(object_store(memory) / SHM_SHARE) + (programs or int(memory * PROGRAMS_SHM))
-
-
-def own_name(service: str, membership: Membership | None) -> Mapping[str, str]:
-    """On the host network nobody else answers what the container's own name means."""
-    return {service: membership.address} if membership else {}
 
 
 def state_mount(host: Host, user: str) -> Mount:

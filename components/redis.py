@@ -57,7 +57,7 @@ class _RedisServer(Service):
 
     def _serve(self, args: RedisArgs) -> None:
         settings, host = args.settings, args.host
-        paired = len(host.redis_addresses) > 1
+        paired = len(host.topology.redis_addresses) > 1
         self._run(
             ContainerSpec(
                 service=self.host,
@@ -65,7 +65,7 @@ class _RedisServer(Service):
                 command=(
                     *("sh", program_path("redis/server.sh")),
                     *(f"{SECRETS_TARGET}/redis.conf", f"{SECRETS_TARGET}/redis-password"),
-                    host.ray_namespace,
+                    host.topology.namespace,
                     *(right for right, _ in HEAD_RIGHTS),
                 ),
                 healthcheck=Healthcheck(command=("sh", "-c", PING), interval=3, start_period=30),
@@ -81,7 +81,7 @@ class _RedisServer(Service):
                         configuration(settings.memory, paired=paired),
                         user=settings.user,
                         replicated=paired,
-                        namespace=host.ray_namespace,
+                        namespace=host.topology.namespace,
                     ),
                     host.secrets.mount("redis-password", user=settings.user),
                     *extra_mounts(settings.volumes),

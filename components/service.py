@@ -8,10 +8,9 @@ import pulumi_docker as docker
 
 from components.docker import ContainerSpec, PublishedPort, data_volume, run_container
 from components.network import RayNetwork
+from components.topology import Topology
 from components.volume_owner import give_volume
 from components.workspace import Workspace
-from config.cluster import Membership
-from config.ports import REDIS
 from config.services import VolumeMount
 from entrypoints.hooks.registry import HOOKS
 from stack import programs
@@ -20,10 +19,6 @@ from stack.identity import StackIdentity
 from stack.mount import Mount
 from stack.secrets import SecretFiles
 from stack.state import HostFiles
-
-# The host network lacks Docker's own resolver. Where that of the host is dead, Ray takes 20 s longer to start, and the
-# firewall waits as long for each name of a host before it sets its first rule.
-RESOLVER_OPTIONS = {"RES_OPTIONS": "timeout:1 attempts:1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,22 +31,12 @@ class Host:
     secrets: SecretFiles
     env_secrets: Callable[[str], tuple[Mount, ...]]  # service → the files of its secret environment variables
     bind_address: Callable[[str], str]  # service → the address of this host that its ports are published on
-    membership: Membership | None  # None: the cluster is this host alone
+    topology: Topology
     workspace: Workspace
     python: str  # the interpreter of this program, for the commands that it declares
     proxy: HttpProxy
     links: Mount  # what tasks and notebooks print for people to open (entrypoints/hooks/mlflow_links.py)
     first: tuple[pulumi.Resource, ...] = ()  # what every container waits for
-
-    @property
-    def ray_namespace(self) -> str:
-        """The part of Redis that is this cluster's: others may keep theirs beside it."""
-        return self.membership.namespace if self.membership else self.identity.prefix
-
-    @property
-    def redis_addresses(self) -> tuple[str, ...]:
-        """Where the cluster's state is, as host:port: Redis as it was deployed, then its replica."""
-        return self.membership.redis_addresses if self.membership else (f"redis:{REDIS}",)
 
     def program(self, file: str) -> Mount:
         """A program of one file."""

@@ -1,0 +1,68 @@
+"""Where the services of a host are reached: by people, and by the health service."""
+
+import json
+from collections.abc import Mapping
+
+from components.topology import Topology
+from config.addresses import Reach, prefix_of
+from config.platform import PlatformSettings
+from config.ports import MARIMO, MLFLOW, POSTGRES, RAY_DASHBOARD, REDIS
+from config.services import RAY_NODES
+from contracts.health import Kind, WatchedService
+
+# What the health service asks inside the bridge network, beside Ray: which kind of service it is, and its port.
+WATCHED = {
+    "redis": (Kind.REDIS, REDIS),
+    "redis-replica": (Kind.REDIS, REDIS),
+    "postgres": (Kind.POSTGRES, POSTGRES),
+    "mlflow": (Kind.MLFLOW, MLFLOW),
+    "marimo": (Kind.MARIMO, MARIMO),
+}
+SCHEMES = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}  # of services that are no web pages
+
+
+def urls(settings: PlatformSettings, topology: Topology, own_addresses: tuple[str, ...]) -> dict[str, str]:
+    """What people open, and clients connect to, for each published service."""
+    reaches = {name: settings.reach(name, own_addresses) for name in topology.linked(settings.services())}
+    return {name: _link(name, reach) for name, reach in reaches.items() if reach}
+
+
+def _link(service: str, reach: Reach) -> str:
+    """A service that is no web page has no reverse proxy either."""
+    scheme = SCHEMES.get(service)
+    return f"{scheme}://{reach.address}" if scheme else reach.link
+
+
+def watched_services(settings: PlatformSettings, topology: Topology) -> tuple[WatchedService, ...]:
+    """The services of this host that the health service asks."""
+    # Those of ports on every address are at 127.0.0.1 here: its page puts in what its reader came by.
+    links = urls(settings, topology, ())
+    found = [_watched(settings, topology, name, links) for name in settings.services()]
+    return tuple(service for service in found if service)
+
+
+def _watched(
+    settings: PlatformSettings, topology: Topology, name: str, links: Mapping[str, str]
+) -> WatchedService | None:
+    if name in RAY_NODES:
+        host, linked = topology.dashboard_of(name)
+        return WatchedService(
+            name=topology.node(name), kind=Kind.RAY, host=host, port=RAY_DASHBOARD, url=links.get(linked)
+        )
+    if name not in WATCHED:
+        return None
+    kind, port = WATCHED[name]
+    prefix = prefix_of(settings.base_url(name))
+    return WatchedService(name=name, kind=kind, host=name, port=port, url=links.get(name), prefix=prefix)
+
+
+def link_files(settings: PlatformSettings, topology: Topology, own_addresses: tuple[str, ...]) -> dict[str, str]:
+    """The files that say by which address people open what tasks know by another one: name → content."""
+
+    def own(service: str) -> Reach | None:
+        return settings.reach(service, own_addresses) if service in settings.services() else None
+
+    mlflow, notebooks = topology.reach_of_mlflow(own("mlflow")), own("marimo")
+    links = {"inside": topology.mlflow_url, "outside": mlflow.link} if mlflow else {}
+    origins = {"origins": notebooks.origins if notebooks else ()}
+    return {"mlflow.json": json.dumps(links), "marimo.json": json.dumps(origins)}

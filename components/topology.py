@@ -1,0 +1,176 @@
+"""How a host's containers meet the rest of their Ray cluster: alone on a bridge network, or over several hosts.
+
+Two implementations of one protocol. Components ask it, instead of asking whether the host is a member of a cluster.
+Plain values only; no resources.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from components.docker import NetworkKind
+from components.network import fixed_address
+from config.addresses import Reach, prefix_of
+from config.cluster import Membership
+from config.platform import PlatformSettings
+from config.ports import BRIDGE_RAY_PORTS, GATEWAY_PORTS, HOST_RAY_PORTS, MLFLOW, RAY_CLIENT, REDIS
+from config.services import RAY_NODES
+from contracts import health
+from stack.identity import StackIdentity
+
+# The host network lacks Docker's own resolver. Where that of the host is dead, Ray takes 20 s longer to start, and the
+# firewall waits as long for each name of a host before it sets its first rule.
+RESOLVER_OPTIONS = {"RES_OPTIONS": "timeout:1 attempts:1"}
+# A lost head is followed by the next one within seconds, and until then the gateway refuses at once: so nodes, and what
+# runs on them, try again sooner than Ray's 2 s, and notice it sooner than after 1 s (ray_config_def.h).
+FAST_RECONNECT = {
+    "RAY_gcs_grpc_max_reconnect_backoff_ms": "500",
+    "RAY_grpc_client_check_connection_status_interval_milliseconds": "250",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """How a container of Ray is on the network."""
+
+    network: NetworkKind
+    ports: Mapping[str, int]  # of Ray: flag of `ray start` → port
+    hosts: Mapping[str, str] = field(default_factory=dict)  # names known without a resolver → address
+    address: str | None = None  # fixed one on the bridge
+    publishes: bool = False  # whether its ports need publishing on the host
+
+
+class Topology(Protocol):
+    """What differs between one host and several."""
+
+    kind: Literal["single", "lan"]  # as in the cluster file
+    host: str  # this one's name in the cluster; empty where it has none
+    address: str  # where nodes of other hosts reach those of this one; empty where there are none
+    namespace: str  # the part of Redis that is this cluster's: others may keep theirs beside it
+    redis_addresses: tuple[str, ...]  # the cluster's state, as host:port: Redis as it was deployed, then its replica
+    election: health.Election  # where the lease is that says who leads
+    leaders: tuple[str, ...]  # the nodes of this host that may become head
+    head_hosts: tuple[str, ...]  # where clients look for the head
+    ray_address: str | None  # what a client of this host connects to (ray://host:port); None: there is no Ray
+    dashboard: str | None  # where the head's dashboard always answers, as host:port; None: on the node that is head
+    mlflow_url: str | None  # where tasks and notebooks log their runs; None: nowhere
+    node_addresses: tuple[str, ...]  # of this host's nodes, where they have some of their own
+    first_node_leads: bool  # whether each node is started after the one before it: the first finds no other and leads
+    ray_defaults: Mapping[str, str]  # environment of all containers of Ray, unless the user's says otherwise
+    node_defaults: Mapping[str, str]  # that of nodes besides
+
+    def node(self, service: str) -> str:
+        """What Ray calls a node of this host."""
+
+    def attachment(self, service: str) -> Attachment:
+        """How a container of Ray is on the network."""
+
+    def linked(self, services: Sequence[str]) -> tuple[str, ...]:
+        """Those of the services to which people get a link."""
+
+    def dashboard_of(self, node: str) -> tuple[str, str]:
+        """The host of the dashboard that shows a node, and the service whose link leads there."""
+
+    def reach_of_mlflow(self, own: Reach | None) -> Reach | None:
+        """How people reach MLflow. `own`: that of this host, if it runs one."""
+
+
+class SingleHost:
+    """The cluster is this host alone. Its nodes elect the head among themselves."""
+
+    def __init__(self, settings: PlatformSettings, identity: StackIdentity) -> None:
+        static_head, mlflow = settings.ray.head_address, settings.mlflow
+        self._network = settings.network
+        self.kind: Literal["single", "lan"] = "single"
+        self.host = self.address = ""
+        self.namespace = identity.prefix
+        self.redis_addresses: tuple[str, ...] = (f"redis:{REDIS}",)
+        self.election = health.Election(namespace=self.namespace, host="", redis_addresses=self.redis_addresses)
+        self.head_hosts = (static_head.rpartition(":")[0],) if static_head else settings.head_candidates
+        self.leaders = self.head_hosts
+        has_ray = self.head_hosts and settings.ray_nodes
+        self.ray_address = f"ray://{self.head_hosts[0]}:{RAY_CLIENT}" if has_ray else None
+        self.dashboard: str | None = None
+        self.mlflow_url = f"http://mlflow:{MLFLOW}{prefix_of(mlflow.base_url)}" if mlflow.enabled else None
+        self.node_addresses = tuple(map(self._address, RAY_NODES))
+        self.first_node_leads = True
+        self.ray_defaults: Mapping[str, str] = {}
+        self.node_defaults: Mapping[str, str] = {}
+
+    def _address(self, node: str) -> str:
+        return fixed_address(self._network, RAY_NODES.index(node))
+
+    def node(self, service: str) -> str:
+        """Its service's name."""
+        return service
+
+    def attachment(self, service: str) -> Attachment:
+        """On the bridge, with a fixed address, so that a restarted head finds its own one free."""
+        return Attachment(network="bridge", ports=BRIDGE_RAY_PORTS, address=self._address(service), publishes=True)
+
+    def linked(self, services: Sequence[str]) -> tuple[str, ...]:
+        """All that are published."""
+        return tuple(services)
+
+    def dashboard_of(self, node: str) -> tuple[str, str]:
+        """Its own, since it may be the head."""
+        return node, node
+
+    def reach_of_mlflow(self, own: Reach | None) -> Reach | None:
+        """That of this host."""
+        return own
+
+
+class ClusterHost:
+    """A host of a cluster of several. Its nodes are workers, and a gateway leads to the head, wherever that is."""
+
+    def __init__(self, membership: Membership) -> None:
+        self.membership = membership
+        self.kind: Literal["single", "lan"] = "lan"
+        self.host, self.address = membership.host, membership.address
+        self.namespace = membership.namespace
+        self.redis_addresses = membership.redis_addresses
+        self.election = health.Election(
+            namespace=self.namespace,
+            host=membership.host,
+            redis_addresses=self.redis_addresses,
+            whitelist=membership.candidates,
+            static_head=membership.static_head,
+        )
+        self.leaders: tuple[str, ...] = ()  # where the head may run is a container of its own
+        self.head_hosts: tuple[str, ...] = (membership.address,)  # of the gateway
+        self.ray_address: str | None = f"ray://{membership.address}:{RAY_CLIENT}"
+        self.dashboard: str | None = f"{membership.address}:{GATEWAY_PORTS['dashboard']}"
+        self.mlflow_url = membership.mlflow_url
+        self.node_addresses: tuple[str, ...] = ()
+        self.first_node_leads = False
+        self.ray_defaults: Mapping[str, str] = RESOLVER_OPTIONS
+        self.node_defaults: Mapping[str, str] = FAST_RECONNECT
+
+    def node(self, service: str) -> str:
+        """Its service's name, after that of the host."""
+        return self.membership.node(service)
+
+    def attachment(self, service: str) -> Attachment:
+        """On the host network, where nobody else answers what the container's own name means."""
+        return Attachment(
+            network="host", ports=HOST_RAY_PORTS.get(service, {}), hosts={service: self.membership.address}
+        )
+
+    def linked(self, services: Sequence[str]) -> tuple[str, ...]:
+        """The nodes of this host publish nothing: the cluster's dashboard is behind the gateway."""
+        return (*(name for name in services if name not in (*RAY_NODES, "ray-gateway")), "ray-gateway")
+
+    def dashboard_of(self, node: str) -> tuple[str, str]:  # noqa: ARG002 (the same for all)
+        """The cluster's, behind the gateway."""
+        return self.membership.address, "ray-gateway"
+
+    def reach_of_mlflow(self, own: Reach | None) -> Reach | None:
+        """Where another host runs it, what the cluster file says of that one."""
+        return own or self.membership.mlflow_reach
+
+
+def topology_of(settings: PlatformSettings, identity: StackIdentity) -> Topology:
+    """The one that the settings ask for."""
+    membership = settings.membership
+    return ClusterHost(membership) if membership else SingleHost(settings, identity)
