@@ -21,40 +21,7 @@ from testing.live.registry import Registry, serve
 
 pytestmark = pytest.mark.live
 
-PROGRAM = """
-import sys
-from dataclasses import dataclass
-
-import pulumi
-
-from components.image import ImageVariant, ImageVariantArgs
-from components.image_index import ImageIndex, ImageIndexArgs
-from config.project import FOLDER
-from images.variants import VARIANTS
-from images.base.recipe import PLATFORMS
-from images.catalog import Image
-
-
-@dataclass
-class Nothing:
-    tag: str = "scratch"
-
-
-registry = pulumi.Config("cslr").require("registry")
-image = Image(name="tiny", folder=FOLDER / "images" / "tiny", suite="trixie")
-variants = [
-    ImageVariant(
-        f"tiny-{platform.rpartition('/')[2]}",
-        ImageVariantArgs(
-            image=image, base=Nothing(), variant=VARIANTS[0], flavour="cuda", python=sys.executable, platform=platform,
-            in_index=True, registry=registry, push=True, cache_from=[registry],
-        ),
-    )
-    for platform in PLATFORMS
-]
-index = ImageIndex("tiny", ImageIndexArgs(variants=variants, python=sys.executable))
-pulumi.export("index", list(index.tags))
-"""
+PROGRAM = PROJECT / "testing" / "live" / "small_images_program.py"
 STACK = "live-images"
 READABLE = f"tiny-{VARIANTS[0].key}"
 RESOURCES = {f"tiny-{processor}{part}" for processor in ("amd64", "arm64") for part in ("", "-tag", "-report")} | {
@@ -64,14 +31,14 @@ DOCKERFILE = "ARG BASE\nFROM ${BASE}\nARG PYTHON\nCOPY content /\n"
 
 
 class SmallImages:
-    """The program above as a stack."""
+    """That program as a stack."""
 
     def __init__(self, stack: LiveStack, registry: Registry) -> None:
         self.stack = stack
         self.registry = registry
         self._api = DockerApi()
         shutil.copytree(PROJECT / "build_report", stack.folder / "build_report", dirs_exist_ok=True)
-        (stack.folder / "__main__.py").write_text(PROGRAM)
+        shutil.copy(PROGRAM, stack.folder / "__main__.py")
         self.folder = stack.folder / "images" / "tiny"
         self.folder.mkdir()
         (self.folder / "Dockerfile").write_text(DOCKERFILE)
