@@ -1,6 +1,6 @@
 """Under which addresses people and programs reach what is published: what Host and Origin may name, where links lead.
 
-Plain values and their rules; the host is not looked at. A host is written as browsers write it: in lower case, and
+Plain values and their rules, independent of the host. A host is written as browsers write it: in lower case, and
 without a port where that is the scheme's own.
 """
 
@@ -12,7 +12,7 @@ from config.types import EVERYWHERE
 
 NAMES_VARIABLE = "MLFLOW_ALLOWED_HOSTS"  # of stack files from before `network.names`
 SCHEMES = {"http": 80, "https": 443}
-# Any port, since a tunnel may begin at any port of a person's own machine. Rebinding does not pass: nobody's page has
+# Any port, since a tunnel may begin at any port of a person's own machine. Rebinding does not pass: no page has
 # these as its address, whatever its name resolves to. The form is that of fnmatch, which MLflow reads a * with.
 LOOPBACK = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*", "[::1]", "[[]::1]:*")
 

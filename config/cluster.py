@@ -121,7 +121,7 @@ class Membership:
     key: str  # below which it is in there; empty: the file is the block
 
     def names(self, key: str) -> str:
-        """Where a key of the cluster is to be found."""
+        """Where the file has a key of the cluster."""
         return f"{self.key}.{key} in {self.file}" if self.key else f"{key} in {self.file}"
 
     @property
@@ -146,7 +146,7 @@ class Membership:
 
     @property
     def static_head(self) -> str | None:
-        """Address and port of the GCS of a head that nobody elects; None where the hosts elect one."""
+        """Address and port of the static head's GCS; None if the hosts elect the head."""
         if self.cluster.head_address is None:
             return None
         name, _, port = self.cluster.head_address.rpartition(":")
@@ -160,7 +160,7 @@ class Membership:
 
     @property
     def redis_addresses(self) -> tuple[str, ...]:
-        """Where Redis is to be found, as host:port: where it was deployed first, then its replica."""
+        """Addresses of Redis, as host:port: where it was deployed first, then its replica."""
         hosts, redis = self.cluster.hosts, self.cluster.redis
         primary = f"{hosts[redis.host].address}:{redis.port}"
         return (primary, f"{hosts[redis.replica].address}:{redis.replica_port}") if redis.replica else (primary,)

@@ -1,6 +1,6 @@
 """Where the block of a cluster is: in the stack file, or in a file of its own that all hosts' stack files name.
 
-Reads it, refuses what cannot work, and finds out which of its hosts this is. An error names the file that holds the
+Reads and validates it, and finds out which of its hosts this is. An error names the file that holds the
 block, and the keys as they are in there.
 """
 
@@ -84,7 +84,7 @@ def _read(text: str, stack_file: str, folder: Path) -> tuple[object, str, str]:
     try:
         return read_yaml(path), raw, ""
     except FileNotFoundError:
-        reason, advice = f"there is no file {raw!r} in {folder}", "Write it, the same for all hosts, for example from:"
+        reason, advice = f"{folder} has no file {raw!r}", "Write it, the same for all hosts, for example from:"
         raise SettingsError([Problem((), reason, advice, (f"cp {EXAMPLE} {raw}",))], stack_file, KEY) from None
     except OSError as error:
         problem = Problem((), f"{raw} cannot be read: {error.strerror}", "Name a YAML file beside the stack files.")
@@ -175,7 +175,7 @@ def somebody_may_lead(cluster: ClusterSettings) -> Iterator[Problem]:
 
 
 def head_address_is_one_of_a_head(cluster: ClusterSettings) -> Iterator[Problem]:
-    """A head that is a host of the cluster has its GCS on the port of the plan, and may lead; else nobody here does."""
+    """A head that is a host of the cluster has its GCS on the planned port, and may lead; else no host here does."""
     host, path = cluster.single_head, ("head_address",)
     if cluster.head_address is None:
         return

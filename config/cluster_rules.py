@@ -1,4 +1,4 @@
-"""What the settings of a host may not say once it is part of a cluster of several hosts, which decides that for all.
+"""Keys that a host of a cluster may not set, because the cluster file decides them for all hosts.
 
 Nothing here looks at the host or at its peers: that is ``preflight/cluster.py``.
 """

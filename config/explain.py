@@ -1,4 +1,4 @@
-"""pydantic's errors, told in the words of stack config."""
+"""Translates pydantic's errors into the terms of stack config."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args, get_origin
@@ -91,7 +91,7 @@ def _explain_one(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
 
 
 def _meant(detail: ErrorDetails) -> object:
-    """The value that people mean who write one as other programs take it; None where that is not plain."""
+    """The likely meaning of a value in another program's notation; None if that is unclear."""
     value, kind, path = detail["input"], detail["type"], detail["loc"]
     if not isinstance(value, str) or not value:
         return None

@@ -2,7 +2,7 @@
 other stacks' secrets, or change this host.
 
 A path is judged by what it comes to: `/proc/1/root/run` and a link to `/run` are `/run`. Containers run as a user
-without rights, which these rules do not rest on: a socket obeys whoever its own service lets in.
+without rights, but these rules do not rely on that: a socket obeys every user that its service lets in.
 """
 
 import os
@@ -85,7 +85,7 @@ def spellings(path: str, docker_root: str = "") -> tuple[str, ...]:
 
 
 def _real(path: str) -> str:
-    """With links followed, up to the one that may not be looked at, as those of other people's processes."""
+    """With links followed, up to one that may not be read, such as those of other users' processes."""
     try:
         return os.path.realpath(path)
     except OSError as error:

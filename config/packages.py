@@ -1,6 +1,6 @@
 """A stack's own packages: whether the lock beside its stack file is there, and is of what the stack file asks for now.
 
-Reads two files and no package index: a lock that is out of date is refused here, and made anew by `ws packages`.
+Reads two files and no package index: an outdated lock is refused here, and `ws packages` makes a new one.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def load_lock(
     """The lock of the stack's own packages; None where it asks for none.
 
     Raises:
-        SettingsError: there is no lock, or it is of other packages or other images.
+        SettingsError: the lock is missing, or is for other packages or other images.
     """
     if not images.packages:
         return None

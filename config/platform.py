@@ -1,8 +1,8 @@
 """Stack config: the object ``cslr:platform`` of a ``Pulumi.<stack>.yaml``, validated, with every default.
 
-Owns the models and what follows from them alone. What keys demand of each other is in ``platform_rules.py``, what a
-cluster of several hosts has against them in ``cluster_rules.py``, what the host can bear in ``preflight/host.py``, the
-wording of errors in ``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys; an empty object is a valid
+Owns the models and what follows from them alone. Cross-field validation is in ``platform_rules.py``, the rules of a
+cluster of several hosts in ``cluster_rules.py``, limits of the host in ``preflight/host.py``, the wording of errors in
+``explain.py`` and ``problems.py``. Attribute paths are the YAML's keys; an empty object is a valid
 stack for a host without GPU.
 """
 
@@ -137,7 +137,7 @@ class PlatformSettings(Settings):
         return copy
 
     def without(self, service: str) -> "PlatformSettings":
-        """The same without a service, which this host has no need of."""
+        """The same without a service that this host does not need."""
         return _with(self, SERVICES[service], {"enabled": False})
 
     def service(self, name: str) -> ServiceSettings:

@@ -1,4 +1,4 @@
-"""What the keys of a stack config demand of each other. Nothing here looks at the host: that is ``preflight/host.py``.
+"""Cross-field validation of a stack config. Facts about the host are checked in ``preflight/host.py``.
 
 Each check is a function from the settings to the problems that it finds; ``CHECKS`` is all of them.
 """

@@ -21,7 +21,7 @@ RAY_DASHBOARD = 8265
 RAY_CLIENT = 10001
 
 # The address of the gateway that GCS clients are given. Ray turns 127.0.0.1 into an address of the host and tells that
-# to other nodes; it leaves 127.0.0.2 alone, which means the own gateway on every host.
+# to other nodes; it leaves 127.0.0.2 alone, the local gateway on every host.
 GATEWAY_LOOPBACK = "127.0.0.2"
 
 # Flags of `ray start` that only a head is given; the others are every node's.

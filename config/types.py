@@ -52,7 +52,7 @@ def parse_quantity(value: object) -> int:
     """Bytes of a quantity in Docker's notation (``8g``, ``512m``, ``1.5g``; units are powers of 1024) or of bytes.
 
     Raises:
-        PydanticCustomError: it is no quantity, or more than any host has.
+        PydanticCustomError: it is not a quantity, or more than any host has.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
@@ -164,7 +164,7 @@ def _check_bind_address(value: str) -> str:
             "is not an IPv4 address: write 127.0.0.1 for this host only, 0.0.0.0 for all, or one of its own"
         ) from None
     if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
-        raise refuse("is an address that no host has")
+        raise refuse("is an address that no host can have")
     return value
 
 
@@ -185,7 +185,7 @@ def _check_source(value: str) -> str:
     except ValueError:
         raise refuse("is not an IPv4 address or network", "192.168.1.50") from None
     if not network.prefixlen:
-        raise refuse("is every address there is", "192.168.1.0/24")
+        raise refuse("is every address", "192.168.1.0/24")
     return value
 
 
@@ -272,7 +272,7 @@ def _check_proxy(value: str) -> str:
     _check_url(value)
     url = urlsplit(value)
     if "@" in url.netloc:
-        raise refuse("has a login in it, which Docker would show to everybody; use a proxy without one")
+        raise refuse("contains a login, which Docker would show to every user; use a proxy without one")
     if url.path not in ("", "/") or url.query or url.fragment:
         raise refuse("has more than scheme, host and port", "http://proxy.example.org:3128")
     return f"{url.scheme}://{url.netloc}"

@@ -20,14 +20,14 @@ SafeLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML 
 
 
 class InvalidYamlError(Exception):
-    """A file's text is no YAML that can be taken as it stands; says why and where, without the file's name."""
+    """A file's text is not usable YAML; says why and where, without the file's name."""
 
 
 def read_yaml(path: Path) -> Any:  # noqa: ANN401
     """The content of a file.
 
     Raises:
-        InvalidYamlError: see `parse_yaml`, or it is no text.
+        InvalidYamlError: see `parse_yaml`, or it is not text.
         OSError: it cannot be read.
     """
     try:
@@ -126,7 +126,7 @@ def _check(root: yaml.Node) -> None:
     """No key is there twice (before merge keys, ``<<``, are resolved, which an own key may well replace), and all
     aliases written out are not too much.
     """
-    sizes: dict[int, int] = {}  # of what has been looked at, by identity
+    sizes: dict[int, int] = {}  # of visited objects, by identity
     open_nodes: set[int] = set()
 
     def size(node: yaml.Node) -> int:

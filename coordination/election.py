@@ -16,12 +16,12 @@ from typing import TypeAlias
 from coordination.lease import DEADLINE_SECONDS, RETRY_SECONDS, TTL_SECONDS, Credentials, Grant, Refusal, Renewal, View
 from coordination.redis_client import Address
 
-LOOK_SECONDS = 2.0  # a candidate looks at somebody's lease at least so often; releases are published as well
+LOOK_SECONDS = 2.0  # a candidate checks the lease of another host at least this often; releases are also published
 RANK_SECONDS = 0.3  # the next candidate of the whitelist waits so much longer when a lease ends
 PORT_SECONDS = 4.0  # for the former GCS to close its port: one without rights in Redis lives 3.6 to 3.9 s
 START_SECONDS = 90.0  # a head that does not serve by then is started again
-STABLE_SECONDS = 60.0  # a head that has served for so long has not failed
-BACKOFF_SECONDS = (0.0, 1.0, 3.0)  # before the head is started again; after so many failures the host gives up
+STABLE_SECONDS = 60.0  # a head that has served this long has not failed
+BACKOFF_SECONDS = (0.0, 1.0, 3.0)  # before each restart of the head; after that many failures the host gives up
 FAILED_HOLD_SECONDS = 30.0  # a host that gave up because its head fails stays away
 GRAY_HOLD_SECONDS = 60.0  # a host that most others cannot reach stays away
 MOVED_HOLD_SECONDS = 10.0  # a host that gave way to any other stays away
@@ -31,7 +31,7 @@ GRAY_RENEWALS = 2  # renewals in a row that must say so
 class Phase(Enum):
     """What the agent is about."""
 
-    STANDBY = "standby"  # another host leads, or nobody yet
+    STANDBY = "standby"  # another host leads, or none yet
     USER = "making the head's user in Redis"
     VERIFY = "verifying the lease"
     FENCE = "deleting the users of former heads"
@@ -42,7 +42,7 @@ class Phase(Enum):
     LEADING = "leading"
     RETRACT = "telling that the head has ended"
     PAUSE = "pausing before the head is started again"
-    REVOKE = "deleting the own user"
+    REVOKE = "deleting its own user"
     RELEASE = "releasing the lease"
     STOPPED = "stopped"
 
@@ -104,7 +104,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Failed:
-    """Nobody knows whether the call was or will be executed."""
+    """Whether the call was or will be executed is unknown."""
 
     reason: str
 
@@ -121,12 +121,12 @@ class PortClosed:
 
 @dataclass(frozen=True)
 class HeadServes:
-    """The GCS of the own head takes connections."""
+    """The GCS of this host's head accepts connections."""
 
 
 @dataclass(frozen=True)
 class HeadEnded:
-    """The own head's process has ended, or does not answer any more."""
+    """The process of this host's head has ended, or no longer answers."""
 
     reason: str
 
@@ -155,7 +155,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Arm:
-    """Let a timer go off in so many seconds."""
+    """Let a timer expire after a number of seconds."""
 
     timer: Timer
     seconds: float
@@ -222,13 +222,13 @@ class AgentState:
     grant: Grant | None = None
     user: Credentials | None = None
     renew_due: bool = False  # as soon as there is no call under way
-    leader: str = ""  # the host that led when it was looked at last
+    leader: str = ""  # the host that led at the last look
     former: Address | None = None  # its GCS
     waited: bool = False  # for those before this host on the whitelist
     failures: int = 0  # of the head, in a row
     gray: int = 0  # renewals in a row that said that most hosts do not reach the head
     stopping: bool = False
-    reason: str = ""  # of the release that goes on
+    reason: str = ""  # of the release under way
     hold_down: float = 0.0
     said: str = ""  # the last reason why no head is started here
 
@@ -478,7 +478,7 @@ class _Turn:
         self._retry(min(wait, LOOK_SECONDS))
 
     def _rank(self) -> int:
-        """Return how many of the whitelist go before this host; whoever led last has failed, and does not."""
+        """Return how many of the whitelist go before this host; the last leader has failed, and does not count."""
         before = self.config.candidates[: self.config.candidates.index(self.config.host)]
         return len([host for host in before if host != self.state.leader])
 
@@ -500,7 +500,7 @@ class _Turn:
     def _renewed(self, renewal: Renewal) -> None:
         state = self.state
         if not renewal.held:
-            self._lost(f"the lease is lost to {renewal.holder or 'nobody'}: the head is killed")
+            self._lost(f"the lease is lost{f' to {renewal.holder}' if renewal.holder else ''}: the head is killed")
             return
         self._set(said="")
         self._do(ArmDeadline(), Arm(Timer.RENEW, RETRY_SECONDS))
@@ -564,5 +564,5 @@ class _Turn:
             self._enter(Phase.USER)
 
     def _released(self) -> None:
-        # Not at once: whoever shall lead instead goes first.
+        # Not at once: the host that shall lead instead goes first.
         self._stand_by(min(max(self.state.hold_down, RETRY_SECONDS), TTL_SECONDS))

@@ -1,7 +1,7 @@
 """The lease on being head, with its fence: what is written to Redis about who leads, and by which script.
 
 A grant has an epoch, higher than any before. Each attempt to start a head has a Redis user of its own, made for the
-epoch; whoever is granted a later epoch has it deleted, which cuts that head off from its state. Safe is this order
+epoch; the holder of a later epoch has it deleted, which cuts that head off from its state. Safe is this order
 only: acquire, create_user, renew (the verification), fence, renew, start the head with that user. Times decide how fast
 it is, not whether it is safe. Does not decide anything (election.py), nor make users itself:
 entrypoints/redis/users.sh does, since who runs Ray has no right to. Standard library only, Python 3.10 or newer.
@@ -20,11 +20,11 @@ from typing import Any
 
 from coordination.redis_client import Address, RedisConnection, RedisLink, RedisRefusedError, Reply
 
-TTL_SECONDS = 6.0  # a lease ends so long after its last renewal, by the clock of Redis
-DEADLINE_SECONDS = 4.0  # a holder ends its head so long after it SENT the last renewal that was confirmed
+TTL_SECONDS = 6.0  # a lease expires this long after its last renewal, by the clock of Redis
+DEADLINE_SECONDS = 4.0  # a holder kills its head this long after it SENT the last confirmed renewal
 RETRY_SECONDS = 1.0  # between two renewals
 HANDOVER_SECONDS = 30.0  # a wish for another leader is forgotten after this
-FRESH_SECONDS = 6.0  # a host that has not reported for so long has no say, and is no candidate
+FRESH_SECONDS = 6.0  # a host whose last report is older has no say and is not a candidate
 HISTORY_LENGTH = 1000
 ASK_SECONDS = 1.5  # for an answer of what makes and deletes users; measured: 0.03 s
 ASKS_KEPT = 100
@@ -174,7 +174,7 @@ _HANDOVER = (
     + """
 local prefix, target, fresh = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local leader = redis.call('HGET', prefix .. 'lease', 'host')
-if not leader then return 'there is no head that could be moved' end
+if not leader then return 'there is no head to move' end
 if leader == target then return target .. ' is head already' end
 local ready, members = 0, redis.call('HGETALL', prefix .. 'members')
 for index = 1, #members, 2 do
@@ -196,7 +196,7 @@ return ''
 
 
 def boottime() -> float:
-    """Return seconds on a clock that goes on while the machine sleeps, and is never set."""
+    """Return seconds on a clock that keeps running while the machine sleeps, and is never set."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -212,7 +212,7 @@ def ray_namespace(namespace: str, incarnation: str) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """The lease as anybody sees it."""
+    """The lease as every host sees it."""
 
     epoch: int
     host: str
@@ -282,7 +282,7 @@ class Member:
 def is_fenced_by(grant: Grant, namespace: str, username: str) -> bool:
     """Tell whether a user of Redis has to go when this grant makes its own; as entrypoints/redis/users.lua has it."""
     match = re.fullmatch(rf"ray-{re.escape(namespace)}-(\d+)-([0-9a-f]{{16}})[0-9a-f]{{16}}", username)
-    # Users outlive data that is lost while Redis runs; epochs may then begin anew.
+    # Users outlive data that is lost while Redis runs; epochs may then start again.
     return match is not None and (match[2] != grant.incarnation or int(match[1]) <= grant.epoch)
 
 
@@ -300,7 +300,7 @@ class Lease:
         self.channel = f"{self.prefix}events"  # a JSON object with `event` is published at each change
 
     def look(self) -> View | None:
-        """Return the lease, None when nobody holds it."""
+        """Return the lease; None if no host holds it."""
         key = f"{self.prefix}lease"
         flat, remaining = self.link.transaction(("HGETALL", key), ("PTTL", key))
         words = [str(word) for word in _list(flat)]
@@ -335,7 +335,7 @@ class Lease:
     def renew(self, grant: Grant, revive: bool = False) -> Renewal:
         """Hold on for another TTL_SECONDS, and verify that the grant was still good when Redis executed this.
 
-        ``revive``: also where the lease has run out, if nobody was granted it since. No user was fenced then.
+        ``revive``: also if the lease has expired, unless it was granted since. No user was fenced then.
         """
         times = (_milliseconds(TTL_SECONDS), _milliseconds(FRESH_SECONDS))
         arguments = (*self._holder(grant), *times, int(revive), grant.incarnation)
@@ -411,7 +411,7 @@ class Lease:
     def announce(
         self, grant: Grant, gcs: Address, client: Address, dashboard: Address, versions: Mapping[str, str]
     ) -> bool:
-        """Tell everybody where the head is, now that it is healthy; False: another one leads."""
+        """Announce where the head is, now that it is healthy; False: another one leads."""
         record = json.dumps({**versions, "host": grant.host})
         arguments = (*self._holder(grant), str(gcs), str(client), str(dashboard), record)
         return self.link.script(_ANNOUNCE, (), arguments) == 1
@@ -461,7 +461,7 @@ class Lease:
         return str(self.link.script(_HANDOVER, (), (self.prefix, target, *times)) or "")
 
     def hold(self, seconds: float) -> None:
-        """Grant nothing for so long (0: again from now on): Redis itself is being moved."""
+        """Grant nothing for that many seconds (0: grant again): Redis itself is being moved."""
         if seconds > 0:
             self.link.command("SET", f"{self.prefix}hold", 1, "PX", _milliseconds(seconds))
         else:

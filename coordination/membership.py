@@ -1,4 +1,4 @@
-"""What a cluster's Redis says about it, at one moment: who leads, which hosts are there, and why there is no head.
+"""A snapshot of a cluster from its Redis: the head, the hosts, and why there is no head.
 
 Reads only; what is written, and by whom, is in lease.py. Standard library only, Python 3.10 or newer.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from coordination.lease import TTL_SECONDS, Member, prefix
 from coordination.redis_client import RedisLink, RedisRefusedError, Reply
 
-MEMBER_SECONDS = 10.0  # a host that has not reported for so long is not up
+MEMBER_SECONDS = 10.0  # a host whose last report is older is not up
 HISTORY_SHOWN = 20
 
 
@@ -88,7 +88,7 @@ class ClusterState:
         wait = TTL_SECONDS + 1 - self.uptime
         if self.incarnation and self.uptime >= 0 and wait > 0:
             return f"waiting {wait:.0f} s after the start of Redis"
-        return self._candidates_obstacle(whitelist) or "nobody is elected yet"
+        return self._candidates_obstacle(whitelist) or "no host is elected yet"
 
     def _candidates_obstacle(self, whitelist: Sequence[str]) -> str:
         if not self.members:  # one host alone, where nodes elect their head without reports
@@ -106,7 +106,7 @@ class ClusterState:
         free = [member for member in willing if not member.held_down]
         if not free:
             waiting = ", ".join(f"{member.host} for {member.held_down:.0f} s" for member in willing)
-            return f"after a loss hosts stay away for a while: {waiting}"
+            return f"after a failure hosts do not lead for a while: {waiting}"
         return f"the head is being moved to {self.handover}" if self.handover not in ("", "*") else ""
 
 
@@ -116,7 +116,7 @@ def _last_seen(member: MemberState) -> str:
 
 @dataclass(frozen=True)
 class NodeMembership:
-    """What one node has to know again and again, which is the same little work however large the cluster is."""
+    """What one node polls; the cost does not grow with the cluster."""
 
     incarnation: str  # of the data
     out: bool  # whether the node is in maintenance
@@ -127,16 +127,16 @@ class NodeMembership:
         return f"this node was drained; {_way_back(node)}" if self.out else ""
 
     def reason_to_end(self, node: str) -> str:
-        """Return why the node must end its Ray; empty when it may go on."""
+        """Return why the node must end its Ray; empty if it may continue."""
         over = self.out and not self.draining
-        return f"this node is to stay out of the cluster ({_way_back(node)})" if over else ""
+        return f"this node must stay out of the cluster ({_way_back(node)})" if over else ""
 
 
 WELCOME = NodeMembership(incarnation="", out=False, draining=False)  # what a node is where nothing can be asked
 
 
 def _way_back(node: str) -> str:
-    return f"`ws node resume {node}` lets it in again"
+    return f"`ws node resume {node}` lets it join again"
 
 
 def read_membership(link: RedisLink, namespace: str, node: str) -> NodeMembership:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 def source_address(peer: str) -> str | None:
-    """This host's own address on the route to another; None where there is no route. Sends nothing."""
+    """This host's own address on the route to another host; None without a route. Sends nothing."""
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
         unsent.connect((peer, 9))
         return str(unsent.getsockname()[0])

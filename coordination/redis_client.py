@@ -1,4 +1,4 @@
-"""A line to Redis: as much of a client as the lease and its users need, over one lasting connection.
+"""A minimal Redis client for the lease and its users, over one lasting connection.
 
 Runs with our images and with pulled ones: standard library only, Python 3.10 or newer.
 """
@@ -46,7 +46,7 @@ class Address:
         """Read ``host:port``, with or without ``redis://``; raise NodeError naming ``source`` for anything else."""
         host, _, port = text.removeprefix("redis://").rpartition(":")
         if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-            raise NodeError(f"{source}={text!r} is no host:port; write for example ray-cpu:6379.")
+            raise NodeError(f"{source}={text!r} is not host:port; write for example ray-cpu:6379.")
         return cls(host, int(port))
 
     @classmethod
@@ -169,8 +169,8 @@ class RedisLink:
 
     With several addresses it is the master with the highest generation, asked for when a connection is made, and never
     one with a lower generation than was seen before: a former master may be back before it knows. A call
-    raises OSError when Redis is not there (yet), and RedisRefusedError when it will not do it. After an OSError nobody
-    knows whether the command was or will be executed; nothing is ever sent twice.
+    raises OSError when Redis is not there (yet), and RedisRefusedError when it will not do it. After an OSError it is
+    unknown whether the command was or will be executed; nothing is ever sent twice.
     """
 
     def __init__(

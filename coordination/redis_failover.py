@@ -13,7 +13,7 @@ from coordination.errors import NodeError
 from coordination.redis_client import RedisLink
 from coordination.redis_pair import HANDOVER, follow, lead, read_status
 
-PAUSE_SECONDS = 15.0  # for which the primary takes no writes, if nobody ends that
+PAUSE_SECONDS = 15.0  # for which the primary takes no writes, unless that is ended sooner
 CATCH_UP_SECONDS = 5.0  # for the replica to get the rest
 STOP_SECONDS = 5.0  # for the primary to become a replica, before the pause ends
 QUIET_SECONDS = 30.0  # for which the guards keep still
@@ -21,7 +21,7 @@ STEP = 0.02  # seconds between two checks
 
 
 class NotMovedError(Exception):
-    """Why the primary stays where it is."""
+    """Why the primary was not moved."""
 
 
 class NotPromotedError(Exception):
@@ -32,7 +32,7 @@ def hand_over(replica: RedisLink, primary: RedisLink, namespace: str) -> int:
     """Makes the replica the primary, in step; returns its generation.
 
     Raises:
-        NotMovedError: it does not catch up. All is as before.
+        NotMovedError: it does not catch up. Nothing was changed.
         NotPromotedError: it did not become the primary after the former one had stopped.
     """
     try:
@@ -77,7 +77,7 @@ def _until(condition: Callable[[], bool], failure: str, primary: RedisLink) -> N
 
 def _give_up(reason: str, primary: RedisLink) -> NoReturn:
     _resume(primary)
-    raise NotMovedError(f"{reason}. All is as before")
+    raise NotMovedError(f"{reason}. Nothing was changed")
 
 
 def _resume(primary: RedisLink) -> None:

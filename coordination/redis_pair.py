@@ -1,6 +1,6 @@
 """Gives the two Redis servers of a cluster their roles, so that never both are primary and none goes back to old data.
 
-Both start passive: they follow nobody and refuse writes. A guard beside each (a thread of its host's gateway) decides
+Both start passive: they follow no server and refuse writes. A guard at each (a thread of its host's gateway) decides
 from what both know: the generation, which each change of the primary raises, and the primary's name, which are data
 and so survive a restart. It never promotes a server whose peer may know better; that is `ws redis failover`'s, which a
 person calls. Standard library only, Python 3.10 or newer.
@@ -19,9 +19,9 @@ from coordination.lease import TTL_SECONDS, prefix
 from coordination.redis_client import GENERATION, Address, RedisLink
 
 PRIMARY = "cslr:redis:primary"  # host:port of the primary of this generation
-HANDOVER = "cslr:redis:handover"  # exists while a person's failover goes on: guards keep still
+HANDOVER = "cslr:redis:handover"  # exists during a manual failover: guards do nothing meanwhile
 LOOK_SECONDS = 1.0
-SILENT_SECONDS = 3.0  # a peer that does not answer for so long is not there
+SILENT_SECONDS = 3.0  # a peer that does not answer for this long is down
 
 # A replica that was synchronized from scratch has its former data on disk until its file is rewritten.
 CATCHING_UP = ("master_sync_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
@@ -40,7 +40,7 @@ return redis.call('GET', KEYS[1])
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What one of the two servers says of itself."""
+    """The status that one of the two servers reports."""
 
     address: Address
     leads: bool  # takes writes
@@ -53,7 +53,7 @@ class ServerStatus:
 
 
 class RoleChange(Enum):
-    """What a guard does with its own server."""
+    """What a guard does with its local server."""
 
     NOTHING = "nothing"
     LEAD = "lead"
@@ -61,7 +61,7 @@ class RoleChange(Enum):
 
 
 def decide(own: ServerStatus, peer: ServerStatus | None, *, silent: bool, pair: tuple[Address, Address]) -> RoleChange:
-    """Return the own server's next step. `silent`: there is no sign of the peer; `pair`: as configured."""
+    """Return the next step of the local server. `silent`: the peer does not answer; `pair`: as configured."""
     if own.handover or (peer and peer.handover):
         return RoleChange.NOTHING
     if peer is None:
@@ -85,7 +85,7 @@ def _named(server: ServerStatus, pair: tuple[Address, Address]) -> Address:
 
 
 def _precedes(own: ServerStatus, peer: ServerStatus, pair: tuple[Address, Address]) -> bool:
-    """Tell whether the own server is the one to lead: newest data, then who leads already, then who is named."""
+    """Tell whether the local server should lead: newest data first, then the present primary, then the named one."""
     if own.generation != peer.generation:
         return own.generation > peer.generation
     if own.leads != peer.leads:
@@ -124,7 +124,7 @@ def _values(reply: object) -> list[str]:
 
 
 def lead(link: RedisLink, namespace: str) -> int:
-    """Make the server the primary, and return its generation. After a change nobody is granted a lease for a while."""
+    """Promote the server to primary, and return its generation. After a change no lease is granted for a while."""
     address = link.addresses[0]
     remove_ray_users(link)
     link.command("REPLICAOF", "NO", "ONE")
@@ -167,7 +167,7 @@ class Guard:
         self._said = ""
 
     def step(self) -> RoleChange:
-        """Look once, and do what is to be done. OSError: the own server does not answer."""
+        """Check once, and act. OSError: the local server does not answer."""
         own, peer = read_status(self._own), self._look_at_peer()
         silent = time.monotonic() - self._peer_seen >= SILENT_SECONDS
         action = decide(own, peer, silent=silent, pair=self._pair)
@@ -199,7 +199,7 @@ class Guard:
             if "LOADING" in str(error):  # it is there, and knows in a moment
                 self._peer_seen = time.monotonic()
             return None
-        except NodeError:  # it is there, with another password: for a person to mend
+        except NodeError:  # it is there, with another password: for an operator to fix
             self._peer_seen = time.monotonic()
             return None
         self._peer_seen = time.monotonic()

@@ -1,4 +1,4 @@
-"""Who may do what in Redis, beside its all-powerful user, whose password never gets to a container that runs Ray.
+"""Redis users and their rights. The password of the all-powerful user never reaches a container that runs Ray.
 
 `cslr-reader` reads what is known of the cluster, `cslr-agent` takes part in the election; both are in the server's
 configuration, with passwords made from that of the all-powerful user. Users of heads (`ray-…`) come and go: a program
@@ -61,7 +61,7 @@ class Login:
         return cls(environment.get(f"{prefix}USER", ""), Path(file))
 
     def link(self, servers: Sequence[Address]) -> RedisLink:
-        """Return a line to Redis. Raises NodeError without the file."""
+        """Return a client of Redis. Raises NodeError without the password file."""
         return RedisLink(servers, read_secret(self.file, "the password of Redis"), username=self.user)
 
 

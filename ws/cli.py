@@ -280,7 +280,7 @@ def ps(stack: Stack = "dev") -> None:
     report = health_report(found)
     out.print(containers_table(found, report))
     if report.problem:
-        out.print(f"No reasons are known: {report.problem}.", style="yellow", markup=False)
+        out.print(f"Reasons are not known: {report.problem}.", style="yellow", markup=False)
 
 
 @app.command()

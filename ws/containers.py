@@ -128,7 +128,7 @@ def is_probe(text: str) -> bool:
 
 
 def _raw_tail(container: Any, tail: int) -> int:  # noqa: ANN401 - docker is not typed
-    """How many lines hold the last `tail` that are no health checks."""
+    """How many lines to read for the last `tail` that are not health checks."""
     if not tail:
         return 0
     lines = container.logs(tail=tail + MOST_PROBES).decode(errors="replace").splitlines()
@@ -157,7 +157,7 @@ def _as_they_come(streams: Mapping[str, Iterator[bytes]]) -> Iterator[tuple[str,
     lines: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
 
     def read(service: str, stream: Iterator[bytes]) -> None:
-        # A container that is removed ends its stream, in whatever way.
+        # A removed container ends its stream, one way or another.
         with suppress(docker.errors.DockerException, requests.RequestException):
             for _, text in _lines(stream):
                 lines.put((text, service))

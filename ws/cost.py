@@ -20,7 +20,7 @@ DATA = "/data"  # of Redis
 RELAY = "/redis_relay.py"  # whatever its folder is in the deployment that is there
 REDIS = ("redis", "redis-replica")
 RAY = frozenset({Kind.JOB, Kind.DRIVER, Kind.CLIENT, Kind.ACTOR})
-DOES_NOT_END = frozenset({Kind.ACTOR})  # by itself: a detached actor stays until somebody kills it
+DOES_NOT_END = frozenset({Kind.ACTOR})  # by itself: a detached actor stays until it is killed
 DOING = {Action.REPLACE: "is replaced", Action.DELETE: "is removed", Action.REPAIR: "is restarted"}
 NETWORK = "docker:index/network:Network"
 SIZES = ("memory", "shmSize")
@@ -47,7 +47,7 @@ class End:
 
     works: tuple[Work, ...]
     because: str
-    not_asked: str = ""  # why nobody knows what ends
+    not_asked: str = ""  # why it is not known what ends
 
     def __str__(self) -> str:
         if self.not_asked:
@@ -94,7 +94,7 @@ class Cost:
 
 
 def stops(changes: Iterable[Change], services: Iterable[Deployed]) -> list[Stop]:
-    """The services whose container does not go on, of those that run."""
+    """The running services whose container ends."""
     running = {one.name: one for one in services if one.running}
     by_service = {one.service: one for one in running.values()}
     found = []
@@ -107,7 +107,7 @@ def stops(changes: Iterable[Change], services: Iterable[Deployed]) -> list[Stop]
         if change.type != CONTAINER or change.action not in DOING or one is None:
             continue
         if change.action is Action.REPAIR and UNHEALTHY not in change.reasons:
-            continue  # it is started, or goes on
+            continue  # it is started, or keeps running
         why = reasons(change.reasons)
         moved = one.service == "redis" and _moves(change, one)
         because = f"{one.service} {DOING[change.action]}{f' ({why})' if why else ''}"
@@ -200,7 +200,7 @@ def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True
 
 
 def _ends_of_one(stopping: Mapping[str, Stop], told: _Told) -> None:
-    """One host: its head ends with its container, and goes on without its Redis for up to two minutes."""
+    """A single host: its head ends with its container, and survives without Redis for up to two minutes."""
     running = told.running
     for service in ("ray-cpu", "ray-gpu"):
         if stop := stopping.get(service):
@@ -215,15 +215,15 @@ def _ends_of_one(stopping: Mapping[str, Stop], told: _Told) -> None:
     if not redis.comes_back:
         told.of_ray(str(redis))
     elif redis.moves_data:
-        told.of_ray(f"{redis}, and begins without the data of these")
+        told.of_ray(f"{redis}, and starts without its data")
     elif head and not any(target.endswith(RELAY) for target in head.mounts):
-        told.of_ray(f"{redis}, and {head.service} is of a version that does not outlive it")
+        told.of_ray(f"{redis}, and {head.service} is of a version that does not survive that")
     elif running.works:
-        told.notices.append(f"{redis}; what runs goes on, since the head waits for Redis")
+        told.notices.append(f"{redis}; running work continues, since the head waits for Redis")
 
 
 def _ends_of_several(stopping: Mapping[str, Stop], told: _Told, *, redis_leads: bool) -> None:
-    """A host of several: what runs on other hosts goes on, also while the head moves or starts anew."""
+    """One of several hosts: work on other hosts continues, also while the head moves or restarts."""
     running = told.running
     for service in ("ray-cpu", "ray-gpu"):
         if stop := stopping.get(service):
@@ -236,4 +236,4 @@ def _ends_of_several(stopping: Mapping[str, Stop], told: _Told, *, redis_leads: 
     else:
         return
     told.end((work for work in running.works if work.kind is Kind.CLIENT), because)
-    told.notices.append(f"{because}: jobs, tasks and actors on other hosts go on, new actors wait for seconds")
+    told.notices.append(f"{because}: jobs, tasks and actors on other hosts continue; new actors wait for seconds")

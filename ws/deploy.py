@@ -220,7 +220,7 @@ class Session:
         states = services.services(found, report, urls)
         self.console.print(services.table(states))
         if report.problem:
-            self.say(f"No versions are known: {report.problem}.")
+            self.say(f"Versions are not known: {report.problem}.")
         for hint in services.secret_hints(self.identity, {state.name for state in states}):
             self.say(hint)
 

@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: on a terminal what is under way right now, elsewhere one line an event."""
+"""Shows the progress of a run: on a terminal what is under way, elsewhere one line per event."""
 
 import threading
 import time

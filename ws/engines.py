@@ -1,4 +1,4 @@
-"""Which engine deploys a stack: the genuine Pulumi, or the embedded one where no Pulumi CLI can be had."""
+"""Which engine deploys a stack: Pulumi, or the embedded engine where there is no Pulumi CLI."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class DeploymentEngine(Protocol):
         """Removes what `up` made; data only with `volumes`."""
 
     def leftovers(self) -> Result:
-        """What an interrupted run left that `up` could not go on from: to be removed before."""
+        """Leftovers of an interrupted run that `up` cannot continue from, to be removed first."""
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs."""
@@ -66,7 +66,7 @@ def choose(
     if made_by is EngineName.PULUMI:
         raise WsError(
             f"stack {stack} was made by Pulumi, and {found.reason}. Nothing was changed.\n"
-            "  Put its CLI on PATH, and run this again.\n"
+            "  Put the Pulumi CLI on PATH, and run this again.\n"
             "  To change over to the embedded engine, which recreates containers and keeps all data:\n"
             f"    ws {command()} --stack {stack} --engine embedded"
         )

@@ -44,7 +44,7 @@ def show(
     files: Files | None = None,
     store: Store | None = None,
 ) -> None:
-    """Shows the last run, and with `last` the trend over so many; writes the files. Raises WsError, ReportError."""
+    """Shows the last run, and with `last` the trend over as many; writes the files. Raises WsError, ReportError."""
     store = store or Store()
     report = _report(store, last, image)
     if compressed and _measure_compressed(report, store, err):
@@ -93,7 +93,7 @@ def _report(store: Store, last: int | None, image: str) -> Overview:
         return report
     if known := list(dict.fromkeys(build.subject.image for build in store.newest(failed=True))):
         raise WsError(f"Nothing of images like {image!r} was built yet.\n  There are builds of: {', '.join(known)}")
-    raise WsError("Nothing was built yet, so there is nothing to report.\n  Run: ws matrix")
+    raise WsError("Nothing was built yet.\n  Run: ws matrix")
 
 
 def _print(report: Overview, out: Console, *, trend: bool) -> None:
@@ -144,7 +144,7 @@ def _print_sheets(shown: Iterable[Sheet], out: Console) -> None:
 
 
 def _measure_compressed(report: Overview, store: Store, err: Console) -> bool:
-    """Measures compressed sizes that nobody knows. Returns whether there were any."""
+    """Measures compressed sizes that are not known yet. Returns whether there were any."""
     images = [row.image for row in report.rows if row.image]
     missing = compress.missing(images)
     if not missing:
@@ -194,5 +194,5 @@ def _save(path: Path, text: str, err: Console) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise WsError(f"{path} cannot be written: {error.strerror}. Name another place.") from error
+        raise WsError(f"{path} cannot be written: {error.strerror}. Choose another path.") from error
     err.print(Text(f"wrote {path}"), soft_wrap=True)

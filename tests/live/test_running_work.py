@@ -167,7 +167,7 @@ class TestRedis:
         before, head = stack.ids(), Head.seen(stack.container("ray-cpu"))
         code, said = up(changes=MORE_REDIS)
         assert code == 0, said
-        assert "redis is replaced (memory 512m → 1g); what runs goes on" in said
+        assert "redis is replaced (memory 512m → 1g); running work continues" in said
         after = stack.ids()
         assert {service for service in after if after[service] != before[service]} == {"redis"}
         assert Head.seen(stack.container("ray-cpu")) == head
@@ -203,7 +203,7 @@ class TestRedis:
         code, said = up(changes={"redis": {"data": "cslr-live-work-other"}})
         assert code == 1
         assert "1 running job would end: redis is replaced" in said
-        assert "begins without the data of these" in said
+        assert "starts without its data" in said
         assert stack.ids() == before
 
 

@@ -1,1 +1,1 @@
-"""What `ws` does with a running cluster: its nodes, its head, its Redis. On one host too, where that makes sense."""
+"""`ws` on a running cluster: its nodes, head and Redis. Works on one host too, where that makes sense."""

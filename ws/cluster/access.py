@@ -1,4 +1,4 @@
-"""How `ws` gets at a running cluster: its Redis at the published address and the dashboard, with its secrets."""
+"""How `ws` reaches a running cluster: Redis at its published address, and the dashboard, with the stack's secrets."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """The way to one stack's cluster."""
+    """Access to the cluster of one stack."""
 
     identity: StackIdentity
     servers: tuple[Address, ...]  # of Redis, the configured primary first
@@ -53,11 +53,11 @@ class Access:
         return Lease(RedisLink(self.servers, self.redis_password), self.namespace)
 
     def server(self, address: Address) -> RedisLink:
-        """One server of Redis, whatever its role."""
+        """A connection to one Redis server, whatever its role."""
         return RedisLink((address,), self.redis_password)
 
     def state(self) -> ClusterState:
-        """What Redis knows of the cluster. Raises `WsError` where it does not answer."""
+        """The state of the cluster in Redis. Raises `WsError` if Redis does not answer."""
         with self.answers():
             return read_state(self.lease.link, self.namespace)
 
@@ -67,7 +67,7 @@ class Access:
 
     @contextlib.contextmanager
     def answers(self) -> Iterator[None]:
-        """Explains what may go wrong with Redis."""
+        """Turns errors of Redis into `WsError`."""
         try:
             yield
         except OSError as error:
@@ -80,12 +80,12 @@ class Access:
 
 
 def access_to(stack: str) -> Access:
-    """The way to the cluster of the stack of this name. Raises as `access`."""
+    """Access to the cluster of the stack of this name. Raises as `access`."""
     return access(open_stack(stack))
 
 
 def access(configured: StackSettings) -> Access:
-    """The way to the cluster of a stack. Raises `WsError` for a stack that has none."""
+    """Access to a stack's cluster. Raises `WsError` for a stack without one."""
     whose, stack = configured.identity, configured.identity.stack
     if configured.matrix is not None:
         raise WsError(f"stack {stack} only builds images, so it has no cluster.")
@@ -102,7 +102,7 @@ def access(configured: StackSettings) -> Access:
         _refuse_undeployed(whose)
     secrets = configured.previewed.secrets(
         membership
-    ).values  # Redis refuses a password that is invented here, and says so
+    ).values  # Redis refuses a password that was just generated, and says so
     return Access(
         identity=whose,
         servers=tuple(Address.parse(text, "Redis") for text in membership.redis_addresses)
@@ -116,7 +116,7 @@ def access(configured: StackSettings) -> Access:
 
 
 def _refuse_undeployed(whose: StackIdentity) -> None:
-    """Another stack may have the ports of one that does not run, and would be asked in its place."""
+    """Refuses a stack that does not run: another stack on the same ports would answer instead."""
     redis = next((one for one in containers(whose) if one.service == "redis"), None)
     if redis and redis.state in ("running", "paused", "restarting"):
         return

@@ -1,4 +1,4 @@
-"""The commands on a running cluster. What they do is imported when they are called, so that help comes at once."""
+"""The commands on a running cluster. Implementations are imported when called, so that help appears at once."""
 
 import json
 from typing import Annotated
@@ -9,12 +9,12 @@ from rich.text import Text
 from ws.terminal import FAILED, HELP, AsJson, Stack, out
 
 node = typer.Typer(help="The Ray nodes of the cluster.", no_args_is_help=True, context_settings=HELP)
-head = typer.Typer(help="Who leads the cluster.", no_args_is_help=True, context_settings=HELP)
+head = typer.Typer(help="The head of the cluster.", no_args_is_help=True, context_settings=HELP)
 redis = typer.Typer(help="The Redis that keeps the cluster's state.", no_args_is_help=True, context_settings=HELP)
 cluster = typer.Typer(help="A cluster over several hosts.", no_args_is_help=True, context_settings=HELP)
 
 Node = Annotated[str, typer.Argument(metavar="NODE", help="As `ws node list` calls it: alpha-ray-cpu.")]
-Seconds = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="How long running work has to end by itself.")]
+Seconds = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="How long running work may take to end by itself.")]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -25,7 +25,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @node.command("list")
 def node_list(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Show every node of the cluster: where it is, its role, its state, its resources."""
+    """List the cluster's nodes: host, role, state, resources."""
     from ws.cluster import nodes
     from ws.cluster.access import access_to
 
@@ -40,7 +40,7 @@ def node_list(stack: Stack = "dev", as_json: AsJson = False) -> None:
 
 @node.command("drain")
 def node_drain(name: Node, stack: Stack = "dev", seconds: Seconds = 300) -> None:
-    """Take no new work on a node, wait for what runs there, and keep it out until `ws node resume`."""
+    """Drain a node: no new work; wait for running work; keep the node out until `ws node resume`."""
     from ws.cluster import drain
     from ws.cluster.access import access_to
 
@@ -49,7 +49,7 @@ def node_drain(name: Node, stack: Stack = "dev", seconds: Seconds = 300) -> None
 
 @node.command("resume")
 def node_resume(name: Node, stack: Stack = "dev") -> None:
-    """Let a drained node in again."""
+    """Let a drained node join again."""
     from ws.cluster import drain
     from ws.cluster.access import access_to
 
@@ -58,7 +58,7 @@ def node_resume(name: Node, stack: Stack = "dev") -> None:
 
 @node.command("remove")
 def node_remove(name: Node, stack: Stack = "dev", seconds: Seconds = 300) -> None:
-    """Drain a node, stop its container and forget it."""
+    """Drain a node, stop its container, and forget it."""
     from ws.cluster import drain
     from ws.cluster.access import access_to
 
@@ -67,7 +67,7 @@ def node_remove(name: Node, stack: Stack = "dev", seconds: Seconds = 300) -> Non
 
 @head.command("show")
 def head_show(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Show who leads since when, who would be next, or why nobody leads."""
+    """Show the head and since when it leads, the next candidates, or why there is no head."""
     from ws.cluster import head as heads
     from ws.cluster.access import access_to
 
@@ -81,11 +81,11 @@ def head_show(stack: Stack = "dev", as_json: AsJson = False) -> None:
 @head.command("move")
 def head_move(
     host: Annotated[
-        str | None, typer.Argument(metavar="[HOST]", help="Where to. Without it: the next in order.")
+        str | None, typer.Argument(metavar="[HOST]", help="Target host; without it, the next candidate.")
     ] = None,
     stack: Stack = "dev",
 ) -> None:
-    """Move the head to another host, as planned work: takes seconds, and no task fails."""
+    """Move the head to another host: takes seconds, and no task fails."""
     from ws.cluster import head as heads
     from ws.cluster.access import access_to
 
@@ -139,7 +139,7 @@ def redis_status(stack: Stack = "dev", as_json: AsJson = False) -> None:
 def redis_failover(
     stack: Stack = "dev",
     primary_is_off: Annotated[
-        bool, typer.Option("--primary-is-off", help="I made sure that the host of the primary is off or cut off.")
+        bool, typer.Option("--primary-is-off", help="Confirm that the primary's host is off or disconnected.")
     ] = False,
 ) -> None:
     """Promote this host's replica to primary; nothing is lost if the present primary answers."""
@@ -151,7 +151,7 @@ def redis_failover(
 
 @cluster.command("key")
 def cluster_key(stack: Stack = "dev") -> None:
-    """Show where the key is that all secrets of the cluster are made from, and how to give it to the other hosts."""
+    """Show where the cluster key is, and how to copy it to the other hosts."""
     from ws.cluster.hosts import show_key
 
     show_key(stack, out)
@@ -159,7 +159,7 @@ def cluster_key(stack: Stack = "dev") -> None:
 
 @cluster.command("check")
 def cluster_check(stack: Stack = "dev") -> None:
-    """Check what the hosts must agree on: who is there, versions, ports, clocks."""
+    """Check what all hosts must agree on: members, versions, ports, clocks."""
     from ws.cluster.hosts import check
 
     if not check(stack, out):

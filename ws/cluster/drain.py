@@ -1,4 +1,4 @@
-"""`ws node drain`, `resume` and `remove`: planned work on a node, without losing what runs there."""
+"""`ws node drain`, `resume` and `remove`: planned maintenance of a node, without losing its running work."""
 
 import json
 import time
@@ -34,7 +34,7 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
     """Lets what runs on a node end, and keeps it out. Raises `WsError` where that is impossible."""
     node = _drainable(access, name)
     if node is None:
-        console.print(f"{name} is out already; it comes back with: ws node resume {name} --stack {access.stack}")
+        console.print(f"{name} is drained already; to let it join again: ws node resume {name} --stack {access.stack}")
         return
     _ask_node(access, name, seconds)
     began = time.monotonic()
@@ -47,7 +47,7 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
         _say_what_was_ended(left, seconds, console)
     took = whole_duration(time.monotonic() - began)
     console.print(Text(f"{name} is drained ({took})", style="bold green"))
-    console.print(f"It stays out, also when its container restarts, until: ws node resume {name} -s {access.stack}")
+    console.print(f"It stays out, even if its container restarts, until: ws node resume {name} -s {access.stack}")
 
 
 def resume(access: Access, name: str, console: Console) -> None:
@@ -57,7 +57,7 @@ def resume(access: Access, name: str, console: Console) -> None:
         marked = name in access.lease.maintenance()
     if not marked:
         joins = "" if node and node.alive else " It joins when its container runs."
-        console.print(f"{name} is not kept out.{joins}")
+        console.print(f"{name} is not drained.{joins}")
         return
     began = time.monotonic()
     with progress(console) as say:
@@ -82,7 +82,7 @@ def remove(access: Access, name: str, seconds: int, console: Console) -> None:
     if container is None:
         host = name.rpartition("-ray-")[0]
         console.print(
-            f"Its container is on another host, where it waits. On {host or 'that host'}, with the name of its stack: "
+            f"Its container waits on another host. On {host or 'that host'}, with the name of its stack: "
             f"ws node remove {name} --stack STACK"
         )
         return
@@ -95,7 +95,7 @@ def remove(access: Access, name: str, seconds: int, console: Console) -> None:
 
 
 def node_is_alive(access: Access, name: str) -> bool:
-    """Whether the node is a member of the cluster now; True where nobody can be asked."""
+    """Whether the node is a member of the cluster now; True if that cannot be asked."""
     try:
         node = node_named(access, name)
     except NoHeadError:
@@ -111,7 +111,7 @@ def _drainable(access: Access, name: str) -> RayNode | None:
         advice = (
             f"Move the head first: ws head move --stack {access.stack}"
             if access.membership
-            else "On one host the node that leads cannot be spared: ws down stops all of it."
+            else "On a single host the head cannot be drained: ws down stops the whole stack."
         )
         raise WsError(f"{name} leads the cluster.\n  {advice}")
     if name.endswith(HEAD_SUFFIX):
@@ -155,7 +155,7 @@ def _ask_node(access: Access, name: str, seconds: int) -> None:
 
 
 def _mark(access: Access, name: str, seconds: float) -> bool:
-    """Writes that a node is to stay out, and still has so long; whether that is new."""
+    """Marks a node as drained, with its deadline; returns whether that is new."""
     # The time first: a mark without any would end the node at once.
     access.lease.link.command("SET", drain_key(access.namespace, name), 1, "PX", int(seconds * 1000))
     return access.lease.set_maintenance(name, True)

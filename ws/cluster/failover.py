@@ -1,6 +1,6 @@
 """`ws redis failover`: makes this host's replica of Redis the primary.
 
-A person calls it, who may know what no program can: that a silent host is off. While the present primary answers,
+An operator calls it, who may know what no program can: that a silent host is off. While the present primary answers,
 nothing is lost (coordination/redis_failover.py).
 """
 
@@ -27,7 +27,7 @@ HEAD_SECONDS = 90.0
 
 
 def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
-    """Moves the primary to this host. Raises `WsError` where that could lose something that need not be lost."""
+    """Moves the primary to this host. Raises `WsError` if that could lose data needlessly."""
     own, other = _addresses(access)
     replica, primary = ask(access, own), ask(access, other)
     if isinstance(replica, str):
@@ -64,9 +64,9 @@ def leads_here(access: Access) -> bool | None:
 
 
 def give_away(access: Access, console: Console) -> None:
-    """Before the Redis of this host is replaced or removed: its replica leads, so that the cluster is not without one.
+    """Promotes the replica before the Redis of this host is replaced or removed, so that the cluster keeps a primary.
 
-    Where there is no replica in step, it says so: then Redis is away until it is there again, with all its data.
+    Without a replica in step, it says so: Redis is then unavailable until this one is back, with all its data.
     """
     if len(access.servers) < 2 or not leads_here(access):
         return
@@ -80,7 +80,9 @@ def give_away(access: Access, console: Console) -> None:
         with _promotion():
             generation = hand_over(access.server(other), access.server(own), access.namespace)
     except NotMovedError as error:
-        console.print(Text(f"Redis is away until it is here again: {error}", style="yellow"), soft_wrap=True)
+        console.print(
+            Text(f"Redis is unavailable until it is back on this host: {error}", style="yellow"), soft_wrap=True
+        )
         return
     seconds = time.monotonic() - began
     console.print(f"The replica on {host} is the primary of Redis now, generation {generation}, after {seconds:.1f} s")
@@ -115,8 +117,8 @@ def _promotion() -> Iterator[None]:
 def _check_step(replica: ServerStatus, primary: ServerStatus, host: str) -> None:
     if not primary.leads:
         raise NotMovedError(
-            f"{primary.address} on {host} answers, but leads nobody, which the gateways of the two hosts settle within "
-            "seconds; if it stays so, look at `ws logs ray-gateway` on both"
+            f"{primary.address} on {host} answers, but does not lead; the gateways of the two hosts settle that within "
+            "seconds; if not, see `ws logs ray-gateway` on both"
         )
     if replica.follows != primary.address or not replica.in_step:
         raise NotMovedError(
@@ -127,12 +129,12 @@ def _check_step(replica: ServerStatus, primary: ServerStatus, host: str) -> None
 
 
 def _confirm_loss(access: Access, other: Address, reason: str, primary_is_off: bool, console: Console) -> None:
-    """Has a person say that nobody writes to the old primary any more, which no program can find out from here."""
+    """Has the operator confirm that nothing writes to the old primary any more, which no program here can find out."""
     host = host_of(access, other)
     warning = (
         f"The primary, {other} on {host}, does not answer: {reason}\n"
         f"Writes of about its last second may be lost. {host} MUST be off, or have no network: if it only cannot be "
-        "reached from here, heads and workers that still reach it go on writing there, and all of that is lost when "
+        "reached from here, heads and workers that still reach it keep writing to it, and all of that is lost when "
         "it follows the new primary."
     )
     if not primary_is_off:

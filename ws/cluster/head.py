@@ -98,7 +98,7 @@ def show(shown: HeadShown, console: Console) -> None:
         since = f" since {shown.since}" if shown.since else ""
         console.print(Text(f"{head.host} leads{since}, epoch {head.epoch}, GCS at {head.gcs}", style="green"))
     else:
-        console.print(Text(f"Nobody leads: {shown.why_no_head}.", style="bold red"), soft_wrap=True)
+        console.print(Text(f"There is no head: {shown.why_no_head}.", style="bold red"), soft_wrap=True)
     if shown.candidates:
         console.print(_table(("May lead", "State"), [(one.host, one.state) for one in shown.candidates]))
     if events := shown.cluster.history[:EVENTS_SHOWN]:
@@ -162,7 +162,7 @@ def _may_move(access: Access, shown: HeadShown, host: str | None) -> int:
     """The present epoch, if the head may be moved to the host."""
     membership, head = access.membership, shown.cluster.head
     if membership is None:
-        raise WsError(f"stack {access.stack} is one host alone: there is no other to move the head to.")
+        raise WsError(f"stack {access.stack} is a single host: there is no other host to move the head to.")
     if shown.static_head:
         raise WsError(
             f"{membership.names('head_address')} fixes the head at {shown.static_head}. Remove it, on all hosts."
@@ -175,7 +175,7 @@ def _may_move(access: Access, shown: HeadShown, host: str | None) -> int:
             + " Or add it to the list, and deploy all hosts again."
         )
     if head is None:
-        raise WsError(f"Nobody leads at this moment: {shown.why_no_head}.")
+        raise WsError(f"There is no head at this moment: {shown.why_no_head}.")
     if host == head.host:
         raise WsError(f"{host} leads already, in epoch {head.epoch}.")
     chosen = [host] if host else [name for name in states if name != head.host]
@@ -221,7 +221,7 @@ def uncordon(access: Access, host: str, console: Console) -> None:
 def _check_candidate(access: Access, host: str) -> None:
     membership = access.membership
     if membership is None:
-        raise WsError(f"stack {access.stack} is one host alone: there is no other that could lead instead.")
+        raise WsError(f"stack {access.stack} is a single host: there is no other host that could lead.")
     if host not in membership.cluster.hosts:
         raise WsError(f"the cluster has no host {in_words(host)}.\n  {did_you_mean(host, membership.cluster.hosts)}")
     if host not in membership.candidates:

@@ -20,7 +20,7 @@ def _membership(configured: StackSettings) -> Membership:
     membership = configured.membership
     if membership is None:
         raise WsError(
-            f"stack {configured.file.stack} is one host alone: {configured.file.name} has no cslr:cluster.\n"
+            f"stack {configured.file.stack} is a single host: {configured.file.name} has no cslr:cluster.\n"
             "  How to make a cluster of several hosts: docs/several-hosts.md"
         )
     return membership
@@ -60,7 +60,7 @@ def check(stack: str, console: Console) -> bool:
 
 def _hosts(membership: Membership, state: ClusterState) -> Table:
     members = {member.host: member for member in state.members}
-    head = None if membership.static_head else state.head  # of a fixed one nobody reports whether it is reached
+    head = None if membership.static_head else state.head  # no host reports whether it reaches a static head
     shown = plain_table(("Host", "Address", "State", "May lead", "Reaches the head", "Ray", "Python", "CUDA"))
     for name, host in membership.cluster.hosts.items():
         member = members.get(name)

@@ -52,7 +52,7 @@ class NodeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Nodes:
-    """All nodes, and what there is to say of the list as a whole."""
+    """All nodes, and notes on the list as a whole."""
 
     nodes: tuple[NodeRow, ...]
     problem: str  # why Ray could not be asked
@@ -64,7 +64,7 @@ def nodes_of(access: Access) -> Nodes:
     try:
         found = latest(access.ray.nodes())
     except NoHeadError as error:
-        problem = f"Ray's list of nodes cannot be had: {_why(state, access, error)}"
+        problem = f"Ray's list of nodes is not available: {_why(state, access, error)}"
     rows = [NodeRow.of(node, state.maintenance) for node in found if not _is_former_head(node)]
     known = {row.node for row in rows}
     rows += [_marked(name) for name in state.maintenance if name not in known and not _is_host(access, name)]
@@ -126,7 +126,7 @@ def _is_host(access: Access, name: str) -> bool:
 
 
 def _marked(name: str) -> NodeRow:
-    """A node that stays out for so long that the GCS has forgotten it, or cannot be asked."""
+    """A drained node that the GCS has forgotten or cannot be asked about."""
     host = name.rpartition("-ray-")[0]
     return NodeRow(node=name, host=host, role="worker", state="drained", cpus=0, gpus=0, address="", since="")
 

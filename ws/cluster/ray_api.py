@@ -17,7 +17,7 @@ ENDED = ("FINISHED", "FAILED")
 
 
 class NoHeadError(WsError):
-    """The dashboard does not answer, so most likely there is no head at this moment."""
+    """The dashboard does not answer: most likely there is no head at this moment."""
 
 
 @dataclass(frozen=True)

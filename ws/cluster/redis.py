@@ -42,7 +42,7 @@ def status(access: Access) -> Status:
 
 
 def ask(access: Access, address: Address) -> ServerStatus | str:
-    """What a server says of itself, or why it says nothing. Raises `NodeError` where the password is another one."""
+    """A server's status, or why it has none. Raises `NodeError` if the password is wrong."""
     link = access.server(address)
     try:
         return read_status(link)
@@ -88,11 +88,11 @@ def _problem(access: Access, known: list[ServerStatus], primary: ServerStatus | 
         if not known:
             return f"Redis does not answer. Start it on {host_of(access, access.servers[0])}: ws up --stack STACK"
         return (
-            "No server leads, so the cluster stands still. A returning primary leads again by itself; if it is lost, "
+            "There is no primary, so the cluster is down. A returning primary leads again by itself; if it is lost, "
             "run on the host of the replica: ws redis failover"
         )
     if len(access.servers) > 1 and not any(one.in_step and one.follows == primary.address for one in known):
-        return "The primary has no replica in step at this moment: if its host is lost now, so are the latest writes."
+        return "The primary has no replica in step: if its host is lost now, the latest writes are lost too."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""`ws set`, `unset`, `get`. What they do is imported when they are called, so that help comes at once."""
+"""`ws set`, `unset`, `get`. Implementations are imported when called, so that help appears at once."""
 
 import json
 import sys
@@ -51,7 +51,7 @@ def set_values(words: Words, stack: Stack = "dev") -> None:
         raise WsError(f"{words[-1]} has no value: ws set KEY VALUE [KEY VALUE]…")
     values = dict(zip(words[::2], words[1::2], strict=True))
     if len(values) < len(words) // 2:
-        raise WsError("one key is given twice.")
+        raise WsError("a key is given twice.")
     _show(stack_config.set_values(stack, values), stack)
 
 
@@ -80,7 +80,7 @@ def _asked(key: str) -> str:
         return str(typer.prompt(f"{key} (not shown)", hide_input=True, confirmation_prompt=True, err=True))
     value = sys.stdin.read(LONGEST_SECRET + 1).rstrip("\r\n")
     if not value or len(value) > LONGEST_SECRET:
-        raise WsError(f"{key}: standard input has no secret: it must have 1 to {LONGEST_SECRET} characters.")
+        raise WsError(f"{key}: standard input holds no secret of 1 to {LONGEST_SECRET} characters.")
     return value
 
 

@@ -89,7 +89,7 @@ def _verified(edited: str, wanted: object, by_hand: str) -> str:
     except InvalidYamlError:
         right = False
     if not right:
-        raise WsError(f"the stack file is written in a way that cannot be edited here. In an editor, {by_hand}")
+        raise WsError(f"the stack file is written in a form that cannot be edited here. In an editor, {by_hand}")
     return edited
 
 
@@ -106,7 +106,7 @@ def _with(content: Any, path: Path, value: object) -> Any:  # noqa: ANN401
         entries = list(content) if isinstance(content, list) else []
         if (content is not None and not isinstance(content, list)) or step > len(entries):
             there = f"a list of {len(entries)}" if isinstance(content, list) else "no list"
-            raise WsError(f"there is no entry {step} to set: {there} is there, and entries are counted from 0.")
+            raise WsError(f"there is no entry {step} to set: there is {there}, and entries count from 0.")
         return [
             *entries[:step],
             _with(entries[step] if step < len(entries) else None, rest, value),
@@ -269,7 +269,7 @@ def _removed(text: str, place: _Place) -> str:
 
 
 def _last_line(node: yaml.Node) -> int:
-    """The line that a node's own text ends on; what follows, such as comments, belongs to nobody."""
+    """The line that a node's own text ends on; what follows, such as comments, belongs to no node."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         key, value = last if isinstance(last, tuple) else (last, last)

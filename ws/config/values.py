@@ -48,7 +48,7 @@ def set_values(stack: str, values: Mapping[str, str]) -> Outcome:
     for key in keys:
         if key.is_secret:
             raise WsError(
-                f"{key.shown} is a secret, which would stay in your shell's history. Leave the value out, and it is "
+                f"{key.shown} is a secret, and would stay in your shell's history. Leave the value out, and it is "
                 f"asked for, or piped in:\n    ws set {key.short} -s {stack}"
             )
         if key.is_group or (not key.below and key.full == PLATFORM):
@@ -129,7 +129,7 @@ def value_of(stack: str, name: str | None) -> tuple[object, bool]:
     if found is not None:
         return found, False
     if key.full == PLATFORM and not key.is_group and key.default is None and not _is_known(key):
-        raise WsError(f"there is no key {key.shown}. All keys are in docs/stack-config.md.")
+        raise WsError(f"unknown key {key.shown}. All keys are listed in docs/stack-config.md.")
     default = key.default
     return (default.model_dump(mode="json") if isinstance(default, BaseModel) else default), True
 
@@ -155,7 +155,9 @@ def readings(key: Key, text: str) -> list[object]:
         try:
             meant = [yaml.safe_load(text)]
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise WsError(f"{text[:80]!r} begins like a list or a mapping, and is none: {_one_line(error)}.") from None
+            raise WsError(
+                f"{text[:80]!r} begins like a list or a mapping, but is not one: {_one_line(error)}."
+            ) from None
     elif text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
         text = text[1:-1]
     return [text, *meant] if key.is_text else [*meant, text]
@@ -218,7 +220,7 @@ def _check(configured: StackSettings) -> None:
 
 def _new_problems(file: StackFile, edited: StackFile, keys: list[Key]) -> list[str]:
     """What an edit would break. In a file that is wrong already, only what it breaks where it is made: others may have
-    hidden the rest, and are mended one by one.
+    hidden the rest, and are corrected one by one.
     """
     before, after = _problems(file), _problems(edited)
     new = {head: problem for head, problem in after.items() if head not in before}

@@ -9,7 +9,7 @@ from rich.text import Text
 from ws.paths import there
 from ws.terminal import HELP, Stack, Yes, ask, out
 
-mlflow = typer.Typer(help="What MLflow keeps: its runs and artifacts.", no_args_is_help=True, context_settings=HELP)
+mlflow = typer.Typer(help="MLflow's stored runs and artifacts.", no_args_is_help=True, context_settings=HELP)
 
 
 @mlflow.command("gc", context_settings={**HELP, "allow_extra_args": True, "ignore_unknown_options": True})
@@ -36,7 +36,7 @@ def collect(
 
 @mlflow.command("dump")
 def dump(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - is stdout.", callback=there)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file; - is stdout.", callback=there)],
     stack: Stack = "dev",
 ) -> None:
     """Write MLflow's database to a file, as `pg_dump` does, while it is in use. Artifacts are not in it.

@@ -1,4 +1,4 @@
-"""The commands on a stack's own packages. What they do is imported when they are called, so that help comes at once."""
+"""The commands on a stack's own packages. Implementations are imported when called, so that help appears at once."""
 
 import json
 from typing import Annotated

@@ -246,7 +246,9 @@ def _refusal(error: str, variant: Variant, held: Mapping[str, str]) -> str:
     where = f"the images of {variant.key}"
     if conflicts:
         said = "\n".join(f"  {conflict}." for conflict in conflicts)
-        advice = "What the images hold stays as it is: ask for another version, or use it in a job's runtime_env."
+        advice = (
+            "Packages of the images keep their versions: ask for another version, or use it in a job's runtime_env."
+        )
         return f"the packages do not fit {where}:\n{said}\n  {advice}\n  uv says:\n{words}"
     return (
         f"the packages cannot be had for {where}, of which only wheels for Python {variant.python} on Linux count:\n"
@@ -271,7 +273,7 @@ def _fits(version: str, versions: str) -> bool:
     try:
         return Version(version) in SpecifierSet(versions.rstrip(".,"), prereleases=True)
     except (InvalidSpecifier, ValueError):
-        return True  # what is not understood accuses nobody
+        return True  # text that is not understood blames no package
 
 
 def _kept(before: PackagesLock | None, forget: Collection[str] | None) -> dict[str, str]:

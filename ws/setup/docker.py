@@ -88,13 +88,13 @@ def plan(host: Host) -> Plan:
 def _advice(host: Host) -> str:
     steps = [] if host.installed else [f"sudo {' '.join(command)}" for command in (UPDATE, (*INSTALL, *PACKAGES))]
     steps += [f"sudo {' '.join(SYSTEMD_START)}" if host.systemd else "sudo dockerd &"]
-    what = "Docker is installed, but does not run" if host.installed else "there is no Docker on this host"
+    what = "Docker is installed, but does not run" if host.installed else "Docker is not installed on this host"
     if not host.installed and not host.debian:
         return (
-            f"{what}, and this distribution is not one that it can be installed on by itself (Debian, Ubuntu).\n"
+            f"{what}, and on this distribution it cannot be installed automatically (only on Debian and Ubuntu).\n"
             "  Install Docker Engine 20.10 or newer with your package manager, start it, and run this again."
         )
-    return "\n".join([f"{what}, and only root can change that. Run this as root, or these commands:"]) + "".join(
+    return "\n".join([f"{what}, and only root can change that. Run this as root, or run these commands:"]) + "".join(
         f"\n    {step}" for step in steps
     )
 

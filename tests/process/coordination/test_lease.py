@@ -313,7 +313,7 @@ class TestHandover:
 
     def test_without_a_head_nothing_is_moved(self, lease, grant):
         end(lease)
-        assert lease.request_handover("beta") == "there is no head that could be moved"
+        assert lease.request_handover("beta") == "there is no head to move"
 
 
 class TestFence:

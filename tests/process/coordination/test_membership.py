@@ -53,9 +53,9 @@ class TestReasonForNoHead:
             ({"leader": replace(LEADER, ready=False)}, "alpha was elected and starts its head"),
             ({"hold": 30.0}, "failover of Redis"),
             ({"uptime": 2.0}, "waiting 5 s after the start of Redis"),
-            ({"uptime": -7200.0}, "nobody is elected yet"),  # its clock was set back
+            ({"uptime": -7200.0}, "no host is elected yet"),  # its clock was set back
             ({"members": (member("gamma", candidate=False),)}, "no whitelisted host is up: none has ever reported"),
-            ({"members": ()}, "nobody is elected yet"),
+            ({"members": ()}, "no host is elected yet"),
             (
                 {"members": (member("alpha", age=60.0), member("beta", age=70.0))},
                 "no whitelisted host is up: alpha (seen 60 s ago), beta (seen 70 s ago)",
@@ -66,7 +66,7 @@ class TestReasonForNoHead:
             ),
             ({"members": (member("alpha", held_down=20.0),)}, "alpha for 20 s"),
             ({"handover": "beta"}, "the head is being moved to beta"),
-            ({}, "nobody is elected yet"),
+            ({}, "no host is elected yet"),
         ],
     )
     def test_otherwise_it_is_named(self, changes, reason):

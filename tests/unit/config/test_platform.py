@@ -126,7 +126,7 @@ class TestOneKey:
             ("network.subnet", 172, "172 must be text"),
             ("network.name", "host", "is not a name for a Docker network"),
             ("network.bind_address", "localhost", "'localhost' is not an IPv4 address"),
-            ("network.bind_address", "224.0.0.1", "is an address that no host has"),
+            ("network.bind_address", "224.0.0.1", "is an address that no host can have"),
             ("gpu.enabled", "yes", "'yes' must be true or false"),
             ("gpu.devices", 0, "0 must be all, or a list"),
             ("gpu.devices", [0, 0], "names one device twice"),

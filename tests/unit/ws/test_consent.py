@@ -115,8 +115,8 @@ class TestWithoutATerminal:
         person.run(UNKNOWN, yes=True)
 
     def test_a_remark_is_said_and_is_no_question(self, person):
-        person.run(costs(notices=("redis is replaced; what runs goes on",)))
-        assert "what runs goes on" in person.told
+        person.run(costs(notices=("redis is replaced; running work continues",)))
+        assert "running work continues" in person.told
 
     def test_only_a_detached_actor_is_not_worth_waiting_for(self, person):
         with pytest.raises(DeclinedError) as refused:

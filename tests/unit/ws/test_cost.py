@@ -170,7 +170,7 @@ class TestRedis:
         found = of(change("redis", Action.REPLACE, "memory: 512 → 1024"))
         assert not found
         assert found.notices == (
-            "redis is replaced (memory 512m → 1g); what runs goes on, since the head waits for Redis",
+            "redis is replaced (memory 512m → 1g); running work continues, since the head waits for Redis",
         )
 
     def test_with_an_idle_cluster_there_is_nothing_to_say(self):
@@ -183,7 +183,7 @@ class TestRedis:
             "mounts": [{"target": "/data", "source": source}, {"target": "/run/secrets/redis.conf", "source": "x"}]
         }
         assert ends(of(change("redis", Action.REPLACE, after=after))) == [
-            ("python train.py, 05000000, counter", "redis is replaced, and begins without the data of these")
+            ("python train.py, 05000000, counter", "redis is replaced, and starts without its data")
         ]
 
     def test_its_removal_ends_what_runs(self):
@@ -202,7 +202,7 @@ class TestRedis:
         services = tuple(deployed(name, mounts={}) if name == "ray-cpu" else deployed(name) for name in SERVICES)
         running = RunningWork(works=ONE_HOST.works, head="ray-cpu", services=services)
         ((_, because),) = ends(of(change("redis"), running=running))
-        assert because == "redis is replaced, and ray-cpu is of a version that does not outlive it"
+        assert because == "redis is replaced, and ray-cpu is of a version that does not survive that"
 
     @pytest.mark.parametrize("folder", ["/run/cslr/entrypoints", "/run/cslr/entrypoints/ray"])
     def test_a_head_outlives_it_wherever_its_version_has_the_relay(self, folder):
@@ -255,7 +255,7 @@ class TestSeveralHosts:
     def test_the_head_moves_and_takes_the_clients_of_ray_client_alone(self):
         found = of(change("ray-head"), running=several("ray-head"))
         assert ends(found) == [("05000000", "ray-head is replaced, and the head moves to another host")]
-        assert "jobs, tasks and actors on other hosts go on" in found.notices[0]
+        assert "jobs, tasks and actors on other hosts continue" in found.notices[0]
 
     @pytest.mark.parametrize("service", ["ray-head", "ray-gateway", "health"])
     def test_what_does_not_lead_ends_nothing(self, service):
@@ -264,7 +264,7 @@ class TestSeveralHosts:
     def test_the_primary_of_redis_takes_the_head_for_a_while_and_no_task(self):
         found = of(change("redis"), running=several(""))
         assert ends(found) == [("05000000", "redis is replaced, and the head restarts")]
-        assert "jobs, tasks and actors on other hosts go on" in found.notices[0]
+        assert "jobs, tasks and actors on other hosts continue" in found.notices[0]
 
     def test_a_copy_of_redis_ends_nothing(self):
         stopping = stops([change("redis")], several("").services)

@@ -280,7 +280,7 @@ class TestDrained:
         role = election.decide(drained)
         assert role
         assert role.head
-        assert told == ["this node was drained; `ws node resume ray-cpu` lets it in again", ""]
+        assert told == ["this node was drained; `ws node resume ray-cpu` lets it join again", ""]
 
     def test_it_waits_for_a_redis_that_is_down_unless_the_settings_say_who_leads(self, election, lease, listener):
         election.decide(pytest.fail)

@@ -108,7 +108,7 @@ class TestWaiting:
         assert waited(down, down, HEADLESS, drained, LED, gateway=gateway) == [
             "Redis does not answer (redis is down)",
             "no head: the election is going on",
-            f"this node was drained; `ws node resume {NAME}` lets it in again",
+            f"this node was drained; `ws node resume {NAME}` lets it join again",
         ]
 
     def test_a_drained_node_stays_out_also_while_it_had_time_left(self, gateway):

@@ -272,7 +272,7 @@ class TestHeadShow:
     def test_why_nobody_leads(self, access, console):
         report(access.lease, "gamma")
         head.show(head.look(access), console)
-        assert "Nobody leads: no whitelisted host is up: alpha (never seen)" in said(console)
+        assert "There is no head: no whitelisted host is up: alpha (never seen)" in said(console)
 
     def test_that_election_is_off(self, access, console):
         cluster = access.membership.cluster.model_copy(update={"head_address": "alpha:6379"})
@@ -326,10 +326,10 @@ class TestHeadMove:
         assert "alpha leads already" in self.refused(led, "alpha", console)
 
     def test_nobody_to_move_from(self, access, console):
-        assert "Nobody leads" in self.refused(access, "beta", console)
+        assert "There is no head" in self.refused(access, "beta", console)
 
     def test_one_host_alone(self, led, console):
-        assert "one host alone" in self.refused(replace(led, membership=None), None, console)
+        assert "is a single host" in self.refused(replace(led, membership=None), None, console)
 
 
 class TestCordon:
@@ -354,7 +354,7 @@ class TestCordon:
             head.cordon(led, "gamma", console)
 
     def test_not_on_one_host_alone(self, led, console):
-        with pytest.raises(WsError, match="one host alone"):
+        with pytest.raises(WsError, match="is a single host"):
             head.cordon(replace(led, membership=None), "beta", console)
 
     def test_its_former_name_works_and_is_not_shown(self, led, monkeypatch, capsys):

@@ -100,7 +100,10 @@ class TestReplacementOfThePrimary:
         gamma, beta = pair
         beta.wire.cut()
         command.give_away(access_on("gamma", pair), Console(width=200))
-        assert "Redis is away until it is here again: the replica on beta does not answer" in capsys.readouterr().out
+        assert (
+            "Redis is unavailable until it is back on this host: the replica on beta does not answer"
+            in capsys.readouterr().out
+        )
         assert read_status(gamma.link()).leads
 
 
@@ -141,7 +144,7 @@ class TestPrimaryAnswers:
         gamma, beta = pair
         monkeypatch.setattr(redis_failover, "CATCH_UP_SECONDS", 0.5)
         monkeypatch.setattr(redis_failover, "_caught_up", lambda *_: False)
-        with pytest.raises(WsError, match="All is as before"):
+        with pytest.raises(WsError, match="Nothing was changed"):
             command.failover(access_on("beta", pair), QUIET, primary_is_off=False)
         gamma.link().command("SET", "key", "taken at once")
         assert settled(gamma, beta)

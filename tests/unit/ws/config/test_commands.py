@@ -239,7 +239,7 @@ class TestGet:
     def test_of_no_key_is_an_error(self, file, key, capsys):
         """Also of what settings can do besides."""
         assert cli.main(["get", key, "-s", "dev"]) == 1
-        assert "there is no key" in capsys.readouterr().err
+        assert "unknown key" in capsys.readouterr().err
 
 
 class TestSecret:
