@@ -15,8 +15,8 @@ FOLDERS = (
 SHORTEST = 3  # words of a clause by which a message is recognised
 # Clauses that are made of values of the run, or are no message.
 EXAMPLES = (
-    "1 running job would end", "1 running job began meanwhile", "make down VOLUMES 1", "with its venv module",
-    "Pulumi s pulumi resource",
+    "1 running job would end", "1 running job began meanwhile", "make down VOLUMES 1", "Pulumi s pulumi resource",
+    "but ray cpu needs it", "of ray cpu and", "does not satisfy the version range",
 )  # fmt: skip
 GAP = "\0"  # in the place of a value that is only known at run time
 FOREIGN = ("Pulumi: ", "Ray: ", "Ray Client: ", "MLflow: ", "MLflow from a task: ", "A task cannot write: ", "output `")
@@ -38,6 +38,7 @@ def texts(source: str) -> list[str]:
 def said() -> str:
     programs = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*.py")] + [PROJECT / "program.py"]
     shell = [path.read_text() for path in (PROJECT / "entrypoints").rglob("*.sh")]
+    shell.append((PROJECT / "Makefile").read_text())
     return "\n".join([text for path in programs for text in texts(path.read_text())] + shell)
 
 
