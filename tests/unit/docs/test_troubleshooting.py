@@ -16,7 +16,7 @@ SHORTEST = 3  # words of a clause by which a message is recognised
 # Clauses that are made of values of the run, or are no message.
 EXAMPLES = (
     "1 running job would end", "1 running job began meanwhile", "make down VOLUMES 1", "Pulumi s pulumi resource",
-    "but ray cpu needs it", "of ray cpu and", "does not satisfy the version range",
+    "but ray cpu needs it", "of ray cpu and", "of ray gpu are", "does not satisfy the version range",
 )  # fmt: skip
 GAP = "\0"  # in the place of a value that is only known at run time
 FOREIGN = ("Pulumi: ", "Ray: ", "Ray Client: ", "MLflow: ", "MLflow from a task: ", "A task cannot write: ", "output `")
