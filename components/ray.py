@@ -33,9 +33,9 @@ from config.services import RayGatewaySettings, RayHeadSettings, RayNodeSettings
 from contracts import gateway
 from contracts.document import SETTINGS_VARIABLE, dump
 from contracts.gpus import NO_GPUS, Gpus
+from contracts.ray_memory import SHM_SHARE, object_store
 from contracts.redis import RedisAccess
 from coordination.redis_users import READER, SECRETS
-from entrypoints.ray.process import SHM_SHARE, object_store
 from stack.mount import Mount
 from stack.programs import HOOKS_PATH, run_module
 from stack.secrets import SECRETS_TARGET, user_id

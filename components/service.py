@@ -12,7 +12,6 @@ from components.topology import Topology
 from components.volume_owner import give_volume
 from components.workspace import Workspace
 from config.services import VolumeMount
-from entrypoints.hooks.registry import HOOKS
 from stack import programs
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
@@ -53,9 +52,7 @@ class Host:
 
     def ray_hooks(self) -> tuple[Mount, ...]:
         """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
-        hooks = {target.partition(":")[0] for targets in HOOKS.values() for target in targets}
-        names = (f"entrypoints.hooks.{name}" for name in ("site.sitecustomize", "registry", *hooks))
-        return (self.links, *self._modules(names))
+        return (self.links, *self._modules(programs.modules_in("entrypoints.hooks")))
 
     def _modules(self, names: Iterable[str]) -> tuple[Mount, ...]:
         """The modules, all that they import, and the files that these read."""

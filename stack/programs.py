@@ -38,6 +38,12 @@ def source_of(module: str) -> Path:
     return FOLDER / f"{module.replace('.', '/')}.py"
 
 
+def modules_in(package: str) -> tuple[str, ...]:
+    """The full names of all modules of a package and of the folders in it."""
+    files = (path for path in (FOLDER / package.replace(".", "/")).rglob("*.py") if path.name != "__init__.py")
+    return tuple(sorted(".".join(path.relative_to(FOLDER).with_suffix("").parts) for path in files))
+
+
 def run_python(file: str, *arguments: str) -> tuple[str, ...]:
     """Command that runs a program of one file with whichever Python the image has."""
     return ("sh", program_path("with_python.sh"), program_path(file), *arguments)

@@ -25,6 +25,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.ray_memory import SHM_SHARE, object_store, own_processes
 from contracts.ray_nodes import HOST_LABEL, NODE_LABEL
 from coordination.errors import NodeError
 from coordination.own_address import source_address
@@ -33,10 +34,6 @@ from entrypoints.ray.launcher import HOOK, REDIS_PASSWORD, REDIS_USERNAME
 HEAD_FLAGS = ("--port", "--ray-client-server-port", "--dashboard-port")  # ports that only a head has
 GCS_PORT, CLIENT_PORT, DASHBOARD_PORT = HEAD_FLAGS
 AGENT_PORT = "--dashboard-agent-listen-port"
-OBJECT_STORE_SHARE = 0.3  # of the memory that is left to work: Ray's own default is that of all
-# Bytes that a head's own processes take, dashboard and agents above all, and those that spill; of a small node a third.
-OWN_PROCESSES, OWN_SHARE = 2 * 1024**3, 1 / 3
-SHM_SHARE = 0.95  # of /dev/shm: Ray's own cap; more would spill to disk
 OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
 STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
 LAST_WORDS = 3.0  # seconds; `ray start` looks once a second for processes that have ended
@@ -198,16 +195,6 @@ def split_memory(memory: int, shm: int) -> tuple[int, int]:
             f"not {wanted >> 20} MiB; give this container shm_size {int(wanted / SHM_SHARE / 2**20) + 1}m."
         )
     return store, max(memory - own_processes(memory) - store, 0)
-
-
-def own_processes(memory: int) -> int:
-    """Return the bytes of a container's memory that are for the node's own processes."""
-    return min(OWN_PROCESSES, int(memory * OWN_SHARE))
-
-
-def object_store(memory: int) -> int:
-    """Return the size of the object store in a container of so much memory; once filled, it is never given back."""
-    return int((memory - own_processes(memory)) * OBJECT_STORE_SHARE)
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

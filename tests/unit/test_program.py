@@ -67,13 +67,14 @@ MODULES = {
         entrypoints.gateway.gateway entrypoints.gateway.proxy entrypoints.heartbeat""",
     "firewall": "contracts.document contracts.firewall entrypoints.firewall",
     "keeper": "contracts.document contracts.keeper entrypoints.heartbeat entrypoints.keeper",
-    "ray-head": """contracts.ray_nodes coordination.election coordination.errors coordination.lease
+    "ray-head": """contracts.ray_memory contracts.ray_nodes coordination.election coordination.errors coordination.lease
         coordination.own_address coordination.redis_client coordination.redis_users entrypoints.command_line
         entrypoints.ray.agent
         entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.scratch""",
-    "ray-cpu": """contracts.document contracts.ray_nodes contracts.status coordination.errors coordination.lease
+    "ray-cpu": """contracts.document contracts.ray_memory contracts.ray_nodes contracts.status coordination.errors
+        coordination.lease
         coordination.membership coordination.own_address coordination.redis_client coordination.redis_users
         entrypoints.command_line entrypoints.ray.hidden_files
         entrypoints.ray.janitor entrypoints.ray.launcher

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from config.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS, HOST_RAY_PORTS
+from contracts.ray_memory import object_store
 from entrypoints.ray import launcher
 from entrypoints.ray import process as ray_process
 from entrypoints.ray.process import NodeMeans
@@ -37,7 +38,7 @@ class TestMeans:
 
     @pytest.mark.parametrize(("memory", "store"), [(2, 0.4), (6, 1.2), (16, 4.2), (96, 28.2)])
     def test_a_node_s_own_processes_have_theirs_first(self, memory, store):
-        assert ray_process.object_store(memory * 1024**3) == pytest.approx(store * 1024**3, rel=0.01)
+        assert object_store(memory * 1024**3) == pytest.approx(store * 1024**3, rel=0.01)
 
     def test_a_small_shared_memory_caps_it_and_names_the_size_to_set(self, capsys):
         store, _ = ray_process.split_memory(10 * 1024**3, 1024**3)
