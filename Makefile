@@ -85,7 +85,7 @@ docs: .venv/ready-docs ## Build the documentation site in build/docs, with all l
 hooks: .venv/ready-dev ## Install the pre-commit hooks, which call the tools of .venv
 	.venv/bin/pre-commit install
 
-lock: .venv/ready-dev ## Resolve all dependencies anew, of this program and of its images (needs uv)
+lock: .venv/ready-dev ## Lock all dependencies again, of this program and of its images (needs uv)
 	$(UV_COMPILE) --output-file requirements.txt requirements.in
 	$(UV_COMPILE) --output-file requirements-dev.txt requirements-dev.in
 	$(UV_COMPILE) --output-file requirements-docs.txt requirements-docs.in
@@ -104,7 +104,7 @@ INSTALL_PYTHON = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	&& echo "installing python3 and python3-venv" && apt-get update -qq \
 	&& DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3 python3-venv >/dev/null
 
-# An environment whose Python is gone, too old or half installed is made anew, with all that is in it.
+# An environment whose Python is gone, too old or half installed is recreated from scratch.
 USABLE := $(shell .venv/bin/python -c 'import sys, pip; sys.exit($(NEWER_THAN))' 2>/dev/null && echo yes)
 ifneq ($(USABLE),yes)
 .PHONY: .venv/bin/python .venv/ready .venv/ready-dev .venv/ready-docs

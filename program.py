@@ -121,7 +121,7 @@ def declare_platform(stack: Stack) -> Outputs:
 
 
 def warn_of_running_work(stack: Stack) -> None:
-    """Says what may end, where nobody asks before it does: `ws` does, bare `pulumi` cannot."""
+    """Warns of what may end, where no command asks first: `ws` does, bare `pulumi` cannot."""
     if ASKS in stack.environment:
         return
     try:
@@ -133,7 +133,7 @@ def warn_of_running_work(stack: Stack) -> None:
 
 
 def warn_of_plain_secrets(stack: Stack) -> None:
-    """Whoever reads the stack file, or its history, knows those."""
+    """Refuses values that readers of the stack file, or of its history, would know."""
     for key in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS):
         if stack.config(key.partition(":")[2]) is not None and not pulumi.runtime.is_config_secret(key):
             command = secret_command(stack.identity.stack, key)
@@ -154,7 +154,7 @@ def declare_family(stack: Stack) -> Outputs:
 
 
 def claim(stack: Stack) -> owner.Situation | None:
-    """Sees to it that what is here of the stack is this engine's to change; None where nobody asks.
+    """Makes sure that this engine owns the stack's objects; None where that is not checked.
 
     Raises:
         SettingsError: another state knows it.

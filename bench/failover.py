@@ -25,7 +25,7 @@ from testing.cluster.trial import Outcome, Trial
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "reliability.md"
 KUBERNETES = "20.8 s average, 18-28 s (Kubernetes, hot standby)"
-REST_SECONDS = 17.0  # before each fault: nobody's head fails more often, and a standby has made itself ready
+REST_SECONDS = 17.0  # before each fault: real heads fail less often, and a standby has become ready
 METHOD = f"""\
 Three hosts on one machine: network namespaces on one bridge, each with its own Docker Engine and its own `ws up`;
 heads on {" or ".join(CANDIDATES)}, Redis on {REDIS_HOST}. The client is a driver in the worker of {REDIS_HOST}; it
@@ -48,7 +48,7 @@ MOVE = Figure(
     name="planned move of the head: from `ws head move` to a new actor by the new head", peer="-", median_goal=8
 )
 CALLS = Figure(name="longest actor call on a worker during such a move", peer="gaps of 2 s", median_goal=2)
-TASKS = Figure(name="longest task of no work during such a move", peer="gaps of 2 s", median_goal=2)
+TASKS = Figure(name="longest no-op task during such a move", peer="gaps of 2 s", median_goal=2)
 JOIN = Figure(name="joining of a prepared host: from `ws up` to its first task", peer="-", median_goal=20)
 
 
@@ -57,8 +57,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.failover", description=__doc__)
     parser.add_argument("--rounds", type=int, default=0, help="of each figure")
     parser.add_argument("--random", type=int, default=0, metavar="FAULTS", help="random faults, after the figures")
-    parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="what random faults are drawn from")
-    parser.add_argument("--minutes", type=float, default=600.0, help="no round begins later than that")
+    parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="seed of the random faults")
+    parser.add_argument("--minutes", type=float, default=600.0, help="no round begins later")
     arguments = parser.parse_args()
     began = time.monotonic()
     host = "; ".join(f"{name}: {value}" for name, value in machine().items())
@@ -101,7 +101,7 @@ class Figures:
         self.failures: list[str] = []  # rounds that came to no end
 
     def measure(self, rounds: int, deadline: float) -> None:
-        """So many rounds of each, as long as there is time; joins only every third time.
+        """That many rounds of each, while time is left; joins only every third time.
 
         A round that comes to no end is a failure, and no figure.
         """
@@ -163,12 +163,12 @@ class Figures:
             lines.append(f"| {' | '.join(cells)} |")
         lines += ["", f"Tasks and calls that failed during planned moves: {self._lost}."]
         if self.failures:
-            lines += [f"Rounds that came to no end within {RECOVERY_SECONDS:.0f} s: {len(self.failures)}."]
+            lines += [f"Rounds that did not end within {RECOVERY_SECONDS:.0f} s: {len(self.failures)}."]
         return lines
 
 
 def epoch_of(sample: Event) -> int:
-    """The epoch of the lease, 0 while nobody has it or Redis does not answer."""
+    """The epoch of the lease; 0 while no host holds it or Redis does not answer."""
     return int((sample.get("lease") or {}).get("epoch", 0))
 
 
@@ -220,7 +220,7 @@ class Faults:
         self.failures: list[str] = []  # rounds that came to no end
 
     def suffer(self, rounds: int, deadline: float) -> None:
-        """So many, as long as there is time."""
+        """That many, while time is left."""
         began = time.monotonic()
         for number in range(1, rounds + 1):
             if time.monotonic() > deadline:

@@ -41,7 +41,7 @@ GCS = Address("10.0.0.1", 6385)
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Redis under so many hosts."""
+    """The load on Redis with a number of hosts."""
 
     hosts: int
     commands: float  # a second, those within scripts counted
@@ -56,7 +56,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Microseconds of Redis for one call among so many hosts."""
+    """Microseconds of Redis for one call, with a number of hosts."""
 
     hosts: int
     look: float
@@ -79,11 +79,11 @@ class Redis:
     password_file: Path
 
     def link(self) -> RedisLink:
-        """A line to it."""
+        """A client of it."""
         return RedisLink((self.address,), self.password, timeout=PATIENCE_SECONDS)
 
     def info(self, link: RedisLink, section: str) -> dict[str, str]:
-        """What it says of itself."""
+        """Its INFO."""
         lines = str(link.command("INFO", section)).splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--watch", choices=WATCHES, default=WATCHES[0], help="what each node asks Redis for")
     parser.add_argument("--print", action="store_true", help="only print it")
     options = parser.parse_args()
-    preview_seconds(2)  # what it imports is no part of it
+    preview_seconds(2)  # imports are not measured
     previews = [(hosts, preview_seconds(hosts)) for hosts in options.hosts]
     with redis_server() as redis:
         costs = [costs_among(redis, hosts) for hosts in options.hosts]
@@ -130,7 +130,7 @@ def redis_server() -> Iterator[Redis]:
 
 
 def costs_among(redis: Redis, hosts: int) -> Costs:
-    """What each kind of call costs where so many hosts have reported."""
+    """What each kind of call costs with a number of hosts."""
     link = redis.link()
     link.command("FLUSHALL")
     lease = Lease(link, NAMESPACE)
@@ -170,7 +170,7 @@ def cost(redis: Redis, link: RedisLink, call: Callable[[], object]) -> float:
 
 
 def load_of(redis: Redis, hosts: int, watch: str) -> Load:
-    """Redis while so many hosts are up and one of them leads; at the end the lead is handed on."""
+    """Redis while a number of hosts are up and one of them leads; at the end the lead is handed over."""
     redis.link().command("FLUSHALL")
     players = [
         start_players(redis, first, min(PROCESS_HOSTS, hosts - first), watch)
@@ -259,7 +259,7 @@ def member(number: int) -> Member:
 
 
 def preview_seconds(hosts: int) -> float:
-    """The program's own time for the stack of one host among so many; nothing outside of it is asked."""
+    """The program's own CPU time for the stack of one host of a large cluster, without any outside call."""
     names = [f"host-{number:04}" for number in range(hosts)]
     addresses = [f"10.8.{number // 250}.{number % 250 + 1}" for number in range(hosts)]
     cluster = {
@@ -280,8 +280,9 @@ def document(loads: Sequence[Load], costs: Sequence[Costs], previews: Sequence[t
     lines = [
         f"{host}; {version_of('redis-server', '--version').split(' sha')[0]}.",
         "",
-        "Redis while so many hosts are up, each with the calls of its gateway and of one node; at the end the lead is "
-        "handed on. Hosts, Redis and everything else of the machine share its cores: latencies are upper bounds.",
+        "Redis while that many hosts are up, each with the calls of its gateway and of one node; at the end the lead "
+        "is "
+        "handed over. Hosts, Redis and everything else of the machine share its cores: latencies are upper bounds.",
         "",
         "| hosts | commands/s | Redis, of one core | sent, MB/s | renewal, ms: median, worst | a gateway's look, ms: "
         "median, 99 % | lease handed over, ms | all gateways follow, ms | failed calls |",
@@ -295,7 +296,7 @@ def document(loads: Sequence[Load], costs: Sequence[Costs], previews: Sequence[t
     ]
     lines += [
         "",
-        "What one call costs Redis itself, as it counts it, where so many hosts have reported:",
+        "What one call costs Redis, by its own count, with that many hosts reporting:",
         "",
         "| hosts | look, µs | report, µs | a node's membership, µs | renewal, µs | whole state, µs | whole state, kB |",
         "|---|---|---|---|---|---|---|",
@@ -307,7 +308,7 @@ def document(loads: Sequence[Load], costs: Sequence[Costs], previews: Sequence[t
     ]
     lines += [
         "",
-        "The program's own processor time for a preview of one host, with a block of so many hosts:",
+        "The program's own CPU time for a preview of one host, with that many hosts in the cluster file:",
         "",
         "| hosts in the block | s |",
         "|---|---|",

@@ -1,7 +1,7 @@
 """What three real hosts cost Redis, the GCS and the gateways: ``python -m bench.scale_real``.
 
 The hosts are those of tests/cluster: namespaces of this machine, each with a Docker Engine of its own, and Ray.
-Measured while nobody uses the cluster, and while a client runs a task a second on each host and calls an actor there.
+Measured while the cluster is idle, and while a client runs a task a second on each host and calls an actor there.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> int:
     with Cluster.make(Path(tempfile.gettempdir(), "cslr-cluster")) as cluster:
         cluster.up_all()
         time.sleep(SETTLE_SECONDS)
-        uses = [measured(cluster, "nobody uses it", seconds)]
+        uses = [measured(cluster, "it is idle", seconds)]
         with cluster.observed():
             time.sleep(SETTLE_SECONDS)
             uses.append(measured(cluster, "tasks and calls", seconds))
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def measured(cluster: Cluster, name: str, seconds: float) -> Use:
-    """Looks twice, so many seconds apart."""
+    """Samples twice, that many seconds apart."""
     leader = cluster.leader()
     watched = {
         "redis": processes(cluster, [REDIS_HOST], "redis", "redis-server"),

@@ -1,7 +1,7 @@
 """An hour of a group's work on a deployed stack: ``python -m bench.soak --minutes 60``.
 
 Two users do at random what people do (bench/soak_work.py) while single services are restarted. A ledger says what was
-saved, and is looked at during the soak and in its end. Nothing may be lost, and the head may restart only where it was
+saved, and is checked during the soak and at its end. Nothing may be lost, and the head may restart only where it was
 asked to. Progress lines while it runs; Ctrl-C ends it early, with the report of what there was. It cleans up.
 """
 
@@ -34,12 +34,12 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "reliability.md"
 USERS = 2
 SAMPLE_SECONDS = 10.0
 RESTART_EVERY = (60.0, 180.0)  # seconds
-AFTER_RESTART = 60.0  # so long work may feel that a service was restarted
+AFTER_RESTART = 60.0  # for this long work may be affected by a restart of a service
 LOOK_AT = 6  # entries of the ledger, drawn every time a user has done a piece of work
 CALM_SECONDS = 120.0  # before the last look: Ray gives idle workers back, janitors tidy
 STOP_SECONDS = 500.0  # for work that is under way to end
 RESTARTED = ("redis", "mlflow", "postgres", "marimo", "health", "keeper")
-HEAD, STATE = "ray-cpu", "redis"  # Ray's GCS does not connect again to a Redis that was away: its head starts anew
+HEAD, STATE = "ray-cpu", "redis"  # Ray's GCS does not connect again to a Redis that was away: its head restarts
 METHOD = """\
 Two users, each with one piece of work after the other, drawn at random. A service is restarted by `docker restart` each
 one to three minutes, {head} twice in all. Work that needs a restarted service may fail and is counted apart. What was
@@ -77,7 +77,7 @@ class Soak:
     restarts: list[Restart] = field(default_factory=list)
     under_way: str = ""  # the service that is being restarted now
     done: list[Done] = field(default_factory=list)
-    head_restarts: int = 0  # that nobody asked for
+    head_restarts: int = 0  # unexpected ones
     followed: int = 0  # restarts of the head after one of Redis on purpose
     heads: list[str] = field(default_factory=list)  # what was seen of them
     uses: Uses = field(default_factory=Uses)
@@ -93,7 +93,7 @@ class Soak:
             while time.monotonic() < self.deadline:
                 time.sleep(1)
         except KeyboardInterrupt:
-            tell("interrupted: what is under way ends, then the report follows; once more ends at once")
+            tell("interrupted: finishing the work under way, then the report; interrupt again to stop immediately")
         self.over = True
         end = time.monotonic() + STOP_SECONDS
         for thread in threads:
@@ -162,7 +162,7 @@ class Soak:
         tell(f"{service} restarted on purpose, healthy again after {time.monotonic() - began:.0f} s")
 
     def _rest(self, seconds: float) -> bool:
-        """Waits; whether the soak goes on."""
+        """Waits; returns whether the soak continues."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self.over:
             time.sleep(1)
@@ -184,7 +184,7 @@ class Soak:
                 tell(f"no sample: {error}")
 
     def _compared(self, before: Head | None, now: Head) -> Head:
-        """Notes where a process of the node has another number than before, and nobody asked for it."""
+        """Notes where a process of the node has an unexpected new process ID."""
         if before is None or (now.started, now.processes) == (before.started, before.processes):
             return now
         names = sorted(
@@ -210,9 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="of work (default: %(default)g)")
     parser.add_argument("--stack", default="dev", help="a stack that runs on this host (default: %(default)s)")
-    parser.add_argument(
-        "--seed", default=f"{time.time_ns() % 2**32}", help="what the work and the restarts are drawn from"
-    )
+    parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="seed of the work and the restarts")
     parser.add_argument("--keep", action="store_true", help="leave what it made")
     arguments = parser.parse_args()
     rig = rig_of(arguments.stack)
@@ -233,7 +231,7 @@ def main() -> int:
     try:
         time.sleep(CALM_SECONDS)
     except KeyboardInterrupt:
-        tell("the last figures are taken at once")
+        tell("the last figures are taken immediately")
     soak.uses.end(rig)
     command = " ".join(["python -m bench.soak", *sys.argv[1:]])
     host = "; ".join(f"{name}: {value}" for name, value in machine().items())
@@ -283,7 +281,7 @@ def report(soak: Soak, minutes: float) -> list[str]:
         "| figure | goal |  |",
         "|---|---|---|",
         f"| saved and then lost, of {len(ledger.entries())} ({saved}) | 0 | {bold(len(ledger.lost))} |",
-        f"| restarts of the head that nobody asked for | 0 | {bold(soak.head_restarts)} |",
+        f"| unexpected restarts of the head | 0 | {bold(soak.head_restarts)} |",
         f"| restarts of the head that followed one of {STATE} on purpose | - | {soak.followed} |",
         f"| work that failed though nothing it needs was restarted, of {len(soak.done)} | 0 | {bold(len(failed))} |",
         f"| restarts of services on purpose in {minutes:.0f} min | - | {restarted(soak.restarts)} |",

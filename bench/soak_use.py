@@ -56,7 +56,7 @@ def used_now(rig: Rig) -> dict[str, float]:
 
 
 def of_redis(rig: Rig) -> Mapping[str, float]:
-    """What Redis says of itself."""
+    """Redis's own figures."""
     password = rig.stack.secrets()["redis-password"].strip()
     command = f"REDISCLI_AUTH={password} redis-cli info memory"
     try:

@@ -46,7 +46,7 @@ class Away:
             last = self._over.is_set()
             if question():
                 now = time.monotonic()
-                # What passes between two answers when nothing happens is no absence.
+                # The normal time between two answers does not count as absence.
                 away = now - answered - INTERVAL_SECONDS
                 self.seconds[service] = max(self.seconds[service], away if away > 2 * INTERVAL_SECONDS else 0.0)
                 answered = now

@@ -36,8 +36,8 @@ from contracts.firewall import FirewallSettings
 LOOK_SECONDS = 2.0
 STALE_SECONDS = 20.0
 NFT_SECONDS = 10.0
-RESOLVE_SECONDS = 60.0  # names among the hosts are looked up again so often
-REPAIRED_SECONDS = 300.0  # a health check speaks for so long of rules that somebody else removed
+RESOLVE_SECONDS = 60.0  # interval at which names of hosts are resolved again
+REPAIRED_SECONDS = 300.0  # how long the health check mentions rules that another program removed
 GET_ADDRESS = 0x8915  # SIOCGIFADDR
 PRIORITY = -10  # before the rules of Docker and of the host, whose "accept" ends no other table
 LOOPBACK = "127.0.0.0/8"
@@ -57,7 +57,7 @@ def say(message: str) -> None:
 
 def ruleset(rules: FirewallSettings, bridge: str, hosts: Iterable[str]) -> str:
     """The table as ``nft`` reads it. ``hosts`` are the addresses of the cluster's hosts, resolved."""
-    trusted = [*hosts, *rules.allow]  # none while no name of a host can be looked up: then nobody gets in
+    trusted = [*hosts, *rules.allow]  # none while no host name can be resolved: then no machine is let in
     allow = [f"ip saddr {_sources(rules.allow)} accept"] if rules.allow else []
     forward = [
         # What does not go into the bridge from elsewhere is not ours.
@@ -207,11 +207,11 @@ class Firewall:
         else:
             self.report.repaired += 1
             self.report.repaired_at = time.monotonic()
-            say("rules were removed or changed by somebody else, and are set again")
+            say("rules were removed or changed by another program, and are set again")
 
     def remove(self) -> None:
         """Remove the rules, also those that an earlier container left."""
-        with suppress(FirewallError):  # somebody else was first
+        with suppress(FirewallError):  # another program was first
             self.nft("delete", "table", "inet", self.rules.table)
             say("rules are removed")
 
@@ -271,7 +271,7 @@ def health() -> int:
         return 1
     age = time.monotonic() - report.at
     if report.problem or age > STALE_SECONDS:
-        print(report.problem or f"has not looked at its rules for {age:.0f} s")
+        print(report.problem or f"has not checked its rules for {age:.0f} s")
         return 1
     recently = report.repaired and time.monotonic() - report.repaired_at < REPAIRED_SECONDS
     print(f"rules stand{f'; set again {report.repaired} times, since others removed them' if recently else ''}")

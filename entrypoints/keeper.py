@@ -31,10 +31,10 @@ from contracts.keeper import KeeperSettings
 from entrypoints.heartbeat import Heartbeat
 
 LOOK_SECONDS = 5.0
-# A container is restarted when it was unhealthy for so long, twice as long each further time.
+# A container is restarted after it was unhealthy for this long; twice as long each further time.
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
-LIMIT, WINDOW = 5, 3600.0  # so many restarts in so many seconds, then a human has to look
-FORGOTTEN_AFTER = 600.0  # a container that was healthy for so long begins anew
+LIMIT, WINDOW = 5, 3600.0  # this many restarts in that many seconds, then an operator has to act
+FORGOTTEN_AFTER = 600.0  # a container that was healthy for this long starts over
 CALL_SECONDS = 10.0
 RESTART_SECONDS = 180.0  # a stop takes as long as the container was given for it (Ray: 60 s)
 # Docker's socket is a new file when its daemon was restarted, which only a new start of this container sees.

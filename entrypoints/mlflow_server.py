@@ -32,7 +32,7 @@ DEFAULTS = {
     # MLflow answers 403 to any other Host header (against DNS rebinding). Its own default has patterns of private
     # addresses, which names such as 10.evil.example match, and lacks the name in our network.
     "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,localhost:*,127.0.0.1,127.0.0.1:*,mlflow:5000",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for GenAI evaluations, which nobody runs here
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for GenAI evaluations, which do not run here
 }
 
 

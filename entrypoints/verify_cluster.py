@@ -145,7 +145,7 @@ class Check:
     part: str  # key of PARTS: what the stack must have
     container: str = "head"  # or the service whose log explains a failure
     after: str | None = None  # makes no sense unless that one passed
-    tries: int = 1  # at least so many attempts, settled or not
+    tries: int = 1  # the least number of attempts, settled or not
     finds_head: bool = False  # so it also waits for as long as other hosts may take to bring a head up
 
 

@@ -179,7 +179,7 @@ def stack_settings(stack: str, key: str = PLATFORM) -> dict[str, Any]:
 
 
 def merged(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, key by key."""
+    """`base` with `changes` as overrides, key by key."""
     result = dict(base)
     for change in changes:
         for key, value in change.items():

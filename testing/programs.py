@@ -47,9 +47,9 @@ for _name, _program in PROGRAMS.items():
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What `make test` says, and who only wants to run a few tests does not."""
     parser.addoption(
-        "--set-up", action="store_true", help="install what the chosen tests need and start Docker, where this may"
+        "--set-up", action="store_true", help="install what the chosen tests need and start Docker, if allowed"
     )
-    parser.addoption("--set-up-only", action="store_true", help="do so, and run no test: before a run in parallel")
+    parser.addoption("--set-up-only", action="store_true", help="only install, and run no test: before parallel runs")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

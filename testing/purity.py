@@ -27,4 +27,6 @@ def pure() -> Iterator[None]:
     yield
     seen, _seen = _seen, None
     if seen:
-        pytest.fail(f"a unit test starts no process and no server; move it to tests/process: {seen}", pytrace=False)
+        pytest.fail(
+            f"a unit test must not start a process or a server; move it to tests/process: {seen}", pytrace=False
+        )

@@ -27,7 +27,7 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
         with contextlib.suppress(OSError):
             if condition():
                 return
-        assert time.monotonic() < deadline, "not so within the time"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.05)
 
 
@@ -53,7 +53,7 @@ class Wire:
         for end in list(self._open):
             self._end(end)
 
-    def mend(self) -> None:
+    def heal(self) -> None:
         self._cut = False
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class ChildEnvironment:
 
     @property
     def constraints(self) -> Path:
-        """The versions of the image's packages, as requirements, for whoever wants to keep them."""
+        """The versions of the image's packages, as requirements, for callers that want to keep them."""
         return self.folder / "image-packages.txt"
 
     def own_packages(self) -> dict[str, str]:

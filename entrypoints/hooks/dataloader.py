@@ -1,4 +1,4 @@
-"""DataLoader workers of PyTorch on Python 3.14: forked, as on every Python before, where nobody says otherwise.
+"""DataLoader workers of PyTorch on Python 3.14: forked, as on earlier versions, unless the program chooses otherwise.
 
 Python 3.14 starts processes by forkserver on Linux. Such a worker gets its data set by pickle, which finds no class
 that a Ray task or a notebook cell defines: "Can't pickle <class '__main__.Clips'>: it's not found as __main__.Clips".
@@ -37,7 +37,7 @@ def hook_context(module: ModuleType) -> None:
 
 
 def hook_loader(module: ModuleType) -> None:
-    """Change `torch.utils.data.dataloader`: workers are forked where nobody chose otherwise."""
+    """Change `torch.utils.data.dataloader`: workers are forked unless the program chose otherwise."""
     iterator = module._MultiProcessingDataLoaderIter
     start = iterator.__init__
 

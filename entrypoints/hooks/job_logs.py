@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 SHOWN = 16 * 10**6  # bytes at the end of a log; an answer of the Jobs API holds it several times over in memory
-LINES, CHARACTERS = 10, 20_000  # of one message to who follows a log, as Ray has it
+LINES, CHARACTERS = 10, 20_000  # of one message to a follower of a log, as in Ray
 POLL_SECONDS = 1.0
 
 

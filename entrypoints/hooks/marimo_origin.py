@@ -1,7 +1,7 @@
 """Marimo answers pages of its own alone, in what changes something and in the connections that run cells.
 
 Marimo looks at its cookie and not at who asks, and a browser sends that cookie with requests of every page of the same
-host, whatever its port: also of a web page that somebody logged as an artifact to MLflow. Stands alone (registry.py).
+host, whatever its port: also of a web page that was logged as an artifact to MLflow. Stands alone (registry.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def known_origins() -> list[str]:
 
 
 def is_foreign(scope: Scope) -> bool:
-    """Whether a page of another server asks for more than to read. Programs that are no browsers send no Origin."""
+    """Whether a page of another server asks for more than to read. Programs other than browsers send no Origin."""
     if scope["type"] not in ("http", "websocket") or (scope["type"] == "http" and scope["method"] in READING):
         return False
     headers = {name.decode("latin-1").lower(): value.decode("latin-1").lower() for name, value in scope["headers"]}

@@ -1,7 +1,7 @@
 """Ray's large values, kept beside Redis: the hooks that put them into the package store and get them out of it.
 
 - `store_values` (``ray._raylet``): the client of the GCS that all of Ray's Python uses. What a driver, the Jobs API or
-  a Ray Client puts under ``gcs://…``, and other large values, go to the store; whoever asks for them gets them there.
+  a Ray Client puts under ``gcs://…``, and other large values, go to the store, and readers get them from there.
 - `answer_when_full` (the Jobs API): says in a sentence why nothing can be submitted, instead of by a traceback.
 - `serve_packages` (the dashboard agent of each node): gives other nodes what is in the store of this host, and starts
   the `Housekeeping` there.
@@ -54,12 +54,12 @@ SCARCE, FULL = 0.6, 0.8
 STATE_SECONDS = 60.0  # what was measured longer ago says nothing
 HOUSE_SECONDS = 15.0
 TURNS_TO_TIDY_UP = 4  # between two looks at all jobs and actors
-# Ray holds what was uploaded for 10 minutes, then by its jobs and actors. What none of them names and nobody used for
+# Ray holds what was uploaded for 10 minutes, then by its jobs and actors. What none of them names and was not used for
 # longer is an orphan: of a head that is gone, whose counts are gone with it.
 ORPHAN_SECONDS = 900.0
 # Where the store is full, what is of no job goes before that: but not what was uploaded a moment ago.
 JUST_UPLOADED_SECONDS = 60.0
-PEER_SECONDS = 10.0  # a node that says nothing for so long has hung
+PEER_SECONDS = 10.0  # a node that is silent for this long hangs
 GLANCE_SECONDS = 2.0  # the same, for a question that holds up the Jobs API
 ROUTE = "/api/cslr/packages/"
 # Bytes of a request to submit a job. Its environment variables are kept in Redis with the job and each of its actors.
@@ -213,7 +213,7 @@ class StoredValues:
         return values
 
     def internal_kv_exists(self, key: Text, namespace: Space = None, timeout: Seconds = None) -> bool:
-        """See Ray's client. A package whose file is lost is none, so that whoever has it uploads it again."""
+        """See Ray's client. A package whose file is lost counts as missing, so that its owner uploads it again."""
         exists, stored = bool(self.plain("internal_kv_exists")(key, namespace, timeout)), key_of(key, namespace)
         if not exists or not stored.key.startswith(PACKAGE):
             return exists
@@ -286,7 +286,7 @@ def ask_peer(address: str, sha256: str, method: str = "GET") -> Ray:
 
 
 def is_available(client: Ray, pointer: Pointer) -> bool:
-    """Whether the value is here or on another node; notes that somebody wants it."""
+    """Whether the value is here or on another node; records that it is in use."""
     place = store()
     if place and place.has(pointer):
         place.touch(pointer)
@@ -298,7 +298,7 @@ def is_available(client: Ray, pointer: Pointer) -> bool:
 
 
 def fetch(client: Ray, pointer: Pointer, key: Key, place: Store | None) -> bytes:
-    """Return a value that another node has, and keep it here as well. Raises StoreError where nobody has it."""
+    """Return a value that another node has, and keep it here as well. Raises StoreError if no node has it."""
     asked = peers(client, pointer.node)
     for address in asked:
         try:
@@ -386,7 +386,7 @@ def serve_packages(http_server_agent: ModuleType) -> None:
 
 
 class Housekeeping:
-    """Removes what nobody needs, and measures Redis; in each agent, of which one does the work of a host."""
+    """Removes what is unused, and measures Redis; in each agent, of which one does the work of a host."""
 
     def __init__(self, place: Store, client: Ray, is_head: bool) -> None:
         self._place = place
@@ -423,7 +423,7 @@ class Housekeeping:
             self._place.collect(functools.partial(pointed, self._client))
 
     def remove_orphans(self, now: float) -> None:
-        """Delete packages that no job or actor of this cluster names, and nobody used for a long time."""
+        """Delete packages that no job or actor of this cluster names, and that were not used for a long time."""
         keys = self._client.plain("internal_kv_keys")(PACKAGE, None, PEER_SECONDS)
         self._seen = {key: self._seen.get(key, now) for key in keys}
         used = {key.key: entry.used for entry in self._place.entries() for key in entry.keys}
@@ -496,7 +496,7 @@ def in_own_loop(question: Callable[..., Coroutine[Any, Any, Any]], *arguments: o
 
 
 def make_room(client: Ray, place: Store, size: int) -> None:
-    """Remove packages of no job, the one that was not used for longest first, until so many bytes fit."""
+    """Remove packages of no job, the one least recently used first, until that many bytes fit."""
     live = uris_in_use(client)
     for entry in place.entries():
         if place.used() + size <= place.limit or time.time() - entry.used < JUST_UPLOADED_SECONDS:

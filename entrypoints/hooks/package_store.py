@@ -2,7 +2,7 @@
 
 What users upload (a folder for ``working_dir``, modules, the pickled code of a large function) is written here as a
 file that is named by the sha256 of its content; Redis keeps a pointer of about 200 bytes under the key that Ray chose.
-So Ray's own reference counting goes on: when it deletes the key, nothing points to the file any more, and
+So Ray's own reference counting continues: when it deletes the key, nothing points to the file any more, and
 `Store.collect` removes it. All containers of a host share one store. What one host lacks, it gets from another
 (package_hooks.py).
 
@@ -32,9 +32,9 @@ from pathlib import Path
 # A pointer begins with this, and no pickle, zip, wheel or tar does.
 MAGIC = b'{"cslr-stored": 1, '
 FOLDER, INCOMING, LOCK = "packages", "incoming", ".lock"
-# A file without a key is kept so long after its last use: its key is written a moment after it.
+# A file without a key is kept this long after its last use: its key is written a moment after it.
 GRACE_SECONDS = 120.0
-# A file that nobody goes on writing; the slowest upload that was seen took 40 s.
+# A file whose writer stopped; the slowest upload measured took 40 s.
 INCOMPLETE_SECONDS = 3600.0
 # What the node measured longer ago says nothing about now.
 MEASURED_SECONDS = 600.0
@@ -52,7 +52,7 @@ class StoreError(OSError):
 
 
 class StoreFullError(StoreError):
-    """There is no room: retrying is of no use until somebody has made some."""
+    """There is no room: retrying is useless until some is made."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class Store:
 
     @contextlib.contextmanager
     def _lock(self, kind: int) -> Iterator[None]:
-        """Whoever removes entries waits for all who add to them, and the other way round."""
+        """Removing entries and adding to them exclude each other."""
         descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, kind)
@@ -283,7 +283,7 @@ class Store:
         return freed
 
     def _remove_unused(self, entry: Entry) -> int:
-        """Remove an entry unless somebody used it in the meantime."""
+        """Remove an entry unless it was used in the meantime."""
         with self._lock(fcntl.LOCK_EX):
             try:
                 if (self.folder / entry.sha256).stat().st_mtime != entry.used:

@@ -170,7 +170,7 @@ def _replace(module: ModuleType, name: str, field: str, expand: Callable[[str, M
         return Installation(Path(target_dir), Order.of(field, runtime_env, expand), logger)
 
     if not callable(getattr(module, name)):
-        raise TypeError(f"{name} is no class")
+        raise TypeError(f"{name} is not a class")
     setattr(module, name, processor)
 
 
@@ -249,7 +249,7 @@ class Installation:
     async def _see_that_ray_works(
         self, child: ChildEnvironment, packages: Mapping[str, ImagePackage], work: Path
     ) -> None:
-        """Find out here what a worker would say in a log that nobody reads, before Ray starts it again and again."""
+        """Find out here what a worker would only log, before Ray restarts it again and again."""
         replaced = {name: version for name, version in child.own_packages().items() if name in packages}
         needed = [name for name in RAY_NEEDS if name in packages]
         if not replaced or not needed:
@@ -284,7 +284,7 @@ class Installation:
         return environment
 
     async def _call(self, command: Sequence[str], work: Path) -> tuple[int, str]:
-        """Run a command; its exit code and all it said. Whoever cancels ends its children too."""
+        """Run a command; its exit code and output. Cancelling ends its children too."""
         self._logger.info("Job's packages: %s", " ".join(command))
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -307,7 +307,7 @@ class Installation:
 
 
 async def _in_thread(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
-    """Call a function in a thread, and wait for its end also when cancelled: it must not go on behind a clean-up."""
+    """Call a function in a thread, and wait for its end also when cancelled: it must not continue after a clean-up."""
     future = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
     try:
         return await asyncio.shield(future)

@@ -33,7 +33,7 @@ from entrypoints.hooks.child_environment import (
 )
 
 FOLDER = ".notebook-packages"  # below the home folder
-KEPT_ENVIRONMENTS = 2  # environments: this image's, and that of the image before, for who goes back to it
+KEPT_ENVIRONMENTS = 2  # environments: this image's, and the previous image's, for going back to it
 START_CHECK = "import marimo, marimo._server.start"
 CHECK_SECONDS = 60
 RESTORE_SECONDS = 900
@@ -196,7 +196,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def start_restoring(child: ChildEnvironment) -> None:
-    """Install what is pending in a process of its own, so that nobody waits for an index that does not answer."""
+    """Install what is pending in a process of its own, so that no notebook waits for a silent index."""
     if _lines(_pending(child)):
         program = [sys.executable, "-m", "entrypoints.marimo.notebook_packages", "restore", str(child.folder)]
         # By way of a shell that ends: Marimo, which this process becomes, waits for no children that it does not know.

@@ -13,7 +13,7 @@ end
 local epoch, incarnation = field('epoch', '^%d+$'), field('incarnation', '^%x+$')
 local answer, sent = field('answer', '^%x+$'), tonumber(request.time)
 if not (epoch and incarnation and answer and sent) then return {} end
--- Who asked has given up by then, and asks anew.
+-- The requester has given up by then, and asks again.
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) - sent > 3000 then return {} end
 
@@ -48,7 +48,7 @@ if request.wish == 'fence' then
         local user = ARGV[index]
         if user ~= request.keep and string.sub(user, 1, #start) == start then
             local number, hex = string.match(string.sub(user, #start + 1), '^(%d+)%-(%x+)$')
-            -- Users outlive data that is lost while Redis runs; epochs may then begin anew.
+            -- Users outlive data that is lost while Redis runs; epochs may then start again.
             local lost = hex and #hex == 32 and string.sub(hex, 1, 16) ~= incarnation
             if lost or (hex and #hex == 32 and tonumber(number) <= tonumber(epoch)) then table.insert(old, user) end
         end

@@ -49,7 +49,7 @@ def epochs_only_grow(events: Sequence[Event]) -> Found:
     """Neither a restart of Redis nor the loss of its data brings an old epoch back."""
     highest = 0
     for event in samples(events):
-        epoch = event["epoch"] or highest  # none: Redis has lost its data, and nobody was granted one yet
+        epoch = event["epoch"] or highest  # none: Redis has lost its data, and no epoch was granted yet
         if epoch < highest:
             yield event["time"], f"epoch {epoch} after {highest}"
         highest = max(highest, epoch)
@@ -109,7 +109,7 @@ def processes_on_workers_live_on(events: Sequence[Event]) -> Found:
         if before and (before["life"], before["pid"]) != (event["life"], event["pid"]):
             spell = (before["time"], event["time"])
             if not any(fault_explains(fault, end, event["counter"], spell) for fault, end in faults(events)):
-                yield event["time"], f"the counter of {event['counter']} has another process, without a reason"
+                yield event["time"], f"the counter of {event['counter']} has another process, for no reason"
 
 
 def faults(events: Sequence[Event]) -> list[tuple[Event, float]]:
@@ -144,7 +144,7 @@ def the_tables_are_right_in_the_end(events: Sequence[Event]) -> Found:
         elif table["heads"] != 1:
             yield event["time"], f"Ray lists {table['heads']} heads"
         elif table["jobs"].get(table["own"], True):
-            yield event["time"], "Ray takes the job of a running client for dead"
+            yield event["time"], "Ray considers the job of a running client dead"
 
 
 RULES: tuple[Callable[[Sequence[Event]], Found], ...] = (

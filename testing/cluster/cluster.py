@@ -135,7 +135,7 @@ class Cluster:
     # --- what is there ---
 
     def add_replica(self) -> None:
-        """Deploys all hosts again, with a Redis replica on another host."""
+        """Redeploys all hosts, with a Redis replica on another host."""
         for stack in self.stacks.values():
             (stack.folder / "cluster.yaml").write_text(yaml.safe_dump(block(replica=True)))
         self.up_all()
@@ -168,7 +168,7 @@ class Cluster:
         return str(self.view.leader())
 
     def lease_or_none(self) -> dict[str, str]:
-        """Who holds the lease now; empty where nobody does, or where Redis does not answer."""
+        """The holder of the lease; empty without one, or if Redis does not answer."""
         with contextlib.suppress(redis.RedisError):
             return self.view.lease()
         return {}

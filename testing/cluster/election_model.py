@@ -97,7 +97,7 @@ class World(NamedTuple):
     late: frozenset[Request] = frozenset()
     floors: tuple[int, ...] = ()  # of the agents' hosts, on disk
     granted: int = 0  # the highest epoch of this life of the data
-    users: int = 0  # so many were made
+    users: int = 0  # number of users made
     spent: tuple[int, ...] = (0, 0, 0, 0, 0)  # twice, restarts, wipes, orders, crashes
 
     def accepted(self) -> list[tuple[int, str]]:
@@ -199,7 +199,7 @@ class Model:
             yield f"{what}, the answer lost", self.event(base, index, Failed("-"))
             learned = self._learn(base, index, result)
             yield what, learned
-            # Never one that makes a user: nobody sends that twice.
+            # Never one that makes a user: that is never sent twice.
             if operation not in (*HARMLESS, Operation.CREATE_USER) and len(learned.late) < self.bounds.late:
                 yield from self._spend(f"{what}, and once more", learned._replace(late=learned.late | {request}), TWICE)
 

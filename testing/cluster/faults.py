@@ -255,7 +255,7 @@ def redis_host_lost(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 
 @contextlib.contextmanager
 def head_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
-    """No fault: the head moves to the other candidate because somebody says so."""
+    """No fault: the head moves to the other candidate on request."""
     leader = cluster.leader()
     (target,) = set(CANDIDATES) - {leader}
     with told(cluster, "head moved", hosts=[leader]):

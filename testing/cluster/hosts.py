@@ -1,6 +1,6 @@
 """Hosts of a LAN, all on this machine: each has its own network, processes, mounts and name, and its own Docker daemon.
 
-A host that is lost ends at once and says goodbye to nobody, as at a loss of power: first its cable is cut, then the
+A lost host ends at once without a goodbye, as in a power failure: first its cable is cut, then the
 first process of its namespaces is killed, and with it everything in them. Needs root.
 """
 
@@ -199,7 +199,7 @@ class Host:
         """Every process of a running container: process id, as seen from this machine → command line."""
         found = {}
         for folder in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):  # it ended, or is no process
+            with contextlib.suppress(OSError):  # it ended, or is not a process
                 if folder.name.isdigit() and str(container.id) in (folder / "cgroup").read_text():
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                     found[int(folder.name)] = command
@@ -233,14 +233,14 @@ def end_all_in(namespace: str) -> None:
 
 
 def thaw(cgroup: str) -> None:
-    """Lets go on what `docker pause` froze (cgroup v1; what v2 freezes can be killed)."""
+    """Thaws what `docker pause` froze (cgroup v1; what v2 freezes can be killed)."""
     for state in sorted((CGROUPS / "freezer" / cgroup).rglob("freezer.state")):
         with contextlib.suppress(OSError):
             state.write_text("THAWED")
 
 
 def namespaces() -> list[str]:
-    """Those of a LAN, whoever made it."""
+    """Those of a LAN, regardless of its maker."""
     return [line.split()[0] for line in run("ip", "netns", "list").splitlines() if line.startswith(f"{NAME}-")]
 
 

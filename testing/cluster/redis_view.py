@@ -76,7 +76,7 @@ class RedisView:
         )
 
     def lease(self) -> dict[str, str]:
-        """Who holds it; empty where nobody does."""
+        """Its holder; empty without one."""
         return dict(self.redis.hgetall(self._keys + "lease"))
 
     def end_lease(self) -> None:

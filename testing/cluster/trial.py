@@ -54,7 +54,7 @@ class Trial:
         return outcome
 
     def endure(self, name: str, hold: float = 0.0, *, until: Callable[[Lease], None] | None = None) -> Outcome:
-        """Breaks something, holds it broken for so many seconds or until something is so, and waits for recovery."""
+        """Breaks something for a time or until a condition holds, and waits for recovery."""
         fault: Fault = {**FAULTS, **REDIS_FAULTS}[name]
         cluster, began = self.cluster, time.monotonic()
         cluster.leader()

@@ -1,6 +1,6 @@
 """A working day on a deployed stack: what a case of it must leave as it was.
 
-Before and after each case are compared: the head's container and processes, somebody else's running job, health, and
+Before and after each case are compared: the head's container and processes, another user's running job, health, and
 whether the next small job works.
 """
 
@@ -28,7 +28,7 @@ OF_THE_NODE = {
     "ray::RuntimeEnvAgent": "runtime_env agent",
 }
 HEARTBEAT_SECONDS = 3 * 60 * 60
-BEAT_WITHIN = 30.0  # seconds in which somebody else's job must get on, while the machine is busy with a case
+BEAT_WITHIN = 30.0  # seconds in which another user's job must make progress, while the machine is busy with a case
 HEALTHY_WITHIN = 60.0
 
 
@@ -81,7 +81,7 @@ class Day:
         self.is_the_same(before)
 
     def is_the_same(self, before: Head) -> None:
-        """No container and no process of the node has been started anew."""
+        """No container and no process of the node was restarted."""
         now = Head.seen(self.head)
         assert now == before, f"the node was {before}, and is {now}"
 

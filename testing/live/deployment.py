@@ -31,7 +31,7 @@ ENGINE_RUN = Path(__file__).with_name("engine_run.py")
 UP_SECONDS = 2400.0  # the first `up` on a bare machine builds every image
 POLL_SECONDS = 0.05
 
-# Ports below those that the kernel hands out, and subnets that no default uses: a developer's own stack goes on.
+# Ports below those that the kernel hands out, and subnets that no default uses: a developer's own stack keeps running.
 FULL: dict[str, Any] = {
     "network": {"name": "cslr-live", "subnet": "10.213.0.0/24"},
     "ray": {"cpu": {"ports": {"dashboard": 28265, "client": 20001}}},
@@ -110,7 +110,7 @@ class LiveStack:
     # --- deploying ---
 
     def configure(self, *changes: dict[str, Any]) -> None:
-        """Writes the stack file: the stack's settings with `changes` laid over them."""
+        """Writes the stack file: the stack's settings with `changes` as overrides."""
         config = {"cslr:platform": merged(self.settings, *changes), **self.further_config}
         (self.folder / f"Pulumi.{self.name}.yaml").write_text(yaml.safe_dump({"config": config}))
 

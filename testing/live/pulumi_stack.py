@@ -79,7 +79,7 @@ class PulumiStack:
         )  # fmt: skip
 
     def changes_nothing(self, *arguments: str) -> None:
-        """Fails if such a run finds something to change, or makes a container anew."""
+        """Fails if such a run finds something to change, or recreates a container."""
         before = self.live.ids()
         self(*arguments, "--expect-no-changes")
         assert self.live.ids() == before

@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """Somebody who has the token of a stack's Ray."""
+    """A user who has the token of a stack's Ray."""
 
     dashboard: str  # URL without a slash at the end
     token: str

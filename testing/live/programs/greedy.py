@@ -63,7 +63,7 @@ def secrets(namespace: str) -> dict[str, list[str]]:
 
 @ray.remote(num_cpus=0)
 def other() -> int:
-    """Somebody else's task."""
+    """Another user's task."""
     return os.getpid()
 
 

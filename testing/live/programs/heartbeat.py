@@ -1,4 +1,4 @@
-"""Somebody else's work, which nothing may disturb: an actor that counts, and a task for each count."""
+"""Another user's work, which nothing may disturb: an actor that counts, and a task for each count."""
 
 import sys
 import time

@@ -1,6 +1,6 @@
 """Keeps the cluster's state busy, and checks that nothing of it is lost: ``state.py SECONDS [FILE]``.
 
-Ends after so many seconds, or as soon as the file is there.
+Ends after that many seconds, or as soon as the file exists.
 
 An actor that counts, tasks, new actors, objects, and keys of the GCS's own store, each read again.
 """

@@ -153,7 +153,7 @@ class TestReturn:
         lead(running.second.link(), NAMESPACE)
         running.second.link().command("SET", "key", "newer")
         running.first.beside().command("SET", "key", "accepted by nobody else")
-        running.first.wire.mend()
+        running.first.wire.heal()
         until(lambda: running.settled(running.second, running.first))
         assert running.first.link().command("GET", "key") == "newer"
 
@@ -161,7 +161,7 @@ class TestReturn:
         running.stop()  # no guard demotes the old one
         running.first.wire.cut()
         lead(running.second.link(), NAMESPACE)
-        running.first.wire.mend()
+        running.first.wire.heal()
         assert read_status(running.first.link()).leads
         link = running.link()
         link.command("PING")
@@ -172,7 +172,7 @@ class TestReturn:
             server.link().command("ACL", "SETUSER", "ray-cslr-lab-7-aa", "on", "nopass", "~*", "+@all")
         running.first.wire.cut()
         lead(running.second.link(), NAMESPACE)
-        running.first.wire.mend()
+        running.first.wire.heal()
         until(lambda: running.settled(running.second, running.first))
         for server in (running.first, running.second):
             assert server.link().command("ACL", "USERS") == ["default"]

@@ -235,7 +235,7 @@ class TestHealth:
         [
             ({}, 0, "rules stand\n"),
             ({"problem": "nft: no"}, 1, "nft: no\n"),
-            ({"at": -100.0}, 1, "has not looked at its rules for 100 s\n"),
+            ({"at": -100.0}, 1, "has not checked its rules for 100 s\n"),
             ({"repaired": 2, "repaired_at": -5.0}, 0, "rules stand; set again 2 times, since others removed them\n"),
             ({"repaired": 2, "repaired_at": -1000.0}, 0, "rules stand\n"),
         ],

@@ -193,7 +193,7 @@ class TestPrimaryIsSilent:
         gamma.wire.cut()
         command.failover(access_on("beta", pair), QUIET, primary_is_off=True)
         assert gamma.beside().command("SET", "key", "lost, as the command warned") == "OK"
-        gamma.wire.mend()
+        gamma.wire.heal()
         until(lambda: settled(beta, gamma))
         assert gamma.link().command("GET", "key") is None
 
