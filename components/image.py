@@ -169,10 +169,9 @@ class PulledImage(pulumi.ComponentResource):
         super().__init__("cslr:image:PulledImage", name, None, opts)
         self.tag = reference
         pulled = docker.RemoteImage(
-            # Kept, because behind a closed network it may not be had again.
             name,
             name=reference,
-            keep_locally=True,
+            keep_locally=True,  # in a closed network it could not be pulled again
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.image_id = pulled.image_id

@@ -40,6 +40,8 @@ class ImageFamily(pulumi.ComponentResource):
     images: dict[str, ImageVariant]  # by the names of what was wanted
 
     def __init__(self, name: str, args: ImageFamilyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        # The token names components/image.py, where the class was first: with another one, existing stacks would lose
+        # their images and make them anew.
         super().__init__("cslr:image:ImageFamily", name, None, opts)
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
