@@ -1,11 +1,11 @@
-"""What a run of an engine says of itself: changes and their result. Loads nothing of Pulumi, which takes its time."""
+"""What a run of an engine reports: changes and their result. Imports nothing of Pulumi, which is slow to load."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-# The types of the resources that people are told of by kind.
+# Resource types that messages name by kind.
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
 NETWORK = "docker:index/network:Network"
@@ -19,7 +19,7 @@ def name_in(urn: str) -> str:
 
 
 class ProgramError(Exception):
-    """The program refused to run: a mistake in the stack config, in its own words."""
+    """The program refused to run, mostly because of a mistake in the stack config; its own message."""
 
 
 class Action(StrEnum):
@@ -35,7 +35,7 @@ class Action(StrEnum):
 
 @dataclass(kw_only=True)
 class Change:
-    """The fate of one resource in a run."""
+    """What happens to one resource in a run."""
 
     urn: str
     type: str
@@ -43,10 +43,10 @@ class Change:
     action: Action
     owner: str = ""  # name of the component that it is part of
     reasons: list[str] = field(default_factory=list)
-    after: dict[str, Any] = field(default_factory=dict, repr=False)  # inputs of what is made anew, without secrets
+    after: dict[str, Any] = field(default_factory=dict, repr=False)  # inputs of what is recreated, without secrets
     seconds: float = 0.0
     error: str | None = None
-    skipped: bool = False  # because something that it needs failed
+    skipped: bool = False  # because a dependency failed
 
 
 class Display(Protocol):
@@ -59,15 +59,15 @@ class Display(Protocol):
         """What is being done for it."""
 
     def ended(self, change: Change) -> None:
-        """It is done, failed (`error`) or was skipped."""
+        """It is finished, failed (`error`) or was skipped."""
 
 
-# Asked when something that exists is about to end: why it must not, or nothing.
+# Called before something that exists ends. Returns why it must not, or an empty text.
 Guard = Callable[[Change], str]
 
 
 def unguarded(_change: Change) -> str:
-    """Anything may end."""
+    """Objects to nothing."""
     return ""
 
 
@@ -80,7 +80,7 @@ class Result:
 
     @property
     def failed(self) -> list[Change]:
-        """Changes that ended in an error (without those that were skipped because of one)."""
+        """Changes that failed, without those skipped because of them."""
         return [change for change in self.changes if change.error]
 
     @property

@@ -1,4 +1,4 @@
-"""What happens to one resource after the other: same, create, update, replace, repair; and to what left the program."""
+"""Decides what happens to each resource, in order: same, create, update, replace or repair; and does it."""
 
 import threading
 import time
@@ -38,7 +38,7 @@ class Deployment:
         self.changes: dict[str, Change] = {}
 
     def handle(self, wanted: Registration) -> Outcome:
-        """Makes one resource what the program wants. Never raises: independent resources go on."""
+        """Brings one resource to the state that the program declares. Never raises: independent resources continue."""
         change = Change(urn=wanted.urn, type=wanted.type, name=wanted.name, action=Action.SAME, owner=wanted.owner)
         with self._lock:
             if wanted.urn in self.changes:
@@ -51,7 +51,7 @@ class Deployment:
             actual = None if change.skipped or change.error else self._apply(wanted, change)
         except (BuildError, DockerError, ResourceError, UnknownTypeError) as error:
             change.error = str(error)
-        except Exception as error:  # noqa: BLE001 (what is under way elsewhere must come to its end)
+        except Exception as error:  # noqa: BLE001 (what is under way elsewhere must finish)
             change.error = f"{type(error).__name__}: {error}"
         change.seconds = time.monotonic() - began
         if change.error or change.skipped:
@@ -73,7 +73,7 @@ class Deployment:
             return actual
         change.after = wanted.recorded
         if self._preview:
-            # Outputs that the change makes anew are unknown to those that use them; a repaired one keeps them.
+            # A change makes new outputs, which are unknown until then; a repaired resource keeps its own.
             return actual if change.action is Action.REPAIR else None
         self._display.started(change)
         return self._make(wanted, resource, actual, change)
@@ -119,7 +119,7 @@ class Deployment:
 
 
 def _names(inputs: Mapping[str, object], known: Collection[str]) -> Iterator[str]:
-    """The names of inputs; of an object of which single keys are known, those of its keys: ``build.args``."""
+    """The names of inputs. For an object whose keys are known one by one, those of the keys: ``build.args``."""
     for name, value in inputs.items():
         if isinstance(value, dict) and any(one.startswith(f"{name}.") for one in known):
             yield from (f"{name}.{key}" for key in value)
@@ -128,4 +128,4 @@ def _names(inputs: Mapping[str, object], known: Collection[str]) -> Iterator[str
 
 
 class UnknownTypeError(Exception):
-    """The program uses something that this engine was not made for."""
+    """The program uses a type or an input that this engine does not support."""

@@ -40,7 +40,7 @@ def _text(value: Any) -> str:  # noqa: ANN401
 
 
 def _short(text: str, start: int = 0) -> str:
-    """At most so much of a text as a line bears, around what begins at `start`."""
+    """The part of a text around `start` that fits on a line."""
     begin = max(0, min(start - WIDTH // 4, len(text) - WIDTH))
     end = begin + WIDTH
     return f"{'…' if begin else ''}{text[begin:end]}{'…' if end < len(text) else ''}"

@@ -1,4 +1,4 @@
-"""Keeps two runs on the same stack apart. The kernel releases the lock when its holder ends, however it ends."""
+"""A lock for each stack. The kernel releases it when its holder ends, however it ends."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from stack.state import make_closed
 
 
 class LockedError(Exception):
-    """Another run works on this stack."""
+    """Another run is working on this stack."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Runs the Pulumi program under mocks and hands each registered resource to a deployment."""
+"""Runs the Pulumi program with a mocked engine and passes each registered resource to a deployment."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ __all__ = ["Handler", "Monitor", "Outcome", "ProgramError", "run_program"]
 Outcome = tuple[str, dict[str, Any]] | None
 Handler = Callable[[Registration], Outcome]
 
-# As many resources as can wait for their health at the same time.
+# How many resources can wait to become healthy at the same time.
 WORKERS = 16
 
 
@@ -51,12 +51,12 @@ class Monitor(MockMonitor):
         self._handler = handler
 
     def Invoke(self, request: Any) -> ResourceInvokeResponse:  # noqa: ANN401, N802 (gRPC)
-        """A function that the program calls: there is one, on what the engine knows."""
+        """A function that the program calls: only one is supported, which asks for the engine's state."""
         with _event_loop():
             return super().Invoke(request)  # type: ignore[no-any-return, no-untyped-call]
 
     def RegisterResource(self, request: Any) -> RegisterResourceResponse:  # noqa: ANN401, N802 (gRPC)
-        """One resource: waits until it is made real."""
+        """One resource: returns when it exists."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if not request.custom:
             return RegisterResourceResponse(urn=urn)
@@ -99,7 +99,7 @@ def _event_loop() -> Iterator[None]:
 
 
 class _NoCalls(Mocks):
-    """The program calls no provider function; one that it does is refused by name."""
+    """Refuses every provider function by name, except the one for the engine's state."""
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         if args.token == READ_STATE:

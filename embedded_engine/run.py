@@ -1,4 +1,4 @@
-"""One run of the engine on one stack: preview, up, destroy, outputs."""
+"""Runs the engine on one stack: preview, up, destroy, outputs."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ from embedded_engine.resources.volume import Volume
 from stack.identity import StackIdentity
 from stack.state import stack_folder
 
-# Listing of the Engine API, key of the answer that holds it, type: in the order that a stack is taken down in.
+# Path of the Engine API, key of the list in its answer, type; in the order in which `down` removes them.
 KINDS = (("/containers/json", "", CONTAINER), ("/networks", "", NETWORK), ("/volumes", "Volumes", VOLUME))
 
 
@@ -61,9 +61,9 @@ class Engine:
         return self._pass(preview=True)
 
     def up(self) -> Result:
-        """Makes the host what the program wants. An interrupted or failed run goes on where it ended."""
+        """Brings the host to the state that the program declares. Continues an interrupted or failed run."""
         with stack_lock(self._state, self._stack), self._cancellable():
-            # Errors of the program and types that the engine does not know show before anything is changed.
+            # Errors of the program, and types that the engine does not support, show before anything changes.
             plan = self._pass(preview=True)
             if plan.failed or plan.unchanged:
                 return plan
@@ -76,11 +76,11 @@ class Engine:
             return Result(changes=self._remove([c for kind in kinds for c in self._existing(*kind)]))
 
     def leftovers(self) -> Result:
-        """None: what an interrupted run made carries its labels, and the next goes on from there."""
+        """None: what an interrupted run made carries its labels, and the next run continues from there."""
         return Result(changes=[])
 
     def remove(self, changes: list[Change]) -> Result:
-        """Removes containers and networks by their names, whoever made them."""
+        """Removes containers and networks by name, also those that this engine did not make."""
         with stack_lock(self._state, self._stack), self._cancellable():
             return Result(changes=self._remove(changes))
 
@@ -89,7 +89,7 @@ class Engine:
         return self._pass(preview=True).outputs
 
     def cancel(self) -> None:
-        """Begins nothing more; what is under way comes to its end."""
+        """Starts nothing more; what is under way finishes."""
         self._cancelled.set()
 
     def _pass(self, *, preview: bool) -> Result:
@@ -104,14 +104,14 @@ class Engine:
         except DockerError:
             if not result.failed:
                 raise
-            return result  # what Docker's end made fail says more, and `ws matrix` tries it again
+            return result  # the failures that Docker's end caused say more, and `ws matrix` retries them
         result.changes += orphans
         if not preview:
             self._remove([orphan for orphan in orphans if self._may_end(orphan)])
         return result
 
     def _may_end(self, orphan: Change) -> bool:
-        """Whether it may be removed; the reason against it is its error."""
+        """Whether it may be removed; an objection becomes its error."""
         orphan.error = self._guard(orphan) or None
         return not orphan.error
 
@@ -145,7 +145,7 @@ class Engine:
             yield Change(urn=labels.get(URN_LABEL, name), type=kind, name=name, action=Action.DELETE)
 
     def _remove(self, changes: list[Change]) -> list[Change]:
-        """Removes objects: containers at the same time, each after those that need it; then networks; then volumes."""
+        """Removes containers in parallel, each after its dependents; then networks; then volumes."""
         containers = {change.urn: change for change in changes if change.type == CONTAINER}
         needed_by: dict[str, set[str]] = {urn: set() for urn in containers}
         for found in self._api.labelled("/containers/json", "", [AFTER_LABEL]) if containers else []:

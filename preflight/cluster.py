@@ -119,7 +119,7 @@ def routes_lead_from_our_address(situation: Situation) -> Iterator[Finding]:
 
 
 def ports_are_free(situation: Situation) -> Iterator[Finding]:
-    """Nobody else on this host has a port that is the same on every host, or that other hosts know."""
+    """Ports that are the same on every host, or known to other hosts, are free on this one."""
     settings, membership, host = situation.settings, situation.membership, situation.host
     for service in settings.services():
         taken = () if service in host.on_host_network else tuple(_taken(membership, service, host))
@@ -151,7 +151,7 @@ def ports_are_free(situation: Situation) -> Iterator[Finding]:
 
 
 def _taken(membership: Membership, service: str, host: HostFacts) -> Iterator[tuple[int, str, str]]:
-    """The ports of a service that somebody else has: what for, and who."""
+    """The ports of a service that others use: what for, and which process."""
     for purpose, first, last in host_ports(service):
         for port in sorted(port for port in host.ports_in_use if first <= port <= last):
             owner = next(filter(None, (port_owner(port, a, host) for a in _bound(membership, service, purpose))), None)

@@ -106,7 +106,7 @@ def _knock(host: str, address: str, port: int, purpose: str) -> ClosedPort | Non
     try:
         create_connection((address, port), timeout=CALL_SECONDS).close()
     except ConnectionRefusedError:
-        return None  # the way is free, and nobody is there yet
+        return None  # reachable, and nothing listens yet
     except OSError as error:
         return ClosedPort(host=host, port=port, purpose=purpose, error=error.strerror or "no answer")
     return None

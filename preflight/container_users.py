@@ -18,7 +18,7 @@ ROOT = 0  # reads everything on its host, whatever runs as it
 
 @dataclass(frozen=True, kw_only=True)
 class HostUsers:
-    """Users of this host by number, and who deploys: by default nobody is known."""
+    """Users of this host by number, and the user who deploys; unknown by default."""
 
     names: Mapping[int, str] = field(default_factory=dict)
     own: int | None = None

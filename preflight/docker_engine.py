@@ -1,4 +1,4 @@
-"""Which Docker Engine a stack is deployed on, refused before anything else is looked at.
+"""Which Docker Engine a stack is deployed on, checked before anything else.
 
 It must be this host's own, the same one for both engines and for people's `docker`, answer, and give containers the
 user ids that they ask for.

@@ -206,7 +206,7 @@ def _spellings(source: str, facts: HostFacts) -> tuple[str, ...]:
 def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
     """Each folder to mount is there, and the service's user may use it as it needs to.
 
-    What is there is somebody's: no remedy changes its owner or its mode.
+    Existing files belong to someone: no remedy changes their owner or mode.
     """
     for name in settings.services():
         uid, gid = map(int, settings.service(name).user.split(":"))

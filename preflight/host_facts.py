@@ -100,7 +100,7 @@ class Folder:
 
     @classmethod
     def at(cls, path: str) -> "Folder | None":
-        """The folder at ``path``, or None if there is none. One that may not be looked at counts as accessible."""
+        """The folder at ``path``, or None if there is none. One that this user may not inspect counts as accessible."""
         try:
             facts = Path(path).stat()
         except PermissionError:
@@ -173,7 +173,7 @@ class HostFacts:
 
     @property
     def ports_in_use(self) -> frozenset[int]:
-        """Ports that somebody has, on any address."""
+        """Ports in use, on any address."""
         return frozenset({x.port for x in self.listeners} | {x.port for x in self.container_ports})
 
     @property
@@ -195,7 +195,7 @@ def outside_addresses() -> tuple[str, ...]:
     bridges = [ipaddress.IPv4Network(route.network) for route in routes if DOCKER_BRIDGE.fullmatch(route.interface)]
     found = sorted(map(ipaddress.IPv4Address, host_addresses()))
     outside = [one for one in found if not one.is_loopback and not any(one in bridge for bridge in bridges)]
-    best = source_address("192.0.2.1")  # of documentation: nobody's, so the default route leads there
+    best = source_address("192.0.2.1")  # reserved for documentation, so the default route leads there
     return tuple(sorted(map(str, outside), key=lambda address: address != best))
 
 

@@ -1,4 +1,4 @@
-"""What other machines reach of a stack, and what keeps them from the rest: Docker itself, the firewall, or nobody.
+"""What other machines reach of a stack, and what keeps them from the rest: Docker itself, the firewall, or nothing.
 
 Looks only at settings and ``HostFacts``. The rules themselves are in ``entrypoints/firewall.py``; here are those that a
 person sets where the platform may not.
@@ -68,7 +68,7 @@ def is_needed(settings: PlatformSettings, facts: HostFacts | None) -> bool:
 
 
 def notices(settings: PlatformSettings, facts: HostFacts) -> Iterator[Notice]:
-    """What stands open although nobody may have meant it, with the commands that close it."""
+    """What is open, perhaps by accident, with the commands that close it."""
     yield from _gcs_published(settings)
     if settings.firewall.enabled or not is_needed(settings, facts):
         return
@@ -95,8 +95,9 @@ def _gcs_published(settings: PlatformSettings) -> Iterator[Notice]:
         if node.ports.gcs is not None:
             key = f"{dotted(SERVICES[name])}.ports.gcs"
             yield Notice(
-                f"{key} publishes the GCS of {name} on {bind}:{node.ports.gcs}: whoever reaches it can end the head by "
-                "one message, without a token. Jobs and the Ray Client do not need this port: leave it out if you can"
+                f"{key} publishes the GCS of {name} on {bind}:{node.ports.gcs}: anyone who reaches it can end the "
+                "head by one message, without a token. Jobs and the Ray Client do not need this port: leave it out if "
+                "you can"
             )
 
 

@@ -71,7 +71,7 @@ class OwnerRecord:
 
     @classmethod
     def read(cls, folder: Path) -> "OwnerRecord | None":
-        """None where nobody is known to have deployed it."""
+        """None where it is not known to have been deployed."""
         try:
             found = json.loads((folder / RECORD).read_text())
             return cls(**found) if found["engine"] in IN_WORDS else None

@@ -57,7 +57,7 @@ def rejoin(containers: Collection[Cut], network: str, addresses: Mapping[str, st
     for one in containers:
         api = DockerApi()
         if one.paused:
-            with suppress(DockerError):  # somebody was quicker
+            with suppress(DockerError):  # something else was faster
                 api.call("POST", f"/containers/{one.identifier}/unpause")
         if not one.outside:
             continue

@@ -65,7 +65,7 @@ def line(work: Work, now: float) -> str:
 
 
 def printable(text: str) -> str:
-    """A name that somebody chose, on one line, short, and without what would move the cursor."""
+    """A name that a user chose, shortened to one line and without control characters."""
     flat = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
     return flat if len(flat) <= WIDTH else f"{flat[: WIDTH - 1]}…"
 

@@ -1,4 +1,4 @@
-"""What runs on a deployed stack at this moment: of Ray jobs, drivers, actors and tasks, open notebooks, runs of MLflow.
+"""What runs on a deployed stack now: of Ray jobs, drivers, actors and tasks, open notebooks, runs of MLflow.
 
 Asks the containers as they are deployed, by their ports, mounts and variables: the stack file may say otherwise by now.
 Changes nothing, and takes a few seconds at most; what could not be asked is said.
@@ -50,7 +50,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One thing that somebody started and that has not ended."""
+    """One piece of work that a user started and that has not ended."""
 
     kind: Kind
     identifier: str
@@ -115,12 +115,12 @@ class RunningWork:
     """What runs, and what is not known of it."""
 
     works: tuple[Work, ...] = ()
-    head: str = ""  # the service that leads Ray here; empty where that is another host, or nobody
+    head: str = ""  # the service that leads Ray here; empty where another host leads, or none
     # Service → why what runs there is not known, though it is healthy. A service that is not runs nothing for long: it
     # is being started, or about to be restarted.
     not_asked: Mapping[str, str] = field(default_factory=dict)
     services: tuple[Deployed, ...] = ()
-    runs: int = 0  # of MLflow that nobody has ended; also those whose program was killed
+    runs: int = 0  # unfinished MLflow runs, including those whose program was killed
 
     def __bool__(self) -> bool:
         """Whether there may be anything that can end."""

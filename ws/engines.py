@@ -53,7 +53,7 @@ def choose(
     if asked is EngineOption.EMBEDDED:
         return Choice(name=EngineName.EMBEDDED)
     if asked is EngineOption.AUTO and made_by is EngineName.EMBEDDED:
-        # A CLI that was installed meanwhile is no reason to restart what runs.
+        # A CLI installed meanwhile does not justify restarting what runs.
         return Choice(name=EngineName.EMBEDDED, reason="it made this stack")
     found = look()
     if found.cli:

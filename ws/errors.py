@@ -1,4 +1,4 @@
-"""Mistakes and misfortunes that end a command with one clear message instead of a traceback."""
+"""Errors that end a command with one clear message instead of a traceback."""
 
 
 class WsError(Exception):
@@ -27,7 +27,7 @@ KNOWN = frozenset(
 
 
 def message(error: BaseException) -> str | None:
-    """What to tell people; None for an error that is a defect of this program."""
+    """The message to show; None for a defect of this program."""
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if kinds & KNOWN:
         return str(error)
@@ -36,7 +36,7 @@ def message(error: BaseException) -> str | None:
     if {"docker.errors.DockerException", "requests.exceptions.RequestException"} & kinds:
         return f"Docker does not answer: {error}\n  Run `ws doctor`."
     if isinstance(error, OSError) and error.strerror:
-        # A full or read-only disk, a file where a folder should be, nobody's right to write there.
+        # A full or read-only disk, a file where a folder should be, or no right to write there.
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return None
 

@@ -12,7 +12,7 @@ PLAIN_SECONDS = 10.0  # between two lines, where lines stay for ever
 
 @contextlib.contextmanager
 def progress(console: Console) -> Iterator[Callable[[str], None]]:
-    """Gives a function that says what is being waited for at this moment."""
+    """Yields a function that shows what is being waited for."""
     if console.is_terminal and not console.is_dumb_terminal:
         with console.status("") as status:
             yield lambda text: status.update(Text(text))

@@ -30,22 +30,22 @@ class Actual:
     identifier: str
     outputs: dict[str, Any]
     inputs: dict[str, Any] | None  # as recorded when it was made; None where something else made it
-    defect: str | None = None  # why it needs repair although its inputs are right
+    defect: str | None = None  # why it needs repair although its inputs are unchanged
 
 
 class ResourceType(Protocol):
     """How resources of one type are read, made and unmade. Calls come from several threads."""
 
     replaces: bool  # whether a change makes a new one (else it is redone in place)
-    replaces_dependents: str  # why what depends on it is replaced with it; empty: it is not
-    replaced_with_dependencies: bool  # whether it is replaced with a dependency of which that is said
-    inputs: frozenset[str]  # what it honours, of an object its keys (``build.args``); any other input is refused
+    replaces_dependents: str  # reason to replace its dependents with it; empty: they stay
+    replaced_with_dependencies: bool  # whether it is replaced together with such a dependency
+    inputs: frozenset[str]  # supported inputs; of an object, its keys (``build.args``). Any other is refused
 
     def read(self, wanted: Registration) -> Actual | None:
         """What is there for this registration; None where nothing is."""
 
     def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
-        """Makes it, or mends one that `read` found a defect of; returns when it is ready."""
+        """Creates it, or repairs one that `read` found defective; returns when it is ready."""
 
     def delete(self, actual: Actual, progress: Progress) -> None:
         """Removes it before a replacement."""
@@ -87,7 +87,7 @@ def refuse_foreign(kind: str, name: str, existing: Json, wanted: Registration, l
 
 
 def remove_container(api: DockerApi, identifier: str) -> None:
-    """Stops a container with the grace that it was made with, and removes it with its anonymous volumes."""
+    """Stops a container within its grace period, and removes it with its anonymous volumes."""
     try:
         api.call("POST", f"/containers/{identifier}/stop")
         api.call("DELETE", f"/containers/{identifier}", query={"v": "true", "force": "true"})
@@ -97,7 +97,7 @@ def remove_container(api: DockerApi, identifier: str) -> None:
 
 
 class DockerObjects:
-    """The part that types made of Docker objects share."""
+    """What all types of Docker objects share."""
 
     def __init__(self, api: DockerApi) -> None:
         self.api = api

@@ -37,7 +37,7 @@ class Command:
         self._has_image = has_image
 
     def read(self, wanted: Registration) -> Actual | None:
-        """What it answered the last time that it ran without an error."""
+        """The output of its last successful run."""
         image = wanted.inputs.get("environment", {}).get(LEAVES_IMAGE)
         if image and not self._has_image(image):
             return None  # it was pruned since
@@ -49,7 +49,7 @@ class Command:
             return None
 
     def create(self, wanted: Registration, _: Actual | None, progress: Progress) -> Actual:
-        """Runs it to its end, or until the run is interrupted."""
+        """Runs it until it ends or the deployment is interrupted."""
         progress("running")
         path = self._record(wanted)
         path.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ class Command:
         return Actual(identifier=path.stem, outputs=outputs, inputs=wanted.recorded)
 
     def delete(self, actual: Actual, progress: Progress) -> None:
-        """Forgets its answer."""
+        """Forgets its output."""
         progress("forgetting")
         (self._folder / f"{actual.identifier}.json").unlink(missing_ok=True)
 

@@ -43,7 +43,7 @@ class Container(DockerObjects):
     })  # fmt: skip
 
     def read(self, wanted: Registration) -> Actual | None:
-        """Found by name; defective if it is not running, not healthy, or was left half made."""
+        """Found by name; defective if it is not running, not healthy, or not completely set up."""
         name = wanted.inputs["name"]
         found = self.api.find(f"/containers/{name}/json")
         if found is None:
@@ -52,10 +52,10 @@ class Container(DockerObjects):
         refuse_foreign("container", name, found, wanted, labels)
         there = set(found["NetworkSettings"]["Networks"])
         networks = {network["name"] for network in _networks(wanted.inputs)}
-        # The networks of the host and of nobody are not made by the program: Docker lists them by their mode.
+        # The program does not create the networks `host` and `none`; Docker lists them by their mode.
         if not networks and there != {wanted.inputs["networkMode"]}:
             return _actual(found, inputs=None)
-        # One that people connected besides is theirs.
+        # Networks that users connected in addition are left alone.
         defect = CUT_OFF if networks - there else _defect(found["State"])
         return _actual(found, inputs=recorded_inputs(labels), defect=defect)
 
@@ -111,7 +111,7 @@ class Container(DockerObjects):
             # An unhealthy one is running: it needs more than a start.
             self.api.call("POST", f"/containers/{identifier}/{verb}")
         except DockerError as error:
-            raise ResourceError(f"could not be started: {error}") from error
+            raise ResourceError(f"cannot be started: {error}") from error
         deadline = time.monotonic() + wanted.inputs["waitTimeout"]
         began = time.monotonic()
         while True:

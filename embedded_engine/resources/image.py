@@ -11,7 +11,7 @@ from embedded_engine.resources.base import Actual, DockerObjects, Progress, Reso
 
 
 class Image(DockerObjects):
-    """An image built here, and pushed if so asked. Its tag names its content, so one that exists is right."""
+    """An image built here, and pushed on request. Its tag names its content, so an existing one is up to date."""
 
     replaces = False
     replaces_dependents = ""
@@ -22,7 +22,7 @@ class Image(DockerObjects):
     })  # fmt: skip
 
     def read(self, wanted: Registration) -> Actual | None:
-        """Found by tag. One that should have been pushed and was not has a defect."""
+        """Found by tag; defective if it has yet to be pushed."""
         tag = wanted.inputs["imageName"]
         found = self.api.find(f"/images/{tag}/json")
         if found is None:
@@ -71,7 +71,7 @@ class Image(DockerObjects):
                 if has_login(image):
                     pull(self.api, image, progress, platform)
             except RegistryError as error:
-                progress(f"goes without the cache: {error}")  # as for an open registry; the first build has none
+                progress(f"builds without the cache: {error}")  # as with an open registry: the first build has none
 
 
 def recorded_build(api: DockerApi, wanted: Build, progress: Progress) -> Built:
@@ -81,7 +81,7 @@ def recorded_build(api: DockerApi, wanted: Build, progress: Progress) -> Built:
     from build_report.sampling import Sampler, docker_root
     from build_report.store import record_build
 
-    # Asked before: a build can end with its daemon.
+    # Read before: a build can take its daemon down.
     started, builder = time.time(), api.call("GET", "/version")["Version"]
     with Sampler(docker_root(api)) as sampler:
         try:

@@ -56,7 +56,7 @@ class Network(DockerObjects):
         return _actual(found)
 
     def delete(self, actual: Actual, progress: Progress) -> None:
-        """With this stack's containers on it: they are made anew on the new one. Another's container is an error."""
+        """Removes it with this stack's containers, which are recreated on the new one. Others are an error."""
         found = self.api.find(f"/networks/{actual.identifier}") or {}
         for identifier in found.get("Containers") or {}:
             container = self.api.find(f"/containers/{identifier}/json")

@@ -5,7 +5,7 @@ from embedded_engine.resources.base import Actual, DockerObjects, Progress, prog
 
 
 class Volume(DockerObjects):
-    """A named volume: data, so one that exists is never made anew, whatever its labels say."""
+    """A named volume. It holds data, so an existing one is never recreated, whatever its labels say."""
 
     replaces = True
     replaces_dependents = ""
@@ -13,7 +13,7 @@ class Volume(DockerObjects):
     inputs = frozenset({"name", "driver", "labels"})
 
     def read(self, wanted: Registration) -> Actual | None:
-        """Found by name. One that a user made beforehand, without our labels, is used as it is."""
+        """Found by name. A volume that a user created without our labels is used unchanged."""
         name = wanted.inputs["name"]
         found = self.api.find(f"/volumes/{name}")
         if found is None:

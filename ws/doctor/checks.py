@@ -90,7 +90,7 @@ def linux(facts: Facts) -> Row:
 
 
 def base_images(facts: Facts) -> Row:
-    """There is a way to a base image."""
+    """Base images can be had."""
     images = facts.settings.images if facts.settings else facts.matrix
     bases = images.bases if images else "auto"
     ways = {
@@ -111,7 +111,7 @@ def base_images(facts: Facts) -> Row:
 
 
 def disk(facts: Facts) -> Row:
-    """Images have room."""
+    """There is room for images."""
     if facts.disk_free is None:
         return Row(
             name="Disk", state=State.WARN, detail="not known", remedy="have 20 GB free where Docker keeps images"
@@ -153,7 +153,7 @@ def pulumi(facts: Facts) -> Row:
 
 
 def state_folder(facts: Facts) -> Row:
-    """Nobody else reads the secrets that are kept."""
+    """Other users cannot read the stored secrets."""
     detail = str(stack_folder(StackIdentity(project=NAME, stack=facts.stack)))
     if facts.state_mode is None:
         return Row(name="State folder", state=State.OK, detail=f"{detail} (not yet there)")
@@ -379,10 +379,10 @@ def _rows(title: str, problems: list[Problem], facts: Facts, key: str) -> list[R
 
 
 def user_rows(settings: PlatformSettings, users: HostUsers) -> list[Row]:
-    """Who beside the deployer can look into containers."""
+    """Users besides the deployer who can look into containers."""
     name = "Containers' user"
     found = [Row(name=name, state=State.WARN, detail=notice.text) for notice in shared_users(settings, users)]
-    return found or [Row(name=name, state=State.OK, detail="nobody else has its number on this host")]
+    return found or [Row(name=name, state=State.OK, detail="no other user of this host has its ID")]
 
 
 def running_rows(report: HealthReport) -> list[Row]:

@@ -84,11 +84,11 @@ def own_repositories(wanted: Iterable[str]) -> set[str]:
 
 
 def old_references(image: Json, own: Collection[str], wanted: Collection[str]) -> tuple[str, ...]:
-    """The tags of an image that are this project's and that nobody wants; its ID, where it has lost all of them."""
+    """The tags of an image that belong to this project and are unwanted; its ID, where it has lost all of them."""
     tags = _tags(image)
     if not tags:
         return (image["Id"],) if TARGET_LABEL in (image["Labels"] or {}) else ()
-    # The readable name of what nobody wants any more waits for the next build to take it; it holds the old image.
+    # The readable name of an unwanted image holds that image until the next build takes the name.
     kept = {tag for tag in tags if tag in wanted}
     if all(_is_readable(tag) for tag in kept):
         kept = set()

@@ -45,7 +45,7 @@ NO_SUCH_STACK = "no stack named"
 # How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
 UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
 COLOUR_TAGS = re.compile(r"<\{%.*?%\}>")
-WAITING = "Interrupted: Pulumi finishes what is under way. Interrupt once more to abort that"
+WAITING = "Interrupted: Pulumi finishes what is under way. Interrupt again to abort"
 LAST_LINES = 15
 # What the CLI itself has to say beside the program: of plugins on PATH, and of operations that `leftovers` sees to.
 OF_THE_CLI = ("using pulumi-", "Attempting to deploy or update resources with")
@@ -74,7 +74,7 @@ class PulumiEngine:
         self._images: dict[str, str] = {}  # URN → tag
 
     def preview(self) -> Result:
-        """What `up` would do; changes nothing but the backend, which gets the stack."""
+        """What `up` would do; changes nothing except that the backend gets the stack."""
         return self._run("preview", *self._interference())
 
     def up(self) -> Result:

@@ -1,4 +1,4 @@
-"""Locks of Pulumi's own backends that a killed CLI left: nobody takes them away, and every later run is refused."""
+"""Locks of Pulumi's own backends that a killed CLI left: nothing removes them, and every later run is refused."""
 
 import os
 import re
