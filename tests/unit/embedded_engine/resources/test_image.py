@@ -125,7 +125,7 @@ class TestCreate:
             Image(engine).create(wanted(home), None, ignore)
 
     def test_push_that_names_no_digest_is_refused(self, home):
-        with pytest.raises(ResourceError, match="did not say under which digest"):
+        with pytest.raises(ResourceError, match="did not return a digest"):
             Image(Engine(build=[], push=[])).create(wanted(home), None, ignore)
 
 
