@@ -15,7 +15,7 @@ from config.types import spare_subnet
 
 # Key → why a cluster has no use for it, and the key of the cluster that says the same, if any.
 DECIDED_BY_THE_CLUSTER: dict[Path, tuple[str, str | None]] = {
-    ("ray", "head_whitelist"): ("which hosts may lead is the same for all of them", "head_whitelist"),
+    ("ray", "head_whitelist"): ("all hosts must agree on which hosts may lead", "head_whitelist"),
     ("ray", "head_address"): ("where the head is, is the same for all hosts", "head_address"),
     ("ray", "health_url"): ("each host has a gateway, which finds the head", None),
     ("ray", "cpu", "ports"): ("Ray has the same ports on every host (docs/several-hosts.md)", None),
@@ -84,7 +84,7 @@ def containers_and_hosts_have_their_own_networks(
         free = spare_subnet([host.address for host in membership.cluster.hosts.values()])
         yield Problem(
             path,
-            f"{subnet} has the addresses of {', '.join(inside)} in it, which containers could then not reach",
+            f"{subnet} contains the addresses of {', '.join(inside)}, which containers could then not reach",
             "Choose a network for containers that no host of the cluster is in, for example:",
             (Set(path, free),),
         )

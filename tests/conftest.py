@@ -14,7 +14,7 @@ SELECTING = {"cuda": "GLOB", "python": "GLOB", "target": "GLOB", "phase": "NUMBE
 def pytest_configure() -> None:
     """Interrupts work, in this process and in those that tests start, also where a shell began us with `&`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    hypothesis.settings.register_profile("cslr", deadline=None)  # a busy machine is no failure
+    hypothesis.settings.register_profile("cslr", deadline=None)  # a busy machine is not a failure
     hypothesis.settings.load_profile("cslr")
 
 

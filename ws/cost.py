@@ -186,7 +186,7 @@ def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True
     else:
         _ends_of_one(by_service, told)
     if (stop := by_service.get("mlflow") or by_service.get("postgres")) and running.runs:
-        waits = ": what logs to them repeats its calls for some 2 minutes" if stop.comes_back else ""
+        waits = ": programs that log to them retry for about 2 minutes" if stop.comes_back else ""
         number = f"{running.runs} MLflow {'run is' if running.runs == 1 else 'runs are'}"
         told.notices.append(f"{stop}; {number} not ended{waits}")
     if "marimo" in by_service:

@@ -44,7 +44,7 @@ def take_down(cluster: Cluster) -> None:
 
 
 def start(cluster: Cluster, order: list[str], pause: float) -> None:
-    """Starts the hosts' containers again, in this order, each so many seconds after the one before."""
+    """Starts the hosts' containers again, in this order, each that many seconds after the one before."""
     for name in order:
         for service in cluster.services(name, "redis", *RAY):
             cluster.container(name, service).start()

@@ -1,4 +1,4 @@
-"""What a machine of the LAN that is no host of the cluster reaches of it: what people use, and no port of Ray's own."""
+"""What a LAN machine outside the cluster reaches of it: what people use, and no port of Ray's own."""
 
 import json
 import sys
@@ -102,7 +102,7 @@ def test_cannot_end_the_head_by_a_message(cluster: Cluster, leader: Host):
 
 
 def test_could_end_it_without_the_firewall(cluster: Cluster, open_leader: Host):
-    """A fault of Ray's (2.60). When this fails it is mended, and what the docs say of it can go."""
+    """A fault of Ray's (2.60). When this fails, Ray has fixed it, and the docs no longer need to mention it."""
     before = gcs_of(cluster, open_leader)
     assert outside(cluster, MESSAGE, f"{open_leader.address}:{GCS}").split() == ["UNAVAILABLE"]
     # Its agent starts another in the same epoch, or another host leads.

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 def replica(trial: Trial) -> None:
     """Deployed on the running cluster, as its user would."""
     cluster = trial.cluster
-    with told(cluster, "all deployed anew", hosts=list(NAMES), lost=list(NAMES)):
+    with told(cluster, "all redeployed", hosts=list(NAMES), lost=list(NAMES)):
         cluster.add_replica()
     cluster.settle(time.monotonic())
 

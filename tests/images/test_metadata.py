@@ -1,4 +1,4 @@
-"""What an image says of itself, without being run: complete labels, its user, its parent's layers, no secret."""
+"""An image's metadata, without running it: complete labels, its user, its parent's layers, no secret."""
 
 import re
 from collections import defaultdict
@@ -67,7 +67,7 @@ class TestConfiguration:
 
 class TestFiles:
     def test_folders_for_others_are_empty(self, image):
-        """Looked at from outside: when the image runs, others use these, or something is mounted over them."""
+        """Inspected from outside: when the image runs, others use these, or something is mounted over them."""
         assert image.files_below("/tmp", "/var/tmp", "/run/lock", "/mnt", "/srv") == []
 
 

@@ -28,7 +28,7 @@ def silent(base: str, tmp_path: Path) -> Build:
 
 
 class InterruptedError(Exception):  # noqa: A001
-    """What a run raises when somebody interrupts it."""
+    """What a run raises when it is interrupted."""
 
 
 class TestASilentStep:

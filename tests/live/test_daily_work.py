@@ -1,4 +1,4 @@
-"""What people do every day, on the whole platform: it ends nobody else's job, loses no result, and health says what is.
+"""Everyday work on the whole platform: it ends no other user's job, loses no result, and health reports the truth.
 
 One deployment serves all cases, in the order of this file; about seven minutes on two cores with built images. All
 cases, with the sizes of the reports that they come from: ``DAILY_WORK=long``.
@@ -52,13 +52,13 @@ ENDED = r"out of memory: process \d+ took"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A program that somebody runs, and how it ends."""
+    """A user's program, and how it ends."""
 
     program: str
     arguments: tuple[object, ...] = ()
     says: str = ""  # a regular expression that what its user sees has
     ends: str = "SUCCEEDED"
-    at_once: int = 1  # so many of them
+    at_once: int = 1  # how many of them
     seconds: float = 180.0
     long: bool = False
 
@@ -169,7 +169,7 @@ class TestScratchIsFull:
 
 
 class TestMemoryIsFull:
-    """Each asks for more than the node has. The task fails, with a reason; its driver and everything else go on."""
+    """Each asks for more than the node has. The task fails, with a reason; its driver and everything else continue."""
 
     @cases(
         Case(program="memory", arguments=("fast", 12), says=ENDED),
@@ -264,7 +264,7 @@ class TestUploads:
 
 
 class TestResults:
-    """What was saved is there after the container was started anew, killed, and replaced."""
+    """What was saved is there after the container was restarted, killed, and replaced."""
 
     @pytest.fixture(scope="class")
     def saved(self, day) -> Job:

@@ -1,4 +1,4 @@
-"""`env_secrets` on a running cluster: tasks have them, and nothing that can be looked at does. About two minutes."""
+"""`env_secrets` on a running cluster: tasks have them, and nothing that can be inspected does. About two minutes."""
 
 import hashlib
 import json

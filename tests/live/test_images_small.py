@@ -81,7 +81,7 @@ class SmallImages:
 def images(
     docker_engine: None, docker_registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SmallImages]:
-    """Not made yet; nobody is logged in anywhere."""
+    """Not made yet; without any login."""
     for name in ("docker", "storage"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))

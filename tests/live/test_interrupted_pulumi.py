@@ -131,7 +131,7 @@ class TestHostChangedByHand:
         assert "cslr-live-killed-postgres is cut from its network" in said
         [network] = live.container("postgres").attrs["NetworkSettings"]["Networks"].values()
         assert "postgres" in network["Aliases"]
-        assert live.ids()["postgres"] == before["postgres"], "what runs in it goes on"
+        assert live.ids()["postgres"] == before["postgres"], "what runs in it continues"
 
     @pytest.mark.parametrize("harm", ["stop", "pause", "remove", "cut", "network"])
     def test_is_made_good(self, deployed, harm):

@@ -64,7 +64,7 @@ class TinyFamily:
 
     def configure(self, **settings: Any) -> None:
         """Writes the stack file."""
-        # What the budgets of the real family would need is no concern here.
+        # What the budgets of the real family would need does not matter here.
         config = {"cslr:preflight": False, "cslr:matrix": {"registry": REGISTRY, "cuda": ["13.*"], **settings}}
         (self.stack.folder / "Pulumi.matrix.yaml").write_text(yaml.safe_dump({"config": config}))
 

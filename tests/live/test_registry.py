@@ -115,7 +115,7 @@ class Workshop:
 
 @pytest.fixture
 def workshop(docker_engine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
-    """A host on which nobody is logged in anywhere, with a build report of its own."""
+    """A host without any registry login, with a build report of its own."""
     for name in ("context", "docker"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))

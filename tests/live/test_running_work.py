@@ -1,4 +1,4 @@
-"""Changes of a stack on which somebody works: what they end is named and asked for, and the rest of them ends nothing.
+"""Changes of a stack with running work: what they end is named and asked for, and the rest of them ends nothing.
 
 One deployment on each engine, in the order of this file; about ten minutes with built images on two cores.
 """
@@ -85,7 +85,7 @@ def user(stack: LiveStack) -> User:
 
 @pytest.fixture
 def up(stack: LiveStack, engine: str) -> Callable[..., tuple[int, str]]:
-    """Runs `ws up` without a terminal, on the stack's settings with changes laid over them."""
+    """Runs `ws up` without a terminal, on the stack's settings with changes as overrides."""
 
     def run(*arguments: str, changes: dict[str, Any] | None = None) -> tuple[int, str]:
         stack.configure(changes or {})

@@ -1,4 +1,4 @@
-"""What users upload, on a Ray node of its own: it does not come into Redis, and costs nobody else's job.
+"""What users upload, on a Ray node of its own: it does not go into Redis, and costs no other user's job.
 
 About three minutes with built images. ``UPLOADS=200`` submits as many large packages as the report that this is about.
 """
@@ -93,7 +93,7 @@ def cluster(stack: LiveStack) -> Iterator[Cluster]:
 
 
 def new_package() -> tuple[str, str, bytes]:
-    """A package that nobody has: its marker, its name, its content."""
+    """A package that no node has: its marker, its name, its content."""
     marker = os.urandom(20).hex()
     return marker, f"_ray_pkg_{marker}.zip", package(marker, DATA)
 

@@ -36,7 +36,7 @@ def redis_address(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def redis_link(redis_address: Address) -> Iterator[RedisLink]:
-    """A line to it, its data and its users as of a new one."""
+    """A client of it, with data and users as in a new one."""
     link = RedisLink((redis_address,), REDIS_PASSWORD)
     link.command("FLUSHALL")
     users = link.command("ACL", "USERS")

@@ -79,7 +79,7 @@ class TestImages:
 
 class TestChecks:
     def test_install_nothing_but_make_which_installs_the_rest(self):
-        """Else a machine of somebody who runs `make test` lacks what the one of CI has."""
+        """Otherwise a contributor's machine lacks what CI's has."""
         installed = re.findall(r"apt-get install ([^>|&\n]+)", CHECKS.read_text())
         assert [[word for word in words.split() if not word.startswith("-")] for words in installed] == [["make"]]
         assert "make test" in CHECKS.read_text()

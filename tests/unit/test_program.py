@@ -210,7 +210,7 @@ class TestEveryContainer:
     def test_is_reached_by_the_name_of_its_service(self, program):
         for service, container in program.containers.items():
             if service in ("keeper", "firewall"):
-                continue  # nobody reaches them
+                continue  # they are unreachable
             (network,) = container.inputs["networksAdvanced"]
             assert network["aliases"] == [service]
             assert network["name"] == "ray-network"
@@ -533,7 +533,7 @@ class TestSeveralHosts:
         assert sorted(names) == ["alpha-ray-cpu", "alpha-ray-head", "beta-ray-cpu", "beta-ray-head", "gamma-ray-cpu"]
 
     def test_nodes_know_no_address_that_moves(self, hosts):
-        """The gateway of the own host leads to the head, wherever it is."""
+        """The host's own gateway leads to the head, wherever it is."""
         for host, deployed in hosts.items():
             node = deployed.containers["ray-cpu"].env
             assert node["RAY_NODE_GATEWAY"] == "127.0.0.2:6379"

@@ -105,7 +105,7 @@ def change(configured: StackSettings, wanted: Wanted, forget: Collection[str] | 
     ``forget``: packages that need not stay at the versions of the present lock; None: all of them.
 
     Raises:
-        WsError: it cannot be had; nothing is written then.
+        WsError: it is not available; nothing is written then.
     """
     settings, stack = configured.platform, configured.file.stack
     path, lock_path, before = stack_file(FOLDER, stack), _lock_path(stack), present_lock(stack)
@@ -239,7 +239,7 @@ def _compile(
 
 
 def _refusal(error: str, variant: Variant, held: Mapping[str, str]) -> str:
-    """Why the packages cannot be had, for people: conflicts first, then uv's own words."""
+    """Why the packages are not available: conflicts first, then uv's own words."""
     conflicts = explain(" ".join(error.split()), held)
     lines = [line.rstrip() for line in error.strip().splitlines()]
     words = "\n".join(f"    {line}" for line in lines[:MOST_LINES])
@@ -251,7 +251,7 @@ def _refusal(error: str, variant: Variant, held: Mapping[str, str]) -> str:
         )
         return f"the packages do not fit {where}:\n{said}\n  {advice}\n  uv says:\n{words}"
     return (
-        f"the packages cannot be had for {where}, of which only wheels for Python {variant.python} on Linux count:\n"
+        f"the packages are not available for {where}, as wheels for Python {variant.python} on Linux:\n"
         f"  uv says:\n{words}"
     )
 
@@ -265,7 +265,7 @@ def uv() -> str:
     except (ImportError, FileNotFoundError):
         found = shutil.which("uv")
     if found is None:
-        raise WsError("uv is missing, which resolves packages. Run: make .venv/ready")
+        raise WsError("uv, which resolves packages, is missing. Run: make .venv/ready")
     return found
 
 

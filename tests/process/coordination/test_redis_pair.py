@@ -152,7 +152,7 @@ class TestReturn:
         running.first.wire.cut()
         lead(running.second.link(), NAMESPACE)
         running.second.link().command("SET", "key", "newer")
-        running.first.beside().command("SET", "key", "accepted by nobody else")
+        running.first.beside().command("SET", "key", "accepted by no other server")
         running.first.wire.heal()
         until(lambda: running.settled(running.second, running.first))
         assert running.first.link().command("GET", "key") == "newer"

@@ -21,7 +21,7 @@ from testing.servers import free_port
 NAMESPACE, OTHER = "cslr-lab", "cslr-other"
 PASSWORD = "correct-horse-battery"
 KEYS, GCS = f"cslr:{NAMESPACE}:", Address("10.0.0.1", 6385)
-# What nobody but the all-powerful user may do.
+# What only the all-powerful user may do.
 ALL_POWERFUL = [
     ("FLUSHALL",),
     ("FLUSHDB",),
@@ -178,7 +178,7 @@ class TestWork:
 
 
 class TestRequests:
-    """A request is done only for who holds the lease, and whatever it says."""
+    """A request is executed only for the holder of the lease."""
 
     def test_no_user_is_made_for_who_lost_the_lease(self, agent, admin):
         old = granted(agent)

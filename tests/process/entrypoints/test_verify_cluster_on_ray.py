@@ -22,7 +22,7 @@ from verification.report import Report
 from verification.spec import ENVIRONMENT, Client, ExpectedNode, ExpectedVersions, Heads, VerificationSpec
 
 NODE = ExpectedNode(name="node-a", container="cslr-test-node-a", cpus=1, memory=2 * 2**30, torch=False)
-START_SECONDS = 180.0  # a busy machine is no failure
+START_SECONDS = 180.0  # a busy machine is not a failure
 
 
 def free_ports(count: int) -> list[int]:
@@ -41,7 +41,7 @@ def ray_head():
 
 @pytest.fixture(scope="module")
 def gpu_head():
-    """A head that counts two GPUs, which nobody has: Ray gives them away all the same."""
+    """A head that counts two GPUs, which do not exist: Ray assigns them all the same."""
     with running_head(gpus=2) as head:
         yield head
 
@@ -190,7 +190,7 @@ while True:
         program.connect(session)
         program.nodes_alive(session)
         break
-    except program.NotYet:  # a busy machine is no failure
+    except program.NotYet:  # a busy machine is not a failure
         if session.remaining() <= 0:
             raise
 

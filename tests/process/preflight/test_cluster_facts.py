@@ -99,8 +99,8 @@ class TestRedis:
 
 class TestPorts:
     @pytest.fixture
-    def knocked(self, monkeypatch) -> list[tuple[str, int]]:
-        """Keeps where was knocked; 11002 lets nothing through."""
+    def probed(self, monkeypatch) -> list[tuple[str, int]]:
+        """Records the probed ports; 11002 lets nothing through."""
         places: list[tuple[str, int]] = []
 
         def connect(address: tuple[str, int], timeout: float) -> socket.socket:
@@ -113,13 +113,13 @@ class TestPorts:
         monkeypatch.setattr(cluster_facts, "REPORT_SECONDS", 0.05)
         return places
 
-    def test_of_every_node_that_a_host_runs_are_tried(self, lease, redis_port, knocked):
+    def test_of_every_node_that_a_host_runs_are_tried(self, lease, redis_port, probed):
         report(lease, nodes=["ray-cpu", "ray-head"])
         probe(redis_port)
-        assert {address for address, _ in knocked} == {"127.0.0.3"}
-        assert {port for _, port in knocked} == {6385, 8275, 10011, *range(11001, 11007), *range(11201, 11207)}
+        assert {address for address, _ in probed} == {"127.0.0.3"}
+        assert {port for _, port in probed} == {6385, 8275, 10011, *range(11001, 11007), *range(11201, 11207)}
 
-    def test_that_let_nothing_through_are_told(self, lease, redis_port, knocked, monkeypatch):
+    def test_that_let_nothing_through_are_told(self, lease, redis_port, probed, monkeypatch):
         report(lease, nodes=["ray-cpu"])
         sleep = time.sleep
 
@@ -132,25 +132,25 @@ class TestPorts:
             ClosedPort(host="beta", port=11002, purpose="ray-cpu (object-manager-port)", error="no answer"),
         )
 
-    def test_of_a_host_that_goes_down_meanwhile_say_nothing(self, lease, redis_port, knocked):
+    def test_of_a_host_that_goes_down_meanwhile_say_nothing(self, lease, redis_port, probed):
         report(lease, nodes=["ray-cpu"])
         time.sleep(0.1)
         assert probe(redis_port).closed == ()
 
-    def test_of_a_host_that_is_long_gone_are_not_tried(self, lease, redis_port, knocked):
+    def test_of_a_host_that_is_long_gone_are_not_tried(self, lease, redis_port, probed):
         report(lease, nodes=["ray-cpu"])
         key = f"{lease.prefix}members"
         record = json.loads(str(lease.link.command("HGET", key, "beta")))
         lease.link.command("HSET", key, "beta", json.dumps(record | {"seen": record["seen"] - 60_000}))
         probe(redis_port)
-        assert knocked == []
+        assert probed == []
 
-    def test_of_this_host_and_of_strangers_are_not_tried(self, lease, redis_port, knocked):
+    def test_of_this_host_and_of_strangers_are_not_tried(self, lease, redis_port, probed):
         report(lease, "alpha", "127.0.0.1", nodes=["ray-cpu"])
         report(lease, "delta", "127.0.0.4", nodes=["ray-cpu"])
         report(lease, "beta", "127.0.0.9", nodes=["ray-cpu"])  # not the address that the block has
         probe(redis_port)
-        assert knocked == []
+        assert probed == []
 
     def test_where_nobody_listens_are_not_closed(self, lease, redis_port):
         report(lease, nodes=["ray-cpu"])

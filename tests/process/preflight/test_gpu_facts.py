@@ -209,7 +209,7 @@ class TestSharesOfTheHost:
         assert "ray.cpu.enabled false" in text
 
     def test_are_what_an_error_says_to_set(self):
-        """Whoever does as they are told gets no second error."""
+        """Following the remedy causes no second error."""
         ray: dict[str, dict[str, Any]] = {
             "cpu": {"cpus": 6, "memory": "24g"},
             "gpu": {"enabled": True, "cpus": 8, "memory": "24g"},

@@ -1,4 +1,4 @@
-"""What the host uses while something goes on."""
+"""What the host uses while something runs."""
 
 import time
 from pathlib import Path

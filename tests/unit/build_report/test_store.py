@@ -1,4 +1,4 @@
-"""The store of builds: what goes in comes out, whoever writes at the same time and whichever version wrote it."""
+"""The store of builds: what goes in comes out, with any concurrent writers and any earlier version."""
 
 import dataclasses
 import logging
@@ -158,7 +158,7 @@ class TestSamples:
 
 class TestSeveralProcesses:
     def test_all_builds_of_all_writers_are_kept(self, tmp_path):
-        path = tmp_path / "builds.sqlite"  # made by whoever is first
+        path = tmp_path / "builds.sqlite"  # made by the first one
         spawn = multiprocessing.get_context("spawn")
         writers = [spawn.Process(target=write, args=(path, number)) for number in range(WRITERS)]
         for writer in writers:

@@ -413,7 +413,7 @@ class TestMistakesOfAHost:
                 "alpha",
                 {"ray": {"head_whitelist": ["ray-cpu"]}},
                 "ray.head_whitelist",
-                "which hosts may lead is the same for all of them",
+                "all hosts must agree on which hosts may lead",
                 "Set cslr:cluster.head_whitelist in Pulumi.alpha.yaml instead",
                 id="whitelist-of-nodes",
             ),

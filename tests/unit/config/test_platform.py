@@ -487,7 +487,7 @@ def assert_clear(error: SettingsError) -> None:
 class TestNoConfig:
     """Whatever is in a stack file, the outcome is settings or the one clear error."""
 
-    @hypothesis.settings(deadline=None)  # a busy machine is no failure
+    @hypothesis.settings(deadline=None)  # a busy machine is not a failure
     @given(st.one_of(ANYTHING, st.dictionaries(st.sampled_from(sorted(FULL)), ANYTHING), mutated()))
     def test_raises_anything_but_the_clear_error(self, raw):
         try:

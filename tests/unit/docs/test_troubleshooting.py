@@ -13,7 +13,7 @@ FOLDERS = (
     "preflight", "stack", "verification", "ws",
 )  # fmt: skip
 SHORTEST = 3  # words of a clause by which a message is recognised
-# Clauses that are made of values of the run, or are no message.
+# Clauses that are made of values of the run, or are not messages.
 EXAMPLES = (
     "1 running job would end", "1 running job began meanwhile", "make down VOLUMES 1", "Pulumi s pulumi resource",
     "but ray cpu needs it", "of ray cpu and", "of ray gpu are", "does not satisfy the version range",

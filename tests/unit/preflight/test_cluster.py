@@ -210,7 +210,7 @@ class TestVersions:
         assert preflight(with_members(member("beta", "10.88.0.2", ray="2.59.0", age=20), GAMMA, head="")) == []
 
     def test_of_packages_are_compared_and_only_said(self):
-        """Hosts are deployed one after another: a refusal would let nobody begin."""
+        """Hosts are deployed one after another: with a refusal no host could begin."""
         (notice,) = preflight(with_members(member("beta", "10.88.0.2", packages="0123456789ab ffmpeg"), GAMMA))
         assert notice.warning
         assert "alpha and beta have different packages" in notice.text

@@ -37,7 +37,7 @@ class TestSharedUsers:
         assert "postgres" not in notice.text
 
     def test_root_is_not_warned_of(self):
-        """It reads everything anyway, and the firewall has to run as it, whoever deploys."""
+        """It reads everything anyway, and the firewall has to run as it, regardless of who deploys."""
         assert "firewall" in DEFAULT.services()
         assert shared_users(DEFAULT, HostUsers(names={0: "root", 1000: "alice"}, own=1000)) == ()
 

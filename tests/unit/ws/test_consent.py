@@ -31,7 +31,7 @@ UNKNOWN = Cost(ends=(End(works=(), because="ray-cpu is replaced", not_asked="Ray
 
 
 class Person:
-    """Somebody at a terminal, or nobody."""
+    """A user at a terminal, or no terminal."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answers: list[bool] = []

@@ -69,7 +69,7 @@ def inside_of(path: str, folders: set[str]) -> bool:
 
 
 def check_none_is_setuid_or_setgid() -> None:
-    """A process could become somebody by it. (On a folder, setgid only hands down the group.)"""
+    """A process could become another user by it. (On a folder, setgid only hands down the group.)"""
     bits = stat.S_ISUID | stat.S_ISGID
     found = [path for path, status in entries() if stat.S_ISREG(status.st_mode) and status.st_mode & bits]
     assert not found, f"setuid or setgid: {found}. Take the bits away in the layer that installs them."

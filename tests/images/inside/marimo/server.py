@@ -1,4 +1,4 @@
-"""Marimo's server shows a notebook to whom has the token, and to nobody else."""
+"""Marimo's server shows a notebook only to users with the token."""
 
 import atexit
 import contextlib

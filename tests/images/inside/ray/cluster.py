@@ -27,7 +27,7 @@ print(ray.get(ray.remote(lambda x: x + 1).remote(41)))
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports that nobody listens on, all different."""
+    """TCP ports without a listener, all different."""
     sockets = [socket.create_server((HERE, 0)) for _ in range(count)]
     ports = [item.getsockname()[1] for item in sockets]
     for item in sockets:

@@ -120,12 +120,12 @@ class TestFailure:
             run(command, wanted("exit 3"))
 
     def test_is_run_again(self, command, tmp_path):
-        mended = tmp_path / "mended"
-        again = wanted(f"test -e {mended}")
+        repaired = tmp_path / "repaired"
+        again = wanted(f"test -e {repaired}")
         with pytest.raises(ResourceError):
             run(command, again)
         assert command.read(again) is None
-        mended.touch()
+        repaired.touch()
         assert run(command, again).outputs["stdout"] == ""
 
     def test_forgets_the_answer_of_before(self, command, tmp_path):

@@ -848,7 +848,7 @@ class TestProgram:
 
 
 class TestClusterOfSeveralHosts:
-    """The service of host beta; alpha leads, or nobody does."""
+    """The service of host beta; alpha leads, or no host."""
 
     NODES = (
         ray_node("alpha-ray-head", address="10.0.0.1", head=True),

@@ -1,4 +1,4 @@
-"""The agent's own means: what lasts on disk, its lock, the watchdog beside it, what `health` says; without Ray."""
+"""The agent's building blocks: what lasts on disk, its lock, its watchdog, what `health` says; without Ray."""
 
 import contextlib
 import json

@@ -13,7 +13,7 @@ from entrypoints.ray import process_guard
 from entrypoints.ray.launcher import host_ids
 from entrypoints.ray.process_guard import Entry, ProcessGuard, limit_for, programs
 
-# One that starts so many children, each with a child that loses its parent, and waits.
+# One that starts that many children, each with a child that loses its parent, and waits.
 BOMB = """
 import os, sys, time
 for _ in range(int(sys.argv[1])):
@@ -137,7 +137,7 @@ class TestPrograms:
         }
 
     def test_are_seen_without_a_name_of_their_own(self, monkeypatch):
-        """Whoever overwrites the command line with nothing would not be guarded; one that has ended has none either."""
+        """A program that empties its command line would not be guarded; one that has ended has none either."""
         found = {1: Entry(0, 1), 40: Entry(1, 1), 41: Entry(40, 5), 50: Entry(1, 30), 60: Entry(1, 1)}
         monkeypatch.setattr(process_guard, "title_of", lambda process: {1: "init", 41: "sh"}.get(process, ""))
         [nameless] = programs(found, lambda process, _: process == 1)

@@ -1,4 +1,4 @@
-"""A worker of a cluster over several hosts: what it waits for, and when it starts anew."""
+"""A worker of a cluster over several hosts: what it waits for, and when it starts over."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The genuine engine seen through its command line: a stand-in CLI says what the real one was seen to say."""
+"""The genuine engine seen through its command line: a stand-in CLI repeats recorded output of the real one."""
 
 import json
 import os
@@ -245,7 +245,7 @@ class TestStack:
         assert (left.name, left.type, left.action) == ("cslr-dev-health", CONTAINER, Action.DELETE)
         engine.up()
         assert engine.leftovers().changes == []
-        assert len(deployed.calls()) == 2, "after a run that ended well nobody asks"
+        assert len(deployed.calls()) == 2, "after a successful run it does not ask"
 
     def test_taking_down_what_never_was_makes_no_stack(self, deployed):
         engine, _ = deployed(([], "error: no stack named 'dev' found", 255))

@@ -1,4 +1,4 @@
-"""What may be removed: only this project's, only what nobody wants, and nothing that is in use."""
+"""What may be removed: only this project's, only what is unused."""
 
 from typing import Any
 
