@@ -1,4 +1,4 @@
-"""The Pulumi program: stack config → settings → resources → outputs. Alone reads config and environment."""
+"""The Pulumi program: stack config → settings → resources → outputs. Reads the config and the environment."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The two kinds of stacks: one that deploys a host's part of the platform, and one that only builds images."""
+"""The two kinds of stacks: one deploys a host's part of the platform, the other only builds images."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -170,13 +170,13 @@ def claim(stack: Stack) -> owner.Situation | None:
 
 
 def note(now: owner.Situation | None, stack: Stack) -> None:
-    """Keeps whose the stack is, once nothing is against its deployment."""
+    """Records the stack's owner once all checks have passed."""
     if now and not stack.dry_run:
         now.own.write(now.folder)
 
 
 def join_again(now: owner.Situation | None, stack: Stack, network: RayNetwork) -> None:
-    """Sees to containers that were cut from the network or paused, which Pulumi does not notice."""
+    """Reconnects containers that were cut from the network or paused, which Pulumi does not notice."""
     if now is None or now.known.engine != "pulumi":
         return
     name, identifiers = network.network_name, now.known.identifiers
@@ -192,7 +192,7 @@ def join_again(now: owner.Situation | None, stack: Stack, network: RayNetwork) -
 
 
 def said_of(result: pulumi.Output[str], stack: Stack, now: owner.Situation | None) -> pulumi.Output[str]:
-    """The output on the verification: never that of an earlier deployment where this one does not come to it."""
+    """The verification output; never an earlier deployment's result when this one fails before the verification."""
     if stack.dry_run:
         return result
     if now and now.known.engine == "pulumi":
@@ -206,7 +206,7 @@ def said_of(result: pulumi.Output[str], stack: Stack, now: owner.Situation | Non
 
 
 def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel: bool = False) -> Sources:
-    """Where a stack's images come from; says so, where that was found out just now."""
+    """Chooses the sources of a stack's images; logs choices that were probed just now."""
     kept = stack.files.folder / ANSWERS_FILE
     sources, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=stack.dry_run)
     for note in notes:

@@ -28,7 +28,7 @@ def urls(settings: PlatformSettings, topology: Topology, own_addresses: tuple[st
 
 
 def _link(service: str, reach: Reach) -> str:
-    """A service that is no web page has no reverse proxy either."""
+    """The URL of a service; one that is not a web page has no reverse proxy."""
     scheme = SCHEMES.get(service)
     return f"{scheme}://{reach.address}" if scheme else reach.link
 

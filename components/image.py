@@ -124,7 +124,7 @@ class ImageVariant(pulumi.ComponentResource):
                 context=str(image.folder.relative_to(FOLDER)),
                 dockerfile=str(image.dockerfile.relative_to(FOLDER)),
                 target=image.target,
-                # Only those that count, so that another value of the rest is no change.
+                # Only the arguments in use, so that a change of any other rebuilds nothing.
                 args={**content.args, **(INLINE_CACHE if args.registry else {})},
                 platform=args.platform,
                 builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
@@ -258,7 +258,7 @@ def _budget(args: ImageVariantArgs) -> Path | None:
 
 
 def _report_spec(args: ImageVariantArgs, tag: str) -> dict[str, str | None]:
-    """What `build_report.measure` is told of an image."""
+    """Input of `build_report.measure` for an image."""
     budget = _budget(args)
     return {
         "tag": tag,

@@ -40,8 +40,8 @@ class ImageFamily(pulumi.ComponentResource):
     images: dict[str, ImageVariant]  # by the names of what was wanted
 
     def __init__(self, name: str, args: ImageFamilyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        # The token names components/image.py, where the class was first: with another one, existing stacks would lose
-        # their images and make them anew.
+        # The token still names components/image.py, where the class used to be: a new token would make existing stacks
+        # replace every image.
         super().__init__("cslr:image:ImageFamily", name, None, opts)
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
@@ -61,7 +61,7 @@ class ImageFamily(pulumi.ComponentResource):
         return {name: image.tag for name, image in self.images.items()}
 
     def _before(self, wanted: BuildTarget) -> list[pulumi.Resource]:
-        """The image that `wanted` is built on, and the one so many places before it: no engine bounds builds itself."""
+        """The image's parent, and the one `parallel_builds` places earlier: neither engine limits concurrent builds."""
         parent = next((self.images[a.name] for a in wanted.ancestors if a.name in self.images), None)
         places = self._args.settings.parallel_builds
         earlier = list(self.images.values())[-places:]

@@ -28,7 +28,7 @@ class ImageIndex(pulumi.ComponentResource):
     tags: tuple[str, ...]
 
     def __init__(self, name: str, args: ImageIndexArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        # As of the family (image_family.py), the token stays.
+        # The token keeps its old module, as in image_family.py.
         super().__init__("cslr:image:ImageIndex", name, None, opts)
         members = index_members([variant.args for variant in args.variants])
         self.tags = tuple(members)

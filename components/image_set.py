@@ -92,7 +92,7 @@ class ImageSet:
 
     def _build(self, image: Image, base: Base) -> ImageVariant:
         args, images = self._args, self._args.settings.images
-        # Neither engine bounds builds by itself (pulumi-docker#496): each waits for the one so many places before it.
+        # Neither engine limits concurrent builds (pulumi-docker#496): each waits for the one `parallel_builds` earlier.
         before = list(self._built.values())[-images.parallel_builds :]
         return ImageVariant(
             image.name,

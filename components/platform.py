@@ -37,12 +37,12 @@ from stack.state import HostFiles
 from verification.expectation import Expectation
 from verification.record import FILE as RECORD
 
-LINKS = "links"  # folder of what people open
+LINKS = "links"  # folder of the files that say where people open MLflow and Marimo
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformArgs:
-    """Everything that was decided before: no component reads config, environment or network."""
+    """All decisions made beforehand: no component reads config, environment or network."""
 
     settings: PlatformSettings
     identity: StackIdentity
@@ -204,9 +204,9 @@ class Platform(pulumi.ComponentResource):
             self.services["ray-head"] = RayHead("ray-head", head_args, self._child)
 
     def _declare_nodes(self, settings: PlatformSettings, host: Host) -> None:
-        """Nodes that may become head first, each after the one before it: the first finds no other and leads.
+        """Declare the nodes, head candidates first. On a single host each waits for the previous: the first leads.
 
-        Workers of a cluster of several hosts wait for none of each other.
+        Workers of a cluster start in parallel.
         """
         before = ("redis", "redis-replica", "health", "ray-gateway", "ray-head")
         stores = [self.services[name] for name in before if name in self.services]

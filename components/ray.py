@@ -1,8 +1,8 @@
 """Ray's containers: its nodes, and in a cluster of several hosts also the head and the way to it.
 
-Owns the containers. On one host each node finds out at each start whether it is head (entrypoints/ray/node.py). Over
-several, `RayHead` is where a head may run (entrypoints/ray/agent.py), `RayGateway` leads there from every host
-(entrypoints/gateway/gateway.py), and nodes are always workers. The GCS state is in Redis.
+Owns the containers. On one host each node decides at start whether it is the head (entrypoints/ray/node.py). In a
+cluster of several, `RayHead` can run the head (entrypoints/ray/agent.py), `RayGateway` forwards to it on every host
+(entrypoints/gateway/gateway.py), and nodes are always workers. Redis holds the GCS state.
 """
 
 import json
@@ -45,10 +45,10 @@ from stack.secrets import SECRETS_TARGET, user_id
 PROGRAMS_SHM = 0.15
 # Ray drains for up to 30 s on SIGTERM (RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S), then its processes end.
 STOP_SECONDS = 60
-# How long the node of an only host looks for a head before it ends and is started again; `up` waits a little longer.
+# How long a node of a single host looks for a head before it exits and is restarted; `up` waits a little longer.
 JOIN_SECONDS = 300
 NODE_UP_SECONDS = JOIN_SECONDS + 100
-# What the election must remember when its container goes: the newest epoch that was seen, the lock of the agent.
+# Election state that must outlive its container: the newest epoch seen, and the agent's lock.
 STATE_FOLDER, STATE_TARGET = "cluster", "/var/lib/cslr"
 
 
@@ -192,7 +192,7 @@ class RayGatewayArgs:
     host: Host
     membership: Membership
     image: pulumi.Input[str]
-    facts: Mapping[str, object]  # what the other hosts are told of this one
+    facts: Mapping[str, object]  # about this host, published to the others
 
 
 class RayGateway(Service):
@@ -236,7 +236,7 @@ class RayGateway(Service):
 
 
 def gateway_settings(membership: Membership, facts: Mapping[str, object]) -> gateway.GatewaySettings:
-    """What the gateway's program is told."""
+    """Settings of the gateway's program."""
     own = own_redis(membership)
     # The guard of one of a pair gives the servers their roles.
     user = None if own else "redis-agent"
@@ -271,7 +271,7 @@ def redis_access(addresses: tuple[str, ...], namespace: str, secret: str | None)
 
 
 def static_head(membership: Membership) -> dict[str, str]:
-    """Where a head that nobody elects answers, by purpose. On a host of the cluster it has the ports of `RayHead`."""
+    """Addresses of a static head by purpose. On a host of the cluster it has the ports of `RayHead`."""
     if membership.static_head is None:
         return {}
     host = membership.static_head.rpartition(":")[0]
@@ -293,7 +293,7 @@ def ray_defaults(name: str, host: Host) -> Mapping[str, str]:
 
 
 def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping[str, str]:
-    """What every container of Ray is told: who and where it is, what it may take, where the cluster's state is."""
+    """Identity, addresses and resources of a Ray container, and where the cluster's state is."""
     topology = host.topology
     return {
         "RAY_NODE_NAME": topology.node(name),
@@ -327,7 +327,7 @@ def redis_users(host: Host, user: str, *, leads: bool) -> tuple[Mount, ...]:
 
 
 def _join_environment(args: RayNodeArgs) -> Mapping[str, str]:
-    """How a node comes to its head, or becomes it."""
+    """How a node finds the head, or becomes it."""
     topology = args.host.topology
     return (
         _worker_environment(topology.membership) if isinstance(topology, ClusterHost) else _election_environment(args)
@@ -353,10 +353,10 @@ def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:
     }
 
 
-# MLflow's client looks for git, which is not here, and says so at length.
+# Silences a long warning of MLflow's client that git is not installed.
 QUIET_GIT = {"GIT_PYTHON_REFRESH": "quiet"}
 RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token"}
-# MLflow's client, and others that people import, tell their makers what is done with them unless they are told not to.
+# Switches off the telemetry of MLflow's client and other libraries.
 NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 

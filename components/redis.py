@@ -29,15 +29,16 @@ save ""
 # Ray's state must never be evicted.
 maxmemory-policy noeviction
 """
-# What is one of two must not believe itself the primary only because it was started: it follows nobody, and refuses
-# writes, until it is given its role.
+# A server of a pair must not act as primary merely because it started: it starts as a replica of nothing and refuses
+# writes until it is assigned a role.
 PAIR_CONFIGURATION = """\
 replicaof 127.0.0.1 1
 # By default the first one is made to wait for others.
 repl-diskless-sync-delay 0
 """
-# Of the container's memory. While the append-only file is rewritten, what changes is there twice: with 297 of 320 MiB,
-# written over as fast as it can be, one of 512 MiB came to 498 MiB (docs/decisions/0022-uploads-beside-redis.md).
+# Share of the container's memory. While the append-only file is rewritten, changed pages exist twice: with 297 of
+# 320 MiB in use, overwritten as fast as possible, a container of 512 MiB reached 498 MiB
+# (docs/decisions/0022-uploads-beside-redis.md).
 MAXMEMORY_SHARE = 0.625
 BACKLOG = 64 * MEBIBYTE
 PING = f'REDISCLI_AUTH="$(cat {SECRETS_TARGET}/redis-password)" redis-cli ping | grep -q PONG'

@@ -1,4 +1,4 @@
-"""What every service component shares: what it is given, what it offers, how its entry program is started."""
+"""The base class of service components, and what they share: inputs, mounts of programs, the container."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from stack.state import HostFiles
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """The part of one Docker host that a stack occupies; the same for all its services."""
+    """What all services of a stack share on their Docker host."""
 
     identity: StackIdentity
     network: RayNetwork
@@ -64,7 +64,7 @@ class Host:
 
 
 def distinct(*mounts: Mount) -> tuple[Mount, ...]:
-    """The mounts without those that are there before."""
+    """The mounts without duplicates of a target."""
     return tuple({mount.target: mount for mount in mounts}.values())
 
 

@@ -1,7 +1,6 @@
-"""How a host's containers meet the rest of their Ray cluster: alone on a bridge network, or over several hosts.
+"""Topology of the Ray cluster: a single host with a bridge network, or a host of a cluster of several.
 
-Two implementations of one protocol. Components ask it, instead of asking whether the host is a member of a cluster.
-Plain values only; no resources.
+Components ask the topology instead of branching on a cluster membership. Plain values only; no resources.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +54,7 @@ class Topology(Protocol):
     dashboard: str | None  # where the head's dashboard always answers, as host:port; None: on the node that is head
     mlflow_url: str | None  # where tasks and notebooks log their runs; None: nowhere
     node_addresses: tuple[str, ...]  # of this host's nodes, where they have some of their own
-    first_node_leads: bool  # whether each node is started after the one before it: the first finds no other and leads
+    first_node_leads: bool  # start nodes one after another, so that the first finds no head and leads
     ray_defaults: Mapping[str, str]  # environment of all containers of Ray, unless the user's says otherwise
     node_defaults: Mapping[str, str]  # that of nodes besides
 
@@ -152,7 +151,7 @@ class ClusterHost:
         return self.membership.node(service)
 
     def attachment(self, service: str) -> Attachment:
-        """On the host network, where nobody else answers what the container's own name means."""
+        """On the host network, where no resolver knows the container's own name."""
         return Attachment(
             network="host", ports=HOST_RAY_PORTS.get(service, {}), hosts={service: self.membership.address}
         )

@@ -18,7 +18,7 @@ from verification.spec import ENVIRONMENT, VerificationSpec
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationArgs:
-    """What is expected, and the services that must be ready before anybody asks."""
+    """The specification, and the services that must be ready before the checks start."""
 
     spec: pulumi.Output[VerificationSpec]  # waits for the client's image
     record: str  # the file of this host that keeps what is found

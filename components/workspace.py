@@ -1,7 +1,7 @@
 """Workspace: where the work of jobs and notebooks lies on this host's disk, and outlives their containers.
 
 Owns two volumes, or names the host's folders that stand for them: the scratch (sessions of Ray, spilled objects,
-temporary files, caches of packages, uploads), which is bounded and looked after by each node's guard
+temporary files, caches of packages, uploads), whose size each node's guard limits
 (entrypoints/ray/node_guard.py), and the home (results, checkpoints, caches of models), which belongs to the users
 alone. Both are at the same paths in Ray's nodes and in notebooks.
 """

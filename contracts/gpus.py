@@ -31,10 +31,6 @@ class Gpus:
         """Count and device IDs of a device request of Docker: -1 asks for all."""
         return (-1, []) if self.every else (0, sorted(self.devices))
 
-    def ray_flag(self) -> tuple[str, ...]:
-        """Return the flags of `ray start`. Without one, Ray counts what the container sees."""
-        return () if self.every else (f"--num-gpus={len(self.devices)}",)
-
 
 NO_GPUS = Gpus()
 ALL_GPUS = Gpus(every=True)

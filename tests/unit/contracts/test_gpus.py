@@ -7,19 +7,19 @@ TWO = Gpus(devices=("3", "GPU-1a"))
 
 
 @pytest.mark.parametrize(
-    ("gpus", "some", "count", "docker", "flag"),
+    ("gpus", "some", "count", "docker"),
     [
-        (NO_GPUS, False, 0, (0, []), ("--num-gpus=0",)),
-        (ALL_GPUS, True, None, (-1, []), ()),
-        (TWO, True, 2, (0, ["3", "GPU-1a"]), ("--num-gpus=2",)),
+        (NO_GPUS, False, 0, (0, [])),
+        (ALL_GPUS, True, None, (-1, [])),
+        (TWO, True, 2, (0, ["3", "GPU-1a"])),
     ],
     ids=["none", "all", "listed"],
 )
 class TestGpus:
-    def test_say_the_same_to_docker_and_to_ray(self, gpus, some, count, docker, flag):
-        assert (bool(gpus), gpus.count, gpus.docker_request(), gpus.ray_flag()) == (some, count, docker, flag)
+    def test_have_a_count_and_a_device_request(self, gpus, some, count, docker):
+        assert (bool(gpus), gpus.count, gpus.docker_request()) == (some, count, docker)
 
-    def test_are_the_same_after_a_document(self, gpus, some, count, docker, flag):
+    def test_are_the_same_after_a_document(self, gpus, some, count, docker):
         assert load(Gpus, dump(gpus)) == gpus
 
 
