@@ -216,7 +216,7 @@ class TestDrain:
         led.lease.set_maintenance("beta-ray-cpu", True)
         drain.drain(led, "beta-ray-cpu", 60, console)
         assert asked == []
-        assert "out already" in said(console)
+        assert "is drained already" in said(console)
 
 
 class TestResume:
