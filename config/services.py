@@ -57,8 +57,8 @@ MemoryLimit = Annotated[Memory, Field(description="Limit of memory, in Docker's 
 GcsPort = Annotated[
     HostPort | None,
     Field(
-        description="Host port of the cluster's control store (GCS), for nodes and drivers outside. Whoever reaches it "
-        "can end the head with one message, without a token. Unset: not published, and nothing here needs it."
+        description="Host port of the cluster's control store (GCS), for nodes and drivers outside. Anyone who reaches "
+        "it can end the head with one message, without a token. Unset: not published, and nothing here needs it."
     ),
 ]
 DataLocation = Annotated[
