@@ -212,7 +212,8 @@ class TestDrain:
         before = stack.ids()
         code, said = up("--drain", "3s", changes=merged(MORE_REDIS, BESIDE, MORE_MEMORY))
         assert code == 1
-        assert f"Nothing was changed: not ended after 3 s: 1 running job\n    {job}" in said
+        # The time that passed: a little more than was given, where the machine is busy.
+        assert re.search(rf"Nothing was changed: not ended after [3-9] s: 1 running job\n    {job}", said), said
         assert stack.ids() == before
 
     def test_waits_for_the_job_and_then_replaces_the_node(self, stack, engine, user):
