@@ -5,7 +5,6 @@ cluster of several, `RayHead` can run the head (entrypoints/ray/agent.py), `RayG
 (entrypoints/gateway/gateway.py), and nodes are always workers. Redis holds the GCS state.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from config.ports import (
     RAY_GCS,
 )
 from config.services import RayGatewaySettings, RayHeadSettings, RayNodeSettings, RaySettings
-from contracts import gateway
+from contracts import gateway, ray_node
 from contracts.document import SETTINGS_VARIABLE, dump
 from contracts.gpus import NO_GPUS, Gpus
 from contracts.ray_memory import SHM_SHARE, object_store
@@ -46,8 +45,8 @@ PROGRAMS_SHM = 0.15
 # Ray drains for up to 30 s on SIGTERM (RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S), then its processes end.
 STOP_SECONDS = 60
 # How long a node of a single host looks for a head before it exits and is restarted; `up` waits a little longer.
-JOIN_SECONDS = 300
-NODE_UP_SECONDS = JOIN_SECONDS + 100
+JOIN_SECONDS = 300.0
+NODE_UP_SECONDS = int(JOIN_SECONDS) + 100
 # Election state that must outlive its container: the newest epoch seen, and the agent's lock.
 STATE_FOLDER, STATE_TARGET = "cluster", "/var/lib/cslr"
 
@@ -90,10 +89,8 @@ class RayNode(Service):
                     },
                     user=node.env,
                     required={
-                        **ray_environment(name, host, cpus=node.logical_cpus, memory=node.memory),
-                        **redis_login("RAY_NODE_REDIS_", "redis-agent" if leads else "redis-reader"),
-                        **_join_environment(args),
-                        "RAY_NODE_GPUS": "auto" if args.gpus.count is None else str(args.gpus.count),
+                        **ray_environment(name, host),
+                        SETTINGS_VARIABLE: dump(node_settings(name, args)),
                         **({"MLFLOW_TRACKING_URI": args.tracking_uri} if args.tracking_uri else {}),
                     },
                 ),
@@ -144,7 +141,7 @@ class RayHead(Service):
     def __init__(self, name: str, args: RayHeadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         port = HOST_RAY_PORTS[name]["--ray-client-server-port"]
         super().__init__("cslr:ray:RayHead", name, deployed_on=args.host, port=port, opts=opts)
-        settings, host, membership = args.settings, args.host, args.membership
+        settings, host = args.settings, args.host
         attachment = host.topology.attachment(name)
         self._run(
             ContainerSpec(
@@ -159,11 +156,8 @@ class RayHead(Service):
                     defaults=ray_defaults(name, host),
                     user=settings.env,
                     required={
-                        **ray_environment(name, host, cpus=0, memory=settings.memory),
-                        **redis_login("RAY_NODE_REDIS_", "redis-agent"),
-                        "RAY_NODE_GPUS": "0",
-                        "RAY_NODE_CANDIDATES": ",".join(membership.candidates),
-                        "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
+                        **ray_environment(name, host),
+                        SETTINGS_VARIABLE: dump(agent_settings(name, args)),
                     },
                 ),
                 network=attachment.network,
@@ -292,65 +286,91 @@ def ray_defaults(name: str, host: Host) -> Mapping[str, str]:
     return {**host.workspace.environment(name), **RAY_LIMITS, **NO_TELEMETRY, **host.topology.ray_defaults}
 
 
-def ray_environment(name: str, host: Host, *, cpus: int, memory: int) -> Mapping[str, str]:
-    """Identity, addresses and resources of a Ray container, and where the cluster's state is."""
+def node_settings(name: str, args: RayNodeArgs) -> ray_node.NodeSettings:
+    """Settings of a node's program."""
+    topology = args.host.topology
+    node = node_config(name, args.host, cpus=args.node.logical_cpus, memory=args.node.memory, gpus=args.gpus)
+    guard = guard_settings(name, args.host, node.cpus)
+    secret = "redis-agent" if name in topology.leaders else "redis-reader"
+    redis = redis_access(topology.redis_addresses, topology.namespace, secret)
+    if isinstance(topology, ClusterHost):
+        return ray_node.NodeSettings(
+            node=node,
+            guard=guard,
+            redis=redis,
+            static_head=topology.membership.static_head,
+            gateway=f"{GATEWAY_LOOPBACK}:{GATEWAY_PORTS['gcs']}",
+        )
+    return ray_node.NodeSettings(
+        node=node,
+        guard=guard,
+        redis=redis,
+        candidates=args.candidates,
+        static_head=args.ray.head_address,
+        health_url=args.ray.health_url or f"http://health:{HEALTH}",
+        health_timeout=args.ray.health_timeout,
+        deadline=JOIN_SECONDS,
+    )
+
+
+def agent_settings(name: str, args: RayHeadArgs) -> ray_node.AgentSettings:
+    """Settings of the agent of a host that may lead."""
+    topology = args.host.topology
+    return ray_node.AgentSettings(
+        node=node_config(name, args.host, cpus=0, memory=args.settings.memory, gpus=NO_GPUS),
+        guard=guard_settings(name, args.host, 0),
+        redis=redis_access(topology.redis_addresses, topology.namespace, "redis-agent"),
+        candidates=args.membership.candidates,
+        static_head=args.membership.static_head,
+        state_folder=Path(STATE_TARGET),
+    )
+
+
+def node_config(name: str, host: Host, *, cpus: float, memory: int, gpus: Gpus) -> ray_node.NodeConfig:
+    """What `ray start` is told of a node: who and where it is, and what it may take."""
+    topology = host.topology
+    return ray_node.NodeConfig(
+        name=topology.node(name),
+        host=topology.host,
+        address=topology.address,
+        cpus=cpus,
+        gpus=gpus,
+        memory=memory,
+        temp_dir=host.workspace.ray_sessions(name),
+        ports=topology.attachment(name).ports,
+    )
+
+
+def guard_settings(name: str, host: Host, cpus: float) -> ray_node.GuardSettings:
+    """Settings of the guard beside a node."""
+    return ray_node.GuardSettings(
+        service=name,
+        cpus=cpus,
+        scratch_limit=host.workspace.scratch_limit,
+        dashboard=host.topology.dashboard or "",
+        token_file=Path(RAY_TOKEN["RAY_AUTH_TOKEN_PATH"]),
+    )
+
+
+def ray_environment(name: str, host: Host) -> Mapping[str, str]:
+    """What Ray's own processes, the hooks in them (entrypoints/hooks) and tasks read, which all inherit it."""
     topology = host.topology
     return {
         "RAY_NODE_NAME": topology.node(name),
-        "RAY_NODE_TOPOLOGY": topology.kind,
         "RAY_NODE_HOST": topology.host,
-        "RAY_NODE_ADDRESS": topology.address,
-        "RAY_NODE_CPUS": str(cpus),
-        "RAY_NODE_MEMORY": str(memory),
-        "RAY_NODE_PORTS": json.dumps(dict(topology.attachment(name).ports)),
         "RAY_NODE_REDIS_ADDRESSES": ",".join(topology.redis_addresses),
         "RAY_NODE_REDIS_READER": READER,
         "RAY_NODE_REDIS_READER_FILE": f"{SECRETS_TARGET}/redis-reader",
-        "RAY_NODE_NAMESPACE": topology.namespace,
         **RAY_TOKEN,
-        "RAY_NODE_DASHBOARD": topology.dashboard or "",
         "PYTHONPATH": HOOKS_PATH,
-        **host.workspace.guard_environment(name),
+        **host.workspace.node_environment(name),
     }
-
-
-def redis_login(prefix: str, secret: str | None) -> Mapping[str, str]:
-    """As whom a program logs in to Redis; None: as the all-powerful user."""
-    user = SECRETS[secret] if secret else ""
-    return {f"{prefix}USER": user, f"{prefix}PASSWORD_FILE": f"{SECRETS_TARGET}/{secret or 'redis-password'}"}
 
 
 def redis_users(host: Host, user: str, *, leads: bool) -> tuple[Mount, ...]:
     """The secrets of the Redis users of a container of Ray. What never leads does not take part in the election."""
     names = ("redis-reader", "redis-agent") if leads else ("redis-reader",)
     return tuple(host.secrets.redis_user(name, user=user) for name in names)
-
-
-def _join_environment(args: RayNodeArgs) -> Mapping[str, str]:
-    """How a node finds the head, or becomes it."""
-    topology = args.host.topology
-    return (
-        _worker_environment(topology.membership) if isinstance(topology, ClusterHost) else _election_environment(args)
-    )
-
-
-def _worker_environment(membership: Membership) -> Mapping[str, str]:
-    """How a node of a cluster of several hosts joins: by the gateway of its own host."""
-    return {
-        "RAY_NODE_GATEWAY": f"{GATEWAY_LOOPBACK}:{GATEWAY_PORTS['gcs']}",
-        "RAY_NODE_HEAD_ADDRESS": membership.static_head or "",
-    }
-
-
-def _election_environment(args: RayNodeArgs) -> Mapping[str, str]:
-    """How a node of the only host finds the head, or becomes it."""
-    return {
-        "RAY_NODE_CANDIDATES": ",".join(args.candidates),
-        "RAY_NODE_HEAD_ADDRESS": args.ray.head_address or "",
-        "RAY_NODE_HEALTH_URL": args.ray.health_url or f"http://health:{HEALTH}",
-        "RAY_NODE_HEALTH_TIMEOUT": f"{args.ray.health_timeout:g}",
-        "RAY_NODE_DEADLINE": str(JOIN_SECONDS),
-    }
 
 
 # Silences a long warning of MLflow's client that git is not installed.

@@ -74,13 +74,18 @@ class Workspace(pulumi.ComponentResource):
             **({} if self._args.pulled else dict.fromkeys(CERTIFICATE_VARIABLES, CERTIFICATES)),
         }
 
-    def guard_environment(self, service: str) -> Mapping[str, str]:
-        """What the guard of a Ray node must know besides."""
-        return {
-            "RAY_NODE_SERVICE": service,
-            "RAY_NODE_TEMP_DIR": f"{SCRATCH}/{service}/ray",
-            "RAY_NODE_SCRATCH_LIMIT": str(self._args.scratch_limit),
-        }
+    @property
+    def scratch_limit(self) -> int:
+        """Bytes that all services of the host may fill together."""
+        return self._args.scratch_limit
+
+    def ray_sessions(self, service: str) -> str:
+        """Where Ray keeps the sessions of a node."""
+        return f"{SCRATCH}/{service}/ray"
+
+    def node_environment(self, service: str) -> Mapping[str, str]:
+        """What the hooks into a Ray node must know besides, which keep packages in the scratch."""
+        return {"RAY_NODE_SERVICE": service, "RAY_NODE_SCRATCH_LIMIT": str(self._args.scratch_limit)}
 
     def _mount(self, part: str, location: str | None, target: str) -> Mount:
         args = self._args

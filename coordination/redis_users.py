@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +53,6 @@ class Login:
 
     user: str  # empty: the all-powerful one
     file: Path
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str], prefix: str) -> Login:
-        """Read ``<prefix>USER`` and ``<prefix>PASSWORD_FILE``."""
-        file = environment.get(f"{prefix}PASSWORD_FILE") or "/run/secrets/redis-password"
-        return cls(environment.get(f"{prefix}USER", ""), Path(file))
 
     def link(self, servers: Sequence[Address]) -> RedisLink:
         """Return a client of Redis. Raises NodeError without the password file."""

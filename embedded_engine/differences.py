@@ -1,5 +1,6 @@
 """Two sets of inputs of a resource, and what changed from one to the other, in lines for people."""
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -25,13 +26,31 @@ def _difference(key: str, before: Any, after: Any) -> list[str]:  # noqa: ANN401
     if isinstance(before, list) and isinstance(after, list):
         removed = [item for item in before if item not in after]
         added = [item for item in after if item not in before]
+        old, new = _settings(removed), _settings(added)
+        told = old.keys() & new.keys()
+        lines = [f"{key}: {name}.{line}" for name in sorted(told) for line in differences(old[name], new[name])]
+        removed, added = ([item for item in items if _name(item) not in told] for items in (removed, added))
         if len(removed) == len(added) == 1:
-            return _difference(key, removed[0], added[0])
+            return lines + _difference(key, removed[0], added[0])
         changes = [f"- {_short(_text(item))}" for item in removed] + [f"+ {_short(_text(item))}" for item in added]
-        return [f"{key}: {change}" for change in changes] or [f"{key}: other order"]
+        return lines + [f"{key}: {change}" for change in changes] or [f"{key}: other order"]
     texts = [_text(before), _text(after)]
     same = len(os.path.commonprefix(texts))  # noqa: RUF071 (no paths)
     return [f"{key}: {' → '.join(_short(text, same) for text in texts)}"]
+
+
+def _settings(items: list[Any]) -> dict[str, dict[str, Any]]:
+    """The environment variables that hold a JSON object, as a program's settings do: name → object."""
+    found = {}
+    for item in items:
+        if isinstance(item, str) and "={" in item:
+            with contextlib.suppress(ValueError):
+                found[_name(item)] = json.loads(item.partition("=")[2])
+    return found
+
+
+def _name(item: object) -> str:
+    return item.partition("=")[0] if isinstance(item, str) else ""
 
 
 def _text(value: Any) -> str:  # noqa: ANN401

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from contracts.document import DocumentError
 from coordination.errors import NodeError
 
 
 def dispatch(commands: Mapping[str, Callable[[], int]], arguments: list[str], tell: Callable[[str], None]) -> int:
-    """Run the subcommand that the first argument names, or `run`; a NodeError becomes one line and exit code 1."""
+    """Run the subcommand that the first argument names, or `run`.
+
+    A NodeError, as settings that do not fit, becomes one line and exit code 1.
+    """
     name = arguments[0] if arguments else "run"
     command = commands.get(name)
     if command is None:
@@ -16,6 +20,6 @@ def dispatch(commands: Mapping[str, Callable[[], int]], arguments: list[str], te
         return 2
     try:
         return command()
-    except NodeError as error:
+    except (NodeError, DocumentError) as error:
         tell(f"error: {error}")
         return 1

@@ -213,7 +213,7 @@ def _ray(nodes: list[Deployed]) -> _Answer:
     """What runs in Ray, and the service here that leads it. Every node but the head refuses, so each is asked."""
     failure = NotAskedError("Ray's dashboard does not answer")
     for node in sorted(nodes, key=lambda node: (not node.healthy, RAY_NODES.index(node.service))):
-        shared = node.env.get("RAY_NODE_DASHBOARD")
+        shared = _shared_dashboard(node)
         if node.several_hosts and not shared:
             continue
         dashboard = _Http(f"http://{shared or node.reached(RAY_DASHBOARD)}", "Ray's dashboard", _bearer(node))
@@ -222,6 +222,13 @@ def _ray(nodes: list[Deployed]) -> _Answer:
         except NotAskedError as error:
             failure = error if node.healthy else failure
     raise failure
+
+
+def _shared_dashboard(node: Deployed) -> str | None:
+    """Where several hosts have the head's dashboard, as host:port."""
+    settings = json.loads(node.env.get(SETTINGS_VARIABLE) or "{}")
+    # Until 0.2.0 nodes had a variable of their own for that.
+    return settings.get("guard", {}).get("dashboard") or node.env.get("RAY_NODE_DASHBOARD")
 
 
 def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> _Answer:

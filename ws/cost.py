@@ -25,7 +25,7 @@ DOING = {Action.REPLACE: "is replaced", Action.DELETE: "is removed", Action.REPA
 NETWORK = "docker:index/network:Network"
 SIZES = ("memory", "shmSize")
 # What other inputs of a container follow from a change of its memory.
-FOLLOWS_MEMORY = ("memorySwap", "shmSize", "envs: RAY_NODE_MEMORY=", "mounts.source: ")
+FOLLOWS_MEMORY = ("memorySwap", "shmSize", "envs: CSLR_SETTINGS.node.memory: ", "mounts.source: ")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ standard library only (Ray is imported by the process that becomes the head), Py
     -m entrypoints.ray.agent health        0 while the agent works, leading or not, with its state; else 1
     -m entrypoints.ray.agent watchdog FD   internal: the second process
 
-Environment (components/ray.py sets it): see AgentSettings.
+Settings: AgentSettings of contracts/ray_node.py.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from contracts.document import load_settings
+from contracts.ray_node import AgentSettings
 from coordination import election
 from coordination.election import Operation, Phase, Timer
 from coordination.errors import NodeError
 from coordination.lease import DEADLINE_SECONDS, Grant, Lease, Refusal, View, boottime, ray_namespace
 from coordination.redis_client import Address
-from coordination.redis_users import Login
 from entrypoints.command_line import dispatch
 from entrypoints.ray.launcher import begin, prepare
 from entrypoints.ray.node_guard import Guard
@@ -46,18 +47,21 @@ from entrypoints.ray.process import (
     CLIENT_PORT,
     DASHBOARD_PORT,
     GCS_PORT,
-    NodeMeans,
     Stop,
     Watched,
     adopt_orphans,
     descendants,
     end_descendants,
+    for_ray,
     head_environment,
+    hidden_from_tasks,
+    link_to,
     reap,
     software_versions,
+    start_arguments,
     state_folder,
 )
-from entrypoints.ray.scratch import prepare_folders
+from entrypoints.ray.scratch import Layout, prepare_folders
 
 TURN_SECONDS = 0.1  # the agent looks after its processes so often
 JITTER_SECONDS = 0.1
@@ -77,45 +81,13 @@ def say(message: str) -> None:
     print(f"[ray-head] {message}", flush=True)
 
 
-@dataclass(frozen=True)
-class AgentSettings:
-    """What the agent is told by its container; the head's own settings are NodeMeans."""
-
-    host: str  # RAY_NODE_HOST
-    address: str  # RAY_NODE_ADDRESS of this host
-    candidates: tuple[str, ...]  # RAY_NODE_CANDIDATES: hosts that may lead, preferred first
-    static_head: Address | None  # RAY_NODE_HEAD_ADDRESS: the only one that may lead
-    redis: tuple[Address, ...]  # RAY_NODE_REDIS_ADDRESSES
-    login: Login  # RAY_NODE_REDIS_USER and RAY_NODE_REDIS_PASSWORD_FILE
-    namespace: str  # RAY_NODE_NAMESPACE of the lease
-    folder: Path  # RAY_NODE_STATE: lasts longer than the container, and is this host's alone
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> AgentSettings:
-        """Read the environment; raise NodeError naming the variable that is missing or wrong."""
-        values = {}
-        for key in ("HOST", "ADDRESS", "NAMESPACE", "REDIS_ADDRESSES"):
-            values[key] = environment.get(f"RAY_NODE_{key}", "")
-            if not values[key]:
-                raise NodeError(f"RAY_NODE_{key} is not set; this head's container must set it.")
-        head = environment.get("RAY_NODE_HEAD_ADDRESS", "")
-        return cls(
-            host=values["HOST"],
-            address=values["ADDRESS"],
-            candidates=tuple(filter(None, environment.get("RAY_NODE_CANDIDATES", "").split(","))),
-            static_head=Address.parse(head, "RAY_NODE_HEAD_ADDRESS") if head else None,
-            redis=Address.parse_list(values["REDIS_ADDRESSES"], "RAY_NODE_REDIS_ADDRESSES"),
-            login=Login.from_environment(environment, "RAY_NODE_REDIS_"),
-            namespace=values["NAMESPACE"],
-            folder=Path(environment.get("RAY_NODE_STATE") or "/var/lib/cslr"),
-        )
-
-    def election_config(self) -> election.ElectionConfig | None:
-        """Return who takes part in the election; None: not this host."""
-        if self.static_head:
-            here = self.static_head.host in (self.host, self.address)
-            return election.ElectionConfig(self.host, (self.host,)) if here else None
-        return election.ElectionConfig(self.host, self.candidates) if self.host in self.candidates else None
+def election_config(settings: AgentSettings) -> election.ElectionConfig | None:
+    """Return who takes part in the election; None: not this host."""
+    host = settings.node.host
+    if settings.static_head:
+        here = Address.parse(settings.static_head, "head_address").host in (host, settings.node.address)
+        return election.ElectionConfig(host, (host,)) if here else None
+    return election.ElectionConfig(host, settings.candidates) if host in settings.candidates else None
 
 
 # --------------------------------------------------------------------------------------------- what lasts on disk
@@ -305,15 +277,13 @@ class _OfHead:
 class Agent:
     """Carries out what the state machine says; one loop, and a thread for each thing that may block."""
 
-    def __init__(
-        self, settings: AgentSettings, election_config: election.ElectionConfig, means: NodeMeans, lease: Lease
-    ) -> None:
+    def __init__(self, settings: AgentSettings, config: election.ElectionConfig, lease: Lease) -> None:
         self._settings = settings
-        self._config = election_config
-        self._means = means
+        self._config = config
+        self._node = settings.node
         self._lease = lease
         self._instance = uuid.uuid4().hex
-        self._epoch_store = EpochStore(settings.folder)
+        self._epoch_store = EpochStore(settings.state_folder)
         self._state = election.AgentState()
         self._events: queue.SimpleQueue[election.Event | _Reply | _OfHead] = queue.SimpleQueue()
         self._calls: queue.SimpleQueue[election.Call] = queue.SimpleQueue()
@@ -330,11 +300,11 @@ class Agent:
 
     @property
     def _gcs(self) -> Address:
-        return Address(self._settings.address, self._means.ports[GCS_PORT])
+        return Address(self._node.address, self._node.ports[GCS_PORT])
 
     @property
     def _dashboard(self) -> Address:
-        return Address(self._settings.address, self._means.ports[DASHBOARD_PORT])
+        return Address(self._node.address, self._node.ports[DASHBOARD_PORT])
 
     def run(self) -> None:
         """Take part until SIGTERM; then nothing of a head is left."""
@@ -464,7 +434,7 @@ class Agent:
         # While the head was starting Redis has had time enough, so this waits for nothing but a slow disk.
         if self._persisting:
             self._persisting.join(timeout=1.0)
-        client = Address(self._settings.address, self._means.ports[CLIENT_PORT])
+        client = Address(self._node.address, self._node.ports[CLIENT_PORT])
         return self._lease.announce(grant, self._gcs, client, self._dashboard, software_versions())
 
     def _listen(self) -> None:
@@ -502,24 +472,27 @@ class Agent:
             folder = Path(__file__).parents[2]
             self._watchdog = subprocess.Popen(command, cwd=folder, pass_fds=(self._heartbeat.descriptor,))
         if self._guard is None:
-            self._guard = Guard()
+            self._guard = Guard(self._settings.guard)
         self._guard.replace_ended(ended)
         if self._spare and self._spare.pid in ended:
             self._spare, self._spare_at = None, boottime() + SPARE_SECONDS
         if self._spare is None and boottime() >= self._spare_at:
-            self._spare = prepare()
+            self._spare = self._prepare()
+
+    def _prepare(self) -> subprocess.Popen[bytes]:
+        return prepare(for_ray(os.environ), hidden_from_tasks(self._settings.redis))
 
     def _start_head(self, action: election.StartHead) -> None:
         """Become a head with the process that has Ray imported, or with a new one."""
         grant, credentials = action.grant, action.credentials
-        process = self._spare or prepare()
+        process = self._spare or self._prepare()
         self._spare, self._spare_at = None, float("inf")
         self._head = HeadProcess(process.pid)
         self._beat()
         redis = str(self._lease.link.address)
-        namespace = ray_namespace(self._settings.namespace, grant.incarnation)
+        namespace = ray_namespace(self._settings.redis.namespace, grant.incarnation)
         environment = head_environment(os.environ, redis, namespace, credentials.username, credentials.password)
-        begin(process, self._means.start_arguments(None), environment)
+        begin(process, start_arguments(self._node, None), environment)
         threading.Thread(target=self._watch_head, args=(self._head,), daemon=True).start()
 
     def _watch_head(self, head: HeadProcess) -> None:
@@ -595,34 +568,31 @@ def health() -> int:
 
 def run() -> int:
     """Take part in the election; see the module."""
-    settings = AgentSettings.from_environment(os.environ)
-    means = NodeMeans.from_environment(os.environ)
+    settings = load_settings(AgentSettings, os.environ)
     status_file().unlink(missing_ok=True)
-    prepare_folders(os.environ)
-    election_config = settings.election_config()
-    if election_config is None:
+    prepare_folders(Layout(settings.guard.service) if settings.node.temp_dir else None)
+    config = election_config(settings)
+    if config is None:
         return idle(settings)
-    link = settings.login.link(settings.redis)
-    held = lock(settings.folder)
+    link = link_to(settings.redis)
+    held = lock(settings.state_folder)
     if held is None:
-        say(f"another agent of this host has {settings.folder}/agent.lock: waiting until it ends")
+        say(f"another agent of this host has {settings.state_folder}/agent.lock: waiting until it ends")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         while held is None:
             time.sleep(1.0)
-            held = lock(settings.folder)
+            held = lock(settings.state_folder)
     if settings.static_head:
-        say(
-            f"election is off: head_address is this host, {settings.static_head.host}; no other host leads when it "
-            "fails"
-        )
-    Agent(settings, election_config, means, Lease(link, settings.namespace)).run()
+        head = settings.static_head.rpartition(":")[0]
+        say(f"election is off: head_address is this host, {head}; no other host leads when it fails")
+    Agent(settings, config, Lease(link, settings.redis.namespace)).run()
     return 0
 
 
 def idle(settings: AgentSettings) -> int:
     """Do nothing until SIGTERM, where this host never leads."""
     reason = f"head_address is {settings.static_head}" if settings.static_head else "it is not on the head whitelist"
-    say(f"no head is ever started on {settings.host}: {reason}")
+    say(f"no head is ever started on {settings.node.host}: {reason}")
     stop = Stop()
     signal.signal(signal.SIGTERM, stop.set)
     while not stop.wait(1.0):

@@ -2,8 +2,9 @@
 
 Runs as a file of its own, so it imports nothing of ours: standard library only, Python 3.10 or newer.
 
-    launcher.py    internal: imports Ray, reads one line of JSON from its stdin, {"arguments": [...], "environment":
-                   {...}}, and then is `ray start` with these; ends when stdin is closed before
+    launcher.py [HIDDEN]    internal: imports Ray, reads one line of JSON from its stdin, {"arguments": [...],
+                            "environment": {...}}, and then is `ray start` with these, unable to read the file HIDDEN;
+                            ends when stdin is closed before
 """
 
 from __future__ import annotations
@@ -49,9 +50,13 @@ def keep_half() -> None:
             resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 
-def prepare() -> subprocess.Popen[bytes]:
-    """Start a process that imports Ray (seconds) and then waits to be told what to start: see ``begin``."""
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, start_new_session=True)
+def prepare(environment: Mapping[str, str], hidden: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start a process that imports Ray (seconds) and then waits to be told what to start: see ``begin``.
+
+    Its environment stays visible in /proc to every task. A file may be hidden from it and from all that it starts.
+    """
+    command = [sys.executable, __file__, *([str(hidden)] if hidden else [])]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def begin(process: subprocess.Popen[bytes], arguments: list[str], environment: Mapping[str, str]) -> None:
@@ -61,11 +66,8 @@ def begin(process: subprocess.Popen[bytes], arguments: list[str], environment: M
             stdin.write(json.dumps({"arguments": arguments, "environment": dict(environment)}).encode() + b"\n")
 
 
-def hide_from_tasks() -> None:
-    """Hide what this node takes part in the election with from all that Ray will start, where that is possible."""
-    secret = Path(os.environ.get("RAY_NODE_REDIS_PASSWORD_FILE", ""))
-    if os.environ.get("RAY_NODE_REDIS_USER") != "cslr-agent" or not secret.is_absolute():
-        return
+def hide_from_tasks(secret: Path) -> None:
+    """Hide a file from all that Ray will start, where that is possible."""
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from entrypoints.ray.hidden_files import hide
 
@@ -74,9 +76,10 @@ def hide_from_tasks() -> None:
         hide(secret)
 
 
-def stand_by() -> int:
+def stand_by(arguments: list[str]) -> int:
     """Import Ray, wait for one line on stdin, and be ``ray start`` as it says; 0 when none comes."""
-    hide_from_tasks()
+    for hidden in arguments:
+        hide_from_tasks(Path(hidden))
     # Not this folder: its other modules must not stand in for any that Ray imports.
     sys.path.pop(0)
     from ray._private import node, services  # noqa: F401  (what `ray start` needs, so that it does not wait for it)
@@ -132,4 +135,4 @@ def keep_the_password(ray_parameters: Any, head: bool) -> None:  # noqa: ANN401 
 
 
 if __name__ == "__main__":
-    sys.exit(stand_by())
+    sys.exit(stand_by(sys.argv[1:]))

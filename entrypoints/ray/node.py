@@ -8,7 +8,7 @@ every Ray container, with our images and with pulled ones: standard library only
     -m entrypoints.ray.node drain NODE --seconds N  let Ray take nothing new on a node of the cluster, which has N
                                                     seconds to finish; one line of JSON: node_id, accepted, reason
 
-Environment (components/ray.py sets it): see NodeSettings.
+Settings: NodeSettings of contracts/ray_node.py. The role that `run` found is in a file, for the other subcommands.
 """
 
 from __future__ import annotations
@@ -21,37 +21,40 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from contracts.document import load_settings
+from contracts.ray_node import NodeConfig, NodeSettings
 from contracts.ray_nodes import NODE_LABEL
 from coordination.errors import NodeError, read_secret
 from coordination.lease import RETRY_SECONDS, Lease, ray_namespace
 from coordination.redis_client import Address, RedisLink
-from coordination.redis_users import Login
 from entrypoints.command_line import dispatch
 from entrypoints.ray.launcher import begin, prepare
 from entrypoints.ray.node_guard import STATE_FILE, Guard
 from entrypoints.ray.process import (
+    AGENT_PORT,
     CLIENT_PORT,
     DASHBOARD_PORT,
     GCS_PORT,
-    NodeMeans,
     Stop,
     adopt_orphans,
     end_descendants,
+    for_ray,
     head_environment,
-    number,
+    hidden_from_tasks,
+    link_to,
     own_address,
     say,
+    start_arguments,
     state_folder,
     supervise,
     worker_environment,
 )
 from entrypoints.ray.redis_relay import RelayProcess
-from entrypoints.ray.scratch import prepare_folders
+from entrypoints.ray.scratch import Layout, prepare_folders
 from entrypoints.ray.single_host import OneHostElection, Question, Role, http_failure
 from entrypoints.ray.worker import Cluster, ElectedCluster, StaticHead, Worker, passes_on
 
@@ -60,63 +63,6 @@ HEALTH_SECONDS = 3.0  # for one answer
 GCS_SECONDS = 10  # for one answer to `drain`
 # Imported when needed, and without types: what `ray drain-node` uses, since Ray has no public way to drain a node.
 RAY_MODULES = ("ray._raylet", "ray.core.generated.gcs_pb2", "ray.core.generated.autoscaler_pb2")
-
-
-@dataclass(frozen=True)
-class NodeSettings:
-    """What this node is told by its container."""
-
-    means: NodeMeans
-    several_hosts: bool  # RAY_NODE_TOPOLOGY: lan or single
-    candidates: tuple[str, ...]  # RAY_NODE_CANDIDATES: nodes (lan: hosts) that may be head, comma separated
-    head: Address | None  # RAY_NODE_HEAD_ADDRESS: nobody is elected, this is the head; empty: decide
-    gateway: Address | None  # RAY_NODE_GATEWAY: lan, where this host's gateway has the GCS
-    health_url: str  # RAY_NODE_HEALTH_URL of the health service; empty: do not ask
-    health_timeout: float  # RAY_NODE_HEALTH_TIMEOUT, seconds
-    deadline: float  # RAY_NODE_DEADLINE, seconds to find or become a head on one host
-    redis: tuple[Address, ...]  # RAY_NODE_REDIS_ADDRESSES, comma separated: the lease, and a head's state
-    login: Login  # RAY_NODE_REDIS_USER and RAY_NODE_REDIS_PASSWORD_FILE
-    namespace: str  # RAY_NODE_NAMESPACE: one per cluster
-    token_file: Path | None  # RAY_AUTH_TOKEN_PATH where RAY_AUTH_MODE=token
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> NodeSettings:
-        """Read the environment; raise NodeError naming the variable that is missing or wrong."""
-
-        def address(key: str) -> Address | None:
-            text = environment.get(key, "")
-            return Address.parse(text, key) if text else None
-
-        token = environment.get("RAY_AUTH_MODE") == "token"
-        several_hosts = environment.get("RAY_NODE_TOPOLOGY") == "lan"
-        settings = cls(
-            means=NodeMeans.from_environment(environment),
-            several_hosts=several_hosts,
-            candidates=tuple(filter(None, environment.get("RAY_NODE_CANDIDATES", "").split(","))),
-            head=address("RAY_NODE_HEAD_ADDRESS"),
-            gateway=address("RAY_NODE_GATEWAY"),
-            health_url=environment.get("RAY_NODE_HEALTH_URL", ""),
-            health_timeout=number(environment, "RAY_NODE_HEALTH_TIMEOUT", 1),
-            deadline=number(environment, "RAY_NODE_DEADLINE", 300),
-            redis=Address.parse_list(environment.get("RAY_NODE_REDIS_ADDRESSES", ""), "RAY_NODE_REDIS_ADDRESSES"),
-            login=Login.from_environment(environment, "RAY_NODE_REDIS_"),
-            namespace=environment.get("RAY_NODE_NAMESPACE", ""),
-            token_file=Path(environment.get("RAY_AUTH_TOKEN_PATH", "/run/secrets/ray-token")) if token else None,
-        )
-        needed: dict[str, object] = {
-            "RAY_NODE_REDIS_ADDRESSES": settings.redis,
-            "RAY_NODE_NAMESPACE": settings.namespace,
-        }
-        if several_hosts:
-            needed["RAY_NODE_GATEWAY"] = settings.gateway
-        for key, value in needed.items():
-            if not value:
-                raise NodeError(f"{key} is not set; this node's container must set it.")
-        return settings
-
-    def link(self) -> RedisLink:
-        """A line to Redis."""
-        return self.login.link(self.redis)
 
 
 # ------------------------------------------------------------------------------------------------------- state
@@ -159,39 +105,47 @@ def run() -> int:
     stop = Stop()
     for signalled in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signalled, stop.set)
-    settings = NodeSettings.from_environment(os.environ)
-    prepare_folders(os.environ)
-    if settings.token_file:
-        read_secret(settings.token_file, "Ray's authentication token, RAY_AUTH_TOKEN_PATH")
+    settings = load_settings(NodeSettings, os.environ)
+    prepare_folders(Layout(settings.guard.service) if settings.node.temp_dir else None)
+    if settings.guard.token_file:
+        read_secret(settings.guard.token_file, "Ray's authentication token")
     NodeState("waiting", "starting").write()
-    link = settings.link()
+    link = link_to(settings.redis)
     adopt_orphans()
-    ray = prepare()  # it imports Ray while this node finds out what it is
-    guard = Guard()
+    # It imports Ray while this node finds out what it is.
+    ray = prepare(for_ray(os.environ), hidden_from_tasks(settings.redis))
+    guard = Guard(settings.guard)
     try:
-        if settings.several_hosts:
-            return run_worker(settings, link, ray, stop, guard)
+        if settings.gateway:
+            return run_worker(settings, Address.parse(settings.gateway, "gateway"), link, ray, stop, guard)
         return run_on_one_host(settings, link, ray, stop, guard)
     finally:
         end_descendants(grace=0.0)
 
 
-def run_worker(settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop, guard: Guard) -> int:
+def run_worker(
+    settings: NodeSettings,
+    gateway: Address,
+    link: RedisLink,
+    ray: subprocess.Popen[bytes],
+    stop: Stop,
+    guard: Guard,
+) -> int:
     """Be a worker of a cluster over several hosts."""
-    name, gateway = settings.means.name, settings.gateway
-    assert gateway  # noqa: S101  (several hosts)
+    node, namespace = settings.node, settings.redis.namespace
+    name = node.name
     cluster: Cluster
-    if settings.head:
-        cluster = StaticHead(link, settings.namespace, name)
-        say(f"election is off: the head is {settings.head}, as head_address says")
+    if settings.static_head:
+        cluster = StaticHead(link, namespace, name)
+        say(f"election is off: the head is {settings.static_head}, as head_address says")
     else:
-        cluster = ElectedCluster(link, settings.namespace, name, settings.candidates)
-    worker = Worker(name, settings.means.host, cluster, gateway, stop)
+        cluster = ElectedCluster(link, namespace, name, settings.candidates)
+    worker = Worker(name, node.host, cluster, gateway, stop)
     if not worker.wait_for_head(lambda reason: NodeState("waiting", reason).write()):
         return 0
     say(f"{name} joins the head by way of {gateway}")
     NodeState("worker", gcs=str(gateway)).write()
-    begin(ray, settings.means.start_arguments(str(gateway)), worker_environment(os.environ))
+    begin(ray, start_arguments(node, str(gateway)), worker_environment(os.environ))
     can_drain = lambda: passes_on(gateway)  # noqa: E731
     return supervise(ray, stop, worker.reason_to_end, WATCH_SECONDS, can_drain, guard.replace_ended)
 
@@ -200,18 +154,19 @@ def run_on_one_host(
     settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop, guard: Guard
 ) -> int:
     """Be head or worker among the nodes of one host."""
-    name = settings.means.name
+    node = settings.node
+    name = node.name
     question = Question(
         name=name,
         candidates=settings.candidates,
-        head=settings.head,
+        head=Address.parse(settings.static_head, "head_address") if settings.static_head else None,
         health_url=settings.health_url,
         health_timeout=settings.health_timeout,
         deadline=settings.deadline,
-        ports=settings.means.ports,
+        ports=node.ports,
     )
     relay = RelayProcess()
-    election = OneHostElection(question, Lease(link, settings.namespace), stop, relay.log_in_as)
+    election = OneHostElection(question, Lease(link, settings.redis.namespace), stop, relay.log_in_as)
     role = election.decide(
         lambda reason: NodeState("drained" if reason else "waiting", reason or "let in again").write()
     )
@@ -220,15 +175,15 @@ def run_on_one_host(
     try:
         if role.head:
             say(f"{name} is a worker of {role.head}")
-            dashboard = f"{role.head.host}:{settings.means.ports[DASHBOARD_PORT]}"
+            dashboard = f"{role.head.host}:{node.ports[DASHBOARD_PORT]}"
             NodeState("worker", gcs=str(role.head), dashboard=dashboard).write()
-            begin(ray, settings.means.start_arguments(str(role.head)), worker_environment(os.environ))
+            begin(ray, start_arguments(node, str(role.head)), worker_environment(os.environ))
         else:
             say(f"{name} is head")
-            gcs_port, dashboard_port = settings.means.ports[GCS_PORT], settings.means.ports[DASHBOARD_PORT]
+            gcs_port, dashboard_port = node.ports[GCS_PORT], node.ports[DASHBOARD_PORT]
             NodeState("head", gcs=f"{name}:{gcs_port}", dashboard=f"127.0.0.1:{dashboard_port}").write()
             begin(ray, *start_of_head(settings, link.address, relay.start(link.address), role))
-        gcs = role.head or Address("127.0.0.1", settings.means.ports[GCS_PORT])
+        gcs = role.head or Address("127.0.0.1", node.ports[GCS_PORT])
         return supervise(ray, stop, election.keep, RETRY_SECONDS, gcs.answers, guard.replace_ended)
     finally:
         end_descendants(grace=0.0)
@@ -241,20 +196,20 @@ def start_of_head(
     """Return arguments and environment of a head's ``ray start``, whose GCS reaches Redis by way of a relay."""
     assert role.grant  # noqa: S101  (a head)
     assert role.credentials  # noqa: S101
-    means = with_address(settings.means, own_address(redis.host), own_address(None))
-    namespace = ray_namespace(settings.namespace, role.grant.incarnation)
+    node = with_address(settings.node, own_address(redis.host), own_address(None))
+    namespace = ray_namespace(settings.redis.namespace, role.grant.incarnation)
     login = (role.credentials.username, role.credentials.password)
-    return means.start_arguments(None), head_environment(os.environ, str(relay), namespace, *login)
+    return start_arguments(node, None), head_environment(os.environ, str(relay), namespace, *login)
 
 
-def with_address(means: NodeMeans, to_redis: str | None, default: str | None) -> NodeMeans:
-    """Return a head's means with an address only where Ray would take another one than the cluster's network knows.
+def with_address(node: NodeConfig, to_redis: str | None, default: str | None) -> NodeConfig:
+    """Return a head's config, with an address only where Ray would take another one than the cluster's network knows.
 
     A head's Ray takes the address on the default route. On a bridge that is the container's only address, which Docker
     may change at every start, so nothing is fixed there. A host with several networks, or none that leads outside,
     needs it. A worker's Ray takes the address on the route to the head, which is what other nodes can reach.
     """
-    return means if means.address or to_redis in (None, default) else replace(means, address=to_redis)
+    return node if node.address or to_redis is None or to_redis == default else replace(node, address=to_redis)
 
 
 # ------------------------------------------------------------------------------------------- other subcommands
@@ -266,15 +221,16 @@ def health() -> int:
     Over several hosts a node that waits does what it should: a restart would not help it, nor would a deployment that
     waits for the hosts that come later. So does one that was drained.
     """
-    settings, state = NodeSettings.from_environment(os.environ), read_state()
+    settings, state = load_settings(NodeSettings, os.environ), read_state()
+    ports = settings.node.ports
     if state.role in ("waiting", "drained"):
         print(f"{state.role}: {state.reason}")
-        return 0 if settings.several_hosts or state.role == "drained" else 1
-    failures = [http_failure(settings.means.agent_port, "/api/healthz", HEALTH_SECONDS)]
+        return 0 if settings.gateway or state.role == "drained" else 1
+    failures = [http_failure(ports[AGENT_PORT], "/api/healthz", HEALTH_SECONDS)]
     if state.role == "head":
-        failures.append(http_failure(settings.means.ports[DASHBOARD_PORT], "/api/gcs_healthz", HEALTH_SECONDS))
-        if not Address("127.0.0.1", settings.means.ports[CLIENT_PORT]).answers():
-            failures.append(f"the Ray Client port {settings.means.ports[CLIENT_PORT]} is closed")
+        failures.append(http_failure(ports[DASHBOARD_PORT], "/api/gcs_healthz", HEALTH_SECONDS))
+        if not Address("127.0.0.1", ports[CLIENT_PORT]).answers():
+            failures.append(f"the Ray Client port {ports[CLIENT_PORT]} is closed")
     failures = [failure for failure in failures if failure]
     print("; ".join(failures) or state.role)
     return 1 if failures else 0
@@ -286,8 +242,7 @@ def drain(arguments: list[str]) -> int:
     parser.add_argument("node")
     parser.add_argument("--seconds", type=int, default=0)
     options = parser.parse_args(arguments)
-    settings = NodeSettings.from_environment(os.environ)
-    gcs = str(settings.gateway or read_state().gcs)
+    gcs = load_settings(NodeSettings, os.environ).gateway or read_state().gcs
     if not gcs:
         raise NodeError("This node has not joined a head, so it cannot tell one to drain a node; use another node.")
     node_id, reason = drain_node(gcs, options.node, options.seconds)

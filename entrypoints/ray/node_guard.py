@@ -6,8 +6,7 @@ Python 3.10 or newer.
 
     -m entrypoints.ray.node_guard      until it is ended
 
-Environment (components/ray.py sets it): CSLR_SCRATCH, RAY_NODE_SERVICE, RAY_NODE_SCRATCH_LIMIT (bytes),
-RAY_NODE_DASHBOARD (over several hosts: host:port of the gateway's), RAY_AUTH_TOKEN_PATH.
+Settings: GuardSettings of contracts/ray_node.py, which whoever supervises Ray hands on.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from contracts.document import SETTINGS_VARIABLE, dump, load_settings
+from contracts.ray_node import GuardSettings
 from entrypoints.ray.janitor import Janitor, Jobs
 from entrypoints.ray.memory_guard import Cgroup, MemoryGuard
 from entrypoints.ray.process import state_folder
@@ -37,7 +38,8 @@ def say(message: str) -> None:
 class Guard:
     """The guard as a child of the process that supervises Ray."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: GuardSettings) -> None:
+        self._settings = settings
         self.process = self._start()
 
     def replace_ended(self, ended: Mapping[int, int]) -> None:
@@ -46,14 +48,16 @@ class Guard:
             self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "entrypoints.ray.node_guard"], cwd=Path(__file__).parents[2])
+        command = [sys.executable, "-m", "entrypoints.ray.node_guard"]
+        environment = {**os.environ, SETTINGS_VARIABLE: dump(self._settings)}
+        return subprocess.Popen(command, cwd=Path(__file__).parents[2], env=environment)
 
 
-def dashboard(folder: Path) -> Callable[[], str]:
-    """Return what says where the head's dashboard is: the gateway's, or as the node wrote it down."""
+def dashboard(fixed: str, folder: Path) -> Callable[[], str]:
+    """Return what says where the head's dashboard is: at the fixed address, or as the node wrote it down."""
 
     def address() -> str:
-        if fixed := os.environ.get("RAY_NODE_DASHBOARD"):
+        if fixed:
             return fixed
         try:
             return str(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["dashboard"])
@@ -63,30 +67,29 @@ def dashboard(folder: Path) -> Callable[[], str]:
     return address
 
 
-def token() -> str:
+def token(file: Path | None) -> str:
     """Return Ray's token; empty where it has none."""
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") if os.environ.get("RAY_AUTH_MODE") == "token" else None
     try:
-        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+        return file.read_text(encoding="utf-8").strip() if file else ""
     except OSError:
         return ""
 
 
 def main() -> int:
     """Guard for ever; 0 where there is nothing to guard."""
-    service = os.environ.get("RAY_NODE_SERVICE", "this node")
+    settings = load_settings(GuardSettings, os.environ)
+    service = settings.service
     threads = []
     cgroup = Cgroup.find()
     if cgroup:
         logs = Layout(service).ray / "session_latest/logs"
         threads.append(threading.Thread(target=MemoryGuard(cgroup, service, say, logs).watch))
-    most = limit_for(float(os.environ.get("RAY_NODE_CPUS") or 1), os.environ)
+    most = limit_for(settings.cpus, os.environ)
     guard = ProcessGuard(most, service, say, logs=Layout(service).ray / "session_latest/logs")
     threads.append(threading.Thread(target=guard.watch))
-    limit = os.environ.get("RAY_NODE_SCRATCH_LIMIT", "")
-    if limit.isdigit():
-        jobs = Jobs(dashboard(state_folder()), token())
-        threads.append(threading.Thread(target=Janitor(Layout(service), int(limit), jobs, say).watch))
+    if settings.scratch_limit is not None:
+        jobs = Jobs(dashboard(settings.dashboard, state_folder()), token(settings.token_file))
+        threads.append(threading.Thread(target=Janitor(Layout(service), settings.scratch_limit, jobs, say).watch))
     for thread in threads:
         thread.start()
     for thread in threads:

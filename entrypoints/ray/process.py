@@ -2,7 +2,6 @@
 
 Does not decide what the node becomes (node.py, agent.py). Runs with our images and with pulled ones: standard
 library only, Python 3.10 or newer.
-
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import math
 import os
 import platform
 import queue
-import re
 import select
 import signal
 import subprocess
@@ -25,10 +23,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.document import SETTINGS_VARIABLE
 from contracts.ray_memory import SHM_SHARE, object_store, own_processes
+from contracts.ray_node import NodeConfig
 from contracts.ray_nodes import HOST_LABEL, NODE_LABEL
-from coordination.errors import NodeError
+from contracts.redis import RedisAccess
 from coordination.own_address import source_address
+from coordination.redis_client import Address, RedisLink
+from coordination.redis_users import AGENT, Login
 from entrypoints.ray.launcher import HOOK, REDIS_PASSWORD, REDIS_USERNAME
 
 HEAD_FLAGS = ("--port", "--ray-client-server-port", "--dashboard-port")  # ports that only a head has
@@ -54,86 +56,36 @@ def state_folder() -> Path:
 # ------------------------------------------------------------------------------------------- what a node offers
 
 
-def number(environment: Mapping[str, str], key: str, default: float) -> float:
-    """Return the number in a variable; raise NodeError naming the variable for anything else."""
-    text = environment.get(key) or str(default)
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise NodeError(f"{key}={text!r} is no number; this node's container must set one.")
-    return value
+def start_arguments(node: NodeConfig, gcs_address: str | None) -> list[str]:
+    """Return the arguments of ``ray start`` for a worker of the head at an address, or (None) for a head."""
+    store, tasks = split_memory(node.memory or container_memory(), shared_memory())
+    labels = {NODE_LABEL: node.name, **({HOST_LABEL: node.host} if node.host else {})}
+    arguments = [
+        "--block",
+        "--log-color=false",
+        f"--num-cpus={node.cpus:g}",
+        *([] if node.gpus.count is None else [f"--num-gpus={node.gpus.count}"]),
+        f"--object-store-memory={store}",
+        f"--memory={tasks}",
+        f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
+        f"--resources={json.dumps({node.name: 1})}",
+        *([f"--node-ip-address={node.address}"] if node.address else []),
+        *([f"--temp-dir={node.temp_dir}"] if node.temp_dir else []),
+        *(f"{flag}={port}" for flag, port in node.ports.items() if gcs_address is None or flag not in HEAD_FLAGS),
+    ]
+    if gcs_address:
+        return [*arguments, f"--address={gcs_address}"]
+    return [*arguments, "--head", "--dashboard-host=0.0.0.0", "--disable-usage-stats"]
 
 
-@dataclass(frozen=True)
-class NodeMeans:
-    """A Ray node, head or worker: its name, its address and ports, and what it offers to tasks."""
-
-    name: str  # RAY_NODE_NAME, unique in the cluster: ray-cpu, or alpha-ray-cpu
-    host: str  # RAY_NODE_HOST, as in the cluster's list of hosts; empty where there is one host
-    address: str  # RAY_NODE_ADDRESS, where other nodes reach this one; empty: Ray finds it out
-    cpus: float  # RAY_NODE_CPUS
-    gpus: float | None  # RAY_NODE_GPUS; None ("auto"): Ray counts what it sees
-    memory: int  # RAY_NODE_MEMORY, bytes; 0: the cgroup's limit
-    temp_dir: str  # RAY_NODE_TEMP_DIR, of Ray's sessions; empty: Ray's own
-    ports: Mapping[str, int]  # RAY_NODE_PORTS, JSON: flag of `ray start` → port (config/ports.py)
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> NodeMeans:
-        """Read the environment; raise NodeError naming the variable that is missing or wrong."""
-        name = environment.get("RAY_NODE_NAME", "")
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}", name):
-            raise NodeError(f"RAY_NODE_NAME={name!r} is no node name; set the node's name in the network: ray-cpu.")
-        return cls(
-            name=name,
-            host=environment.get("RAY_NODE_HOST", ""),
-            address=environment.get("RAY_NODE_ADDRESS", ""),
-            cpus=number(environment, "RAY_NODE_CPUS", 1),
-            gpus=None if environment.get("RAY_NODE_GPUS") == "auto" else number(environment, "RAY_NODE_GPUS", 0),
-            memory=int(number(environment, "RAY_NODE_MEMORY", 0)),
-            temp_dir=environment.get("RAY_NODE_TEMP_DIR", ""),
-            ports=_ports(environment.get("RAY_NODE_PORTS", "")),
-        )
-
-    @property
-    def agent_port(self) -> int:
-        """Where the node says whether it is healthy: GET /api/healthz."""
-        return self.ports[AGENT_PORT]
-
-    def start_arguments(self, gcs_address: str | None) -> list[str]:
-        """Return the arguments of ``ray start`` for a worker of the head at an address, or (None) for a head."""
-        store, tasks = split_memory(self.memory or container_memory(), shared_memory())
-        labels = {NODE_LABEL: self.name, **({HOST_LABEL: self.host} if self.host else {})}
-        arguments = [
-            "--block",
-            "--log-color=false",
-            f"--num-cpus={self.cpus:g}",
-            *([] if self.gpus is None else [f"--num-gpus={self.gpus:g}"]),
-            f"--object-store-memory={store}",
-            f"--memory={tasks}",
-            f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
-            f"--resources={json.dumps({self.name: 1})}",
-            *([f"--node-ip-address={self.address}"] if self.address else []),
-            *([f"--temp-dir={self.temp_dir}"] if self.temp_dir else []),
-            *(f"{flag}={port}" for flag, port in self.ports.items() if gcs_address is None or flag not in HEAD_FLAGS),
-        ]
-        if gcs_address:
-            return [*arguments, f"--address={gcs_address}"]
-        return [*arguments, "--head", "--dashboard-host=0.0.0.0", "--disable-usage-stats"]
+def link_to(redis: RedisAccess) -> RedisLink:
+    """Return a connection to Redis. Raises NodeError without the password's file."""
+    return Login(redis.user, redis.password_file).link(Address.parse_all(redis.addresses))
 
 
-def _ports(text: str) -> dict[str, int]:
-    try:
-        ports = {str(flag): int(port) for flag, port in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError):
-        ports = {}
-    if AGENT_PORT not in ports:
-        raise NodeError(
-            f"RAY_NODE_PORTS={text!r} is no JSON object of flags of `ray start` and ports with {AGENT_PORT}; "
-            "this node's container must set it."
-        )
-    return ports
+def hidden_from_tasks(redis: RedisAccess) -> Path | None:
+    """Return the file of the password that a node takes part in the election with, which no task needs."""
+    return redis.password_file if redis.user == AGENT else None
 
 
 def software_versions() -> dict[str, str]:
@@ -197,9 +149,14 @@ def split_memory(memory: int, shm: int) -> tuple[int, int]:
     return store, max(memory - own_processes(memory) - store, 0)
 
 
+def for_ray(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of this container as Ray and its tasks see it: without this program's settings."""
+    return {key: value for key, value in environment.items() if key != SETTINGS_VARIABLE}
+
+
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a worker's ``ray start``: it waits for a head that moves."""
-    return {"RAY_gcs_rpc_server_reconnect_timeout_s": str(WORKER_RECONNECT_SECONDS), **environment}
+    return {"RAY_gcs_rpc_server_reconnect_timeout_s": str(WORKER_RECONNECT_SECONDS), **for_ray(environment)}
 
 
 def head_environment(
@@ -207,7 +164,7 @@ def head_environment(
 ) -> dict[str, str]:
     """Return the environment of a head's ``ray start``: GCS state in Redis at host:port, under a Ray namespace."""
     return {
-        **environment,
+        **for_ray(environment),
         "RAY_START_HOOK": HOOK,
         "RAY_REDIS_ADDRESS": redis,
         "RAY_external_storage_namespace": namespace,

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -96,15 +96,14 @@ class Layout:
                 yield from session.glob("logs/job-driver-*.log")
 
 
-def prepare_folders(environment: Mapping[str, str]) -> None:
+def prepare_folders(layout: Layout | None) -> None:
     """Make the folders of the scratch, without what the last run left, and go where tasks begin: to the user's HOME.
 
     Raises NodeError where they cannot be used.
     """
-    home = environment.get("HOME") or tempfile.gettempdir()
+    home = os.environ.get("HOME") or tempfile.gettempdir()
     try:
-        if environment.get("RAY_NODE_TEMP_DIR"):
-            layout = Layout(environment.get("RAY_NODE_SERVICE", ""))
+        if layout:
             layout.make()
             layout.forget_last_run()
         os.chdir(home)

@@ -3,7 +3,6 @@
 Needs no Docker but root, for the namespaces. About a minute.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -16,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from config.ports import BRIDGE_RAY_PORTS
+from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.ray_node import GuardSettings, NodeConfig, NodeSettings
+from contracts.redis import RedisAccess
 from coordination.redis_users import HEAD_RIGHTS
 from testing.live.deployment import wait_until
 from testing.redis_pair import is_written
@@ -56,19 +58,23 @@ class Container:
     folder: Path
     init: int  # process id of PID 1, as seen from outside
 
+    @property
+    def settings(self) -> NodeSettings:
+        return NodeSettings(
+            node=NodeConfig(name="ray-cpu", memory=2 * 1024**3, ports=BRIDGE_RAY_PORTS),
+            guard=GuardSettings(service="ray-cpu", token_file=self.folder / "token"),
+            redis=RedisAccess(
+                addresses=("10.77.0.2:7379",), password_file=self.folder / "redis-password", namespace="test"
+            ),
+            candidates=("ray-cpu", "ray-gpu"),
+        )
+
     def start(self, *command: str | Path, **options) -> subprocess.Popen[str]:
         environment = {
             "PATH": os.environ["PATH"],
             "TMPDIR": str(self.folder),
             "RAY_TMPDIR": str(self.folder),
-            "RAY_NODE_NAME": "ray-cpu",
-            "RAY_NODE_CANDIDATES": "ray-cpu,ray-gpu",
-            "RAY_NODE_CPUS": "1",
-            "RAY_NODE_PORTS": json.dumps(dict(BRIDGE_RAY_PORTS)),
-            "RAY_NODE_MEMORY": str(2 * 1024**3),
-            "RAY_NODE_REDIS_ADDRESSES": "10.77.0.2:7379",
-            "RAY_NODE_REDIS_PASSWORD_FILE": str(self.folder / "redis-password"),
-            "RAY_NODE_NAMESPACE": "test",
+            SETTINGS_VARIABLE: dump(self.settings),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
         }

@@ -14,7 +14,9 @@ from components.keeper import DockerSocket, docker_socket
 from config.services import IMAGE_OF, SERVICES
 from contracts.document import SETTINGS_VARIABLE, load
 from contracts.gateway import GatewaySettings, Target
+from contracts.gpus import ALL_GPUS, NO_GPUS
 from contracts.keeper import KeeperSettings
+from contracts.ray_node import AgentSettings, NodeSettings
 from embedded_engine.program import ProgramError
 from stack.programs import source_of
 from stack.pulumi_internals import Unknown
@@ -68,13 +70,15 @@ MODULES = {
         entrypoints.gateway.gateway entrypoints.gateway.proxy entrypoints.heartbeat""",
     "firewall": "contracts.document contracts.firewall entrypoints.firewall",
     "keeper": "contracts.document contracts.keeper entrypoints.heartbeat entrypoints.keeper",
-    "ray-head": """contracts.ray_memory contracts.ray_nodes coordination.election coordination.errors coordination.lease
+    "ray-head": """contracts.document contracts.gpus contracts.ray_memory contracts.ray_node contracts.ray_nodes
+        contracts.redis coordination.election coordination.errors coordination.lease
         coordination.own_address coordination.redis_client coordination.redis_users entrypoints.command_line
         entrypoints.ray.agent
         entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher
         entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
         entrypoints.ray.process_guard entrypoints.ray.scratch""",
-    "ray-cpu": """contracts.document contracts.ray_memory contracts.ray_nodes contracts.status coordination.errors
+    "ray-cpu": """contracts.document contracts.gpus contracts.ray_memory contracts.ray_node contracts.ray_nodes
+        contracts.redis contracts.status coordination.errors
         coordination.lease
         coordination.membership coordination.own_address coordination.redis_client coordination.redis_users
         entrypoints.command_line entrypoints.ray.hidden_files
@@ -147,6 +151,14 @@ def changed_containers(before: Deployed, after: Deployed) -> dict[str, set[str]]
 
 def told_to_gateway(deployed: Deployed) -> GatewaySettings:
     return load(GatewaySettings, deployed.containers["ray-gateway"].env[SETTINGS_VARIABLE])
+
+
+def told_to_node(container: Any) -> NodeSettings:
+    return load(NodeSettings, container.env[SETTINGS_VARIABLE])
+
+
+def told_to_agent(container: Any) -> AgentSettings:
+    return load(AgentSettings, container.env[SETTINGS_VARIABLE])
 
 
 def everything_said(deployed: Deployed) -> str:
@@ -227,12 +239,12 @@ class TestEveryContainer:
 class TestGpu:
     def test_none_is_asked_for_on_dev(self, dev):
         assert all("gpus" not in r.inputs and "deviceRequests" not in r.inputs for r in dev.custom)
-        assert dev.containers["ray-cpu"].env["RAY_NODE_GPUS"] == "0"
+        assert told_to_node(dev.containers["ray-cpu"]).node.gpus == NO_GPUS
 
     def test_one_container_alone_asks_for_it_on_gpu(self, state_home):
         gpu = deploy(stack_settings("gpu"), state_home=state_home, stack="gpu")
         assert {s for s, c in gpu.containers.items() if "deviceRequests" in c.inputs} == {"ray-gpu"}
-        assert gpu.containers["ray-gpu"].env["RAY_NODE_GPUS"] == "auto"
+        assert told_to_node(gpu.containers["ray-gpu"]).node.gpus == ALL_GPUS
 
     def test_stacks_differ_only_where_meant(self, dev, state_home):
         gpu = deploy(stack_settings("gpu"), state_home=state_home)
@@ -249,7 +261,7 @@ class TestGpu:
         settings = merged(stack_settings("gpu"), {"gpu": {"devices": [1, 0]}})
         node = deploy(settings, state_home=state_home, stack="gpu").containers["ray-gpu"]
         assert node.inputs["deviceRequests"][0]["deviceIds"] == ["0", "1"]
-        assert node.env["RAY_NODE_GPUS"] == "2"
+        assert told_to_node(node).node.gpus.count == 2
 
 
 class TestSecrets:
@@ -481,7 +493,7 @@ class TestDisabledServices:
 class TestHeadElsewhere:
     def test_is_joined_and_used(self, state_home):
         deployed = deploy({"ray": {"head_address": "192.168.7.5:6379"}}, state_home=state_home)
-        assert deployed.containers["ray-cpu"].env["RAY_NODE_HEAD_ADDRESS"] == "192.168.7.5:6379"
+        assert told_to_node(deployed.containers["ray-cpu"]).static_head == "192.168.7.5:6379"
         assert deployed.containers["marimo"].env["RAY_ADDRESS"] == "ray://192.168.7.5:10001"
         spec = VerificationSpec.model_validate_json(deployed.verification_spec)
         assert spec.heads is not None
@@ -535,10 +547,10 @@ class TestSeveralHosts:
     def test_nodes_know_no_address_that_moves(self, hosts):
         """The host's own gateway leads to the head, wherever it is."""
         for host, deployed in hosts.items():
-            node = deployed.containers["ray-cpu"].env
-            assert node["RAY_NODE_GATEWAY"] == "127.0.0.2:6379"
-            assert node["RAY_NODE_ADDRESS"] == CLUSTER["hosts"][host]["address"]
-            assert "RAY_REDIS_ADDRESS" not in node
+            told = told_to_node(deployed.containers["ray-cpu"])
+            assert told.gateway == "127.0.0.2:6379"
+            assert told.node.address == CLUSTER["hosts"][host]["address"]
+            assert "RAY_REDIS_ADDRESS" not in deployed.containers["ray-cpu"].env
 
     def test_a_host_may_lead_only_if_it_is_on_the_whitelist(self, hosts):
         assert {host: told_to_gateway(deployed).candidate for host, deployed in hosts.items()} == {
@@ -546,10 +558,10 @@ class TestSeveralHosts:
             "beta": True,
             "gamma": False,
         }
-        assert hosts["alpha"].containers["ray-head"].env["RAY_NODE_CANDIDATES"] == "alpha,beta"
+        assert told_to_agent(hosts["alpha"].containers["ray-head"]).candidates == ("alpha", "beta")
 
     def test_a_head_computes_nothing(self, hosts):
-        assert hosts["alpha"].containers["ray-head"].env["RAY_NODE_CPUS"] == "0"
+        assert told_to_agent(hosts["alpha"].containers["ray-head"]).node.cpus == 0
 
     def test_gcs_is_reached_on_the_own_host_alone_and_clients_from_everywhere(self, hosts):
         assert {route.target: route.listen for route in told_to_gateway(hosts["beta"]).routes} == {
@@ -669,7 +681,8 @@ class TestSeveralHosts:
     def test_two_nodes_of_one_host_share_no_port(self, tmp_path):
         settings = {"ray": {"gpu": {"enabled": True}}, "gpu": {"enabled": True}}
         both = deploy(settings, state_home=tmp_path, stack="alpha", cluster=CLUSTER)
-        ports = [json.loads(both.containers[s].env["RAY_NODE_PORTS"]) for s in ("ray-cpu", "ray-gpu", "ray-head")]
+        ports = [told_to_node(both.containers[s]).node.ports for s in ("ray-cpu", "ray-gpu")]
+        ports.append(told_to_agent(both.containers["ray-head"]).node.ports)
         numbers = [number for of_node in ports for number in of_node.values()]
         assert len(numbers) == len(set(numbers))
 

@@ -7,6 +7,7 @@ import pytest
 
 from contracts.document import SETTINGS_VARIABLE, load
 from contracts.gateway import GatewaySettings
+from contracts.ray_node import AgentSettings, NodeSettings
 from embedded_engine.program import ProgramError
 from preflight.cluster_facts import ClusterFacts
 from preflight.host_facts import HostFacts
@@ -88,12 +89,13 @@ class TestRedisUsers:
 
     def test_each_program_is_told_the_user_of_its_secret(self, deploy_alpha):
         containers = deploy_alpha().containers
-        redis = load(GatewaySettings, containers["ray-gateway"].env[SETTINGS_VARIABLE]).redis
-        told = {"ray-gateway": (redis.user, str(redis.password_file))}
-        for service in ("ray-cpu", "ray-head"):
-            user, file = (containers[service].env[f"RAY_NODE_REDIS_{key}"] for key in ("USER", "PASSWORD_FILE"))
-            told[service] = (user, file)
-        for service, (user, file) in told.items():
+        told = {
+            "ray-gateway": load(GatewaySettings, containers["ray-gateway"].env[SETTINGS_VARIABLE]).redis,
+            "ray-cpu": load(NodeSettings, containers["ray-cpu"].env[SETTINGS_VARIABLE]).redis,
+            "ray-head": load(AgentSettings, containers["ray-head"].env[SETTINGS_VARIABLE]).redis,
+        }
+        logins = {service: (redis.user, str(redis.password_file)) for service, redis in told.items()}
+        for service, (user, file) in logins.items():
             assert file == f"/run/secrets/{user.replace('cslr', 'redis')}"
             assert file in containers[service].mounts
 

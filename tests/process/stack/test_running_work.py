@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.ray_node import GuardSettings
 from stack import running_work
 from stack.running_words import in_words, line, listed, warning
 from stack.running_work import Deployed, Kind, RunningWork, Work, asked
@@ -187,15 +189,18 @@ class TestRay:
         asked((container(),))
         assert answers.authorizations == {"Bearer the-ray-token"}
 
-    def test_over_several_hosts_the_head_is_found_by_the_gateway(self, answers, container, server):
+    @pytest.mark.parametrize("since_0_2_0", [False, True])
+    def test_over_several_hosts_the_head_is_found_by_the_gateway(self, answers, container, server, since_0_2_0):
         answers.states["nodes"] = [
             node(HEAD_NODE, "alpha-ray-head", head=True), node(GPU_NODE, "alpha-ray-cpu"),
             node(OTHER_NODE, "beta-ray-cpu"),
         ]  # fmt: skip
         answers.jobs = [job(driver_node_id=GPU_NODE), job(name="y", command="y", driver_node_id=OTHER_NODE)]
         several = {"several_hosts": True, "ports": {}}
+        guard = dump(GuardSettings(service="ray-cpu", dashboard=server))
+        told = {SETTINGS_VARIABLE: f'{{"guard": {guard}}}'} if since_0_2_0 else {"RAY_NODE_DASHBOARD": server}
         nodes = tuple(
-            container(name, env={"RAY_NODE_NAME": f"alpha-{name}", "RAY_NODE_DASHBOARD": server}, **several)
+            container(name, env={"RAY_NODE_NAME": f"alpha-{name}", **told}, **several)
             for name in ("ray-cpu", "ray-head")
         )
         found = asked(nodes)

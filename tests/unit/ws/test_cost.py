@@ -11,7 +11,7 @@ from ws.cost import Cost, all_stop, concerns, cost, reasons, stops
 CONTAINER, NETWORK = "docker:index/container:Container", "docker:index/network:Network"
 RELAY = {"/run/cslr/entrypoints/ray/redis_relay.py": "/state/redis_relay.py"}
 MEMORY = [
-    "envs: RAY_NODE_MEMORY=4294967296 → RAY_NODE_MEMORY=6442450944",
+    "envs: CSLR_SETTINGS.node.memory: 4294967296 → 6442450944",
     "memory: 4096 → 6144",
     "memorySwap: 4096 → 6144",
 ]

@@ -8,58 +8,64 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from config.ports import HOST_RAY_PORTS
+from contracts.document import SETTINGS_VARIABLE
+from contracts.ray_node import AgentSettings, GuardSettings, NodeConfig
+from contracts.redis import RedisAccess
 from coordination.election import Phase
-from coordination.errors import NodeError
 from coordination.lease import DEADLINE_SECONDS, TTL_SECONDS, Grant, boottime
 from coordination.redis_client import Address
+from coordination.redis_users import AGENT
 from entrypoints.ray import agent as head_agent
 from entrypoints.ray.agent import (
-    AgentSettings,
     EpochStore,
     HeadProcess,
     Heartbeat,
     accepts,
+    election_config,
     failure_of_agent,
     lock,
     write_status,
 )
 from testing.harness import PROJECT
 
-ENVIRONMENT = {
-    "RAY_NODE_HOST": "alpha",
-    "RAY_NODE_ADDRESS": "10.0.0.1",
-    "RAY_NODE_NAMESPACE": "cslr-lab",
-    "RAY_NODE_REDIS_ADDRESSES": "10.0.0.3:6381,10.0.0.2:6382",
-    "RAY_NODE_CANDIDATES": "alpha,beta",
-}
+SETTINGS = AgentSettings(
+    node=NodeConfig(name="alpha-ray-head", host="alpha", address="10.0.0.1", ports=HOST_RAY_PORTS["ray-head"]),
+    guard=GuardSettings(service="ray-head"),
+    redis=RedisAccess(
+        addresses=("10.0.0.3:6381", "10.0.0.2:6382"),
+        user=AGENT,
+        password_file=Path("/run/secrets/redis-agent"),
+        namespace="cslr-lab",
+    ),
+    candidates=("alpha", "beta"),
+    state_folder=Path("/var/lib/cslr"),
+)
 
 
 class TestSettings:
     def test_a_whitelisted_host_takes_part(self):
-        settings = AgentSettings.from_environment(ENVIRONMENT)
-        assert settings.redis == (Address("10.0.0.3", 6381), Address("10.0.0.2", 6382))
-        election_config = settings.election_config()
-        assert election_config is not None
-        assert (election_config.host, election_config.candidates) == ("alpha", ("alpha", "beta"))
+        config = election_config(SETTINGS)
+        assert config is not None
+        assert (config.host, config.candidates) == ("alpha", ("alpha", "beta"))
 
-    @pytest.mark.parametrize("key", ["HOST", "ADDRESS", "NAMESPACE", "REDIS_ADDRESSES"])
-    def test_what_is_missing_is_named(self, key):
-        with pytest.raises(NodeError, match=f"RAY_NODE_{key}"):
-            AgentSettings.from_environment({**ENVIRONMENT, f"RAY_NODE_{key}": ""})
+    def test_what_is_missing_is_named(self, monkeypatch, capsys):
+        monkeypatch.setenv(SETTINGS_VARIABLE, "{}")
+        assert head_agent.main([]) == 1
+        assert capsys.readouterr().out == "[ray-head] error: CSLR_SETTINGS: AgentSettings: missing field 'node'\n"
 
     def test_a_host_off_the_whitelist_does_not(self):
-        assert AgentSettings.from_environment({**ENVIRONMENT, "RAY_NODE_HOST": "gamma"}).election_config() is None
+        assert election_config(replace(SETTINGS, node=replace(SETTINGS.node, host="gamma"))) is None
 
     @pytest.mark.parametrize(("head", "candidates"), [("10.0.0.1:6385", ("alpha",)), ("10.0.0.2:6385", None)])
     def test_with_a_static_head_only_that_host_does(self, head, candidates):
-        election_config = AgentSettings.from_environment(
-            {**ENVIRONMENT, "RAY_NODE_HEAD_ADDRESS": head}
-        ).election_config()
-        assert (election_config and election_config.candidates) == candidates
+        config = election_config(replace(SETTINGS, static_head=head))
+        assert (config and config.candidates) == candidates
 
 
 class TestLock:

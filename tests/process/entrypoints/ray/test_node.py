@@ -8,11 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS
+from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.ray_node import GuardSettings, NodeConfig, NodeSettings
+from contracts.redis import RedisAccess
 from contracts.status import HeadStatus, RayStatus, Status
 from coordination.errors import NodeError
 from coordination.lease import TTL_SECONDS, Lease, Refusal
@@ -20,7 +24,7 @@ from coordination.membership import drain_key
 from coordination.redis_client import Address, RedisLink
 from entrypoints.ray import node as ray_node
 from entrypoints.ray import single_host
-from entrypoints.ray.node import NodeSettings, NodeState
+from entrypoints.ray.node import NodeState
 from entrypoints.ray.process import AGENT_PORT, LOST_DATA, Stop
 from entrypoints.ray.single_host import OneHostElection, Question, Role
 from testing.harness import PROJECT
@@ -51,25 +55,22 @@ def poll_quickly(monkeypatch):
     monkeypatch.setattr(single_host, "POLL_SECONDS", 0.05)
 
 
-def environment(**changes: str) -> dict[str, str]:
-    usual = {
-        "RAY_NODE_NAME": "ray-cpu",
-        "RAY_NODE_CANDIDATES": "ray-cpu",
-        "RAY_NODE_PORTS": ports(),
-        "RAY_NODE_REDIS_ADDRESSES": "redis:6379",
-        "RAY_NODE_NAMESPACE": NAMESPACE,
+def settings(node: NodeConfig | None = None, **changes: Any) -> NodeSettings:
+    usual: dict[str, Any] = {
+        "guard": GuardSettings(service="ray-cpu"),
+        "redis": RedisAccess(
+            addresses=("redis:6379",), password_file=Path("/run/secrets/redis-password"), namespace=NAMESPACE
+        ),
+        "candidates": ("ray-cpu",),
     }
-    return usual | changes
+    return NodeSettings(node=node or node_with(), **(usual | changes))
 
 
-def settings(**changes: str) -> NodeSettings:
-    return NodeSettings.from_environment(environment(**changes))
-
-
-def ports(**changes: int) -> str:
-    """RAY_NODE_PORTS with other ports of a head: gcs, client, dashboard; or agent."""
+def node_with(**changes: int) -> NodeConfig:
+    """A node with other ports of a head: gcs, client, dashboard; or agent."""
     flags = {**HEAD_FLAGS, "agent": AGENT_PORT}
-    return json.dumps({**BRIDGE_RAY_PORTS, **{flags[name]: port for name, port in changes.items()}})
+    ports = {**BRIDGE_RAY_PORTS, **{flags[name]: port for name, port in changes.items()}}
+    return NodeConfig(name="ray-cpu", ports=ports)
 
 
 def election_of(lease: Lease, name: str = "ray-cpu", **changes: Any) -> OneHostElection:
@@ -390,38 +391,29 @@ class TestAddress:
         ],
     )
     def test_the_address_is_given_to_ray_only_where_it_would_guess_wrong(self, to_redis, default, address):
-        assert ray_node.with_address(settings().means, to_redis, default).address == address
+        assert ray_node.with_address(node_with(), to_redis, default).address == address
 
 
 class TestMistakes:
+    @pytest.mark.parametrize("command", ["run", "health", "drain"])
     @pytest.mark.parametrize(
-        ("key", "value"),
-        [
-            ("RAY_NODE_NAME", ""),
-            ("RAY_NODE_NAME", "a b"),
-            ("RAY_NODE_HEAD_ADDRESS", "ray-cpu"),
-            ("RAY_NODE_CPUS", "two"),
-            ("RAY_NODE_CPUS", "nan"),
-            ("RAY_NODE_PORTS", "{}"),
-            ("RAY_NODE_PORTS", "none"),
-            ("RAY_NODE_REDIS_ADDRESSES", "redis:99999"),
-            ("RAY_NODE_REDIS_ADDRESSES", ""),
-            ("RAY_NODE_NAMESPACE", ""),
-        ],
+        ("document", "told"), [("", "CSLR_SETTINGS is not set"), ("{}", "CSLR_SETTINGS: NodeSettings: missing field")]
     )
-    def test_a_wrong_variable_is_named(self, key, value):
-        with pytest.raises(NodeError, match=key):
-            settings(**{key: value})
+    def test_settings_that_do_not_fit_are_one_line(self, monkeypatch, capsys, command, document, told):
+        monkeypatch.setenv(SETTINGS_VARIABLE, document)
+        assert ray_node.main([command, *(["alpha-ray-cpu"] if command == "drain" else [])]) == 1
+        [line] = capsys.readouterr().out.splitlines()
+        assert line.startswith(f"[ray-node] error: {told}")
 
     @pytest.mark.parametrize("content", [None, ""])
     def test_a_missing_or_empty_token_is_one_line_with_the_file(self, tmp_path, content):
         token = tmp_path / "ray-token"
         if content is not None:
             token.write_text(content)
-        variables = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+        guard = GuardSettings(service="ray-cpu", token_file=token)
         ended = subprocess.run(
             [sys.executable, "-m", "entrypoints.ray.node"],
-            env=variables,
+            env={SETTINGS_VARIABLE: dump(settings(guard=guard))},
             cwd=PROJECT,
             capture_output=True,
             text=True,
@@ -436,19 +428,11 @@ class TestMistakes:
         ast.parse(program.read_text(), feature_version=(3, 10))
 
 
-class TestLan:
-    def test_a_worker_over_several_hosts_needs_its_gateway(self):
-        with pytest.raises(NodeError, match="RAY_NODE_GATEWAY"):
-            settings(RAY_NODE_TOPOLOGY="lan")
-        assert settings(RAY_NODE_TOPOLOGY="lan", RAY_NODE_GATEWAY="127.0.0.2:6379").gateway
-
-
 class TestHealth:
     @pytest.fixture(autouse=True)
     def state(self, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-        for key, value in environment().items():
-            monkeypatch.setenv(key, value)
+        monkeypatch.setenv(SETTINGS_VARIABLE, dump(settings()))
 
     def test_a_node_of_one_host_without_a_role_is_unhealthy(self, capsys):
         assert ray_node.health() == 1
@@ -460,22 +444,23 @@ class TestHealth:
         assert "drained: this node was drained" in capsys.readouterr().out
 
     def test_a_node_of_a_cluster_that_waits_is_healthy_and_says_for_what(self, monkeypatch, capsys):
-        monkeypatch.setenv("RAY_NODE_TOPOLOGY", "lan")
-        monkeypatch.setenv("RAY_NODE_GATEWAY", "127.0.0.2:6379")
+        monkeypatch.setenv(SETTINGS_VARIABLE, dump(settings(gateway="127.0.0.2:6379")))
         NodeState("waiting", "no head: Redis has just started").write()
         assert ray_node.health() == 0
         assert "waiting: no head: Redis has just started" in capsys.readouterr().out
 
     def test_a_worker_needs_only_its_agent(self, health_service, monkeypatch):
         url, _ = health_service
-        monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(url.rpartition(":")[2])))
+        node = node_with(agent=int(url.rpartition(":")[2]))
+        monkeypatch.setenv(SETTINGS_VARIABLE, dump(settings(node)))
         NodeState("worker").write()
         assert ray_node.health() == 0
 
     def test_a_head_without_its_client_port_is_unhealthy(self, health_service, monkeypatch, capsys):
         url, _ = health_service
         port = int(url.rpartition(":")[2])
-        monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=port, dashboard=port, client=free_port()))
+        node = node_with(agent=port, dashboard=port, client=free_port())
+        monkeypatch.setenv(SETTINGS_VARIABLE, dump(settings(node)))
         NodeState("head").write()
         assert ray_node.health() == 1
         assert "Ray Client port" in capsys.readouterr().out
@@ -483,6 +468,7 @@ class TestHealth:
     def test_an_answer_other_than_200_is_unhealthy(self, health_service, monkeypatch):
         url, answer = health_service
         answer["status"] = 503
-        monkeypatch.setenv("RAY_NODE_PORTS", ports(agent=int(url.rpartition(":")[2])))
+        node = node_with(agent=int(url.rpartition(":")[2]))
+        monkeypatch.setenv(SETTINGS_VARIABLE, dump(settings(node)))
         NodeState("worker").write()
         assert ray_node.health() == 1

@@ -1,35 +1,33 @@
 """Ray's processes on a node: what it offers, what `ray start` is told, and that nothing of it is left."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config.ports import BRIDGE_RAY_PORTS, HEAD_FLAGS, HOST_RAY_PORTS
+from contracts.document import SETTINGS_VARIABLE
+from contracts.gpus import ALL_GPUS, NO_GPUS, Gpus
 from contracts.ray_memory import object_store
+from contracts.ray_node import NodeConfig
 from entrypoints.ray import launcher
 from entrypoints.ray import process as ray_process
-from entrypoints.ray.process import NodeMeans
+from entrypoints.ray.process import start_arguments
 from testing.harness import PROJECT
 
 ROOT = PROJECT
 
 
-def means_of(**changes: str) -> NodeMeans:
-    environment = {
-        "RAY_NODE_NAME": "ray-cpu",
-        "RAY_NODE_MEMORY": str(8 * 1024**3),
-        "RAY_NODE_PORTS": json.dumps(dict(BRIDGE_RAY_PORTS)),
-    }
-    return NodeMeans.from_environment(environment | changes)
+def node_with(**changes: Any) -> NodeConfig:
+    return NodeConfig(**{"name": "ray-cpu", "memory": 8 * 1024**3, "ports": BRIDGE_RAY_PORTS, **changes})
 
 
-class TestMeans:
+class TestMemory:
     def test_the_object_store_is_a_share_of_the_memory(self, capsys):
         gigabyte = 1024**3
         store, tasks = ray_process.split_memory(12 * gigabyte, 8 * gigabyte)
@@ -66,29 +64,31 @@ class TestMeans:
 class TestArguments:
     @pytest.mark.parametrize("ports", [BRIDGE_RAY_PORTS, *HOST_RAY_PORTS.values()])
     def test_a_worker_gets_no_option_of_a_head(self, ports):
-        arguments = means_of(RAY_NODE_PORTS=json.dumps(dict(ports))).start_arguments("127.0.0.2:6379")
+        arguments = start_arguments(node_with(ports=ports), "127.0.0.2:6379")
         given = {argument.partition("=")[0] for argument in arguments}
         assert "--address=127.0.0.2:6379" in arguments
         assert given.isdisjoint({"--head", "--dashboard-host", *HEAD_FLAGS.values()})
         assert given > set(ports) - set(HEAD_FLAGS.values())
 
     def test_a_head_gets_every_port(self):
-        given = {argument.partition("=")[0] for argument in means_of().start_arguments(None)}
+        given = {argument.partition("=")[0] for argument in start_arguments(node_with(), None)}
         assert given > {"--head", *BRIDGE_RAY_PORTS}
         assert "--address" not in given
 
     def test_the_address_is_given_to_ray_where_it_is_known(self):
-        assert "--node-ip-address=10.0.0.1" in means_of(RAY_NODE_ADDRESS="10.0.0.1").start_arguments(None)
-        assert not any("--node-ip-address" in argument for argument in means_of().start_arguments(None))
+        assert "--node-ip-address=10.0.0.1" in start_arguments(node_with(address="10.0.0.1"), None)
+        assert not any("--node-ip-address" in argument for argument in start_arguments(node_with(), None))
 
     def test_a_node_says_which_host_it_is_on(self):
-        arguments = means_of(RAY_NODE_NAME="alpha-ray-cpu", RAY_NODE_HOST="alpha").start_arguments(None)
+        arguments = start_arguments(node_with(name="alpha-ray-cpu", host="alpha"), None)
         assert "--labels=cslr.node=alpha-ray-cpu,cslr.host=alpha" in arguments
         assert '--resources={"alpha-ray-cpu": 1}' in arguments
 
-    @pytest.mark.parametrize(("gpus", "flag"), [("2", ["--num-gpus=2"]), ("auto", []), ("", ["--num-gpus=0"])])
+    @pytest.mark.parametrize(
+        ("gpus", "flag"), [(Gpus(devices=("0", "1")), ["--num-gpus=2"]), (ALL_GPUS, []), (NO_GPUS, ["--num-gpus=0"])]
+    )
     def test_ray_counts_gpus_only_where_it_is_left_to_it(self, gpus, flag):
-        arguments = means_of(RAY_NODE_GPUS=gpus).start_arguments(None)
+        arguments = start_arguments(node_with(gpus=gpus), None)
         assert [argument for argument in arguments if argument.startswith("--num-gpus")] == flag
 
 
@@ -109,6 +109,13 @@ class TestEnvironment:
         assert head["RAY_REDIS_ADDRESS"] == "redis:6379"
         assert head["RAY_external_storage_namespace"] == "lab-1"
         assert ray_process.worker_environment({"A": "1"}) == {"A": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+
+    def test_ray_and_its_tasks_do_not_see_the_settings_of_the_program(self):
+        for environment in (
+            ray_process.worker_environment({SETTINGS_VARIABLE: "{}"}),
+            ray_process.head_environment({SETTINGS_VARIABLE: "{}"}, "redis:6379", "lab-1", "ray-7", "secret"),
+        ):
+            assert SETTINGS_VARIABLE not in environment
 
 
 def supervise(script: str, end: str = "None", *, can_drain: bool = True) -> subprocess.Popen[str]:
@@ -218,13 +225,13 @@ class TestStop:
 
 class TestStandingBy:
     def test_without_an_order_it_ends(self):
-        process = launcher.prepare()
+        process = launcher.prepare(os.environ)
         assert process.stdin
         process.stdin.close()
         assert process.wait(60) == 0
 
     def test_the_order_takes_the_place_of_the_environment_and_arguments(self):
-        process = launcher.prepare()
+        process = launcher.prepare(os.environ)
         launcher.begin(process, ["--help"], dict(os.environ) | {"COLUMNS": "80"})
         assert process.wait(60) == 0
         assert process.stdin
