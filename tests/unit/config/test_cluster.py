@@ -477,7 +477,7 @@ class TestMistakesOfAHost:
                 "alpha",
                 {"network": {"subnet": "10.88.0.0/16"}},
                 "network.subnet",
-                "has the addresses of alpha, beta, gamma in it",
+                "contains the addresses of alpha, beta, gamma",
                 "network.subnet 172.28.0.0/16",
                 id="subnet-of-the-hosts",
             ),
