@@ -19,7 +19,8 @@ from testing.live.deployment import LiveStack, deployed
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root makes a network namespace")
 
 SPACE, OUTSIDE, INSIDE = "cslr-browser", "cslr-out0", "cslr-in0"
-HOST, BROWSER, PORT = "203.0.113.1", "203.0.113.2", 23500
+# A network of two, so that it hides nothing else of the site's.
+HOST, BROWSER, BITS, PORT = "198.51.100.1", "198.51.100.2", 30, 23500
 NAME = "gpuhost.example.org"
 TRACKING: dict[str, Any] = {
     "network": {"name": "cslr-live-other", "subnet": "10.223.0.0/24", "bind_address": HOST, "names": [NAME]},
@@ -46,9 +47,9 @@ def other_machine() -> Iterator[None]:
     try:
         ip("link", "add", OUTSIDE, "type", "veth", "peer", "name", INSIDE)
         ip("link", "set", INSIDE, "netns", SPACE)
-        ip("addr", "add", f"{HOST}/24", "dev", OUTSIDE)
+        ip("addr", "add", f"{HOST}/{BITS}", "dev", OUTSIDE)
         ip("link", "set", OUTSIDE, "up")
-        ip("-n", SPACE, "addr", "add", f"{BROWSER}/24", "dev", INSIDE)
+        ip("-n", SPACE, "addr", "add", f"{BROWSER}/{BITS}", "dev", INSIDE)
         ip("-n", SPACE, "link", "set", INSIDE, "up")
         yield
     finally:
