@@ -5,12 +5,16 @@ import time
 
 import docker
 import pytest
+import requests
 
+from contracts.status import Status
 from testing.live.deployment import LiveStack, done, wait_until
 
 pytestmark = pytest.mark.live
 
 SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keeper"}
+SECONDS = 20.0  # for an answer, and for a change that the health service sees at its next round
+UP_AGAIN_SECONDS = 120.0
 UNCHANGED_SECONDS = 10.0  # the goal is 3 s; a shared machine may be slow
 ATTEMPTS = 3  # in which another group of tests may deploy meanwhile
 VERIFICATION = "verification"
@@ -73,6 +77,31 @@ class TestBehindItsBack:
         assert done(platform.up()) == {"mlflow-container": "repair"}
         assert platform.ids() == before
         assert platform.unhealthy() == {}
+
+
+class TestReason:
+    @pytest.mark.parametrize(
+        ("interfere", "back", "reason"), [("pause", "unpause", "timeout"), ("stop", "start", "name_unknown")]
+    )
+    def test_of_a_service_that_is_down_is_the_same_everywhere(self, platform, monkeypatch, interfere, back, reason):
+        monkeypatch.setitem(platform.variables, "COLUMNS", "250")  # so that no cell is folded
+        url = f"http://127.0.0.1:{platform.settings['health']['port']}"
+        mlflow = platform.container("mlflow")
+
+        def told() -> str | None:
+            service = Status.from_json(requests.get(f"{url}/status", timeout=SECONDS).content).service("mlflow")
+            return service.reason.value if service and service.reason else None
+
+        getattr(mlflow, interfere)()
+        try:
+            wait_until(lambda: told() == reason, f"health says {reason}", SECONDS)
+            assert f"<code>{reason}</code>" in requests.get(url, timeout=SECONDS).text
+            row = next(line for line in platform.ws("ps").stdout.splitlines() if line.startswith("mlflow"))
+            assert f"{reason}: " in row
+            assert ("paused" if interfere == "pause" else "exited") in row
+        finally:
+            getattr(mlflow, back)()
+        wait_until(lambda: told() is None and platform.unhealthy() == {}, "mlflow works again", UP_AGAIN_SECONDS)
 
 
 class TestFailedVerification:
