@@ -32,6 +32,7 @@ from pathlib import Path
 
 from contracts.document import DocumentError, load_settings
 from contracts.firewall import FirewallSettings
+from entrypoints.log import logger
 
 LOOK_SECONDS = 2.0
 STALE_SECONDS = 20.0
@@ -42,14 +43,11 @@ GET_ADDRESS = 0x8915  # SIOCGIFADDR
 PRIORITY = -10  # before the rules of Docker and of the host, whose "accept" ends no other table
 LOOPBACK = "127.0.0.0/8"
 
+say = logger("firewall")
+
 
 class FirewallError(Exception):
     """The rules cannot be set: one sentence."""
-
-
-def say(message: str) -> None:
-    """Print one line for the container's log."""
-    print(f"[firewall] {message}", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------- the rules

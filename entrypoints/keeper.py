@@ -29,6 +29,7 @@ from urllib.parse import quote
 from contracts.document import DocumentError, load_settings
 from contracts.keeper import KeeperSettings
 from entrypoints.heartbeat import Heartbeat
+from entrypoints.log import logger
 
 LOOK_SECONDS = 5.0
 # A container is restarted after it was unhealthy for this long; twice as long each further time.
@@ -43,14 +44,11 @@ STALE_SECONDS = 30.0
 HEARTBEAT = Heartbeat("keeper")
 SHOWN = 160  # characters of the last health check's answer
 
+say = logger("keeper")
+
 
 class EngineError(Exception):
     """Docker does not answer, or refuses: one sentence."""
-
-
-def say(message: str) -> None:
-    """Print one line for the container's log."""
-    print(f"[keeper] {message}", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------- the policy

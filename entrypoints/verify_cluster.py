@@ -562,7 +562,7 @@ def nodes_alive(session: Session) -> str:
 
 
 def node_name(listed: dict[str, Any]) -> str:
-    """A node's name: the label that entrypoints/ray/process.py gives it, else its host name."""
+    """A node's name: the label that entrypoints/ray/command.py gives it, else its host name."""
     return str(listed.get("Labels", {}).get(NODE_LABEL) or listed["NodeManagerHostname"])
 
 

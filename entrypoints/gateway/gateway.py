@@ -34,6 +34,7 @@ from coordination.redis_users import Login
 from entrypoints.command_line import dispatch
 from entrypoints.gateway.proxy import CurrentHead, Switch
 from entrypoints.heartbeat import Heartbeat
+from entrypoints.log import logger
 
 LOOK_SECONDS = 1.0  # the lease is looked at so often, and at each event
 REPORT_SECONDS = 2.0
@@ -41,10 +42,7 @@ BLIND_SECONDS = 3.0  # without a connection to the head this host says that it c
 STALE_SECONDS = 10.0  # a serving gateway says so more often than this
 HEARTBEAT = Heartbeat("gateway")
 
-
-def say(message: str) -> None:
-    """Print one line for the container's log."""
-    print(f"[gateway] {message}", flush=True)
+say = logger("gateway")
 
 
 # ------------------------------------------------------------------------------------------------ who leads

@@ -14,16 +14,13 @@ Settings: AgentSettings of contracts/ray_node.py.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
-import mmap
 import os
 import queue
 import random
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -41,27 +38,24 @@ from coordination.errors import NodeError
 from coordination.lease import DEADLINE_SECONDS, Grant, Lease, Refusal, View, boottime, ray_namespace
 from coordination.redis_client import Address
 from entrypoints.command_line import dispatch
-from entrypoints.ray.launcher import begin, prepare
-from entrypoints.ray.node_guard import Guard
-from entrypoints.ray.process import (
+from entrypoints.log import logger
+from entrypoints.ray.command import (
     CLIENT_PORT,
     DASHBOARD_PORT,
     GCS_PORT,
-    Stop,
-    Watched,
-    adopt_orphans,
-    descendants,
-    end_descendants,
     for_ray,
     head_environment,
     hidden_from_tasks,
     link_to,
-    reap,
-    software_versions,
     start_arguments,
-    state_folder,
 )
+from entrypoints.ray.container import software_versions, state_folder
+from entrypoints.ray.epoch_store import EpochStore, lock
+from entrypoints.ray.launcher import begin, prepare
+from entrypoints.ray.node_guard import Guard
 from entrypoints.ray.scratch import Layout, prepare_folders
+from entrypoints.ray.supervision import Stop, Watched, adopt_orphans, end_descendants, reap
+from entrypoints.ray.watchdog import Heartbeat, watchdog
 
 TURN_SECONDS = 0.1  # the agent looks after its processes so often
 JITTER_SECONDS = 0.1
@@ -71,14 +65,9 @@ HEALTH_SECONDS, ANSWER_SECONDS = 1.0, 2.0  # the GCS is asked so often, and has 
 UNHEALTHY_SECONDS = 8.0  # without any answer; less would take a busy host for a hung one
 SPARE_SECONDS = 15.0  # the next process imports Ray so long after a head began to serve, so as not to slow it down
 STALE_SECONDS = 10.0  # a loop that has not turned for so long hangs
-HUNG_SECONDS = 30.0  # without a head, so long
-WATCH_SECONDS = 0.1
-WATCHDOG_GRACE = 1.5  # the agent acts at the deadline by itself; this is still within the lease
 
 
-def say(message: str) -> None:
-    """Print one line for the container's log."""
-    print(f"[ray-head] {message}", flush=True)
+say = logger("ray-head")
 
 
 def election_config(settings: AgentSettings) -> election.ElectionConfig | None:
@@ -88,129 +77,6 @@ def election_config(settings: AgentSettings) -> election.ElectionConfig | None:
         here = Address.parse(settings.static_head, "head_address").host in (host, settings.node.address)
         return election.ElectionConfig(host, (host,)) if here else None
     return election.ElectionConfig(host, settings.candidates) if host in settings.candidates else None
-
-
-# --------------------------------------------------------------------------------------------- what lasts on disk
-
-
-def lock(folder: Path) -> int | None:
-    """Return the descriptor of this host's lock, which is ours until this process ends; None: another agent has it."""
-    descriptor = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-class EpochStore:
-    """The newest epoch that this host knows of, and whose data it was of: kept where Redis cannot lose it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "epoch.json"
-        self.epoch, self.incarnation = 0, ""
-        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
-            record = json.loads(self._file.read_text(encoding="utf-8"))
-            self.epoch, self.incarnation = int(record["epoch"]), str(record["incarnation"])
-
-    def note(self, epoch: int, incarnation: str) -> None:
-        """Remember, on disk before this returns; say so when the data is not the former data, or the disk is full.
-
-        On such a disk it goes on: what keeps two heads apart is in Redis, this only helps when that loses its data.
-        """
-        if self.incarnation and incarnation != self.incarnation:
-            say("WARNING: Redis has lost its data: Ray starts anew, without the former actors, jobs and nodes")
-        if epoch <= self.epoch and incarnation == self.incarnation:
-            return
-        self.epoch, self.incarnation = max(epoch, self.epoch), incarnation
-        new = self._file.with_suffix(".new")
-        try:
-            with new.open("w", encoding="utf-8") as file:
-                json.dump({"epoch": self.epoch, "incarnation": incarnation}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._file)
-        except OSError as error:
-            say(f"WARNING: epoch {self.epoch} cannot be kept in {self._file}: {error.strerror}; make room on that disk")
-
-
-# --------------------------------------------------------------------------------------------------- the watchdog
-
-
-class Heartbeat:
-    """Memory that agent and watchdog share: when the agent turned last, and when its head must be dead."""
-
-    _LAYOUT = struct.Struct("dd")
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, mmap.PAGESIZE)
-
-    @classmethod
-    def new(cls) -> Heartbeat:
-        """Make one; its descriptor can be handed to a child."""
-        descriptor = os.memfd_create("cslr-heartbeat")
-        os.ftruncate(descriptor, mmap.PAGESIZE)
-        return cls(descriptor)
-
-    def beat(self, kill_at: float) -> None:
-        """Tell that the agent is alive, and by when it has to have killed its head (0: there is none)."""
-        self._LAYOUT.pack_into(self._memory, 0, boottime(), kill_at)
-
-    def read(self) -> tuple[float, float]:
-        """Return the time of the last beat and the time to kill."""
-        beat, kill_at = self._LAYOUT.unpack_from(self._memory)
-        return float(beat), float(kill_at)
-
-
-def failure_of_agent(now: float, beat: float, kill_at: float) -> str:
-    """Return why the agent must be ended; empty: it is well."""
-    if kill_at and now > kill_at + WATCHDOG_GRACE:
-        return "the agent did not kill its head at the deadline"
-    if beat and now - beat > HUNG_SECONDS:
-        return f"the agent has hung for {HUNG_SECONDS:.0f} s"
-    return ""
-
-
-def watchdog(descriptor: int) -> int:
-    """Kill head and agent when the agent does not do it in time, and the head when the agent has ended."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the agent ends, and then this
-    heartbeat, agent = Heartbeat(descriptor), os.getppid()
-    below: dict[int, int] = {}
-    while os.getppid() == agent:
-        seen = _with_start_times(descendants(agent, spared=(os.getpid(),)))
-        if os.getppid() != agent:
-            break  # it ended while its processes were listed, so that some may be missing: they are nobody's children
-        below = seen
-        if failure := failure_of_agent(boottime(), *heartbeat.read()):
-            say(f"watchdog: {failure}: killing both")
-            os.kill(agent, signal.SIGSTOP)  # it must start nothing more
-            _kill(_with_start_times(descendants(agent, spared=(os.getpid(),))))
-            os.kill(agent, signal.SIGKILL)
-            return 1
-        time.sleep(WATCH_SECONDS)
-    _kill(below)
-    return 0
-
-
-def _with_start_times(processes: list[int]) -> dict[int, int]:
-    found = {}
-    for process in processes:
-        with contextlib.suppress(OSError, IndexError):
-            stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
-            found[process] = int(stat.rpartition(")")[2].split()[19])
-    return found
-
-
-def _kill(processes: Mapping[int, int]) -> None:
-    """SIGKILL these processes, and no later ones that were given the same numbers."""
-    now = _with_start_times(list(processes))
-    for process, started in processes.items():
-        if now.get(process) == started:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
 
 
 # ------------------------------------------------------------------------------------------------------- the head

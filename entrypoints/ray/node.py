@@ -32,30 +32,25 @@ from coordination.errors import NodeError, read_secret
 from coordination.lease import RETRY_SECONDS, Lease, ray_namespace
 from coordination.redis_client import Address, RedisLink
 from entrypoints.command_line import dispatch
-from entrypoints.ray.launcher import begin, prepare
-from entrypoints.ray.node_guard import STATE_FILE, Guard
-from entrypoints.ray.process import (
+from entrypoints.ray.command import (
     AGENT_PORT,
     CLIENT_PORT,
     DASHBOARD_PORT,
     GCS_PORT,
-    Stop,
-    adopt_orphans,
-    end_descendants,
     for_ray,
     head_environment,
     hidden_from_tasks,
     link_to,
-    own_address,
-    say,
     start_arguments,
-    state_folder,
-    supervise,
     worker_environment,
 )
+from entrypoints.ray.container import own_address, state_folder
+from entrypoints.ray.launcher import begin, prepare
+from entrypoints.ray.node_guard import STATE_FILE, Guard
 from entrypoints.ray.redis_relay import RelayProcess
 from entrypoints.ray.scratch import Layout, prepare_folders
 from entrypoints.ray.single_host import OneHostElection, Question, Role, http_failure
+from entrypoints.ray.supervision import Stop, adopt_orphans, end_descendants, say, supervise
 from entrypoints.ray.worker import Cluster, ElectedCluster, StaticHead, Worker, passes_on
 
 WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same

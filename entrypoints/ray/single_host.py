@@ -21,7 +21,9 @@ from coordination.errors import NodeError
 from coordination.lease import Credentials, Grant, Lease, Refusal
 from coordination.membership import NodeMembership, read_membership, read_membership_if_possible
 from coordination.redis_client import Address
-from entrypoints.ray.process import DASHBOARD_PORT, GCS_PORT, HEAD_FLAGS, LOST_DATA, End, Stop, say, software_versions
+from entrypoints.ray.command import DASHBOARD_PORT, GCS_PORT, HEAD_FLAGS
+from entrypoints.ray.container import software_versions
+from entrypoints.ray.supervision import LOST_DATA, End, Stop, say
 
 PROGRESS_SECONDS = 10.0
 POLL_SECONDS = 1.0

@@ -17,7 +17,8 @@ from coordination.errors import NodeError
 from coordination.lease import Lease
 from coordination.membership import NodeMembership, read_membership, read_membership_if_possible, read_state
 from coordination.redis_client import Address, RedisLink
-from entrypoints.ray.process import LOST_DATA, End, Stop, say, software_versions
+from entrypoints.ray.container import software_versions
+from entrypoints.ray.supervision import LOST_DATA, End, Stop, say
 
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from entrypoints.ray.process import own_address
+from entrypoints.ray.container import own_address
 from testing.harness import merged
 from testing.live.deployment import SMALL, LiveStack
 from testing.live.pulumi_stack import MARKS, NOTHING_TO_CHANGE, differences, inspected

@@ -12,9 +12,11 @@ import pytest
 from components.image_set import IMAGES
 from components.keeper import DockerSocket, docker_socket
 from config.services import IMAGE_OF, SERVICES
-from contracts.document import SETTINGS_VARIABLE, load
+from contracts.document import SETTINGS_VARIABLE, dump, load
+from contracts.firewall import FirewallSettings
 from contracts.gateway import GatewaySettings, Target
 from contracts.gpus import ALL_GPUS, NO_GPUS
+from contracts.health import HealthSettings
 from contracts.keeper import KeeperSettings
 from contracts.ray_node import AgentSettings, NodeSettings
 from embedded_engine.program import ProgramError
@@ -57,6 +59,17 @@ ALL_PULLED = {
     "ray": {"cpu": {"image": PULLED}},
 }
 
+# Container → the class of the document that its program reads.
+SETTINGS: dict[str, type[Any]] = {
+    "firewall": FirewallSettings,
+    "health": HealthSettings,
+    "keeper": KeeperSettings,
+    "ray-cpu": NodeSettings,
+    "ray-gateway": GatewaySettings,
+    "ray-gpu": NodeSettings,
+    "ray-head": AgentSettings,
+}
+
 # Container → the modules that it is given, without the hooks into Ray: an edit of the way Ray is supervised replaces
 # neither health nor gateway.
 MODULES = {
@@ -67,25 +80,24 @@ MODULES = {
         entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server""",
     "ray-gateway": """contracts.document contracts.gateway contracts.redis coordination.errors coordination.lease
         coordination.redis_client coordination.redis_pair coordination.redis_users entrypoints.command_line
-        entrypoints.gateway.gateway entrypoints.gateway.proxy entrypoints.heartbeat""",
-    "firewall": "contracts.document contracts.firewall entrypoints.firewall",
-    "keeper": "contracts.document contracts.keeper entrypoints.heartbeat entrypoints.keeper",
+        entrypoints.gateway.gateway entrypoints.gateway.proxy entrypoints.heartbeat entrypoints.log""",
+    "firewall": "contracts.document contracts.firewall entrypoints.firewall entrypoints.log",
+    "keeper": "contracts.document contracts.keeper entrypoints.heartbeat entrypoints.keeper entrypoints.log",
     "ray-head": """contracts.document contracts.gpus contracts.ray_memory contracts.ray_node contracts.ray_nodes
         contracts.redis coordination.election coordination.errors coordination.lease
         coordination.own_address coordination.redis_client coordination.redis_users entrypoints.command_line
-        entrypoints.ray.agent
-        entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher
-        entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process
-        entrypoints.ray.process_guard entrypoints.ray.scratch""",
+        entrypoints.log entrypoints.ray.agent entrypoints.ray.command entrypoints.ray.container
+        entrypoints.ray.epoch_store entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher
+        entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process_guard entrypoints.ray.scratch
+        entrypoints.ray.supervision entrypoints.ray.watchdog""",
     "ray-cpu": """contracts.document contracts.gpus contracts.ray_memory contracts.ray_node contracts.ray_nodes
         contracts.redis contracts.status coordination.errors
         coordination.lease
         coordination.membership coordination.own_address coordination.redis_client coordination.redis_users
-        entrypoints.command_line entrypoints.ray.hidden_files
-        entrypoints.ray.janitor entrypoints.ray.launcher
-        entrypoints.ray.memory_guard entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process
-        entrypoints.ray.process_guard entrypoints.ray.redis_relay entrypoints.ray.scratch entrypoints.ray.single_host
-        entrypoints.ray.worker""",
+        entrypoints.command_line entrypoints.log entrypoints.ray.command entrypoints.ray.container
+        entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher entrypoints.ray.memory_guard
+        entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process_guard entrypoints.ray.redis_relay
+        entrypoints.ray.scratch entrypoints.ray.single_host entrypoints.ray.supervision entrypoints.ray.worker""",
     "marimo": """entrypoints.marimo.notebook_packages entrypoints.marimo.server
         entrypoints.ray.hidden_files entrypoints.ray.launcher entrypoints.ray.memory_guard
         entrypoints.ray.process_guard""",
@@ -646,6 +658,16 @@ class TestSeveralHosts:
                 needed |= set(re.findall(r'"-m", "(entrypoints\.[\w.]+)"', text))
                 assert needed <= mounted, (service, target)
         assert "coordination.election" in modules_of(hosts["beta"].containers["ray-head"])
+
+    def test_every_document_is_that_of_the_containers_program(self, dev, hosts):
+        """A program refuses a field too many or too few, so this is what it will read."""
+        for deployed in (dev, *hosts.values()):
+            documents = {
+                s: c.env[SETTINGS_VARIABLE] for s, c in deployed.containers.items() if SETTINGS_VARIABLE in c.env
+            }
+            assert set(documents) == set(SETTINGS) & set(deployed.containers)
+            for service, document in documents.items():
+                assert json.loads(dump(load(SETTINGS[service], document))) == json.loads(document)
 
     @pytest.mark.parametrize(("service", "modules"), MODULES.items())
     def test_a_container_is_given_these_modules_and_no_others(self, hosts, service, modules):

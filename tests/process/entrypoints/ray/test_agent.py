@@ -23,15 +23,13 @@ from coordination.redis_client import Address
 from coordination.redis_users import AGENT
 from entrypoints.ray import agent as head_agent
 from entrypoints.ray.agent import (
-    EpochStore,
     HeadProcess,
-    Heartbeat,
     accepts,
     election_config,
-    failure_of_agent,
-    lock,
     write_status,
 )
+from entrypoints.ray.epoch_store import EpochStore, lock
+from entrypoints.ray.watchdog import WATCH_SECONDS, WATCHDOG_GRACE, Heartbeat, failure_of_agent
 from testing.harness import PROJECT
 
 SETTINGS = AgentSettings(
@@ -126,13 +124,13 @@ class TestWatchdog:
         assert "hung" in failure_of_agent(now=100.0, beat=60.0, kill_at=0.0)
 
     def test_it_acts_before_the_lease_ends(self):
-        assert DEADLINE_SECONDS + head_agent.WATCHDOG_GRACE + head_agent.WATCH_SECONDS < TTL_SECONDS
+        assert DEADLINE_SECONDS + WATCHDOG_GRACE + WATCH_SECONDS < TTL_SECONDS
 
     # An agent with a head, which is two processes of two sessions, and the watchdog. The deadline is set after the pids
     # are said, since on a busy machine it passes soon.
     AGENT = """
 import os, subprocess, sys, time
-from entrypoints.ray.agent import Heartbeat
+from entrypoints.ray.watchdog import Heartbeat
 from coordination.lease import boottime
 from testing.harness import PROJECT
 heartbeat = Heartbeat.new()

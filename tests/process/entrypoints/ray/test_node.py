@@ -24,9 +24,10 @@ from coordination.membership import drain_key
 from coordination.redis_client import Address, RedisLink
 from entrypoints.ray import node as ray_node
 from entrypoints.ray import single_host
+from entrypoints.ray.command import AGENT_PORT
 from entrypoints.ray.node import NodeState
-from entrypoints.ray.process import AGENT_PORT, LOST_DATA, Stop
 from entrypoints.ray.single_host import OneHostElection, Question, Role
+from entrypoints.ray.supervision import LOST_DATA, Stop
 from testing.harness import PROJECT
 from testing.redis_users import REDIS_PASSWORD
 from testing.servers import free_port

@@ -15,9 +15,8 @@ from contracts.document import SETTINGS_VARIABLE
 from contracts.gpus import ALL_GPUS, NO_GPUS, Gpus
 from contracts.ray_memory import object_store
 from contracts.ray_node import NodeConfig
-from entrypoints.ray import launcher
-from entrypoints.ray import process as ray_process
-from entrypoints.ray.process import start_arguments
+from entrypoints.ray import command, container, launcher, supervision
+from entrypoints.ray.command import start_arguments
 from testing.harness import PROJECT
 
 ROOT = PROJECT
@@ -30,7 +29,7 @@ def node_with(**changes: Any) -> NodeConfig:
 class TestMemory:
     def test_the_object_store_is_a_share_of_the_memory(self, capsys):
         gigabyte = 1024**3
-        store, tasks = ray_process.split_memory(12 * gigabyte, 8 * gigabyte)
+        store, tasks = command.split_memory(12 * gigabyte, 8 * gigabyte)
         assert (store, tasks) == (3 * gigabyte, 7 * gigabyte)  # and 2 for the node's own processes
         assert capsys.readouterr().out == ""
 
@@ -39,12 +38,12 @@ class TestMemory:
         assert object_store(memory * 1024**3) == pytest.approx(store * 1024**3, rel=0.01)
 
     def test_a_small_shared_memory_caps_it_and_names_the_size_to_set(self, capsys):
-        store, _ = ray_process.split_memory(10 * 1024**3, 1024**3)
+        store, _ = command.split_memory(10 * 1024**3, 1024**3)
         assert store == int(1024**3 * 0.95)
         assert "shm_size 2587m" in capsys.readouterr().out
 
     def test_docker_s_default_of_64_mib_still_starts_ray(self, capsys):
-        store, _ = ray_process.split_memory(8 * 1024**3, 64 * 1024**2)
+        store, _ = command.split_memory(8 * 1024**3, 64 * 1024**2)
         assert store >= 75 * 1024**2
         assert "warning" in capsys.readouterr().out
 
@@ -55,10 +54,10 @@ class TestMemory:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(text + "\n")
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        assert ray_process.container_memory(tmp_path) == (1000 if text == "1000" else total)
+        assert container.container_memory(tmp_path) == (1000 if text == "1000" else total)
 
     def test_the_own_address_is_never_the_loopback(self):
-        assert ray_process.own_address("127.0.0.1") is None
+        assert container.own_address("127.0.0.1") is None
 
 
 class TestArguments:
@@ -97,23 +96,23 @@ class TestVersions:
         ("torch", "cuda"), [("2.10.0+cu128", "12.8"), ("2.13.0+cu130", "13.0"), ("2.10.0+cpu", ""), ("2.10.0", "")]
     )
     def test_the_cuda_that_torch_was_built_for(self, torch, cuda):
-        assert ray_process.cuda_of(torch) == cuda
+        assert container.cuda_of(torch) == cuda
 
     def test_python_is_known_to_the_patch(self):
-        assert ray_process.software_versions()["python"].count(".") == 2
+        assert container.software_versions()["python"].count(".") == 2
 
 
 class TestEnvironment:
     def test_only_the_head_talks_to_redis(self):
-        head = ray_process.head_environment({"A": "1"}, "redis:6379", "lab-1", "ray-7", "secret")
+        head = command.head_environment({"A": "1"}, "redis:6379", "lab-1", "ray-7", "secret")
         assert head["RAY_REDIS_ADDRESS"] == "redis:6379"
         assert head["RAY_external_storage_namespace"] == "lab-1"
-        assert ray_process.worker_environment({"A": "1"}) == {"A": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
+        assert command.worker_environment({"A": "1"}) == {"A": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": "600"}
 
     def test_ray_and_its_tasks_do_not_see_the_settings_of_the_program(self):
         for environment in (
-            ray_process.worker_environment({SETTINGS_VARIABLE: "{}"}),
-            ray_process.head_environment({SETTINGS_VARIABLE: "{}"}, "redis:6379", "lab-1", "ray-7", "secret"),
+            command.worker_environment({SETTINGS_VARIABLE: "{}"}),
+            command.head_environment({SETTINGS_VARIABLE: "{}"}, "redis:6379", "lab-1", "ray-7", "secret"),
         ):
             assert SETTINGS_VARIABLE not in environment
 
@@ -121,7 +120,7 @@ class TestEnvironment:
 def supervise(script: str, end: str = "None", *, can_drain: bool = True) -> subprocess.Popen[str]:
     """Run ``supervise`` on a shell script, stopped by SIGTERM, in a process of its own."""
     program = (
-        "import signal, subprocess, sys; from entrypoints.ray.process import End, Stop, adopt_orphans, supervise;"
+        "import signal, subprocess, sys; from entrypoints.ray.supervision import End, Stop, adopt_orphans, supervise;"
         "stop = Stop();"
         "signal.signal(signal.SIGTERM, stop.set); print('ready', flush=True);"
         f"adopt_orphans(); process = subprocess.Popen(['sh', '-c', {script!r}], start_new_session=True);"
@@ -194,7 +193,7 @@ class TestSupervision:
 
     def test_the_spared_are_not_ended(self):
         program = (
-            "import subprocess; from entrypoints.ray.process import descendants, end_descendants; import os;"
+            "import subprocess; from entrypoints.ray.supervision import descendants, end_descendants; import os;"
             "spared, other = (subprocess.Popen(['sleep', '60']) for _ in range(2));"
             "end_descendants(spared={spared.pid}); print(descendants(os.getpid()) == [spared.pid]); spared.kill()"
         )
@@ -207,7 +206,7 @@ class TestSupervision:
 class TestStop:
     @pytest.mark.timeout(60, method="thread")  # the other method is the signal that this test needs
     def test_it_can_be_set_by_a_signal_that_interrupts_the_waiting(self):
-        stop = ray_process.Stop()
+        stop = supervision.Stop()
         former = signal.signal(signal.SIGALRM, stop.set)
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.1)
@@ -220,7 +219,7 @@ class TestStop:
             signal.signal(signal.SIGALRM, former)
 
     def test_without_one_the_waiting_ends_by_itself(self):
-        assert not ray_process.Stop().wait(0.01)
+        assert not supervision.Stop().wait(0.01)
 
 
 class TestStandingBy:

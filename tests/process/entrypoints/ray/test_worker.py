@@ -14,7 +14,7 @@ from coordination.membership import NodeMembership
 from coordination.redis_client import Address
 from entrypoints.gateway.proxy import CurrentHead, Switch
 from entrypoints.ray import worker as ray_worker
-from entrypoints.ray.process import Stop
+from entrypoints.ray.supervision import Stop
 from entrypoints.ray.worker import ElectedCluster, StaticHead, Worker, check_versions, passes_on
 
 NAME = "beta-ray-cpu"
@@ -136,7 +136,7 @@ class TestWaiting:
         Lease(redis_link, "cslr-lab").set_maintenance(NAME, True)
         end = worker.reason_to_end()
         assert end
-        assert "to stay out" in end.reason
+        assert "must stay out" in end.reason
 
     def test_with_a_static_head_no_redis_is_needed(self, gateway, redis_link):
         redis_link.addresses = (Address("127.0.0.1", 1),)

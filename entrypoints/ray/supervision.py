@@ -1,181 +1,29 @@
-"""Ray's own processes on one node: how `ray start` is told what to do, watched and ended.
+"""Supervision of Ray's processes on one node: how they are watched, stopped and ended.
 
-Does not decide what the node becomes (node.py, agent.py). Runs with our images and with pulled ones: standard
-library only, Python 3.10 or newer.
+Does not decide what the node becomes (node.py, agent.py). Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.metadata
-import json
 import math
 import os
-import platform
 import queue
 import select
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.document import SETTINGS_VARIABLE
-from contracts.ray_memory import SHM_SHARE, object_store, own_processes
-from contracts.ray_node import NodeConfig
-from contracts.ray_nodes import HOST_LABEL, NODE_LABEL
-from contracts.redis import RedisAccess
-from coordination.own_address import source_address
-from coordination.redis_client import Address, RedisLink
-from coordination.redis_users import AGENT, Login
-from entrypoints.ray.launcher import HOOK, REDIS_PASSWORD, REDIS_USERNAME
+from entrypoints.log import logger
 
-HEAD_FLAGS = ("--port", "--ray-client-server-port", "--dashboard-port")  # ports that only a head has
-GCS_PORT, CLIENT_PORT, DASHBOARD_PORT = HEAD_FLAGS
-AGENT_PORT = "--dashboard-agent-listen-port"
-OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
 STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
 LAST_WORDS = 3.0  # seconds; `ray start` looks once a second for processes that have ended
-WORKER_RECONNECT_SECONDS = 600  # a worker outlives its head for so long (Ray: 60), as KubeRay sets it
 
-
-def say(message: str) -> None:
-    """Print one line for the container's log."""
-    print(f"[ray-node] {message}", flush=True)
-
-
-def state_folder() -> Path:
-    """Return the folder of a container's own small files: no user's program can fill it, as it can /tmp or a disk."""
-    folder = Path(os.environ.get("CSLR_STATE", "/run/state"))
-    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
-
-
-# ------------------------------------------------------------------------------------------- what a node offers
-
-
-def start_arguments(node: NodeConfig, gcs_address: str | None) -> list[str]:
-    """Return the arguments of ``ray start`` for a worker of the head at an address, or (None) for a head."""
-    store, tasks = split_memory(node.memory or container_memory(), shared_memory())
-    labels = {NODE_LABEL: node.name, **({HOST_LABEL: node.host} if node.host else {})}
-    arguments = [
-        "--block",
-        "--log-color=false",
-        f"--num-cpus={node.cpus:g}",
-        *([] if node.gpus.count is None else [f"--num-gpus={node.gpus.count}"]),
-        f"--object-store-memory={store}",
-        f"--memory={tasks}",
-        f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
-        f"--resources={json.dumps({node.name: 1})}",
-        *([f"--node-ip-address={node.address}"] if node.address else []),
-        *([f"--temp-dir={node.temp_dir}"] if node.temp_dir else []),
-        *(f"{flag}={port}" for flag, port in node.ports.items() if gcs_address is None or flag not in HEAD_FLAGS),
-    ]
-    if gcs_address:
-        return [*arguments, f"--address={gcs_address}"]
-    return [*arguments, "--head", "--dashboard-host=0.0.0.0", "--disable-usage-stats"]
-
-
-def link_to(redis: RedisAccess) -> RedisLink:
-    """Return a connection to Redis. Raises NodeError without the password's file."""
-    return Login(redis.user, redis.password_file).link(Address.parse_all(redis.addresses))
-
-
-def hidden_from_tasks(redis: RedisAccess) -> Path | None:
-    """Return the file of the password that a node takes part in the election with, which no task needs."""
-    return redis.password_file if redis.user == AGENT else None
-
-
-def software_versions() -> dict[str, str]:
-    """Return what all nodes of a cluster must agree on; empty where this node cannot know."""
-    return {
-        "ray": _version_of("ray"),
-        "python": platform.python_version(),
-        "cuda": cuda_of(_version_of("torch")),
-    }
-
-
-def _version_of(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def cuda_of(torch: str) -> str:
-    """Return the CUDA version that a version of torch was built for, as in 2.10.0+cu128; empty for none."""
-    digits = torch.partition("+cu")[2]
-    return f"{digits[:-1]}.{digits[-1]}" if digits.isdigit() and len(digits) > 1 else ""
-
-
-def own_address(host: str | None) -> str | None:
-    """Return this machine's IPv4 address on the route to a host (None: the default route); None: no such route."""
-    address = source_address(host or "8.8.8.8")
-    return None if address is None or address.startswith("127.") else address
-
-
-def container_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes this container may use: the lower of its cgroup's limit (v2 or v1) and the machine's memory."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
-            limits.append(int((cgroup / name).read_text()))
-    return min(limits)
-
-
-def shared_memory(path: str = "/dev/shm") -> int:  # noqa: S108
-    """Return the size of the shared memory file system in bytes, 0 where there is none."""
-    try:
-        status = os.statvfs(path)
-    except OSError:
-        return 0
-    return status.f_frsize * status.f_blocks
-
-
-def split_memory(memory: int, shm: int) -> tuple[int, int]:
-    """Split the container's memory (bytes) into object store and memory for tasks, warning when /dev/shm is small.
-
-    The rest is for the node's own processes.
-    """
-    wanted = object_store(memory)
-    store = max(min(wanted, int(shm * SHM_SHARE)), OBJECT_STORE_MINIMUM)
-    if store < wanted or store > shm * SHM_SHARE:
-        say(
-            f"warning: /dev/shm has {shm >> 20} MiB, so the object store gets {store >> 20} MiB, "
-            f"not {wanted >> 20} MiB; give this container shm_size {int(wanted / SHM_SHARE / 2**20) + 1}m."
-        )
-    return store, max(memory - own_processes(memory) - store, 0)
-
-
-def for_ray(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of this container as Ray and its tasks see it: without this program's settings."""
-    return {key: value for key, value in environment.items() if key != SETTINGS_VARIABLE}
-
-
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a worker's ``ray start``: it waits for a head that moves."""
-    return {"RAY_gcs_rpc_server_reconnect_timeout_s": str(WORKER_RECONNECT_SECONDS), **for_ray(environment)}
-
-
-def head_environment(
-    environment: Mapping[str, str], redis: str, namespace: str, username: str, password: str
-) -> dict[str, str]:
-    """Return the environment of a head's ``ray start``: GCS state in Redis at host:port, under a Ray namespace."""
-    return {
-        **for_ray(environment),
-        "RAY_START_HOOK": HOOK,
-        "RAY_REDIS_ADDRESS": redis,
-        "RAY_external_storage_namespace": namespace,
-        # Else a job's driver runs on the head, and ends when the head does.
-        "RAY_JOB_ALLOW_DRIVER_ON_WORKER_NODES": "1",
-        REDIS_USERNAME: username,
-        REDIS_PASSWORD: password,
-    }
-
-
-# ------------------------------------------------------------------------------------------------ supervision
+say = logger("ray-node")
 
 
 class Stop:

@@ -1,0 +1,58 @@
+"""What lasts on a host that may lead, whatever becomes of its containers: the agent's lock and the newest epoch.
+
+Standard library only, Python 3.10 or newer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from entrypoints.log import logger
+
+say = logger("ray-head")
+
+
+def lock(folder: Path) -> int | None:
+    """Return the descriptor of this host's lock, which is ours until this process ends; None: another agent has it."""
+    descriptor = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class EpochStore:
+    """The newest epoch that this host knows of, and whose data it was of: kept where Redis cannot lose it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "epoch.json"
+        self.epoch, self.incarnation = 0, ""
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+            record = json.loads(self._file.read_text(encoding="utf-8"))
+            self.epoch, self.incarnation = int(record["epoch"]), str(record["incarnation"])
+
+    def note(self, epoch: int, incarnation: str) -> None:
+        """Remember, on disk before this returns; say so when the data is not the former data, or the disk is full.
+
+        On such a disk it goes on: what keeps two heads apart is in Redis, this only helps when that loses its data.
+        """
+        if self.incarnation and incarnation != self.incarnation:
+            say("WARNING: Redis has lost its data: Ray starts anew, without the former actors, jobs and nodes")
+        if epoch <= self.epoch and incarnation == self.incarnation:
+            return
+        self.epoch, self.incarnation = max(epoch, self.epoch), incarnation
+        new = self._file.with_suffix(".new")
+        try:
+            with new.open("w", encoding="utf-8") as file:
+                json.dump({"epoch": self.epoch, "incarnation": incarnation}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._file)
+        except OSError as error:
+            say(f"WARNING: epoch {self.epoch} cannot be kept in {self._file}: {error.strerror}; make room on that disk")

@@ -1,0 +1,100 @@
+"""The second process beside the agent: kills head and agent where the agent hangs.
+
+Standard library only, Python 3.10 or newer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import signal
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from coordination.lease import boottime
+from entrypoints.log import logger
+from entrypoints.ray.supervision import descendants
+
+HUNG_SECONDS = 30.0  # without a head, so long
+WATCH_SECONDS = 0.1
+WATCHDOG_GRACE = 1.5  # the agent acts at the deadline by itself; this is still within the lease
+
+say = logger("ray-head")
+
+
+class Heartbeat:
+    """Memory that agent and watchdog share: when the agent turned last, and when its head must be dead."""
+
+    _LAYOUT = struct.Struct("dd")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, mmap.PAGESIZE)
+
+    @classmethod
+    def new(cls) -> Heartbeat:
+        """Make one; its descriptor can be handed to a child."""
+        descriptor = os.memfd_create("cslr-heartbeat")
+        os.ftruncate(descriptor, mmap.PAGESIZE)
+        return cls(descriptor)
+
+    def beat(self, kill_at: float) -> None:
+        """Tell that the agent is alive, and by when it has to have killed its head (0: there is none)."""
+        self._LAYOUT.pack_into(self._memory, 0, boottime(), kill_at)
+
+    def read(self) -> tuple[float, float]:
+        """Return the time of the last beat and the time to kill."""
+        beat, kill_at = self._LAYOUT.unpack_from(self._memory)
+        return float(beat), float(kill_at)
+
+
+def failure_of_agent(now: float, beat: float, kill_at: float) -> str:
+    """Return why the agent must be ended; empty: it is well."""
+    if kill_at and now > kill_at + WATCHDOG_GRACE:
+        return "the agent did not kill its head at the deadline"
+    if beat and now - beat > HUNG_SECONDS:
+        return f"the agent has hung for {HUNG_SECONDS:.0f} s"
+    return ""
+
+
+def watchdog(descriptor: int) -> int:
+    """Kill head and agent when the agent does not do it in time, and the head when the agent has ended."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the agent ends, and then this
+    heartbeat, agent = Heartbeat(descriptor), os.getppid()
+    below: dict[int, int] = {}
+    while os.getppid() == agent:
+        seen = _with_start_times(descendants(agent, spared=(os.getpid(),)))
+        if os.getppid() != agent:
+            break  # it ended while its processes were listed, so that some may be missing: they are nobody's children
+        below = seen
+        if failure := failure_of_agent(boottime(), *heartbeat.read()):
+            say(f"watchdog: {failure}: killing both")
+            os.kill(agent, signal.SIGSTOP)  # it must start nothing more
+            _kill(_with_start_times(descendants(agent, spared=(os.getpid(),))))
+            os.kill(agent, signal.SIGKILL)
+            return 1
+        time.sleep(WATCH_SECONDS)
+    _kill(below)
+    return 0
+
+
+def _with_start_times(processes: list[int]) -> dict[int, int]:
+    found = {}
+    for process in processes:
+        with contextlib.suppress(OSError, IndexError):
+            stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+            found[process] = int(stat.rpartition(")")[2].split()[19])
+    return found
+
+
+def _kill(processes: Mapping[int, int]) -> None:
+    """SIGKILL these processes, and no later ones that were given the same numbers."""
+    now = _with_start_times(list(processes))
+    for process, started in processes.items():
+        if now.get(process) == started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
