@@ -1,7 +1,7 @@
-"""The file in which a program says that it goes on, and from which its health check learns how long ago that was.
+"""A heartbeat file: a program rewrites it while it works, and its health check reads how old it is.
 
-Times are of the monotonic clock, which all processes of a host share and nobody sets. Standard library only, Python
-3.10 or newer.
+Times are of the monotonic clock, which all processes of a host share and which is never set. Standard library only,
+Python 3.10 or newer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The stable addresses of Ray's head on this host: TCP connections are passed on to whoever leads now.
+"""The stable addresses of Ray's head on this host: TCP connections are forwarded to the current head.
 
 Where the head is, is in the lease in Redis. When that changes, all connections to the former head end at once, so that
-Ray connects anew; without a head they are refused; while Redis does not answer, the last head stays. Also tells the
+Ray reconnects; without a head they are refused; while Redis does not answer, the last head stays. Also tells the
 cluster that this host is there and whether it reaches the head. Runs on the host network, in an image with Python 3.10
 or newer: standard library only.
 

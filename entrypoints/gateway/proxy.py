@@ -51,7 +51,7 @@ class _End(asyncio.Protocol):
             return True
         if self.other.ended:
             self.other.transport.close()  # what it has still to send is sent
-            return False  # and so is this one closed: asyncio does so for nobody who has kept one direction open
+            return False  # and this side is closed too: asyncio does not do that once one direction was kept open
         if self.other.transport.can_write_eof():
             self.other.transport.write_eof()
         return True  # the other direction goes on
@@ -131,7 +131,7 @@ class Switch:
         return True
 
     def connect(self, incoming: _Incoming, target: Target) -> None:
-        """Connect to the head for somebody, or end the connection."""
+        """Connect a client to the head, or end its connection."""
         assert incoming.transport  # noqa: S101
         head = self.head
         if head is None or target not in head.targets:

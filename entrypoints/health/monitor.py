@@ -19,7 +19,7 @@ from entrypoints.health.ray_cluster import ask_ray, node_by_name, ray_service, s
 from entrypoints.health.secrets import Secrets
 
 ANSWER_KEPT_SECONDS = 1.0  # many pollers cost one round of questions
-WATCH_SECONDS = 15.0  # a change is logged this soon even when nobody asks
+WATCH_SECONDS = 15.0  # a change is logged this soon even without requests
 
 
 class Monitor:
@@ -43,7 +43,7 @@ class Monitor:
         return await asyncio.shield(self._round)  # one poller that goes away must not end the others' round
 
     async def watch(self) -> None:
-        """Ask forever, so that changes are logged even when nobody polls."""
+        """Ask forever, so that changes are logged even without requests."""
         while True:
             await self.status()
             await asyncio.sleep(WATCH_SECONDS)

@@ -40,10 +40,10 @@ class EpochStore:
     def note(self, epoch: int, incarnation: str) -> None:
         """Remember, on disk before this returns; say so when the data is not the former data, or the disk is full.
 
-        On such a disk it goes on: what keeps two heads apart is in Redis, this only helps when that loses its data.
+        A full disk is not fatal: what keeps two heads apart is in Redis, and this helps only when Redis loses its data.
         """
         if self.incarnation and incarnation != self.incarnation:
-            say("WARNING: Redis has lost its data: Ray starts anew, without the former actors, jobs and nodes")
+            say("WARNING: Redis has lost its data: Ray starts again without the former actors, jobs and nodes")
         if epoch <= self.epoch and incarnation == self.incarnation:
             return
         self.epoch, self.incarnation = max(epoch, self.epoch), incarnation

@@ -1,4 +1,4 @@
-"""Keeps a node's scratch folder within its limit: measures it, removes what nobody needs, ends the job that filled it.
+"""Keeps a node's scratch folder within its limit: measures it, removes what is unused, ends the job that filled it.
 
 Only what is not needed goes by itself: objects of jobs that have ended, old output, packages that can be downloaded
 again, the oldest first. When that is not enough, the job whose objects or open files take the most ends, and its log
@@ -38,7 +38,7 @@ GROWTH = 0.05  # of the limit, between two looks; more asks for the next one at 
 LOW = 0.85  # of the limit: so far is room made when it is full
 CACHE_SHARE = 0.25  # of the limit, for packages that were downloaded
 LOGS_SHARE = 0.10  # of the limit, for the output of Ray, its workers and jobs
-OLD_SECONDS = 24 * 3600  # a temporary file that nobody has touched for so long may go when room is needed
+OLD_SECONDS = 24 * 3600  # a temporary file not touched for this long may go when room is needed
 ENDED_SECONDS = 60.0  # objects of a job that ended are left to Ray for so long
 API_SECONDS = 5.0
 GIVE_UP_SECONDS = 15.0  # for a job to end and give its room back, before the next one is ended
@@ -165,7 +165,7 @@ class Janitor:
         try:
             living = {job.identifier for job in self._jobs.all() if job.running} | self._jobs.with_actors()
         except (OSError, ValueError, LookupError, TypeError):
-            return  # no head answers now, so nobody can say who still lives
+            return  # no head answers now, so it is unknown which jobs are alive
         now = time.monotonic()
         self._ended_since = {job: self._ended_since.get(job, now) for job in spilled if job and job not in living}
         self._layout.remove_spilled(job for job, at in self._ended_since.items() if now - at > ENDED_SECONDS)

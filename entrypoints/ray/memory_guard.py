@@ -167,7 +167,7 @@ class MemoryGuard:
         if size < limit * HOG_SHARE and (left := left_behind()):
             for path in left:
                 remove(path)
-            self._tell(f"out of memory: removed files in memory that nobody has open: {', '.join(map(str, left))}")
+            self._tell(f"out of memory: removed files in memory that no process has open: {', '.join(map(str, left))}")
             return
         if largest is None or size < limit * SMALLEST_SHARE:
             if not self._complained:

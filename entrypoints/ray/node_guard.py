@@ -6,7 +6,7 @@ Python 3.10 or newer.
 
     -m entrypoints.ray.node_guard      until it is ended
 
-Settings: GuardSettings of contracts/ray_node.py, which whoever supervises Ray hands on.
+Settings: GuardSettings of contracts/ray_node.py, which the program that supervises Ray passes on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The scratch folder of a host: what is where, how much of it is used, and what may be removed when it is full.
 
 One folder for all Ray containers and Marimo of a stack. Its limit is not the kernel's: the janitor of each node
-(janitor.py) measures, removes what nobody needs, and ends the job that filled it. Standard library only, Python 3.10 or
+(janitor.py) measures, removes what is unused, and ends the job that filled it. Standard library only, Python 3.10 or
 newer.
 """
 

@@ -130,7 +130,7 @@ class OneHostElection:
 
         A worker ends when it was drained and its time is over.
         The head of one host computes as well, so it ends only when it has no say any more: without Redis its GCS ends
-        by itself, and a lease that ran out while nobody else wanted it is taken up again. The fence keeps both safe.
+        by itself, and a lease that ran out while no other node wanted it is taken up again. The fence keeps both safe.
         """
         if self._grant is None:
             return self._reason_to_end()
@@ -217,7 +217,7 @@ class OneHostElection:
     def _lead(self) -> tuple[Role | None, str]:
         """Become head: win the lease, then be the only one that Redis lets in."""
         lease = self._lease
-        # Docker runs one container of a name: whoever held the lease under this name has ended.
+        # Docker runs one container of a name: the holder of the lease under this name has ended.
         grant = lease.acquire(self._question.name, self._instance, takeover=True)
         if isinstance(grant, Refusal):
             return None, grant.reason

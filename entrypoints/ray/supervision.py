@@ -108,15 +108,14 @@ def end_descendants(grace: float = 5.0, spared: Collection[int] = ()) -> dict[in
 
 @dataclass(frozen=True)
 class End:
-    """Why Ray must end although nobody stops this node."""
+    """Why Ray must end although the node was not stopped."""
 
     reason: str
     at_once: bool  # without a drain, which would only wait for tasks that are lost
 
 
 LOST_DATA = End(
-    "THE CLUSTER'S DATA IN REDIS WAS LOST: a new cluster has begun, and this node starts anew in it; "
-    "actors and jobs of the old one are gone",
+    "Cluster state in Redis was lost: this node rejoins the new cluster; actors and jobs of the old one are gone",
     at_once=True,
 )
 

@@ -69,7 +69,7 @@ def watchdog(descriptor: int) -> int:
     while os.getppid() == agent:
         seen = _with_start_times(descendants(agent, spared=(os.getpid(),)))
         if os.getppid() != agent:
-            break  # it ended while its processes were listed, so that some may be missing: they are nobody's children
+            break  # it ended while its processes were listed: some may be missing, which have another parent now
         below = seen
         if failure := failure_of_agent(boottime(), *heartbeat.read()):
             say(f"watchdog: {failure}: killing both")

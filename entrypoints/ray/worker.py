@@ -1,4 +1,4 @@
-"""A worker of a cluster over several hosts: when it may join the head, and when it has to start anew.
+"""A worker of a cluster over several hosts: when it may join the head, and when it has to restart.
 
 It is a worker for ever. Its Ray knows one address of the head, that of the gateway of its own host, and lives through
 every move of the head. Standard library only, Python 3.10 or newer.
@@ -65,7 +65,7 @@ class ElectedCluster:
         return view is not None and view.ready
 
     def why_no_head(self) -> str:
-        """See Cluster. Asked for anew every PROGRESS_SECONDS: the answer grows with the cluster, as do the askers."""
+        """See Cluster. Read again every PROGRESS_SECONDS: the answer grows with the cluster, as do the askers."""
         if time.monotonic() >= self._reason_until:
             self._reason = read_state(self._lease.link, self._lease.namespace).why_no_head(self._whitelist)
             self._reason_until = time.monotonic() + PROGRESS_SECONDS
