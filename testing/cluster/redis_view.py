@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import redis
@@ -18,6 +18,7 @@ from testing.cluster.history import History
 
 NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 SAMPLE_SECONDS = 0.1
+CLIENT_NAME = "cluster-test"
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -71,7 +72,7 @@ class RedisView:
                 socket_timeout=1,
                 socket_connect_timeout=1,
                 retry=Retry(NoBackoff(), 0),
-                client_name="cluster-test",
+                client_name=CLIENT_NAME,
             )
         )
 
@@ -107,8 +108,17 @@ class RedisView:
             "epoch": int(epoch) if epoch else None,
             "lease": lease,
             "users": [user for user in users if user != "default"],
-            "connections": dict(Counter(client["user"] for client in clients if client["name"] != "cluster-test")),
+            "connections": dict(Counter(client["user"] for client in clients if is_in_use(client))),
         }
+
+
+def is_in_use(client: Mapping[str, str]) -> bool:
+    """Whether a client in Redis's list has done more than log in.
+
+    An agent tries the user of its new head while the former head may still be connected: before it fences that one
+    (coordination/lease.py). It logs in, and closes the connection.
+    """
+    return client["name"] != CLIENT_NAME and client["cmd"] != "auth"
 
 
 class Recorder:

@@ -18,6 +18,7 @@ import pytest
 
 from preflight.host_facts import HostFacts
 from preflight.outside import docker_is_closed
+from stack.programs import run_module
 from testing import tcp_probe
 from testing.live.deployment import LiveStack, deployed, wait_until
 from ws import firewall
@@ -139,7 +140,7 @@ class TestNeighbour:
     def test_is_kept_out_again_when_somebody_removed_the_rules(self, neighbour, stack, targets):
         stack.exec("firewall", "nft", "delete", "table", "inet", f"cslr-{STACK}")
         wait_until(lambda: is_closed(neighbour, targets), "the rules after their removal", 30)
-        _, said = stack.exec("firewall", "python3", "/run/cslr/firewall.py", "health")
+        _, said = stack.exec("firewall", *run_module("entrypoints.firewall", "health"))
         assert "set again 1 times" in said
 
     def test_is_kept_out_by_a_firewall_that_was_killed(self, neighbour, stack, targets):

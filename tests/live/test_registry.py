@@ -190,7 +190,7 @@ class TestLogin:
 
     def test_by_a_helper_that_is_missing_is_one_sentence(self, workshop, closed_registry, tmp_path):
         (tmp_path / "docker" / "config.json").write_text(json.dumps({"credsStore": "absent"}))
-        with pytest.raises(ResourceError, match="Install that credential helper, or remove it there"):
+        with pytest.raises(ResourceError, match=r"Install it, or remove it from config\.json"):
             workshop.up(workshop.wanted(f"{closed_registry.host}/team/helped:2"))
 
 
