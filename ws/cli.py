@@ -49,6 +49,9 @@ EngineChoice = Annotated[
 ]
 
 
+Service = Annotated[
+    str, typer.Argument(metavar="SERVICE", help="As `ws ps` lists it.", autocompletion=completion.services)
+]
 Drain = Annotated[
     str | None,
     typer.Option(
@@ -305,6 +308,62 @@ def logs(
     # Ctrl-C is the normal way to stop following.
     with contextlib.suppress(KeyboardInterrupt):
         show_logs(session.identity, services or [], tail=tail, follow=follow, console=out, probes=probes)
+
+
+@app.command("exec", context_settings={"allow_interspersed_args": False})
+def execute(
+    service: Service,
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The program and its arguments.")],
+    stack: Stack = "dev",
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", help="User, or user:group, to run as.", show_default=False)
+    ] = None,
+    workdir: Annotated[
+        str | None, typer.Option("--workdir", "-w", help="Folder to run in.", metavar="PATH", show_default=False)
+    ] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", help="One more variable.", metavar="NAME=VALUE")
+    ] = None,
+) -> None:
+    """Run a program in a running service, with its environment: ws exec ray-cpu -- ray status
+
+    Options of ws come before SERVICE; what follows it is the program's own. The exit code is the program's.
+    """
+    from ws import inside
+
+    command = command[1:] if command[0] == "--" else command
+    if not command or command[0].startswith("-"):
+        raise typer.BadParameter(
+            "options come before SERVICE: ws exec -s STACK SERVICE -- COMMAND", param_hint="COMMAND"
+        )
+    container = inside.running(_session(stack, quiet=True).identity, service)
+    inside.become(
+        inside.docker_arguments(
+            container.name,
+            inside.COMMAND,
+            command,
+            terminal=inside.has_terminal(),
+            user=user,
+            folder=workdir,
+            env=env or (),
+        )
+    )
+
+
+@app.command()
+def shell(
+    service: Service,
+    stack: Stack = "dev",
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", help="User, or user:group, to run as.", show_default=False)
+    ] = None,
+) -> None:
+    """Open a shell in a running service: bash where its image has it, else sh."""
+    from ws import inside
+
+    container = inside.running(_session(stack, quiet=True).identity, service)
+    terminal = inside.has_terminal()
+    inside.become(inside.docker_arguments(container.name, inside.SHELL, terminal=terminal, user=user))
 
 
 @app.command("test")

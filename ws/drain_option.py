@@ -20,6 +20,8 @@ def parse_duration(text: str) -> float:
 
 def with_time(arguments: list[str]) -> list[str]:
     """The arguments of a command, with a time for a `--drain` that stands alone: Typer has no optional values."""
+    if arguments[:1] == ["exec"]:  # what follows is another program's
+        return arguments
     following = [*arguments[1:], ""]
     return [
         f"{OPTION}={ALONE}" if argument == OPTION and not PART.match(after) else argument
