@@ -41,15 +41,18 @@ class Engine:
         display: Display,
         overrides: Mapping[str, object] | None = None,
         guard: Guard = unguarded,
+        *,
+        rebuild: bool = False,
     ) -> None:
         """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file.
 
-        `guard`: asked by `up` before a container that exists ends.
+        `guard`: asked by `up` before a container that exists ends. `rebuild`: build the images that exist, too.
         """
         self._folder = folder
         self._stack = config.stack
         self._display = display
         self._guard = guard
+        self._rebuild = rebuild
         self._api = DockerApi()
         self._config = config.laid_over(overrides or {})
         self.identity = StackIdentity(project=config.project, stack=config.stack)
@@ -120,7 +123,7 @@ class Engine:
             NETWORK: Network(self._api),
             VOLUME: Volume(self._api),
             CONTAINER: Container(self._api),
-            IMAGE: Image(self._api),
+            IMAGE: Image(self._api, rebuild=self._rebuild),
             "docker:index/remoteImage:RemoteImage": RemoteImage(self._api),
             "command:local:Command": Command(
                 self._state / "commands",

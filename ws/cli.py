@@ -85,6 +85,23 @@ def up(
     engine: EngineChoice = EngineOption.AUTO,
     yes: Yes = False,
     drain: Drain = None,
+    build: Annotated[
+        bool,
+        typer.Option(
+            "--build",
+            help="Also build images that exist. Steps that did not change come from the build cache; base images stay "
+            "as they are.",
+        ),
+    ] = False,
+    _detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            "-d",
+            help="Accepted as in Compose, and changes nothing: `up` always returns once the stack is deployed and "
+            "verified, and attaches to no logs (`ws logs -f` does).",
+        ),
+    ] = False,
 ) -> None:
     """Set up this host, deploy the stack file to it, and verify the result.
 
@@ -94,7 +111,7 @@ def up(
     from ws.deploy import summary
 
     began = time.monotonic()
-    session = _session(stack)
+    session = _session(stack, rebuild=build)
     consent = _consent("ws up", stack, engine, yes=yes, drain=drain)
     session.prepare_host()
     choice = session.choose(engine)
@@ -441,11 +458,11 @@ def env(stack: Stack = "dev") -> None:
 config_commands.add_commands(app)
 
 
-def _session(stack: str, *, quiet: bool = False) -> "Session":
+def _session(stack: str, *, quiet: bool = False, rebuild: bool = False) -> "Session":
     from ws.deploy import Session
     from ws.stack_settings import open_stack
 
-    return Session(open_stack(stack), err if quiet else out)
+    return Session(open_stack(stack), err if quiet else out, rebuild=rebuild)
 
 
 def _consent(words: str, stack: str, engine: EngineOption, *, yes: bool, drain: str | None) -> "Consent":

@@ -42,8 +42,10 @@ VERIFICATION = "verification"  # the command's name in the program
 class Session:
     """One command on one stack, which writes all output to one console."""
 
-    def __init__(self, stack: "StackSettings", console: Console) -> None:
+    def __init__(self, stack: "StackSettings", console: Console, *, rebuild: bool = False) -> None:
+        """`rebuild`: `up` builds the images that exist, too."""
         self.stack = stack
+        self.rebuild = rebuild
         self.identity = stack.identity
         self.console = console
 
@@ -272,10 +274,10 @@ class Session:
         guard: Guard = unguarded,
     ) -> DeploymentEngine:
         if choice.cli:
-            return PulumiEngine(choice.cli, FOLDER, self.stack.file, display, overrides)
+            return PulumiEngine(choice.cli, FOLDER, self.stack.file, display, overrides, rebuild=self.rebuild)
         from embedded_engine.run import Engine  # with Pulumi's SDK, which the genuine engine's own processes load
 
-        return Engine(FOLDER, self.stack.file.config, display, overrides, guard)
+        return Engine(FOLDER, self.stack.file.config, display, overrides, guard, rebuild=self.rebuild)
 
     @contextlib.contextmanager
     def _program_speaks(self) -> Iterator[None]:

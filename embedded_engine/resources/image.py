@@ -9,6 +9,8 @@ from docker_api.registry import RegistryError, has_login, is_pushed, pull, push
 from embedded_engine.registration import Registration
 from embedded_engine.resources.base import Actual, DockerObjects, Progress, ResourceError
 
+BUILT_ANEW = "is built anew, as was asked"
+
 
 class Image(DockerObjects):
     """An image built here, and pushed on request. Its tag names its content, so an existing one is up to date."""
@@ -21,12 +23,19 @@ class Image(DockerObjects):
         "build.target", "buildOnPreview", "imageName", "skipPush",
     })  # fmt: skip
 
+    def __init__(self, api: DockerApi, *, rebuild: bool = False) -> None:
+        """`rebuild`: an image that exists is built again."""
+        super().__init__(api)
+        self._rebuild = rebuild
+
     def read(self, wanted: Registration) -> Actual | None:
-        """Found by tag; defective if it has yet to be pushed."""
+        """Found by tag; defective if it has yet to be pushed, or is to be built anew."""
         tag = wanted.inputs["imageName"]
         found = self.api.find(f"/images/{tag}/json")
         if found is None:
             return None
+        if self._rebuild:
+            return _actual(wanted, found["Id"], defect=BUILT_ANEW)
         if not _pushes(wanted):
             return _actual(wanted, found["Id"])
         digest = is_pushed(self.api, found, tag)
@@ -34,7 +43,8 @@ class Image(DockerObjects):
 
     def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
         """Built by BuildKit, unless only the push is missing; then pushed."""
-        image_id = defective.identifier if defective else self._build(wanted, progress)
+        only_push = defective and defective.defect != BUILT_ANEW
+        image_id = defective.identifier if defective and only_push else self._build(wanted, progress)
         if not _pushes(wanted):
             return _actual(wanted, image_id)
         try:

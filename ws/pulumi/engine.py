@@ -63,14 +63,20 @@ class PulumiEngine:
         stack: StackFile,
         display: Display,
         overrides: Mapping[str, object] | None = None,
+        *,
+        rebuild: bool = False,
     ) -> None:
-        """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file."""
+        """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file.
+
+        `rebuild`: build the images that exist, too.
+        """
         self._cli = cli
         self._folder = folder
         self._stack = stack
         self._identity = StackIdentity(project=stack.project, stack=stack.stack)
         self._display = display
         self._overrides = overrides or {}
+        self._rebuild = rebuild
         self._images: dict[str, str] = {}  # URN → tag
 
     def preview(self) -> Result:
@@ -120,9 +126,10 @@ class PulumiEngine:
         api = DockerApi() if self._images else None
         gone = {urn for urn, tag in self._images.items() if api and api.find(f"/images/{tag}/json") is None}
         # Pulumi refuses to replace what it does not have, such as an image that is no longer selected.
-        forgotten = gone - self._known("urn") if gone else gone
+        forgotten = self._images.keys() - self._known("urn") if gone or self._rebuild else frozenset()
         self._images = {urn: tag for urn, tag in self._images.items() if urn not in forgotten}
-        return (*refresh, *(f"--replace={urn}" for urn in self._images if urn in gone))
+        anew = gone | {urn for urn in self._images if self._rebuild and f"{IMAGE}::" in urn}
+        return (*refresh, *(f"--replace={urn}" for urn in self._images if urn in anew))
 
     def _known(self, key: str) -> frozenset[str]:
         """A property, such as ``urn``, of all resources in Pulumi's state of the stack."""

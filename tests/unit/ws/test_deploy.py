@@ -17,11 +17,12 @@ from stack.identity import ASKS, StackIdentity
 from stack.running_work import Deployed, Kind, RunningWork, Work
 from stack.stack import Stack
 from testing.stack_files import configured
-from ws import deploy
+from ws import cli, deploy
 from ws.consent import Command, Consent, DeclinedError
 from ws.deploy import Session
 from ws.engine_names import EngineName
 from ws.engines import Choice
+from ws.errors import WsError
 
 JOB = Work(kind=Kind.JOB, identifier="raysubmit_x", what="python train.py", node="ray-cpu")
 LATER = Work(kind=Kind.JOB, identifier="raysubmit_y", what="python eval.py", node="ray-cpu")
@@ -238,3 +239,13 @@ class TestWarningOfTheProgram:
 
     def test_fails_nothing(self, warned):
         assert warned(DockerError("Docker does not answer")) == []
+
+
+class TestBuildOption:
+    def test_up_builds_what_exists_only_where_it_is_asked(self, monkeypatch):
+        asked: list[bool] = []
+        monkeypatch.setattr("ws.deploy.Session.__init__", lambda *_, rebuild=False, **__: asked.append(rebuild))
+        monkeypatch.setattr("ws.deploy.Session.prepare_host", lambda _: (_ for _ in ()).throw(WsError("enough")))
+        for options in ([], ["--build"], ["-d"], ["-d", "--build"]):
+            assert cli.main(["up", *options]) == 1
+        assert asked == [False, True, False, True]

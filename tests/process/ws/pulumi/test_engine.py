@@ -286,6 +286,18 @@ class TestStack:
             engine.up()
         assert self.replaced(deployed) == [[], [], [], []], "and is not asked for again"
 
+    def test_images_are_built_anew_where_that_is_asked_and_nothing_else_is(self, deployed, monkeypatch):
+        monkeypatch.setattr(pulumi_engine, "DockerApi", Docker)
+        image = step("resOutputsEvent", "same", "redis", IMAGE, new={"inputs": {"imageName": "cslr/redis:1"}})
+        left = {"inputs": {"environment": {"CSLR_LEAVES_IMAGE": "cslr/base:1"}}}
+        base = step("resOutputsEvent", "same", "base", "command:local:Command", new=left)
+        known = state(urn(IMAGE, "redis"), urn("command:local:Command", "base"))
+        engine, _ = deployed(([image, base], "", 0), known, ([image, base], "", 0))
+        engine.up()
+        engine._rebuild = True
+        engine.up()
+        assert self.replaced(deployed) == [[], [], [f"--replace={urn(IMAGE, 'redis')}"]]
+
     @staticmethod
     def replaced(deployed) -> list[list[str]]:
         return [[word for word in call if word.startswith("--replace")] for call in deployed.calls()]

@@ -154,3 +154,23 @@ class TestBuildReport:
         with pytest.raises(BuildError, match="dockerfile parse error"):
             Image(Refusing()).create(wanted(home), None, ignore)
         assert [build.result for build in builds()] == ["failed"]
+
+
+class TestBuildAnew:
+    def test_an_image_that_exists_is_built_where_that_is_asked(self, home):
+        engine, registration = Engine({"Id": "sha256:old", "RepoDigests": []}, build=[]), wanted(home, skipPush=True)
+        image = Image(engine, rebuild=True)
+        found = image.read(registration)
+        assert found
+        assert found.defect
+        assert image.create(registration, found, lambda _: None).identifier == "sha256:made"
+        assert engine.calls == ["build"]
+
+    def test_it_is_left_alone_where_it_is_not(self, home):
+        assert read(Engine({"Id": "sha256:old", "RepoDigests": []}), wanted(home, skipPush=True)).defect is None
+
+    def test_one_that_is_pushed_is_built_and_pushed(self, home):
+        engine = Engine({"Id": "sha256:old", "RepoDigests": [DIGEST]}, build=[], push=PUSHED)
+        image, registration = Image(engine, rebuild=True), wanted(home)
+        image.create(registration, image.read(registration), lambda _: None)
+        assert engine.calls == ["build", "push"]
