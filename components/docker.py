@@ -110,6 +110,7 @@ class ContainerSpec:
     user: str
     env: Environment = field(default_factory=Environment)
     network: NetworkKind = "bridge"
+    aliases: tuple[str, ...] = ()  # more names on the bridge
     capabilities: tuple[str, ...] = ()  # with the prefix CAP_, as the daemon returns them
     ports: tuple[PublishedPort, ...] = ()  # on the bridge alone
     address: str | None = None  # fixed IPv4 address on the bridge; None lets Docker choose
@@ -154,7 +155,7 @@ def run_container(
         network_mode=spec.network,
         networks_advanced=[
             docker.ContainerNetworksAdvancedArgs(
-                name=network.resource.name, aliases=[spec.service], ipv4_address=spec.address
+                name=network.resource.name, aliases=[spec.service, *spec.aliases], ipv4_address=spec.address
             )
         ]
         if spec.network == "bridge"

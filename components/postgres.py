@@ -14,6 +14,8 @@ from config.ports import POSTGRES
 from config.services import PostgresSettings
 from stack.programs import program_path
 
+FORMER_NAMES = ("mlflow-postgres",)  # of this platform's predecessor, which notebooks and scripts may still have
+
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresArgs:
@@ -40,6 +42,7 @@ class Postgres(Service):
                 memory=settings.memory,
                 user=settings.user,
                 env=Environment(user=settings.env),
+                aliases=FORMER_NAMES,
                 ports=self._publish(POSTGRES, settings.port),
                 mounts=(
                     self._data(settings.data, "data", "/var/lib/postgresql/data"),

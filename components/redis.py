@@ -41,6 +41,7 @@ repl-diskless-sync-delay 0
 # (docs/decisions/0022-uploads-beside-redis.md).
 MAXMEMORY_SHARE = 0.625
 BACKLOG = 64 * MEBIBYTE
+FORMER_NAMES = ("ray-redis",)  # of this platform's predecessor, which notebooks and scripts may still have
 PING = f'REDISCLI_AUTH="$(cat {SECRETS_TARGET}/redis-password)" redis-cli ping | grep -q PONG'
 
 
@@ -74,6 +75,7 @@ class _RedisServer(Service):
                 memory=settings.memory,
                 user=settings.user,
                 env=Environment(user=settings.env),
+                aliases=FORMER_NAMES if self.host == "redis" else (),
                 ports=self._publish(REDIS, settings.port),
                 mounts=(
                     *host.programs("redis/server.sh", "redis/users.sh", "redis/users.lua"),

@@ -13,6 +13,7 @@ from config.builds import build_problems
 from config.cluster import ON_THE_LAN
 from config.mount_sources import is_within, refusal
 from config.platform import PlatformSettings
+from config.ports import RAY_GCS
 from config.problems import Path, Problem, Remove, Set, Together, did_you_mean, dotted
 from config.services import (
     IMAGE_OF,
@@ -79,6 +80,14 @@ RESERVED_ENVIRONMENT = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_STATIC_PREFIX",
 )
+# Variables of this platform's predecessor, which nothing reads any more → what replaces them.
+FORMER_ENVIRONMENT = {
+    "USE_CONDA_ENV": "the Python of the image is found by itself, a conda environment named py included "
+    "(docs/pulled-images.md)",
+    "RAY_EXEC": "ray of the image's own Python is started; run another one yourself: ws exec SERVICE -- COMMAND",
+    "PYTHON_EXEC": "the image's own Python is started; run another one yourself: ws exec SERVICE -- COMMAND",
+    "HEAD_ADDRESS": "the key ray.head_address says where a head elsewhere is",
+}
 # No secret is called so: what the shell and the loader of programs go by, before there is a program.
 NO_SECRET = re.compile(r"PATH|IFS|ENV|HOME|PYTHON(PATH|HOME)|LD_\w+|cslr_\w+")
 
@@ -368,6 +377,28 @@ def environment_is_not_the_platforms(settings: PlatformSettings) -> Iterator[Pro
                 )
 
 
+def environment_is_read_by_something(settings: PlatformSettings) -> Iterator[Problem]:
+    """What meant something to Ray's containers of the predecessor is not ignored in silence."""
+    for name in (name for name in settings.services() if name.startswith("ray-")):
+        env = settings.service(name).env
+        for variable in (variable for variable in env if variable in FORMER_ENVIRONMENT):
+            path = _key(name, "env", variable)
+            remedies: list[Set | Remove] = [Remove(path)]
+            advice = "Remove the variable:"
+            if variable == "HEAD_ADDRESS" and settings.membership:
+                advice = f"Set {settings.membership.names('head_address')} instead, and remove the variable:"
+            elif variable == "HEAD_ADDRESS":
+                advice = "Set that key, and remove the variable:"
+                remedies.insert(0, Set(("ray", "head_address"), _with_port(env[variable])))
+            yield Problem(
+                path, f"{variable} means nothing here: {FORMER_ENVIRONMENT[variable]}", advice, tuple(remedies)
+            )
+
+
+def _with_port(address: str) -> str:
+    return address if ":" in address else f"{address}:{RAY_GCS}"
+
+
 def names_of_mlflow_are_exact(settings: PlatformSettings) -> Iterator[Problem]:
     """MLflow's list of hosts has no pattern in it: `10.*` is also the beginning of a name that anybody may register."""
     for name in env_names(settings.mlflow.env):
@@ -420,6 +451,7 @@ CHECKS: tuple[Callable[[PlatformSettings], Iterator[Problem]], ...] = (
     host_is_not_mounted,
     mounts_do_not_collide,
     environment_is_not_the_platforms,
+    environment_is_read_by_something,
     names_of_mlflow_are_exact,
     env_secrets_are_no_others,
 )

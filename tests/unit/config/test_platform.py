@@ -16,6 +16,7 @@ from config import platform_rules
 from config import types as vocabulary
 from config.load import config_value, load
 from config.platform import PlatformSettings
+from config.platform_rules import FORMER_ENVIRONMENT
 from config.problems import Set, SettingsError, dotted
 from config.services import SERVICES
 from images.variants import VARIANTS
@@ -410,6 +411,20 @@ class TestCrossChecks:
                 "ws unset ray.cpu.env.RAY_AUTH_MODE",
                 id="environment-of-the-platform",
             ),
+            pytest.param(
+                {"ray": {"cpu": {"env": {"USE_CONDA_ENV": "1"}}}},
+                "ray.cpu.env.USE_CONDA_ENV",
+                "the Python of the image is found by itself",
+                "ws unset ray.cpu.env.USE_CONDA_ENV",
+                id="environment-of-the-predecessor",
+            ),
+            pytest.param(
+                {"ray": {"cpu": {"env": {"HEAD_ADDRESS": "192.168.1.10"}}}},
+                "ray.cpu.env.HEAD_ADDRESS",
+                "the key ray.head_address says where a head elsewhere is",
+                "ws set ray.head_address 192.168.1.10:6379",
+                id="head-address-of-the-predecessor",
+            ),
         ],
     )
     def test_name_file_key_reason_and_remedy(self, raw, key, reason, remedy):
@@ -421,6 +436,16 @@ class TestCrossChecks:
     def test_are_all_reported_at_once(self):
         text = refusal({"redis": {"port": 8265, "memory": "8m"}, "images": {"python": "3.13"}})
         assert text.count(f"{FILE}: ") == 3
+
+
+class TestEnvironmentOfThePredecessor:
+    @pytest.mark.parametrize("variable", FORMER_ENVIRONMENT)
+    def test_is_refused_where_ray_would_have_read_it(self, variable):
+        assert variable in refusal({"ray": {"cpu": {"env": {variable: "x"}}}})
+
+    @pytest.mark.parametrize("variable", FORMER_ENVIRONMENT)
+    def test_is_anybodys_elsewhere(self, variable):
+        load({"mlflow": {"env": {variable: "x"}}}, stack_file=FILE)
 
 
 class TestDisabledService:
