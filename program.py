@@ -68,6 +68,8 @@ def declare_platform(stack: Stack) -> Outputs:
         host.check(settings, facts, stack.file)
         for notice in shared_users(settings, HostUsers.probe(settings)):
             pulumi.warn(notice.text)
+        for notice in host.notices(settings, facts):
+            pulumi.warn(notice.text)
         warn_of_running_work(stack)
         for notice in outside.notices(settings, facts):
             pulumi.warn(notice.text)

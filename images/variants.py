@@ -22,7 +22,8 @@ class Variant:
     python: str  # minor version: "3.14"
     torch: str
     torch_cuda: str  # the value of torch.version.cuda
-    driver: int  # lowest NVIDIA driver branch that supports it
+    driver: int  # NVIDIA driver branch that the toolkit came with
+    oldest_driver: int  # the lowest that it runs on, without what is newer in the driver
     pyg_lib: str | None  # version of PyG's wheel for this torch; None: PyG builds none
     nvcc: Literal["wheels", "nvidia"]  # the source of its nvcc: the package index, or only NVIDIA's apt repository
     platforms: tuple[Platform, ...] = (PLATFORM,)  # with a CUDA build of torch
@@ -122,6 +123,7 @@ def _pins(cuda: str, python: str) -> Variant:
         torch=torch.version,
         torch_cuda=torch.cuda,
         driver=facts.driver,
+        oldest_driver=facts.oldest_driver,
         pyg_lib=torch.pyg_lib,
         nvcc=facts.nvcc,
         platforms=PLATFORMS if torch.arm64 else (PLATFORM,),

@@ -54,7 +54,8 @@ class TorchReleases(_Table):
 class Cuda(_Table):
     """What differs between major versions of CUDA."""
 
-    driver: int  # lowest branch of NVIDIA's driver
+    driver: int  # branch of NVIDIA's driver that the toolkits came with
+    oldest_driver: int  # the lowest branch that they run on, with limits
     nvcc: Literal["wheels", "nvidia"]  # where its nvcc can be had: the package index, or only NVIDIA's apt repository
     toolkits: tuple[str, ...]
 

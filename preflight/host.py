@@ -12,14 +12,14 @@ from config.cluster import ON_THE_LAN
 from config.mount_sources import is_within, refusal
 from config.platform import KEY, PlatformSettings
 from config.platform_rules import MINIMUM_MEMORY, mounted, without_hint
-from config.problems import Path, Problem, Remedy, Remove, Set, SettingsError, Together
+from config.problems import Notice, Path, Problem, Remedy, Remove, Set, SettingsError, Together
 from config.services import SERVICES
 from config.types import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
 from images.variants import VARIANTS
 from preflight.gpu_facts import GpuFacts
 from preflight.host_facts import LABEL_STACK, ContainerPort, Folder, HostFacts
 
-__all__ = ["HostFacts", "check"]
+__all__ = ["HostFacts", "check", "notices"]
 
 # Folders that belong to the system or hold everybody's; also those above them.
 ALL_OF_THEM = ("/root", "/home", "/usr", "/bin", "/sbin", "/lib", "/opt", "/var", "/etc", "/tmp", "/srv", "/mnt")  # noqa: S108
@@ -290,6 +290,23 @@ def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pr
     yield from _old_driver(settings, facts.gpus)
 
 
+def notices(settings: PlatformSettings, facts: HostFacts) -> Iterator[Notice]:
+    """What works on this host with limits."""
+    variant, branch = settings.variant, _branch_for_built(settings, facts.gpus)
+    if settings.gpu.enabled and branch is not None and variant.oldest_driver <= branch < variant.driver:
+        yield Notice(
+            f"CUDA {variant.cuda} came with NVIDIA's driver branch {variant.driver}; this host has {facts.gpus.driver}. "
+            f"NVIDIA supports that from branch {variant.oldest_driver} on, with a limited feature set: kernels that an "
+            "extension brings as PTX alone fail, and so does what needs the newer driver. Update it where you can"
+        )
+
+
+def _branch_for_built(settings: PlatformSettings, gpus: GpuFacts) -> int | None:
+    """The driver's branch, where an image that is built here uses GPUs; what a pulled one needs is not known."""
+    built = settings.torch == "cuda" and settings.ray.gpu.image.source == "build"
+    return gpus.branch if built else None
+
+
 def _unknown_devices(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Problem]:
     if gpus.gpus is None:
         return
@@ -309,11 +326,10 @@ def _unknown_devices(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Pro
 
 
 def _old_driver(settings: PlatformSettings, gpus: GpuFacts) -> Iterator[Problem]:
-    needed, branch = settings.variant.driver, gpus.branch
-    built = settings.torch == "cuda" and settings.ray.gpu.image.source == "build"
-    if branch is None or branch >= needed or not built:
+    needed, branch = settings.variant.oldest_driver, _branch_for_built(settings, gpus)
+    if branch is None or branch >= needed:
         return
-    possible = [variant for variant in VARIANTS if variant.driver <= branch]
+    possible = [variant for variant in VARIANTS if variant.oldest_driver <= branch]
     others = (
         (Together((Set(("images", "cuda"), possible[0].cuda), Set(("images", "python"), possible[0].python))),)
         if possible

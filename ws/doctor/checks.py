@@ -357,6 +357,9 @@ def rows(facts: Facts) -> list[Row]:
             if facts.engine or not check.asks_docker:
                 problems = list(check.run(settings, host))
                 found += _rows(check.title, problems, facts, KEY) or [_met(check.title, check.describe(settings, host))]
+        found += [
+            Row(name="GPUs", state=State.WARN, detail=notice.text) for notice in host_checks.notices(settings, host)
+        ]
         found += outside_rows(facts, facts.settings)
         found += user_rows(facts.settings, facts.users)
         found += cluster_rows(facts, facts.settings)

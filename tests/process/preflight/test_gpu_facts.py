@@ -17,7 +17,7 @@ from config.load import load
 from config.platform import PlatformSettings
 from config.problems import SettingsError, Together
 from preflight.gpu_facts import Gpu, GpuFacts
-from preflight.host import HostFacts, check
+from preflight.host import HostFacts, check, notices
 
 FILE = "Pulumi.gpu.yaml"
 GPU = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
@@ -141,11 +141,28 @@ class TestDriver:
 
     @pytest.mark.parametrize("driver", ["570.26", "575.57.08"])
     def test_that_is_right_for_an_older_pair_is_accepted(self, driver):
-        check(settings(images={"cuda": "12.8.1", "python": "3.13"}), with_gpus(driver=driver), FILE)
+        older = settings(images={"cuda": "12.8.1", "python": "3.13"})
+        check(older, with_gpus(driver=driver), FILE)
+        assert not list(notices(older, with_gpus(driver=driver)))
+
+    @pytest.mark.parametrize("driver", ["525.60.13", "535.183.01", "560.35.03"])
+    def test_that_is_older_than_the_toolkit_of_cuda_12_is_accepted_with_a_warning(self, driver):
+        older = settings(images={"cuda": "12.8.1", "python": "3.13"})
+        check(older, with_gpus(driver=driver), FILE)
+        (notice,) = notices(older, with_gpus(driver=driver))
+        assert notice.warning
+        assert f"driver branch 570; this host has {driver}" in notice.text
+
+    def test_no_warning_is_given_without_gpus_or_for_a_pulled_image(self):
+        old = with_gpus(driver="535.183.01")
+        pulled = {"enabled": True, "image": {"source": "pull", "reference": "rayproject/ray:2.60.0-gpu"}}
+        older = {"cuda": "12.8.1", "python": "3.13"}
+        assert not list(notices(settings(images=older, ray={"gpu": pulled}), old))
+        assert not list(notices(load({"images": older}, stack_file=FILE), old))
 
     def test_that_is_too_old_for_every_pair_must_be_updated(self):
-        text = refusal(with_gpus(driver="535.183.01"), images={"cuda": "12.8.1", "python": "3.13"})
-        assert "CUDA 12.8.1 needs an NVIDIA driver of branch 570 or newer; this host has 535.183.01" in text
+        text = refusal(with_gpus(driver="470.256.02"), images={"cuda": "12.8.1", "python": "3.13"})
+        assert "CUDA 12.8.1 needs an NVIDIA driver of branch 525 or newer; this host has 470.256.02" in text
         assert "Update the driver." in text
 
     def test_does_not_matter_to_a_pulled_image(self):
