@@ -66,9 +66,7 @@ def declare_platform(stack: Stack) -> Outputs:
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
-        for notice in shared_users(settings, HostUsers.probe(settings)):
-            pulumi.warn(notice.text)
-        for notice in host.notices(settings, facts):
+        for notice in (*shared_users(settings, HostUsers.probe(settings)), *host.notices(settings, facts)):
             pulumi.warn(notice.text)
         warn_of_running_work(stack)
         for notice in outside.notices(settings, facts):

@@ -295,7 +295,8 @@ def notices(settings: PlatformSettings, facts: HostFacts) -> Iterator[Notice]:
     variant, branch = settings.variant, _branch_for_built(settings, facts.gpus)
     if settings.gpu.enabled and branch is not None and variant.oldest_driver <= branch < variant.driver:
         yield Notice(
-            f"CUDA {variant.cuda} came with NVIDIA's driver branch {variant.driver}; this host has {facts.gpus.driver}. "
+            f"CUDA {variant.cuda} came with NVIDIA's driver branch {variant.driver}; this host has "
+            f"{facts.gpus.driver}. "
             f"NVIDIA supports that from branch {variant.oldest_driver} on, with a limited feature set: kernels that an "
             "extension brings as PTX alone fail, and so does what needs the newer driver. Update it where you can"
         )
