@@ -1,6 +1,7 @@
 """The two kinds of stacks: one deploys a host's part of the platform, the other only builds images."""
 
 from collections.abc import Mapping
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from config.packages import load_lock
 from config.platform import KEY
 from config.remedies import secret_command
 from config.services import RAY_NODES
-from docker_api.api import DockerError
+from docker_api.api import DockerApi, DockerError
 from preflight import build_host, docker_engine, host, outside
 from preflight import cluster as cluster_checks
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers, shared_users
 from preflight.host_facts import outside_addresses
-from stack import env_secrets, owner, rejoin
+from stack import base_age, env_secrets, owner, rejoin
 from stack.advertised_facts import MACHINE
 from stack.engine_state import known
 from stack.identity import ASKS
@@ -211,4 +212,16 @@ def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel
     sources, notes = choose_sources(images, torch=torch, devel=devel, kept=kept, dry_run=stack.dry_run)
     for note in notes:
         pulumi.info(note)
+    if stack.preflight:
+        warn_of_old_bases(images, sources)
     return sources
+
+
+def warn_of_old_bases(images: BuildSettings, sources: Sources) -> None:
+    """Warns of base images whose security updates are of long ago."""
+    try:
+        found = list(base_age.ages(DockerApi(), sources.bases, images.mirrors.debian))
+    except DockerError:
+        return  # said by what needs it
+    for text in filter(None, (base_age.warning(one, date.today()) for one in found)):
+        pulumi.warn(text)

@@ -9,7 +9,8 @@
   nothing was built), ``phases`` (seconds by name), ``timing`` (steps: BuildKit's times; history: those of layers;
   none), ``sent`` (bytes of context), ``usage`` (of the whole host). What:
   ``image_id``, ``size``, ``compressed``, ``shared`` (bytes that other images have too), ``layers`` from the lowest,
-  ``labels``, ``packages`` (count). Against the build before: ``previous``, with what grew first.
+  ``labels``, ``packages`` (count), ``base_date`` (day of its base image). Against the build before: ``previous``, with
+  what grew first.
 - ``trend``: the builds of the last runs, the oldest first, with the first keys of ``builds``.
 
 Sizes are in bytes, unpacked unless they are called compressed; moments are ISO 8601 in UTC.
@@ -73,6 +74,7 @@ def _details(row: Row) -> dict[str, Any]:
         "sent": build.sent,
         "usage": asdict(build.usage) if build.usage else None,
         "shared": row.shared,
+        "base_date": image.base_date if image else "",
         "layers": [
             {
                 "name": layer.name,

@@ -70,6 +70,7 @@ def manifest(build: Build, image: Image) -> str:
         "Size": f"{size(image.size)} ({image.size} bytes)",
         "Compressed": size(image.compressed),
         "Distribution": image.distribution,
+        "Base image of": image.base_date,
         "Python": image.python,
         "torch": image.torch,
         "torch.version.cuda": image.torch_cuda,

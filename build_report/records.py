@@ -3,9 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from docker_api.step import Step
+from images.layers import BASE, BASE_DATE
 
 Engine = Literal["embedded", "pulumi", "elsewhere"]  # elsewhere: the image was here before the run
 Result = Literal["built", "failed", "over budget"]
@@ -160,6 +162,12 @@ class Image:
     def size(self) -> int:
         """Bytes, unpacked: what `docker image inspect` says."""
         return sum(layer.size for layer in self.layers)
+
+    @property
+    def base_date(self) -> str:
+        """The day of its base image, as 2026-11-27: by its label, or that of the base's newest layer; or empty."""
+        made = max((layer.created for layer in self.layers if layer.name == BASE), default=0.0)
+        return self.labels.get(BASE_DATE) or (date.fromtimestamp(made).isoformat() if made else "")
 
     @property
     def compressed(self) -> int | None:

@@ -63,6 +63,7 @@ RESULTS = (
     *BUILD,
     Column(title="Compressed", cell=lambda row: size(row.image.compressed if row.image else None)),
     Column(title="Shared", cell=_shared),
+    Column(title="Base of", cell=lambda row: (row.image.base_date if row.image else "") or NOTHING, right=False),
 )
 TREND = (Column(title="Started", cell=lambda row: moment(row.build.started), right=False), *BUILD)
 HOST = (

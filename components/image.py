@@ -39,6 +39,7 @@ class BaseImageArgs:
     python: str  # the interpreter that runs the program that makes it
     mirror: str | None = None
     platform: Platform = PLATFORM
+    edition: str = ""  # the day of Debian's packages, where bases were renewed
 
 
 class BaseImage(pulumi.ComponentResource):
@@ -52,19 +53,21 @@ class BaseImage(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: BaseImageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:image:BaseImage", name, None, opts)
-        self.tag = base_tag(args.suite, args.source, args.mirror, args.platform)
+        self.tag = base_tag(args.suite, args.source, args.mirror, args.platform, args.edition)
         options = {
             "--suite": args.suite,
             "--source": args.source,
             "--platform": args.platform,
             "--tag": self.tag,
             "--debian-mirror": args.mirror,
+            "--edition": args.edition,
         }
+        program = "images.renewed_base" if args.edition else "images.base.bootstrap"
         words = [word for option, value in options.items() if value for word in (option, value)]
         image_command(
             name,
             # To standard error, where both engines look for progress.
-            f"{shlex.join([args.python, '-m', 'images.base.bootstrap', *words])} >&2",
+            f"{shlex.join([args.python, '-m', program, *words])} >&2",
             environment={LEAVES_IMAGE: self.tag},
             triggers=[self.tag],
             opts=pulumi.ResourceOptions(parent=self),

@@ -77,6 +77,7 @@ class ImageFamily(pulumi.ComponentResource):
                 platform=wanted.platform,
                 python=self._args.python,
                 mirror=self._args.settings.mirrors.debian,
+                edition=self._args.sources.edition,
             )
             self._bases[name] = BaseImage(name, args, self._child)
         return self._bases[name]
@@ -100,7 +101,7 @@ def planned_tags(args: ImageFamilyArgs) -> list[tuple[BuildTarget, str]]:
     source, mirror = args.sources.bases, args.settings.mirrors.debian
     # Once for each base: its name covers all authorities that this host trusts.
     bases = {
-        (suite, platform): PlannedBase(base_tag(suite, source, mirror, platform))
+        (suite, platform): PlannedBase(base_tag(suite, source, mirror, platform, args.sources.edition))
         for suite, platform in {(wanted.image.suite, wanted.platform) for wanted in args.wanted}
     }
     return [

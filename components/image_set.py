@@ -114,7 +114,11 @@ class ImageSet:
         args = self._args
         if suite not in self._bases:
             base_args = BaseImageArgs(
-                suite=suite, source=args.sources.bases, python=args.python, mirror=args.settings.images.mirrors.debian
+                suite=suite,
+                source=args.sources.bases,
+                python=args.python,
+                mirror=args.settings.images.mirrors.debian,
+                edition=args.sources.edition,
             )
             self._bases[suite] = BaseImage(f"base-{suite}", base_args, self._opts)
         return self._bases[suite]

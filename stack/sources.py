@@ -16,6 +16,7 @@ from config.builds import BuildSettings
 from images.base.recipe import Source
 from images.catalog import Flavour
 from images.variants import DEFAULT_VARIANT
+from stack import base_age
 from stack.state import write_atomically
 
 IMAGE_REGISTRY = "https://registry-1.docker.io/v2/"
@@ -37,6 +38,7 @@ class Sources:
     torch: Flavour
     pyg: bool = False  # whether PyG's own wheel index is used
     nvidia: bool = False  # whether NVIDIA's apt repository is
+    edition: str = ""  # the day on which the bases of this host were renewed last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ def choose_sources(
         torch=torch,
         pyg=images.pyg_lib == "auto" and ask(PYG, f"{mirrors.pyg or PYG_INDEX}/{PYG_PAGE}") == PYG.yes,
         nvidia=devel and ask(NVIDIA, f"{mirrors.nvidia or NVIDIA_APT}/Packages.gz") == NVIDIA.yes,
+        edition=base_age.edition(),
     )
     if not dry_run:
         ask.keep()

@@ -213,6 +213,14 @@ def matrix(
     prune: Annotated[
         bool, typer.Option("--prune", help="First remove this project's images that no stack file needs any more.")
     ] = False,
+    refresh_bases: Annotated[
+        bool,
+        typer.Option(
+            "--refresh-bases",
+            help="First make all base images anew, with Debian's updates of today. Other stacks of this host follow "
+            "with their next `up`.",
+        ),
+    ] = False,
     only_list: Annotated[bool, typer.Option("--list", help="Show what would be built, and build nothing.")] = False,
     yes: Yes = False,
 ) -> None:
@@ -231,6 +239,8 @@ def matrix(
     session.check_config()
     if not only_list:
         session.prepare_host()
+    if refresh_bases:
+        _refresh_bases(session, only_list=only_list)
     planned = family.plan(session, options)
     if prune:
         _prune(session, planned, yes=yes, only_list=only_list)
@@ -500,6 +510,21 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     ask(f"{found}. They will be removed.", yes=yes)
     for sentence in prune.remove(api, old):
         err.print(Text(sentence, style="yellow"), soft_wrap=True)
+
+
+def _refresh_bases(session: "Session", *, only_list: bool) -> None:
+    """Gives all bases of this host today's tags, so that whatever is built next makes them."""
+    from datetime import date
+
+    from stack import base_age
+
+    today = date.today()
+    if only_list:
+        session.say(f"--list changes nothing: bases stay those of {base_age.edition() or 'their first making'}")
+    elif base_age.renew(today):
+        session.say(f"Base images are of {today} from now on; every image is built on them again")
+    else:
+        session.say("Base images are of today already")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -32,14 +32,18 @@ ANCHORS = (  # where Debian, Fedora and SUSE keep the site's own authorities
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def base_tag(suite: Suite, source: Source, mirror: str | None = None, platform: Platform = PLATFORM) -> str:
+def base_tag(
+    suite: Suite, source: Source, mirror: str | None = None, platform: Platform = PLATFORM, edition: str = ""
+) -> str:
     """Name the base image of ``suite``: ``cslr/base:<suite>-<12 hex digits>``, ``…-arm64`` for another processor.
 
-    The digits cover the recipe's files, the source, the Debian mirror and the site's certificate authorities, so that
-    a change of any of them is a new image and everything built on it follows.
+    The digits cover the recipe's files, the source, the Debian mirror, the site's certificate authorities and the
+    edition, so that a change of any of them is a new image and everything built on it follows. The edition is the day
+    on which bases were last renewed; empty where they never were.
     """
     digest = hashlib.sha256()
-    for part in (suite, source, mirror or "", *(text for _, text in sorted(site_certificates().items()))):
+    certificates = (text for _, text in sorted(site_certificates().items()))
+    for part in (suite, source, mirror or "", *certificates, *filter(None, [edition])):
         digest.update(part.encode() + b"\0")
     for path in recipe_files():
         digest.update(str(path.relative_to(FOLDER)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -22,6 +22,7 @@ from preflight.disk import GB
 from preflight.docker_engine import other_ids
 from preflight.host_facts import HostFacts
 from stack.advertised_facts import versions
+from stack.base_age import OLD_DAYS
 from stack.identity import StackIdentity
 from stack.state import stack_folder
 from ws import firewall
@@ -108,6 +109,20 @@ def base_images(facts: Facts) -> Row:
         detail=f"images.bases is {bases}: no image registry answers, and debootstrap is not installed",
         remedy="open the way to a registry, or install debootstrap and run as root",
     )
+
+
+def base_age_rows(facts: Facts) -> list[Row]:
+    """How old base images are, and with them the security updates of everything on them."""
+    name, remedy = "Age of bases", "`ws matrix --refresh-bases` renews them; then `ws up` of each stack"
+    old = [base for base in facts.bases if base.days(facts.today) > OLD_DAYS]
+    found = [
+        Row(name=name, state=State.WARN, detail=f"{base.tag} is {base.days(facts.today)} days old", remedy=remedy)
+        for base in old
+    ]
+    if facts.bases and not found:
+        days = max(base.days(facts.today) for base in facts.bases)
+        found = [Row(name=name, state=State.OK, detail=f"{days} days, of at most {OLD_DAYS}")]
+    return found
 
 
 def disk(facts: Facts) -> Row:
@@ -350,7 +365,7 @@ CLUSTER_CHECKS = (
 def rows(facts: Facts) -> list[Row]:
     """Every check on these facts."""
     # What images to build need is known better than of those that a stack runs on.
-    found = [look(facts) for look in CHECKS if not (look is disk and facts.matrix)]
+    found = [look(facts) for look in CHECKS if not (look is disk and facts.matrix)] + base_age_rows(facts)
     if facts.settings:
         settings, host = facts.settings, facts.host_facts
         for check in HOST_CHECKS:

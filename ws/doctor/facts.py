@@ -6,6 +6,7 @@ import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from config.matrix import MatrixSettings
 from config.platform import PlatformSettings
 from config.problems import ConfigError, SettingsError
 from config.project import NAME
-from docker_api.api import bytes_free, data_root
+from docker_api.api import DockerApi, DockerError, bytes_free, data_root
 from images.family import BuildTarget
 from preflight.build_host import BuildHost
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers
 from preflight.host_facts import HostFacts
+from stack import base_age
 from stack.advertised_facts import MACHINE
+from stack.base_age import BaseAge
 from stack.identity import StackIdentity
 from stack.secrets import SecretError
 from stack.sources import ANSWERS_FILE, IMAGE_REGISTRY, Sources, TorchChoice, choose_sources, reachable
@@ -61,6 +64,8 @@ class Facts:
     matrix: MatrixSettings | None = None  # of a stack that builds images, which has no other settings
     images: tuple[tuple[BuildTarget, str], ...] = ()  # that it builds, with their tags
     build_host: BuildHost = field(default_factory=BuildHost)
+    bases: tuple[BaseAge, ...] = ()  # base images that are here
+    today: date = field(default_factory=date.today)
     pulumi: Path | None = None
     missing_plugins: tuple[str, ...] = ()
     pulumi_downloads: bool = False
@@ -76,6 +81,7 @@ class Facts:
         """The facts of this host."""
         facts: dict[str, Any] = {"stack": stack, "host": Host.probe(), "debootstrap": bool(shutil.which("debootstrap"))}
         facts |= _engine_facts()
+        configured = None
         try:
             configured = open_stack(stack)
             folder = stack_folder(configured.identity)
@@ -87,6 +93,7 @@ class Facts:
             there = containers(StackIdentity(project=NAME, stack=stack))
             facts |= {"health": health_report(there), "deployed": bool(there), "left_rules": firewall.left()}
             facts["firewall"] = next((one.health for one in there if one.service == "firewall"), None)
+            facts |= {"bases": _bases(configured)} if configured else {}
         facts["registry"] = reachable(IMAGE_REGISTRY, needed_header="docker-distribution-api-version")
         facts["pulumi"] = cli = pulumi_cli.find()
         facts["pulumi_downloads"] = pulumi_cli.downloads_answer()
@@ -124,6 +131,15 @@ def _matrix_facts(configured: StackSettings) -> dict[str, Any]:
 
     args = family_args(configured.matrix, stack_file=configured.file.name, python=sys.executable, choose=choose)
     return {"matrix": args.settings, "images": tuple(planned_tags(args)), "build_host": BuildHost.probe()}
+
+
+def _bases(configured: StackSettings) -> tuple[BaseAge, ...]:
+    with suppress(ConfigError, SettingsError, DockerError):
+        images, torch = configured.builds
+        kept = stack_folder(configured.identity) / ANSWERS_FILE
+        source = choose_sources(images, torch=torch, kept=kept, dry_run=True)[0].bases
+        return tuple(base_age.ages(DockerApi(), source, images.mirrors.debian))
+    return ()
 
 
 def _engine_facts() -> dict[str, Any]:

@@ -77,6 +77,12 @@ class TestTag:
         usual = base_tag("forky", "bootstrap")
         assert [base_tag("forky", "bootstrap", None, platform) for platform in PLATFORMS] == [usual, f"{usual}-arm64"]
 
+    def test_another_edition_is_another_base_and_none_changes_nothing(self, host):
+        plain = base_tag("forky", "bootstrap")
+        editions = {base_tag("forky", "bootstrap", edition=day) for day in ("2026-10-27", "2026-11-27")}
+        assert len(editions | {plain}) == 3
+        assert base_tag("forky", "bootstrap", edition="") == plain
+
     def test_recipe_holds_the_files_that_decide(self):
         names = {path.name for path in recipe.recipe_files()}
         assert {"Dockerfile", "bootstrap.py", "policy-rc.d"} <= names

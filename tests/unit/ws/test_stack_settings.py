@@ -31,7 +31,7 @@ sys.addaudithook(watch)  # stays for as long as the process; what it costs is on
 class Engine:
     """Does nothing, once the config is there for it."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         pass
 
     def nothing(self) -> Result:

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from preflight.build_host import BuildHost
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers
 from preflight.host_facts import ContainerPort, HostFacts
+from stack.base_age import BaseAge
 from testing import lab_facts
 from testing.lab import at, changed
 from ws.doctor import checks
@@ -44,6 +46,12 @@ OLD_ENGINE = HostFacts(cpus=64, memory_bytes=2**38, docker_reachable=True, engin
 # what is wrong → (facts, the check that says so, state, part of the remedy)
 FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
     "old Python": ({"python": (3, 9, 2)}, "Python", State.FAIL, "3.11"),
+    "old bases": (
+        {"bases": (BaseAge(tag="cslr/base:forky-1", made=date(2026, 1, 1)),), "today": date(2026, 3, 1)},
+        "Age of bases",
+        State.WARN,
+        "--refresh-bases",
+    ),
     "no Docker, but we may install it": (
         {"engine": None, "host": Host(root=True, debian=True)},
         "Docker Engine",
@@ -239,3 +247,10 @@ class TestCluster:
         facts = doctor_facts.platform_facts(StackSettings.read("gamma", {}))
         assert facts["cluster"].machine == "gamma"
         assert not list(tmp_path.glob("cslr/**/*.key"))
+
+
+class TestBases:
+    def test_that_are_young_are_a_good_row(self):
+        base = BaseAge(tag="cslr/base:forky-1", made=date(2026, 2, 1))
+        (row,) = [one for one in rows(replace(SOUND, bases=(base,), today=date(2026, 3, 1))) if "Age" in one.name]
+        assert (row.state, row.detail) == (State.OK, "28 days, of at most 30")
