@@ -1,11 +1,14 @@
 """The report for programs. Keys stay as they are and new ones may come, unless `schema` is another.
 
-- ``run``: ``id``, ``started``, ``seconds`` from the first build's beginning to the last one's end, ``ok``, counts.
+- ``run``: ``id``, ``started``, ``seconds`` from the first build's beginning to the last one's end, ``ok``, counts,
+  ``note``, ``slowest`` (the slowest phase and what would help), ``indexes`` (title → platform → bytes) and
+  ``cache_bytes`` of the builder before and after.
 - ``totals`` of the run's images and ``family``, of the newest build of every image: ``images``, ``size`` (sum),
   ``unique`` (each chain of layers once: what one disk needs), ``saved``, ``compressed`` (each layer once, or null).
 - ``builds`` of the run. Who: ``build`` (number), ``run``, ``tag``, ``image``, ``target``, ``variant``, ``flavour``,
   ``platform``, ``engine`` (embedded, pulumi, elsewhere), ``builder`` (version of Docker). How: ``result`` (built,
-  failed, over budget), ``error``, ``started``, ``ended``, ``seconds``, ``cache`` (cold, partly, warm, unknown; here:
+  failed, over budget), ``error``, ``started``, ``ended``, ``finished`` (with the push),
+  ``push`` (its seconds, or null), ``note`` on the run, ``seconds``, ``cache`` (cold, partly, warm, unknown; here:
   nothing was built), ``phases`` (seconds by name), ``timing`` (steps: BuildKit's times; history: those of layers;
   none), ``sent`` (bytes of context), ``usage`` (of the whole host). What:
   ``image_id``, ``size``, ``compressed``, ``shared`` (bytes that other images have too), ``layers`` from the lowest,
@@ -20,8 +23,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from build_report.advice import slowest
 from build_report.compare import Comparison, PackageChange
 from build_report.overview import Overview, Row, Totals
+from build_report.phases import PUSH
 
 SCHEMA = 1  # changes if a key goes away or means something else
 
@@ -37,6 +42,10 @@ def as_json(report: Overview) -> dict[str, Any]:
             "ok": not report.not_built,
             "builds": len(report.rows),
             "not_built": len(report.not_built),
+            "note": next((row.note for row in report.rows if row.note), ""),
+            "slowest": slowest(report.rows),
+            "indexes": report.indexes,
+            "cache_bytes": report.cache_bytes,
         },
         "totals": _totals(report.totals),
         "family": _totals(report.family_totals),
@@ -57,6 +66,9 @@ def _build(row: Row) -> dict[str, Any]:
         "error": build.error,
         "started": _time(build.started),
         "ended": _time(build.ended),
+        "finished": _time(build.finished),
+        "push": _rounded(row.phases.get(PUSH)),
+        "note": row.note,
         "seconds": _rounded(build.seconds),
         "cache": row.cache,
         "image_id": build.image_id,

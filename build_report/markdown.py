@@ -20,6 +20,8 @@ def document(report: Overview) -> str:
         parts += [f"**{_text(title)}**\n\n```\n{error}\n```" for title, error in sheets.failures(report.rows)]
     shown = (sheets.results(report), sheets.phase_times(report), sheets.host(report))
     parts += [_sheet(sheet) for sheet in shown if sheet.rows]
+    if remarks := sheets.remarks(report):
+        parts.append("## Remarks\n\n" + "\n".join(f"- {_text(text)}" for text in remarks))
     if grown := sheets.growth(report.rows):
         parts.append("## What changed\n\n" + "\n".join(f"- **{_text(title)}**: {_text(text)}" for title, text in grown))
     parts.append(_sheet(sheets.trend(report)))

@@ -1,7 +1,7 @@
 """A run of builds and the trend before it: the numbers behind every view, computed once."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
 from build_report.compare import Comparison, with_previous
@@ -9,6 +9,7 @@ from build_report.layers import shared, unique
 from build_report.phases import Cache, cache_state, phases
 from build_report.records import Build, Image, Layer
 from build_report.store import Store
+from images.base.recipe import PLATFORM
 from images.catalog import CATALOG
 
 
@@ -22,6 +23,7 @@ class Row:
     cache: Cache
     shared: int | None  # bytes shared with the newest builds of other images
     comparison: Comparison | None  # with the previous build of the same image
+    note: str = ""  # what a person remarked on its run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,17 @@ class Overview:
     family: tuple[Row, ...]  # the newest build of every image
     totals: Totals  # of this run's images
     family_totals: Totals
+    cache_bytes: tuple[int, int | None] | None = None  # of the builder, before and after the run
+
+    @property
+    def indexes(self) -> dict[str, dict[str, int]]:
+        """The images of the run that exist for several platforms: title → platform → bytes."""
+        found: dict[str, dict[str, int]] = {}
+        for row in self.rows:
+            if row.image:
+                title = replace(row.build.subject, platform=PLATFORM).title
+                found.setdefault(title, {})[row.build.subject.platform] = row.image.size
+        return {title: sizes for title, sizes in found.items() if len(sizes) > 1}
 
     @property
     def started(self) -> float:
@@ -52,8 +65,8 @@ class Overview:
 
     @property
     def seconds(self) -> float:
-        """From the beginning of the first build to the end of the last."""
-        return max(row.build.ended for row in self.rows) - self.started
+        """From the beginning of the first build to the end of the last, with its push."""
+        return max(row.build.finished for row in self.rows) - self.started
 
     @property
     def built(self) -> list[Row]:
@@ -75,7 +88,15 @@ def overview(store: Store, *, runs: int = 10, image: str = "*", run: str | None 
     if run is None or not rows:
         return None
     family = tuple(sorted(work.rows(store.newest()), key=_in_order))
-    return Overview(run=run, rows=rows, trend=trend, family=family, totals=totals(rows), family_totals=totals(family))
+    return Overview(
+        run=run,
+        rows=rows,
+        trend=trend,
+        family=family,
+        totals=totals(rows),
+        family_totals=totals(family),
+        cache_bytes=store.cache_sizes(run),
+    )
 
 
 def totals(rows: Iterable[Row]) -> Totals:
@@ -104,6 +125,7 @@ class _Work:
         self._store = store
         self._pattern = image
         self._images: dict[str | None, Image | None] = {None: None}
+        self._notes = store.notes()
         newest = ((build, self._image(build.image_id)) for build in store.newest())
         self._layers = [(build.subject, image.layers) for build, image in newest if image]
 
@@ -130,6 +152,7 @@ class _Work:
             cache=cache_state(build, image),
             shared=shared(image.layers, self._others(build)) if image else None,
             comparison=with_previous(build, image, self._store, self._image) if image else None,
+            note=self._notes.get(build.run, ""),
         )
 
     def _others(self, build: Build) -> list[Sequence[Layer]]:

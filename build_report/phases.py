@@ -6,12 +6,12 @@ from collections.abc import Container, Iterable, Sequence
 from typing import Literal
 
 from build_report.layers import OTHER
-from build_report.records import Build, Image, Layer
+from build_report.records import PUSHING, Build, Image, Layer
 from images.layers import ALL, BASE, layer_of
 
 Cache = Literal["cold", "partly", "warm", "unknown", "here"]  # here: nothing was built
-EXPORT = "export"
-ORDER = (*dict.fromkeys((BASE, *ALL)), OTHER, EXPORT)
+EXPORT, PUSH = "export", "push"
+ORDER = (*dict.fromkeys((BASE, *ALL)), OTHER, EXPORT, PUSH)
 
 FROM = re.compile(r"^\[[^\]]*\] FROM ")
 EXPORTING = re.compile(r"^(exporting|preparing .*cache|writing .*cache|pushing) ")
@@ -20,6 +20,8 @@ MAKING = re.compile(r"^\[[^\]]*\] (RUN|COPY|ADD|WORKDIR) ")
 
 def phase_of(step: str) -> str:
     """The phase of a BuildKit step, by its name."""
+    if step.startswith(PUSHING):  # a step of its own, after the build
+        return PUSH
     if EXPORTING.match(step):
         return EXPORT
     if FROM.match(step):
@@ -75,6 +77,7 @@ def _by_steps(build: Build) -> dict[str, float]:
             phase = phase_of(step.name)
             # The image is not there before the build ends; what Pulumi tells of a build has no end of this step.
             completed = build.ended if phase == EXPORT else min(step.completed, build.ended)
+            completed = step.completed if phase == PUSH else completed
             # A step that another build began is there with its own times.
             spans.setdefault(phase, []).append((max(step.started, build.started), completed))
     return {name: _covered(parts) for name, parts in spans.items()}

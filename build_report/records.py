@@ -18,6 +18,8 @@ Kind = Literal["debian", "python"]
 # <anything>/<image>:<variant>[-cpu]-<digest>[-arm64], as components/image.py names images
 VARIANT_TAG = re.compile(r"^(?P<variant>cuda[0-9.]+-py[0-9.]+)(?:-(?P<flavour>cuda|cpu))?-")
 
+PUSHING = "push "  # begins the name of the step that a push is
+
 
 class ReportError(Exception):
     """The build report cannot do something. The message is one sentence with the remedy."""
@@ -115,8 +117,14 @@ class Build(BuildRecord):
     run: str
 
     @property
+    def finished(self) -> float:
+        """When it ended, with its push."""
+        pushed = (step.completed for step in self.steps if step.completed and step.name.startswith(PUSHING))
+        return max([self.ended, *pushed])
+
+    @property
     def seconds(self) -> float | None:
-        """How long it took; None for an image that was here before."""
+        """How long it took, without the push; None for an image that was here before."""
         return None if self.timing == "none" else self.ended - self.started
 
 

@@ -77,4 +77,15 @@ MIGRATIONS = (
         PRIMARY KEY (run, time)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE notes (
+        run  TEXT PRIMARY KEY,
+        text TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE caches (
+        run    TEXT PRIMARY KEY,
+        before INTEGER NOT NULL,
+        after  INTEGER
+    ) WITHOUT ROWID;
+    """,
 )

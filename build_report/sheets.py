@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from build_report.advice import slowest
 from build_report.overview import Overview, Row
-from build_report.phases import ORDER
+from build_report.phases import ORDER, PUSH
 from build_report.units import NOTHING, delta, duration, images, moment, percent, seconds_delta, size
 
 HISTORY = (
@@ -65,7 +66,15 @@ RESULTS = (
     Column(title="Shared", cell=_shared),
     Column(title="Base of", cell=lambda row: (row.image.base_date if row.image else "") or NOTHING, right=False),
 )
-TREND = (Column(title="Started", cell=lambda row: moment(row.build.started), right=False), *BUILD)
+TREND = (
+    Column(title="Started", cell=lambda row: moment(row.build.started), right=False),
+    *BUILD,
+    Column(title="Ended", cell=lambda row: moment(row.build.finished), right=False),
+    Column(title="Push", cell=lambda row: duration(row.phases.get(PUSH)) if PUSH in row.phases else NOTHING),
+    Column(title="Platform", cell=lambda row: row.build.subject.platform, right=False),
+    Column(title="Run", cell=lambda row: row.build.run, right=False),
+    Column(title="Notes", cell=lambda row: row.note or NOTHING, right=False),
+)
 HOST = (
     IMAGE,
     Column(title="CPU mean", cell=_usage(lambda used: f"{used.cpu_mean:.0f} %")),
@@ -108,7 +117,8 @@ def phase_times(report: Overview) -> Sheet:
         title="Time by phase, seconds",
         columns=(IMAGE, *(_phase(name) for name in names)),
         rows=[row for row in report.rows if row.phases],
-        note="Phases overlap, and builds wait for shared steps." + HISTORY * history,
+        note="Phases overlap, and builds wait for shared steps. A push comes after the build's time."
+        + HISTORY * history,
     )
 
 
@@ -132,6 +142,20 @@ def growth(rows: Iterable[Row]) -> list[tuple[str, str]]:
         for row in rows
         if row.comparison and (row.comparison.layers or row.comparison.packages)
     ]
+
+
+def remarks(report: Overview) -> list[str]:
+    """What else is to be said of the run: its slowest phase, sizes of indexes, the build cache, notes."""
+    texts = [slowest(report.rows)]
+    for title, sizes in report.indexes.items():
+        parts = " + ".join(f"{platform} {size(count)}" for platform, count in sizes.items())
+        texts.append(f"{title}, all platforms of its index: {size(sum(sizes.values()))} ({parts})")
+    if report.cache_bytes:
+        before, after = report.cache_bytes
+        now = "" if after is None else f", {size(after)} after ({delta(after - before)})"
+        texts.append(f"Docker's build cache: {size(before)} before{now}")
+    texts += dict.fromkeys(f"Note: {row.note}" for row in report.rows if row.note)
+    return [text for text in texts if text]
 
 
 def failures(rows: Iterable[Row]) -> list[tuple[str, str]]:

@@ -7,12 +7,14 @@ image measured already should end at once.
 import json
 import logging
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from build_report.records import (
+    PUSHING,
     Build,
     BuildRecord,
     Image,
@@ -56,6 +58,16 @@ def record_build(record: BuildRecord) -> None:
         LOG.warning("the build of %s is not in the build report: %s", record.tag, error)
 
 
+def record_push(tag: str, started: float) -> None:
+    """Stores the push of an image that has just ended, with its build. If that fails, it only warns."""
+    try:
+        store = Store()
+        if build := store.build_of_tag(tag):
+            store.add_step(build.number, Step(name=f"{PUSHING}{tag}", started=started, completed=time.time()))
+    except StoreError as error:
+        LOG.warning("the push of %s is not in the build report: %s", tag, error)
+
+
 class Store:
     """One store, by default the user's. Every method may raise `StoreError`."""
 
@@ -93,6 +105,14 @@ class Store:
                 row | {"number": number},
             )
 
+    def add_step(self, number: int, step: Step) -> None:
+        """Keeps one more step of a build, such as its push."""
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO steps SELECT ?, coalesce(max(position) + 1, 0), ?, ?, ?, ?, ? FROM steps WHERE build = ?",
+                (number, step.name, step.started, step.completed, step.cached, step.error, number),
+            )
+
     def build_of_tag(self, tag: str) -> Build | None:
         """The newest successful build of a tag."""
         return next(iter(self._builds("tag = ? AND result <> 'failed' ORDER BY number DESC LIMIT 1", (tag,))), None)
@@ -126,6 +146,43 @@ class Store:
         with self._open() as db:
             row = db.execute("SELECT run FROM builds ORDER BY number DESC LIMIT 1").fetchone()
         return row["run"] if row else None
+
+    # --- runs ---
+
+    def runs(self, beginning: str) -> list[str]:
+        """The runs whose names begin so, the newest first."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT run FROM builds WHERE substr(run, 1, ?) = ? GROUP BY run ORDER BY max(number) DESC",
+                (len(beginning), beginning),
+            )
+            return [row["run"] for row in rows]
+
+    def add_note(self, run: str, text: str) -> None:
+        """Keeps a remark on a run, in place of any earlier one; an empty text removes it."""
+        with self._open() as db:
+            db.execute("DELETE FROM notes WHERE run = ?", (run,))
+            if text:
+                db.execute("INSERT INTO notes VALUES (?, ?)", (run, text))
+
+    def notes(self) -> dict[str, str]:
+        """The remarks on runs."""
+        with self._open() as db:
+            return {row["run"]: row["text"] for row in db.execute("SELECT run, text FROM notes")}
+
+    def add_cache_size(self, run: str, size: int) -> None:
+        """Keeps how many bytes the build cache has, at first before the run, then after it."""
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO caches VALUES (?, ?, NULL) ON CONFLICT (run) DO UPDATE SET after = excluded.before",
+                (run, size),
+            )
+
+    def cache_sizes(self, run: str) -> tuple[int, int | None] | None:
+        """The bytes of the build cache before and after a run; None where they were not asked for."""
+        with self._open() as db:
+            row = db.execute("SELECT before, after FROM caches WHERE run = ?", (run,)).fetchone()
+        return (row["before"], row["after"]) if row else None
 
     def step_names(self) -> set[str]:
         """Names of all steps of builds that this project made, by which its part of the build cache is known."""

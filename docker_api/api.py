@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self, cast
@@ -22,6 +23,7 @@ CAUSES = {
     "timed out": "no answer in time",
 }
 PULSE_SECONDS = 1.0
+TRANSFER_SILENCE = 600.0  # seconds without a word, after which a push or pull has stalled
 
 
 def cause(error: BaseException) -> str:
@@ -120,18 +122,28 @@ class DockerApi:
         data: Any = None,  # noqa: ANN401
         headers: Json | None = None,
         on_tick: Callable[[], None] = lambda: None,
+        silence: float = TRANSFER_SILENCE,
     ) -> Iterator[Json]:
         """A call that answers with one JSON document a line, for as long as it takes.
 
         `on_tick` is called each second from another thread, also while the daemon says nothing. An error
-        of it ends the call, and with it what the daemon does for it, and is raised here.
+        of it ends the call, and with it what the daemon does for it, and is raised here. So does a daemon that says
+        nothing for `silence` seconds: a download that stalls would otherwise never end.
         """
+        heard = time.monotonic()
+
+        def tick() -> None:
+            if time.monotonic() - heard > silence:
+                raise DockerError(f"Docker said nothing for {silence:.0f} s, operation timed out: POST {path}")
+            on_tick()
+
         with (
             self._request("POST", path, query=query, data=data, headers=headers, stream=True, timeout=None) as answer,
-            _Ticker(on_tick, lambda: hang_up(self._client, answer)) as beating,
+            _Ticker(tick, lambda: hang_up(self._client, answer)) as beating,
         ):
             try:
                 for line in answer.iter_lines():
+                    heard = time.monotonic()
                     if line:
                         yield json.loads(line)
             except requests.RequestException as error:

@@ -7,6 +7,7 @@ the end.
 import base64
 import io
 import json
+import os
 import tarfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,20 @@ from docker_api.trace import MESSAGE_ID, Trace
 # The kernel's error for a program of another architecture without an emulator.
 FOREIGN_PROGRAM = "exec format error"
 INSTALL_EMULATOR = "apt-get install qemu-user-static binfmt-support"
+
+
+# A step that unpacks gigabytes prints nothing for minutes; one that downloads times out by itself (uv, pip, apt) and is
+# tried again there. What is silent for longer than this hangs.
+BUILD_SILENCE = 1800.0  # seconds
+SILENCE_VARIABLE = "CSLR_BUILD_SILENCE"
+
+
+def silence() -> float:
+    """How many seconds a build may print nothing before it is ended, so that it can be tried again."""
+    try:
+        return float(os.environ[SILENCE_VARIABLE])
+    except (KeyError, ValueError):
+        return BUILD_SILENCE
 
 
 class BuildError(Exception):
@@ -88,7 +103,9 @@ def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Bui
     body = context_tar(wanted)
     try:
         headers = {"Content-Type": "application/x-tar"}
-        for message in api.stream("/build", query=query, data=body, headers=headers, on_tick=shown.repeat):
+        for message in api.stream(
+            "/build", query=query, data=body, headers=headers, on_tick=shown.repeat, silence=silence()
+        ):
             if "error" in message:
                 raise BuildError(_explain(trace, message["error"], wanted.platform), trace.steps)
             if message.get("id") == MESSAGE_ID:

@@ -41,6 +41,8 @@ app = typer.Typer(
 add_commands(app)
 app.add_typer(packages, name="packages")
 app.add_typer(mlflow, name="mlflow")
+reports = typer.Typer(invoke_without_command=True, context_settings=HELP)
+app.add_typer(reports, name="report")
 MOST_RUNS = 1000  # that a trend is readable of
 
 EngineChoice = Annotated[
@@ -255,8 +257,9 @@ def matrix(
         raise typer.Exit(FAILED)
 
 
-@app.command()
+@reports.callback()
 def report(
+    context: typer.Context,
     last: Annotated[
         int | None,
         typer.Option(
@@ -287,10 +290,23 @@ def report(
     ] = None,
 ) -> None:
     """Show the last image builds: times, sizes, what grew and why."""
+    if context.invoked_subcommand:
+        return
     from ws.report import Files, show
 
     files = Files(markdown=markdown, html=html, sbom=sbom, manifest=manifest)
     show(out, err, last=last, image=image, as_json=as_json, compressed=compressed, files=files)
+
+
+@reports.command("note")
+def report_note(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, by the beginning of its name; or: last")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The remark; an empty one removes it.")],
+) -> None:
+    """Keep a remark on a run of builds, for the trend's column Notes: ws report note last "new mirror"."""
+    from ws.report import note
+
+    out.print(Text(f"Noted on {note(run, text)}; `ws report --last 10` shows it"))
 
 
 @app.command()
@@ -491,7 +507,7 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     from config.project import FOLDER
     from config.stack_file import stacks
     from docker_api.api import DockerApi
-    from ws.matrix import prune
+    from ws.matrix import cache, prune
     from ws.stack_settings import StackSettings
 
     api = DockerApi()
@@ -501,6 +517,7 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     this_run = own.file.config.laid_over(planned.without(()))
     wanted = prune.wanted_tags([*(stack.file.config for stack in (own, *others)), this_run])
     old = prune.look(api, wanted, Store().step_names())
+    out.print(cache.table(list(old.cache)))
     for reference in old.images:
         out.print(Text(f"- {reference}", style="red"), soft_wrap=True)
     found = f"{len(old.images)} images and {len(old.records)} records of the build cache are old: {size(old.size)}"

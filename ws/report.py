@@ -58,6 +58,18 @@ def show(
     _write(report, files or Files(), err)
 
 
+def note(run: str, text: str, *, store: Store | None = None) -> str:
+    """Keeps a remark on a run, named by the beginning of its name or as `last`. Returns the run. Raises WsError."""
+    store = store or Store()
+    found = store.runs("" if run == "last" else run)
+    if not found:
+        raise WsError(f"There is no run {run!r}.\n  `ws report --last 10` lists them; or write: last")
+    if len(found) > 1 and run != "last":
+        raise WsError(f"{len(found)} runs begin with {run!r}: {', '.join(found[:5])}.\n  Write more of the name.")
+    store.add_note(found[0], " ".join(text.split()))
+    return found[0]
+
+
 def print_run(report: Overview, out: Console) -> None:
     """One run, as it is shown after the builds."""
     _print(report, out, trend=False)
@@ -105,6 +117,8 @@ def _print(report: Overview, out: Console, *, trend: bool) -> None:
     _print_sheets(shown, out)
     for title, text in sheets.growth(report.rows):
         out.print(Text.assemble("\n", (title, "bold"), f": {text}"), soft_wrap=True)
+    for text in sheets.remarks(report):
+        out.print(Text(f"\n{text}"), soft_wrap=True)
     for title, error in sheets.failures(report.rows):
         out.print(Text.assemble("\n✗ ", (title, "bold"), ":\n", error, style="red"), soft_wrap=True)
     if trend:

@@ -47,10 +47,15 @@ class Image(DockerObjects):
         image_id = defective.identifier if defective and only_push else self._build(wanted, progress)
         if not _pushes(wanted):
             return _actual(wanted, image_id)
+        from build_report.store import record_push  # here, because most runs push nothing
+
+        tag, started = wanted.inputs["imageName"], time.time()
         try:
-            return _actual(wanted, image_id, push(self.api, wanted.inputs["imageName"], progress))
+            digest = push(self.api, tag, progress)
         except RegistryError as error:
             raise ResourceError(f"is built, but cannot be pushed: {error}") from error
+        record_push(tag, started)
+        return _actual(wanted, image_id, digest)
 
     def _build(self, wanted: Registration, progress: Progress) -> str:
         inputs = wanted.inputs["build"]

@@ -17,6 +17,7 @@ from embedded_engine.program import Monitor, Outcome, run_program
 from embedded_engine.registration import Registration
 from images.catalog import CATALOG, PACKAGES
 from stack.identity import LEAVES_IMAGE
+from ws.matrix.cache import CachePart, parts
 
 TARGET_LABEL = "cslr.target"
 NAMES = (*CATALOG, *PACKAGES, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
@@ -33,6 +34,7 @@ class Old:
     images: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     size: int = 0  # bytes that nothing else shares
+    cache: tuple[CachePart, ...] = ()  # the whole build cache, that of others included
 
     def __bool__(self) -> bool:
         return bool(self.images or self.records)
@@ -73,6 +75,7 @@ def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
         images=tuple(images),
         records=tuple(record["ID"] for record in records),
         size=size + sum(record["Size"] for record in records),
+        cache=tuple(parts(usage["BuildCache"] or ())),
     )
 
 

@@ -1,5 +1,6 @@
 """How `ws matrix` builds: whatever becomes of single images, the others are built; the network gets further chances."""
 
+import contextlib
 import random
 import time
 from collections import Counter
@@ -13,11 +14,13 @@ from build_report.runs import current_run
 from build_report.store import Store, StoreError
 from build_report.units import whole_duration
 from components.image_index import index_name
+from docker_api.api import DockerApi, DockerError
 from embedded_engine.changes import IMAGE, Change, Result
 from images.family import BuildTarget
 from ws import changes
 from ws.deploy import Session
 from ws.engines import Choice
+from ws.matrix.cache import cache_bytes
 from ws.matrix.plan import Plan
 from ws.network_failures import is_network_failure
 from ws.stack_settings import StackSettings
@@ -59,6 +62,7 @@ def build(
     An engine leaves out what waits for something that failed, be it only for its turn. So it runs again without those
     that failed, until there is nothing left to try. Interrupted, it goes on from here when it is called again.
     """
+    _note_cache()
     outcome = Outcome(wanted=planned.args.wanted)
     tried: Counter[str] = Counter()
     while outcome.open:
@@ -80,7 +84,14 @@ def build(
             session.prepare_host()  # it may have been Docker that went away
         elif not failed or not _unreached(outcome, result):
             break
+    _note_cache()
     return outcome
+
+
+def _note_cache() -> None:
+    """Keeps how large the build cache is, before and after the run; what is not known is no reason to stop."""
+    with contextlib.suppress(DockerError, StoreError):
+        Store().add_cache_size(current_run(), cache_bytes(DockerApi()))
 
 
 def pause_before(tried: int) -> float:

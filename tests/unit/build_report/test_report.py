@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from rich.console import Console
 
 from build_report import charts, compress, sheets, units
+from build_report.advice import slowest
 from build_report.budget import exceeded
 from build_report.compare import compare
 from build_report.export import as_json
@@ -25,7 +27,7 @@ from build_report.summary import summary
 from images.budgets import BudgetError, load
 from testing.build_report_builds import BEGAN, MB, SIZES, built, image, step, subject
 from ws.errors import WsError
-from ws.report import Files, in_parts, show, table
+from ws.report import Files, in_parts, note, show, table
 
 TARGETS = frozenset({"runtime", "devel"})
 RAY = SIZES | {"ray": 622 * MB}
@@ -292,7 +294,10 @@ class TestJson:
         report = json.loads(capsys.readouterr().out)
         assert report == as_json(reported(family))
         assert report["schema"] == 1
-        assert report["run"] == {
+        run = report["run"]
+        assert run.pop("slowest").startswith("Slowest phase: torch, 1 min 20 s of 2 min 45 s (49 %)")
+        assert run == {
+            "note": "", "indexes": {}, "cache_bytes": None,
             "id": "run2", "started": "2026-09-21T14:30:00.000+00:00",
             "seconds": 170.0, "ok": False, "builds": 3, "not_built": 1,
         }  # fmt: skip
@@ -423,3 +428,70 @@ def test_every_error_of_the_report_is_known_to_ws():
     from ws.errors import message
 
     assert message(ReportError("one sentence")) == "one sentence"
+
+
+class TestRemarks:
+    def test_the_slowest_phase_comes_with_what_would_help(self, family):
+        said = shown(family)
+        assert "Slowest phase: torch, 1 min 20 s of 2 min 45 s (49 %). What would help: it downloads" in said
+
+    def test_a_run_that_took_no_time_has_none(self, kept):
+        built(kept, image(SIZES), steps=(step("[torch 1/1] RUN python install.py torch", 0, 3),), seconds=3)
+        assert slowest(reported(kept).rows) == ""
+
+    def test_an_emulated_platform_is_named(self, kept):
+        built(kept, image(SIZES), of=replace(subject(), platform="linux/arm64"))
+        assert "linux/arm64 was emulated" in slowest(reported(kept).rows, "x86_64")
+        assert "emulated" not in slowest(reported(kept).rows, "aarch64")
+
+    def test_the_sizes_of_an_index_are_added(self, kept):
+        built(kept, image(SIZES))
+        built(kept, image(SIZES | {"pyg": 132 * MB}), of=replace(subject(), platform="linux/arm64"))
+        (title,) = reported(kept).indexes
+        assert title == "runtime cuda13.1.1-py3.14"
+        text = "all platforms of its index: 9.69 GB (linux/amd64 4.79 GB + linux/arm64 4.89 GB)"
+        assert text in shown(kept)
+
+    def test_the_build_cache_is_shown_before_and_after(self, kept):
+        built(kept, image(SIZES), run="run1")
+        kept.add_cache_size("run1", 10**9)
+        assert "Docker's build cache: 1.00 GB before" in shown(kept)
+        kept.add_cache_size("run1", 3 * 10**9)
+        assert "Docker's build cache: 1.00 GB before, 3.00 GB after (+2.00 GB)" in shown(kept)
+
+
+class TestPush:
+    def test_is_a_phase_after_the_builds_time(self, kept):
+        build = built(kept, image(SIZES))
+        pushed = replace(step("push cslr/x:1", 72, 30), completed=build.ended + 30)
+        kept.add_step(build.number, pushed)
+        (row,) = reported(kept).rows
+        assert row.phases["push"] == 30
+        assert row.build.seconds == 72
+        assert row.build.finished == build.ended + 30
+        assert reported(kept).seconds == 102
+        assert "30 s" in shown(kept, last=1)
+
+
+class TestNotes:
+    def test_one_is_in_the_trend_and_in_every_other_view(self, family, tmp_path):
+        assert note("run1", "a new\nmirror", store=family) == "run1"
+        assert "a new mirror" in shown(family, last=10)
+        assert {row["note"] for row in as_json(reported(family))["trend"]} == {"", "a new mirror"}
+        note("last", "disk was full", store=family)
+        assert "Note: disk was full" in shown(family, files=Files(markdown=tmp_path / "report.md"))
+        assert "- Note: disk was full" in (tmp_path / "report.md").read_text()
+
+    def test_an_empty_one_removes_it(self, family):
+        note("last", "x", store=family)
+        note("last", "", store=family)
+        assert family.notes() == {}
+
+    @pytest.mark.parametrize(("run", "said"), [("2026", "There is no run '2026'"), ("run", "2 runs begin with 'run'")])
+    def test_a_run_that_is_not_there_or_not_the_only_one_is_refused(self, family, run, said):
+        with pytest.raises(WsError, match=said):
+            note(run, "x", store=family)
+
+    def test_an_empty_store_has_no_last_run(self, kept):
+        with pytest.raises(WsError, match="There is no run 'last'"):
+            note("last", "x", store=kept)
