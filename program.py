@@ -1,5 +1,6 @@
 """The two kinds of stacks: one deploys a host's part of the platform, the other only builds images."""
 
+import platform as machine
 from collections.abc import Mapping
 from datetime import date
 from functools import partial
@@ -105,6 +106,7 @@ def declare_platform(stack: Stack) -> Outputs:
             sources=sources,
             socket=docker_socket(),
             python=stack.python,
+            hostname=machine.node() if docker_socket() else "",
             own_addresses=outside_addresses(),
         ),
     )

@@ -111,6 +111,7 @@ class ContainerSpec:
     env: Environment = field(default_factory=Environment)
     network: NetworkKind = "bridge"
     aliases: tuple[str, ...] = ()  # more names on the bridge
+    host_pids: bool = False  # whether it sees the host's processes
     capabilities: tuple[str, ...] = ()  # with the prefix CAP_, as the daemon returns them
     ports: tuple[PublishedPort, ...] = ()  # on the bridge alone
     address: str | None = None  # fixed IPv4 address on the bridge; None lets Docker choose
@@ -161,6 +162,7 @@ def run_container(
         if spec.network == "bridge"
         else None,
         hosts=[docker.ContainerHostArgs(host=name, ip=address) for name, address in sorted(spec.hosts.items())] or None,
+        pid_mode="host" if spec.host_pids else None,
         cpus=cpu_quota(spec.cpus),
         # Without memory_swap every refresh brings a false diff (the daemon sets it to twice the memory).
         memory=memory,

@@ -19,6 +19,7 @@ IMAGES = {
     "postgres": "postgres",
     "mlflow": "mlflow",
     "health": "health",
+    "exporter": "system-info-exporter",
     "ray-cpu": "ray-runtime",
     "ray-gpu": "ray-runtime",
     "marimo": "marimo-runtime",

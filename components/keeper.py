@@ -20,6 +20,9 @@ from stack.programs import run_module
 from stack.secrets import user_id
 
 SOCKET_TARGET = Path("/run/docker.sock")
+# What the keeper tells the exporter, which must not have the socket: a folder on the host, and where both mount it.
+TOLD, TOLD_TARGET = "containers", Path("/run/containers")
+CONTAINERS = TOLD_TARGET / "containers.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class KeeperArgs:
     host: Host
     image: pulumi.Input[str]
     socket: DockerSocket
+    told: str | None = None  # folder of this host in which it lists the stack's containers; None: nobody reads that
 
 
 class Keeper(Service):
@@ -56,7 +60,11 @@ class Keeper(Service):
         super().__init__("cslr:keeper:Keeper", name, deployed_on=args.host, port=0, opts=opts)
         settings, identity = args.settings, args.host.identity
         program = keeper.KeeperSettings(
-            project=identity.project, stack=identity.stack, service=name, socket=SOCKET_TARGET
+            project=identity.project,
+            stack=identity.stack,
+            service=name,
+            socket=SOCKET_TARGET,
+            containers=CONTAINERS if args.told else None,
         )
         self._run(
             ContainerSpec(
@@ -72,6 +80,7 @@ class Keeper(Service):
                 mounts=(
                     *args.host.module("entrypoints.keeper"),
                     Mount(source=args.socket.path, target=str(SOCKET_TARGET)),
+                    *((Mount(source=args.told, target=str(TOLD_TARGET)),) if args.told else ()),
                 ),
                 tmp_bytes=16 * MEBIBYTE,
             )

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import pulumi
 
 from components import addresses
+from components.exporter import Exporter, ExporterArgs
 from components.firewall import Firewall, FirewallArgs
 from components.health import Health, HealthArgs
 from components.image_set import ImageSet, ImageSetArgs
-from components.keeper import DockerSocket, Keeper, KeeperArgs
+from components.keeper import TOLD, DockerSocket, Keeper, KeeperArgs
 from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
@@ -24,6 +25,7 @@ from components.verification import Verification, VerificationArgs
 from components.workspace import Workspace, WorkspaceArgs, report_path
 from config.cluster import Membership
 from config.platform import PlatformSettings
+from config.ports import RAY_DASHBOARD
 from preflight.outside import guarded
 from stack import advertised_facts
 from stack.env_secrets import EnvSecrets
@@ -31,7 +33,7 @@ from stack.http_proxy import http_proxy
 from stack.identity import StackIdentity
 from stack.mount import Mount
 from stack.programs import PROGRAMS_TARGET
-from stack.secrets import SecretFiles
+from stack.secrets import SecretFiles, user_id
 from stack.sources import Sources
 from stack.state import HostFiles
 from verification.expectation import Expectation
@@ -52,6 +54,7 @@ class PlatformArgs:
     sources: Sources
     socket: DockerSocket | None  # of the Docker Engine; None where it is on another host
     python: str  # the interpreter of this program, for the commands that it declares
+    hostname: str = ""  # of this host; empty where the Docker Engine is on another
     own_addresses: tuple[str, ...] = ()  # of this host, for ports on all of them; the one that others know best first
 
 
@@ -138,9 +141,41 @@ class Platform(pulumi.ComponentResource):
             self.services["marimo"] = Marimo("marimo", marimo_args, self._child)
         if "keeper" in enabled and args.socket:
             keeper_args = KeeperArgs(
-                settings=settings.keeper, host=host, image=self._images.image_id("keeper"), socket=args.socket
+                settings=settings.keeper,
+                host=host,
+                image=self._images.image_id("keeper"),
+                socket=args.socket,
+                told=self._told(),
             )
             self.services["keeper"] = Keeper("keeper", keeper_args, self._child)
+        if "exporter" in enabled:
+            self._declare_exporter(settings, host)
+
+    def _told(self) -> str | None:
+        """The folder in which the keeper lists the stack's containers; None where nobody writes or nobody reads it."""
+        enabled, args = self._args.settings.services(), self._args
+        if args.socket is None or not {"keeper", "exporter"} <= {*enabled}:
+            return None
+        return args.files.told(TOLD, uid=user_id(args.settings.keeper.user))
+
+    def _declare_exporter(self, settings: PlatformSettings, host: Host) -> None:
+        topology = self._topology
+        dashboards = (
+            (topology.dashboard,)
+            if topology.dashboard
+            else tuple(f"{head}:{RAY_DASHBOARD}" for head in topology.head_hosts)
+        )
+        exporter_args = ExporterArgs(
+            settings=settings.exporter,
+            host=host,
+            image=self._images.image_id("exporter"),
+            gpus=settings.gpus_of("exporter"),
+            hostname=self._args.hostname,
+            told=self._told(),
+            dashboards=dashboards if settings.ray_nodes else (),
+            nodes={name: topology.node(name) for name in settings.ray_nodes},
+        )
+        self.services["exporter"] = Exporter("exporter", exporter_args, self._child)
 
     def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
         args, users = self._args, list(settings.workspace_users.values())

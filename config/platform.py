@@ -20,6 +20,7 @@ from config.problems import Path
 from config.services import (
     RAY_NODES,
     SERVICES,
+    ExporterSettings,
     FirewallSettings,
     HealthSettings,
     KeeperSettings,
@@ -104,6 +105,7 @@ class PlatformSettings(Settings):
     marimo: MarimoSettings = MarimoSettings()
     health: HealthSettings = HealthSettings()
     keeper: KeeperSettings = KeeperSettings()
+    exporter: ExporterSettings = ExporterSettings()
 
     _membership: Membership | None = PrivateAttr(default=None)
     _lock: PackagesLock | None = PrivateAttr(default=None)
@@ -191,7 +193,7 @@ class PlatformSettings(Settings):
 
     def gpus_of(self, service: str) -> Gpus:
         """The GPUs that a service gets."""
-        return self.gpu.offered if service == "ray-gpu" else NO_GPUS
+        return self.gpu.offered if service in ("ray-gpu", "exporter") else NO_GPUS
 
     @property
     def workspace_users(self) -> dict[str, ServiceSettings]:

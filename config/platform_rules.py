@@ -41,6 +41,7 @@ MINIMUM_MEMORY = {
     "ray-gpu": "2g",
     "marimo": "1g",
     "keeper": "48m",
+    "exporter": "128m",
 }
 MINIMUM_SCRATCH = "1g"
 LARGEST_SHM = 0.4  # of a service's memory, beside the object store's 30 %

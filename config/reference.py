@@ -169,7 +169,7 @@ def _type(node: Node) -> str:
         return ", ".join(f"`{value}`" for value in node["enum"])
     if "anyOf" in node:
         return _type(node["anyOf"][0])
-    return {"boolean": "`true`, `false`", "array": "list", "object": "mapping"}[node["type"]]
+    return {"boolean": "`true`, `false`", "array": "list", "object": "mapping", "integer": "number"}[node["type"]]
 
 
 def _default(node: Node) -> str:

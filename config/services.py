@@ -43,6 +43,7 @@ SERVICES = {
     "ray-gpu": ("ray", "gpu"),
     "marimo": ("marimo",),
     "keeper": ("keeper",),
+    "exporter": ("exporter",),
 }
 RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
 # Service → the one whose image it runs.
@@ -382,3 +383,19 @@ class KeeperSettings(ServiceSettings):
 
     cpus: CpuLimit = 0.2
     memory: MemoryLimit = 96 * MIB
+
+
+class ExporterSettings(SinglePortSettings):
+    """The exporter: figures of GPUs, containers and this host for Prometheus. It sees this host's processes."""
+
+    enabled: bool = Field(default=False, description="Whether this host runs the service.")
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 192 * MIB
+    user: User = Field(
+        default="65534:65534",
+        description="User and group in the container. Not those of other services, whose processes it could look into.",
+    )
+    port: HostPort = Field(default=9410, description=PORT)
+    demo_gpus: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=0, description="Show so many invented GPUs instead of real ones, to try dashboards and alerts."
+    )

@@ -15,6 +15,7 @@ class Kind(enum.Enum):
     POSTGRES = "postgres"
     MLFLOW = "mlflow"
     MARIMO = "marimo"
+    EXPORTER = "exporter"
     RAY = "ray"
 
 

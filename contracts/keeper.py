@@ -14,3 +14,4 @@ class KeeperSettings:
     stack: str
     service: str  # its own, which it leaves alone
     socket: Path
+    containers: Path | None = None  # where to write contracts/exporter.py's list of them; None: nobody reads it

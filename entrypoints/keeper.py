@@ -23,10 +23,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from contracts.document import DocumentError, load_settings
+from contracts.document import DocumentError, dump, load_settings
+from contracts.exporter import ContainerList, ListedContainer
 from contracts.keeper import KeeperSettings
 from entrypoints.heartbeat import Heartbeat
 from entrypoints.log import logger
@@ -152,6 +154,23 @@ class Engine:
             if container["Labels"].get("cslr.component") != self._own_service
         }
 
+    def listed(self) -> ContainerList:
+        """All of the stack's running containers, for the exporter."""
+        filters = {"label": self._labels, "status": ["running"]}
+        found = self._call("GET", f"/containers/json?filters={quote(json.dumps(filters))}", CALL_SECONDS)
+        return ContainerList(
+            containers=tuple(
+                ListedContainer(
+                    identifier=container["Id"],
+                    name=container["Names"][0].lstrip("/"),
+                    service=container["Labels"].get("cslr.component", ""),
+                    image=container["Image"],
+                    host_network=container["HostConfig"]["NetworkMode"] == "host",
+                )
+                for container in sorted(found, key=lambda container: str(container["Id"]))
+            )
+        )
+
     def is_stopped(self, identifier: str) -> bool:
         """Whether the container is there and does not run."""
         try:
@@ -189,14 +208,37 @@ class Engine:
 # ------------------------------------------------------------------------------------------------- the keeper
 
 
+class Listing:
+    """The file in which the exporter finds the stack's containers, written anew when they change."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._written = ""
+
+    def write(self, containers: ContainerList) -> None:
+        """Replace what it says. A disk that is full costs the exporter its names, and must cost nothing here."""
+        text = dump(containers)
+        if text == self._written:
+            return
+        draft = self._file.with_suffix(".draft")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.chmod(0o644)
+            draft.replace(self._file)
+        except OSError as error:
+            say(f"{self._file} cannot be written: {error.strerror}")
+        self._written = text
+
+
 class Keeper:
     """Looks again and again, and restarts each container from a thread of its own: one that stops slowly holds none up.
 
     `heartbeat` tells `health` when that was done last.
     """
 
-    def __init__(self, engine: Engine, heartbeat: Heartbeat) -> None:
+    def __init__(self, engine: Engine, heartbeat: Heartbeat, listing: Listing | None = None) -> None:
         self._engine = engine
+        self._listing = listing
         self._heartbeat = heartbeat
         self._policy = Policy()
         self._busy: dict[str, threading.Thread] = {}
@@ -212,6 +254,8 @@ class Keeper:
         )
         self._half = {name: one for name, one in self._half.items() if self._engine.is_stopped(one)}
         unhealthy |= {name: one for name, one in self._half.items() if name not in self._busy}
+        if self._listing:
+            self._listing.write(self._engine.listed())
         self._heartbeat.beat()
         restart, give_up = self._policy.decide(now, unhealthy, healthy)
         for name in give_up:
@@ -250,7 +294,8 @@ def run(environment: Mapping[str, str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: signals.put(number))
     labels = {"cslr.project": settings.project, "cslr.stack": settings.stack}
-    keeper = Keeper(Engine(str(settings.socket), labels, settings.service), HEARTBEAT)
+    listing = Listing(settings.containers) if settings.containers else None
+    keeper = Keeper(Engine(str(settings.socket), labels, settings.service), HEARTBEAT, listing)
     say(f"watching the containers of {settings.project}, stack {settings.stack}")
     answered = time.monotonic()
     complaint = ""

@@ -19,6 +19,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 import urllib.error
@@ -112,7 +113,7 @@ class Session:
 
     @property
     def mlflow(self) -> Service:
-        """MLflow, in a stack that has it; `marimo` and `health` likewise."""
+        """MLflow, in a stack that has it; `marimo`, `health` and `exporter` likewise."""
         return expected(self.spec.mlflow)
 
     @property
@@ -124,6 +125,11 @@ class Session:
     def health(self) -> Service:
         """The health service."""
         return expected(self.spec.health)
+
+    @property
+    def exporter(self) -> Service:
+        """The exporter."""
+        return expected(self.spec.exporter)
 
     @property
     def dashboard(self) -> str:
@@ -803,6 +809,22 @@ def health_agrees(session: Session) -> str:
     return f"healthy, {len(status.services)} services" + (f", {len(known)} Ray nodes" if known else "")
 
 
+def exporter_knows(session: Session) -> str:
+    """The exporter answers with figures of the host and of every container of the stack."""
+    url = session.exporter.url
+    status, content = http("GET", f"{url}/metrics")
+    if status != 200:
+        raise NotYet(f"{url}/metrics answered {status}")
+    series = [line for line in content.decode(errors="replace").splitlines() if not line.startswith("#")]
+    known = {name for line in series for name in re.findall(r'^container_last_seen{.*name="([^"]+)"', line)}
+    if unknown := sorted(set(session.spec.listed) - known):
+        raise NotYet(f"{url}/metrics does not show {', '.join(unknown)}: the keeper lists containers every 5 s")
+    if not any(line.startswith("node_memory_MemTotal_bytes ") for line in series):
+        raise NotYet(f"{url}/metrics does not show the host's memory: node_exporter does not run")
+    gpus = sum(line.startswith("cslr_gpu_up{") for line in series)
+    return f"{len(series)} series, {len(known)} containers, {gpus} GPUs"
+
+
 # --- The table --------------------------------------------------------------------------------------------------------
 
 # What a stack may lack: how to see that it has it, and what to say where it has not.
@@ -817,6 +839,7 @@ PARTS: dict[str, tuple[Callable[[VerificationSpec], object], str]] = {
     ),
     "marimo": (lambda spec: spec.marimo, "Marimo is not enabled"),
     "health": (lambda spec: spec.health, "the health service is not enabled"),
+    "exporter": (lambda spec: spec.exporter, "the exporter is not enabled"),
 }
 
 CHECKS = (
@@ -883,6 +906,7 @@ CHECKS = (
         attempt=PACKAGE_TIMEOUT + 3 * TASK_TIMEOUT + ATTEMPT_MARGIN,
     ),
     Check(name="marimo_answers", run=marimo_answers, part="marimo", container="marimo", attempt=30),
+    Check(name="exporter_knows", run=exporter_knows, part="exporter", container="exporter", attempt=30),
     Check(name="health_agrees", run=health_agrees, part="health", container="health", attempt=30),
 )
 

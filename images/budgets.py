@@ -10,7 +10,8 @@ from images.layers import ALL, BASE
 from images.variants import VARIANTS
 
 # Variants, those whose torch is for CPUs alone, and what all Pythons of one CUDA share.
-KEYS = tuple(dict.fromkeys(key for v in VARIANTS for key in (f"cuda{v.cuda}", v.key, f"{v.key}-cpu")))
+ANY = "any"  # for images that do not depend on the variant
+KEYS = (*dict.fromkeys(key for v in VARIANTS for key in (f"cuda{v.cuda}", v.key, f"{v.key}-cpu")), ANY)
 TABLES = ("image", "layer")
 SIZE = re.compile(r"^(?P<number>\d+(?:\.\d+)?) *(?P<unit>GB|MB|kB|B)$")
 UNITS = {"GB": 10**9, "MB": 10**6, "kB": 10**3, "B": 1}
@@ -87,5 +88,5 @@ def _entries(table: dict[str, object]) -> Iterator[tuple[str, str, str, object]]
 def _closest(variant: str | None, flavour: str) -> tuple[str, ...]:
     """The keys whose entries may hold for an image, the closest first."""
     if variant is None:
-        return ()
+        return (ANY,)
     return (f"{variant}-cpu",) if flavour == "cpu" else (variant, variant.partition("-")[0])

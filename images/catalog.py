@@ -179,6 +179,14 @@ CATALOG: dict[str, Image] = {
         _service("postgres"),
         _service("mlflow", "requirements.txt"),
         _service("health", "requirements.txt"),
+        Image(
+            name="system-info-exporter",
+            folder=FOLDER.parent,
+            recipe="exporter.Dockerfile",
+            sizes="images/exporter/budgets.toml",
+            suite="trixie",
+            locks=("images/exporter/requirements.txt",),
+        ),
     )
 }
 

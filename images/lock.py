@@ -54,6 +54,7 @@ BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # specific to the sa
 SERVICES = {  # image → requirements
     "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
     "health": ("aiohttp", "jinja2", "redis", "psycopg[binary]"),
+    "exporter": ("prometheus-client", "nvidia-ml-py", "psutil"),
 }
 (SERVICE_PYTHON,) = versions().debian["trixie"].pythons
 INSTALLERS = ("uv=={uv}", "pip")

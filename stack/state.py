@@ -110,5 +110,16 @@ class HostFiles:
                 path.chmod(0o777)  # the closed folder above keeps others out
         return str(path)
 
+    def told(self, name: str, *, uid: int) -> str:
+        """Path of a folder that containers of user `uid` write to, and that every container may read."""
+        path = self.folder / name
+        if not self.dry_run:
+            make_closed(self.folder)
+            path.mkdir(exist_ok=True)
+            if os.getuid() == 0:
+                os.chown(path, uid, uid)
+            path.chmod(0o755 if os.getuid() in (0, uid) else 0o777)  # the closed folder above keeps others out
+        return str(path)
+
     def _salt(self) -> bytes:
         return self.generated("salt").encode()

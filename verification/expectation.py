@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from config.addresses import connectable, origin, prefix_of
 from config.platform import PlatformSettings
-from config.ports import HEALTH, MARIMO, MLFLOW
+from config.ports import EXPORTER, HEALTH, MARIMO, MLFLOW
 from config.types import EVERYWHERE
 from images.catalog import CATALOG
 from stack.http_proxy import HttpProxy
@@ -70,6 +70,8 @@ class Expectation:
             mlflow_published=self._published(),
             marimo=self._service("marimo", MARIMO),
             health=self._service("health", HEALTH),
+            exporter=self._service("exporter", EXPORTER),
+            listed=tuple(map(self.identity.object_name, self.services)) if "keeper" in self.services else (),
             secrets=expected.SecretFiles(
                 ray_token=self.secrets.path("ray-token", uid=user_id(user)),
                 marimo_token=self.secrets.path("marimo-token", uid=user_id(user)),

@@ -103,6 +103,8 @@ class VerificationSpec(Model):
     mlflow_published: Published | None = None  # None: only inside the network
     marimo: Service | None = None
     health: Service | None = None
+    exporter: Service | None = None
+    listed: tuple[str, ...] = ()  # containers that the exporter must know by name; none where no keeper lists them
     secrets: SecretFiles = SecretFiles()
     deadline: Annotated[float, Field(gt=0)] = 300.0  # seconds for the whole run
     settle: Annotated[float, Field(ge=0)] = 60.0  # seconds in which services may still be joining

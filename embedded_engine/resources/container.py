@@ -38,7 +38,7 @@ class Container(DockerObjects):
     inputs = frozenset({
         "capabilities", "command", "cpus", "destroyGraceSeconds", "deviceRequests", "entrypoints", "envs",
         "healthcheck", "hostname", "hosts", "image", "init", "labels", "logDriver", "logOpts", "memory", "memorySwap",
-        "mounts", "mustRun", "name", "networkMode", "networksAdvanced", "ports", "readOnly", "restart",
+        "mounts", "mustRun", "name", "networkMode", "networksAdvanced", "pidMode", "ports", "readOnly", "restart",
         "securityOpts", "shmSize", "stopSignal", "stopTimeout", "tmpfs", "user", "wait", "waitTimeout",
     })  # fmt: skip
 
@@ -213,6 +213,8 @@ def _host_config(inputs: Json) -> Json:
     }
     if "hosts" in inputs:
         config["ExtraHosts"] = [f"{entry['host']}:{entry['ip']}" for entry in inputs["hosts"]]
+    if "pidMode" in inputs:
+        config["PidMode"] = inputs["pidMode"]
     if "shmSize" in inputs:
         config["ShmSize"] = int(inputs["shmSize"]) * MEBIBYTE
     if "deviceRequests" in inputs:

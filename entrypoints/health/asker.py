@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,8 +27,10 @@ class Asker:
     deadline: float
     due: float
 
-    async def get(self, service: WatchedService, path: str, token: str | None = None) -> str:
-        """Return the body of a 200 answer; raises FailureError for any other.
+    async def get(
+        self, service: WatchedService, path: str, token: str | None = None, accepted: Collection[int] = (200,)
+    ) -> str:
+        """Return the body of an answer with an accepted status; raises FailureError for any other.
 
         Follows no redirect: the token stays here.
         """
@@ -38,7 +40,7 @@ class Asker:
             if response.status in {401, 403} and token:
                 refused = f"{service.host}:{service.port} refuses this platform's token (HTTP {response.status})"
                 raise FailureError(Reason.ACCESS_DENIED, refused)
-            if response.status != 200:
+            if response.status not in accepted:
                 answer = f"{service.host}:{service.port}{path.partition('?')[0]} answers HTTP {response.status}"
                 raise FailureError(Reason.WRONG_ANSWER, answer)
             body = bytearray()

@@ -1,6 +1,7 @@
 """One probe for each kind of service except Ray: does it work, and how close is it to its limits?"""
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -150,9 +151,21 @@ async def probe_marimo(service: WatchedService, asker: Asker) -> str | None:
     return version_in(await asker.get(service, "/api/version", token), service) if token else None
 
 
+async def probe_exporter(service: WatchedService, asker: Asker) -> None:
+    """Ask for health, which says what is wrong: figures that are old, or a GPU that does not answer."""
+    answer = await asker.get(service, "/health", accepted=(200, 503))
+    try:
+        problems = [str(problem) for problem in json.loads(answer)["problems"]]
+    except (ValueError, TypeError, LookupError):
+        raise FailureError(Reason.WRONG_ANSWER, f"{service.host}:{service.port} is no exporter") from None
+    if problems:
+        raise FailureError(Reason.WRONG_ANSWER, "; ".join(problems))
+
+
 PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | Finding | None]]] = {
     Kind.REDIS: probe_redis,
     Kind.POSTGRES: probe_postgres,
     Kind.MLFLOW: probe_mlflow,
     Kind.MARIMO: probe_marimo,
+    Kind.EXPORTER: probe_exporter,
 }

@@ -82,7 +82,8 @@ MODULES = {
         coordination.redis_client coordination.redis_pair coordination.redis_users entrypoints.command_line
         entrypoints.gateway.gateway entrypoints.gateway.proxy entrypoints.heartbeat entrypoints.log""",
     "firewall": "contracts.document contracts.firewall entrypoints.firewall entrypoints.log",
-    "keeper": "contracts.document contracts.keeper entrypoints.heartbeat entrypoints.keeper entrypoints.log",
+    "keeper": """contracts.document contracts.exporter contracts.keeper entrypoints.heartbeat entrypoints.keeper
+        entrypoints.log""",
     "ray-head": """contracts.document contracts.gpus contracts.ray_memory contracts.ray_node contracts.ray_nodes
         contracts.redis coordination.election coordination.errors coordination.lease
         coordination.own_address coordination.redis_client coordination.redis_users entrypoints.command_line

@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.document import SETTINGS_VARIABLE, dump, load
+from contracts.exporter import ContainerList
 from contracts.keeper import KeeperSettings
 from entrypoints import keeper
-from entrypoints.keeper import Engine, EngineError, Keeper, Policy
+from entrypoints.keeper import Engine, EngineError, Keeper, Listing, Policy
 
 STACK = {"cslr.project": "cslr", "cslr.stack": "dev"}
 UNHEALTHY = {"redis": "1"}
@@ -129,9 +130,17 @@ class FakeDocker(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.filters.append(filters)
         wanted = dict(label.split("=", 1) for label in filters["label"])
         return [
-            {"Names": [f"/{name}"], "Id": f"id-{name}", "Labels": self.labels[name]}
+            {
+                "Names": [f"/{name}"],
+                "Id": f"id-{name}",
+                "Labels": self.labels[name],
+                "Image": "sha256:1",
+                "HostConfig": {"NetworkMode": "host" if name == "firewall" else "bridge"},
+            }
             for name, health in self.health.items()
-            if [health] == filters["health"] and wanted.items() <= self.labels[name].items() and name not in self.paused
+            if [health] == filters.get("health", [health])
+            and wanted.items() <= self.labels[name].items()
+            and name not in self.paused
         ]
 
 
@@ -188,6 +197,45 @@ def look(kept: Keeper, *times: float) -> None:
     for now in times:
         kept.look(now)
         kept.wait()
+
+
+class TestListing:
+    """What the exporter reads."""
+
+    @pytest.fixture
+    def file(self, tmp_path):
+        return tmp_path / "containers.json"
+
+    @pytest.fixture
+    def listing(self, docker, tmp_path, file) -> Keeper:
+        engine = Engine(str(tmp_path / "docker.sock"), STACK, "keeper")
+        return Keeper(engine, keeper.HEARTBEAT, Listing(file))
+
+    def test_has_every_running_container_of_the_stack(self, docker, listing, file):
+        for name, health in (("redis", "healthy"), ("keeper", "healthy"), ("firewall", "starting")):
+            docker.add(name, health)
+        docker.add("other", "healthy", stack="prod")
+        look(listing, 100)
+        found = load(ContainerList, file.read_text()).containers
+        assert {one.service: one.host_network for one in found} == {"redis": False, "keeper": False, "firewall": True}
+        assert file.stat().st_mode & 0o777 == 0o644
+
+    def test_is_written_only_when_it_changes(self, docker, listing, file):
+        docker.add("redis", "healthy")
+        look(listing, 100)
+        file.unlink()
+        look(listing, 105)
+        assert not file.exists()
+        docker.add("mlflow", "healthy")
+        look(listing, 110)
+        assert len(load(ContainerList, file.read_text()).containers) == 2
+
+    def test_that_cannot_be_written_keeps_nobody_from_being_restarted(self, docker, tmp_path, capsys):
+        engine = Engine(str(tmp_path / "docker.sock"), STACK, "keeper")
+        docker.add("redis", "unhealthy")
+        look(Keeper(engine, keeper.HEARTBEAT, Listing(tmp_path / "nowhere/containers.json")), 100, 110)
+        assert docker.restarted == ["/containers/id-redis/restart"]
+        assert "cannot be written" in capsys.readouterr().out
 
 
 class TestWithDocker:

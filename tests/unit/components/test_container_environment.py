@@ -10,12 +10,13 @@ from config.services import SERVICES
 from testing.harness import CLUSTER, Deployed, deploy, merged
 
 URLS = {"mlflow": {"base_url": "/mlflow"}, "marimo": {"base_url": "/marimo"}}
-ONE_HOST = merged(URLS, {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}})
+ONE_HOST = merged(URLS, {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}, "exporter": {"enabled": True}})
 OF_A_CLUSTER = {"redis": "gamma", "redis-replica": "beta", "ray-gateway": "beta", "ray-head": "beta"}
 USERS = "the-users-own"
 # Service → the variables whose required value stays, with the user's after it where they are lists.
 JOINED = {
     **{name: {"PYTHONPATH": ":"} for name in ("ray-head", "ray-cpu", "ray-gpu", "marimo")},
+    "exporter": {"PYTHONPATH": ":"},
     "mlflow": {"MLFLOW_SERVER_ALLOWED_HOSTS": ",", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ","},
 }
 KEPT = {"marimo": {"MARIMO_BASE_URL"}}

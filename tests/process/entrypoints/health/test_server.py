@@ -419,6 +419,22 @@ class TestServiceThatFails:
         service = await platform.service("marimo")
         assert (service["state"], service["version"]) == ("up", None)
 
+    @pytest.mark.parametrize(
+        ("status", "answer", "error"),
+        [
+            (200, '{"status": "healthy", "problems": []}', None),
+            (503, '{"status": "failing", "problems": ["1 of the expected GPUs does not answer"]}', "1 of the expected"),
+            (200, "<html>something else</html>", "is no exporter"),
+            (500, "", "answers HTTP 500"),
+        ],
+    )
+    async def test_exporter_says_what_is_wrong_itself(self, platform, status, answer, error):
+        platform.watch("exporter", await platform.run_http(HttpService({"/health": (status, answer)})))
+        await platform.start()
+        service = await platform.service("exporter")
+        assert service["state"] == ("down" if error else "up")
+        assert (error in service["error"]) if error else service["error"] is None
+
 
 class TestRayCluster:
     async def test_a_missing_node_makes_health_503(self, platform):
