@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,8 @@ from rich.text import Text
 
 from ws import completion
 from ws.errors import WsError
-from ws.terminal import AsJson, Stack, err, out
+from ws.paths import there
+from ws.terminal import FAILED, AsJson, Stack, err, out
 
 if TYPE_CHECKING:
     from ws.config.values import Outcome
@@ -34,6 +36,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("set")(set_values)
     app.command()(unset)
     app.command()(get)
+    app.command("import")(import_former)
 
 
 def set_values(words: Words, stack: Stack = "dev") -> None:
@@ -72,6 +75,31 @@ def get(key: OneKey = None, stack: Stack = "dev", as_json: AsJson = False) -> No
         return
     shown = value if isinstance(value, str) else json.dumps(value, indent=2, default=str)
     out.print(Text("not set" if value is None else shown), Text("(default)" if is_default else "", style="dim"))
+
+
+def import_former(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="The former config.yaml.", exists=False, callback=there)
+    ],
+    nodes: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[NODES]", help="The former nodes.yaml; by default the one beside CONFIG.", callback=there
+        ),
+    ] = None,
+    stack: Annotated[str, typer.Option("--stack", "-s", metavar="NAME", help="Name of the stack to make.")] = "mine",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the report, and write nothing.")] = False,
+) -> None:
+    """Make a stack file from the config.yaml and nodes.yaml of the platform's predecessor.
+
+    Reports what became of each key, and which have no counterpart and why. Overwrites nothing.
+    """
+    from ws.config.importing import import_files, show
+
+    imported = import_files(config, nodes, stack, dry_run=dry_run)
+    show(imported, out, stack=stack, dry_run=dry_run)
+    if imported.problems:
+        raise typer.Exit(FAILED)
 
 
 def _asked(key: str) -> str:
