@@ -31,7 +31,7 @@ from preflight.host_facts import outside_addresses
 from stack import base_age, env_secrets, owner, rejoin
 from stack.advertised_facts import MACHINE
 from stack.engine_state import known
-from stack.identity import ASKS
+from stack.identity import ASKS, GENERATES
 from stack.pulumi_internals import register_stack_outputs
 from stack.running_words import warning
 from stack.running_work import look
@@ -157,12 +157,12 @@ def declare_family(stack: Stack) -> Outputs:
 
 
 def claim(stack: Stack) -> owner.Situation | None:
-    """Makes sure that this engine owns the stack's objects; None where that is not checked.
+    """Makes sure that this engine owns the stack's objects; None where that is not checked, or nothing is deployed.
 
     Raises:
         SettingsError: another state knows it.
     """
-    if not stack.owner_counts and stack.dry_run:
+    if GENERATES in stack.environment or (not stack.owner_counts and stack.dry_run):
         return None
     now = owner.look(stack.identity, known(), Path(__file__).parent.parent, stack.environment)
     if stack.owner_counts:

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,24 +18,23 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
-from bench.compose import compose_file
 from bench.document import WIDE, machine, version_of, write_section
 from bench.process import run
+from testing.compose import NOT_HERE, compose_command
 from testing.harness import merged
 from testing.live.deployment import FULL, LiveStack
-from testing.stack_files import read_stack_config
 
 STACK = "bench"
+COMPOSE_FILE = "_build/compose.yaml"
 SETTINGS = merged(FULL, {"network": {"name": "cslr-bench", "subnet": "10.218.0.0/24"}})
-CONTAINERS = 6
 POLL_SECONDS = 0.2
 UP_GOAL, UNCHANGED_GOAL = 1.2, 3.0  # times Compose's time to healthy; seconds
-NOT_HERE = "docker compose is not here: install it (`docker compose`, or `docker-compose` on PATH) and run this again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +66,15 @@ def main() -> int:
     arguments = parser.parse_args()
     compose = compose_command()
     if compose is None:
-        print(NOT_HERE, file=sys.stderr)
+        print(f"{NOT_HERE}: install it and run this again", file=sys.stderr)
         return 1
     host = machine()
     with tempfile.TemporaryDirectory(prefix="cslr-bench-") as folder:
         stack = LiveStack.make(STACK, SETTINGS, Path(folder))
         try:
             contenders = list(contenders_for(stack, compose))
-            measurements = list(measure(stack, contenders, arguments.rounds))
+            number = len(file_of(stack)["services"])
+            measurements = list(measure(stack, contenders, arguments.rounds, number))
         finally:
             stack.remove()
     versions = host | {contender.name: contender.version for contender in contenders}
@@ -83,17 +82,8 @@ def main() -> int:
         print(json.dumps({"versions": versions, "measurements": [asdict(m) for m in measurements]}, indent=2))
     else:
         Console(width=None if sys.stdout.isatty() else WIDE).print(table(measurements))
-    write_section("deploy", markdown(measurements, versions, arguments.rounds))
+    write_section("deploy", markdown(measurements, versions, arguments.rounds, number))
     return 0
-
-
-def compose_command() -> list[str] | None:
-    """Docker Compose as a plugin or as a program of its own; None where it is neither."""
-    for command in (["docker", "compose"], ["docker-compose"]):
-        program = shutil.which(command[0])
-        if program and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode:
-            return command
-    return None
 
 
 def contenders_for(stack: LiveStack, compose: list[str]) -> Iterator[Contender]:
@@ -105,8 +95,8 @@ def contenders_for(stack: LiveStack, compose: list[str]) -> Iterator[Contender]:
     }
     run(stack.folder, sys.executable, "-m", "ws", "up", "--stack", STACK, "--engine", "embedded")
     run(stack.folder, sys.executable, "-m", "ws", "down", "--stack", STACK)
-    file = stack.folder / "compose.yaml"
-    file.write_text(yaml.safe_dump(compose_file(read_stack_config(stack.folder, STACK)), sort_keys=False))
+    run(stack.folder, sys.executable, "-m", "ws", "generate", "--stack", STACK)
+    file = stack.folder / COMPOSE_FILE
     yield Contender(
         name="docker compose",
         version=version_of(*compose, "version", "--short"),
@@ -130,12 +120,17 @@ def ws_contender(stack: LiveStack, engine: str, version: str) -> Contender:
     )
 
 
-def measure(stack: LiveStack, contenders: Sequence[Contender], rounds: int) -> Iterator[Measurement]:
+def file_of(stack: LiveStack) -> dict[str, Any]:
+    """What Compose starts."""
+    return dict(yaml.safe_load((stack.folder / COMPOSE_FILE).read_text()))
+
+
+def measure(stack: LiveStack, contenders: Sequence[Contender], rounds: int, containers: int) -> Iterator[Measurement]:
     """All rounds."""
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             stack.remove()
-            with watched(stack) as health:
+            with watched(stack, containers) as health:
                 seconds = timed(contender.up)
             before = stack.ids()
             unchanged = timed(contender.up)
@@ -168,14 +163,14 @@ class Health:
 
 
 @contextmanager
-def watched(stack: LiveStack) -> Iterator[Health]:
+def watched(stack: LiveStack, containers: int) -> Iterator[Health]:
     """Counts healthy containers from now on; `seconds` is how long it took until all were."""
     health, began = Health(), time.monotonic()
     filters = {"label": [f"cslr.project={stack.identity.project}", f"cslr.stack={STACK}"], "health": "healthy"}
 
     def watch() -> None:
         while not health.over.wait(POLL_SECONDS):
-            if len(stack.engine.api.containers(filters=filters)) == CONTAINERS:
+            if len(stack.engine.api.containers(filters=filters)) == containers:
                 health.seconds = time.monotonic() - began
                 return
 
@@ -244,14 +239,14 @@ def table(measurements: Sequence[Measurement]) -> Table:
     return shown
 
 
-def markdown(measurements: Sequence[Measurement], versions: dict[str, str], rounds: int) -> str:
+def markdown(measurements: Sequence[Measurement], versions: dict[str, str], rounds: int, containers: int) -> str:
     """The section of the document."""
     found = rows(measurements)
     lines = [
         "## Deployment",
         "",
-        f"The {CONTAINERS} services of a stack without GPU, images built, no data yet. The Compose file is made from",
-        "the same program (`bench/compose.py`), so images, limits, health checks and order are the same. Medians of",
+        f"The {containers} services of a stack without GPU, images built, no data yet. The Compose file is made from",
+        "the same program (`ws generate`), so images, limits, health checks and order are the same. Medians of",
         f"{rounds} rounds; the order of the contenders is reversed from round to round. Compose verifies nothing.",
         "",
         f"| {' | '.join(COLUMNS)} |",

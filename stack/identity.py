@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 ASKS = "CSLR_ASKS"  # variable by which `ws` tells the program that it asks before anything ends
+GENERATES = "CSLR_GENERATES"  # variable by which `ws generate` tells it that its declarations are written, not made
 # By this variable of a command's environment engines know which image it makes, and whether that is there.
 LEAVES_IMAGE = "CSLR_LEAVES_IMAGE"
 # On what the embedded engine made: the URN of the resource.
 EMBEDDED_LABEL = "cslr.engine.urn"
+VOLUME_OWNER = "volume-owner"  # component of what Compose starts once, to give a new volume to its user
+COMPOSE_LABEL = "com.docker.compose.project"  # on what Docker Compose made, from the file of `ws generate`
 
 
 @dataclass(frozen=True, kw_only=True)

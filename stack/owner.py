@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from config.problems import Problem, SettingsError
 from docker_api.api import DockerApi, DockerError
-from stack.identity import EMBEDDED_LABEL, StackIdentity
+from stack.identity import COMPOSE_LABEL, EMBEDDED_LABEL, StackIdentity
 from stack.state import make_closed, stack_folder, write_atomically
 
 Engine = Literal["pulumi", "embedded"]
@@ -35,6 +35,7 @@ class StackObject:
     name: str
     identifier: str
     embedded: bool  # whether the embedded engine made it
+    compose: bool = False  # whether Docker Compose did, from the file that `ws generate` writes
     sources: tuple[str, ...] = ()  # programs and secrets of this host that a container mounts
 
     @property
@@ -132,6 +133,7 @@ def _containers(found: Iterable[Mapping[str, Any]]) -> Iterator[StackObject]:
                 name=one["Names"][0].removeprefix("/"),
                 identifier=one["Id"],
                 embedded=EMBEDDED_LABEL in one["Labels"],
+                compose=COMPOSE_LABEL in one["Labels"],
                 sources=tuple(
                     mount.get("Source", "")
                     for mount in one.get("Mounts") or ()
@@ -143,7 +145,11 @@ def _containers(found: Iterable[Mapping[str, Any]]) -> Iterator[StackObject]:
 def _networks(found: Iterable[Mapping[str, Any]]) -> Iterator[StackObject]:
     for one in found:
         yield StackObject(
-            kind="network", name=one["Name"], identifier=one["Id"], embedded=EMBEDDED_LABEL in one["Labels"]
+            kind="network",
+            name=one["Name"],
+            identifier=one["Id"],
+            embedded=EMBEDDED_LABEL in one["Labels"],
+            compose=COMPOSE_LABEL in one["Labels"],
         )
 
 
@@ -203,6 +209,23 @@ def of_another_folder(now: Situation) -> Problem | None:
     return None
 
 
+def of_compose(now: Situation) -> Problem | None:
+    """Started by Docker Compose."""
+    others = [one for one in now.objects if one.compose]
+    if not others:
+        return None
+    stack = now.identity.stack
+    return Problem(
+        (),
+        f"{_listed(others)} of it were started by Docker Compose, from the file that `ws generate` writes",
+        "What runs in them would end. Nothing was changed. To go on with Compose, write the file again:",
+        (
+            f"ws generate -s {stack}",
+            *_change_over(now, f"To change over to {IN_WORDS[now.known.engine]}; all data is kept:"),
+        ),
+    )
+
+
 def of_the_other_engine(now: Situation) -> Problem | None:
     """Made by the other engine."""
     others = [one for one in now.strangers if now.known.engine == "embedded" or one.embedded]
@@ -256,7 +279,7 @@ def of_an_interrupted_run(now: Situation) -> Problem | None:
     )
 
 
-CHECKS = (of_another_folder, of_the_other_engine, of_another_state, of_an_interrupted_run)
+CHECKS = (of_another_folder, of_compose, of_the_other_engine, of_another_state, of_an_interrupted_run)
 
 
 def another_checkout(now: Situation) -> str | None:

@@ -6,6 +6,8 @@ Nothing is made, and nothing outside a temporary state folder is read or written
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -188,6 +190,39 @@ def merged(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+@contextmanager
+def quiet_host(state_home: Path, socket: DockerSocket | None = SOCKET) -> Iterator[None]:
+    """For a run of the program that asks nobody and leaves nothing outside `state_home`."""
+    with pytest.MonkeyPatch.context() as environment:
+        # No probe leaves this host: every registry and index "answers".
+        environment.setattr("stack.sources.reachable", lambda _url, **_: True)
+        environment.setattr("program.docker_socket", lambda: socket)
+        environment.setenv("XDG_STATE_HOME", str(state_home))
+        # Text made of an output, instead of from it, is an error and not a warning.
+        environment.setenv("PULUMI_ERROR_OUTPUT_STRING", "true")
+        yield
+
+
+def stack_config(
+    settings: dict[str, Any],
+    *,
+    stack: str = "dev",
+    key: str = PLATFORM,
+    secrets: dict[str, str] | None = None,
+    plain: dict[str, str] | None = None,
+    cluster: dict[str, Any] | None = None,
+) -> StackConfig:
+    """The config of a stack; see `deploy`."""
+    if cluster:
+        secrets = {"clusterKey": "cluster-key-" * 4, **(secrets or {})}
+    values = {key: json.dumps(settings), "cslr:preflight": "false"}
+    values |= {"cslr:cluster": json.dumps(cluster)} if cluster else {}
+    values |= {f"cslr:{key}": value for key, value in {**(secrets or {}), **(plain or {})}.items()}
+    return StackConfig(
+        project="cslr", stack=stack, values=values, secret_keys=frozenset(f"cslr:{key}" for key in secrets or {})
+    )
+
+
 def deploy(
     settings: dict[str, Any],
     *,
@@ -205,21 +240,8 @@ def deploy(
 
     `cluster`: the block of the cluster of several hosts whose host has the stack's name. `socket`: Docker's.
     """
-    if cluster:
-        secrets = {"clusterKey": "cluster-key-" * 4, **(secrets or {})}
-    values = {key: json.dumps(settings), "cslr:preflight": "false"}
-    values |= {"cslr:cluster": json.dumps(cluster)} if cluster else {}
-    values |= {f"cslr:{key}": value for key, value in {**(secrets or {}), **(plain or {})}.items()}
-    config = StackConfig(
-        project="cslr", stack=stack, values=values, secret_keys=frozenset(f"cslr:{key}" for key in secrets or {})
-    )
+    config = stack_config(settings, stack=stack, key=key, secrets=secrets, plain=plain, cluster=cluster)
     recorder = Recorder(preview=preview)
-    with pytest.MonkeyPatch.context() as environment:
-        # No probe leaves this host: every registry and index "answers".
-        environment.setattr("stack.sources.reachable", lambda _url, **_: True)
-        environment.setattr("program.docker_socket", lambda: socket)
-        environment.setenv("XDG_STATE_HOME", str(state_home))
-        # Text made of an output, instead of from it, is an error and not a warning.
-        environment.setenv("PULUMI_ERROR_OUTPUT_STRING", "true")
+    with quiet_host(state_home, socket):
         outputs = run_program(PROJECT, config, recorder, preview=preview)
     return Deployed(resources=recorder.recorded, outputs=outputs, state=state_home / "cslr" / "cslr" / stack)

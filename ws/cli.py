@@ -20,6 +20,7 @@ from ws.config import commands as config_commands
 from ws.drain_option import with_time
 from ws.engine_names import EngineOption
 from ws.errors import WsError, message
+from ws.generate.command import add_commands as add_generate
 from ws.mlflow.commands import mlflow
 from ws.packages.commands import packages
 from ws.paths import stand_where_called, there
@@ -39,6 +40,7 @@ app = typer.Typer(
     context_settings=HELP,
 )
 add_commands(app)
+add_generate(app)
 app.add_typer(packages, name="packages")
 app.add_typer(mlflow, name="mlflow")
 reports = typer.Typer(invoke_without_command=True, context_settings=HELP)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from docker_api.api import DockerApi
-from stack.identity import EMBEDDED_LABEL, StackIdentity
+from stack.identity import COMPOSE_LABEL, EMBEDDED_LABEL, VOLUME_OWNER, StackIdentity
 from ws.engine_names import EngineName
 from ws.errors import WsError
 
@@ -44,6 +44,7 @@ class ContainerState:
     image: str
     ports: tuple[str, ...]
     engine: EngineName  # that made it
+    compose: bool = False  # whether Docker Compose did, from the file that `ws generate` writes
 
     @classmethod
     def of(cls, found: dict[str, Any], inspected: dict[str, Any]) -> "ContainerState":
@@ -64,7 +65,11 @@ class ContainerState:
             status=found["Status"],
             image=found["Image"],
             ports=tuple(sorted(published)),
-            engine=EngineName.EMBEDDED if EMBEDDED_LABEL in found["Labels"] else EngineName.PULUMI,
+            # Compose keeps no state either: what finds things by their labels can end what it made.
+            engine=EngineName.EMBEDDED
+            if {EMBEDDED_LABEL, COMPOSE_LABEL} & found["Labels"].keys()
+            else EngineName.PULUMI,
+            compose=COMPOSE_LABEL in found["Labels"],
         )
 
 
@@ -72,7 +77,8 @@ def containers(identity: StackIdentity) -> list[ContainerState]:
     """The containers of a stack, running or not, by service."""
     labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
     api = DockerApi()
-    listed = api.labelled("/containers/json", "", labels)
+    every = api.labelled("/containers/json", "", labels)
+    listed = [one for one in every if one["Labels"].get("cslr.component") != VOLUME_OWNER]  # it has ended
     inspected = ((entry, api.find(f"/containers/{entry['Id']}/json")) for entry in listed)
     found = (ContainerState.of(entry, state) for entry, state in inspected if state)  # it may be gone since
     return sorted(found, key=lambda container: container.service)

@@ -92,7 +92,7 @@ class Session:
         guard: Guard = unguarded,
     ) -> Result:
         """Runs one action of an engine and shows its progress. `overrides`: config keys for this run."""
-        with display_on(self.console) as display, self._program_speaks():
+        with display_on(self.console) as display, self.program_speaks():
             return action(self._engine(choice, display, overrides, guard))
 
     def up(self, choice: Choice, consent: Consent) -> Result:
@@ -280,7 +280,7 @@ class Session:
         return Engine(FOLDER, self.stack.file.config, display, overrides, guard, rebuild=self.rebuild)
 
     @contextlib.contextmanager
-    def _program_speaks(self) -> Iterator[None]:
+    def program_speaks(self) -> Iterator[None]:
         """Shows each message of the program once, although the embedded engine runs it twice."""
         log, handler = logging.getLogger(PROGRAM_LOG), _Once(self.say)
         log.setLevel(logging.INFO)

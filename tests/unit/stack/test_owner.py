@@ -1,5 +1,6 @@
 """Whose a stack's containers and networks are, and what a run is told that may not have them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,13 @@ class TestOtherEngine:
         text = refusal(container("redis"), container("mlflow"), known=EMBEDDED, last=last)
         assert f"2 containers (cslr-dev-redis, cslr-dev-mlflow) of it were made by Pulumi in {HERE}" in text
         assert text.index("pulumi up -s dev") < text.index("ws down") < text.index("ws up -s dev --engine embedded")
+
+    @pytest.mark.parametrize("known", [EMBEDDED, pulumi()])
+    def test_either_engine_leaves_what_docker_compose_started(self, known):
+        started = replace(container("redis"), compose=True)
+        text = refusal(started, known=known, last=OwnerRecord(engine="pulumi", backend=HERE))
+        assert "1 container (cslr-dev-redis) of it were started by Docker Compose" in text
+        assert text.index("ws generate -s dev") < text.index("ws down -s dev") < text.index(" up -s dev")
 
     def test_one_stranger_among_its_own_is_enough(self):
         assert "(cslr-dev-redis)" in refusal(container("redis"), container("b", embedded=True), known=EMBEDDED)
