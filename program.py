@@ -62,6 +62,7 @@ def declare_platform(stack: Stack) -> Outputs:
     settings = settings.with_packages(lock)
     facts = None
     if stack.preflight:
+        docker_engine.refuse_other_system()
         docker_engine.refuse_remote_engine()
         docker_engine.refuse_unusable_engine()
     now = claim(stack)

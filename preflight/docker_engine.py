@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -84,6 +85,23 @@ def refuse_remote_engine() -> None:
     remedy = f"export DOCKER_HOST={there if local else SOCKET}"
     advice = "To deploy there:" if local else "To deploy on this host all the same, here and with your `docker`:"
     raise _refusal(source, reason, advice, (remedy,))
+
+
+def refuse_other_system(system: str = sys.platform) -> None:
+    """Passes on Linux. Containers get files and addresses of this host, which are a virtual machine's on other systems.
+
+    Raises:
+        SettingsError: it is another system.
+    """
+    if system == "linux":
+        return
+    name = {"darwin": "macOS", "win32": "Windows"}.get(system, system)
+    reason = f"stacks are deployed on Linux hosts; on {name}, Docker runs in a virtual machine"
+    advice = (
+        "Run this on a Linux host, for example by ssh, or on Windows inside WSL2. Images can be built here. See\n"
+        "docs/windows-and-macos.md:"
+    )
+    raise _refusal("This host", reason, advice, ("ws matrix",))
 
 
 def refuse_unusable_engine() -> None:

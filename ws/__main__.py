@@ -15,6 +15,13 @@ def from_any_folder() -> int:
 
 
 def _main() -> int:
+    if sys.platform == "win32":
+        print(
+            "ws: this platform runs on Linux, on Windows inside WSL2: wsl --install -d Debian, then bin\\ws.cmd or "
+            "bin\\ws.ps1 (docs/windows-and-macos.md)",
+            file=sys.stderr,
+        )
+        return 1
     from ws.cli import main  # after the path is set: the other packages are found in the project alone
 
     return main()

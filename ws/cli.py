@@ -209,6 +209,12 @@ def matrix(
     platform: Annotated[list[str] | None, typer.Option(help="linux/amd64, linux/arm64.", metavar="PLATFORM")] = None,
     registry: Annotated[str | None, typer.Option(help="Registry prefix of the image names.", metavar="PREFIX")] = None,
     push: Annotated[bool, typer.Option("--push", help="Push the images to that registry.")] = False,
+    also_tag: Annotated[
+        str | None,
+        typer.Option(
+            help="Also tag each image, and push it, as …/ml:<image>-TEXT, for example with a commit.", metavar="TEXT"
+        ),
+    ] = None,
     stack: Stack = "matrix",
     engine: EngineChoice = EngineOption.AUTO,
     retries: Annotated[
@@ -234,7 +240,9 @@ def matrix(
     """
     from ws.matrix import plan as family
     from ws.matrix import run as matrix_run
+    from ws.matrix import tags
 
+    tags.check(also_tag)
     session = _session(stack)
     named = {"cuda": cuda, "python": python, "targets": target, "phases": phase, "platforms": platform}
     options = {**(family.WHOLE if everything else {}), **{key: value for key, value in named.items() if value}}
@@ -253,6 +261,8 @@ def matrix(
     if only_list:
         return
     outcome = matrix_run.build(session, session.choose(engine), planned, retries)
+    if also_tag:
+        tags.also(planned, outcome, also_tag, session.say)
     matrix_run.show_outcome(outcome, out, err)
     matrix_run.notify(session.stack, outcome, err)
     if outcome.failures:

@@ -120,3 +120,30 @@ class TestImportRules:
         rules = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]
         packages = {file.parent.name for file in PROJECT.glob("*/__init__.py")} - {"tests"}
         assert set(rules["root_packages"]) == packages
+
+
+class TestGitLab:
+    @pytest.fixture
+    def jobs(self):
+        found = workflow(PROJECT / ".gitlab-ci.yml")
+        return {name: job for name, job in found.items() if isinstance(job, dict) and "script" in job}
+
+    def test_has_the_checks_and_the_images_of_the_other_workflows(self, jobs):
+        assert jobs["checks"]["script"] == ["make check"]
+        assert ".ci/images" in jobs["images"]["script"][0]
+
+    def test_every_job_is_bounded_and_in_a_known_stage(self, jobs):
+        stages = workflow(PROJECT / ".gitlab-ci.yml")["stages"]
+        assert all(job["timeout"] and job["stage"] in stages for job in jobs.values())
+
+    def test_images_are_built_with_docker_in_docker(self, jobs):
+        images = jobs["images"]
+        assert [service["name"] for service in images["services"]] == ["docker:24-dind"]
+        assert images["variables"]["DOCKER_HOST"] == "tcp://docker:2375"
+
+    def test_a_merge_request_pushes_nothing(self, jobs):
+        (rule,) = [rule for rule in jobs["images"]["rules"] if "merge_request" in rule["if"]]
+        assert rule["variables"] == {"MINIMAL": "true", "PUSH": "false"}
+
+    def test_the_registrys_password_does_not_outlive_the_job(self, jobs):
+        assert "rm -rf" in jobs["images"]["after_script"][0]

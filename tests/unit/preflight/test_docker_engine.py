@@ -12,6 +12,7 @@ from preflight.docker_engine import (
     PROVIDERS_KEYS,
     other_ids,
     refuse_other_engine,
+    refuse_other_system,
     refuse_remote_engine,
 )
 
@@ -39,6 +40,20 @@ def linked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"unix://{folder}/var/docker.sock"
     monkeypatch.setattr("preflight.docker_engine.SOCKET", address)
     monkeypatch.setattr("preflight.docker_engine.engine_address", lambda: address)
+
+
+class TestSystem:
+    def test_linux_is_deployed_on(self):
+        refuse_other_system("linux")
+
+    @pytest.mark.parametrize(
+        ("system", "name"), [("darwin", "macOS"), ("win32", "Windows"), ("freebsd14", "freebsd14")]
+    )
+    def test_another_one_is_told_so_in_a_sentence_with_what_works(self, system, name):
+        with pytest.raises(SettingsError) as caught:
+            refuse_other_system(system)
+        assert f"stacks are deployed on Linux hosts; on {name}, Docker runs in a virtual machine" in str(caught.value)
+        assert "ws matrix" in str(caught.value)
 
 
 class TestStackConfig:
