@@ -20,6 +20,7 @@ IMAGES = {
     "mlflow": "mlflow",
     "health": "health",
     "exporter": "system-info-exporter",
+    "transcription": "transcription-backend",
     "ray-cpu": "ray-runtime",
     "ray-gpu": "ray-runtime",
     "marimo": "marimo-runtime",
