@@ -91,6 +91,14 @@ class GpuSettings(Settings):
         return ALL_GPUS if self.devices == "all" else Gpus(devices=self.devices)
 
 
+class ClusterTestSettings(Settings):
+    """The test network of `ws test --up`: a client in a network of its own, which reaches what other machines reach."""
+
+    subnet: Subnet = Field(
+        default="172.30.0.0/24", description="IPv4 network of the test's containers: private, free on this host."
+    )
+
+
 class PlatformSettings(Settings):
     """One host's part of the platform."""
 
@@ -106,6 +114,7 @@ class PlatformSettings(Settings):
     health: HealthSettings = HealthSettings()
     keeper: KeeperSettings = KeeperSettings()
     exporter: ExporterSettings = ExporterSettings()
+    cluster_test: ClusterTestSettings = ClusterTestSettings()
 
     _membership: Membership | None = PrivateAttr(default=None)
     _lock: PackagesLock | None = PrivateAttr(default=None)

@@ -27,6 +27,7 @@ from ws.paths import stand_where_called, there
 from ws.terminal import FAILED, HELP, AsJson, Stack, Yes, ask, err, out
 
 if TYPE_CHECKING:
+    from ws.cluster_test.command import Steps
     from ws.consent import Consent
     from ws.deploy import Session
     from ws.matrix.plan import Plan
@@ -175,6 +176,7 @@ def down(
     nothing, unless --yes or --drain is given. With -v it asks once more on a terminal; elsewhere -v itself confirms.
     """
     from ws import changes
+    from ws.cluster_test.command import remove as remove_test_network
     from ws.volumes import in_words
 
     session = _session(stack)
@@ -185,6 +187,7 @@ def down(
             out.print(Text(f"- {line}", style="red"), soft_wrap=True)
         ask(f"All data of stack {stack} will be lost: volumes, generated secrets, kept state.", yes=yes)
     session.give_redis_away()
+    remove_test_network(session)
     result = session.take_down(volumes=volumes)
     session.report(result)
     kept = "" if volumes else ". Data stays; -v removes it"
@@ -422,8 +425,25 @@ def shell(
 
 
 @app.command("test")
-def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Verify the running stack from inside its network, as each deployment does."""
+def verify(
+    stack: Stack = "dev",
+    as_json: AsJson = False,
+    up: Annotated[bool, typer.Option("--up", help="Start the test network.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Run its checks; if it is not up, only for their time.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Show the logs of its containers.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Remove it.")] = False,
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the results of --run as JUnit XML.", metavar="FILE", callback=there, show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Verify the running stack from inside its network, as each deployment does.
+
+    --up, --run, --logs and --down test it as another machine would: from containers in a network of their own, which
+    reach the stack only by its published ports. Several of them are done in this order.
+    """
     from config.project import FOLDER
     from stack.state import stack_folder
     from verification.record import ENVIRONMENT as RECORD
@@ -434,6 +454,11 @@ def verify(stack: Stack = "dev", as_json: AsJson = False) -> None:
     session = _session(stack, quiet=True)
     if session.only_builds:
         raise WsError(f"stack {stack} only builds images. To test their contents: make test ARGS=tests/images")
+    if up or run or logs or down or junit:
+        from ws.cluster_test.command import Steps
+
+        _test_network(session, Steps(up=up, run=run or junit is not None, logs=logs, down=down, junit=junit), as_json)
+        return
     session.require_deployed()
     last = session.last_verification
     if last is None:
@@ -554,6 +579,17 @@ def _refresh_bases(session: "Session", *, only_list: bool) -> None:
         session.say(f"Base images are of {today} from now on; every image is built on them again")
     else:
         session.say("Base images are of today already")
+
+
+def _test_network(session: "Session", steps: "Steps", as_json: bool) -> None:
+    """Does the steps of the cluster test."""
+    from ws.cluster_test.command import perform
+
+    report = perform(session, steps, err if as_json else out)
+    if report and as_json:
+        print(report.model_dump_json())
+    if report and not report.ok:
+        raise typer.Exit(FAILED)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

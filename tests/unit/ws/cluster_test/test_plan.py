@@ -1,0 +1,99 @@
+"""What the cluster test expects of a stack: which ports answer to another machine, and which must not."""
+
+from pathlib import Path
+from typing import Any
+
+from config.cluster import Membership
+from config.load import load
+from contracts.cluster_test import ClusterTestSettings, Door
+from contracts.document import dump
+from contracts.document import load as read
+from ws.cluster_test.plan import Deployed, Published, opening, plan, worker_reason
+
+HOST = "192.0.2.7"
+INSIDE = {"redis": "172.28.0.20", "ray-cpu": "172.28.0.10", "mlflow": "172.28.0.21", "keeper": "172.28.0.22"}
+
+
+def settings_of(raw: dict[str, Any] | None = None, membership: Membership | None = None):
+    return load(raw or {}, stack_file="Pulumi.dev.yaml", membership=membership)
+
+
+def published(bound: str) -> tuple[Published, ...]:
+    ports = (
+        ("redis", 6381, 6379), ("ray-cpu", 8265, 8265), ("ray-cpu", 10001, 10001), ("mlflow", 5000, 5000),
+        ("marimo", 8080, 8080), ("health", 8888, 8888),
+    )  # fmt: skip
+    return tuple(Published(service=name, bound=bound, port=port, internal=inner) for name, port, inner in ports)
+
+
+def planned(bound: str, raw: dict[str, Any] | None = None, **more: Any) -> ClusterTestSettings:
+    token = Path("/run/secrets/ray-token")
+    values = {"own_addresses": (HOST, "10.0.0.7"), "inside": INSIDE, "ray_token": token, **more}
+    return plan(settings_of(raw), Deployed(published=published(bound), **values))
+
+
+class TestOpenStack:
+    def test_every_published_port_is_open_at_the_address_that_others_know(self):
+        found = planned("0.0.0.0")
+        assert {(door.service, door.host, door.port) for door in found.open} == {
+            (one.service, HOST, one.port) for one in published("0.0.0.0")
+        }
+        assert found.dashboard == f"http://{HOST}:8265"
+        assert found.ray_client == f"ray://{HOST}:10001"
+        assert (found.mlflow, found.marimo) == (f"http://{HOST}:5000", f"http://{HOST}:8080")
+        assert found.redis == Door(service="redis", host=HOST, port=6381)
+        assert dict(found.skipped) == {}
+
+    def test_a_port_on_one_address_is_open_there(self):
+        assert {door.host for door in planned("10.0.0.7").open} == {"10.0.0.7"}
+
+    def test_containers_are_not_reached_past_their_ports(self):
+        closed = {(door.host, door.port) for door in planned("0.0.0.0").closed}
+        assert {("172.28.0.20", 6379), ("172.28.0.10", 6379), ("172.28.0.21", 5000), ("172.28.0.10", 11001)} <= closed
+        assert not {host for host, _ in closed} & {HOST}
+
+    def test_a_path_of_a_reverse_proxy_is_part_of_the_address(self):
+        assert planned("0.0.0.0", {"mlflow": {"base_url": "/mlflow"}}).mlflow == f"http://{HOST}:5000/mlflow"
+
+    def test_without_a_token_there_is_none_to_refuse(self):
+        found = planned("0.0.0.0", ray_token=None)
+        assert found.skipped == {"ray_client_without_token": "this stack has no token for Ray"}
+
+    def test_travels_as_a_document(self):
+        found = planned("0.0.0.0")
+        assert read(ClusterTestSettings, dump(found)) == found
+
+
+class TestClosedStack:
+    def test_ports_of_this_host_alone_must_not_answer(self):
+        found = planned("127.0.0.1")
+        assert found.open == ()
+        closed = {(door.service, door.host, door.port) for door in found.closed}
+        assert {(one.service, HOST, one.port) for one in published("127.0.0.1")} <= closed
+        assert all("127.0.0.1" in door.why for door in found.closed if door.host == HOST)
+
+    def test_every_check_of_a_service_is_skipped_with_the_reason(self):
+        skipped = planned("127.0.0.1").skipped
+        assert skipped["published_ports"] == "nothing is published to other machines"
+        names = {"health", "dashboard", "job_submission", "ray_client", "ray_client_without_token", "mlflow", "redis"}
+        assert all("for this host alone (127.0.0.1)" in skipped[name] for name in names)
+
+    def test_how_to_open_it_is_a_command(self):
+        assert "ws set network.bind_address 0.0.0.0 -s dev, then ws up -s dev" in opening("dev")
+
+    def test_a_host_without_an_address_says_so(self):
+        assert "no address" in planned("0.0.0.0", own_addresses=()).skipped["mlflow"]
+
+    def test_what_is_not_published_says_so(self):
+        found = plan(settings_of(), Deployed(published=()))
+        assert found.skipped["mlflow"] == "mlflow is not published"
+        assert found.skipped["dashboard"] == "ray-cpu is not published"
+
+
+class TestWorker:
+    def test_on_one_host_the_network_of_the_nodes_is_the_reason(self):
+        assert "172.28.0.0/16, which no other machine reaches" in worker_reason(settings_of())
+
+    def test_without_ray_there_is_nothing_to_join(self):
+        raw = {"ray": {"cpu": {"enabled": False}}, "marimo": {"enabled": False}}
+        assert worker_reason(settings_of(raw)) == "this stack has no Ray node"
