@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class Check:
 
     name: str
     run: Callable[[ClusterTestSettings], str]  # returns the detail; raises CheckFailed
+    after: str = ""  # proves nothing unless that one passed
 
 
 def token(path: Path | None) -> str | None:
@@ -99,7 +100,7 @@ def health(settings: ClusterTestSettings) -> str:
     """The health service calls the platform healthy."""
     status, content = http("GET", f"{settings.health}/health")
     if status != 200:
-        raise NotYet(f"{settings.health}/health answered {status}: {content[:200].decode(errors='replace')}")
+        raise NotYet(f"{settings.health}/health answered {status}: {content[:200].decode(errors='replace').strip()}")
     report = http_json("GET", f"{settings.health}/status")
     return f"{settings.health}: {report['state']}, {len(report['services'])} services"
 
@@ -204,7 +205,7 @@ CHECKS = (
     Check("dashboard", dashboard),
     Check("job_submission", jobs),
     Check("ray_client", ray_client),
-    Check("ray_client_without_token", ray_client_without_token),
+    Check("ray_client_without_token", ray_client_without_token, after="ray_client"),
     Check("mlflow", mlflow),
     Check("marimo", marimo),
     Check("redis", redis),
@@ -228,10 +229,13 @@ def perform(settings: ClusterTestSettings, check: Check) -> str:
         time.sleep(RETRY_EVERY)
 
 
-def outcome_of(settings: ClusterTestSettings, check: Check) -> Outcome:
-    """Runs one check and tells of it."""
+def outcome_of(settings: ClusterTestSettings, check: Check, failed: Collection[str]) -> Outcome:
+    """Runs one check and tells of it. `failed`: the names of those that failed before it."""
     began = time.monotonic()
-    if reason := settings.skipped.get(check.name):
+    reason = settings.skipped.get(check.name)
+    if check.after in failed:
+        reason = f"not run, because {check.after} did not pass"
+    if reason:
         outcome = Outcome(check.name, None, "skip", reason, 0.0)
     else:
         try:
@@ -250,7 +254,10 @@ def main() -> int:
         print(error, file=sys.stderr)
         return COULD_NOT_RUN
     began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    outcomes = [outcome_of(settings, check) for check in CHECKS]
+    outcomes: list[Outcome] = []
+    for check in CHECKS:
+        failed = [one.name for one in outcomes if one.result == "fail"]
+        outcomes.append(outcome_of(settings, check, failed))
     ok = not any(one.result == "fail" for one in outcomes)
     checks = [{**asdict(one), "seconds": round(one.seconds, 2)} for one in outcomes]
     report = {"ok": ok, "started": started, "seconds": round(time.monotonic() - began, 2), "checks": checks}

@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from components.keeper import DockerSocket
+from config.load import load
+from config.platform import PlatformSettings
 from config.stack_file import StackConfig
 from embedded_engine.program import Monitor, Outcome, run_program
 from embedded_engine.registration import Registration, plain
@@ -178,6 +180,11 @@ def stack_settings(stack: str, key: str = PLATFORM) -> dict[str, Any]:
     content = yaml.safe_load((PROJECT / f"Pulumi.{stack}.yaml").read_text())
     settings: dict[str, Any] = content["config"][key]
     return settings
+
+
+def platform_settings(settings: dict[str, Any]) -> PlatformSettings:
+    """The value of ``cslr:platform``, validated."""
+    return load(settings, stack_file="Pulumi.dev.yaml")
 
 
 def merged(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ PROGRAM = "entrypoints.cluster_test"
 MEMORY = 2 * 2**30  # bytes
 SECONDS = 600  # for all checks; what is in the way of one is mostly known after a minute
 LOG_LINES = 100
+CHECK = ("timeout", "-k", "1", str(SECONDS), *run_module(PROGRAM))  # an exec cannot be stopped from outside
+ENVIRONMENT = {"HOME": "/tmp", "RES_OPTIONS": "timeout:1 attempts:1"}  # noqa: S108
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,22 @@ def containers_of(reason: str) -> tuple[TestContainer, ...]:
         TestContainer(service=CLIENT, command=("sleep", "infinity")),
         TestContainer(service=WORKER, command=("sh", "-c", 'echo "$1"; exec sleep infinity', "sh", says)),
     )
+
+
+def programs_of(identity: StackIdentity, spec: VerificationSpec) -> dict[str, str]:
+    """The client's programs: path in the container → file of this host."""
+    files = HostFiles(folder=stack_folder(identity), dry_run=False)
+    sources = [source_of(name) for name in imported_modules(PROGRAM)]
+    return {
+        program_path("with_python.sh"): spec.client.with_python,
+        **{mounted_at(source): files.program(source) for source in sources},
+    }
+
+
+def secrets_of(spec: VerificationSpec) -> dict[str, str]:
+    """The tokens that users have, likewise."""
+    found = {"ray-token": spec.secrets.ray_token, "marimo-token": spec.secrets.marimo_token}
+    return {f"{SECRETS_TARGET}/{name}": path for name, path in found.items() if path}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +126,10 @@ class TestNetwork:
             network=self.name,
             user=spec.client.user,
             labels=self.labels,
-            environment={"HOME": "/tmp", "RES_OPTIONS": "timeout:1 attempts:1"},  # noqa: S108
-            mounts=[Mount(target, source, type="bind", read_only=True) for target, source in self.mounts(spec).items()],
+            environment=ENVIRONMENT,
+            mounts=[
+                Mount(target, source, type="bind", read_only=True) for target, source in self._given(one, spec).items()
+            ],
             tmpfs={"/tmp": TEMPORARY_FILES},  # noqa: S108
             read_only=True,
             init=True,
@@ -120,25 +140,15 @@ class TestNetwork:
             log_config=LogConfig(type=LogConfig.types.JSON),
         )
 
-    def mounts(self, spec: VerificationSpec) -> dict[str, str]:
-        """Path in the containers → file of this host."""
-        files = HostFiles(folder=stack_folder(self.identity), dry_run=False)
-        sources = [source_of(name) for name in imported_modules(PROGRAM)]
-        secrets = {"ray-token": spec.secrets.ray_token, "marimo-token": spec.secrets.marimo_token}
-        return {
-            program_path("with_python.sh"): spec.client.with_python,
-            **{mounted_at(source): files.program(source) for source in sources},
-            **{f"{SECRETS_TARGET}/{name}": path for name, path in secrets.items() if path},
-        }
+    def _given(self, one: TestContainer, spec: VerificationSpec) -> dict[str, str]:
+        return {**programs_of(self.identity, spec), **secrets_of(spec)} if one.service == CLIENT else {}
 
     def run(self, settings: ClusterTestSettings, progress: Callable[[str], None]) -> Report:
         """Runs the checks in the client. Raises `WsError` where it gave no report."""
         client = self.containers()[CLIENT]
-        # An exec cannot be stopped from outside.
-        command = ["timeout", "-k", "1", str(SECONDS), *run_module(PROGRAM)]
         environment = {SETTINGS_VARIABLE: dump(settings)}
         api = self.engine.api
-        identifier = api.exec_create(client.id, command, environment=environment)["Id"]
+        identifier = api.exec_create(client.id, list(CHECK), environment=environment)["Id"]
         stdout, last = b"", b""
         pending = b""
         for out, err in cast(

@@ -98,6 +98,7 @@ def service_of(inputs: Json, tags: Mapping[str, str], secrets: Mapping[str, str]
         ],
         "volumes": [_mount(m) for m in mounts if not _is_secret(m)],
         **_attachment(inputs),
+        "pid": inputs.get("pidMode") or None,
         "extra_hosts": [f"{entry['host']}={entry['ip']}" for entry in inputs.get("hosts") or []],
         "cpus": float(inputs["cpus"]),
         "mem_limit": f"{inputs['memory']:.0f}m",
@@ -140,11 +141,16 @@ def _is_secret(mount: Json) -> bool:
     return bool(mount["type"] == "bind" and mount["readOnly"] and folder == SECRETS_TARGET)
 
 
+def read_only(source: str, target: str) -> Json:
+    """A file of this host that a container reads."""
+    return _mount({"type": "bind", "source": source, "target": target, "readOnly": True})
+
+
 def _mount(mount: Json) -> Json:
     found = {"type": mount["type"], "source": mount["source"], "target": mount["target"]}
-    read_only = {"read_only": True} if mount["readOnly"] else {}
+    closed = {"read_only": True} if mount["readOnly"] else {}
     # A missing file is an error; Compose would make a folder of that name.
-    return {**found, **read_only, **({"bind": {"create_host_path": False}} if mount["type"] == "bind" else {})}
+    return {**found, **closed, **({"bind": {"create_host_path": False}} if mount["type"] == "bind" else {})}
 
 
 def _attachment(inputs: Json) -> Json:

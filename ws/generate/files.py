@@ -8,17 +8,18 @@ from config.platform import PlatformSettings
 from config.project import FOLDER
 from docker_api.api import DockerError
 from embedded_engine.changes import Result
+from preflight.host_facts import outside_addresses
 from stack.state import stack_folder
 from verification.record import FILE, Record
 from ws.containers import containers
 from ws.deploy import Session
 from ws.display import display_on
 from ws.errors import WsError
-from ws.generate import program, text
+from ws.generate import cluster_test, program, text
 from ws.generate.compose import compose_file
 from ws.generate.program import Declared, declared
 
-COMPOSE = "compose.yaml"
+COMPOSE, CLUSTER_TEST = "compose.yaml", "cluster-test.compose.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,19 @@ def write(session: Session, folder: Path, *, build: bool) -> Written:
         found = declared(FOLDER, session.stack.file.config, display, build=build)
     if found.failed:
         session.report(Result(changes=list(found.failed)))
-    path = folder / COMPOSE
+    path, test = folder / COMPOSE, folder / CLUSTER_TEST
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(compose_text(found, settings, path), encoding="utf-8")
+    test.unlink(missing_ok=True)
+    if found.verification:  # else no image can run its client
+        content = cluster_test.text_of(found, found.verification, settings, shown(test), outside_addresses())
+        test.write_text(content, encoding="utf-8")
     keep_expectation(session, found)
     lacking = program.missing(found.images)
     command = f"docker compose -f {shown(path)}"
     stack = session.identity.stack
     return Written(
-        paths=(path,),
+        paths=tuple(one for one in (path, test) if one.is_file()),
         notes=(
             f"Not on this Docker host yet: {', '.join(lacking)}. This builds or pulls them: "
             f"ws generate --build --stack {stack}",

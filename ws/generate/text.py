@@ -21,14 +21,17 @@ BLOCK = ("environment", "labels")  # one entry a line
 WIDE = 2**20  # no line is folded: strings stay as they are
 
 
-def render(file: ComposeFile, *, header: Iterable[str], about: Mapping[str, str]) -> str:
+HARDENED = "Of every service: hardened, restarted after a failure, with a log that cannot fill the disk."
+
+
+def render(file: ComposeFile, *, header: Iterable[str], about: Mapping[str, str], about_shared: str = HARDENED) -> str:
     """The file's text. `header`: its first comment lines; `about`: what each service is, in a sentence."""
     parts = [
         *(f"# {line}".rstrip() for line in header),
         "",
         _key("name", file.name, 0),
         "",
-        "# Of every service: hardened, restarted after a failure, with a log that cannot fill the disk.",
+        f"# {about_shared}",
         f"x-{ANCHOR}: &{ANCHOR}",
         *(_key(key, value, 1) for key, value in file.shared.items()),
         "",
@@ -50,7 +53,7 @@ def render(file: ComposeFile, *, header: Iterable[str], about: Mapping[str, str]
 
 def _entry(key: str, value: object) -> Iterator[str]:
     """The lines of one key of a service."""
-    if key in COMMENTS:
+    if key in COMMENTS and value != {"disable": True}:
         yield f"    # {COMMENTS[key]}"
     if key == "volumes" and isinstance(value, list):
         yield "    volumes:"

@@ -131,6 +131,13 @@ class TestTokens:
             cluster_test.redis(ClusterTestSettings(redis=door(port)))
 
 
+class TestOrder:
+    def test_a_refusal_proves_nothing_where_nobody_is_let_in(self):
+        check = next(one for one in cluster_test.CHECKS if one.name == "ray_client_without_token")
+        found = cluster_test.outcome_of(ClusterTestSettings(ray_client="ray://127.0.0.1:1"), check, ["ray_client"])
+        assert (found.result, found.detail) == ("skip", "not run, because ray_client did not pass")
+
+
 class TestProgram:
     def run(self, document: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, SETTINGS_VARIABLE: document}

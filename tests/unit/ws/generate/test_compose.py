@@ -1,26 +1,20 @@
 """The Compose file of a stack: the same containers as the program declares, and a text that says so."""
 
-import json
-from importlib import resources
 from typing import Any, ClassVar
 
-import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from config.load import load
 from embedded_engine.resources.container import Container
 from stack.owner import RECORD
-from testing.harness import CLUSTER, PROJECT, deploy, quiet_host, stack_config, stack_settings
+from testing.compose_schema import check
+from testing.harness import CLUSTER, PROJECT, deploy, platform_settings, quiet_host, stack_config, stack_settings
 from ws.display import PlainDisplay
 from ws.generate import compose, files, text
 from ws.generate.program import Declared, declared
 from ws.terminal import err
 
 GPUS = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
-SCHEMA = json.loads(
-    (resources.files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text(encoding="utf-8")
-)
 # Of a container, for engines alone: how long `up` waits for it, and that it must run.
 ENGINES_ALONE = {"destroyGraceSeconds", "mustRun", "wait", "waitTimeout"}
 
@@ -42,7 +36,7 @@ def written(declare):
 
     def run(settings, **more):
         content = yaml.safe_load(_text(declare(settings, **more), settings))
-        jsonschema.validate(content, SCHEMA)
+        check(content)
         return content
 
     return run
@@ -187,7 +181,7 @@ class TestText:
         assert "#   docker compose -f _build/x.yaml up -d --wait\n#   ws test --stack dev\n" in content
 
     def test_each_service_says_what_it_is(self, declare):
-        settings = load({}, stack_file="Pulumi.dev.yaml")
+        settings = platform_settings({})
         content = files.compose_text(declare({}), settings, PROJECT / "_build/compose.yaml")
         assert "\n\n  # Redis, which keeps the Ray cluster's state.\n  redis:\n    <<: *every-service\n" in content
 
