@@ -20,6 +20,7 @@ from config.keys import CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
 from config.load import config_value, load
 from config.packages import load_lock
 from config.platform import KEY
+from config.ray_wheel import check_wheel
 from config.remedies import secret_command
 from config.services import RAY_NODES
 from docker_api.api import DockerApi, DockerError
@@ -60,6 +61,7 @@ def declare_platform(stack: Stack) -> Outputs:
     settings = load(config_value(stack.config("platform")), stack_file=stack.file, membership=membership)
     lock = load_lock(settings.images, settings.variant, stack_file=stack.file, key=KEY)
     settings = settings.with_packages(lock)
+    check_wheel(settings.images, stack_file=stack.file, key=KEY)
     facts = None
     if stack.preflight:
         docker_engine.refuse_other_system()

@@ -9,7 +9,7 @@ from config.packages import lock_name
 from config.platform import PlatformSettings
 from config.services import IMAGE_OF, RayNodeSettings
 from images.base.recipe import Suite
-from images.catalog import CATALOG, PACKAGES, Image, packages_image
+from images.catalog import CATALOG, PACKAGES, RAY_WHEEL, Image, packages_image, ray_wheel_image
 from stack.sources import Sources, indices
 
 # Service → image that is built for it; one that runs another service's image is not here.
@@ -68,6 +68,8 @@ class ImageSet:
         if service in WITH_PACKAGES and (images.packages or images.apt):
             # One image for all that have torch, so that there is one layer, and one build: Marimo is part of it.
             return self._with_packages(next(own for own, below in PACKAGES.items() if lean == (below == LEAN_IMAGE)))
+        if service in WITH_PACKAGES and images.ray:
+            return self._with_ray(LEAN_IMAGE if lean else IMAGES["marimo"])
         return self._family(name)
 
     def _family(self, name: str) -> ImageVariant:
@@ -75,12 +77,23 @@ class ImageSet:
             self._built[name] = self._build(CATALOG[name], self._base(CATALOG[name].suite))
         return self._built[name]
 
+    def _with_ray(self, below: str) -> ImageVariant:
+        """An image of the family with the build of Ray that the stack names."""
+        wheel = self._args.settings.images.ray
+        name = next(own for own, under in RAY_WHEEL.items() if under == below)
+        if wheel and name not in self._built:
+            image = ray_wheel_image(
+                name, stack=self._args.stack, version=wheel.version, wheel=wheel.wheel, sha256=wheel.sha256
+            )
+            self._built[name] = self._build(image, self._family(below))
+        return self._built[name]
+
     def _with_packages(self, name: str) -> ImageVariant:
         """An image of the family with what the stack adds to it."""
         if name not in self._built:
             settings = self._args.settings
             lock = settings.packages_lock
-            below = self._family(PACKAGES[name])
+            below = (self._with_ray if settings.images.ray else self._family)(PACKAGES[name])
             image = packages_image(
                 name,
                 stack=self._args.stack,

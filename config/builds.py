@@ -8,7 +8,7 @@ from pydantic import Field
 
 from config.problems import Path, Problem, Remove, Set
 from config.services import Settings
-from config.types import AsTuple, Count, DebianPackage, RegistryPrefix, Requirement, Url, Version
+from config.types import AsTuple, Count, DebianPackage, RegistryPrefix, Requirement, Sha256, Url, Version, Wheel
 from images.variants import DEFAULT_VARIANT, VARIANTS
 
 
@@ -49,6 +49,21 @@ class BuildSettings(Settings):
     mirrors: MirrorSettings = MirrorSettings()
 
 
+class RayWheelSettings(Settings):
+    """A build of Ray in place of the images' release: a nightly, or one of your own. It is one more layer."""
+
+    version: Annotated[str, Field(title="version")] = Field(
+        description="Its version, such as `3.0.0.dev0`.", examples=["3.0.0.dev0"]
+    )
+    wheel: Wheel = Field(
+        description="The wheel for the images' Python: an `https://` address, or a file below the project's folder "
+        "`wheels`, which may be a mount: `wheels/ray-3.0.0.dev0-cp314-cp314-manylinux2014_x86_64.whl`.",
+    )
+    sha256: Sha256 = Field(
+        description="Its digest, as `sha256sum` prints it: another build under the same name is refused."
+    )
+
+
 class ImagesSettings(BuildSettings):
     """The image family that this stack runs on."""
 
@@ -66,6 +81,10 @@ class ImagesSettings(BuildSettings):
     )
     apt: Annotated[tuple[DebianPackage, ...], AsTuple] = Field(
         default=(), description="Debian packages that the Ray nodes and Marimo have as well, such as `ffmpeg`."
+    )
+    ray: RayWheelSettings | None = Field(
+        default=None,
+        description="Another build of Ray than the images' release, such as a nightly (docs/images.md). Unset: none.",
     )
     torch: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",

@@ -141,6 +141,8 @@ def _keys(path: tuple[str, ...], properties: dict[str, Node], definitions: dict[
     for name, node in properties.items():
         resolved = _resolve(node, definitions)
         if "properties" in resolved:
+            if "anyOf" in node:  # a section that may be left out
+                yield _Key(path=(*path, name), node=node)
             yield from _keys((*path, name), resolved["properties"], definitions)
         else:
             yield _Key(path=(*path, name), node=node)
@@ -169,6 +171,8 @@ def _type(node: Node) -> str:
         return ", ".join(f"`{value}`" for value in node["enum"])
     if "anyOf" in node:
         return _type(node["anyOf"][0])
+    if "$ref" in node:
+        return "mapping"
     return {"boolean": "`true`, `false`", "array": "list", "object": "mapping", "integer": "number"}[node["type"]]
 
 

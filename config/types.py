@@ -383,6 +383,19 @@ def _check_debian_package(value: str) -> str:
     return value
 
 
+def _check_wheel(value: str) -> str:
+    example = "wheels/ray-3.0.0.dev0-cp314-cp314-manylinux2014_x86_64.whl"
+    if not re.fullmatch(r"(https://[^\s?#@]+/|wheels/)[\w.+%-]+\.whl", value, re.ASCII):
+        raise refuse("is not a wheel: an https:// address that ends in .whl, or a file in the folder wheels", example)
+    return value
+
+
+def _check_sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise refuse("is not a SHA-256 digest: 64 digits from 0 to f")
+    return value
+
+
 def is_path(location: str) -> bool:
     """Whether a location is a folder of the host (a bind mount) and not the name of a volume."""
     return location.startswith("/")
@@ -449,6 +462,8 @@ Devices = Annotated[
     ),
 ]
 Requirement = Annotated[str, AfterValidator(_check_requirement), Field(title="requirement")]
+Wheel = Annotated[str, AfterValidator(_check_wheel), Field(title="wheel")]
+Sha256 = Annotated[str, AfterValidator(_check_sha256), Field(title="digest")]
 DebianPackage = Annotated[str, AfterValidator(_check_debian_package), Field(title="package")]
 AsMapping = BeforeValidator(_parse_mapping)
 AsTuple = BeforeValidator(_parse_list)  # for Annotated[tuple[…], AsTuple]: YAML and JSON know only lists

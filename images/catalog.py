@@ -197,6 +197,31 @@ PACKAGES = {"packages": "marimo-runtime", "packages-lean": "ray-lean"}
 NO_LOCK = "images/packages/none.txt"  # for a stack that only adds Debian packages
 
 
+# Images with another build of Ray → the image below.
+RAY_WHEEL = {"ray-wheel": "marimo-runtime", "ray-wheel-lean": "ray-lean"}
+NO_WHEEL = "images/ray_wheel/none.txt"  # for a wheel that the build downloads
+
+
+def ray_wheel_image(name: str, *, stack: str, version: str, wheel: str, sha256: str) -> Image:
+    """One of RAY_WHEEL for a stack. ``wheel`` is an address, or a file of the project."""
+    remote = "://" in wheel
+    return Image(
+        name=name,
+        folder=FOLDER.parent,
+        recipe="ray-wheel.Dockerfile",
+        suite=CATALOG[RAY_WHEEL[name]].suite,
+        parent=RAY_WHEEL[name],
+        layers=CATALOG[RAY_WHEEL[name]].layers,
+        given=(
+            ("WHEEL_FILE", NO_WHEEL if remote else wheel),
+            ("WHEEL_URL", wheel if remote else ""),
+            ("WHEEL_SHA256", sha256),
+            ("RAY_VERSION", version),
+        ),
+        shown_as=f"{name}-{stack}",
+    )
+
+
 def packages_image(
     name: str, *, stack: str, lock_file: str | None, lock: str, packages: Mapping[str, str], apt: Sequence[str]
 ) -> Image:

@@ -28,4 +28,6 @@ def versions(settings: PlatformSettings) -> dict[str, str]:
     locked = CATALOG["ray-runtime"].versions(variant)
     lock = settings.packages_lock
     packages = " ".join((lock.digest if lock else NONE, *sorted(settings.images.apt)))
-    return {"cuda": variant.cuda, "python": variant.python, "ray": locked["ray"], "packages": packages}
+    wheel = settings.images.ray
+    ray = wheel.version if wheel else locked["ray"]
+    return {"cuda": variant.cuda, "python": variant.python, "ray": ray, "packages": packages}

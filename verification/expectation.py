@@ -134,9 +134,9 @@ class Expectation:
         if any(node.image.source == "pull" for node in self.settings.ray_nodes.values()):
             return expected.ExpectedVersions()
         variant, flavour = self.settings.variant, self.sources.torch
-        locked = CATALOG["ray-runtime"].versions(variant, flavour)
+        locked, wheel = CATALOG["ray-runtime"].versions(variant, flavour), self.settings.images.ray
         return expected.ExpectedVersions(
-            ray=locked["ray"],
+            ray=wheel.version if wheel else locked["ray"],
             python=variant.python,
             torch=variant.torch,
             torch_cuda=variant.torch_cuda if flavour == "cuda" else None,

@@ -14,6 +14,7 @@ from config.load import config_value, load
 from config.packages import load_lock
 from config.platform import KEY, PlatformSettings
 from config.project import FOLDER, NAME
+from config.ray_wheel import check_wheel
 from config.stack_file import StackFile
 from preflight import docker_engine
 from stack.identity import StackIdentity
@@ -65,9 +66,10 @@ class StackSettings:
 
     @cached_property
     def deployable(self) -> PlatformSettings:
-        """The same with the lock of the stack's own packages, which must be in order."""
+        """The same with the lock of the stack's own packages and the build of Ray, which must be in order."""
         settings, name = self.platform, self.file.name
         lock = load_lock(settings.images, settings.variant, stack_file=name, key=KEY, folder=FOLDER)
+        check_wheel(settings.images, stack_file=name, key=KEY, folder=FOLDER)
         return settings.with_packages(lock)
 
     @cached_property

@@ -1,0 +1,1 @@
+"""Another build of Ray than the release that the images hold."""
