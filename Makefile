@@ -21,11 +21,11 @@ PIP_INSTALL := $(PIP) --require-hashes
 INSTALL_WS := $(PIP) --no-deps --no-build-isolation --editable .
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
-.PHONY: help up preview down matrix report ps logs doctor check test test-process test-cluster test-images test-live \
+.PHONY: help up preview down matrix docker-build report ps logs doctor check test test-process test-cluster test-images test-live \
 	coverage docs lint hooks lock clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: STACK=$(STACK)  ENGINE=$(ENGINE) (auto, pulumi, embedded)  VOLUMES=1 (down: the data too)"
 	@echo "  Tests:     make test-process, test-cluster, test-images, test-live (CONTRIBUTING.md)"
@@ -42,6 +42,9 @@ down: .venv/ready ## Remove the stack; VOLUMES=1 removes its data too
 
 matrix: .venv/ready ## Build the image family; ARGS="--minimal" for one image of each target
 	@$(WS) matrix --engine $(ENGINE) $(ARGS)
+
+docker-build: .venv/ready ## Build the exporter's image by itself; ARGS=health for that of another service
+	@$(WS) build $(or $(ARGS),system-info-exporter)
 
 report: .venv/ready ## Show the last builds of images
 	@$(WS) report $(ARGS)

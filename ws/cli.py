@@ -196,6 +196,23 @@ def down(
     out.print(Text(changes.counts(result, planned=False).capitalize() + kept, style="bold green"))
 
 
+@app.command("build")
+def build_service_image(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image of a service, such as system-info-exporter.")],
+    stack: Stack = "dev",
+) -> None:
+    """Build the image of one service, named by the platform's version: for `docker run`, without a stack."""
+    from ws.progress import progress
+    from ws.service_image import build_image
+    from ws.stack_settings import open_stack
+
+    began = time.monotonic()
+    with progress(err) as say:
+        tag = build_image(image, open_stack(stack), say)
+    err.print(f"Built in {time.monotonic() - began:.1f} s")
+    print(tag)
+
+
 @app.command()
 def matrix(
     cuda: Annotated[list[str] | None, typer.Option(help="CUDA versions.", metavar="GLOB", show_default=False)] = None,

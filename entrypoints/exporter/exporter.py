@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
@@ -27,6 +28,7 @@ from entrypoints.exporter.readings import Readings
 from entrypoints.exporter.series import gauge, metric
 
 STALE_INTERVALS = 3  # /health fails when a collection is older
+WITHOUT_LIBRARY_SECONDS = 60.0  # until NVML is looked for again, where there is none
 
 
 class GpuSource:
@@ -37,9 +39,12 @@ class GpuSource:
         self._gpus = gpus
         self._cut_off = cut_off
         self.helper = Helper()
+        self._look_again = 0.0  # of the monotonic clock
 
     def collect(self) -> None:
         """Ask for one collection; raises HelperError where the GPUs do not answer."""
+        if time.monotonic() < self._look_again:
+            return
         try:
             readings = self._readings()
         except HelperError:
@@ -47,6 +52,9 @@ class GpuSource:
             raise
         if readings.cut_off and self._gpus.seen:
             self._cut_off()
+        if not readings.library:
+            self.helper.end()  # which takes memory for nothing
+            self._look_again = time.monotonic() + WITHOUT_LIBRARY_SECONDS
         if readings.error and readings.library:
             self.helper.end()  # a new process may find another state
             self._gpus.note_failure()

@@ -34,6 +34,7 @@ class NodeExporter:
         self._proc, self._sys = proc, sys
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
+        self._failure = "node_exporter ended"
         self._folder: Path | None = None
 
     @property
@@ -46,12 +47,14 @@ class NodeExporter:
         if self._process is not None and self._process.poll() is None:
             return
         if self._started and time.monotonic() - self._started < RESTART_SECONDS:
-            raise NodeError("node_exporter ended and is started again soon")
+            raise NodeError(f"{self._failure}, and is started again soon")
         self._started = time.monotonic()
         try:
             self._process = subprocess.Popen(self._command(), env={**os.environ, "GOMAXPROCS": "1"})
         except OSError as error:
-            raise NodeError(f"{self._program} cannot be started: {error.strerror}") from error
+            self._failure = f"{self._program} cannot be started: {error.strerror}"
+            raise NodeError(self._failure) from error
+        self._failure = "node_exporter ended"
 
     def text(self) -> bytes:
         """What the child has to say; raises NodeError."""

@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-import psutil
 import pynvml
 
 from contracts.document import dump
@@ -145,6 +144,8 @@ def _memory(handle: object) -> dict[str, float] | None:
 
 def _unified_memory() -> dict[str, float]:
     """The host's memory, which is this GPU's too."""
+    import psutil  # here, since few GPUs need it, and it takes a megabyte
+
     host = psutil.virtual_memory()
     return {
         "memory_used": (host.total - host.available) / MIB,
