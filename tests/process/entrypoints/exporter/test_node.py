@@ -53,7 +53,7 @@ class TestNodeExporter:
         node = NodeExporter(program, free_port(), **host)
         try:
             node.text()
-            first = node.pid
+            first = node.pid or 0
             os.kill(first, signal.SIGKILL)
             os.waitpid(first, 0)
             with pytest.raises(NodeError, match="is started again soon"):
