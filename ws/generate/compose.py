@@ -100,7 +100,6 @@ def service_of(inputs: Json, tags: Mapping[str, str], secrets: Mapping[str, str]
         **_attachment(inputs),
         "pid": inputs.get("pidMode") or None,
         "extra_hosts": [f"{entry['host']}={entry['ip']}" for entry in inputs.get("hosts") or []],
-        "pid": inputs.get("pidMode"),
         "cpus": float(inputs["cpus"]),
         "mem_limit": f"{inputs['memory']:.0f}m",
         "memswap_limit": f"{inputs['memorySwap']:.0f}m",
