@@ -1,0 +1,37 @@
+/** What this browser remembers: choices of how to work, never text of transcripts. */
+
+import { effect, signal, type Signal } from "@preact/signals";
+
+export type Theme = "auto" | "light" | "dark";
+
+function remembered<T extends string | number | boolean>(name: string, initial: NoInfer<T>): Signal<T> {
+  const key = `transcription.${name}`;
+  const found = signal<T>(initial);
+  try {
+    const text = localStorage.getItem(key);
+    const value: unknown = text === null ? initial : JSON.parse(text);
+    if (typeof value === typeof initial) found.value = value as T;
+  } catch {
+    // Storage that is closed or holds something else: the initial value stays.
+  }
+  effect(() => {
+    try {
+      localStorage.setItem(key, JSON.stringify(found.value));
+    } catch {
+      // Not remembered then.
+    }
+  });
+  return found;
+}
+
+export const theme = remembered<Theme>("theme", "auto");
+export const rate = remembered<number>("rate", 1);
+export const follow = remembered<boolean>("follow", true);
+export const markUnsure = remembered<boolean>("markUnsure", true);
+export const captions = remembered<boolean>("captions", true);
+
+effect(() => {
+  const root = document.documentElement;
+  if (theme.value === "auto") delete root.dataset.theme;
+  else root.dataset.theme = theme.value;
+});
