@@ -99,6 +99,7 @@ class ImageVariantArgs:
     pytorch_index: str | None = None
     pyg_index: str | None = None
     nvidia_apt: str | None = None
+    npm_registry: str | None = None
     after: Sequence[pulumi.Resource] = ()  # bounds how many are built at the same time
 
 
@@ -249,6 +250,7 @@ def _content(args: ImageVariantArgs) -> Recipe:
             pytorch_index=args.pytorch_index,
             pyg_index=args.pyg_index,
             nvidia_apt=args.nvidia_apt,
+            npm_registry=args.npm_registry,
         ),
         platform=args.platform,
     )

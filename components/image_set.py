@@ -19,6 +19,7 @@ IMAGES = {
     "postgres": "postgres",
     "mlflow": "mlflow",
     "health": "health",
+    "transcription-frontend": "transcription-frontend",
     "exporter": "system-info-exporter",
     "transcription": "transcription-backend",
     "ray-cpu": "ray-runtime",

@@ -21,6 +21,7 @@ from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, Ray
 from components.redis import Redis, RedisArgs, RedisReplica
 from components.service import Host, Service
 from components.topology import ClusterHost, topology_of
+from components.transcription_frontend import TranscriptionFrontend, TranscriptionFrontendArgs
 from components.verification import Verification, VerificationArgs
 from components.workspace import Workspace, WorkspaceArgs, report_path
 from config.cluster import Membership
@@ -148,6 +149,15 @@ class Platform(pulumi.ComponentResource):
                 told=self._told(),
             )
             self.services["keeper"] = Keeper("keeper", keeper_args, self._child)
+        if "transcription-frontend" in enabled:
+            frontend_args = TranscriptionFrontendArgs(
+                settings=settings.transcription_frontend,
+                host=host,
+                image=self._images.image_id("transcription-frontend"),
+            )
+            self.services["transcription-frontend"] = TranscriptionFrontend(
+                "transcription-frontend", frontend_args, self._child
+            )
         if "exporter" in enabled:
             self._declare_exporter(settings, host)
 

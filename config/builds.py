@@ -19,6 +19,10 @@ class MirrorSettings(Settings):
     pypi: Url | None = Field(
         default=None, description="Mirror of the Python package index. Unset: the default of pip and uv."
     )
+    npm: Url | None = Field(
+        default=None,
+        description="Mirror of the npm registry, for the page of the transcription service. Unset: npm's own.",
+    )
     pytorch: Url | None = Field(default=None, description="Mirror of PyTorch's wheel index. Unset: PyTorch's own.")
     pyg: Url | None = Field(default=None, description="Mirror of PyG's wheel index. Unset: PyG's own.")
     nvidia: Url | None = Field(

@@ -32,6 +32,7 @@ from config.services import (
     RedisSettings,
     ServiceSettings,
     Settings,
+    TranscriptionFrontendSettings,
 )
 from config.types import AsTuple, BindAddress, Devices, NearName, NetworkName, ProxyUrl, ReachedName, Subnet
 from contracts.gpus import ALL_GPUS, NO_GPUS, Gpus
@@ -113,6 +114,7 @@ class PlatformSettings(Settings):
     marimo: MarimoSettings = MarimoSettings()
     health: HealthSettings = HealthSettings()
     keeper: KeeperSettings = KeeperSettings()
+    transcription_frontend: TranscriptionFrontendSettings = TranscriptionFrontendSettings()
     exporter: ExporterSettings = ExporterSettings()
     cluster_test: ClusterTestSettings = ClusterTestSettings()
 

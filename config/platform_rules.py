@@ -41,6 +41,7 @@ MINIMUM_MEMORY = {
     "ray-gpu": "2g",
     "marimo": "1g",
     "keeper": "48m",
+    "transcription-frontend": "32m",
     "exporter": "128m",
 }
 MINIMUM_SCRATCH = "1g"

@@ -43,6 +43,7 @@ SERVICES = {
     "ray-gpu": ("ray", "gpu"),
     "marimo": ("marimo",),
     "keeper": ("keeper",),
+    "transcription-frontend": ("transcription_frontend",),
     "exporter": ("exporter",),
 }
 RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
@@ -383,6 +384,15 @@ class KeeperSettings(ServiceSettings):
 
     cpus: CpuLimit = 0.2
     memory: MemoryLimit = 96 * MIB
+
+
+class TranscriptionFrontendSettings(SinglePortSettings):
+    """The page of the transcription service: files, jobs, and a player with the text to correct."""
+
+    enabled: bool = Field(default=False, description="Whether this host runs the service.")
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 128 * MIB
+    port: HostPort = Field(default=8091, description=PORT)
 
 
 class ExporterSettings(SinglePortSettings):

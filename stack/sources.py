@@ -105,6 +105,7 @@ class Indices(TypedDict):
     pytorch_index: str | None
     pyg_index: str | None
     nvidia_apt: str | None
+    npm_registry: str | None
 
 
 def indices(images: BuildSettings, sources: Sources) -> Indices:
@@ -115,6 +116,7 @@ def indices(images: BuildSettings, sources: Sources) -> Indices:
         pytorch_index=mirrors.pytorch,
         pyg_index=mirrors.pyg or PYG_INDEX if sources.pyg else None,
         nvidia_apt=mirrors.nvidia or NVIDIA_APT if sources.nvidia else None,
+        npm_registry=mirrors.npm,
     )
 
 

@@ -24,6 +24,8 @@ PROGRAMS = {
     "iproute": Program(name="ip", packages=("iproute2",)),
     "iptables": Program(name="iptables", packages=("iptables",)),
     "process_list": Program(name="ps", packages=("procps",)),
+    "chromium": Program(name="chromium", packages=("chromium",)),
+    "node": Program(name="node", packages=("nodejs", "npm")),
     "dockerd": docker.DOCKERD,
 }
 DOCKER = "docker_engine"  # the fixture of tests that need a Docker Engine

@@ -162,10 +162,17 @@ async def probe_exporter(service: WatchedService, asker: Asker) -> None:
         raise FailureError(Reason.WRONG_ANSWER, "; ".join(problems))
 
 
+async def probe_transcription_frontend(service: WatchedService, asker: Asker) -> None:
+    """Ask the web server itself; the transcription service that it leads to is a service of its own."""
+    if (await asker.get(service, "/ping")).strip() != "pong":
+        raise FailureError(Reason.WRONG_ANSWER, f"{service.host}:{service.port} is not the page of transcription")
+
+
 PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | Finding | None]]] = {
     Kind.REDIS: probe_redis,
     Kind.POSTGRES: probe_postgres,
     Kind.MLFLOW: probe_mlflow,
     Kind.MARIMO: probe_marimo,
     Kind.EXPORTER: probe_exporter,
+    Kind.TRANSCRIPTION_FRONTEND: probe_transcription_frontend,
 }

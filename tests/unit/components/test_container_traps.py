@@ -37,8 +37,8 @@ CANONICAL = re.compile(r"([1-9]\d*h[1-5]?\dm|([1-9]|[1-5]\d)m)?[1-5]?\ds", re.AS
 def gpu(tmp_path_factory) -> Deployed:
     """A stack that uses every feature of the factory: GPUs, shared memory, several ports, volumes."""
     more = {"redis": {"env": {"ZONE": "b", "ALPHA": "a"}, "volumes": [{"source": "old", "target": "/backups"}]}}
-    exporter = {"exporter": {"enabled": True}}
-    settings = merged(stack_settings("gpu"), {"gpu": {"devices": [2, 0]}}, exporter, more)
+    off_by_default = {name: {"enabled": True} for name in ("exporter", "transcription_frontend")}
+    settings = merged(stack_settings("gpu"), {"gpu": {"devices": [2, 0]}}, off_by_default, more)
     return deploy(settings, state_home=tmp_path_factory.mktemp("state"), stack="gpu")
 
 
@@ -49,7 +49,17 @@ def lan(tmp_path_factory) -> Deployed:
     return deploy(settings, state_home=tmp_path_factory.mktemp("lan"), stack="beta", cluster=CLUSTER)
 
 
-ON_THE_BRIDGE = ("redis", "postgres", "mlflow", "health", "ray-cpu", "ray-gpu", "marimo", "exporter")
+ON_THE_BRIDGE = (
+    "redis",
+    "postgres",
+    "mlflow",
+    "health",
+    "ray-cpu",
+    "ray-gpu",
+    "marimo",
+    "transcription-frontend",
+    "exporter",
+)
 ON_THE_HOST = ("ray-gateway", "ray-head", "ray-cpu", "ray-gpu")
 
 
