@@ -89,6 +89,7 @@ class Image:
         """
         values = {
             "BASE": base,
+            "BUILD_BASE": base,  # of what is the same for every processor
             "PYPI_INDEX": pypi_index,
             "PYTORCH_INDEX": pytorch_index,
             "NPM_REGISTRY": npm_registry,

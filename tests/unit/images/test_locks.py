@@ -18,7 +18,7 @@ from images.variants import VARIANTS, Variant
 
 FLAVOURS: tuple[Flavour, ...] = ("cuda", "cpu")
 INDICES: dict[str, Any] = dict.fromkeys(
-    ("pypi_index", "pytorch_index", "pyg_index", "nvidia_apt"), "https://index.test"
+    ("pypi_index", "pytorch_index", "pyg_index", "nvidia_apt", "npm_registry"), "https://index.test"
 )
 LOCKS = sorted([*ML.glob("locks/**/*.txt"), *FOLDER.glob("*/requirements.txt")])
 ML_IMAGES = [image for image in CATALOG.values() if image.depends_on_variant]
