@@ -16,6 +16,7 @@ from contracts.cluster_test import ClusterTestSettings, Door
 # In containers of Ray nodes, beside the ports that may be published.
 RAY_INSIDE = (RAY_GCS, RAY_DASHBOARD, RAY_CLIENT, 11001, 11002)
 CHECK_OF = {"mlflow": "mlflow", "marimo": "marimo", "health": "health", "redis": "redis"}
+FOR_HOSTS = ("redis", "redis-replica")  # in a cluster of several
 OF_RAY = ("dashboard", "job_submission", "ray_client", "ray_client_without_token")
 BRIDGE_WORKER = (
     "on one host the Ray nodes have addresses of the stack's own Docker network, {subnet}, which no other machine "
@@ -108,18 +109,15 @@ def _published(settings: PlatformSettings, found: Deployed) -> Iterator[Publishe
             )
 
 
-def _guarded(settings: PlatformSettings) -> frozenset[int]:
-    """Ports of a host of a cluster that its firewall keeps for the cluster's hosts."""
-    if settings.membership is None:
-        return frozenset()
-    names = [name for name in ("redis", "redis-replica") if settings.membership.runs(name)]
-    return frozenset(settings.service(name).host_ports["port",] for name in names)
+def _is_guarded(settings: PlatformSettings, one: Published) -> bool:
+    """Whether the firewall of a host of a cluster keeps the port for the cluster's hosts."""
+    return settings.membership is not None and one.service in FOR_HOSTS
 
 
 def _open(settings: PlatformSettings, found: Deployed) -> Iterator[tuple[Published, Door]]:
     for one in _published(settings, found):
         host = reached_at(one.bound, found)
-        if host and one.port not in _guarded(settings):
+        if host and not _is_guarded(settings, one):
             yield one, Door(service=one.service, host=host, port=one.port)
 
 
@@ -131,13 +129,18 @@ def _closed(settings: PlatformSettings, found: Deployed) -> Iterator[Door]:
         if reached_at(one.bound, found) is None:
             for host in found.own_addresses[:1]:
                 yield Door(service=one.service, host=host, port=one.port, why=HIDDEN.format(bound=one.bound))
-    membership = settings.membership
-    if membership and settings.firewall.enabled and not _admits(settings):
-        for service in settings.services():
-            for port in _ports_on_host(service):
-                yield Door(service=service, host=membership.address, port=port, why=GUARDED)
-        for port in sorted(_guarded(settings)):
-            yield Door(service="redis", host=membership.address, port=port, why=GUARDED)
+    if settings.membership and settings.firewall.enabled and not _admits(settings):
+        yield from _kept_for_hosts(settings, settings.membership.address, found)
+
+
+def _kept_for_hosts(settings: PlatformSettings, address: str, found: Deployed) -> Iterator[Door]:
+    """What a host of a cluster opens to the cluster's hosts alone."""
+    for service in settings.services():
+        for port in _ports_on_host(service):
+            yield Door(service=service, host=address, port=port, why=GUARDED)
+    for one in found.published:
+        if _is_guarded(settings, one):
+            yield Door(service=one.service, host=address, port=one.port, why=GUARDED)
 
 
 def _ports_inside(service: str) -> tuple[int, ...]:

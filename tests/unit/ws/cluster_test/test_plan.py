@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from config.cluster import Membership
+from config.cluster import ClusterSettings, Membership
 from config.load import load
 from contracts.cluster_test import ClusterTestSettings, Door
 from contracts.document import dump
 from contracts.document import load as read
+from testing.harness import CLUSTER
 from ws.cluster_test.plan import Deployed, Published, opening, plan, worker_reason
 
 HOST = "192.0.2.7"
@@ -16,6 +17,11 @@ INSIDE = {"redis": "172.28.0.20", "ray-cpu": "172.28.0.10", "mlflow": "172.28.0.
 
 def settings_of(raw: dict[str, Any] | None = None, membership: Membership | None = None):
     return load(raw or {}, stack_file="Pulumi.dev.yaml", membership=membership)
+
+
+def member(host: str) -> Membership:
+    cluster = ClusterSettings.model_validate(CLUSTER)
+    return Membership(cluster=cluster, host=host, file="cluster.yaml", key="")
 
 
 def published(bound: str) -> tuple[Published, ...]:
@@ -88,6 +94,41 @@ class TestClosedStack:
         found = plan(settings_of(), Deployed(published=()))
         assert found.skipped["mlflow"] == "mlflow is not published"
         assert found.skipped["dashboard"] == "ray-cpu is not published"
+
+
+class TestHostOfACluster:
+    """Its services are on the host's own network, and its firewall keeps most of their ports for the cluster."""
+
+    def found(self, host: str = "gamma", raw: dict[str, Any] | None = None) -> ClusterTestSettings:
+        membership = member(host)
+        address = membership.address
+        ports = (Published(service="redis", bound=address, port=6379, internal=6379),) if host == "gamma" else ()
+        mlflow = (Published(service="mlflow", bound=address, port=5000, internal=5000),) if host == "gamma" else ()
+        return plan(
+            settings_of(raw, membership), Deployed(published=(*ports, *mlflow), own_addresses=(address, "10.99.0.1"))
+        )
+
+    def test_the_gateway_and_mlflow_are_for_the_lan(self):
+        found = self.found()
+        assert found.dashboard == "http://10.88.0.3:8265"
+        assert found.ray_client == "ray://10.88.0.3:10001"
+        assert found.mlflow == "http://10.88.0.3:5000"
+        assert {door.service for door in found.open} == {"ray-gateway", "mlflow"}
+
+    def test_redis_and_the_nodes_are_not(self):
+        closed = {(door.service, door.port) for door in self.found().closed}
+        assert {("redis", 6379), ("ray-cpu", 11001)} <= closed
+        assert self.found().redis is None
+
+    def test_nor_is_a_head(self):
+        assert ("ray-head", 6385) in {(door.service, door.port) for door in self.found("alpha").closed}
+
+    def test_what_the_firewall_is_told_to_admit_is_not_expected_to_be_shut(self):
+        assert self.found(raw={"firewall": {"allow": ["172.30.0.0/24"]}}).closed == ()
+
+    def test_the_worker_s_reason_is_another_one(self):
+        membership = member("gamma")
+        assert "gateway of their own host" in worker_reason(settings_of({}, membership))
 
 
 class TestWorker:
