@@ -11,12 +11,13 @@ import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
 from components.environment import Environment
-from components.ray import NO_TELEMETRY, QUIET_GIT, RAY_TOKEN
+from components.ray import NO_TELEMETRY, QUIET_GIT
 from components.service import Host, Service, distinct, extra_mounts
 from config.addresses import prefix_of
 from config.ports import MARIMO
 from config.services import MarimoSettings
 from stack.programs import HOOKS_PATH, run_module, run_python
+from stack.secrets import RAY_TOKEN
 
 # Of the container's memory, for DataLoaders in notebooks: Docker's own 64 MB do not hold one batch of video clips.
 SHARED_MEMORY = 0.25

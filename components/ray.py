@@ -37,7 +37,7 @@ from contracts.redis import RedisAccess
 from coordination.redis_users import READER, SECRETS
 from stack.mount import Mount
 from stack.programs import HOOKS_PATH, run_module
-from stack.secrets import SECRETS_TARGET, user_id
+from stack.secrets import RAY_TOKEN, SECRETS_TARGET, user_id
 
 # Of the container's memory, beside the object store, for DataLoaders: four workers with two batches of video clips each
 # take 0.2 GB.
@@ -375,7 +375,6 @@ def redis_users(host: Host, user: str, *, leads: bool) -> tuple[Mount, ...]:
 
 # Silences a long warning of MLflow's client that git is not installed.
 QUIET_GIT = {"GIT_PYTHON_REFRESH": "quiet"}
-RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token"}
 # Switches off the telemetry of MLflow's client and other libraries.
 NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
