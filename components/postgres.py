@@ -17,7 +17,7 @@ from stack.programs import program_path
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresArgs:
-    """Plain values, already validated, and what it runs on."""
+    """Plain values, already validated, and the host."""
 
     settings: PostgresSettings
     host: Host

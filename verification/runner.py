@@ -22,7 +22,7 @@ from verification import published
 from verification.report import CheckResult, Report
 from verification.spec import ENVIRONMENT, Service, VerificationSpec
 
-PROGRESS = b"verify: "  # what verify_cluster.py puts before its lines for people
+PROGRESS = b"verify: "  # prefix of verify_cluster.py's lines for people
 SOURCE = ENTRYPOINTS / "verify_cluster.py"
 WITH_PYTHON, PROGRAM = program_path("with_python.sh"), program_path("verify_cluster.py")
 RAY_TOKEN_FILE = RAY_TOKEN["RAY_AUTH_TOKEN_PATH"]
@@ -31,7 +31,7 @@ HOSTNAME = "verify"
 MEMORY = 2 * 2**30  # bytes
 TEMPORARY_FILES = "rw,exec,nosuid,nodev,mode=1777,size=512m"
 LOG_LINES = 30
-MARGIN = 10.0  # seconds by which what we start ends before we would end it
+MARGIN = 10.0  # seconds between the client's own deadline and ours
 MARIMO_SECONDS = 60.0  # for connecting from Marimo's container
 
 Progress = Callable[[str], None]
