@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parent
 
 
 def interpreter() -> str:
-    """The Python of this program; relative where it can be, since commands are compared literally."""
+    """The Python of this program; a relative path if possible, since commands are compared literally."""
     prefix = Path(sys.prefix)
     return f"{prefix.relative_to(PROJECT)}/bin/python" if prefix.is_relative_to(PROJECT) else sys.executable
 

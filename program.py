@@ -1,4 +1,4 @@
-"""The two kinds of stacks: one deploys a host's part of the platform, the other only builds images."""
+"""Declares a stack of either kind: one deploys a host's part of the platform, the other only builds images."""
 
 import platform as machine
 from collections.abc import Mapping
@@ -48,8 +48,8 @@ def declare(stack: Stack) -> Outputs:
     """Declares what the stack's config asks for, and returns the stack's outputs.
 
     Raises:
-        SettingsError: the config, or the host, makes that impossible.
-        SecretError: a secret of the config does, or the key of the cluster is not here yet.
+        SettingsError: the config or the host makes that impossible.
+        SecretError: a secret in the config is unusable, or the cluster key is not on this host yet.
         BudgetError: the table of budgets cannot be read.
     """
     return declare_family(stack) if stack.config("matrix") is not None else declare_platform(stack)
@@ -127,19 +127,19 @@ def declare_platform(stack: Stack) -> Outputs:
 
 
 def warn_of_running_work(stack: Stack) -> None:
-    """Warns of what may end, where no command asks first: `ws` does, bare `pulumi` cannot."""
+    """Warns of running work that may end, if no command asks first: `ws` does, bare `pulumi` cannot."""
     if ASKS in stack.environment:
         return
     try:
         running = look(stack.identity)
     except DockerError:
-        return  # said by what needs it
+        return  # reported by the checks that need it
     if running.not_asked or not all(work.part for work in running.works):
         pulumi.warn(warning(running, stack.identity.stack))
 
 
 def warn_of_plain_secrets(stack: Stack) -> None:
-    """Refuses values that readers of the stack file, or of its history, would know."""
+    """Refuses secrets in plain text, which readers of the stack file or its history would know."""
     for key in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS):
         if stack.config(key.partition(":")[2]) is not None and not pulumi.runtime.is_config_secret(key):
             command = secret_command(stack.identity.stack, key)
@@ -160,7 +160,7 @@ def declare_family(stack: Stack) -> Outputs:
 
 
 def claim(stack: Stack) -> owner.Situation | None:
-    """Makes sure that this engine owns the stack's objects; None where that is not checked, or nothing is deployed.
+    """Makes sure that this engine owns the stack's objects; None if that is not checked, or nothing is deployed.
 
     Raises:
         SettingsError: another state knows it.
@@ -194,7 +194,7 @@ def join_again(now: owner.Situation | None, stack: Stack, network: RayNetwork) -
         rejoin.rejoin(rejoin.cut_off(stack.identity, name, identifiers), name, addresses)
 
     if not stack.dry_run:
-        network.resource.id.apply(join)  # once the network is there
+        network.resource.id.apply(join)  # once the network exists
 
 
 def said_of(result: pulumi.Output[str], stack: Stack, now: owner.Situation | None) -> pulumi.Output[str]:
@@ -202,7 +202,7 @@ def said_of(result: pulumi.Output[str], stack: Stack, now: owner.Situation | Non
     if stack.dry_run:
         return result
     if now and now.known.engine == "pulumi":
-        # Pulumi keeps the outputs of the last deployment where one fails, and shows an unknown one by a number.
+        # If a deployment fails, Pulumi keeps the outputs of the last one, and shows an unknown one as a number.
         register_stack_outputs({"verification": NOT_VERIFIED})
 
     async def text() -> str:

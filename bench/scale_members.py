@@ -33,7 +33,7 @@ WATCHES = ("membership", "state")  # what a node reads each WATCH_SECONDS: its o
 
 
 @dataclass
-class Host:
+class SimulatedHost:
     """One host: a connection for its gateway's calls, one for events, one for its node's."""
 
     number: int
@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> int:
     threading.stack_size(STACK_BYTES)
     password = Path(password_file).read_text()
     hosts = [
-        Host(number, Address.parse(redis, "REDIS"), password, namespace, watch)
+        SimulatedHost(number, Address.parse(redis, "REDIS"), password, namespace, watch)
         for number in range(int(first), int(first) + int(count))
     ]
     stop = threading.Event()

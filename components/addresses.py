@@ -1,4 +1,4 @@
-"""Where the services of a host are reached: by people, and by the health service."""
+"""Addresses of a host's services: for people, and for the health service."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from config.ports import EXPORTER, MARIMO, MLFLOW, POSTGRES, RAY_DASHBOARD, REDI
 from config.services import RAY_NODES
 from contracts.health import Kind, WatchedService
 
-# What the health service asks inside the bridge network, beside Ray: which kind of service it is, and its port.
+# Services besides Ray that the health service probes inside the bridge network: kind and port.
 WATCHED = {
     "redis": (Kind.REDIS, REDIS),
     "redis-replica": (Kind.REDIS, REDIS),
@@ -20,24 +20,24 @@ WATCHED = {
     "transcription-frontend": (Kind.TRANSCRIPTION_FRONTEND, TRANSCRIPTION_FRONTEND),
     "exporter": (Kind.EXPORTER, EXPORTER),
 }
-SCHEMES = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}  # of services that are no web pages
+SCHEMES = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}  # of services that are not web pages
 
 
 def urls(settings: PlatformSettings, topology: Topology, own_addresses: tuple[str, ...]) -> dict[str, str]:
-    """What people open, and clients connect to, for each published service."""
+    """The URL of each published service, for people and clients."""
     reaches = {name: settings.reach(name, own_addresses) for name in topology.linked(settings.services())}
     return {name: _link(name, reach) for name, reach in reaches.items() if reach}
 
 
 def _link(service: str, reach: Reach) -> str:
-    """The URL of a service; one that is not a web page has no reverse proxy."""
+    """The URL of a service. Only web pages can be behind a reverse proxy."""
     scheme = SCHEMES.get(service)
     return f"{scheme}://{reach.address}" if scheme else reach.link
 
 
 def watched_services(settings: PlatformSettings, topology: Topology) -> tuple[WatchedService, ...]:
-    """The services of this host that the health service asks."""
-    # Those of ports on every address are at 127.0.0.1 here: its page puts in what its reader came by.
+    """The services of this host that the health service probes."""
+    # Ports on all addresses are listed with 127.0.0.1: the health page substitutes the host name that its reader used.
     links = urls(settings, topology, ())
     found = [_watched(settings, topology, name, links) for name in settings.services()]
     return tuple(service for service in found if service)
@@ -59,7 +59,7 @@ def _watched(
 
 
 def link_files(settings: PlatformSettings, topology: Topology, own_addresses: tuple[str, ...]) -> dict[str, str]:
-    """The files that say by which address people open what tasks know by another one: name → content."""
+    """Files that map addresses inside the network to those that people open: name → content."""
 
     def own(service: str) -> Reach | None:
         return settings.reach(service, own_addresses) if service in settings.services() else None

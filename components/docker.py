@@ -1,8 +1,7 @@
 """The one place that declares Docker containers and volumes.
 
-Carries the known traps of the provider, each named by its issue where it has one, so that a second ``up`` changes
-nothing and every change of a setting is applied. Does not know any service: images, commands and ports come from the
-components.
+Works around the provider's known traps, each with its issue number if there is one, so that a second ``up`` changes
+nothing and every changed setting is applied. Knows no service: images, commands and ports come from the components.
 """
 
 from collections.abc import Mapping
@@ -22,11 +21,11 @@ from stack.mount import Mount
 # Edits of these are recorded by the provider but never reach the container (healthcheck: upstream #988), or come back
 # in another order: only a replacement applies them.
 REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "mounts", "capabilities", "securityOpts", "memorySwap"]
-# bridge: the stack's own network; host: that of the host itself; none: nothing but the container's own loopback.
+# bridge: the stack's own network; host: the host's network; none: only the container's own loopback.
 NetworkKind = Literal["bridge", "host", "none"]
 
 MEBIBYTE = 1024**2
-# A container's own small files (its role, its last sign of life), which must not fail where /tmp or a disk is full.
+# For a container's own small files (role, heartbeat), which must stay writable when /tmp or a disk is full.
 STATE_TARGET = "/run/state"
 
 
@@ -60,13 +59,13 @@ class PublishedPort:
 
 
 def declared_gpus(gpus: Gpus) -> docker.ContainerDeviceRequestArgs:
-    """GPUs as the provider wants them. Its `gpus` loses every device but the first of a list ("device=0,1")."""
+    """GPUs in the provider's form. Its `gpus` argument loses every device of a list except the first ("device=0,1")."""
     count, devices = gpus.docker_request()
     return docker.ContainerDeviceRequestArgs(driver="nvidia", count=count, device_ids=devices, capabilities=["gpu"])
 
 
 def declared_mount(mount: Mount) -> docker.ContainerMountArgs:
-    """A mount as the provider wants it."""
+    """A mount in the provider's form."""
     return docker.ContainerMountArgs(
         type="bind" if mount.bind else "volume", source=mount.source, target=mount.target, read_only=mount.read_only
     )
@@ -87,7 +86,7 @@ class Healthcheck:
     start_period: int = 60
 
     def declare(self) -> docker.ContainerHealthcheckArgs:
-        """As the provider wants it."""
+        """The health check in the provider's form."""
         return docker.ContainerHealthcheckArgs(
             tests=["CMD", *self.command],
             interval=duration(self.interval),
@@ -99,7 +98,7 @@ class Healthcheck:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
-    """What differs between the containers of the platform; all else is the same for every one."""
+    """The properties in which the platform's containers differ; all others are the same."""
 
     service: str  # host name, and alias on the bridge
     image: pulumi.Input[str]  # image ID, never a tag: a rebuilt image must replace the container
@@ -134,14 +133,14 @@ def run_container(
     proxy: HttpProxy,
     opts: pulumi.ResourceOptions,
 ) -> docker.Container:
-    """Declares one hardened, health-checked container; it is created only once it can be, and is healthy when it is."""
+    """Declares one hardened container with a health check; the resource is ready when the container is healthy."""
     memory = spec.memory // MEBIBYTE
     return docker.Container(
         name,
         name=identity.object_name(spec.service),
         hostname=spec.service,
         image=spec.image,
-        # The image's own entrypoint may be a shell that expects to be root; we always say what to start.
+        # The image's own entrypoint may be a shell that expects to be root, so the command is always explicit.
         entrypoints=[spec.command[0]],
         command=list(spec.command[1:]),
         user=spec.user,
@@ -196,7 +195,7 @@ def run_container(
         opts=pulumi.ResourceOptions.merge(
             opts,
             pulumi.ResourceOptions(
-                # Names and published ports cannot exist twice (pulumi-docker#1356).
+                # Names and published ports must be unique, so the old container goes first (pulumi-docker#1356).
                 delete_before_replace=True,
                 replace_on_changes=REPLACE_ON_CHANGES,
             ),
@@ -207,7 +206,7 @@ def run_container(
 def data_volume(
     name: str, volume: str, component: str, *, identity: StackIdentity, opts: pulumi.ResourceOptions
 ) -> docker.Volume:
-    """Declares a named volume; it outlives its container, and `ws down -v` alone removes it."""
+    """Declares a named volume; it outlives its container, and only `ws down -v` removes it."""
     return docker.Volume(
         name,
         name=volume,

@@ -2,9 +2,9 @@
 
 From weak to strong:
 
-1. ``defaults``: what the platform prefers, such as limits of Ray and no telemetry;
+1. ``defaults``: the platform's preferences, such as limits of Ray and no telemetry;
 2. ``user``: the service's ``env`` in the stack file;
-3. ``required``: what the platform's own parts rely on. Most of these names are refused in ``env`` anyway
+3. ``required``: variables that the platform relies on. Most of these names are refused in ``env`` anyway
    (``RESERVED_ENVIRONMENT`` in config/platform_rules.py).
 
 Variables that hold a list (`JOINED`) keep the platform's required entries, followed by the user's.
@@ -23,7 +23,7 @@ JOINED: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Environment variables by who decides on them."""
+    """Environment variables by precedence."""
 
     defaults: Mapping[str, str] = field(default_factory=dict)
     user: Mapping[str, str] = field(default_factory=dict)

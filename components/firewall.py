@@ -1,4 +1,4 @@
-"""Firewall: other machines reach of this stack what it publishes to them, and nothing else (entrypoints/firewall.py).
+"""Firewall: lets other machines reach only the ports that the stack publishes to them (entrypoints/firewall.py).
 
 Owns the only container with a capability, CAP_NET_ADMIN, on the host's network. It has no secret and no volume.
 """
@@ -19,7 +19,7 @@ from stack.programs import run_module
 
 @dataclass(frozen=True, kw_only=True)
 class FirewallArgs:
-    """Plain values, already validated, and what it runs on."""
+    """Plain values, already validated, and the host."""
 
     settings: FirewallSettings
     host: Host
@@ -28,7 +28,7 @@ class FirewallArgs:
 
 
 class Firewall(Service):
-    """**Pulumi type** ``cslr:firewall:Firewall``. Ready when its rules stand."""
+    """**Pulumi type** ``cslr:firewall:Firewall``. Ready when its rules are in place."""
 
     def __init__(self, name: str, args: FirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:firewall:Firewall", name, deployed_on=args.host, port=0, opts=opts)

@@ -1,4 +1,4 @@
-"""Health: one address that says whether the platform works.
+"""Health: the health service, which reports whether the platform works.
 
 Owns the container. Watches the other services from inside the network (entrypoints/health/server.py); it needs
 none of them to start, since Ray nodes ask it for an existing head.
@@ -30,11 +30,11 @@ class HealthArgs:
     image: pulumi.Input[str]
     watched: tuple[WatchedService, ...]
     ray_nodes: tuple[str, ...]  # expected nodes of this host as Ray calls them, those that may be head first
-    scratch_reports: Mapping[str, str]  # such a node → the file in which its guard says how full the scratch is
+    scratch_reports: Mapping[str, str]  # node → its guard's report on the scratch folder
 
 
 class Health(Service):
-    """**Pulumi type** ``cslr:health:Health``. Ready when it answers itself, whatever the state of the others."""
+    """**Pulumi type** ``cslr:health:Health``. Ready when it answers, whatever the state of the other services."""
 
     def __init__(self, name: str, args: HealthArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:health:Health", name, deployed_on=args.host, port=HEALTH, opts=opts)

@@ -1,7 +1,7 @@
-"""Images: bases, variants built on them, and images pulled instead.
+"""Images: base images, variants built on them, and pulled images.
 
-Owns the resources that build, push or pull, and the tags. What an image is made from is images/catalog.py's table; what
-is in it, its Dockerfile's.
+Owns the resources that build, push or pull, and the tags. The inputs of each image are in images/catalog.py, its
+content in its Dockerfile.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from stack.identity import LEAVES_IMAGE
 
 REPOSITORY = "cslr"
 FAMILY_REPOSITORY = "ml"  # of the readable tags
-# Makes BuildKit write into the image which step left which layer, so that it can serve as a cache elsewhere.
+# Makes BuildKit record in the image which step made which layer, so that it can serve as a cache elsewhere.
 INLINE_CACHE = {"BUILDKIT_INLINE_CACHE": "1"}
 
 
@@ -66,7 +66,7 @@ class BaseImage(pulumi.ComponentResource):
         words = [word for option, value in options.items() if value for word in (option, value)]
         image_command(
             name,
-            # To standard error, where both engines look for progress.
+            # On stderr, where both engines look for progress.
             f"{shlex.join([args.python, '-m', program, *words])} >&2",
             environment={LEAVES_IMAGE: self.tag},
             triggers=[self.tag],
@@ -76,14 +76,14 @@ class BaseImage(pulumi.ComponentResource):
 
 
 class Base(Protocol):
-    """What an image is built on: a `BaseImage`, another `ImageVariant`, or a name where only tags are wanted."""
+    """The parent of an image: a `BaseImage`, another `ImageVariant`, or only a name when computing tags."""
 
     tag: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageVariantArgs:
-    """One row of the catalog, and what it becomes here. Plain values, so that previews know the tag."""
+    """One row of the catalog, with this stack's settings. Plain values, so that previews know the tag."""
 
     image: Image
     base: Base
@@ -100,17 +100,17 @@ class ImageVariantArgs:
     pyg_index: str | None = None
     nvidia_apt: str | None = None
     npm_registry: str | None = None
-    after: Sequence[pulumi.Resource] = ()  # bounds how many are built at the same time
+    after: Sequence[pulumi.Resource] = ()  # limits how many are built at the same time
 
 
 class ImageVariant(pulumi.ComponentResource):
-    """**Pulumi type** ``cslr:image:ImageVariant``. Produces a `docker.Image`, built here and pushed if so asked."""
+    """**Pulumi type** ``cslr:image:ImageVariant``. Produces a `docker.Image`, built here and pushed if requested."""
 
     args: ImageVariantArgs
     tag: str
     readable_tag: str | None  # ``…/ml:<target>-cuda<cuda>-py<python>``, of an image that is made per variant
-    image_id: pulumi.Output[str]  # of one that was pushed: ``name@sha256:…``
-    built: docker.Image  # what an image that is built on this one waits for: neither its further name nor its report
+    image_id: pulumi.Output[str]  # for a pushed image: ``name@sha256:…``
+    built: docker.Image  # dependency of images built on this one, which need not wait for its other tag or its report
 
     def __init__(self, name: str, args: ImageVariantArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:image:ImageVariant", name, None, opts)
@@ -128,7 +128,7 @@ class ImageVariant(pulumi.ComponentResource):
                 context=str(image.folder.relative_to(FOLDER)),
                 dockerfile=str(image.dockerfile.relative_to(FOLDER)),
                 target=image.target,
-                # Only the arguments in use, so that a change of any other rebuilds nothing.
+                # Only the arguments in use, so that a change of another rebuilds nothing.
                 args={**content.args, **(INLINE_CACHE if args.registry else {})},
                 platform=args.platform,
                 builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
@@ -154,7 +154,7 @@ class ImageVariant(pulumi.ComponentResource):
             shlex.join([args.python, "-m", "build_report.measure"]),
             environment={
                 "CSLR_BUILD": json.dumps(spec),
-                # Spares the question to Docker. What is known of one that was pushed is its name there.
+                # Saves a request to Docker. A pushed image is known by its name in the registry.
                 **({} if args.push else {"CSLR_IMAGE_ID": self.image_id}),
             },
             triggers=[self.image_id, *([hashlib.sha256(budget.read_bytes()).hexdigest()] if budget else [])],
@@ -164,7 +164,7 @@ class ImageVariant(pulumi.ComponentResource):
 
 
 class PulledImage(pulumi.ComponentResource):
-    """**Pulumi type** ``cslr:image:PulledImage``. Produces a `docker.RemoteImage`; one that is here is not pulled."""
+    """**Pulumi type** ``cslr:image:PulledImage``. Produces a `docker.RemoteImage`; a local image is not pulled."""
 
     tag: str
     image_id: pulumi.Output[str]
@@ -190,7 +190,7 @@ def image_command(
     opts: pulumi.ResourceOptions,
     environment: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> None:
-    """Declares a program that does something with images, again when `triggers` change."""
+    """Declares a command that works on images; it runs again when `triggers` change."""
     command.local.Command(
         name,
         create=line,
@@ -198,18 +198,18 @@ def image_command(
         triggers=triggers,
         # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).
         add_previous_output_in_env=False,
-        logging=command.local.Logging.STDERR,  # what it answers is in the state, and need not be logged besides
+        logging=command.local.Logging.STDERR,  # its output is in the state and need not be logged too
         opts=opts,
     )
 
 
 def tag_of(args: ImageVariantArgs) -> str:
-    """The tag that names everything that the image is made of: ``cslr/runtime:cuda13.1.1-py3.14-0123456789ab``."""
+    """The tag that identifies all inputs of an image: ``cslr/runtime:cuda13.1.1-py3.14-0123456789ab``."""
     return _tag(args, _content(args))
 
 
 def content_tag(args: ImageVariantArgs, digest: str) -> str:
-    """The tag of such an image with this digest of its content."""
+    """The tag of an image with this content digest."""
     kind = f"{_kind(args)}-" if args.image.depends_on_variant else ""
     return f"{args.registry or REPOSITORY}/{args.image.name}:{kind}{digest}"
 
@@ -220,7 +220,7 @@ def readable_tag_of(args: ImageVariantArgs) -> str | None:
 
 
 def content_digest(args: ImageVariantArgs, content: Recipe) -> str:
-    """Twelve hexadecimal digits that change with anything that the image is made of, and with nothing else.
+    """Twelve hexadecimal digits that change with the image's inputs, and with nothing else.
 
     The base's tag is among the arguments, so a changed base changes what is built on it.
     """
@@ -257,7 +257,7 @@ def _content(args: ImageVariantArgs) -> Recipe:
 
 
 def _budget(args: ImageVariantArgs) -> Path | None:
-    """The table of sizes that the image is held to, beside its Dockerfile."""
+    """The file of the image's size budgets, beside its Dockerfile."""
     path = args.image.folder / args.image.sizes
     return path if path.is_file() else None
 

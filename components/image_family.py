@@ -1,6 +1,6 @@
-"""The image family: the selected images declared once each, and nothing that runs.
+"""The image family: declares each selected image once, and no containers.
 
-Owns the order of builds. Which images those are is ``config/matrix_rules.py``'s answer.
+Owns the order of builds. ``config/matrix_rules.py`` selects the images.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,9 +35,9 @@ class PlannedBase:
 
 
 class ImageFamily(pulumi.ComponentResource):
-    """**Pulumi type** ``cslr:image:ImageFamily``. Ready when every image is built, and pushed where that is asked."""
+    """**Pulumi type** ``cslr:image:ImageFamily``. Ready when every image is built, and pushed if requested."""
 
-    images: dict[str, ImageVariant]  # by the names of what was wanted
+    images: dict[str, ImageVariant]  # by the names of the build targets
 
     def __init__(self, name: str, args: ImageFamilyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # The token still names components/image.py, where the class used to be: a new token would make existing stacks
@@ -84,7 +84,7 @@ class ImageFamily(pulumi.ComponentResource):
 
 
 def family_args(raw: object, *, stack_file: str, python: str, choose: Callable[..., Sources]) -> ImageFamilyArgs:
-    """What the value of ``cslr:matrix`` in a stack file makes of the family; `choose` is asked for the sources.
+    """The arguments that follow from ``cslr:matrix`` in a stack file; `choose` returns the sources.
 
     Raises:
         SettingsError: the value is wrong, or selects nothing.
@@ -97,7 +97,7 @@ def family_args(raw: object, *, stack_file: str, python: str, choose: Callable[.
 
 
 def planned_tags(args: ImageFamilyArgs) -> list[tuple[BuildTarget, str]]:
-    """Each image with the tag that it will have. Declares nothing."""
+    """The tag of each image to be built. Declares nothing."""
     source, mirror = args.sources.bases, args.settings.mirrors.debian
     # Once for each base: its name covers all authorities that this host trusts.
     bases = {
@@ -111,7 +111,7 @@ def planned_tags(args: ImageFamilyArgs) -> list[tuple[BuildTarget, str]]:
 
 
 def _by_platform(wanted: Sequence[BuildTarget]) -> list[list[BuildTarget]]:
-    """The images that differ in nothing but the platform, together; those that have one platform are left out."""
+    """Groups of images that differ only in the platform; images for one platform are left out."""
     families: dict[str, list[BuildTarget]] = {}
     for one in wanted:
         families.setdefault(one.family_name, []).append(one)
@@ -126,7 +126,7 @@ def _image_args(wanted: BuildTarget, args: ImageFamilyArgs, base: Base) -> Image
         variant=wanted.variant,
         flavour=args.sources.torch,
         platform=wanted.platform,
-        # By what the settings say, so that it is the same where another platform's image failed and is left out.
+        # From the settings, so that it is the same if another platform's image failed and is left out.
         in_index=settings.push and sum(p in wanted.variant.platforms for p in set(settings.platforms)) > 1,
         registry=settings.registry,
         push=settings.push,

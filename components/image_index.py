@@ -1,4 +1,4 @@
-"""One name for the images of several platforms, in their registry.
+"""Image indexes: one name in the registry for the images of several platforms.
 
 Owns the index (a manifest list); the images that it names are image.py's, which pushes them.
 """
@@ -16,14 +16,14 @@ from images.base.recipe import PLATFORM
 
 @dataclass(frozen=True, kw_only=True)
 class ImageIndexArgs:
-    """The images, which were all pushed to one registry."""
+    """The images, all pushed to one registry."""
 
     variants: Sequence[ImageVariant]  # of one image, one per platform
     python: str  # the interpreter that runs the command
 
 
 class ImageIndex(pulumi.ComponentResource):
-    """**Pulumi type** ``cslr:image:ImageIndex``. Ready when the registry has it, by content and by readable name."""
+    """**Pulumi type** ``cslr:image:ImageIndex``. Ready when the registry has both of its tags."""
 
     tags: tuple[str, ...]
 
@@ -45,12 +45,12 @@ class ImageIndex(pulumi.ComponentResource):
 
 
 def index_name(family_name: str) -> str:
-    """What the component is called that joins the images of a family."""
+    """The component name of the index that joins these images."""
     return f"{family_name}-index"
 
 
 def index_members(images: Sequence[ImageVariantArgs]) -> dict[str, list[str]]:
-    """The names of the index, and what each holds: a registry wants an index beside its images."""
+    """The names of the index and the images of each: a registry requires an index in the repository of its images."""
     tags = [tag_of(image) for image in images]
     digest = hashlib.sha256("\0".join(sorted(tags)).encode()).hexdigest()[:12]
     members = {content_tag(images[0], digest): tags}

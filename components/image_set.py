@@ -1,4 +1,4 @@
-"""The images of one stack: which service gets which, each made once, no more built at a time than allowed."""
+"""The images of one stack: assigns one to each service, builds each once, and limits concurrent builds."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from images.base.recipe import Suite
 from images.catalog import CATALOG, PACKAGES, RAY_WHEEL, Image, packages_image, ray_wheel_image
 from stack.sources import Sources, indices
 
-# Service → image that is built for it; one that runs another service's image is not here.
+# Service → image that is built for it; services that run another one's image are not listed.
 IMAGES = {
     "firewall": "firewall",
     "redis": "redis",
@@ -27,7 +27,7 @@ IMAGES = {
     "marimo": "marimo-runtime",
 }
 LEAN_IMAGE = "ray-lean"
-WITH_PACKAGES = ("ray-cpu", "ray-gpu", "marimo")  # what people's code runs in
+WITH_PACKAGES = ("ray-cpu", "ray-gpu", "marimo")  # services that run users' code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class ImageSet:
         name = LEAN_IMAGE if lean else IMAGES[service]
         images = self._args.settings.images
         if service in WITH_PACKAGES and (images.packages or images.apt):
-            # One image for all that have torch, so that there is one layer, and one build: Marimo is part of it.
+            # One image for all services with torch, Marimo included, so that there is one layer and one build.
             return self._with_packages(next(own for own, below in PACKAGES.items() if lean == (below == LEAN_IMAGE)))
         if service in WITH_PACKAGES and images.ray:
             return self._with_ray(LEAN_IMAGE if lean else IMAGES["marimo"])
@@ -90,7 +90,7 @@ class ImageSet:
         return self._built[name]
 
     def _with_packages(self, name: str) -> ImageVariant:
-        """An image of the family with what the stack adds to it."""
+        """An image of the family with the stack's own packages."""
         if name not in self._built:
             settings = self._args.settings
             lock = settings.packages_lock

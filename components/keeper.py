@@ -1,4 +1,4 @@
-"""Keeper: restarts containers of its stack that are unhealthy, which Docker does not (entrypoints/keeper.py).
+"""Keeper: restarts unhealthy containers of its stack, which Docker itself does not (entrypoints/keeper.py).
 
 Owns the only container that has the Docker socket, and therefore no network and no secret.
 """
@@ -30,11 +30,11 @@ class DockerSocket:
     """The Docker Engine's socket on this host."""
 
     path: str
-    group: int  # who belongs to it may use the socket
+    group: int  # its members may use the socket
 
 
 def docker_socket() -> DockerSocket | None:
-    """The socket that ``DOCKER_HOST`` names, else Docker's own; None where the Engine is not reached by one."""
+    """The socket that ``DOCKER_HOST`` names, else the default; None if the Engine is not reached through a socket."""
     path = socket_path()
     try:
         return DockerSocket(path=str(path), group=path.stat().st_gid) if path else None
@@ -44,7 +44,7 @@ def docker_socket() -> DockerSocket | None:
 
 @dataclass(frozen=True, kw_only=True)
 class KeeperArgs:
-    """Plain values, already validated, and what it runs on."""
+    """Plain values, already validated, and the host."""
 
     settings: KeeperSettings
     host: Host

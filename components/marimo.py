@@ -1,4 +1,4 @@
-"""Marimo: notebooks beside the cluster, of the same Python and Ray.
+"""Marimo: notebooks beside the cluster, with the same Python and Ray.
 
 Owns the container and the notebook volume. A notebook reaches Ray by ``ray.init()`` and MLflow by its default
 tracking URI, with nothing to set.
@@ -11,14 +11,15 @@ import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
 from components.environment import Environment
-from components.ray import NO_TELEMETRY, QUIET_GIT, RAY_TOKEN
+from components.ray import NO_TELEMETRY, QUIET_GIT
 from components.service import Host, Service, distinct, extra_mounts
 from config.addresses import prefix_of
 from config.ports import MARIMO
 from config.services import MarimoSettings
 from stack.programs import HOOKS_PATH, run_module, run_python
+from stack.secrets import RAY_TOKEN
 
-# Of the container's memory, for DataLoaders in notebooks: Docker's own 64 MB do not hold one batch of video clips.
+# Share of the container's memory for DataLoaders in notebooks: Docker's default, 64 MB, holds not even one batch.
 SHARED_MEMORY = 0.25
 
 PROCESS_GUARD = "entrypoints.ray.process_guard"  # the server starts it beside itself
@@ -26,7 +27,7 @@ PROCESS_GUARD = "entrypoints.ray.process_guard"  # the server starts it beside i
 
 @dataclass(frozen=True, kw_only=True)
 class MarimoArgs:
-    """Plain values, already validated, and what it depends on."""
+    """Plain values, already validated, and dependencies."""
 
     settings: MarimoSettings
     host: Host
@@ -62,7 +63,7 @@ class Marimo(Service):
                     required={
                         **RAY_TOKEN,
                         **{key: value for key, value in links.items() if value},
-                        # A DataLoader in a notebook starts its workers as one in a Ray task does.
+                        # A DataLoader in a notebook starts its workers in the same way as one in a Ray task.
                         "PYTHONPATH": HOOKS_PATH,
                         **({"MARIMO_BASE_URL": prefix} if prefix else {}),
                     },

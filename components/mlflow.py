@@ -21,7 +21,7 @@ from stack.programs import run_python
 
 @dataclass(frozen=True, kw_only=True)
 class MLflowArgs:
-    """Plain values, already validated, and what it depends on."""
+    """Plain values, already validated, and dependencies."""
 
     settings: MLflowSettings
     host: Host
@@ -73,10 +73,10 @@ class MLflow(Service):
 
 
 def request_rules(settings: MLflowSettings, host: Host, reach: Reach | None) -> Mapping[str, str]:
-    """The lists by which MLflow tells who asks: against DNS rebinding, and against pages of other servers.
+    """MLflow's lists of allowed hosts and origins: against DNS rebinding, and against pages of other servers.
 
-    Host must be a name or an address under which the server is known, Origin of a change its own. What stack files have
-    of them for MLflow itself comes on top.
+    Host must be a name or an address of the server, and the Origin of a change must be its own. Lists that stack files
+    set for MLflow itself are added.
     """
     more = env_names(settings.env)
     if more and reach:

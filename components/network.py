@@ -1,7 +1,7 @@
 """The bridge network of one host's containers.
 
-Owns the Docker network. Ray nodes get fixed addresses from the lower half of the subnet, all else what Docker hands out
-from the upper half, so that a restarted head finds its own address free. Does not own what several hosts need.
+Owns the Docker network. Ray nodes get fixed addresses from the lower half of the subnet; Docker assigns addresses from
+the upper half to all others, so that a restarted head finds its own address free. Not used between hosts.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class RayNetwork(pulumi.ComponentResource):
     """**Pulumi type** ``cslr:network:RayNetwork``. Produces a `docker.Network`."""
 
     network_name: str
-    gateway: str  # the host's own address in it
+    gateway: str  # the host's own address on it
     resource: docker.Network
 
     def __init__(self, name: str, args: RayNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -48,13 +48,13 @@ class RayNetwork(pulumi.ComponentResource):
                 docker.NetworkLabelArgs(label=key, value=value)
                 for key, value in sorted(args.identity.labels("network").items())
             ],
-            # Every field of a network forces a new one, and two of one name cannot be.
+            # A change of any field replaces the network, and names must be unique.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.register_outputs({"name": self.network_name})
 
     def fixed_address(self, index: int) -> str:
-        """The address of the `index`-th Ray node (from 0), outside what Docker hands out."""
+        """The address of the `index`-th Ray node (from 0), outside the range that Docker assigns."""
         return fixed_address(self._settings, index)
 
 

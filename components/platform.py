@@ -1,6 +1,7 @@
-"""Platform: one host's part of it, wired.
+"""Platform: creates one host's services and connects them.
 
-Owns the order: network and images first, then stores, then what needs them; each waits for the health of what it needs.
+Owns the order: network and images first, then stores, then the other services; each waits until the services that it
+needs are healthy.
 """
 
 from dataclasses import dataclass, replace
@@ -40,12 +41,12 @@ from stack.state import HostFiles
 from verification.expectation import Expectation
 from verification.record import FILE as RECORD
 
-LINKS = "links"  # folder of the files that say where people open MLflow and Marimo
+LINKS = "links"  # folder of files with the addresses at which people open MLflow and Marimo
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformArgs:
-    """All decisions made beforehand: no component reads config, environment or network."""
+    """All decisions, made beforehand: no component reads config, environment or network."""
 
     settings: PlatformSettings
     identity: StackIdentity
@@ -56,7 +57,7 @@ class PlatformArgs:
     socket: DockerSocket | None  # of the Docker Engine; None where it is on another host
     python: str  # the interpreter of this program, for the commands that it declares
     hostname: str = ""  # of this host; empty where the Docker Engine is on another
-    own_addresses: tuple[str, ...] = ()  # of this host, for ports on all of them; the one that others know best first
+    own_addresses: tuple[str, ...] = ()  # of this host, for ports on all addresses; the best-known one first
 
 
 class Platform(pulumi.ComponentResource):
@@ -64,7 +65,7 @@ class Platform(pulumi.ComponentResource):
 
     network: RayNetwork
     services: dict[str, Service]
-    verification: Verification | None  # None: no service is there that could ask the others
+    verification: Verification | None  # None: no service could run the checks
 
     def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:platform:Platform", name, None, opts)
@@ -82,7 +83,7 @@ class Platform(pulumi.ComponentResource):
         self.register_outputs({"services": list(self.services)})
 
     def urls(self) -> dict[str, str]:
-        """What people open, and clients connect to, for each published service."""
+        """The URL of each published service, for people and clients."""
         return addresses.urls(self._args.settings, self._topology, self._args.own_addresses)
 
     def _declare_services(self, settings: PlatformSettings) -> None:
@@ -114,7 +115,7 @@ class Platform(pulumi.ComponentResource):
                 guarded=guarded(settings),
             )
             self.services["firewall"] = Firewall("firewall", firewall_args, self._child)
-            host = replace(host, first=(self.services["firewall"],))  # nothing is open before it is closed
+            host = replace(host, first=(self.services["firewall"],))  # the firewall starts before anything opens a port
         self._declare_redis(settings, host)
         mlflow = self._declare_tracking(settings, host) if "mlflow" in enabled or "postgres" in enabled else None
         if "health" in enabled:
@@ -231,7 +232,7 @@ class Platform(pulumi.ComponentResource):
         return mlflow
 
     def _declare_head(self, settings: PlatformSettings, host: Host, membership: Membership) -> None:
-        """The way to the head of a cluster, and where that may run. Neither waits for any other host."""
+        """Declare the gateway to a cluster's head, and the head if this host may lead; neither waits for others."""
         enabled = settings.services()
         if "ray-gateway" in enabled:
             gateway_args = RayGatewayArgs(

@@ -19,7 +19,7 @@ FORMER_NAMES = ("mlflow-postgres",)  # of this platform's predecessor, which not
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresArgs:
-    """Plain values, already validated, and what it runs on."""
+    """Plain values, already validated, and the host."""
 
     settings: PostgresSettings
     host: Host

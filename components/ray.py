@@ -1,4 +1,4 @@
-"""Ray's containers: its nodes, and in a cluster of several hosts also the head and the way to it.
+"""Ray's containers: nodes, and in a cluster of several hosts also the head and the gateway to it.
 
 Owns the containers. On one host each node decides at start whether it is the head (entrypoints/ray/node.py). In a
 cluster of several, `RayHead` can run the head (entrypoints/ray/agent.py), `RayGateway` forwards to it on every host
@@ -37,10 +37,10 @@ from contracts.redis import RedisAccess
 from coordination.redis_users import READER, SECRETS
 from stack.mount import Mount
 from stack.programs import HOOKS_PATH, run_module
-from stack.secrets import SECRETS_TARGET, user_id
+from stack.secrets import RAY_TOKEN, SECRETS_TARGET, user_id
 
-# Of the container's memory, beside the object store, for DataLoaders: four workers with two batches of video clips each
-# take 0.2 GB.
+# Share of the container's memory for DataLoaders, besides the object store: four workers with two batches of video
+# clips each take 0.2 GB.
 PROGRAMS_SHM = 0.15
 # Ray drains for up to 30 s on SIGTERM (RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S), then its processes end.
 STOP_SECONDS = 60
@@ -59,7 +59,7 @@ class RayNodeArgs:
     ray: RaySettings
     host: Host
     image: pulumi.Input[str]
-    candidates: tuple[str, ...]  # nodes of this host that may become head, in order; over several hosts none
+    candidates: tuple[str, ...]  # nodes of this host that may become head, in order; none in a cluster of several hosts
     tracking_uri: str | None  # where tasks log their runs; the node does not wait for it
     gpus: Gpus = NO_GPUS
     after: Sequence[pulumi.Resource] = ()
@@ -133,9 +133,9 @@ class RayHeadArgs:
 
 
 class RayHead(Service):
-    """**Pulumi type** ``cslr:ray:RayHead``. Ready when it stands by, or leads: which of both is not the deployment's.
+    """**Pulumi type** ``cslr:ray:RayHead``. Ready when it stands by or leads: the election decides, not the deployment.
 
-    Its process is the agent that takes part in the election; the head is a child of it, and starts only when it is won.
+    Its process is the agent that takes part in the election; the head is its child, and starts only after it has won.
     """
 
     def __init__(self, name: str, args: RayHeadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -190,9 +190,9 @@ class RayGatewayArgs:
 
 
 class RayGateway(Service):
-    """**Pulumi type** ``cslr:ray:RayGateway``. Ready when it listens, whether there is a head or not.
+    """**Pulumi type** ``cslr:ray:RayGateway``. Ready when it listens, with or without a head.
 
-    Not part of the head's container, because a frozen head would cut off the workers of its own host.
+    Not part of the head's container, because a frozen head would then cut off the workers of its own host.
     """
 
     def __init__(self, name: str, args: RayGatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -232,7 +232,7 @@ class RayGateway(Service):
 def gateway_settings(membership: Membership, facts: Mapping[str, object]) -> gateway.GatewaySettings:
     """Settings of the gateway's program."""
     own = own_redis(membership)
-    # The guard of one of a pair gives the servers their roles.
+    # In a Redis pair, the gateway's role guard assigns the role.
     user = None if own else "redis-agent"
     return gateway.GatewaySettings(
         host=membership.host,
@@ -247,7 +247,7 @@ def gateway_settings(membership: Membership, facts: Mapping[str, object]) -> gat
 
 
 def gateway_routes(membership: Membership) -> Iterator[gateway.Route]:
-    """What the gateway listens on for each purpose. The GCS is for this host's own nodes alone."""
+    """The addresses on which the gateway listens, by purpose. The GCS is only for this host's own nodes."""
     for purpose, port in GATEWAY_PORTS.items():
         target = gateway.Target(purpose)
         addresses = (GATEWAY_LOOPBACK,) if target is gateway.Target.GCS else (membership.address, "127.0.0.1")
@@ -255,7 +255,7 @@ def gateway_routes(membership: Membership) -> Iterator[gateway.Route]:
 
 
 def redis_access(addresses: tuple[str, ...], namespace: str, secret: str | None) -> RedisAccess:
-    """How a program reaches Redis, as the user of which secret; None: as the all-powerful user."""
+    """A program's access to Redis, as the user of the secret; None: as the all-powerful user."""
     return RedisAccess(
         addresses=addresses,
         namespace=namespace,
@@ -265,7 +265,7 @@ def redis_access(addresses: tuple[str, ...], namespace: str, secret: str | None)
 
 
 def static_head(membership: Membership) -> dict[str, str]:
-    """Addresses of a static head by purpose. On a host of the cluster it has the ports of `RayHead`."""
+    """Addresses of a static head by purpose. A head on a host of the cluster has the ports of `RayHead`."""
     if membership.static_head is None:
         return {}
     host = membership.static_head.rpartition(":")[0]
@@ -275,14 +275,14 @@ def static_head(membership: Membership) -> dict[str, str]:
 
 
 def own_redis(membership: Membership) -> str | None:
-    """The Redis of this host, where it is one of a pair: the gateway sees to its role."""
+    """This host's Redis server, if it is one of a pair: the gateway guards its role."""
     if len(membership.redis_addresses) < 2:
         return None
     return next((server for server in membership.redis_addresses if server.startswith(f"{membership.address}:")), None)
 
 
 def ray_defaults(name: str, host: Host) -> Mapping[str, str]:
-    """What every container of Ray is set to, unless its `env` says otherwise."""
+    """Default environment of all Ray containers; `env` overrides it."""
     return {**host.workspace.environment(name), **RAY_LIMITS, **NO_TELEMETRY, **host.topology.ray_defaults}
 
 
@@ -327,7 +327,7 @@ def agent_settings(name: str, args: RayHeadArgs) -> ray_node.AgentSettings:
 
 
 def node_config(name: str, host: Host, *, cpus: float, memory: int, gpus: Gpus) -> ray_node.NodeConfig:
-    """What `ray start` is told of a node: who and where it is, and what it may take."""
+    """Input of `ray start` for a node: name, address, ports and resources."""
     topology = host.topology
     return ray_node.NodeConfig(
         name=topology.node(name),
@@ -353,7 +353,7 @@ def guard_settings(name: str, host: Host, cpus: float) -> ray_node.GuardSettings
 
 
 def ray_environment(name: str, host: Host) -> Mapping[str, str]:
-    """What Ray's own processes, the hooks in them (entrypoints/hooks) and tasks read, which all inherit it."""
+    """The environment that Ray's own processes, the hooks in them (entrypoints/hooks) and tasks inherit."""
     topology = host.topology
     return {
         "RAY_NODE_NAME": topology.node(name),
@@ -368,23 +368,22 @@ def ray_environment(name: str, host: Host) -> Mapping[str, str]:
 
 
 def redis_users(host: Host, user: str, *, leads: bool) -> tuple[Mount, ...]:
-    """The secrets of the Redis users of a container of Ray. What never leads does not take part in the election."""
+    """The secrets of a Ray container's Redis users. A container that never leads takes no part in the election."""
     names = ("redis-reader", "redis-agent") if leads else ("redis-reader",)
     return tuple(host.secrets.redis_user(name, user=user) for name in names)
 
 
 # Silences a long warning of MLflow's client that git is not installed.
 QUIET_GIT = {"GIT_PYTHON_REFRESH": "quiet"}
-RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token"}
 # Switches off the telemetry of MLflow's client and other libraries.
 NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 def shared_memory(memory: int, programs: int | None = None) -> int:
-    """Bytes of /dev/shm: for the object store, which may take nearly all but not all of it, and for programs."""
+    """Bytes of /dev/shm: for the object store, which may take most but not all of it, and for programs."""
     return int(object_store(memory) / SHM_SHARE) + (programs or int(memory * PROGRAMS_SHM))
 
 
 def state_mount(host: Host, user: str) -> Mount:
-    """The folder of this host for what must not be forgotten with a container."""
+    """The host folder for state that must outlive the container."""
     return Mount(source=host.files.shared(STATE_FOLDER, uid=user_id(user)), target=STATE_TARGET)

@@ -1,8 +1,8 @@
 """Redis: the store of the Ray cluster's GCS state, and its replica on another host of a cluster.
 
-Owns the containers and their data volumes (append-only file, synced each second). Does not own who is head
-(coordination/lease.py), nor which of a pair is the primary (coordination/redis_pair.py), nor what users upload,
-which is not here (entrypoints/hooks/package_store.py).
+Owns the containers and their data volumes (append-only file, synced each second). Does not own the head's lease
+(coordination/lease.py), the roles of a Redis pair (coordination/redis_pair.py), or users' uploads, which are kept
+elsewhere (entrypoints/hooks/package_store.py).
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ PING = f'REDISCLI_AUTH="$(cat {SECRETS_TARGET}/redis-password)" redis-cli ping |
 
 @dataclass(frozen=True, kw_only=True)
 class RedisArgs:
-    """Plain values, already validated, and what it runs on."""
+    """Plain values, already validated, and the host."""
 
     settings: RedisSettings | RedisReplicaSettings
     host: Host
@@ -55,7 +55,7 @@ class RedisArgs:
 
 
 class _RedisServer(Service):
-    """One Redis, alone or of a pair."""
+    """One Redis server, alone or in a pair."""
 
     def _serve(self, args: RedisArgs) -> None:
         settings, host = args.settings, args.host
@@ -94,12 +94,12 @@ class _RedisServer(Service):
 
 
 def configuration(memory: int, *, paired: bool) -> str:
-    """The configuration of a server in a container of so much memory, without its password.
+    """The configuration of a server in a container with this much memory, without its password.
 
-    A write that does not fit is refused, where the kernel would end the server, again at each start.
+    A write that does not fit is refused; otherwise the kernel would kill the server, and again after each start.
     """
     lines = f"{CONFIGURATION}maxmemory {int(memory * MAXMEMORY_SHARE)}\n"
-    # What is kept for the other one counts as used memory.
+    # The backlog for the replica counts as used memory.
     return f"{lines}{PAIR_CONFIGURATION}repl-backlog-size {min(BACKLOG, memory // 8)}\n" if paired else lines
 
 
@@ -112,9 +112,9 @@ class Redis(_RedisServer):
 
 
 class RedisReplica(_RedisServer):
-    """**Pulumi type** ``cslr:redis:RedisReplica``. Ready when it answers PING, whether it has found the primary or not.
+    """**Pulumi type** ``cslr:redis:RedisReplica``. Ready when it answers PING, even before it finds the primary.
 
-    Configured as the primary is: which of both leads is decided while they run.
+    Configured like the primary: the roles are assigned while both run.
     """
 
     def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:

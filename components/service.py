@@ -1,4 +1,4 @@
-"""The base class of service components, and what they share: inputs, mounts of programs, the container."""
+"""The base class of service components, with their common inputs, program mounts and container."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from stack.state import HostFiles
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """What all services of a stack share on their Docker host."""
+    """Values and resources that all services of a stack share on their host."""
 
     identity: StackIdentity
     network: RayNetwork
@@ -34,28 +34,28 @@ class Host:
     workspace: Workspace
     python: str  # the interpreter of this program, for the commands that it declares
     proxy: HttpProxy
-    links: Mount  # what tasks and notebooks print for people to open (entrypoints/hooks/mlflow_links.py)
-    first: tuple[pulumi.Resource, ...] = ()  # what every container waits for
+    links: Mount  # links that tasks and notebooks print for people (entrypoints/hooks/mlflow_links.py)
+    first: tuple[pulumi.Resource, ...] = ()  # resources that every container waits for
 
     def program(self, file: str) -> Mount:
-        """A program of one file."""
+        """The mount of a single-file program."""
         source = self.files.program(programs.ENTRYPOINTS / file)
         return Mount(source=source, target=programs.program_path(file), read_only=True)
 
     def programs(self, *files: str) -> tuple[Mount, ...]:
-        """Several of them."""
+        """Mounts of several single-file programs."""
         return tuple(self.program(file) for file in files)
 
     def module(self, *names: str) -> tuple[Mount, ...]:
-        """Modules that a container starts, by their full names, what they import, and what starts Python."""
+        """Mounts of modules that a container starts (full names), of their imports, and of with_python.sh."""
         return (self.program("with_python.sh"), *self._modules(names))
 
     def ray_hooks(self) -> tuple[Mount, ...]:
-        """The hooks into Ray, and what installs them in every Python process (HOOKS_PATH)."""
+        """Mounts of the hooks into Ray and of the sitecustomize module that installs them (HOOKS_PATH)."""
         return (self.links, *self._modules(programs.modules_in("entrypoints.hooks")))
 
     def _modules(self, names: Iterable[str]) -> tuple[Mount, ...]:
-        """The modules, all that they import, and the files that these read."""
+        """Mounts of the modules, their imports, and the files that these read."""
         return tuple(
             Mount(source=self.files.program(source), target=programs.mounted_at(source), read_only=True)
             for name in sorted({module for name in names for module in programs.imported_modules(name)})
@@ -64,7 +64,7 @@ class Host:
 
 
 def distinct(*mounts: Mount) -> tuple[Mount, ...]:
-    """The mounts without duplicates of a target."""
+    """The mounts, one for each target."""
     return tuple({mount.target: mount for mount in mounts}.values())
 
 
@@ -91,12 +91,12 @@ class Service(pulumi.ComponentResource):
         self._deployed_on = deployed_on
 
     def _publish(self, internal: int, external: int | None) -> tuple[PublishedPort, ...]:
-        """A port on this host's address for the service; nothing where the settings name no host port."""
+        """The service's published port; none if the settings name no host port."""
         address = self._deployed_on.bind_address(self.host)
         return (PublishedPort(internal=internal, external=external, ip=address),) if external else ()
 
     def _data(self, location: str | None, part: str, target: str) -> Mount:
-        """Where data lives: a folder of the host (absolute path), a volume of the given name, or the default volume."""
+        """The data's mount: a folder of the host (absolute path), a volume of the given name, or the default volume."""
         if location is not None and location.startswith("/"):
             return Mount(source=location, target=target)
         identity = self._deployed_on.identity
@@ -110,7 +110,7 @@ class Service(pulumi.ComponentResource):
         return Mount(source=volume.name, target=target, bind=False)
 
     def _run(self, spec: ContainerSpec, *, after: Sequence[pulumi.Resource] = ()) -> None:
-        """Starts the container, once `after` is ready, and ends the component's construction."""
+        """Starts the container once `after` is ready, and registers the component's outputs."""
         self.container = run_container(
             f"{self.host}-container",
             spec,

@@ -17,11 +17,11 @@ from config.services import RAY_NODES
 from contracts import health
 from stack.identity import StackIdentity
 
-# The host network lacks Docker's own resolver. Where that of the host is dead, Ray takes 20 s longer to start, and the
-# firewall waits as long for each name of a host before it sets its first rule.
+# The host network lacks Docker's own resolver. If the host's resolver is dead, Ray takes 20 s longer to start, and the
+# firewall waits as long for each host name before it sets its first rule.
 RESOLVER_OPTIONS = {"RES_OPTIONS": "timeout:1 attempts:1"}
-# A lost head is followed by the next one within seconds, and until then the gateway refuses at once: so nodes, and what
-# runs on them, try again sooner than Ray's 2 s, and notice it sooner than after 1 s (ray_config_def.h).
+# The next head follows a lost one within seconds, and until then the gateway refuses at once: so nodes and their
+# programs retry sooner than after Ray's 2 s, and notice it sooner than after 1 s (ray_config_def.h).
 FAST_RECONNECT = {
     "RAY_gcs_grpc_max_reconnect_backoff_ms": "500",
     "RAY_grpc_client_check_connection_status_interval_milliseconds": "250",
@@ -40,38 +40,38 @@ class Attachment:
 
 
 class Topology(Protocol):
-    """What differs between one host and several."""
+    """The differences between a single host and a cluster of several."""
 
     kind: Literal["single", "lan"]  # as in the cluster file
-    host: str  # this one's name in the cluster; empty where it has none
-    address: str  # where nodes of other hosts reach those of this one; empty where there are none
-    namespace: str  # the part of Redis that is this cluster's: others may keep theirs beside it
-    redis_addresses: tuple[str, ...]  # the cluster's state, as host:port: Redis as it was deployed, then its replica
-    election: health.Election  # where the lease is that says who leads
+    host: str  # this host's name in the cluster; empty on a single host
+    address: str  # where nodes of other hosts reach this host's nodes; empty on a single host
+    namespace: str  # prefix of this cluster's keys in Redis, which other clusters may share
+    redis_addresses: tuple[str, ...]  # the cluster's Redis servers (host:port): the deployed primary, then its replica
+    election: health.Election  # location of the lease
     leaders: tuple[str, ...]  # the nodes of this host that may become head
     head_hosts: tuple[str, ...]  # where clients look for the head
-    ray_address: str | None  # what a client of this host connects to (ray://host:port); None: there is no Ray
-    dashboard: str | None  # where the head's dashboard always answers, as host:port; None: on the node that is head
+    ray_address: str | None  # for clients on this host (ray://host:port); None: there is no Ray
+    dashboard: str | None  # fixed address of the head's dashboard (host:port); None: on the node that is head
     mlflow_url: str | None  # where tasks and notebooks log their runs; None: nowhere
-    node_addresses: tuple[str, ...]  # of this host's nodes, where they have some of their own
+    node_addresses: tuple[str, ...]  # of this host's nodes, if they have their own
     first_node_leads: bool  # start nodes one after another, so that the first finds no head and leads
-    ray_defaults: Mapping[str, str]  # environment of all containers of Ray, unless the user's says otherwise
-    node_defaults: Mapping[str, str]  # that of nodes besides
+    ray_defaults: Mapping[str, str]  # environment of all Ray containers; the user's overrides it
+    node_defaults: Mapping[str, str]  # additional environment of nodes
 
     def node(self, service: str) -> str:
-        """What Ray calls a node of this host."""
+        """The Ray name of a node of this host."""
 
     def attachment(self, service: str) -> Attachment:
         """How a container of Ray is on the network."""
 
     def linked(self, services: Sequence[str]) -> tuple[str, ...]:
-        """Those of the services to which people get a link."""
+        """The subset of the services to which people get a link."""
 
     def dashboard_of(self, node: str) -> tuple[str, str]:
-        """The host of the dashboard that shows a node, and the service whose link leads there."""
+        """The host of the dashboard that shows a node, and the service that links to it."""
 
     def reach_of_mlflow(self, own: Reach | None) -> Reach | None:
-        """How people reach MLflow. `own`: that of this host, if it runs one."""
+        """How people reach MLflow. `own`: how they reach this host's MLflow, if it runs one."""
 
 
 class SingleHost:
@@ -108,11 +108,11 @@ class SingleHost:
         return Attachment(network="bridge", ports=BRIDGE_RAY_PORTS, address=self._address(service), publishes=True)
 
     def linked(self, services: Sequence[str]) -> tuple[str, ...]:
-        """All that are published."""
+        """All published ones."""
         return tuple(services)
 
     def dashboard_of(self, node: str) -> tuple[str, str]:
-        """Its own, since it may be the head."""
+        """The node's own, since it may be the head."""
         return node, node
 
     def reach_of_mlflow(self, own: Reach | None) -> Reach | None:
@@ -121,7 +121,7 @@ class SingleHost:
 
 
 class ClusterHost:
-    """A host of a cluster of several. Its nodes are workers, and a gateway leads to the head, wherever that is."""
+    """A host of a cluster of several. Its nodes are workers, and a gateway leads to the head, wherever it runs."""
 
     def __init__(self, membership: Membership) -> None:
         self.membership = membership
@@ -136,7 +136,7 @@ class ClusterHost:
             whitelist=membership.candidates,
             static_head=membership.static_head,
         )
-        self.leaders: tuple[str, ...] = ()  # where the head may run is a container of its own
+        self.leaders: tuple[str, ...] = ()  # the head runs in a container of its own
         self.head_hosts: tuple[str, ...] = (membership.address,)  # of the gateway
         self.ray_address: str | None = f"ray://{membership.address}:{RAY_CLIENT}"
         self.dashboard: str | None = f"{membership.address}:{GATEWAY_PORTS['dashboard']}"
@@ -147,7 +147,7 @@ class ClusterHost:
         self.node_defaults: Mapping[str, str] = FAST_RECONNECT
 
     def node(self, service: str) -> str:
-        """Its service's name, after that of the host."""
+        """The host's name, followed by the service's."""
         return self.membership.node(service)
 
     def attachment(self, service: str) -> Attachment:
@@ -165,11 +165,11 @@ class ClusterHost:
         return self.membership.address, "ray-gateway"
 
     def reach_of_mlflow(self, own: Reach | None) -> Reach | None:
-        """Where another host runs it, what the cluster file says of that one."""
+        """If another host runs it, as the cluster file says."""
         return own or self.membership.mlflow_reach
 
 
 def topology_of(settings: PlatformSettings, identity: StackIdentity) -> Topology:
-    """The one that the settings ask for."""
+    """The topology that the settings describe."""
     membership = settings.membership
     return ClusterHost(membership) if membership else SingleHost(settings, identity)

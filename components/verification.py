@@ -1,7 +1,7 @@
-"""Verification: after a deployment, and again whenever what it checks was replaced.
+"""Verification: runs after a deployment, and again whenever a container that it checks was replaced.
 
-Owns the command and what it expects. How each check is done is verification/ (on the host) and
-entrypoints/verify_cluster.py (in a client container inside the network).
+Owns the command and its specification. The checks are in verification/ (on the host) and entrypoints/verify_cluster.py
+(in a client container inside the network).
 """
 
 import shlex
@@ -21,7 +21,7 @@ class VerificationArgs:
     """The specification, and the services that must be ready before the checks start."""
 
     spec: pulumi.Output[VerificationSpec]  # waits for the client's image
-    record: str  # the file of this host that keeps what is found
+    record: str  # the file on this host that keeps the result
     services: Sequence[Service]
     python: str  # the interpreter that runs the checks
 
@@ -40,9 +40,9 @@ class Verification(pulumi.ComponentResource):
                 ENVIRONMENT: args.spec.apply(lambda spec: spec.model_dump_json()),
                 record.ENVIRONMENT: args.record,
             },
-            # What it says meanwhile is progress; what it answers becomes an output, and need not be logged besides.
+            # stderr is progress; stdout becomes an output and need not be logged too.
             logging=command.local.Logging.STDERR,
-            # A replaced container is checked again; a changed program changes its path in the expectation.
+            # A replaced container is checked again; a changed program has another path in the specification.
             triggers=[service.container.id for service in args.services],
             # Outputs of an earlier run in the environment can be too long for it (pulumi-command#285).
             add_previous_output_in_env=False,

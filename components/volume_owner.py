@@ -1,7 +1,7 @@
-"""Named volumes that a stack file mounts besides the platform's own: each belongs to who writes to it.
+"""Makes each additional named volume of a stack file the property of the user that writes to it.
 
-Docker makes a volume root's, unless the image has something at its target. Owns the command that gives one that is new
-to the user of its service, before that starts. What it does is docker_api/volume_owner.py.
+A new Docker volume belongs to root, unless the image has a folder at its target. Owns the command that gives it to the
+service's user before the service starts; docker_api/volume_owner.py does the work.
 """
 
 import shlex
@@ -22,7 +22,7 @@ def give_volume(
     python: str,
     opts: pulumi.ResourceOptions,
 ) -> pulumi.Resource:
-    """Declares that a volume belongs to a user (``uid:gid``). An image of the service does it, which is here anyway."""
+    """Declares that a volume belongs to a user (``uid:gid``). Runs in the service's image, which is present anyway."""
     return command.local.Command(
         name,
         create=shlex.join([python, "-m", "docker_api.volume_owner", volume, user, target]),

@@ -1,9 +1,9 @@
-"""Workspace: where the work of jobs and notebooks lies on this host's disk, and outlives their containers.
+"""Workspace: files of jobs and notebooks on this host's disk, which outlive their containers.
 
-Owns two volumes, or names the host's folders that stand for them: the scratch (sessions of Ray, spilled objects,
-temporary files, caches of packages, uploads), whose size each node's guard limits
-(entrypoints/ray/node_guard.py), and the home (results, checkpoints, caches of models), which belongs to the users
-alone. Both are at the same paths in Ray's nodes and in notebooks.
+Owns two volumes, or uses folders of the host in their place: the scratch folder (Ray's sessions, spilled objects,
+temporary files, package caches, uploads), whose size each node's guard limits (entrypoints/ray/node_guard.py), and the
+home folder (results, checkpoints, model caches), which belongs only to the users. Both have the same paths in Ray's
+nodes and in notebooks.
 """
 
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ class WorkspaceArgs:
     scratch_limit: int  # bytes, of all services of the host together
     home: str | None
     user: str  # uid:gid that the containers run as
-    pulled: bool  # whether an image was not made here: it lacks the folders that give a new volume its owner
-    package_index: str | None  # where packages come from at run time; None: the default of pip and uv
+    pulled: bool  # whether any image is pulled: it lacks the folders that give a new volume its owner
+    package_index: str | None  # package index at run time; None: the default of pip and uv
 
 
 class Workspace(pulumi.ComponentResource):
-    """**Pulumi type** ``cslr:workspace:Workspace``. Ready when its volumes are there."""
+    """**Pulumi type** ``cslr:workspace:Workspace``. Ready when its volumes exist."""
 
     scratch: Mount
     home: Mount
@@ -52,16 +52,16 @@ class Workspace(pulumi.ComponentResource):
 
     @property
     def mounts(self) -> tuple[Mount, Mount]:
-        """For a container that works in it."""
+        """Mounts for a container that works in it."""
         return self.scratch, self.home
 
     @property
     def watched(self) -> Mount:
-        """For a container that only reads what the guards say."""
+        """Mounts for a container that only reads the guards' reports."""
         return Mount(source=self.scratch.source, target=SCRATCH, read_only=True, bind=self.scratch.bind)
 
     def environment(self, service: str) -> Mapping[str, str]:
-        """What programs of a service must know to write to the disk and not to memory."""
+        """The variables that make a service's programs write to the disk and not to memory."""
         index = self._args.package_index
         return {
             "HOME": HOME,
@@ -76,15 +76,15 @@ class Workspace(pulumi.ComponentResource):
 
     @property
     def scratch_limit(self) -> int:
-        """Bytes that all services of the host may fill together."""
+        """Bytes that all services of the host may use together."""
         return self._args.scratch_limit
 
     def ray_sessions(self, service: str) -> str:
-        """Where Ray keeps the sessions of a node."""
+        """The folder of a node's Ray sessions."""
         return f"{SCRATCH}/{service}/ray"
 
     def node_environment(self, service: str) -> Mapping[str, str]:
-        """What the hooks into a Ray node must know besides, which keep packages in the scratch."""
+        """Further variables for the hooks in a Ray node, which keep packages in the scratch folder."""
         return {"RAY_NODE_SERVICE": service, "RAY_NODE_SCRATCH_LIMIT": str(self._args.scratch_limit)}
 
     def _mount(self, part: str, location: str | None, target: str) -> Mount:
@@ -107,5 +107,5 @@ CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 
 
 def report_path(service: str) -> str:
-    """Where the guard of a node says how much of the scratch is used."""
+    """The path of a guard's report on the use of the scratch folder."""
     return f"{SCRATCH}/use/{service}.json"

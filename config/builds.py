@@ -39,17 +39,17 @@ class BuildSettings(Settings):
     bases: Literal["auto", "registry", "bootstrap"] = Field(
         default="auto",
         description="Where base images come from: a `registry`, or Debian's packages (`bootstrap`). `auto`: a registry "
-        "if it can be reached.",
+        "if it can be reached, otherwise `bootstrap`.",
     )
     pyg_lib: Literal["auto", "no"] = Field(
         default="auto",
-        description="PyG's compiled extension. `auto`: where PyG's wheel index can be reached; the image's label "
-        "`cslr.pyg-lib` says what became of it.",
+        description="PyG's compiled extension. `auto`: installed if PyG's wheel index can be reached. The image's "
+        "label `cslr.pyg-lib` holds its version, or `none`.",
     )
     cache_from: RegistryPrefix | None = Field(
-        default=None, description="Prefix of images pushed before, whose layers a build takes over where they fit."
+        default=None, description="Prefix of images pushed earlier, whose layers builds reuse."
     )
-    parallel_builds: Count = Field(default=2, description="How many images are built at the same time.")
+    parallel_builds: Count = Field(default=2, description="How many images to build at the same time.")
     mirrors: MirrorSettings = MirrorSettings()
 
 
@@ -73,18 +73,18 @@ class ImagesSettings(BuildSettings):
 
     cuda: Version = Field(
         default=DEFAULT_VARIANT.cuda,
-        description="CUDA of the images. Possible with Python: "
+        description="CUDA version of the images. Supported with Python: "
         + ", ".join(f"{variant.cuda} with {variant.python}" for variant in VARIANTS)
         + ".",
     )
-    python: Version = Field(default=DEFAULT_VARIANT.python, description="Python of the images, in quotes.")
+    python: Version = Field(default=DEFAULT_VARIANT.python, description="Python version of the images, in quotes.")
     packages: Annotated[tuple[Requirement, ...], AsTuple] = Field(
         default=(),
-        description="Python packages that the Ray nodes and Marimo have beside those of the images, such as "
-        "`transformers>=5`. Their versions are locked by `ws packages`, which also edits this list.",
+        description="Python packages to add to the images of the Ray nodes and Marimo, such as `transformers>=5`. "
+        "`ws packages` edits this list and locks the versions.",
     )
     apt: Annotated[tuple[DebianPackage, ...], AsTuple] = Field(
-        default=(), description="Debian packages that the Ray nodes and Marimo have as well, such as `ffmpeg`."
+        default=(), description="Debian packages to add to the same images, such as `ffmpeg`."
     )
     ray: RayWheelSettings | None = Field(
         default=None,
@@ -92,8 +92,8 @@ class ImagesSettings(BuildSettings):
     )
     torch: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
-        description="PyTorch build. `auto`: `cpu` on a stack without GPU where PyTorch's own wheel index can be "
-        "reached, which saves 4 GB, else `cuda`, which runs on CPUs as well.",
+        description="PyTorch build. `auto`: `cpu` on a stack without GPUs if PyTorch's own wheel index can be reached, "
+        "which saves 4 GB; otherwise `cuda`, which also runs on CPUs.",
     )
 
 

@@ -33,10 +33,10 @@ class ClusterHost(Settings):
     """A host of the cluster."""
 
     address: LanAddress = Field(
-        description="Its IPv4 address in the network that the hosts share.", examples=["192.168.1.10"]
+        description="IPv4 address in the network that the hosts share.", examples=["192.168.1.10"]
     )
     names: Annotated[tuple[ReachedName, ...], AsTuple] = Field(
-        default=(), description="Names under which people reach it, such as `alpha.example.org`."
+        default=(), description="Names by which people reach it, such as `alpha.example.org`."
     )
 
 
@@ -46,7 +46,7 @@ class ClusterRedis(Settings):
     host: HostName = Field(description="The host that runs Redis.", examples=["gamma"])
     replica: HostName | None = Field(
         default=None,
-        description="Host of the Redis replica. Unset: the cluster's state is lost with its host.",
+        description="Host of the Redis replica. Unset: if Redis's host is lost, so is the cluster's state.",
     )
     port: HostPort = Field(default=6381, description="Port of Redis on its host's address.")
     replica_port: HostPort = Field(default=6382, description="Port of the replica on its host's address.")
@@ -56,7 +56,7 @@ class ClusterMLflow(Settings):
     """Where experiments are tracked; without it, nowhere."""
 
     host: HostName = Field(
-        description="The host that runs MLflow, and Postgres with it. Without `mlflow`, nothing is tracked.",
+        description="The host that runs MLflow and its Postgres. Without `mlflow`, no experiments are tracked.",
         examples=["gamma"],
     )
     port: HostPort = Field(default=5000, description="Port of MLflow on its host's address.")
@@ -68,18 +68,18 @@ class ClusterSettings(Settings):
 
     topology: Literal["lan", "single"] = Field(
         default="lan",
-        description="`lan`: Ray on the network of the hosts. `single`: as without this block, for a host on its own.",
+        description="`lan`: Ray uses the network of the hosts. `single`: a host on its own, as without a cluster file.",
     )
     name: ClusterName = Field(description="Name of the cluster.", examples=["lab"])
     hosts: Annotated[dict[HostName, ClusterHost], AsMapping] = Field(
-        description="Every host: name → `address`.", examples=[{"alpha": {"address": "192.168.1.10"}}]
+        description="All hosts: name → `address`.", examples=[{"alpha": {"address": "192.168.1.10"}}]
     )
     head_whitelist: Annotated[tuple[str, ...], AsTuple] | None = Field(
-        default=None, description="Hosts that may lead, the preferred one first. Unset: all, in the order above."
+        default=None, description="Hosts that may lead, in order of preference. Unset: all, in the order above."
     )
     head_address: HeadAddress | None = Field(
         default=None,
-        description="host:port of the GCS of the only head, which turns election off. Unset: the hosts elect one.",
+        description="`host:port` of a static head's GCS, which turns the election off. Unset: the hosts elect one.",
     )
     redis: ClusterRedis = Field(examples=[{"host": "gamma"}])
     mlflow: ClusterMLflow | None = Field(default=None, description="Unset: experiments are not tracked.")

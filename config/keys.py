@@ -18,7 +18,7 @@ SECRETS = {
     "cslr:marimoToken": "Token that opens the notebooks.",
 }
 CLUSTER_KEY_SECRET = {
-    "cslr:clusterKey": "Key of the cluster, the same on all its hosts: the secrets above are made from it.",
+    "cslr:clusterKey": "Cluster key, the same on all hosts. The other secrets are derived from it.",
 }
 # Values of the variables that `env_secrets` of services name.
 ENV_SECRETS = "cslr:envSecrets"
@@ -30,8 +30,8 @@ WEBHOOKS = {
 PREFLIGHT_KEY = "cslr:preflight"
 HOST_ALONE = "host"  # its value that leaves out whose the stack's objects are
 PREFLIGHT = {
-    "cslr:preflight": "`false` checks nothing of the host: for a preview on a machine that is not the stack's. "
-    "`host` does not ask whose the stack's containers are: for a preview of a change to the other engine.",
+    "cslr:preflight": "`false` skips all checks of the host: for a preview on a machine that is not the stack's host. "
+    "`host` skips only the check of the stack's owner: for a preview of a change to the other engine.",
 }
 OBJECTS = ("cslr:platform", "cslr:matrix", "cslr:cluster")
 KNOWN = (*OBJECTS, "cslr:host", *PREFLIGHT, *SECRETS, *CLUSTER_KEY_SECRET, ENV_SECRETS, *WEBHOOKS)

@@ -31,25 +31,25 @@ Globs = Annotated[tuple[Glob, ...], AsTuple]
 
 
 class MatrixSettings(BuildSettings):
-    """Which images of the family are built. They are those that every key selects."""
+    """Which images of the family to build: those that match all of these keys."""
 
-    cuda: Globs = Field(default=("*",), description="Versions of CUDA, as patterns: `12.*`.")
-    python: Globs = Field(default=("*",), description="Versions of Python, as patterns, in quotes.")
+    cuda: Globs = Field(default=("*",), description="CUDA versions, as patterns: `12.*`.")
+    python: Globs = Field(default=("*",), description="Python versions, as patterns, in quotes.")
     targets: Globs = Field(default=("*",), description="Images, as patterns: `*-runtime`.")
     phases: Annotated[tuple[Phase, ...], AsTuple] = Field(
         default=(1, 2, 3, 4),
-        description="Parts of the family: 1 `runtime`, 2 `ray-runtime`, 3 `marimo-runtime`, 4 what has a compiler.",
+        description="Parts of the family: 1 `runtime`, 2 `ray-runtime`, 3 `marimo-runtime`, 4 the `devel` ones.",
     )
-    minimal: bool = Field(default=False, description="Whether one image of each target is enough.")
+    minimal: bool = Field(default=False, description="Whether to build only one image of each target.")
     without: Globs = Field(
         default=(), description="Images to leave out, as patterns of whole names: `devel-cuda12.8.1-*`."
     )
     platforms: Annotated[tuple[Platform, ...], AsTuple] = Field(
         default=(PLATFORM,),
-        description="`linux/amd64`, `linux/arm64`, or both. Images that a platform has no torch with CUDA for are left "
-        "out there. Pushed, those of several platforms become one name.",
+        description="`linux/amd64`, `linux/arm64`, or both. An image is left out on a platform for which PyTorch has "
+        "no CUDA build. When pushed, an image has one name for all platforms.",
     )
-    push: bool = Field(default=False, description="Whether images are pushed. Needs `registry`.")
+    push: bool = Field(default=False, description="Whether to push the images. Needs `registry`.")
 
 
 def refuse_beside(text: Callable[[str], str | None], *, stack_file: str) -> None:

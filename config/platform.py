@@ -45,29 +45,29 @@ Model = TypeVar("Model", bound=Settings)
 
 
 class NetworkSettings(Settings):
-    """The Docker network of the stack, and where its ports are published."""
+    """The Docker network of the stack, and the address that its ports are published on."""
 
     name: NetworkName = Field(default="ray-network", description="Name of the Docker network.")
     subnet: Subnet = Field(
         default="172.28.0.0/16",
-        description="IPv4 network of the containers: private, free on this host, /12 to /27.",
+        description="IPv4 network of the containers: private, unused on this host, /12 to /27.",
     )
     bind_address: BindAddress = Field(
         default="127.0.0.1",
-        description="Address of this host that ports are published on: 127.0.0.1 for this host only, 0.0.0.0 for all.",
+        description="Address that ports are published on. `127.0.0.1`: only this host; `0.0.0.0`: all its addresses.",
     )
     proxy: ProxyUrl | None = Field(
         default=None,
-        description="HTTP proxy by which tasks, notebooks and MLflow reach other servers. What belongs to the stack or "
-        "its cluster they reach without it.",
+        description="HTTP proxy through which tasks, notebooks and MLflow reach other servers. They reach the stack "
+        "and its cluster without it.",
     )
     no_proxy: Annotated[tuple[NearName, ...], AsTuple] = Field(
-        default=(), description="What else they reach without it: names, domains (`.example.org`), addresses."
+        default=(), description="What else to reach without the proxy: names, domains (`.example.org`), addresses."
     )
     names: Annotated[tuple[ReachedName, ...], AsTuple] = Field(
         default=(),
-        description="Names under which people reach this host, such as `gpuhost.example.org`, with the port of a "
-        "reverse proxy unless that is 80 or 443. MLflow refuses other names, and links use the first.",
+        description="Names by which people reach this host, such as `gpuhost.example.org`, with the port of a "
+        "reverse proxy unless that is 80 or 443. MLflow refuses other names; links use the first.",
     )
 
     @property
@@ -79,7 +79,7 @@ class NetworkSettings(Settings):
 class GpuSettings(Settings):
     """The NVIDIA GPUs of this host."""
 
-    enabled: bool = Field(default=False, description="Whether this host offers its NVIDIA GPUs to the stack.")
+    enabled: bool = Field(default=False, description="Whether the stack may use this host's NVIDIA GPUs.")
     devices: Devices = Field(
         default="all", description="Which GPUs: `all`, or a list of numbers or UUIDs as `nvidia-smi -L` prints them."
     )

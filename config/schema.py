@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 from config import matrix
 from config.cluster import HOST_KEY, ClusterSettings
 from config.cluster import KEY as CLUSTER_KEY
-from config.keys import CLUSTER_KEY_SECRET, ENV_SECRETS, ENV_SECRETS_TEXT, PREFLIGHT, SECRETS, WEBHOOKS
+from config.keys import CLUSTER_KEY_SECRET, ENV_SECRETS, ENV_SECRETS_TEXT, HOST_ALONE, PREFLIGHT, SECRETS, WEBHOOKS
 from config.matrix import MatrixSettings
 from config.platform import KEY, PlatformSettings
 from config.project import FOLDER
@@ -25,9 +25,9 @@ CLUSTER_SCHEMA_FILE = FOLDER / "cluster.schema.json"
 
 # Key → the model of its object. A stack has one of them.
 KEYS: dict[str, type[BaseModel]] = {KEY: PlatformSettings, matrix.KEY: MatrixSettings}
-CLUSTER = "The cluster over several hosts that this one is part of: its block, or the name of a file that holds it."
+CLUSTER = "The cluster of several hosts that this host belongs to: the name of the cluster file, or its content."
 HOST = (
-    "Which host of the cluster this is. Unset: the one of the stack's name, else the one with this machine's address."
+    "Which host of the cluster this is. Unset: the one with the stack's name, else the one with this machine's address."
 )
 
 Node = dict[str, Any]
@@ -47,7 +47,7 @@ def stack_schema() -> Node:
     settings |= {
         CLUSTER_KEY: {"description": CLUSTER, "anyOf": [block, {"type": "string", "pattern": r"\.ya?ml$"}]},
         HOST_KEY: {"description": HOST, "type": "string"},
-        **{key: {"description": text, "type": "boolean"} for key, text in PREFLIGHT.items()},
+        **{key: {"description": text, "enum": [True, False, HOST_ALONE]} for key, text in PREFLIGHT.items()},
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

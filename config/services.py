@@ -51,24 +51,25 @@ RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
 IMAGE_OF = {"redis-replica": "redis", "ray-gateway": "health", "ray-head": "ray-cpu", "keeper": "health"}
 MIB, GIB = 2**20, 2**30
 
-PORT = "Port of this host, on `network.bind_address`."
+PORT = "Host port, on `network.bind_address`."
 
 # Described once here, because the defaults differ from service to service.
-CpuLimit = Annotated[Cpus, Field(description="Limit of CPU cores, to hundredths.")]
+CpuLimit = Annotated[Cpus, Field(description="Limit of CPU cores, with up to two decimals.")]
 MemoryLimit = Annotated[Memory, Field(description="Limit of memory, in Docker's notation: `512m`, `8g`.")]
 GcsPort = Annotated[
     HostPort | None,
     Field(
-        description="Host port of the cluster's control store (GCS), for nodes and drivers outside. Anyone who reaches "
-        "it can end the head with one message, without a token. Unset: not published, and nothing here needs it."
+        description="Host port of the cluster's control store (GCS), for nodes and drivers elsewhere. Anyone who "
+        "reaches it can kill the head with one message, without a token. Unset: not published; the platform "
+        "does not need it."
     ),
 ]
 DataLocation = Annotated[
     Location | None,
-    Field(description="Where its data lives: a volume's name or an absolute path. Unset: a volume of this stack."),
+    Field(description="Where its data is kept: a volume's name or an absolute path. Unset: a volume of this stack."),
 ]
 OfTheCluster = Annotated[
-    bool, Field(description="Follows from `cslr:cluster`, for this host. Only a cluster of several hosts has it.")
+    bool, Field(description="Decided by `cslr:cluster`. Only a cluster of several hosts has this service.")
 ]
 DashboardPort = Annotated[HostPort, Field(description="Host port of the dashboard and of the Jobs API.")]
 ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client (`ray://`).")]
@@ -76,14 +77,14 @@ ProxyAddress = Annotated[
     BaseUrl | None,
     Field(
         description="Where a reverse proxy serves it: the address that people open, such as "
-        "`https://gpuhost.example.org/mlflow`, or the path alone. Unset: reached at its port, without a path."
+        "`https://gpuhost.example.org/mlflow`, or only the path. Unset: it is reached at its port, without a path."
     ),
 ]
 SharedMemory = Annotated[
     Memory | None,
     Field(
-        description="Limit of shared memory for programs, as the workers of a PyTorch `DataLoader` use it, beside "
-        "Ray's object store; what is used counts against `memory`. Unset: a part of `memory`."
+        description="Limit of shared memory for programs, such as the workers of a PyTorch `DataLoader`. Ray's object "
+        "store is not included. Memory in use counts against `memory`. Unset: a fraction of `memory`."
     ),
 ]
 
@@ -92,8 +93,8 @@ EnvSecretNames = Annotated[
     tuple[EnvironmentName, ...],
     AsTuple,
     Field(
-        description="Environment variables that are secrets, such as `HF_TOKEN`: their names. Values are in "
-        "`cslr:envSecrets` or in files of this host, and in no state, output or `docker inspect` (docs/secrets.md)."
+        description="Names of environment variables that are secrets, such as `HF_TOKEN`. Set their values in "
+        "`cslr:envSecrets` or in files of this host; no state, output or `docker inspect` shows them (docs/secrets.md)."
     ),
 ]
 
@@ -113,9 +114,9 @@ class Settings(BaseModel):
 class ImageSettings(Settings):
     """Where the image of a service comes from."""
 
-    source: Literal["build", "pull"] = Field(default="build", description="`build` it here, or `pull` it.")
+    source: Literal["build", "pull"] = Field(default="build", description="`build` the image here, or `pull` it.")
     reference: ImageReference | None = Field(
-        default=None, description="The image to pull, with its tag or digest. Only with source `pull`."
+        default=None, description="The image to pull, with its tag or digest. Only with `source: pull`."
     )
 
 
@@ -124,10 +125,10 @@ class VolumeMount(Settings):
 
     source: Location = Field(
         description="Name of a volume (a new one belongs to the service's user), or absolute path of a folder or file "
-        "of this host; what the host lives by (`/proc`, `/run`, Docker's data, …) is refused."
+        "of this host. System paths (`/proc`, `/run`, Docker's data, …) are refused."
     )
     target: Target = Field(description="Absolute path inside the container.")
-    read_only: bool = Field(default=False, description="Whether the container may only read it.")
+    read_only: bool = Field(default=False, description="Whether the container can only read it.")
 
 
 class ServiceSettings(Settings):
@@ -142,7 +143,7 @@ class ServiceSettings(Settings):
     env: Annotated[dict[EnvironmentName, EnvironmentValue], AsMapping] = Field(
         default={},
         description="More environment variables, name → value. They replace the platform's defaults and extend its "
-        "lists (`PYTHONPATH`); what its parts rely on is refused. Not for secrets: Docker shows them.",
+        "lists (`PYTHONPATH`). Variables that the platform relies on are refused. Not for secrets: Docker shows them.",
     )
     volumes: Annotated[tuple[VolumeMount, ...], AsTuple] = Field(
         default=(), description="Extra volumes and bind mounts: a list of `source`, `target`, `read_only`."
@@ -174,19 +175,19 @@ class SinglePortSettings(ServiceSettings):
 
 
 class FirewallSettings(ServiceSettings):
-    """The firewall: other machines reach what the stack publishes to them, and nothing else."""
+    """The firewall: lets other machines reach what the stack publishes to them, and nothing else."""
 
     enabled: bool = Field(
         default=True,
-        description="Whether this host runs the service where it needs one: with Docker before 28, and in a cluster of "
-        "several hosts. Without it, `ws doctor` has the rules to set by hand.",
+        description="Whether this host runs the firewall where it needs one: with Docker before 28, and in a cluster "
+        "of several hosts. If `false`, `ws doctor` shows the rules to set by hand.",
     )
     cpus: CpuLimit = 0.2
     memory: MemoryLimit = 64 * MIB
     user: Literal["0:0"] = Field(default="0:0", description="Root, to whom alone Docker gives a capability.")
     allow: Annotated[tuple[Source, ...], AsTuple] = Field(
         default=(),
-        description="Further addresses or networks that it lets in, such as a Prometheus server's.",
+        description="Further addresses or networks to admit, such as a Prometheus server's.",
     )
 
 
@@ -216,7 +217,8 @@ class RayNodeSettings(ServiceSettings):
     """A Ray node of this host."""
 
     torch: bool = Field(
-        default=True, description="Whether its built image has PyTorch and PyG; without them it is a tenth of the size."
+        default=True,
+        description="Whether its built image has PyTorch and PyG. Without them, it is a tenth of the size.",
     )
     shm: SharedMemory = None
     ports: RayPorts
@@ -234,7 +236,7 @@ class RayNodeSettings(ServiceSettings):
 
 
 class RayCpuSettings(RayNodeSettings):
-    """The Ray node that offers CPUs only."""
+    """The Ray node that offers only CPUs."""
 
     cpus: CpuLimit = 2.0
     memory: MemoryLimit = 6 * GIB
@@ -251,7 +253,7 @@ class RayGpuSettings(RayNodeSettings):
 
 
 class RayHeadSettings(ServiceSettings):
-    """The head of a cluster of several hosts, on each host that may lead. It computes nothing itself."""
+    """The head of a cluster of several hosts, on each host that may lead. It offers no CPUs or GPUs to tasks."""
 
     enabled: OfTheCluster = False
     cpus: CpuLimit = 2.0
@@ -259,7 +261,7 @@ class RayHeadSettings(ServiceSettings):
 
 
 class RayGatewaySettings(ServiceSettings):
-    """The way to the head from each host of a cluster of several hosts, wherever the head is."""
+    """The gateway of each host of a cluster of several hosts: forwards to the head, wherever it is."""
 
     enabled: OfTheCluster = False
     cpus: CpuLimit = 1.0
@@ -270,35 +272,35 @@ class RaySettings(Settings):
     """The Ray cluster, and the nodes that this host adds to it."""
 
     head_whitelist: Annotated[tuple[str, ...], AsTuple] = Field(
-        default=RAY_NODES, description="Nodes of this host that may become the cluster's head, the preferred one first."
+        default=RAY_NODES, description="Nodes of this host that may become the cluster's head, in order of preference."
     )
     head_address: HeadAddress | None = Field(
         default=None,
-        description="host:port of a head elsewhere, which the nodes here join. Unset: found on start.",
+        description="`host:port` of a head elsewhere, which the nodes here join. Unset: they find the head at start.",
     )
     health_url: Url | None = Field(
-        default=None, description="Health service that knows the existing head. Unset: the one of this stack."
+        default=None, description="Health service that knows the existing head. Unset: this stack's own."
     )
     health_timeout: Seconds = Field(default=1.0, description="Seconds to wait for the health service's answer.")
     base_url: DashboardUrl | None = Field(
         default=None,
-        description="Where a reverse proxy has the dashboard, for links: `https://gpuhost.example.org/ray`. The proxy "
-        "leaves the path out when it asks the dashboard, which has none. Unset: at its port.",
+        description="Address of the dashboard behind a reverse proxy, for links: `https://gpuhost.example.org/ray`. "
+        "The proxy must strip the path, since the dashboard has none. Unset: links lead to its port.",
     )
     scratch: Location | None = Field(
         default=None,
-        description="Where Ray's sessions, spilled objects, temporary files and downloaded packages lie, at "
-        "`/scratch` in nodes and notebooks: a volume's name or an absolute path. Unset: a volume of this stack.",
+        description="Where `/scratch` of nodes and notebooks is kept, with Ray's sessions, spilled objects, temporary "
+        "files and downloaded packages: a volume's name or an absolute path. Unset: a volume of this stack.",
     )
     scratch_limit: Memory = Field(
         default=40 * 10**9 // MIB * MIB,
-        description="How much of its disk the scratch may take. What is not needed any more is removed; the job that "
-        "fills it all the same is ended.",
+        description="How much disk the scratch folder may use. Files that are no longer needed are deleted first; if "
+        "that is not enough, the job that holds the most is ended.",
     )
     home: Location | None = Field(
         default=None,
-        description="Where `HOME` of nodes and notebooks lies, with results (`~/ray_results`) and caches of models: a "
-        "volume's name or an absolute path. Unset: a volume of this stack.",
+        description="Where `HOME` of nodes and notebooks is kept, with results (`~/ray_results`) and caches of models: "
+        "a volume's name or an absolute path. Unset: a volume of this stack.",
     )
     env_secrets: EnvSecretNames = ()
     head: RayHeadSettings = RayHeadSettings()
@@ -313,14 +315,15 @@ class RaySettings(Settings):
 
 
 class RedisReplicaSettings(SinglePortSettings):
-    """The Redis replica on another host of the cluster, which takes over when Redis's host is lost."""
+    """The Redis replica on another host of the cluster, which can take over when Redis's host is lost."""
 
     data_key = "data"
     enabled: OfTheCluster = False
     cpus: CpuLimit = 0.5
     memory: MemoryLimit = 512 * MIB
     port: HostPort = Field(
-        default=6382, description="Port of this host. In a cluster of several hosts: its key `redis.replica_port`."
+        default=6382,
+        description="Host port. In a cluster of several hosts, set `redis.replica_port` in the cluster file.",
     )
     data: DataLocation = None
 
@@ -372,7 +375,7 @@ class MarimoSettings(SinglePortSettings):
 
 
 class HealthSettings(SinglePortSettings):
-    """The health service: what runs, and where the head is."""
+    """The health service: reports what runs, and where the head is."""
 
     cpus: CpuLimit = 0.5
     memory: MemoryLimit = 256 * MIB
@@ -380,7 +383,7 @@ class HealthSettings(SinglePortSettings):
 
 
 class KeeperSettings(ServiceSettings):
-    """The keeper: restarts containers of this stack that Docker calls unhealthy. It has no network."""
+    """The keeper: restarts containers of this stack that stay unhealthy. It has no network."""
 
     cpus: CpuLimit = 0.2
     memory: MemoryLimit = 96 * MIB

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Guarded:
-    """What the hosts of a cluster alone reach on this one; on a host of its own nothing, since nothing is open."""
+    """Ports of this host that only the other hosts of its cluster may reach; empty on a single host."""
 
     hosts: tuple[str, ...] = ()  # names or addresses
     ports: tuple[str, ...] = ()  # "6379" or "12000-12999"
-    forwarded: tuple[int, ...] = ()  # of them those that Docker forwards to a container
+    forwarded: tuple[int, ...] = ()  # the subset of `ports` that Docker forwards to a container
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirewallSettings(Guarded):
-    """Who reaches what from another machine."""
+    """Which other machines may reach which ports."""
 
-    table: str  # of nftables, the stack's own; no other program has one of this name
+    table: str  # nftables table of this stack; no other program uses this name
     gateway: str  # this host's address on the bridge of the containers, by which the bridge is found
     allow: tuple[str, ...] = ()  # addresses and networks that no rule here concerns

@@ -11,7 +11,7 @@ from contracts.redis import RedisAccess
 
 
 class Target(enum.Enum):
-    """What connections are passed on to: one of the head's three ports."""
+    """A destination of forwarded connections: one of the head's three ports."""
 
     GCS = "gcs"
     CLIENT = "client"
@@ -35,6 +35,6 @@ class GatewaySettings:
     candidate: bool  # whether this host may lead
     routes: tuple[Route, ...]
     redis: RedisAccess
-    own_redis: str | None = None  # the one of Redis's addresses that is this host's, where it is one of a pair
+    own_redis: str | None = None  # this host's own Redis address, if it runs one server of a Redis pair
     static_head: Mapping[str, str] = field(default_factory=dict)  # target → host:port; not empty: no election
     facts: Mapping[str, Any] = field(default_factory=dict)  # what the other hosts' preflights compare with their own

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Gpus:
-    """None of them unless said otherwise; true where there are some."""
+    """A selection of GPUs, by default none; truthy unless it selects none."""
 
     every: bool = False
     devices: tuple[str, ...] = ()  # Docker's device numbers or UUIDs
@@ -24,7 +24,7 @@ class Gpus:
 
     @property
     def count(self) -> int | None:
-        """How many they are; None where only the host knows."""
+        """The number of GPUs; None if only the host knows."""
         return None if self.every else len(self.devices)
 
     def docker_request(self) -> tuple[int, list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Kind(enum.Enum):
-    """Which probe a service is asked with."""
+    """The kind of a service, which selects its probe."""
 
     REDIS = "redis"
     POSTGRES = "postgres"
@@ -29,30 +29,30 @@ class WatchedService:
     host: str
     port: int
     url: str | None = None  # where people reach it; None when not published
-    prefix: str = ""  # before all its paths, where a reverse proxy has it below one
+    prefix: str = ""  # path prefix, if a reverse proxy serves it below one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Election:
-    """Where the election's state is, and who may lead."""
+    """Location of the election's state, and the hosts that may lead."""
 
     namespace: str  # in Redis
-    host: str  # this one, as in the cluster's list; empty where there is one host
+    host: str  # this host, as in the cluster's list; empty on a single host
     redis_addresses: tuple[str, ...]  # host:port
     whitelist: tuple[str, ...] = ()  # hosts that may lead
-    static_head: str | None = None  # host:port, where nobody is elected
+    static_head: str | None = None  # host:port, if the head is not elected
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealthSettings:
-    """What to ask, and how."""
+    """Services to probe, with their addresses and deadlines."""
 
     stack: str
     services: tuple[WatchedService, ...] = ()
     ray_nodes: tuple[str, ...] = ()  # expected nodes, those that may be head first
     ray_dashboard: str | None = None  # host:port that leads to the head's; None: every expected node is asked
     election: Election | None = None
-    scratch_reports: Mapping[str, Path] = field(default_factory=dict)  # Ray node → what its guard says of its scratch
+    scratch_reports: Mapping[str, Path] = field(default_factory=dict)  # Ray node → its guard's scratch report
     secrets: Path = Path("/run/secrets")
     port: int = 8888
-    deadline: float = 2.0  # seconds for all questions of a round
+    deadline: float = 2.0  # seconds for all probes of a round

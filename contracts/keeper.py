@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class KeeperSettings:
-    """Whose containers to watch, and by which Docker Engine."""
+    """The stack whose containers to watch, and the Docker Engine that runs them."""
 
     project: str
     stack: str

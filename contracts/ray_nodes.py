@@ -24,7 +24,7 @@ class RayNode:
 
     identifier: str
     name: str
-    host: str  # of the cluster; empty where there is one host
+    host: str  # of the cluster; empty on a single host
     address: str
     head: bool
     alive: bool
@@ -38,7 +38,7 @@ class RayNode:
 
     @property
     def since(self) -> int:
-        """When it came to be as it is, in ms since 1970."""
+        """When it entered its current state, in ms since 1970."""
         return self.started_ms if self.alive else self.ended_ms
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class RedisAccess:
-    """The servers, as host:port: Redis as it was deployed, then its replica; and as whom a program logs in."""
+    """The Redis servers (host:port; the deployed primary, then its replica) and the user that a program logs in as."""
 
     addresses: tuple[str, ...]
     password_file: Path
     user: str = ""  # empty: the all-powerful user
-    namespace: str  # of the cluster; others may keep theirs beside it
+    namespace: str  # of the cluster; other clusters may use the same Redis

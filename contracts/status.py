@@ -1,7 +1,7 @@
-"""The health service's report at ``/status``: what it writes and everything else reads.
+"""The health service's report at ``/status``: the schema shared by the service and all readers.
 
-A report says which version of this schema it is of, and a reader refuses any other: an older health container answers
-until the `ws up` of an upgrade has replaced it. Raise SCHEMA_VERSION with every change of a field or of a reason.
+A report names its schema version, and a reader refuses any other: during an upgrade, the older health container answers
+until `ws up` has replaced it. Raise SCHEMA_VERSION with every change of a field or of a reason.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ class HostState(enum.Enum):
 class Reason(enum.Enum):
     """Why a service is not up, or has a warning."""
 
-    # what a probe of any service meets
+    # any service
     STARTING = "starting"  # it answers that it is not ready yet
     UNREACHABLE = "unreachable"  # the connection is refused, reset or has no route
     NAME_UNKNOWN = "name_unknown"  # its name does not resolve: on a Docker network, the container does not run
     TIMEOUT = "timeout"  # it did not answer within the deadline
-    WRONG_ANSWER = "wrong_answer"  # it answers, but with an error or not as such a service does
+    WRONG_ANSWER = "wrong_answer"  # it answers with an error, or not as this kind of service does
     ACCESS_DENIED = "access_denied"  # it refuses the platform's own password or token
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a reason, not a secret
     FAILED = "failed"  # the probe itself failed in another way
     # Redis
-    MEMORY_FULL = "memory_full"  # it refuses writes soon
+    MEMORY_FULL = "memory_full"  # it will soon refuse writes
     MEMORY_HIGH = "memory_high"
-    CANNOT_WRITE = "cannot_write"  # its append-only file, as with a full disk
+    CANNOT_WRITE = "cannot_write"  # it cannot write its append-only file, for example because the disk is full
     REWRITE_FAILED = "rewrite_failed"
     # Ray
     NO_HEAD = "no_head"
@@ -62,14 +62,14 @@ class Reason(enum.Enum):
     NODE_DEAD = "node_dead"
     SCRATCH_FULL = "scratch_full"
     SCRATCH_HIGH = "scratch_high"
-    SCRATCH_UNKNOWN = "scratch_unknown"  # its guard has not measured it for long
+    SCRATCH_UNKNOWN = "scratch_unknown"  # its guard has not measured it for a long time
     # the election
     REDIS_UNREACHABLE = "redis_unreachable"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What a service uses of something that is bounded, in bytes."""
+    """Usage of a limited resource, in bytes."""
 
     name: str
     used: int
@@ -122,7 +122,7 @@ class HeadStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class RayStatus:
-    """The Ray cluster; head None when none of the candidates leads."""
+    """The Ray cluster; head is None if no candidate leads."""
 
     head: HeadStatus | None
     nodes: tuple[NodeStatus, ...]
@@ -133,7 +133,7 @@ class RayStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class HostStatus:
-    """A host of the cluster as its gateway reported it; sees_head None where there is no head to see."""
+    """A host of the cluster as its gateway reported it; sees_head is None while there is no head."""
 
     name: str
     address: str
@@ -171,7 +171,7 @@ class ClusterStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Everything that one round of probes found; time in UTC. cluster None: nothing is known of an election."""
+    """The results of one round of probes; time in UTC. cluster is None if nothing is known about an election."""
 
     time: str
     stack: str
@@ -186,7 +186,7 @@ class Status:
 
     @property
     def down(self) -> list[str]:
-        """Names of services and expected Ray nodes that are not up; ray when only the cluster as a whole is wrong."""
+        """Names of services and expected Ray nodes that are not up; `ray` if only the cluster itself has a fault."""
         names = [service.name for service in self.services if service.state is not State.UP]
         names += [name for name in self._missing if name not in names]
         return names or (["ray"] if self.ray.error else [])
@@ -197,7 +197,7 @@ class Status:
         return [node.name for node in self.ray.nodes if node.expected and node.name not in alive]
 
     def service(self, name: str) -> ServiceStatus | None:
-        """What is known of a service."""
+        """Return the status of a service."""
         return next((service for service in self.services if service.name == name), None)
 
     def to_json(self) -> str:
@@ -222,7 +222,7 @@ class Status:
 
 
 class OtherVersionError(DocumentError):
-    """The report is of another version of the schema, hence of another version of the platform."""
+    """The report has another schema version, so it comes from another version of the platform."""
 
     def __init__(self, version: object) -> None:
         found = "no version" if version is None else f"version {version}"

@@ -1,1 +1,1 @@
-"""Who leads a cluster: lease, election, membership and the Redis pair. Standard library only, Python 3.10 or newer."""
+"""Leader election: lease, state machine, membership, Redis pair. Standard library only, Python 3.10 or newer."""

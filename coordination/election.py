@@ -1,4 +1,4 @@
-"""What an agent does about the head of its host: a state machine without clock, network or processes of its own.
+"""Leader-election state machine of one host's agent, without clock, network or processes of its own.
 
 Events go in, actions come out: entrypoints/ray/agent.py carries them out, and
 tests/process/coordination/test_election_model.py explores them all.
@@ -16,22 +16,22 @@ from typing import TypeAlias
 from coordination.lease import DEADLINE_SECONDS, RETRY_SECONDS, TTL_SECONDS, Credentials, Grant, Refusal, Renewal, View
 from coordination.redis_client import Address
 
-LOOK_SECONDS = 2.0  # a candidate checks the lease of another host at least this often; releases are also published
-RANK_SECONDS = 0.3  # the next candidate of the whitelist waits so much longer when a lease ends
+LOOK_SECONDS = 2.0  # a candidate checks another host's lease at least this often; releases are also published
+RANK_SECONDS = 0.3  # when a lease ends, each further candidate on the whitelist waits this much longer
 PORT_SECONDS = 4.0  # for the former GCS to close its port: one without rights in Redis lives 3.6 to 3.9 s
-START_SECONDS = 90.0  # a head that does not serve by then is started again
+START_SECONDS = 90.0  # a head that does not serve by then is restarted
 STABLE_SECONDS = 60.0  # a head that has served this long has not failed
 BACKOFF_SECONDS = (0.0, 1.0, 3.0)  # before each restart of the head; after that many failures the host gives up
 FAILED_HOLD_SECONDS = 30.0  # a host that gave up because its head fails stays away
 GRAY_HOLD_SECONDS = 60.0  # a host that most others cannot reach stays away
-MOVED_HOLD_SECONDS = 10.0  # a host that gave way to any other stays away
-GRAY_RENEWALS = 2  # renewals in a row that must say so
+MOVED_HOLD_SECONDS = 10.0  # a host that gave way to another stays away
+GRAY_RENEWALS = 2  # consecutive renewals that must report it
 
 
 class Phase(Enum):
-    """What the agent is about."""
+    """Phases of the agent."""
 
-    STANDBY = "standby"  # another host leads, or none yet
+    STANDBY = "standby"  # another host leads, or no host does yet
     USER = "making the head's user in Redis"
     VERIFY = "verifying the lease"
     FENCE = "deleting the users of former heads"
@@ -52,7 +52,7 @@ ENDING = frozenset({Phase.REVOKE, Phase.RELEASE})
 
 
 class Timer(Enum):
-    """Each is armed by Arm, and goes off once; arming it again puts it off."""
+    """Timers. Each is armed by Arm and goes off once; arming it again restarts it."""
 
     RETRY = "look, or try the same again"
     RENEW = "renew the lease"
@@ -85,7 +85,7 @@ Result: TypeAlias = "View | Grant | Refusal | Renewal | Credentials | bool | int
 
 @dataclass(frozen=True)
 class Begin:
-    """The agent has the lock of its host, and nothing of a former head runs below it."""
+    """The agent holds its host's lock, and no process of a former head runs below it."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ class Expired:
 
 @dataclass(frozen=True)
 class Answered:
-    """The call was executed; the result as the method of Lease returns it."""
+    """The call was executed; `result` is what the method of Lease returned."""
 
     result: Result
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Whether the call was or will be executed is unknown."""
+    """The call failed; it is unknown whether it was or will be executed."""
 
     reason: str
 
@@ -116,7 +116,7 @@ class Woken:
 
 @dataclass(frozen=True)
 class PortClosed:
-    """The former head's GCS does not take connections (any more)."""
+    """The former head's GCS accepts no connections, or no longer."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Call:
     """Call Redis."""
 
     operation: Operation
-    grant: Grant | None = None  # the one that the call is about
+    grant: Grant | None = None  # the grant that the call concerns
     user: str = ""  # fence: keep this one
     reason: str = ""  # release
     hold_down: float = 0.0  # release
@@ -155,7 +155,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Arm:
-    """Let a timer expire after a number of seconds."""
+    """Make a timer expire after a number of seconds."""
 
     timer: Timer
     seconds: float
@@ -163,12 +163,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class ArmDeadline:
-    """Let the DEADLINE go off DEADLINE_SECONDS after the call that was just answered had been SENT."""
+    """Make DEADLINE expire DEADLINE_SECONDS after the call that was just answered had been SENT."""
 
 
 @dataclass(frozen=True)
 class WatchPort:
-    """Tell by PortClosed when nothing takes connections there."""
+    """Send PortClosed once nothing accepts connections there."""
 
     address: Address
 
@@ -183,7 +183,7 @@ class StartHead:
 
 @dataclass(frozen=True)
 class KillHead:
-    """SIGKILL the head and all below it, before anything else is done. Without effect where there is none."""
+    """SIGKILL the head and all its descendants before anything else. No effect without a head."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ Action: TypeAlias = "Call | Arm | ArmDeadline | WatchPort | StartHead | KillHead
 
 @dataclass(frozen=True)
 class ElectionConfig:
-    """What does not change for one agent."""
+    """Constants of one agent."""
 
     host: str
     candidates: tuple[str, ...]  # hosts of the whitelist, preferred first
@@ -218,15 +218,15 @@ class AgentState:
 
     phase: Phase = Phase.STANDBY
     calling: Operation | None = None  # not answered yet
-    stale: bool = False  # its answer is of no interest any more
+    stale: bool = False  # its answer no longer matters
     grant: Grant | None = None
     user: Credentials | None = None
     renew_due: bool = False  # as soon as there is no call under way
-    leader: str = ""  # the host that led at the last look
+    leader: str = ""  # the host that led at the last check
     former: Address | None = None  # its GCS
-    waited: bool = False  # for those before this host on the whitelist
+    waited: bool = False  # for the hosts before this one on the whitelist
     failures: int = 0  # of the head, in a row
-    gray: int = 0  # renewals in a row that said that most hosts do not reach the head
+    gray: int = 0  # consecutive renewals which reported that most hosts do not reach the head
     stopping: bool = False
     reason: str = ""  # of the release under way
     hold_down: float = 0.0
@@ -234,7 +234,7 @@ class AgentState:
 
 
 def step(config: ElectionConfig, state: AgentState, event: Event) -> tuple[AgentState, tuple[Action, ...]]:
-    """Take one event in; return the new state and what is to be done, in this order."""
+    """Process one event; return the new state and the actions to take, in order."""
     turn = _Turn(config, state)
     turn.take(event)
     return turn.state, tuple(turn.actions)
@@ -298,7 +298,7 @@ class _Turn:
         self._do(Arm(Timer.RETRY, seconds))
 
     def _proceed(self) -> None:
-        """Make the call that the phase wants, if none is under way; renewals first."""
+        """Make the call that the phase needs, unless one is in progress; renewals first."""
         state = self.state
         if state.calling is not None:
             return
@@ -326,7 +326,7 @@ class _Turn:
             self._call(Operation.LOOK)
 
     def _stand_by(self, seconds: float = RETRY_SECONDS) -> None:
-        """Forget the grant; whatever call is under way, its answer counts no more."""
+        """Forget the grant; the answer to any call in progress no longer counts."""
         state = self.state
         self._set(
             phase=Phase.STANDBY, grant=None, user=None, renew_due=False, gray=0, failures=0,
@@ -478,7 +478,7 @@ class _Turn:
         self._retry(min(wait, LOOK_SECONDS))
 
     def _rank(self) -> int:
-        """Return how many of the whitelist go before this host; the last leader has failed, and does not count."""
+        """Return how many hosts of the whitelist take precedence; the last leader has failed and does not count."""
         before = self.config.candidates[: self.config.candidates.index(self.config.host)]
         return len([host for host in before if host != self.state.leader])
 
@@ -515,7 +515,7 @@ class _Turn:
             self._proceed()
 
     def _gives_way(self, renewal: Renewal) -> bool:
-        """Give the lease up where a human or most of the other hosts want it."""
+        """Give up the lease if a human or most other hosts ask for it."""
         if renewal.maintenance:
             self._give_up("maintenance", 0.0, "this host is in maintenance: the head moves")
         elif renewal.handover:
@@ -564,5 +564,5 @@ class _Turn:
             self._enter(Phase.USER)
 
     def _released(self) -> None:
-        # Not at once: the host that shall lead instead goes first.
+        # Not at once: the host that should lead instead goes first.
         self._stand_by(min(max(self.state.hold_down, RETRY_SECONDS), TTL_SECONDS))

@@ -1,4 +1,4 @@
-"""The error that every program in a container shows as one sentence, and the secrets that programs read from files."""
+"""NodeError, which programs in containers show as one sentence, and reading secrets from files."""
 
 from __future__ import annotations
 

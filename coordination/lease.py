@@ -1,10 +1,10 @@
-"""The lease on being head, with its fence: what is written to Redis about who leads, and by which script.
+"""Leader lease with fencing tokens, stored in Redis and changed only by Lua scripts.
 
-A grant has an epoch, higher than any before. Each attempt to start a head has a Redis user of its own, made for the
-epoch; the holder of a later epoch has it deleted, which cuts that head off from its state. Safe is this order
-only: acquire, create_user, renew (the verification), fence, renew, start the head with that user. Times decide how fast
-it is, not whether it is safe. Does not decide anything (election.py), nor make users itself:
-entrypoints/redis/users.sh does, since who runs Ray has no right to. Standard library only, Python 3.10 or newer.
+Each grant has an epoch, higher than any before. Each attempt to start a head has its own Redis user, made for the
+epoch; the holder of a later epoch has it deleted, which cuts that head off from its state. Only this order is safe:
+acquire, create_user, renew (the verification), fence, renew, start the head with that user. Times affect how fast it
+is, not whether it is safe. Decisions are made in election.py. Users are made by entrypoints/redis/users.sh, because
+programs that run Ray have no right to make them. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from coordination.redis_client import Address, RedisConnection, RedisLink, Redis
 TTL_SECONDS = 6.0  # a lease expires this long after its last renewal, by the clock of Redis
 DEADLINE_SECONDS = 4.0  # a holder kills its head this long after it SENT the last confirmed renewal
 RETRY_SECONDS = 1.0  # between two renewals
-HANDOVER_SECONDS = 30.0  # a wish for another leader is forgotten after this
+HANDOVER_SECONDS = 30.0  # a request for another leader expires after this
 FRESH_SECONDS = 6.0  # a host whose last report is older has no say and is not a candidate
 HISTORY_LENGTH = 1000
-ASK_SECONDS = 1.5  # for an answer of what makes and deletes users; measured: 0.03 s
+ASK_SECONDS = 1.5  # for an answer of the program that makes and deletes users; measured: 0.03 s
 ASKS_KEPT = 100
 
 _NOW = "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000) "
@@ -201,12 +201,12 @@ def boottime() -> float:
 
 
 def prefix(namespace: str) -> str:
-    """Return how the keys of a cluster begin."""
+    """Return the prefix of a cluster's keys."""
     return f"cslr:{namespace}:"
 
 
 def ray_namespace(namespace: str, incarnation: str) -> str:
-    """Return the namespace of Ray's own state: lost data means another one, and so a clean start."""
+    """Return the namespace of Ray's own state. After a loss of data it is another one, so Ray starts clean."""
     return f"{namespace}-{incarnation}"
 
 
@@ -249,18 +249,18 @@ class Renewal:
 
     held: bool
     holder: str = ""  # the host that holds it instead; empty: none
-    handover: str = ""  # who shall lead instead: a host, `*` for any other, or empty
-    maintenance: bool = False  # this host shall not lead
+    handover: str = ""  # who should lead instead: a host, `*` for any other, or empty
+    maintenance: bool = False  # this host must not lead
     blind: int = 0  # hosts that cannot reach this head
     seeing: int = 0  # hosts that reach it
     fresh: int = 0  # hosts that have reported lately
     others: int = 0  # of these, other hosts that may lead
-    revived: bool = False  # it had run out, and has to be announced again
+    revived: bool = False  # it had expired and must be announced again
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What one head, and no other, logs in to Redis with."""
+    """The Redis login of one head and no other."""
 
     username: str
     password: str = field(repr=False)
@@ -268,7 +268,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Member:
-    """What a host's gateway reports."""
+    """A report of a host's gateway."""
 
     host: str
     address: str
@@ -280,7 +280,7 @@ class Member:
 
 
 def is_fenced_by(grant: Grant, namespace: str, username: str) -> bool:
-    """Tell whether a user of Redis has to go when this grant makes its own; as entrypoints/redis/users.lua has it."""
+    """Tell whether this grant must delete a Redis user on making its own; must match entrypoints/redis/users.lua."""
     match = re.fullmatch(rf"ray-{re.escape(namespace)}-(\d+)-([0-9a-f]{{16}})[0-9a-f]{{16}}", username)
     # Users outlive data that is lost while Redis runs; epochs may then start again.
     return match is not None and (match[2] != grant.incarnation or int(match[1]) <= grant.epoch)
@@ -356,7 +356,7 @@ class Lease:
         )
 
     def create_user(self, grant: Grant) -> Credentials:
-        """Have a user made for one attempt to start a head. To be used only if a ``renew`` after it says it is held."""
+        """Have a user made for one attempt to start a head. Use it only after a ``renew`` that confirms the lease."""
         suffix, password = secrets.token_hex(8), secrets.token_hex(32)
         credentials = Credentials(f"ray-{self.namespace}-{grant.epoch}-{grant.incarnation}{suffix}", password)
         digest = hashlib.sha256(password.encode()).hexdigest()
@@ -374,14 +374,14 @@ class Lease:
         return True
 
     def fence(self, grant: Grant, keep: str = "") -> None:
-        """Have the users of all other grants but later ones deleted, and of earlier attempts of this one.
+        """Have the users of all earlier grants and of earlier attempts of this grant deleted.
 
         ``keep``: the user name of this attempt. Afterwards there is none of them, and no connection of one.
         """
         self._ask(grant, wish="fence", keep=keep)
 
     def _ask(self, grant: Grant, **words: str) -> None:
-        """Ask Redis's container for something that this process has no right to; ConnectionError: it is not done."""
+        """Ask Redis's container to do what this process has no right to; ConnectionError: it was not done."""
         answer = secrets.token_hex(8)
         request = {**words, "epoch": str(grant.epoch), "incarnation": grant.incarnation, "answer": answer}
         link = self.link.another(ASK_SECONDS + 0.5)
@@ -396,8 +396,8 @@ class Lease:
             raise ConnectionError(f"Redis makes no user for this head: {text}")
 
     def persist(self, grant: Grant, seconds: float) -> bool:
-        """Wait until the grant is on disk; False when that is not so within the time, or Redis cannot tell (< 7.2)."""
-        # On a connection of its own, whose last write is this one: renewals would put the moment off.
+        """Wait until the grant is on disk; False if that takes too long or Redis cannot tell (< 7.2)."""
+        # On its own connection, whose last write is this one: renewals would delay the answer.
         link = self.link.another(seconds + RETRY_SECONDS)
         try:
             link.command("SET", f"{self.prefix}persisted", grant.epoch)
@@ -417,16 +417,16 @@ class Lease:
         return self.link.script(_ANNOUNCE, (), arguments) == 1
 
     def retract(self, grant: Grant) -> bool:
-        """Say that the head is not ready any more, while the lease is kept; False: another one leads."""
+        """Report that the head is no longer ready, and keep the lease; False: another host leads."""
         return self.link.script(_RETRACT, (), self._holder(grant)) == 1
 
     def release(self, grant: Grant, reason: str = "released", hold_down: float = 0.0) -> bool:
-        """Give the lease up, and do not get it again for ``hold_down`` seconds; False: it was not held any more."""
+        """Give up the lease and do not take it again for ``hold_down`` seconds; False: it was no longer held."""
         arguments = (*self._holder(grant), reason, _milliseconds(hold_down))
         return self.link.script(_RELEASE, (), arguments) == 1
 
     def report(self, member: Member) -> None:
-        """Put a host's record; the time of it is set by Redis."""
+        """Store a host's report; Redis sets its time."""
         record = {
             "host": member.host,
             "address": member.address,
@@ -448,11 +448,11 @@ class Lease:
         return {key: str(value) for key, value in json.loads(text).items()} if isinstance(text, str) else None
 
     def maintenance(self) -> set[str]:
-        """Return the hosts that shall not lead and the nodes that shall stay out."""
+        """Return the hosts that must not lead and the nodes that must stay out."""
         return {str(name) for name in _list(self.link.command("SMEMBERS", f"{self.prefix}maintenance"))}
 
     def set_maintenance(self, name: str, on: bool) -> bool:
-        """Put a host or a node into maintenance, or take it out; False: it was so already."""
+        """Put a host or a node into maintenance, or take it out; False: nothing changed."""
         return self.link.script(_MAINTENANCE, (), (self.prefix, name, int(on))) == 1
 
     def request_handover(self, target: str = "*") -> str:
@@ -461,7 +461,7 @@ class Lease:
         return str(self.link.script(_HANDOVER, (), (self.prefix, target, *times)) or "")
 
     def hold(self, seconds: float) -> None:
-        """Grant nothing for that many seconds (0: grant again): Redis itself is being moved."""
+        """Grant nothing for this many seconds (0: grant again), because Redis itself is being moved."""
         if seconds > 0:
             self.link.command("SET", f"{self.prefix}hold", 1, "PX", _milliseconds(seconds))
         else:

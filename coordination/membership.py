@@ -1,6 +1,6 @@
 """A snapshot of a cluster from its Redis: the head, the hosts, and why there is no head.
 
-Reads only; what is written, and by whom, is in lease.py. Standard library only, Python 3.10 or newer.
+Read-only; lease.py writes. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ HISTORY_SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class MemberState(Member):
-    """A host as its gateway reported it last, and what else is known of it."""
+    """The last report of a host's gateway, and its other state in Redis."""
 
     age: float  # seconds since the report
     maintenance: bool
-    held_down: float  # seconds for which it does not take the lead, after a loss
+    held_down: float  # seconds for which it does not lead after it lost the lease
 
     @property
     def up(self) -> bool:
@@ -56,20 +56,20 @@ class Event:
 
 @dataclass(frozen=True)
 class ClusterState:
-    """All of it."""
+    """The snapshot."""
 
     namespace: str
     epoch: int  # the newest ever granted
     incarnation: str  # of the data
     leader: HeadState | None  # who holds the lease, ready or not
     members: tuple[MemberState, ...]
-    maintenance: tuple[str, ...]  # hosts and nodes that are to stay out
+    maintenance: tuple[str, ...]  # hosts and nodes that must stay out
     draining: tuple[str, ...]  # of these, nodes that still have time
     versions: Mapping[str, str]
     history: tuple[Event, ...]  # newest first
     uptime: float  # of Redis, seconds; negative where its clock was set back
     hold: float  # seconds for which a failover of Redis stops the election
-    handover: str  # who is to lead next
+    handover: str  # the host that should lead next
 
     @property
     def head(self) -> HeadState | None:
@@ -79,7 +79,7 @@ class ClusterState:
     def why_no_head(self, whitelist: Sequence[str] = ()) -> str:
         """Return the reason as a clause for people; empty when there is a head.
 
-        ``whitelist``: the hosts that may lead, as far as they are known; one that never reported is named then.
+        ``whitelist``: the hosts that may lead, if known; the reason then names those that never reported.
         """
         if self.leader:
             return "" if self.leader.ready else f"{self.leader.host} was elected and starts its head"
@@ -120,7 +120,7 @@ class NodeMembership:
 
     incarnation: str  # of the data
     out: bool  # whether the node is in maintenance
-    draining: bool  # whether it still has time for its work then
+    draining: bool  # whether its running work still has time to finish
 
     def obstacle(self, node: str) -> str:
         """Return why the node may not join; empty when it may."""
@@ -132,7 +132,7 @@ class NodeMembership:
         return f"this node must stay out of the cluster ({_way_back(node)})" if over else ""
 
 
-WELCOME = NodeMembership(incarnation="", out=False, draining=False)  # what a node is where nothing can be asked
+WELCOME = NodeMembership(incarnation="", out=False, draining=False)  # the state of a node if Redis cannot be asked
 
 
 def _way_back(node: str) -> str:
@@ -140,7 +140,7 @@ def _way_back(node: str) -> str:
 
 
 def read_membership(link: RedisLink, namespace: str, node: str) -> NodeMembership:
-    """Ask Redis about one node. OSError: it does not answer; RedisRefusedError: it will not."""
+    """Ask Redis about one node. OSError: no answer; RedisRefusedError: Redis refused."""
     keys = prefix(namespace)
     incarnation, out, draining = link.transaction(
         ("GET", f"{keys}incarnation"), ("SISMEMBER", f"{keys}maintenance", node), ("EXISTS", drain_key(namespace, node))
@@ -149,7 +149,7 @@ def read_membership(link: RedisLink, namespace: str, node: str) -> NodeMembershi
 
 
 def read_membership_if_possible(link: RedisLink, namespace: str, node: str) -> NodeMembership:
-    """Ask Redis about one node where that is not needed, since the settings say who leads; no answer: it is welcome."""
+    """Ask Redis about one node of a static head, where Redis is optional: without an answer the node may join."""
     try:
         return read_membership(link, namespace, node)
     except (OSError, RedisRefusedError):
@@ -157,12 +157,12 @@ def read_membership_if_possible(link: RedisLink, namespace: str, node: str) -> N
 
 
 def drain_key(namespace: str, node: str) -> str:
-    """Return the key that is there as long as a node in maintenance still has time for its work."""
+    """Return the key that exists while a node in maintenance still has time for its work."""
     return f"{prefix(namespace)}drain:{node}"
 
 
 def read_state(link: RedisLink, namespace: str) -> ClusterState:
-    """Ask Redis. OSError: it does not answer; RedisRefusedError: it will not."""
+    """Ask Redis. OSError: no answer; RedisRefusedError: Redis refused."""
     keys = prefix(namespace)
     time, server, epoch, lease, remaining, incarnation, hold, handover, out, members, versions, history = (
         link.transaction(
@@ -208,7 +208,7 @@ def read_state(link: RedisLink, namespace: str) -> ClusterState:
 
 
 def _times_left(link: RedisLink, names: Collection[str], key: Callable[[str], str]) -> dict[str, int]:
-    """Return the milliseconds that are left of marks, by the names that have one."""
+    """Return the milliseconds that are left of each expiring mark, by name."""
     left = link.transaction(*(("PTTL", key(name)) for name in names)) if names else []
     return {name: number for name, number in zip(names, map(_number, left), strict=True) if number > 0}
 

@@ -1,4 +1,4 @@
-"""Which of this host's addresses another host sees. Standard library only, Python 3.10 or newer."""
+"""Finds the address of this host that another host sees. Standard library only, Python 3.10 or newer."""
 
 from __future__ import annotations
 

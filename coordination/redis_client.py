@@ -1,4 +1,4 @@
-"""A minimal Redis client for the lease and its users, over one lasting connection.
+"""A minimal Redis client for the lease and the Redis users, over one persistent connection.
 
 Runs with our images and with pulled ones: standard library only, Python 3.10 or newer.
 """
@@ -18,8 +18,8 @@ from typing import TypeAlias
 from coordination.errors import NodeError
 
 CALL_SECONDS = 1.0  # for a connection, and for the answer to a command
-GENERATION = "cslr:redis:generation"  # of a pair of Redis servers: raised by each failover
-# Answers of a server that is not there (yet), or no longer the one to talk to; waiting or another address cures them.
+GENERATION = "cslr:redis:generation"  # generation of a Redis pair; each failover raises it
+# Answers of a server that is not ready or no longer the primary: wait, or try another address.
 NOT_NOW = ("LOADING", "BUSY", "MASTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS", "UNBLOCKED")
 WRONG_PASSWORD = ("WRONGPASS", "NOAUTH", "NOPERM")
 
@@ -28,7 +28,7 @@ Word: TypeAlias = "str | int"
 
 
 class RedisRefusedError(NodeError):
-    """Redis answered with an error that waiting does not cure, such as a wrong password."""
+    """Redis answered with an error that waiting does not resolve, such as a wrong password."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Address:
 
     @classmethod
     def parse_all(cls, texts: Sequence[str]) -> tuple[Address, ...]:
-        """Read several, as settings have them."""
+        """Read several addresses from settings."""
         return tuple(cls.parse(text, "address") for text in texts)
 
     def answers(self) -> bool:
@@ -69,9 +69,9 @@ class Address:
 
 
 class RedisConnection:
-    """One TCP connection to one server, logged in; no choice of a master.
+    """One authenticated TCP connection to one server, whatever its role.
 
-    Broken for good after the first OSError: what was sent may still be executed.
+    Unusable after the first OSError: what was sent may still be executed.
     """
 
     def __init__(self, address: Address, password: str, timeout: float = CALL_SECONDS, *, username: str = "") -> None:
@@ -123,12 +123,12 @@ class RedisConnection:
         if kind == b"$":
             return None if text == "-1" else self._bulk(deadline, int(text))
         if kind == b"*":
-            # An error within a list would leave the rest unread: none of our commands answers with one.
+            # An error within a list would leave the rest unread; none of our commands can return one there.
             return None if text == "-1" else [self.receive(deadline) for _ in range(int(text))]
         return text
 
     def readable(self, seconds: float) -> bool:
-        """Wait until something is there to read (also the end of the connection)."""
+        """Wait until there is something to read, which includes the end of the connection."""
         return bool(self._received) or bool(select.select([self._socket], [], [], seconds)[0])
 
     def _bulk(self, deadline: float, length: int) -> str:
@@ -165,12 +165,12 @@ class RedisConnection:
 
 
 class RedisLink:
-    """Calls to the Redis that is master now, from any thread, one at a time.
+    """Calls to the current primary, from any thread, one at a time.
 
-    With several addresses it is the master with the highest generation, asked for when a connection is made, and never
-    one with a lower generation than was seen before: a former master may be back before it knows. A call
-    raises OSError when Redis is not there (yet), and RedisRefusedError when it will not do it. After an OSError it is
-    unknown whether the command was or will be executed; nothing is ever sent twice.
+    With several addresses it is the primary with the highest generation, found when a connection is made, and never
+    one with a lower generation than was seen before: a former primary may return before it knows that it lost the
+    role. A call raises OSError if Redis is unavailable, and RedisRefusedError if Redis refuses it. After an OSError it
+    is unknown whether the command was or will be executed; nothing is ever sent twice.
     """
 
     def __init__(
@@ -180,14 +180,14 @@ class RedisLink:
             raise NodeError("No address of Redis is set; this node's container must name one.")
         self.addresses = tuple(addresses)
         self._password = password
-        self._username = username  # empty: the all-powerful one
+        self._username = username  # empty: the all-powerful user
         self._timeout = timeout
         self._lock = threading.Lock()
         self._connection: RedisConnection | None = None
         self._generation = 0  # the highest one seen
 
     def another(self, timeout: float) -> RedisLink:
-        """Return a link of its own to the same Redis."""
+        """Return another link to the same Redis."""
         link = RedisLink(self.addresses, self._password, timeout, username=self._username)
         link._generation = self._generation
         return link
@@ -216,13 +216,13 @@ class RedisLink:
             connection = self._connected()
             try:
                 return connection.transaction(commands)
-            except BaseException:  # also a refusal: answers may be left unread
+            except BaseException:  # including a refusal: answers may be left unread
                 self._drop()
                 raise
 
     def script(self, lua: str, keys: Sequence[str] = (), args: Sequence[Word] = ()) -> Reply:
         """Run a Lua script; sends its text only to a server that does not know it yet."""
-        digest = hashlib.sha1(lua.encode(), usedforsecurity=False).hexdigest()  # the name Redis has for it
+        digest = hashlib.sha1(lua.encode(), usedforsecurity=False).hexdigest()  # Redis's name for it
         try:
             return self.command("EVALSHA", digest, len(keys), *keys, *args)
         except RedisRefusedError as error:
@@ -231,7 +231,7 @@ class RedisLink:
         return self.command("EVAL", lua, len(keys), *keys, *args)
 
     def subscribe(self, *channels: str, idle: float = 1.0) -> Iterator[tuple[str, str] | None]:
-        """Yield (channel, message) over a connection of its own, None after each ``idle`` seconds without any.
+        """Yield (channel, message) over a separate connection; None after each ``idle`` seconds without a message.
 
         Raises OSError when the connection is lost; messages sent meanwhile are lost too.
         """
@@ -260,7 +260,7 @@ class RedisLink:
                 connection.close()
 
     def _connect(self) -> RedisConnection:
-        """Connect to the only server, or to the master with the highest generation, the first one among equals."""
+        """Connect to the only server, or to the primary with the highest generation; the first one among equals."""
         if len(self.addresses) == 1:
             return self._server(self.addresses[0])
         best, failures = self._best()
@@ -291,7 +291,7 @@ class RedisLink:
 
 
 def _generation(connection: RedisConnection) -> int | None:
-    """Return the generation of a master, None for a replica."""
+    """Return the generation of a primary, None for a replica."""
     role = connection.command("ROLE")
     if not (isinstance(role, list) and role[0] == "master"):
         return None

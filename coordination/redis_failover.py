@@ -1,7 +1,8 @@
-"""Moves the primary of a pair of Redis servers to its replica without losing a write.
+"""Moves the primary of a Redis pair to its replica without losing a write.
 
-The primary takes no write from before the replica has everything until the primary is a replica itself: at no moment do
-both lead. If the caller dies in between, the guards (redis_pair.py) put the former primary back within seconds.
+The primary stops taking writes before the replica has everything, and until it is a replica itself: the two servers
+never lead at the same time. If the caller dies in between, the guards (redis_pair.py) restore the former primary
+within seconds.
 """
 
 import contextlib
@@ -13,23 +14,23 @@ from coordination.errors import NodeError
 from coordination.redis_client import RedisLink
 from coordination.redis_pair import HANDOVER, follow, lead, read_status
 
-PAUSE_SECONDS = 15.0  # for which the primary takes no writes, unless that is ended sooner
-CATCH_UP_SECONDS = 5.0  # for the replica to get the rest
+PAUSE_SECONDS = 15.0  # for which the primary takes no writes, unless ended sooner
+CATCH_UP_SECONDS = 5.0  # for the replica to receive the rest
 STOP_SECONDS = 5.0  # for the primary to become a replica, before the pause ends
-QUIET_SECONDS = 30.0  # for which the guards keep still
+QUIET_SECONDS = 30.0  # for which the guards do nothing
 STEP = 0.02  # seconds between two checks
 
 
 class NotMovedError(Exception):
-    """Why the primary was not moved."""
+    """The primary was not moved; the message says why."""
 
 
 class NotPromotedError(Exception):
-    """The former primary has stopped, and the replica does not lead yet: to be tried again."""
+    """The former primary has stopped and the replica does not lead yet; try again."""
 
 
 def hand_over(replica: RedisLink, primary: RedisLink, namespace: str) -> int:
-    """Makes the replica the primary, in step; returns its generation.
+    """Makes the synchronized replica the primary; returns its generation.
 
     Raises:
         NotMovedError: it does not catch up. Nothing was changed.
@@ -37,14 +38,14 @@ def hand_over(replica: RedisLink, primary: RedisLink, namespace: str) -> int:
     """
     try:
         primary.command("SET", HANDOVER, str(replica.addresses[0]), "PX", int(QUIET_SECONDS * 1000))
-        # That it arrives shows that the stream flows, and keeps the other guard still as well.
+        # Its arrival shows that the stream flows, and it stops the other guard as well.
         _until(lambda: read_status(replica).handover, "the replica does not receive what the primary sends", primary)
         paused = time.monotonic()
         primary.command("CLIENT", "PAUSE", int(PAUSE_SECONDS * 1000), "WRITE")
         _until(lambda: _caught_up(replica, primary), "the replica does not catch up", primary)
         if time.monotonic() > paused + PAUSE_SECONDS - STOP_SECONDS:
             _give_up("the replica is too slow", primary)
-        # First the former primary stops, then the replica begins: a server that is not to stay accepts no write.
+        # The former primary stops before the replica begins: a server about to lose the role must accept no write.
         follow(primary, replica.addresses[0])
     except (OSError, NodeError) as error:
         _resume(primary)
@@ -55,7 +56,7 @@ def hand_over(replica: RedisLink, primary: RedisLink, namespace: str) -> int:
 
 
 def promote(replica: RedisLink, namespace: str) -> int:
-    """Makes the replica the primary, whatever it lacks; returns its generation. Raises `NotPromotedError`."""
+    """Makes the replica the primary even if it lacks writes; returns its generation. Raises `NotPromotedError`."""
     try:
         return lead(replica, namespace)
     except (OSError, NodeError) as error:
@@ -81,7 +82,7 @@ def _give_up(reason: str, primary: RedisLink) -> NoReturn:
 
 
 def _resume(primary: RedisLink) -> None:
-    """Ends the pause, and that of the guards; both end by themselves too."""
+    """Ends the pause of the primary and of the guards; without this, both expire."""
     for words in (("CLIENT", "UNPAUSE"), ("DEL", HANDOVER)):
         with contextlib.suppress(OSError, NodeError):
             primary.command(*words)

@@ -1,9 +1,9 @@
-"""Gives the two Redis servers of a cluster their roles, so that never both are primary and none goes back to old data.
+"""Assigns roles to the Redis pair of a cluster: never two primaries, and never a return to older data.
 
 Both start passive: they follow no server and refuse writes. A guard at each (a thread of its host's gateway) decides
 from what both know: the generation, which each change of the primary raises, and the primary's name, which are data
-and so survive a restart. It never promotes a server whose peer may know better; that is `ws redis failover`'s, which a
-person calls. Standard library only, Python 3.10 or newer.
+and so survive a restart. It never promotes a server whose peer may have newer data; only a person can do that, with
+`ws redis failover`. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from coordination.redis_client import GENERATION, Address, RedisLink
 PRIMARY = "cslr:redis:primary"  # host:port of the primary of this generation
 HANDOVER = "cslr:redis:handover"  # exists during a manual failover: guards do nothing meanwhile
 LOOK_SECONDS = 1.0
-SILENT_SECONDS = 3.0  # a peer that does not answer for this long is down
+SILENT_SECONDS = 3.0  # a peer that does not answer for this long counts as down
 
-# A replica that was synchronized from scratch has its former data on disk until its file is rewritten.
+# After a full synchronization, a replica keeps its former data on disk until its file is rewritten.
 CATCHING_UP = ("master_sync_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
 
 # Raises the generation only when the primary changes: a restarted one must not overtake its successor.
@@ -45,15 +45,15 @@ class ServerStatus:
     address: Address
     leads: bool  # takes writes
     follows: Address | None  # its primary; a passive server follows an address where nothing listens
-    in_step: bool  # has all that its primary has sent so far, and on disk
+    in_step: bool  # has everything that its primary has sent so far, on disk
     offset: int  # of the stream of writes, sent or received
-    generation: int  # 0: never signed
+    generation: int  # 0: none yet
     primary: str  # who leads in this generation
     handover: bool
 
 
 class RoleChange(Enum):
-    """What a guard does with its local server."""
+    """A role that a guard gives to its local server."""
 
     NOTHING = "nothing"
     LEAD = "lead"
@@ -80,7 +80,7 @@ def _signed(server: ServerStatus) -> bool:
 
 
 def _named(server: ServerStatus, pair: tuple[Address, Address]) -> Address:
-    """Return who leads, as the server knows it: the first one where it names none of the two."""
+    """Return who leads, as far as the server knows; the first of the pair if it names neither."""
     return next((address for address in pair if str(address) == server.primary), pair[0])
 
 
@@ -133,13 +133,13 @@ def lead(link: RedisLink, namespace: str) -> int:
 
 
 def follow(link: RedisLink, primary: Address) -> None:
-    """Make the server a replica of the primary; what only it has is lost."""
+    """Make the server a replica of the primary; writes that only this server has are lost."""
     remove_ray_users(link)
     link.command("REPLICAOF", primary.host, primary.port)
 
 
 def remove_ray_users(link: RedisLink) -> None:
-    """Remove the users of heads: they are no data, so no server knows those of the other. Ends their connections."""
+    """Remove the users of heads and end their connections. Users are not replicated: no server knows the other's."""
     users = link.command("ACL", "USERS")
     assert isinstance(users, list)  # noqa: S101
     former = [str(user) for user in users if str(user).startswith("ray-")]
@@ -196,10 +196,10 @@ class Guard:
         try:
             peer = read_status(self._peer)
         except OSError as error:
-            if "LOADING" in str(error):  # it is there, and knows in a moment
+            if "LOADING" in str(error):  # it is starting, and will know in a moment
                 self._peer_seen = time.monotonic()
             return None
-        except NodeError:  # it is there, with another password: for an operator to fix
+        except NodeError:  # it answers, but has another password: an operator must fix that
             self._peer_seen = time.monotonic()
             return None
         self._peer_seen = time.monotonic()

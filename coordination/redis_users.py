@@ -1,8 +1,8 @@
 """Redis users and their rights. The password of the all-powerful user never reaches a container that runs Ray.
 
-`cslr-reader` reads what is known of the cluster, `cslr-agent` takes part in the election; both are in the server's
-configuration, with passwords made from that of the all-powerful user. Users of heads (`ray-…`) come and go: a program
-in Redis's container (entrypoints/redis/users.sh) makes and deletes them as lease.py asks for it. Standard library
+`cslr-reader` reads the cluster's state, `cslr-agent` takes part in the election; both are in the server's
+configuration, with passwords derived from that of the all-powerful user. Users of heads (`ray-…`) are temporary: a
+program in Redis's container (entrypoints/redis/users.sh) makes and deletes them when lease.py asks. Standard library
 only, Python 3.10 or newer.
 """
 
@@ -36,10 +36,10 @@ HEAD_RIGHTS = (
     ("+incrby", "the number of the next job"),
     ("(+del ~DUMMY)", "probe at each connection: a write that a replica would refuse; on this one key only"),
 )
-# Of both users of the platform: nothing that other clients or the server would notice, and which of a pair leads.
+# Rights of both users of the platform: nothing that affects other clients or the server, and asking which server leads.
 _BOTH = ("-@all", "+@connection", "-@dangerous", "+role", "+info", "+time", "%R~cslr:redis:generation")
 _READING = ("+get", "+hget", "+hmget", "+hgetall", "+pttl", "+exists", "+smembers", "+sismember", "+lrange")
-# No script: one that never ends would stop Redis for everybody.
+# No scripts: one that never ends would stop Redis for everyone.
 READER_RIGHTS = (*_BOTH, *_READING, "+multi", "+exec", "+subscribe")
 AGENT_RIGHTS = (
     *READER_RIGHTS,
@@ -49,18 +49,18 @@ AGENT_RIGHTS = (
 
 @dataclass(frozen=True)
 class Login:
-    """As whom a program logs in to Redis, and with the secret in which file."""
+    """A program's Redis user and the file with its password."""
 
-    user: str  # empty: the all-powerful one
+    user: str  # empty: the all-powerful user
     file: Path
 
     def link(self, servers: Sequence[Address]) -> RedisLink:
-        """Return a client of Redis. Raises NodeError without the password file."""
+        """Return a Redis client. Raises NodeError without the password file."""
         return RedisLink(servers, read_secret(self.file, "the password of Redis"), username=self.user)
 
 
 def password(secret: str, user: str) -> str:
-    """Return the password of a user of the platform, by that of the all-powerful user."""
+    """Return the password of a platform user, derived from that of the all-powerful user."""
     return hmac.new(secret.encode(), user.encode(), hashlib.sha256).hexdigest()
 
 

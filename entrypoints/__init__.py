@@ -1,1 +1,1 @@
-"""What containers start, a folder for each container that has more than one file. Python 3.10 or newer."""
+"""Programs that containers start, with a folder for each that has several files. Python 3.10 or newer."""

@@ -1,4 +1,4 @@
-"""The subcommands of a program in a container: ``run`` without arguments, and what its health check asks."""
+"""Subcommands of a container's program: ``run`` (the default) and those that health checks call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coordination.errors import NodeError
 def dispatch(commands: Mapping[str, Callable[[], int]], arguments: list[str], tell: Callable[[str], None]) -> int:
     """Run the subcommand that the first argument names, or `run`.
 
-    A NodeError, as settings that do not fit, becomes one line and exit code 1.
+    A NodeError, for example from invalid settings, becomes one line and exit code 1.
     """
     name = arguments[0] if arguments else "run"
     command = commands.get(name)

@@ -1,14 +1,14 @@
-"""Keeps other machines from what this host's stack does not publish to them, by rules of the kernel's packet filter.
+"""Blocks other machines from ports that the stack does not publish to them, with nftables rules.
 
 Docker before Engine 28 forwards packets from any neighbour to a published port of a container, although it is published
-on 127.0.0.1. And over several hosts, Ray's own ports stand open on the host's address. The rules are one table of
-nftables of the stack's own, which no change of Docker's or the host's own rules touches. Runs as root on the host's
-network with no capability but CAP_NET_ADMIN. Standard library only, Python 3.10 or newer; needs ``nft``.
+on 127.0.0.1. In a cluster of several hosts, Ray's own ports are also open on the host's address. The rules are in an
+nftables table of the stack's own, which changes of Docker's or the host's rules do not affect. Runs as root on the
+host's network with no capability but CAP_NET_ADMIN. Standard library only, Python 3.10 or newer; needs ``nft``.
 
-    -m entrypoints.firewall           keep the rules, until SIGTERM: then remove them
-    -m entrypoints.firewall health    0 while they stand, else 1 and the reason
+    -m entrypoints.firewall           keep the rules until SIGTERM, then remove them
+    -m entrypoints.firewall health    0 while they are in place, else 1 and the reason
 
-Its settings are contracts/firewall.py's.
+Settings: contracts/firewall.py.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class FirewallError(Exception):
 
 
 def ruleset(rules: FirewallSettings, bridge: str, hosts: Iterable[str]) -> str:
-    """The table as ``nft`` reads it. ``hosts`` are the addresses of the cluster's hosts, resolved."""
-    trusted = [*hosts, *rules.allow]  # none while no host name can be resolved: then no machine is let in
+    """The table in the syntax of ``nft``. ``hosts`` are the resolved addresses of the cluster's hosts."""
+    trusted = [*hosts, *rules.allow]  # empty while no host name can be resolved: then no machine is let in
     allow = [f"ip saddr {_sources(rules.allow)} accept"] if rules.allow else []
     forward = [
-        # What does not go into the bridge from elsewhere is not ours.
+        # Only traffic that enters the bridge from elsewhere concerns us.
         f'oifname != "{bridge}" accept',
         f'iifname "{bridge}" accept',
         "ct direction reply accept",
@@ -68,7 +68,7 @@ def ruleset(rules: FirewallSettings, bridge: str, hosts: Iterable[str]) -> str:
         ports = _set(map(str, rules.forwarded))
         others = f"ip saddr != {_sources(trusted)} " if trusted else ""
         forward.append(f"meta l4proto tcp ct original proto-dst {ports} {others}drop")
-    # What Docker published, and not on the loopback: no other machine has a connection to 127.0.0.1 of this one.
+    # Ports that Docker published, except on the loopback: no other machine can connect to 127.0.0.1 of this one.
     forward += [f"ct status dnat ct original ip daddr != {LOOPBACK} accept", "drop"]
     chains = {f"forward priority {PRIORITY}": forward}
     if rules.ports:
@@ -93,7 +93,7 @@ def _chain(name: str, lines: Iterable[str]) -> list[str]:
 
 
 def _sources(addresses: Iterable[str]) -> str:
-    """Without what others of them include: a set of nftables has nothing twice."""
+    """The networks without those that others include: nftables sets must not overlap."""
     networks = {ipaddress.IPv4Network(address): address for address in addresses}
     widest = [one for one in networks if not any(one != other and one.subnet_of(other) for other in networks)]
     return _set(networks[one] for one in sorted(widest))
@@ -107,7 +107,7 @@ def _set(members: Iterable[str]) -> str:
 
 
 def nft(*arguments: str, given: str = "") -> str:
-    """Run ``nft``; raise FirewallError with what it complained of."""
+    """Run ``nft``; raise FirewallError with its error message."""
     try:
         done = subprocess.run(
             ["nft", *arguments],
@@ -130,7 +130,7 @@ def interface_of(address: str) -> str | None:
     """The network interface of this host that has the address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _, name in socket.if_nameindex():
-            with suppress(OSError):  # it has no address
+            with suppress(OSError):  # the interface has no address
                 answer = fcntl.ioctl(any_socket, GET_ADDRESS, struct.pack("256s", name.encode()[:15]))
                 if socket.inet_ntoa(answer[20:24]) == address:
                     return name
@@ -138,7 +138,7 @@ def interface_of(address: str) -> str | None:
 
 
 class Names:
-    """Addresses of hosts, some of which are given by name. One that cannot be looked up keeps its last ones."""
+    """Addresses of hosts, some given by name. A name that cannot be resolved keeps its last addresses."""
 
     def __init__(self, hosts: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._hosts = tuple(hosts)
@@ -168,17 +168,17 @@ class Names:
 
 @dataclass
 class Report:
-    """What a health check is told."""
+    """The firewall's report for its health check."""
 
-    at: float  # of the monotonic clock, which all processes of a host share
-    problem: str = ""  # why the rules do not stand
-    repaired: int = 0  # how often they had to be set again, since others had removed or changed them
+    at: float  # on the monotonic clock, which all processes of a host share
+    problem: str = ""  # why the rules are not in place
+    repaired: int = 0  # how often they were set again because others had removed or changed them
     repaired_at: float = 0.0
 
 
 @dataclass
 class Firewall:
-    """Sets the rules, looks again and again whether they stand, and removes them in the end."""
+    """Sets the rules, checks them periodically, and removes them at the end."""
 
     rules: FirewallSettings
     nft: Callable[..., str] = nft
@@ -186,10 +186,10 @@ class Firewall:
     report: Report = field(default_factory=lambda: Report(time.monotonic()))
     _names: Names | None = None
     _set: str = ""  # the rules that were set
-    _listed: str = ""  # and how the kernel has them
+    _listed: str = ""  # and how the kernel lists them
 
     def look(self) -> None:
-        """Set the rules where they do not stand as they should; raise FirewallError where that is impossible."""
+        """Set the rules if they are missing or changed; raise FirewallError if that is impossible."""
         self._names = self._names or Names(self.rules.hosts)
         bridge = self.bridge_of(self.rules.gateway)
         if bridge is None:
@@ -221,7 +221,7 @@ class Firewall:
 
 
 def report_file() -> Path:
-    """Where the firewall tells `health` how it stands."""
+    """The file with the firewall's report for `health`."""
     return Path(tempfile.gettempdir()) / "cslr-firewall"
 
 
@@ -233,7 +233,7 @@ def tell(report: Report) -> None:
 
 
 def run(environment: Mapping[str, str]) -> int:
-    """Keep the rules until SIGTERM; 1 where the environment is wrong."""
+    """Keep the rules until SIGTERM; 1 if the settings are invalid."""
     # Not an Event, whose lock may be held by the very thread that a signal interrupts.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -261,7 +261,7 @@ def run(environment: Mapping[str, str]) -> int:
 
 
 def health() -> int:
-    """0 when the rules stood a moment ago; else 1 and the reason on stdout."""
+    """0 if the rules were in place at the last check; else 1 and the reason on stdout."""
     try:
         report = Report(**json.loads(report_file().read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError):

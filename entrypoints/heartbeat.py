@@ -1,6 +1,6 @@
-"""A heartbeat file: a program rewrites it while it works, and its health check reads how old it is.
+"""Heartbeat files: a program rewrites its file while it works, and its health check reads the age.
 
-Times are of the monotonic clock, which all processes of a host share and which is never set. Standard library only,
+Times are on the monotonic clock, which all processes of a host share and which is never set. Standard library only,
 Python 3.10 or newer.
 """
 
@@ -20,15 +20,15 @@ class Heartbeat:
 
     @property
     def file(self) -> Path:
-        """Where it is written: in the container's own memory, so that a restarted container begins without one."""
+        """The file, in the container's memory, so that a restarted container begins without one."""
         return Path(tempfile.gettempdir()) / f"cslr-{self.program}"
 
     def clear(self) -> None:
-        """Remove what an earlier process of this container left."""
+        """Remove the file of an earlier process of this container."""
         self.file.unlink(missing_ok=True)
 
     def beat(self) -> None:
-        """Write the present time."""
+        """Write the current time."""
         draft = self.file.with_suffix(".draft")
         draft.write_text(str(time.monotonic()), encoding="utf-8")
         draft.replace(self.file)

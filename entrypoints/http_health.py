@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 3.0
 
 
 def failure(url: str) -> str:
-    """Return why a GET of the URL (http only) is not answered with 200; empty when it is."""
+    """Return why a GET of the URL (http only) does not get 200; empty if it does."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_SECONDS)
     try:

@@ -1,12 +1,12 @@
-"""Restarts containers of its own stack that Docker calls unhealthy: Docker itself only says so.
+"""Restarts unhealthy containers of its stack, which Docker itself only reports.
 
 Runs in a container without network that has the Docker socket and nothing else. Standard library only, Python 3.10 or
 newer.
 
     -m entrypoints.keeper           watch and restart until SIGTERM
-    -m entrypoints.keeper health    0 when the last look at the containers was recent, else 1 and the reason
+    -m entrypoints.keeper health    0 if the last check of the containers was recent, else 1 and the reason
 
-Its settings are contracts/keeper.py's.
+Settings: contracts/keeper.py.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from entrypoints.heartbeat import Heartbeat
 from entrypoints.log import logger
 
 LOOK_SECONDS = 5.0
-# A container is restarted after it was unhealthy for this long; twice as long each further time.
+# A container is restarted after it was unhealthy for this long; the time doubles with each restart.
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
-LIMIT, WINDOW = 5, 3600.0  # this many restarts in that many seconds, then an operator has to act
-FORGOTTEN_AFTER = 600.0  # a container that was healthy for this long starts over
+LIMIT, WINDOW = 5, 3600.0  # after LIMIT restarts within WINDOW seconds an operator has to act
+FORGOTTEN_AFTER = 600.0  # the history of a container that was healthy for this long is forgotten
 CALL_SECONDS = 10.0
-RESTART_SECONDS = 180.0  # a stop takes as long as the container was given for it (Ray: 60 s)
-# Docker's socket is a new file when its daemon was restarted, which only a new start of this container sees.
+RESTART_SECONDS = 180.0  # stopping may take the container's whole grace period (Ray: 60 s)
+# A restarted Docker daemon makes a new socket file, which this container sees only after its own restart.
 SILENCE_SECONDS = 60.0
 STALE_SECONDS = 30.0
 HEARTBEAT = Heartbeat("keeper")
-SHOWN = 160  # characters of the last health check's answer
+SHOWN = 160  # characters of the last health check's output
 
 say = logger("keeper")
 
@@ -58,10 +58,10 @@ class EngineError(Exception):
 
 @dataclass
 class History:
-    """What happened to one container."""
+    """The restarts of one container."""
 
     identifier: str  # another container of the same name has another history
-    restarts: list[float] = field(default_factory=list)  # times, the last ones
+    restarts: list[float] = field(default_factory=list)  # times of the latest restarts
     unhealthy_since: float | None = None
     healthy_since: float | None = None
     given_up: bool = False
@@ -72,7 +72,7 @@ class History:
 
 
 class Policy:
-    """Decides which containers to restart, by what it saw of them. Knows no Docker and no clock."""
+    """Decides which containers to restart from their health over time. Knows no Docker and no clock."""
 
     def __init__(self) -> None:
         self._histories: dict[str, History] = {}
@@ -80,9 +80,9 @@ class Policy:
     def decide(
         self, now: float, unhealthy: Mapping[str, str], healthy: Mapping[str, str]
     ) -> tuple[list[str], list[str]]:
-        """Names of the containers to restart now, and of those that are given up now; each counts as done.
+        """Names of the containers to restart now, and of those to give up now; each counts as done.
 
-        `unhealthy` and `healthy` map names to IDs; what is in neither is starting, or does not run.
+        `unhealthy` and `healthy` map names to IDs; a container in neither is starting or stopped.
         """
         restart, give_up = [], []
         self._histories = {name: self._known(name, {**unhealthy, **healthy}) for name in {*self._histories, *unhealthy}}
@@ -100,7 +100,7 @@ class Policy:
         return restart, give_up
 
     def restarts(self, name: str) -> int:
-        """How often a container was restarted, as far as it is remembered."""
+        """The number of remembered restarts of a container."""
         return len(self._histories[name].restarts)
 
     def _known(self, name: str, seen: Mapping[str, str]) -> History:
@@ -145,7 +145,7 @@ class Engine:
         self._own_service = own_service
 
     def containers(self, health: str) -> dict[str, str]:
-        """The stack's running containers with that health, without the keeper's own: name → ID. None is paused."""
+        """The stack's running containers with this health, except the keeper and paused ones: name → ID."""
         filters = {"label": self._labels, "status": ["running"], "health": [health]}
         found = self._call("GET", f"/containers/json?filters={quote(json.dumps(filters))}", CALL_SECONDS)
         return {
@@ -172,7 +172,7 @@ class Engine:
         )
 
     def is_stopped(self, identifier: str) -> bool:
-        """Whether the container is there and does not run."""
+        """Whether the container exists and is not running."""
         try:
             state = self._call("GET", f"/containers/{identifier}/json", CALL_SECONDS)["State"]
         except EngineError:  # it is gone
@@ -180,14 +180,14 @@ class Engine:
         return state.get("Status") in ("created", "exited")
 
     def last_answer(self, identifier: str) -> str:
-        """What the container's last health check said, in one line."""
+        """The output of the container's last health check, in one line."""
         state = self._call("GET", f"/containers/{identifier}/json", CALL_SECONDS)["State"]
         checks = (state.get("Health") or {}).get("Log") or [{}]
         answer = " ".join((checks[-1].get("Output") or "no answer").split())
         return answer if len(answer) <= SHOWN else f"{answer[:SHOWN]}…"
 
     def restart(self, identifier: str) -> None:
-        """Stop the container with the grace that it was made with, and start it."""
+        """Stop the container with its configured grace period, and start it."""
         self._call("POST", f"/containers/{identifier}/restart", RESTART_SECONDS)
 
     def _call(self, method: str, path: str, seconds: float) -> Any:  # noqa: ANN401 (JSON)
@@ -231,9 +231,9 @@ class Listing:
 
 
 class Keeper:
-    """Looks again and again, and restarts each container from a thread of its own: one that stops slowly holds none up.
+    """Checks all containers periodically; restarts each in its own thread, so that a slow one delays no other.
 
-    `heartbeat` tells `health` when that was done last.
+    `heartbeat` tells `health` when the last check was.
     """
 
     def __init__(self, engine: Engine, heartbeat: Heartbeat, listing: Listing | None = None) -> None:
@@ -245,9 +245,9 @@ class Keeper:
         self._half: dict[str, str] = {}  # stopped for a restart whose start failed: name → ID
 
     def look(self, now: float) -> None:
-        """Look once at all containers and do what is due. Raises EngineError."""
+        """Check all containers once and do what is due. Raises EngineError."""
         self._busy = {name: thread for name, thread in self._busy.items() if thread.is_alive()}
-        # What is being restarted is neither: its health is from before.
+        # A container that is being restarted counts as neither: its health is from before.
         unhealthy, healthy = (
             {name: identifier for name, identifier in self._engine.containers(health).items() if name not in self._busy}
             for health in ("unhealthy", "healthy")
@@ -283,7 +283,7 @@ class Keeper:
 
 
 def run(environment: Mapping[str, str]) -> int:
-    """Watch until SIGTERM; 1 when Docker did not answer for too long, or for settings that cannot be used."""
+    """Watch until SIGTERM; 1 if Docker did not answer for too long, or if the settings are invalid."""
     try:
         settings = load_settings(KeeperSettings, environment)
     except DocumentError as error:
@@ -317,7 +317,7 @@ def run(environment: Mapping[str, str]) -> int:
 
 
 def health() -> int:
-    """0 when the last look was recent; else 1 and the reason on stdout."""
+    """0 if the last check was recent; else 1 and the reason on stdout."""
     age = HEARTBEAT.age()
     if age is None:
         print("has not seen the containers yet: does Docker answer?")

@@ -1,4 +1,4 @@
-"""One line of a program for its container's log. Standard library only, Python 3.10 or newer."""
+"""Prints lines to a container's log. Standard library only, Python 3.10 or newer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def logger(program: str) -> Callable[[str], None]:
-    """Return what prints a line that begins with the program's name."""
+    """Return a function that prints a line, beginning with the program's name."""
 
     def say(message: str) -> None:
         print(f"[{program}] {message}", flush=True)

@@ -1,6 +1,6 @@
 """Starts the MLflow tracking server; runs in its container, one file, standard library only, Python 3.10 or newer.
 
-``mlflow_server.py gc OPTION...`` is `mlflow gc` on what the server keeps, while it runs.
+``mlflow_server.py gc OPTION...`` runs `mlflow gc` on the server's data, while the server runs.
 
 Runs and models are kept in Postgres, artifacts in /mlflow/artifacts and served through MLflow. Reads
 /run/secrets/postgres-password. Health: GET :5000/health. Environment, besides MLflow's own:
@@ -22,7 +22,7 @@ DATABASE = os.environ.get("MLFLOW_DATABASE", "mlflow@postgres:5432/mlflow")
 ARTIFACTS = Path(os.environ.get("MLFLOW_ARTIFACTS", "/mlflow/artifacts"))
 PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/postgres-password"))
 DEADLINE = float(os.environ.get("MLFLOW_DEADLINE", "120"))
-# Python packages that talk to Postgres, and their SQLAlchemy names: plain "postgresql" is another one since 2.1.
+# Postgres drivers and their SQLAlchemy names: plain "postgresql" means another driver since SQLAlchemy 2.1.
 DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2"}
 DEFAULTS = {
     "HOME": tempfile.gettempdir(),
@@ -37,7 +37,7 @@ DEFAULTS = {
 
 
 class MlflowError(Exception):
-    """What keeps MLflow from starting, in one sentence."""
+    """MLflow cannot start; the message is one sentence."""
 
 
 def say(message: str) -> None:
@@ -46,7 +46,7 @@ def say(message: str) -> None:
 
 
 def write_password_file() -> Path:
-    """Write the password where libpq finds it (PGPASSFILE), readable by this user only; it stays out of the URI."""
+    """Write the password to libpq's file (PGPASSFILE), readable by this user only, to keep it out of the URI."""
     try:
         password = PASSWORD_FILE.read_text(encoding="utf-8").strip()
     except OSError as error:
@@ -62,7 +62,7 @@ def write_password_file() -> Path:
 
 
 def make_upload_folder() -> Path:
-    """Make the folder that uploads pass through, empty: on the artifacts' disk, since /tmp is small and in memory."""
+    """Make an empty folder for uploads in progress, on the artifacts' disk because /tmp is small and in memory."""
     folder = ARTIFACTS / ".uploads"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(exist_ok=True)
@@ -107,7 +107,7 @@ def store(driver: str) -> list[str]:
 
 
 def collect(options: list[str]) -> None:
-    """Become `mlflow gc`. What it removes of artifacts it asks the server for."""
+    """Become `mlflow gc`, which removes artifacts through the server."""
     driver = find_driver()
     os.environ["PGPASSFILE"] = str(write_password_file())
     for key, value in DEFAULTS.items():

@@ -8,8 +8,8 @@ It is one file that imports nothing of ours when it runs. Ray pickles the functi
 tasks run on nodes that lack this file; it would look for those of a module there, by name. `ws test` also sends the
 text of this file to Marimo. Types of what it reads are imported for the type checker alone.
 
-Requests made while the head moves can be lost for ever, so every check runs in its own thread with a time limit, is
-repeated for as long as the platform may still be settling, and connects again if the connection went.
+Requests made while the head moves may never be answered, so every check runs in its own thread with a time limit, is
+repeated while the platform may still be settling, and reconnects if the connection was lost.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ Json = Any  # parsed, or to be written
 Untyped = Any  # of Ray and torch, which are not installed where this is type-checked
 
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
-PROGRESS = "verify: "  # what marks a line for people among Ray's own on stderr
+PROGRESS = "verify: "  # marks our lines for people among Ray's own on stderr
 RETRY_EVERY = 1.0  # seconds
-WAITING_EVERY = 15.0  # seconds between two lines that say what is waited for
+WAITING_EVERY = 15.0  # seconds between two progress lines
 HTTP_TIMEOUT = 5.0
 TASK_TIMEOUT = 20.0  # one try of a small task; a lost one is submitted again
 TORCH_TIMEOUT = 150.0  # the first import of torch from a fresh image took 38 s on a cold disk
@@ -79,7 +79,7 @@ class CheckFailed(Exception):  # noqa: N818  (a result, not a fault of the progr
 
 
 class NotYet(CheckFailed):
-    """As `CheckFailed`, but it may become right while services are starting."""
+    """Like `CheckFailed`, but the check may still pass while services are starting."""
 
 
 class Skipped(Exception):  # noqa: N818  (a result, not a fault of the program)
@@ -87,7 +87,7 @@ class Skipped(Exception):  # noqa: N818  (a result, not a fault of the program)
 
 
 def expected(part: Part | None) -> Part:
-    """A part of the expectation that a check is about. `PARTS` keeps checks from stacks without it."""
+    """The part of the expectation that a check needs. `PARTS` skips checks on stacks that lack the part."""
     if part is None:
         raise CheckFailed("the check is about a part that this stack lacks")
     return part
@@ -95,9 +95,9 @@ def expected(part: Part | None) -> Part:
 
 @dataclass
 class Session:
-    """What the checks share: the expectation, and what earlier checks found out."""
+    """The state that checks share: the expectation and the findings of earlier checks."""
 
-    spec: VerificationSpec  # its JSON, with keys as attributes
+    spec: VerificationSpec  # the parsed JSON, with keys as attributes
     deadline: float  # time.monotonic()
     ray_token: str | None = None
     marimo_token: str | None = None
@@ -113,7 +113,7 @@ class Session:
 
     @property
     def mlflow(self) -> Service:
-        """MLflow, in a stack that has it; `marimo`, `health` and `exporter` likewise."""
+        """MLflow, if the stack has it; `marimo`, `health` and `exporter` likewise."""
         return expected(self.spec.mlflow)
 
     @property
@@ -149,10 +149,10 @@ class Check:
     run: Callable[[Session], str]  # returns the detail; raises CheckFailed
     attempt: float  # seconds for one attempt; a new one begins while the platform may still be settling
     part: str  # key of PARTS: what the stack must have
-    container: str = "head"  # or the service whose log explains a failure
-    after: str | None = None  # makes no sense unless that one passed
+    container: str = "head"  # or another service whose log explains a failure
+    after: str | None = None  # run only if this check passed
     tries: int = 1  # the least number of attempts, settled or not
-    finds_head: bool = False  # so it also waits for as long as other hosts may take to bring a head up
+    finds_head: bool = False  # so it also waits as long as other hosts may need to bring up a head
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Outcome:
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect to a login page is an answer, not a way on."""
+    """Follows no redirect: a redirect to a login page is the answer."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         """Never follows."""
@@ -178,7 +178,7 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def http(method: str, url: str, *, token: str | None = None, body: Json = None) -> tuple[int, bytes]:
-    """Status and body of one request; HTTP errors are answers too. `body`: bytes, or what becomes JSON.
+    """Status and body of one request; HTTP errors are answers too. `body`: bytes, or a value to send as JSON.
 
     Raises ConnectionError where nothing answers.
     """
@@ -187,7 +187,7 @@ def http(method: str, url: str, *, token: str | None = None, body: Json = None) 
     if token:
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
-    # By the proxies of the environment, as programs of people do: what is near must be left out of them there.
+    # Through the proxies of the environment, as users' programs do: NO_PROXY must exempt the local services.
     opener = urllib.request.build_opener(NoRedirect)
     try:
         with opener.open(request, timeout=HTTP_TIMEOUT) as response:
@@ -228,7 +228,7 @@ def describe_node(with_torch: bool) -> dict[str, Any]:
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):  # not there, or "max"
             limit = int(Path(path).read_text())
-            facts["memory_limit"] = limit if limit < 2**62 else None  # the first cgroups' way to say "max"
+            facts["memory_limit"] = limit if limit < 2**62 else None  # cgroup v1's way to say "max"
             break
     if with_torch:
         torch = importlib.import_module("torch")
@@ -239,7 +239,7 @@ def describe_node(with_torch: bool) -> dict[str, Any]:
 
 
 def train_graph_network(devices: list[str], steps: int) -> list[dict[str, Any]]:
-    """Trains a two-layer GCN to tell four noisy communities apart, from the same seed on each device.
+    """Trains a two-layer GCN to separate four noisy communities, from the same seed on each device.
 
     Returns per device its name, the first and last loss and the seconds it took.
     """
@@ -331,14 +331,14 @@ def keep_mlflow_run(url: str) -> str:
 
 
 def lacking(modules: Sequence[str]) -> list[str]:
-    """Which of the modules this node's Python does not have; a pulled image brings its own."""
+    """The modules that this node's Python lacks; a pulled image has its own packages."""
     import importlib.util
 
     return [module for module in modules if importlib.util.find_spec(module) is None]
 
 
 def keep_mlflow_model(experiment: str) -> str:
-    """Logs a torch model with an input example, as people do, loads it again and compares what both predict.
+    """Logs a torch model with an input example, as users do, loads it again and compares the predictions.
 
     Returns the model's URI. The tracking server is that of the node's environment.
     """
@@ -366,7 +366,7 @@ def keep_mlflow_model(experiment: str) -> str:
 
 
 def load_clips(batches: int, workers: int) -> list[float]:
-    """Loads batches of video clips in worker processes; returns the mean of each, which tells them apart.
+    """Loads batches of video clips in worker processes; returns the mean of each, which identifies it.
 
     The class is defined where it is used, as in a job's script or a notebook's cell, and the batches travel through
     shared memory: 19 MB each, of which every worker has two on the way.
@@ -387,7 +387,7 @@ def load_clips(batches: int, workers: int) -> list[float]:
 def make_wheel(name: str, version: str) -> str:
     """Writes a package of one function into this node's folder for temporary files; returns its path.
 
-    A wheel made here needs no index, so that also a closed network can try what installs packages for a job.
+    A wheel made here needs no package index, so that the check works in a closed network too.
     """
     import tempfile
     import zipfile
@@ -407,7 +407,7 @@ def make_wheel(name: str, version: str) -> str:
 
 
 def use_package(name: str) -> str:
-    """What a package of the job's own environment answers."""
+    """The answer of a package from the job's own environment."""
     import importlib
 
     return str(importlib.import_module(name).answer())
@@ -431,7 +431,7 @@ def submit(
     num_gpus: float = 0,
     runtime_env: dict[str, Any] | None = None,
 ) -> Untyped:
-    """Starts `function` on that node and no other. It takes no CPU, so a busy cluster can be verified as well."""
+    """Starts `function` on this node and no other. It requests no CPU, so a busy cluster can be verified as well."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -469,7 +469,7 @@ def collect(
 
 
 def explain(error: BaseException | None) -> str:
-    """An error in one line: of a remote traceback only its end."""
+    """An error in one line; of a remote traceback only the end."""
     lines = [line.strip() for line in str(error).strip().splitlines()]
     text = lines[-1] if any(line.startswith("Traceback") for line in lines) else " ".join(lines)
     return text if isinstance(error, CheckFailed) else f"{type(error).__name__}: {text}"
@@ -481,18 +481,18 @@ def on_one(session: Session, work: Untyped, node: ExpectedNode, timeout: float, 
 
 
 def require_modules(session: Session, node: ExpectedNode, *modules: str) -> None:
-    """Raises Skipped where the node's image lacks one."""
+    """Raises Skipped if the node's image lacks a module."""
     if missing := on_one(session, submit(session, lacking, node, modules), node, TASK_TIMEOUT, "look for modules"):
         raise Skipped(f"the image of {node.name} has no {', '.join(missing)}")
 
 
 def first_with_torch(session: Session) -> ExpectedNode:
-    """The node that checks of torch run on, where one is enough."""
+    """The node for torch checks that need only one."""
     return next(node for node in session.spec.nodes if node.torch)
 
 
 def container_of(spec: VerificationSpec, node: str) -> str | None:
-    """Container of the node with that name; None where it is not one of this stack."""
+    """The container of a node; None if the node does not belong to this stack."""
     return {expected.name: expected.container for expected in spec.nodes}.get(node)
 
 
@@ -533,7 +533,7 @@ def connect(session: Session) -> str:
     except ImportError as error:
         raise CheckFailed(f"{sys.executable} cannot import Ray: {error}") from error
 
-    # A notebook's container says where Ray is; what it says must work.
+    # A notebook's container is given Ray's address, which must work.
     address = os.environ.get("RAY_ADDRESS") or f"ray://{session.head}:{session.heads.client_port}"
     began = time.monotonic()
     disconnect()
@@ -593,7 +593,7 @@ def resources(session: Session) -> str:
 
 
 def resource_errors(node: ExpectedNode, listed: dict[str, float], limit: int | None) -> Iterator[str]:
-    """How Ray's resources of a node and its container's memory `limit` (bytes) differ from what is expected."""
+    """Differences of a node's Ray resources and its container's memory `limit` (bytes) from the expectation."""
     if (cpus := listed.get("CPU", 0)) != node.cpus:
         yield f"{cpus:g} CPUs instead of {node.cpus:g}"
     gpus = listed.get("GPU", 0)
@@ -602,7 +602,7 @@ def resource_errors(node: ExpectedNode, listed: dict[str, float], limit: int | N
     usable = listed.get("memory", 0) + listed.get("object_store_memory", 0)
     if not 0 < usable <= node.memory:
         yield f"Ray uses {usable / 2**20:.0f} MiB of a container of {node.memory / 2**20:.0f} MiB"
-    # None: this Docker cannot limit memory (it warns of it). The kernel rounds a limit down to whole pages.
+    # None: this Docker cannot limit memory (it warns about that). The kernel rounds a limit down to whole pages.
     if limit is not None and not node.memory - PAGE < limit <= node.memory:
         yield f"the container is limited to {limit / 2**20:.0f} MiB instead of {node.memory / 2**20:.0f} MiB"
 
@@ -623,7 +623,7 @@ def versions(session: Session) -> str:
 
 
 def version_errors(expected: dict[str, str | None], facts: dict[str, Any]) -> Iterator[str]:
-    """Where the versions that a node reports differ from the expected; None and what the node lacks is not checked."""
+    """Differences of a node's versions from the expectation; None and packages that the node lacks are not checked."""
     for what, version in expected.items():
         reported = facts.get(what)
         if version is None or what not in facts:
@@ -634,7 +634,7 @@ def version_errors(expected: dict[str, str | None], facts: dict[str, Any]) -> It
 
 
 def version_differences(found: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Which versions are not the same on all nodes that have them."""
+    """Versions that are not the same on all nodes that have the package."""
     for what in ("ray", "python", "torch", "torch_cuda", "torch_geometric"):
         by_node = {name: facts[what] for name, facts in found.items() if what in facts}
         if len(set(by_node.values())) > 1:
@@ -704,7 +704,7 @@ def job_submission(session: Session) -> str:
     while (state := http_json("GET", f"{api}{job}", token=session.ray_token))["status"] in ("PENDING", "RUNNING"):
         time.sleep(RETRY_EVERY)
     log = http_json("GET", f"{api}{job}/logs", token=session.ray_token)["logs"]
-    if state["status"] != "SUCCEEDED":  # as one does whose head moved while it began
+    if state["status"] != "SUCCEEDED":  # for example because the head moved while it began
         raise NotYet(f"job {job} ended as {state['status']}: {state.get('message', '')} {log[-300:]}".strip())
     if PROOF not in log:
         raise CheckFailed(f"job {job} succeeded, but its log lacks what it printed: {log[-300:]!r}")
@@ -827,7 +827,7 @@ def exporter_knows(session: Session) -> str:
 
 # --- The table --------------------------------------------------------------------------------------------------------
 
-# What a stack may lack: how to see that it has it, and what to say where it has not.
+# Optional parts of a stack: how to tell whether the stack has the part, and the reason to show if not.
 PARTS: dict[str, tuple[Callable[[VerificationSpec], object], str]] = {
     "ray": (lambda spec: spec.nodes, "no Ray node in this stack"),
     "torch": (lambda spec: any(node.torch for node in spec.nodes), "no node with torch"),
@@ -912,7 +912,7 @@ CHECKS = (
 
 
 def why_skipped(session: Session, check: Check, results: dict[str, Result]) -> str | None:
-    """Why a check is not run; None where it is."""
+    """Why a check is skipped; None if it runs."""
     has, lacking = PARTS[check.part]
     if not has(session.spec):
         return lacking
@@ -922,7 +922,7 @@ def why_skipped(session: Session, check: Check, results: dict[str, Result]) -> s
 
 
 def log_container(session: Session, check: Check) -> str | None:
-    """Container whose log explains a failure of the check; None where it is not of this stack."""
+    """The container whose log explains a failure of the check; None if it does not belong to this stack."""
     spec = session.spec
     if check.container != "head":
         service = getattr(spec, check.container)
@@ -932,7 +932,7 @@ def log_container(session: Session, check: Check) -> str | None:
 
 
 def within(seconds: float, work: Callable[[], str]) -> str:
-    """The result of `work`; raises TimeoutError if there is none in that time, and leaves the work to itself."""
+    """The result of `work`; raises TimeoutError if it takes too long, and abandons it."""
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
     future = pool.submit(work)
     if not concurrent.futures.wait([future], timeout=seconds).done:
@@ -974,7 +974,7 @@ def perform(session: Session, check: Check) -> str:
 
 
 def tell(line: str) -> None:
-    """A line for people."""
+    """Print a line for people."""
     print(f"{PROGRESS}{line}", file=sys.stderr, flush=True)
 
 
@@ -997,7 +997,7 @@ def run_check(session: Session, check: Check, results: dict[str, Result]) -> Out
 
 
 def selected(names: Sequence[str]) -> list[Check]:
-    """The named checks and those they come after, in the table's order; all, if none is named. Raises ValueError."""
+    """The named checks and their prerequisites, in the table's order; all if none is named. Raises ValueError."""
     by_name = {check.name: check for check in CHECKS}
     if unknown := [name for name in names if name not in by_name]:
         raise ValueError(f"unknown check {', '.join(unknown)}; there are {', '.join(by_name)}")
@@ -1033,12 +1033,12 @@ def read_token(variable: str) -> str | None:
 
 
 def with_attributes(text: str) -> Json:
-    """A JSON document whose keys are attributes, as those of the class that it was written from."""
+    """A JSON document with its keys as attributes, like the class that it was written from."""
     return json.loads(text, object_hook=lambda part: SimpleNamespace(**part))
 
 
 def open_session() -> Session:
-    """Reads the environment. Raises LookupError, OSError or ValueError where it is not usable."""
+    """Reads the environment. Raises LookupError, OSError or ValueError if it is invalid."""
     spec = cast("VerificationSpec", with_attributes(os.environ["CSLR_VERIFICATION"]))
     return Session(
         spec=spec,

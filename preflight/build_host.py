@@ -1,4 +1,4 @@
-"""Whether a host can build the selected images, found out before the first build."""
+"""Checks before the first build that a host can build the selected images."""
 
 import platform
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from images.family import BuildTarget
 from preflight.disk import GB, estimate, layer_budgets
 from preflight.host_facts import ENGINE_TIMEOUT
 
-SPARE = 10 * GB  # beyond what the images take: layers exist twice while they are exported
+SPARE = 10 * GB  # besides the images themselves: layers exist twice while they are exported
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +25,14 @@ class BuildHost:
     """The host that builds. Every default means "not known", and no check fails for it."""
 
     processor: str = ""  # "x86_64"
-    foreign: frozenset[str] = frozenset()  # processors whose programs the kernel hands to an emulator
+    foreign: frozenset[str] = frozenset()  # processors whose programs the kernel runs in an emulator
     docker_root: str = ""  # where Docker keeps images
     free: int | None = None  # bytes there
-    tags: frozenset[str] = frozenset()  # of all images that are there
+    tags: frozenset[str] = frozenset()  # of all local images
 
     @classmethod
     def probe(cls) -> "BuildHost":
-        """The host that the Docker Engine runs on. What another host's disk has left is not known."""
+        """Probe the host of the Docker Engine. The free disk space of a remote host is unknown."""
         try:
             client = docker.from_env(timeout=ENGINE_TIMEOUT)
             info = client.info()
@@ -60,14 +60,14 @@ def check(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost, stack_file: 
 
 
 def room(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> tuple[int, int]:
-    """How many of the images are missing, and the bytes that they will take."""
+    """The number of missing images, and the bytes that they will take."""
     here = [wanted for wanted, tag in tags if tag in host.tags]
     missing = [wanted for wanted, tag in tags if tag not in host.tags]
     return len(missing), estimate(missing, here, layer_budgets())
 
 
 def disk_suffices(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> Iterator[Problem]:
-    """There is room for the images that are missing, and to build them."""
+    """There is room for the missing images, and to build them."""
     missing, needed = room(tags, host)
     if host.free is not None and missing and host.free < needed + SPARE:
         yield Problem(
@@ -80,7 +80,7 @@ def disk_suffices(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> I
 
 
 def platforms_can_run(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> Iterator[Problem]:
-    """Programs of each platform run here, if need be by an emulator: builds run them."""
+    """Programs of each platform run here, if necessary in an emulator: builds run them."""
     for name in dict.fromkeys(wanted.platform for wanted, _ in tags):
         processor = MACHINES[architecture(name)]
         if host.processor and processor not in (host.processor, *host.foreign):

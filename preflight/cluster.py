@@ -1,7 +1,7 @@
-"""Whether a host fits into its cluster, found out before anything starts, and named host by host.
+"""Checks before anything starts that a host fits into its cluster, and names the conflicting hosts.
 
-Looks only at settings, ``HostFacts`` and ``ClusterFacts``. What the shared block and a host's own settings demand of
-each other is in ``config/cluster_file.py`` and ``config/cluster_rules.py``.
+Uses only settings, ``HostFacts`` and ``ClusterFacts``. The rules between the cluster file and a host's own settings are
+in ``config/cluster_file.py`` and ``config/cluster_rules.py``.
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ from stack.advertised_facts import versions
 
 CLOCK_ERROR, CLOCK_WARNING = 5.0, 2.0  # seconds
 VERSIONS = {"cuda": "CUDA", "python": "Python", "ray": "Ray"}
-# Service → the key of its port, which other hosts connect to.
+# Service → the key of the port to which other hosts connect.
 SHARED_PORTS: dict[str, Path] = {
     "redis": ("redis", "port"),
     "redis-replica": ("redis", "replica_port"),
@@ -37,7 +37,7 @@ Finding = Problem | Notice
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """All that the checks look at."""
+    """The input of the checks."""
 
     settings: PlatformSettings
     membership: Membership
@@ -49,7 +49,7 @@ Check = Callable[[Situation], Iterator[Finding]]
 
 
 def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) -> list[Notice]:
-    """Passes if the host fits into its cluster, with what else is worth knowing. One on its own always does.
+    """Passes if the host fits into its cluster; returns notices. A single host always passes.
 
     Raises:
         SettingsError: with every reason why it does not.
@@ -66,7 +66,7 @@ def check(settings: PlatformSettings, host: HostFacts, cluster: ClusterFacts) ->
 
 
 def single_point(cluster: ClusterSettings) -> str | None:
-    """The host whose loss stops the whole cluster, in words; None where another one has a replica."""
+    """A sentence about the host that is a single point of failure; None if another one has a replica."""
     redis = cluster.redis
     if redis.replica:
         return None
@@ -79,7 +79,7 @@ def single_point(cluster: ClusterSettings) -> str | None:
 
 
 def address_is_ours(situation: Situation) -> Iterator[Finding]:
-    """The address of this host is one of this machine, and not the one that its containers see."""
+    """This host's address belongs to this machine, and is not the one that its containers see."""
     membership, host = situation.membership, situation.host
     path, own = _address(membership), membership.address
     if host.addresses and own not in host.addresses:
@@ -100,10 +100,10 @@ def address_is_ours(situation: Situation) -> Iterator[Finding]:
 
 
 def routes_lead_from_our_address(situation: Situation) -> Iterator[Finding]:
-    """What this host sends to another one comes from its own address, by which Ray's nodes know it."""
+    """Traffic from this host to another has its own address as its source, by which Ray's nodes know it."""
     membership, host, cluster = situation.membership, situation.host, situation.cluster
     if host.addresses and membership.address not in host.addresses:
-        return  # said already
+        return  # reported already
     for peer, source in cluster.sources.items():
         address = membership.peers[peer]
         if source is None:
@@ -123,7 +123,7 @@ def ports_are_free(situation: Situation) -> Iterator[Finding]:
     settings, membership, host = situation.settings, situation.membership, situation.host
     for service in settings.services():
         taken = () if service in host.on_host_network else tuple(_taken(membership, service, host))
-        if not taken:  # or it is our own that listens there
+        if not taken:  # or our own container listens there
             continue
         rival = next(
             (x.labels.get(LABEL_STACK) for x in host.host_network if x.labels.get(LABEL_COMPONENT) == service), ""
@@ -151,7 +151,7 @@ def ports_are_free(situation: Situation) -> Iterator[Finding]:
 
 
 def _taken(membership: Membership, service: str, host: HostFacts) -> Iterator[tuple[int, str, str]]:
-    """The ports of a service that others use: what for, and which process."""
+    """The ports of a service that others use, with their purpose and the process."""
     for purpose, first, last in host_ports(service):
         for port in sorted(port for port in host.ports_in_use if first <= port <= last):
             owner = next(filter(None, (port_owner(port, a, host) for a in _bound(membership, service, purpose))), None)
@@ -167,7 +167,7 @@ def _bound(membership: Membership, service: str, purpose: str) -> tuple[str, ...
 
 
 def redis_answers(situation: Situation) -> Iterator[Finding]:
-    """Redis lets this host in. Hosts may come up in any order, so that it may also be down."""
+    """Redis accepts this host's login. It may also be down: hosts start in any order."""
     membership, cluster = situation.membership, situation.cluster
     if cluster.refusal:
         yield Problem(
@@ -189,7 +189,7 @@ def redis_answers(situation: Situation) -> Iterator[Finding]:
 
 
 def clocks_agree(situation: Situation) -> Iterator[Finding]:
-    """Events, logs and certificates of all hosts can be put in order. The election does not depend on it."""
+    """Clocks agree, so that events of all hosts can be ordered. The election does not depend on it."""
     membership, cluster = situation.membership, situation.cluster
     ahead = cluster.clock_ahead
     if ahead is None or abs(ahead) <= CLOCK_WARNING:
@@ -208,7 +208,7 @@ def clocks_agree(situation: Situation) -> Iterator[Finding]:
 
 
 def host_is_not_taken(situation: Situation) -> Iterator[Finding]:
-    """No other machine that is up has this host's name or address, and no host has another address than it says."""
+    """No other machine that is up has this host's name or address, and no host's address differs from its report."""
     membership, cluster = situation.membership, situation.cluster
     for member in cluster.up:
         machine = member.facts.get("machine")
@@ -255,7 +255,7 @@ def versions_agree(situation: Situation) -> Iterator[Finding]:
 
 
 def packages_agree(situation: Situation) -> Iterator[Finding]:
-    """Code finds the same packages on every host. Only said, because hosts are deployed one after another."""
+    """Code finds the same packages on every host. Only a notice, because hosts are deployed one after another."""
     membership, cluster = situation.membership, situation.cluster
     own = versions(situation.settings)["packages"]
     for member in cluster.up:
@@ -308,7 +308,7 @@ def networks_are_apart(situation: Situation) -> Iterator[Finding]:
 
 
 def peers_can_be_reached(situation: Situation) -> Iterator[Finding]:
-    """Nothing between the hosts stops what their nodes send to each other."""
+    """Nothing between the hosts blocks the ports of their nodes."""
     membership, cluster = situation.membership, situation.cluster
 
     def peer(port: ClosedPort) -> str:
@@ -336,7 +336,7 @@ def peers_can_be_reached(situation: Situation) -> Iterator[Finding]:
 
 
 def somebody_can_take_over(situation: Situation) -> Iterator[Finding]:
-    """What the cluster cannot lose is said before it is lost."""
+    """A notice names the cluster's single point of failure."""
     membership = situation.membership
     point, candidates = single_point(membership.cluster), membership.candidates
     if point:

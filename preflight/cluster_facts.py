@@ -1,7 +1,7 @@
-"""What a host of a cluster must know of its cluster before it deploys: who is there, and whether they can be reached.
+"""Facts about the cluster that a host needs before it deploys: which hosts are up, and whether they can be reached.
 
-Asks the cluster's Redis and knocks at the ports of hosts that are up; changes nothing. What cannot be found out is left
-empty, which switches off the checks that need it.
+Asks the cluster's Redis and probes the ports of hosts that are up; changes nothing. Unknown facts stay empty, which
+skips the checks that need them.
 """
 
 import time
@@ -17,13 +17,13 @@ from coordination.own_address import source_address
 from coordination.redis_client import Address, RedisLink, RedisRefusedError
 
 CALL_SECONDS = 1.0
-KNOCKS = 64  # at the same time
-REPORT_SECONDS = 2.5  # in which every host that is up reports once more
+KNOCKS = 64  # concurrent probes
+REPORT_SECONDS = 2.5  # within which every host that is up reports again
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedPort:
-    """A port of another host that lets nothing through; one where nothing listens is not closed."""
+    """A blocked port of another host; a port where nothing listens does not count as closed."""
 
     host: str
     port: int
@@ -33,30 +33,30 @@ class ClosedPort:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterFacts:
-    """A cluster at one moment, seen from one of its hosts. A default means "not known", and no check fails for it."""
+    """A cluster at one moment, as one of its hosts sees it. A default means "unknown", and no check fails for it."""
 
-    machine: str = ""  # how this host's deployments call it
+    machine: str = ""  # name of this machine in its deployments
     sources: Mapping[str, str | None] = field(default_factory=dict)  # peer → own address on the route; None: no route
     silence: str = ""  # why Redis was not asked
-    refusal: str = ""  # what it answered instead
-    clock_ahead: float | None = None  # seconds, of this host against Redis
+    refusal: str = ""  # Redis's error, if it refused
+    clock_ahead: float | None = None  # seconds by which this host's clock is ahead of Redis's
     state: ClusterState | None = None
     closed: tuple[ClosedPort, ...] = ()
 
     @property
     def up(self) -> tuple[MemberState, ...]:
-        """Hosts that have reported just now."""
+        """Hosts with a recent report."""
         return tuple(member for member in self.state.members if member.up) if self.state else ()
 
     @classmethod
     def probe(cls, membership: Membership, *, machine: str, password: str) -> "ClusterFacts":
-        """The facts, within a few seconds; where Redis does not answer, only those of this host."""
+        """Return the facts within a few seconds; if Redis does not answer, only those of this host."""
         sources = {name: source_address(address) for name, address in membership.peers.items()}
         link = RedisLink(
             [Address.parse(text, "redis") for text in membership.redis_addresses], password, timeout=CALL_SECONDS
         )
         try:
-            link.command("PING")  # the connection is made
+            link.command("PING")  # opens the connection
             ahead = _clock_ahead(link)
             state = read_state(link, membership.namespace)
             closed = _closed_ports(membership, link, state)
@@ -78,7 +78,7 @@ def _clock_ahead(link: RedisLink) -> float:
 
 
 def _closed_ports(membership: Membership, link: RedisLink, state: ClusterState) -> tuple[ClosedPort, ...]:
-    """Closed ports of other hosts. Those of a host that has gone down meanwhile say nothing and are left out."""
+    """Closed ports of other hosts. A host that has gone down meanwhile is left out."""
     doors = [door for member in state.members if member.up for door in _doors(membership, member)]
     with ThreadPoolExecutor(KNOCKS) as pool:
         closed = [found for found in pool.map(lambda door: _knock(*door), doors) if found]
@@ -92,13 +92,13 @@ def _closed_ports(membership: Membership, link: RedisLink, state: ClusterState) 
 
 
 def _doors(membership: Membership, member: MemberState) -> Iterator[tuple[str, str, int, str]]:
-    """Host, address, port and purpose of each port of a peer that this host's nodes will use."""
+    """The endpoints of a peer that this host's nodes will use: host, address, port and purpose."""
     if member.address != membership.peers.get(member.host):
         return
     nodes = member.facts.get("nodes")
     for service in nodes if isinstance(nodes, list) else ():
         for purpose, first, last in host_ports(service):
-            if first == last:  # worker processes have theirs only while they work
+            if first == last:  # ports of worker processes are open only while these work
                 yield member.host, member.address, first, f"{service} ({purpose})"
 
 

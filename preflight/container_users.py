@@ -1,4 +1,4 @@
-"""Who on this host is, by number, the user that containers run as: the kernel lets that person into them.
+"""Finds users of this host who share a user id with containers: the kernel gives them access.
 
 Reads the settings and the host's list of users; changes nothing.
 """
@@ -13,21 +13,21 @@ from config.platform import PlatformSettings
 from config.problems import Notice
 from stack.secrets import user_id
 
-ROOT = 0  # reads everything on its host, whatever runs as it
+ROOT = 0  # reads everything on its host
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostUsers:
-    """Users of this host by number, and the user who deploys; unknown by default."""
+    """This host's users by id, and the user who deploys; unknown by default."""
 
     names: Mapping[int, str] = field(default_factory=dict)
     own: int | None = None
 
     @classmethod
     def probe(cls, settings: PlatformSettings) -> "HostUsers":
-        """As the host's databases say. Under sudo, who deploys is the person who called it."""
+        """Read the host's user databases. Under sudo, the user who deploys is the one who called it."""
         names: dict[int, str] = {}
-        # One by one: a directory (LDAP, SSSD) may have too many to list, and mostly lists none of them.
+        # One by one: a directory (LDAP, SSSD) may have too many users to list, and usually lists none.
         for uid in _services(settings):
             with suppress(KeyError):
                 names[uid] = pwd.getpwuid(uid).pw_name
@@ -36,7 +36,7 @@ class HostUsers:
 
 
 def shared_users(settings: PlatformSettings, users: HostUsers) -> tuple[Notice, ...]:
-    """A notice on each person, other than who deploys, who can read what containers can."""
+    """A notice about each user, other than the one who deploys, who can read the containers' files."""
     return tuple(
         Notice(
             f"{users.names[uid]} has user id {uid} on this host, as have the containers of {', '.join(names)}: that "

@@ -1,4 +1,4 @@
-"""How much room images will take, from the budgets of their layers."""
+"""Estimates how much disk space images will take, from the budgets of their layers."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,7 +7,7 @@ from images.catalog import CATALOG, ML
 from images.family import BuildTarget
 
 GB = 10**9
-PYTHON = "python"  # the layer from which on there is a copy for each variant; below it, for each CUDA
+PYTHON = "python"  # from this layer on there is one copy for each variant; below it, one for each CUDA
 # A copy of a layer: the layers up to it, whose it is (a CUDA's, a variant's), and the platform.
 Copy = tuple[tuple[str, ...], str, str]
 LayerBudgets = Mapping[str, Mapping[str, int]]  # layer → whose → bytes
@@ -24,13 +24,13 @@ def layer_budgets() -> LayerBudgets:
 
 
 def estimate(missing: Iterable[BuildTarget], here: Iterable[BuildTarget], budgets: LayerBudgets) -> int:
-    """The bytes that `missing` images need beyond what those that are `here` share with them."""
+    """The bytes that `missing` images need, except layers that they share with those already `here`."""
     shared = _copies(here, budgets)
     return sum(size for copy, size in _copies(missing, budgets).items() if copy not in shared)
 
 
 def _copies(images: Iterable[BuildTarget], budgets: LayerBudgets) -> dict[Copy, int]:
-    """Each layer once, however many images share it. One without a budget is small."""
+    """Each layer once, however many images share it. A layer without a budget is small."""
     found: dict[Copy, int] = {}
     for wanted in images:
         layers = wanted.image.layers

@@ -1,7 +1,7 @@
-"""Which Docker Engine a stack is deployed on, checked before anything else.
+"""Checks the Docker Engine that a stack is deployed on, before anything else.
 
-It must be this host's own, the same one for both engines and for people's `docker`, answer, and give containers the
-user ids that they ask for.
+It must belong to this host, be the same for both engines and for people's `docker`, answer, and give containers the
+user ids that they request.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ LOOPBACK = r"\w+://(localhost|127\.[0-9.]+|\[::1\])(:|/|$)"
 PROVIDERS_KEYS = (
     "host", "context", "sshOpts", "certPath", "caMaterial", "certMaterial", "keyMaterial",
 )  # fmt: skip
-# SecurityOptions of an Engine whose containers have other user ids → why, and what to do about it.
+# SecurityOptions of an Engine whose containers have other user ids → reason and remedy.
 OTHER_IDS = {
     "rootless": (
         "it is rootless",
@@ -44,7 +44,7 @@ OTHER_IDS = {
 
 
 def refuse_other_engine(config: Mapping[str, object], *, stack_file: str) -> None:
-    """Passes unless keys of the stack's config choose an Engine for Pulumi's provider. Full keys → values.
+    """Passes unless the stack's config (full keys → values) chooses an Engine for Pulumi's provider.
 
     Raises:
         SettingsError: they do.
@@ -117,7 +117,7 @@ def refuse_unusable_engine() -> None:
         finally:
             client.close()
     except (DockerException, requests.RequestException, OSError, ValueError) as error:
-        # Nothing else that is checked would be true: ports, say, are in use by containers that cannot be asked for.
+        # No other check would be right: for example, ports may be in use by containers that cannot be listed.
         reason = f"does not answer at {engine_address()}: {cause(error)}"
         advice = "Start it, and run this again. What is missing:"
         raise _refusal("Docker", reason, advice, ("ws doctor",)) from None
@@ -126,7 +126,7 @@ def refuse_unusable_engine() -> None:
 
 
 def other_ids(info: Mapping[str, Any]) -> Problem | None:
-    """What is wrong with an Engine, by its answer to ``/info``, whose containers have other user ids."""
+    """Why an Engine's containers have other user ids, from its answer to ``/info``."""
     options = [option.removeprefix("name=").partition(",")[0] for option in info.get("SecurityOptions") or ()]
     for option, (why, advice, commands) in OTHER_IDS.items():
         if option in options:
@@ -143,7 +143,7 @@ def _refusal(source: str, reason: str, advice: str, commands: tuple[Remedy, ...]
 
 
 def _context() -> tuple[str, str]:
-    """Where the context of Docker's client is named, and its name."""
+    """Return where the context of Docker's client is set, and its name."""
     if named := named_context():
         return "DOCKER_CONTEXT", named
     file = client_folder() / "config.json"
@@ -153,7 +153,7 @@ def _context() -> tuple[str, str]:
 
 
 def _address_of(context: str) -> str:
-    """The Engine that a context names; empty for one that is not here."""
+    """The Engine of a context; empty if the context does not exist here."""
     meta = client_folder() / "contexts/meta" / hashlib.sha256(context.encode()).hexdigest() / "meta.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads(meta.read_text())["Endpoints"]["docker"]["Host"])[:100]
@@ -161,7 +161,7 @@ def _address_of(context: str) -> str:
 
 
 def _is_same(address: str, other: str) -> bool:
-    """Whether two addresses are one Engine's: `/var/run` is a link to `/run`."""
+    """Whether two addresses belong to one Engine: `/var/run` is a link to `/run`."""
     unix = "unix://"
     if not (address.startswith(unix) and other.startswith(unix)):
         return address == other

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of a host and their driver, as NVML tells them: the library that comes with the driver."""
+"""Facts about a host's NVIDIA GPUs and driver, from NVML, the driver's library."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import pynvml
 
-# Why NVML may keep silent → in words, and the command to begin with.
+# NVML's error → explanation, and the first command to try.
 SILENCES = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
         "this host has no NVIDIA driver",
@@ -26,7 +26,7 @@ SILENCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One GPU, or one part of it that MIG made."""
+    """One GPU, or one MIG instance."""
 
     number: int  # of the whole GPU
     uuid: str
@@ -38,12 +38,12 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuFacts:
-    """What NVML says. Every default means "not asked", and no check fails for it."""
+    """NVML's answers. Every default means "not asked", and no check fails for it."""
 
     driver: str = ""  # "580.95.05"
     gpus: tuple[Gpu, ...] | None = None
     parts: tuple[Gpu, ...] = ()  # of GPUs in MIG mode
-    silence: str = ""  # why NVML says nothing
+    silence: str = ""  # why NVML gives no facts
     remedy: str = ""
 
     @classmethod
@@ -68,12 +68,12 @@ class GpuFacts:
 
     @property
     def branch(self) -> int | None:
-        """The branch of the driver, by which CUDA names what it needs; None where it is not known."""
+        """The driver's branch, which CUDA's requirements name; None if unknown."""
         first = self.driver.partition(".")[0]
         return int(first) if first.isdecimal() else None
 
     def knows(self, device: str) -> bool:
-        """Whether there is a device of that number or UUID."""
+        """Whether a device with this number or UUID exists."""
         if device.isdecimal():
             return any(gpu.number == int(device) for gpu in self.gpus or ())
         return "/" in device or any(gpu.uuid == device for gpu in (*(self.gpus or ()), *self.parts))
@@ -91,5 +91,5 @@ def _parts(number: int, handle: Any) -> Iterator[Gpu]:  # noqa: ANN401 (NVML's p
     for place in range(places):
         try:
             yield _gpu(number, pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place))
-        except pynvml.NVMLError:  # a place that nothing was made for
+        except pynvml.NVMLError:  # a slot without an instance
             continue

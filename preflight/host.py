@@ -1,6 +1,6 @@
-"""Whether a host can bear a stack, found out before anything changes.
+"""Checks before anything changes that a host can run a stack.
 
-``check`` looks only at settings and ``HostFacts``; what reads the host is in ``host_facts.py``.
+``check`` uses only settings and ``HostFacts``; ``host_facts.py`` reads the host.
 """
 
 import ipaddress
@@ -21,14 +21,14 @@ from preflight.host_facts import LABEL_STACK, ContainerPort, Folder, HostFacts
 
 __all__ = ["HostFacts", "check", "notices"]
 
-# Folders that belong to the system or hold everybody's; also those above them.
+# Folders that belong to the system or to all users, including the folders above them.
 ALL_OF_THEM = ("/root", "/home", "/usr", "/bin", "/sbin", "/lib", "/opt", "/var", "/etc", "/tmp", "/srv", "/mnt")  # noqa: S108
 HEADROOM = 0.75  # share of the host's memory that one service is advised to take at most
 STEP = 2**28  # bytes; advised quantities are multiples of 256 MiB
 
 
 def check(settings: PlatformSettings, facts: HostFacts, stack_file: str, key: str = KEY) -> None:
-    """Passes if the host can bear the stack.
+    """Passes if the host can run the stack.
 
     Raises:
         SettingsError: with every reason why it cannot.
@@ -39,7 +39,7 @@ def check(settings: PlatformSettings, facts: HostFacts, stack_file: str, key: st
 
 
 def subnet_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """No route and no Docker network of others has addresses of the subnet."""
+    """No route and no other Docker network overlaps the subnet."""
     wanted = settings.network.ipv4
     bridges = {network.interface for network in facts.docker_networks}
     others = [n for n in facts.docker_networks if not facts.owns(n.labels)]
@@ -56,7 +56,7 @@ def subnet_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pro
 
 
 def network_name_is_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """No Docker network of others has the name."""
+    """No Docker network of another owner has the name."""
     name = settings.network.name
     for network in facts.docker_networks:
         if network.name == name and not facts.owns(network.labels):
@@ -86,10 +86,10 @@ def bind_address_is_ours(settings: PlatformSettings, facts: HostFacts) -> Iterat
 
 
 def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """No process and no container of others has a port that the stack publishes."""
+    """No foreign process or container uses a port that the stack publishes."""
     bind = settings.network.bind_address
     taken = {p for _, p in settings.published_ports()} | facts.ports_in_use
-    shared = {SERVICES[name] for name in ON_THE_LAN} if settings.membership else set()  # cluster.py sees to these
+    shared = {SERVICES[name] for name in ON_THE_LAN} if settings.membership else set()  # cluster.py checks these
     for path, port in settings.published_ports():
         owner = port_owner(port, bind, facts)
         if owner and path[:-1] not in shared:
@@ -104,7 +104,7 @@ def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pro
 
 
 def port_owner(port: int, bind: str, facts: HostFacts) -> str | None:
-    """Who else has the port, in words; None if it is free or already this stack's."""
+    """A description of the port's other owner; None if it is free or already this stack's."""
     containers = [c for c in facts.container_ports if c.port == port and _overlap(c.address, bind)]
     if any(facts.owns(container.labels) for container in containers):
         return None
@@ -125,7 +125,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def limits_fit(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """No service is promised more memory or cores than the host has."""
+    """No service gets more memory or cores than the host has."""
     for name in settings.services():
         service, path = settings.service(name), SERVICES[name]
         if facts.memory_bytes and service.memory > facts.memory_bytes:
@@ -148,10 +148,10 @@ def limits_fit(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem
 
 
 def ray_nodes_share_the_cores(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """The nodes that compute here are not promised more cores together than the host has: Ray would use all at once."""
+    """The host's compute nodes together get no more cores than the host has: Ray would use all at once."""
     limits = {name: node.cpus for name, node in settings.ray_nodes.items()}
     wanted = sum(limits.values())
-    if len(limits) > 1 and max(limits.values()) <= facts.cpus < wanted:  # else limits_fit names the one that is too big
+    if len(limits) > 1 and max(limits.values()) <= facts.cpus < wanted:  # else limits_fit names the one
         parts = {name: max(int(limit * facts.cpus / wanted * 2) / 2, 0.5) for name, limit in limits.items()}
         yield Problem(
             (*SERVICES[next(iter(limits))], "cpus"),
@@ -163,7 +163,7 @@ def ray_nodes_share_the_cores(settings: PlatformSettings, facts: HostFacts) -> I
 
 
 def ray_nodes_share_the_memory(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """Nor more memory: the kernel would kill one of them."""
+    """The host's nodes together get no more memory than it has: the kernel would kill one of them."""
     nodes = [*settings.ray_nodes, *(("ray-head",) if settings.ray.head.enabled else ())]
     limits = {name: settings.service(name).memory for name in nodes}
     wanted, has = sum(limits.values()), facts.memory_bytes
@@ -182,7 +182,7 @@ def ray_nodes_share_the_memory(settings: PlatformSettings, facts: HostFacts) -> 
 
 
 def host_is_not_mounted(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """No container gets what this host lives by, under whatever name."""
+    """No container mounts vital files of this host, under any path."""
     for removed, path, source, write in mounted(settings):
         volume = facts.docker_volumes.get(source)
         folder = volume.device if volume else source
@@ -204,7 +204,7 @@ def _spellings(source: str, facts: HostFacts) -> tuple[str, ...]:
 
 
 def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """Each folder to mount is there, and the service's user may use it as it needs to.
+    """Each folder to mount exists, and the service's user has the access that it needs.
 
     Existing files belong to someone: no remedy changes their owner or mode.
     """
@@ -212,7 +212,7 @@ def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iter
         uid, gid = map(int, settings.service(name).user.split(":"))
         for path, source, write in _bind_mounts(settings, name):
             found = facts.folder(source)
-            own = path[-1] != "source"  # data of the platform's, for which it needs a folder and can have a volume
+            own = path[-1] != "source"  # the platform's own data, for which a volume would do too
             removed = path if own else path[:-1]
             if found is None:
                 yield _missing_folder(path, source, facts, f"-o {uid} -g {gid}", Remove(removed))
@@ -230,7 +230,7 @@ def _missing_folder(path: Path, source: str, facts: HostFacts, owner: str, remov
     if above != "/" and found and not found.is_folder:
         reason = f"{source} cannot exist: {above} is a file on this host"
         return Problem(path, reason, "Name another folder, or remove the key:", (removal,))
-    there = next((one for one in _spellings(source, facts) if one != source), source)  # what a link points to
+    there = next((one for one in _spellings(source, facts) if one != source), source)  # the target of a link
     make = f"sudo install -d {owner} {shlex.quote(there)}"
     return Problem(path, f"there is no folder {source} on this host", "Make it, or name another:", (make,))
 
@@ -243,7 +243,7 @@ def _closed_folder(
     entry = f"u:{uid}:{rights if found.is_folder else rights.replace('x', '')}"
     commands: tuple[Remedy, ...] = (f"sudo setfacl -m {entry} {shlex.quote(source)}", Remove(removed))
     advice = f"It belongs to user {found.uid}, and stays so: name another {what}, let user {uid} in as well"
-    if any(is_within(folder, source) for folder in ALL_OF_THEM):  # what lies in it is not meant for others
+    if any(is_within(folder, source) for folder in ALL_OF_THEM):  # its content is not meant for others
         commands, advice = (Remove(removed),), f"It is not one to give to containers: name another {what}"
     elif not write:
         advice += f" (what is in it must be readable for user {uid} too)"
@@ -252,7 +252,7 @@ def _closed_folder(
 
 
 def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, str, bool]]:
-    """Key path, folder, and whether it is written to, of each folder of the host that a service mounts."""
+    """Key path and folder of each host folder that a service mounts, and whether it is written to."""
     service, path = settings.service(name), SERVICES[name]
     if name == next(iter(settings.workspace_users), None):  # all of them mount the same folders
         for key, location in settings.ray.work_locations.items():
@@ -266,7 +266,7 @@ def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, 
 
 
 def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """Where the stack offers GPUs, the host has them, and Docker can hand them to containers."""
+    """If the stack offers GPUs, the host has them, and Docker can pass them to containers."""
     if not settings.gpu.enabled:
         return
     off = Set(("gpu", "enabled"), value=False)

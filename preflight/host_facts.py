@@ -1,7 +1,7 @@
-"""What a deployment must know of its host: size, networks, routes, ports in use, folders, GPUs.
+"""Facts about a host that a deployment needs: size, networks, routes, ports in use, folders, GPUs.
 
-Reads Linux's own tables, by psutil except for routes, and asks the Docker Engine; changes nothing and reaches no other
-host, unless ``DOCKER_HOST`` names one. What cannot be read is left empty, which switches off the checks that need it.
+Reads Linux's own tables, with psutil except for routes, and asks the Docker Engine; changes nothing and contacts no
+other host, unless ``DOCKER_HOST`` names one. Unknown facts stay empty, which skips the checks that need them.
 """
 
 import ipaddress
@@ -37,7 +37,7 @@ LABEL_PROJECT, LABEL_STACK, LABEL_COMPONENT = "cslr.project", "cslr.stack", "csl
 
 @dataclass(frozen=True, kw_only=True)
 class DockerNetwork:
-    """A network that the Docker Engine has."""
+    """A network of the Docker Engine."""
 
     name: str
     subnets: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Listener:
 
     address: str  # "0.0.0.0" and "::" are all addresses
     port: int
-    process: str | None = None  # None where that cannot be seen, mostly for want of rights
+    process: str | None = None  # None if unknown, usually for lack of permission
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +74,17 @@ class ContainerPort:
 
 @dataclass(frozen=True, kw_only=True)
 class HostNetworkContainer:
-    """A running container on the network of the host."""
+    """A running container on the host network."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DockerVolume:
-    """A named volume that the Docker Engine has."""
+    """A named volume of the Docker Engine."""
 
     mountpoint: str = ""
-    device: str = ""  # what it stands for, of one that was made to show a folder of the host
+    device: str = ""  # the host folder behind a volume that was made to show one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Folder:
 
     @classmethod
     def at(cls, path: str) -> "Folder | None":
-        """The folder at ``path``, or None if there is none. One that this user may not inspect counts as accessible."""
+        """The folder at ``path``, or None. A folder that this user may not inspect counts as accessible."""
         try:
             facts = Path(path).stat()
         except PermissionError:
@@ -127,7 +127,7 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class HostFacts:
-    """One host at one moment, seen by one stack. Every default means "not known", and no check fails for it."""
+    """One host at one moment, as one stack sees it. Every default means "unknown", and no check fails for it."""
 
     project: str = "cslr"
     stack: str = "dev"
@@ -150,9 +150,9 @@ class HostFacts:
 
     @classmethod
     def probe(cls, project: str, stack: str, *, gpus: bool = False) -> "HostFacts":
-        """The facts of the host that the Docker Engine runs on: this one, unless ``DOCKER_HOST`` names another.
+        """Probe the Docker Engine's host: this one, unless ``DOCKER_HOST`` names another.
 
-        Without an Engine, only those of this host. Takes a fraction of a second, and with ``gpus`` what NVML takes.
+        Without an Engine, only facts of this host. Takes a fraction of a second, plus NVML's time with ``gpus``.
         """
         local = engine_is_local()
         facts: dict[str, Any] = {"project": project, "stack": stack}
@@ -178,7 +178,7 @@ class HostFacts:
 
     @property
     def on_host_network(self) -> frozenset[str]:
-        """Services of this stack that run on the host network, where Docker does not say which ports are theirs."""
+        """Services of this stack on the host network, for which Docker does not list ports."""
         return frozenset(x.labels.get(LABEL_COMPONENT, "") for x in self.host_network if self.owns(x.labels))
 
     def owns(self, labels: Mapping[str, str]) -> bool:
@@ -187,9 +187,9 @@ class HostFacts:
 
 
 def outside_addresses() -> tuple[str, ...]:
-    """This host's IPv4 addresses that others may reach it by, the one of its default route first.
+    """This host's IPv4 addresses at which others may reach it, the one of the default route first.
 
-    Without those of Docker's own bridges, which come and go with networks, the stack's own among them.
+    Without those of Docker's bridges, such as the stack's own, which exist only while their network does.
     """
     routes = read_routes(_read("/proc/net/route"))
     bridges = [ipaddress.IPv4Network(route.network) for route in routes if DOCKER_BRIDGE.fullmatch(route.interface)]
@@ -211,13 +211,13 @@ def read_routes(table: str) -> tuple[Route, ...]:
 
 
 def host_addresses() -> frozenset[str]:
-    """The host's own IPv4 addresses, also those of interfaces that are down."""
+    """The host's own IPv4 addresses, including those of interfaces that are down."""
     found = psutil.net_if_addrs().values()
     return frozenset(one.address for addresses in found for one in addresses if one.family == socket.AF_INET)
 
 
 def host_listeners() -> tuple[Listener, ...]:
-    """The listening TCP sockets, with their processes where this user may look into those."""
+    """The listening TCP sockets, with their processes if this user may inspect them."""
     return tuple(
         Listener(address=_plain(one.laddr.ip), port=one.laddr.port, process=_process(one.pid))
         for one in psutil.net_connections("tcp")
@@ -226,7 +226,7 @@ def host_listeners() -> tuple[Listener, ...]:
 
 
 def _plain(address: str) -> str:
-    """An address as it is written elsewhere; IPv4 in IPv6 becomes IPv4."""
+    """An address in its usual notation; IPv4 in IPv6 becomes IPv4."""
     found = ipaddress.ip_address(address)
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return str(mapped or found)
@@ -236,7 +236,7 @@ def _process(number: int | None) -> str | None:
     """Name and number of a process."""
     try:
         return f"{psutil.Process(number).name()} (process {number})" if number else None
-    except psutil.Error:  # it has ended, or may not be looked into
+    except psutil.Error:  # it has ended, or may not be inspected
         return None
 
 

@@ -1,7 +1,7 @@
-"""What other machines reach of a stack, and what keeps them from the rest: Docker itself, the firewall, or nothing.
+"""A stack's exposure to other machines: which ports they reach, and whether Docker or the firewall blocks the rest.
 
-Looks only at settings and ``HostFacts``. The rules themselves are in ``entrypoints/firewall.py``; here are those that a
-person sets where the platform may not.
+Uses only settings and ``HostFacts``. The firewall's rules are in ``entrypoints/firewall.py``; here are the rules that a
+person sets if the platform may not.
 """
 
 import ipaddress
@@ -15,13 +15,13 @@ from config.services import SERVICES
 from contracts.firewall import Guarded
 from preflight.host_facts import HostFacts
 
-# From this one on, the Engine itself drops what neighbours send to addresses of containers.
+# From this version on, the Engine itself drops packets of neighbours to containers' addresses.
 FIRST_CLOSED_ENGINE = 28
-PEOPLES = ("client", "dashboard")  # of GATEWAY_PORTS; the rest is for the cluster's hosts
+PEOPLES = ("client", "dashboard")  # GATEWAY_PORTS for people; the others are for the cluster's hosts
 
 
 def guarded(settings: PlatformSettings) -> Guarded:
-    """The ports of this host that are for the cluster's hosts, by the services that run here."""
+    """The ports of this host that only the cluster's hosts need, for the services that run here."""
     membership = settings.membership
     if membership is None:
         return Guarded()
@@ -39,14 +39,14 @@ def guarded(settings: PlatformSettings) -> Guarded:
 
 
 def _hosts(membership: Membership) -> tuple[str, ...]:
-    """The cluster's hosts, and the one of a head that is not among them."""
+    """The cluster's hosts, and the host of a static head outside it."""
     addresses = [host.address for host in membership.cluster.hosts.values()]
     head = (membership.static_head or "").rpartition(":")[0]
     return tuple(sorted({*addresses, *([head] if head else [])}))
 
 
 def _joined(spans: list[tuple[int, int]]) -> Iterator[str]:
-    """Ranges of ports as text, those that touch as one."""
+    """Port ranges as text; adjacent ranges are joined."""
     joined: list[tuple[int, int]] = []
     for first, last in sorted(spans):
         if joined and first <= joined[-1][1] + 1:
@@ -57,18 +57,18 @@ def _joined(spans: list[tuple[int, int]]) -> Iterator[str]:
 
 
 def docker_is_closed(facts: HostFacts | None) -> bool:
-    """Whether the Engine itself keeps neighbours from addresses of containers; where it is not known, it does not."""
+    """Whether the Engine itself keeps neighbours from containers' addresses; false if unknown."""
     major = (facts.engine_version if facts else "").partition(".")[0]
     return major.isdecimal() and int(major) >= FIRST_CLOSED_ENGINE
 
 
 def is_needed(settings: PlatformSettings, facts: HostFacts | None) -> bool:
-    """Whether a firewall would keep out anybody whom Docker lets in."""
+    """Whether a firewall would block anyone whom Docker lets in."""
     return settings.membership is not None or not docker_is_closed(facts)
 
 
 def notices(settings: PlatformSettings, facts: HostFacts) -> Iterator[Notice]:
-    """What is open, perhaps by accident, with the commands that close it."""
+    """Notices about ports that may be open by accident, with the commands that close them."""
     yield from _gcs_published(settings)
     if settings.firewall.enabled or not is_needed(settings, facts):
         return
@@ -102,7 +102,7 @@ def _gcs_published(settings: PlatformSettings) -> Iterator[Notice]:
 
 
 def commands_for(settings: PlatformSettings, facts: HostFacts | None) -> Iterator[str]:
-    """The rules for a person to set, with the tool that Docker itself needs."""
+    """Commands that set the rules by hand, with the tool that Docker itself uses."""
     allowed = guarded(settings)
     if allowed.forwarded or not docker_is_closed(facts):
         yield f"BRIDGE=br-$(docker network inspect -f '{{{{slice .Id 0 12}}}}' {settings.network.name})"

@@ -22,6 +22,8 @@ SECRETS = {
 }
 MINIMUM_LENGTH = 8
 SECRETS_TARGET = "/run/secrets"
+# How Ray's processes and clients find the token of the cluster.
+RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token"}
 
 
 class SecretError(ValueError):

@@ -74,7 +74,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def set_up(needed: Collection[Program], *, engine: bool, say: apt.Say) -> None:
     """Installs the programs and makes a Docker Engine answer. Raises `WsError` where that is not possible."""
-    host = docker.Host.probe() if engine else docker.Host(answers=True)
+    host = docker.DockerFacts.probe() if engine else docker.DockerFacts(answers=True)
     if not programs.may_install():
         # Everything that is missing in one sentence, not one thing for each attempt.
         wanted = [*needed] if host.answers or host.address else [docker.DOCKERD, *needed]

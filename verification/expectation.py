@@ -1,4 +1,4 @@
-"""Derives what the verification expects of a deployment."""
+"""Derives the verification's specification from a deployment."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Expectation:
     sources: Sources
     services: Collection[str]  # names of those that run
     head_hosts: tuple[str, ...]  # where clients look for the Ray head
-    node_name: Callable[[str], str]  # service → what Ray calls its node
+    node_name: Callable[[str], str]  # service → name of its Ray node
     proxy: HttpProxy
     own_addresses: tuple[str, ...] = ()  # of this host
 

@@ -1,7 +1,7 @@
 """Checks MLflow as a browser reaches it: over the published port, with the headers that its page sends.
 
-From inside the network one cannot see that browsers are refused: MLflow decides by Host and Origin, and its page opens
-even where the searches of its script are refused.
+Inside the network a refusal of browsers does not show: MLflow decides by Host and Origin, and its page opens even if
+the searches of its script are refused.
 """
 
 import http.client
@@ -16,17 +16,17 @@ from verification.spec import Published
 
 NAME = "mlflow_browser"
 TIMEOUT, SECONDS = 10.0, 20.0  # per answer; for all attempts while the server starts
-SEARCH = "/ajax-api/2.0/mlflow/runs/search"  # what fills the table of runs
+SEARCH = "/ajax-api/2.0/mlflow/runs/search"  # fills the table of runs
 SHOWN = 3  # origins in a line of the report
 FOREIGN = "10.evil.example"  # anyone could register such a name and resolve it to any address
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A browser's request, and whether it must be answered."""
+    """A browser's request, and whether MLflow must answer it."""
 
     address: str
-    host: str  # header, with a port where browsers send one
+    host: str  # header, with a port if browsers send one
     origin: str | None  # header; None: opens the page
     allowed: bool
 
@@ -83,7 +83,7 @@ def _wrong(published: Published, request: Request, began: float) -> object:
 
 
 def _ask(published: Published, request: Request) -> int:
-    # Not urllib: proxies of the environment have no part in it.
+    # Not urllib, which would use the environment's proxies.
     connection = http.client.HTTPConnection(request.address, published.port, timeout=TIMEOUT)
     try:
         headers = {"Host": request.host, "User-Agent": "Mozilla/5.0 (cslr verification)"}

@@ -1,4 +1,4 @@
-"""What is kept of the last verification of a stack, in its folder: what was expected, and what was found."""
+"""The record of a stack's last verification, in its state folder: specification and report."""
 
 import json
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from verification.report import Report
 from verification.spec import VerificationSpec
 
 FILE = "verification.json"  # in the stack's folder
-ENVIRONMENT = "CSLR_VERIFICATION_RECORD"  # where the command is told its place
+ENVIRONMENT = "CSLR_VERIFICATION_RECORD"  # names the record's path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One verification; without a report it is under way, or came to no end."""
+    """One verification; without a report it is in progress or was interrupted."""
 
     spec: VerificationSpec
     report: Report | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Record | None":
-        """None where none was made, or by another version of this program."""
+        """Return the record; None if there is none or another version of this program wrote it."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             report = found.get("report")
@@ -36,13 +36,13 @@ class Record:
             return None
 
     def write(self, path: Path) -> None:
-        """Keeps it in place of the last."""
+        """Replaces the previous record."""
         found = self.report.model_dump(mode="json") if self.report else None
         content = {"spec": self.spec.model_dump(mode="json"), "report": found}
         write_atomically(path, json.dumps(content, indent=1).encode(), 0o600)
 
 
 def place(environment: Mapping[str, str]) -> Path | None:
-    """Where a process with this environment is to keep its record; None: nowhere."""
+    """The path at which a process with this environment must write its record; None: nowhere."""
     path = environment.get(ENVIRONMENT)
     return Path(path) if path else None

@@ -1,4 +1,4 @@
-"""The result of a verification: its JSON, which becomes a stack output, and the same as a table for people."""
+"""The report of a verification: as JSON for the stack output, and as a table for people."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ MARKS = {"pass": "[green]pass[/]", "fail": "[bold red]fail[/]", "skip": "[dim]sk
 
 
 class Model(BaseModel):
-    """Frozen; a key that this version does not know is kept out."""
+    """Frozen; ignores keys that this version does not know."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -42,12 +42,12 @@ class Report(Model):
 
     @property
     def in_words(self) -> str:
-        """``13 of 13 passed``, without those that do not concern the stack."""
+        """``13 of 13 passed``, without checks that do not concern the stack."""
         counted = [check for check in self.checks if check.result != "skip"]
         return f"{sum(check.result == 'pass' for check in counted)} of {len(counted)} passed"
 
     def with_check(self, check: CheckResult) -> "Report":
-        """The same with one check more."""
+        """The report with one more check."""
         return self.model_copy(update={"ok": self.ok and check.result != "fail", "checks": (*self.checks, check)})
 
 

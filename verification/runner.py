@@ -17,19 +17,21 @@ from docker.models.containers import Container
 from docker.types import LogConfig, Mount
 
 from stack.programs import ENTRYPOINTS, program_path
+from stack.secrets import RAY_TOKEN, SECRETS_TARGET
 from verification import published
 from verification.report import CheckResult, Report
 from verification.spec import ENVIRONMENT, Service, VerificationSpec
 
-PROGRESS = b"verify: "  # what verify_cluster.py puts before its lines for people
+PROGRESS = b"verify: "  # prefix of verify_cluster.py's lines for people
 SOURCE = ENTRYPOINTS / "verify_cluster.py"
 WITH_PYTHON, PROGRAM = program_path("with_python.sh"), program_path("verify_cluster.py")
-RAY_TOKEN, MARIMO_TOKEN = "/run/secrets/ray-token", "/run/secrets/marimo-token"
+RAY_TOKEN_FILE = RAY_TOKEN["RAY_AUTH_TOKEN_PATH"]
+MARIMO_TOKEN_FILE = f"{SECRETS_TARGET}/marimo-token"
 HOSTNAME = "verify"
 MEMORY = 2 * 2**30  # bytes
 TEMPORARY_FILES = "rw,exec,nosuid,nodev,mode=1777,size=512m"
 LOG_LINES = 30
-MARGIN = 10.0  # seconds by which what we start ends before we would end it
+MARGIN = 10.0  # seconds between the client's own deadline and ours
 MARIMO_SECONDS = 60.0  # for connecting from Marimo's container
 
 Progress = Callable[[str], None]
@@ -86,13 +88,13 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
     name = f"{spec.project}-{spec.stack}-verify"
     remove(engine, name)
     binds = {WITH_PYTHON: spec.client.with_python, PROGRAM: spec.client.program}
-    secrets = {RAY_TOKEN: spec.secrets.ray_token, MARIMO_TOKEN: spec.secrets.marimo_token}
+    secrets = {RAY_TOKEN_FILE: spec.secrets.ray_token, MARIMO_TOKEN_FILE: spec.secrets.marimo_token}
     environment = {"HOME": "/tmp", "RES_OPTIONS": "timeout:1 attempts:1", ENVIRONMENT: limited(spec, seconds)}  # noqa: S108
     environment |= spec.client.environment
     if spec.secrets.ray_token:
-        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": RAY_TOKEN}
+        environment |= RAY_TOKEN
     if spec.secrets.marimo_token:
-        environment |= {"CSLR_MARIMO_TOKEN_PATH": MARIMO_TOKEN}
+        environment |= {"CSLR_MARIMO_TOKEN_PATH": MARIMO_TOKEN_FILE}
     try:
         yield engine.containers.create(
             spec.client.image,

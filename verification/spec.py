@@ -1,4 +1,4 @@
-"""What is expected of a deployment: the contract between the component that derives it and the programs that check it.
+"""The verification's specification: shared by the component that derives it and the programs that check it.
 
 It travels as JSON in the environment variable `ENVIRONMENT`. It holds paths of secret files, never a secret.
 """

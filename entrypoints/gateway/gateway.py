@@ -1,14 +1,14 @@
 """The stable addresses of Ray's head on this host: TCP connections are forwarded to the current head.
 
-Where the head is, is in the lease in Redis. When that changes, all connections to the former head end at once, so that
-Ray reconnects; without a head they are refused; while Redis does not answer, the last head stays. Also tells the
-cluster that this host is there and whether it reaches the head. Runs on the host network, in an image with Python 3.10
-or newer: standard library only.
+The lease in Redis names the head. When the head changes, all connections to the former one end at once, so that Ray
+reconnects; without a head they are refused; while Redis does not answer, the last head stays. The gateway also reports
+to the cluster that this host is up and whether it reaches the head. Runs on the host network, in an image with Python
+3.10 or newer: standard library only.
 
     -m entrypoints.gateway.gateway [run]     serve until SIGTERM
     -m entrypoints.gateway.gateway health    0 while it serves (with or without a head), else 1 and the reason
 
-Its settings are contracts/gateway.py's.
+Settings: contracts/gateway.py.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from entrypoints.gateway.proxy import CurrentHead, Switch
 from entrypoints.heartbeat import Heartbeat
 from entrypoints.log import logger
 
-LOOK_SECONDS = 1.0  # the lease is looked at so often, and at each event
+LOOK_SECONDS = 1.0  # how often the lease is read, besides at each event
 REPORT_SECONDS = 2.0
-BLIND_SECONDS = 3.0  # without a connection to the head this host says that it cannot reach it
-STALE_SECONDS = 10.0  # a serving gateway says so more often than this
+BLIND_SECONDS = 3.0  # after this long without a connection, the host reports that it cannot reach the head
+STALE_SECONDS = 10.0  # a serving gateway writes its heartbeat more often than this
 HEARTBEAT = Heartbeat("gateway")
 
 say = logger("gateway")
@@ -49,7 +49,7 @@ say = logger("gateway")
 
 
 def head_of(view: View | None) -> CurrentHead | None:
-    """Return the head that a lease names; None while there is none that has announced itself."""
+    """Return the head that a lease names; None until a head has announced itself."""
     if view is None or not view.ready:
         return None
     addresses = {Target.GCS: view.gcs, Target.CLIENT: view.client, Target.DASHBOARD: view.dashboard}
@@ -75,11 +75,11 @@ class Reachability:
             self.failing_since = now
 
     def sees(self, epoch: int, now: float) -> int:
-        """Return the epoch when its head is reached, else 0."""
+        """Return the epoch if its head is reached, else 0."""
         return epoch if epoch == self.epoch and self.reached and not self.blind(epoch, now) else 0
 
     def blind(self, epoch: int, now: float) -> int:
-        """Return the epoch when its head has not been reached for BLIND_SECONDS, else 0."""
+        """Return the epoch if its head has not been reached for BLIND_SECONDS, else 0."""
         failing = epoch == self.epoch and self.failing_since is not None and now - self.failing_since >= BLIND_SECONDS
         return epoch if failing else 0
 
@@ -125,7 +125,7 @@ class Gateway:
         if not settings.static_head:
             events = login.link(servers)
             duties.append((self._listen_for_events, (events, lease.channel)))
-        if settings.own_redis:  # also where no head is elected: it keeps its state there all the same
+        if settings.own_redis:  # even without an election: the head keeps its state there
             own, pair = Address.parse(settings.own_redis, "own_redis"), (servers[0], servers[1])
             password = read_secret(login.file, "the password of Redis")
             duties.append((guard, (own, pair, password, redis.namespace, self.stop, say)))
@@ -133,9 +133,9 @@ class Gateway:
             threading.Thread(target=duty, args=arguments, daemon=True).start()
 
     def _watch(self, lease: Lease, loop: asyncio.AbstractEventLoop) -> None:
-        """Follow the lease, and report. Without an answer of Redis the head stays what it was.
+        """Follow the lease, and report. While Redis does not answer, the last head stays.
 
-        Where the head is fixed, only report: other hosts' preflights compare with that.
+        With a static head, only report: other hosts' preflights compare with that.
         """
         report_at, complaint = 0.0, ""
         while not self.stop.is_set():
@@ -182,7 +182,7 @@ class Gateway:
             say(f"head: {head.name}, epoch {head.epoch}, at {head.targets.get(Target.GCS)}" if head else "no head")
 
     async def _probe(self) -> None:
-        """Try to reach the head once a second, as a node of this host would."""
+        """Try to connect to the head once a second, as a node of this host would."""
         while True:
             head = self.switch.head
             address = head.targets.get(Target.GCS) if head else None
@@ -193,14 +193,14 @@ class Gateway:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _be_alive(self) -> None:
-        """Say for ``health`` that the loop turns."""
+        """Write a heartbeat for ``health`` while the loop runs."""
         while True:
             HEARTBEAT.beat()
             await asyncio.sleep(LOOK_SECONDS)
 
 
 async def reaches(address: Address) -> bool:
-    """Tell whether a TCP connection to the address can be had within a second."""
+    """Tell whether a TCP connection to the address succeeds within a second."""
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(address.host, address.port), LOOK_SECONDS)
     except (OSError, asyncio.TimeoutError):  # noqa: UP041  (two different ones in Python 3.10)
@@ -224,7 +224,7 @@ def run() -> int:
 
 
 def health() -> int:
-    """0 while the gateway serves. Not whether there is a head: that is for the cluster, not for this container."""
+    """0 while the gateway serves, with or without a head: a missing head is no fault of this container."""
     age = HEARTBEAT.age()
     if age is None:
         print("not serving yet")

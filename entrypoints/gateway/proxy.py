@@ -1,4 +1,4 @@
-"""A TCP proxy whose target changes: connections are passed on to the present head, and end when another one leads."""
+"""A TCP proxy to the current head: forwards connections to it, and ends them when another head leads."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DEAD_MILLISECONDS = 4000
 
 @dataclass(frozen=True)
 class CurrentHead:
-    """Whom connections are passed on to. Another epoch is another head, even at the same address."""
+    """The destination of connections. Another epoch is another head, even at the same address."""
 
-    epoch: int  # 0: fixed, no election
+    epoch: int  # 0: static head, no election
     name: str
     targets: Mapping[Target, Address]
 
 
 class _End(asyncio.Protocol):
-    """One side of a connection that is passed on; what it receives goes to the other side."""
+    """One side of a forwarded connection; it sends to the other side what it receives."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -50,7 +50,7 @@ class _End(asyncio.Protocol):
         if not self.other or not self.other.transport:
             return True
         if self.other.ended:
-            self.other.transport.close()  # what it has still to send is sent
+            self.other.transport.close()  # after sending what is buffered
             return False  # and this side is closed too: asyncio does not do that once one direction was kept open
         if self.other.transport.can_write_eof():
             self.other.transport.write_eof()
@@ -71,7 +71,7 @@ class _End(asyncio.Protocol):
 
 
 def set_keepalive(connection: socket.socket) -> None:
-    """Let a connection end within seconds when the other host has vanished, and send without delay."""
+    """Make a connection end within seconds when the other host has vanished, and send without delay."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
@@ -84,7 +84,7 @@ def set_keepalive(connection: socket.socket) -> None:
 
 
 class _Incoming(_End):
-    """The side that came to a stable address; it is read only once the head has accepted."""
+    """The client's side, accepted at a stable address; nothing is read from it until the head has accepted."""
 
     def __init__(self, switch: Switch, target: Target) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _Incoming(_End):
 
 
 class Switch:
-    """Passes connections on to the present head, and ends them when it is another one."""
+    """Forwards connections to the current head, and ends them when another head leads."""
 
     def __init__(self) -> None:
         self.head: CurrentHead | None = None
@@ -105,7 +105,7 @@ class Switch:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, routes: Iterable[Route]) -> None:
-        """Take connections at every address of the routes; raise NodeError when one cannot be had."""
+        """Listen at every address of the routes; raise NodeError if one is unavailable."""
         loop = asyncio.get_running_loop()
         for route in routes:
             for address in Address.parse_all(route.listen):
@@ -122,7 +122,7 @@ class Switch:
                     ) from None
 
     def turn(self, head: CurrentHead | None) -> bool:
-        """Pass on to this head from now on; True when that is another one than before."""
+        """Forward to this head from now on; True if it differs from the previous one."""
         if head == self.head:
             return False
         self.head = head
@@ -149,7 +149,7 @@ class Switch:
 
     async def _join(self, incoming: _Incoming, address: Address) -> None:
         outgoing = _End()
-        incoming.other, outgoing.other = outgoing, incoming  # before the head can send, which a GCS does first
+        incoming.other, outgoing.other = outgoing, incoming  # before the head can send: a GCS speaks first
         try:
             loop = asyncio.get_running_loop()
             connection = loop.create_connection(lambda: outgoing, address.host, address.port)

@@ -1,4 +1,4 @@
-"""How probes ask: HTTP with the platform's tokens, and a deadline for everything."""
+"""HTTP client for probes: sends the platform's tokens, with one deadline for everything."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Asker:
-    """What every probe needs: HTTP session, secrets, the deadline in seconds and the loop time when it ends."""
+    """The common tools of probes: HTTP session, secrets, the deadline in seconds and as a loop time."""
 
     http: aiohttp.ClientSession
     secrets: Secrets
@@ -52,8 +52,8 @@ class Asker:
         return body.decode("utf-8", "replace")
 
     async def in_time(self, question: Coroutine[Any, Any, Result]) -> Result:
-        """Return the answer; raises FailureError when due. Does not wait for the question to notice its cancellation:
-        psycopg first asks a server that may hang to cancel the query.
+        """Return the answer; raises FailureError at the deadline. Does not wait for the cancellation to finish: psycopg
+        first asks the server to cancel the query, and the server may hang.
         """
         task = asyncio.ensure_future(question)
         await asyncio.wait({task}, timeout=max(0.0, self.due - asyncio.get_running_loop().time()))

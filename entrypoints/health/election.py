@@ -15,7 +15,7 @@ from entrypoints.health.failure import FailureError
 
 
 async def ask_election(election: Election, asker: Asker) -> ClusterState | FailureError:
-    """Ask Redis for the election's state; why there is no answer, instead of raising."""
+    """Ask Redis for the election's state; returns the reason instead of raising if there is no answer."""
     try:
         addresses = tuple(Address.parse(text, "redis_addresses") for text in election.redis_addresses)
         link = RedisLink(addresses, asker.secrets["redis-reader"], username=READER)

@@ -14,7 +14,7 @@ LONGEST_MESSAGE = 300  # characters
 
 
 class FailureError(Exception):
-    """A service does not do its work; the message is a clause for people."""
+    """A service does not work; the message is a clause for people."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class FailureError(Exception):
 
 
 def failure_of(error: Exception, service: WatchedService) -> FailureError:
-    """Return what went wrong with a probe; libraries word the same refused connection in many ways."""
+    """Translate an exception of a probe; libraries describe the same refused connection in many ways."""
     if isinstance(error, FailureError):
         return error
     cause: BaseException | None = error

@@ -1,4 +1,4 @@
-"""Asks all services in rounds, and logs what changes."""
+"""Probes all services in rounds, and logs changes."""
 
 import asyncio
 import json
@@ -18,12 +18,12 @@ from entrypoints.health.probes import ask_service
 from entrypoints.health.ray_cluster import ask_ray, node_by_name, ray_service, scratch_of
 from entrypoints.health.secrets import Secrets
 
-ANSWER_KEPT_SECONDS = 1.0  # many pollers cost one round of questions
+ANSWER_KEPT_SECONDS = 1.0  # so that many pollers cost one round of probes
 WATCH_SECONDS = 15.0  # a change is logged this soon even without requests
 
 
 class Monitor:
-    """Asks in rounds: one at a time, its result kept for a second, changes logged."""
+    """Probes in rounds, one at a time; keeps a result for a second, and logs changes."""
 
     def __init__(self, settings: HealthSettings, http: aiohttp.ClientSession) -> None:
         self._settings = settings
@@ -37,13 +37,13 @@ class Monitor:
         self.secrets = Secrets(settings.secrets)
 
     async def status(self) -> Status:
-        """Return a result at most ANSWER_KEPT_SECONDS old, or of the round in progress, which ends by its deadline."""
+        """Return a result that is at most ANSWER_KEPT_SECONDS old, or that of the round in progress."""
         if self._round is None or (self._round.done() and time.monotonic() - self._ended > ANSWER_KEPT_SECONDS):
             self._round = asyncio.create_task(self._ask_all())
         return await asyncio.shield(self._round)  # one poller that goes away must not end the others' round
 
     async def watch(self) -> None:
-        """Ask forever, so that changes are logged even without requests."""
+        """Probe forever, so that changes are logged even without requests."""
         while True:
             await self.status()
             await asyncio.sleep(WATCH_SECONDS)
@@ -92,7 +92,7 @@ class Monitor:
                 code = reason.value if reason else None
                 log(self.secrets, event="state", name=name, was=was, now=states[name], reason=code, error=error)
         self._states = states
-        # By who warns, not by the clause: figures in it change every round.
+        # Compare which services warn, not their messages: figures in them change every round.
         warnings = {service.name: service.warning for service in status.services if service.warning}
         for name in warnings.keys() - self._warned:
             log(self.secrets, event="warning", name=name, warning=warnings[name])

@@ -1,6 +1,6 @@
 """The health page: page.html, filled by Jinja2, which escapes whatever comes from other programs.
 
-It needs no script and no other file. Its style is page.css, the only thing that the page's policy lets a browser apply.
+It needs no script and no other file. Its style is page.css, the only style that the page's CSP allows.
 """
 
 import hashlib
@@ -67,8 +67,8 @@ TEMPLATES.globals |= {
 def page(status: Status, *, refresh: bool, reached_at: str) -> str:
     """Return the page as HTML; it loads itself again unless refresh is False.
 
-    reached_at is the host by which the reader came. A port that is open to the network is published on the loopback
-    address too, and linked by the address that works for the reader.
+    reached_at is the host name that the reader used. A port that is open to the network is published on the loopback
+    address too, and is linked with the address that works for the reader.
     """
 
     def reachable(url: str) -> str:

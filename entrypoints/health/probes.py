@@ -19,13 +19,13 @@ from coordination.redis_users import READER
 from entrypoints.health.asker import Asker, timed
 from entrypoints.health.failure import FailureError, in_one_line
 
-WARN_SHARE, ERROR_SHARE = 0.7, 0.9  # of what something may use: from here on a warning, and an error
+WARN_SHARE, ERROR_SHARE = 0.7, 0.9  # shares of a limit above which a probe warns, and fails
 VERSION = re.compile(r"\d[\w.+-]{0,63}")
 
 
 @dataclass(frozen=True)
 class ProbeWarning:
-    """What may become a failure; the message is a clause for people."""
+    """A problem that may become a failure; the message is a clause for people."""
 
     reason: Reason
     message: str
@@ -33,7 +33,7 @@ class ProbeWarning:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe learns of a service that is up."""
+    """A probe's findings about a service that is up."""
 
     version: str | None = None
     usage: tuple[Usage, ...] = ()
@@ -41,7 +41,7 @@ class Finding:
 
 
 def in_words(usage: Usage) -> str:
-    """Return a usage as people read it: ``memory: 190 of 320 MiB``."""
+    """Format a usage for people: ``memory: 190 of 320 MiB``."""
     unit, size = ("GiB", 2**30) if usage.limit >= 10 * 2**30 else ("MiB", 2**20)
     return f"{usage.name}: {usage.used / size:.0f} of {usage.limit / size:.0f} {unit}"
 
@@ -56,7 +56,7 @@ async def ask_service(service: WatchedService, asker: Asker) -> ServiceStatus:
 def service_status(
     service: WatchedService, found: Finding, latency_ms: float | None, failure: FailureError | None
 ) -> ServiceStatus:
-    """Return what a probe found, for the report."""
+    """Return a probe's result for the report."""
     return ServiceStatus(
         name=service.name,
         kind=service.kind.value,
@@ -73,7 +73,7 @@ def service_status(
 
 
 def version_in(text: str, service: WatchedService) -> str:
-    """Return text when it is a version; raises FailureError when another program seems to answer."""
+    """Return the text if it is a version; raises FailureError if another program seems to answer."""
     version = text.strip().strip('"')
     if not VERSION.fullmatch(version):
         answer = f"{service.host}:{service.port} answers without a version: is it really {service.kind.value}?"
@@ -84,7 +84,7 @@ def version_in(text: str, service: WatchedService) -> str:
 async def probe_redis(service: WatchedService, asker: Asker) -> Finding:
     """PING with the password; finds the server's version and how much of its memory its data takes.
 
-    Raises FailureError when it refuses writes, or nearly does: Ray's head ends when it cannot write.
+    Raises FailureError if Redis refuses writes or soon will: Ray's head ends when it cannot write.
     """
     client = redis.asyncio.Redis(
         host=service.host,
@@ -129,7 +129,7 @@ async def probe_postgres(service: WatchedService, asker: Asker) -> str:
             raise FailureError(Reason.STARTING, "Postgres is starting up") from None
         if "password authentication failed" in str(error):
             raise FailureError(Reason.ACCESS_DENIED, in_one_line(error)) from None
-        # The driver tells why it has no connection in words alone, the operating system by number.
+        # The driver gives the reason for a failed connection only as text, the operating system as a number.
         _, writer = await asyncio.open_connection(service.host, service.port)
         writer.close()
         raise

@@ -1,4 +1,4 @@
-"""The Ray cluster as its head's dashboard shows it, and what that means for each node of this stack."""
+"""The Ray cluster's state from the head's dashboard, and the status of each node of this stack."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ SCRATCH_STALE_SECONDS = 180.0  # a guard measures at least three times a minute,
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A dashboard whose GCS answers, hence a head; nodes and version are empty after a failure."""
+    """A dashboard whose GCS answers, so its node is a head; nodes and version are empty after a failure."""
 
     at: WatchedService
     nodes: tuple[NodeStatus, ...] = ()
@@ -36,13 +36,13 @@ class Dashboard:
 
 
 def node_by_name(name: str, services: tuple[WatchedService, ...]) -> WatchedService:
-    """Return where an expected node has its dashboard when it leads: at its name, unless it is a service here."""
+    """Return the address of a node's dashboard, if it leads: that of its service, or else its name as the host."""
     known = (service for service in services if service.kind is Kind.RAY and service.name == name)
     return next(known, WatchedService(name=name, kind=Kind.RAY, host=name, port=DASHBOARD_PORT))
 
 
 async def ask_dashboard(node: WatchedService, asker: Asker) -> Dashboard:
-    """Ask a node's dashboard whether it leads, and what its GCS knows; raises when it does not lead."""
+    """Ask a node's dashboard for the state of its GCS; raises if the node does not lead."""
     await asker.in_time(asker.get(node, "/api/gcs_healthz"))
     details = await timed(asker.in_time(_cluster_details(node, asker)), node)
     version, nodes = details.found or (None, ())
@@ -82,7 +82,7 @@ def _node(node: RayNode, version: str) -> NodeStatus:
 async def ask_ray(
     expected: tuple[WatchedService, ...], gateway: WatchedService | None, leader: HeadState | None, asker: Asker
 ) -> RayStatus:
-    """Ask the gateway's dashboard, or every expected node's at once; never raises. leader: as the lease says."""
+    """Ask the gateway's dashboard, or every expected node's at once; never raises. leader: the lease's holder."""
     asked = (gateway,) if gateway else expected
     answers = await asyncio.gather(*(timed(ask_dashboard(node, asker), node) for node in asked))
     found = [(answer.found, answer.latency_ms) for answer in answers if answer.found]
@@ -91,7 +91,7 @@ async def ask_ray(
     dashboard, latency = found[0]
     leaders = {board.head_node.node_id: board.at.name for board, _ in found if board.head_node}
     failure = dashboard.failure
-    if len(leaders) > 1:  # stock Ray accepts two heads on one Redis namespace in silence
+    if len(leaders) > 1:  # stock Ray silently accepts two heads on one Redis namespace
         both = f"{' and '.join(leaders.values())} lead at the same time: stop one of them"
         failure = FailureError(Reason.TWO_HEADS, both)
     node = dashboard.head_node
@@ -113,7 +113,7 @@ async def ask_ray(
 def _without_head(
     asked: tuple[WatchedService, ...], answers: list[Answer[Dashboard]], expected: tuple[WatchedService, ...]
 ) -> RayStatus:
-    """Return the report where no dashboard answers as a head's; no failure where none was expected to."""
+    """Return the report if no dashboard answers as a head's; not a failure if none was expected."""
     reasons = "; ".join(f"{node.name}: {answer.failure}" for node, answer in zip(asked, answers, strict=True))
     return RayStatus(
         head=None,
@@ -140,14 +140,14 @@ def _with_expectations(known: tuple[NodeStatus, ...], expected: tuple[WatchedSer
 
 @dataclass(frozen=True)
 class Scratch:
-    """The latest measurement of a node's scratch folder, and why it makes the node fail, if it does."""
+    """The latest measurement of a node's scratch folder, and the failure or warning that follows."""
 
     found: Finding
     failure: FailureError | None = None
 
 
 def scratch_of(path: Path | None) -> Scratch:
-    """Read a guard's report; nothing is known where there is none."""
+    """Read a guard's report; without one nothing is known."""
     try:
         report = json.loads(path.read_text(encoding="utf-8")) if path else {}
         usage = Usage(name="scratch", used=int(report["used"]), limit=int(report["limit"]))
@@ -165,9 +165,9 @@ def scratch_of(path: Path | None) -> Scratch:
 
 
 def ray_service(service: WatchedService, ray: RayStatus, scratch: Scratch) -> ServiceStatus:
-    """Return a Ray node as a service: up when it is alive in the cluster, with room on its scratch.
+    """Return a Ray node as a service: up if it is alive in the cluster and has room in its scratch folder.
 
-    Only the head has a dashboard to link.
+    Only the head has a dashboard to link to.
     """
     node = next(node for node in ray.nodes if node.expected and node.name == service.name)
     leads = ray.head is not None and ray.head.node == service.name

@@ -1,4 +1,4 @@
-"""The secrets that probes need, from files; kept out of everything that leaves this program."""
+"""The secrets that probes need, read from files and redacted from all output."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from contracts.status import Reason
 from entrypoints.health.failure import FailureError
 
 NAMES = ("redis-reader", "postgres-password", "ray-token", "marimo-token")
-SHORTEST_REDACTED = 8  # characters; to blank a shorter one out of every text would garble the text
+SHORTEST_REDACTED = 8  # characters; redacting shorter ones would garble texts
 
 
 class Secrets:
@@ -34,11 +34,11 @@ class Secrets:
         return self._values[name]
 
     def get(self, name: str) -> str | None:
-        """Return a secret that a check can do without."""
+        """Return a secret that is optional for a check."""
         return self._values.get(name)
 
     def redact(self, text: str) -> str:
-        """Return text without any secret, also as it looks inside JSON or HTML."""
+        """Return the text without any secret, including secrets escaped for JSON or HTML."""
         for form in sorted(self._forms, key=len, reverse=True):
             text = text.replace(form, "***")
         return text

@@ -1,10 +1,10 @@
 """The platform's health service: which services are up, which node leads Ray, and a page for people.
 
-``/health`` 200 or 503 with a short JSON; ``/status`` everything as JSON (contracts/status.py); ``/`` the same as a
-page; ``/ping`` only says that this program runs.
+``/health``: 200 or 503 with a short JSON. ``/status``: everything as JSON (contracts/status.py). ``/``: the same as a
+page. ``/ping``: only that this program runs.
 Healthy means that every configured service answers and every expected Ray node is alive.
 
-In a cluster of several hosts each host has such a service, which shows this host and the cluster.
+In a cluster of several hosts, each host has its own health service, which shows the host and the cluster.
 
 Settings: contracts/health.py, as JSON in CSLR_SETTINGS. A mistake there ends the program with exit status 2 and a
 sentence. Needs aiohttp, jinja2, redis and psycopg.
@@ -36,24 +36,24 @@ MONITOR: web.AppKey[Monitor] = web.AppKey("monitor", Monitor)
 
 
 async def get_ping(request: web.Request) -> web.Response:
-    """This program answers; says nothing about any service."""
+    """200 while this program runs; says nothing about any service."""
     return _answer(request, json.dumps({"state": State.UP.value}))
 
 
 async def get_health(request: web.Request) -> web.Response:
-    """200 when the whole platform is healthy, else 503 with what is not up."""
+    """200 if the whole platform is healthy, else 503 with the services that are not up."""
     status = await request.app[MONITOR].status()
     body: dict[str, Any] = {"state": status.state.value, "time": status.time, "down": status.down}
     return _answer(request, json.dumps(body), 200 if status.state is Overall.HEALTHY else 503)
 
 
 async def get_status(request: web.Request) -> web.Response:
-    """Everything known, as JSON."""
+    """The whole report as JSON."""
     return _answer(request, (await request.app[MONITOR].status()).to_json())
 
 
 async def get_page(request: web.Request) -> web.Response:
-    """Everything known, for people."""
+    """The whole report as a page for people."""
     monitor = request.app[MONITOR]
     refresh = request.query.get("refresh") != "off"
     text = page(await monitor.status(), refresh=refresh, reached_at=request.url.host or "127.0.0.1")
@@ -78,7 +78,7 @@ ROUTES: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
 
 
 async def _monitoring(application: web.Application) -> AsyncIterator[None]:
-    # A fresh connection each time: what counts is whether the service takes one now.
+    # A new connection each time: it matters whether the service accepts one now.
     connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
         application[MONITOR] = monitor = Monitor(application[SETTINGS], http)
@@ -88,7 +88,7 @@ async def _monitoring(application: web.Application) -> AsyncIterator[None]:
 
 
 def make_application(settings: HealthSettings) -> web.Application:
-    """Return the server's application; it asks the services from its start to its cleanup."""
+    """Return the server's application; it probes the services from its start to its cleanup."""
     application = web.Application()
     application[SETTINGS] = settings
     application.cleanup_ctx.append(_monitoring)
@@ -107,7 +107,7 @@ async def serve(settings: HealthSettings) -> None:
     application = make_application(settings)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    # All interfaces of its container: which address of the host it appears on is Docker's publication.
+    # All interfaces of its container: Docker's port publication decides on which address of the host it appears.
     await web.TCPSite(runner, "0.0.0.0", settings.port).start()  # noqa: S104
     log(application[MONITOR].secrets, event="start", name=settings.stack, port=settings.port)
     await stop.wait()
@@ -117,7 +117,7 @@ async def serve(settings: HealthSettings) -> None:
 
 def main() -> int:
     """Run the service; returns 2 for settings that cannot be used, 1 when the port cannot be taken."""
-    # A name of a container that does not run goes to the site's resolver; when that hangs, each look-up holds a thread.
+    # The name of a stopped container goes to the site's resolver; if that hangs, each look-up holds a thread.
     os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
     try:
         settings = load_settings(HealthSettings, os.environ)

@@ -1,9 +1,9 @@
 """A child environment: a virtual environment above the image's. It sees all packages of the image and copies none.
 
-What is installed into it comes before what the image has. For installers every package of the image is there as a stub,
-its metadata without its files: so uv and pip take it as installed at its version, download only what is missing, and
-may replace it by one of the child's own, which hides the image's. uv looks at nothing but the environment's own folder,
-so without stubs it would download torch again for whatever needs torch. Standard library only, Python 3.10 or newer.
+Packages installed into it take precedence over the image's. Each package of the image appears in it as a stub, which
+is metadata without files. So uv and pip see it as installed, download only what is missing, and may replace it with a
+package of the child's own, which hides the image's. uv reads only the environment's own folder, so without stubs it
+would download torch again for every package that needs torch. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib.metadata import PathDistribution, distributions
 from pathlib import Path
 
-STUB_INSTALLER = "cslr-image"  # what a stub's INSTALLER says, and by what it is known
+STUB_INSTALLER = "cslr-image"  # content of a stub's INSTALLER file, which identifies stubs
 LINKED = ("METADATA", "WHEEL", "entry_points.txt")
 PROTECTED = ("ray",)  # Ray refuses nodes and drivers of another version
 ACTIVATE = """\
@@ -53,18 +53,18 @@ class ImagePackage:
 
 @dataclass(frozen=True)
 class ChildEnvironment:
-    """A child environment and where its parts are."""
+    """A child environment and its paths."""
 
     folder: Path
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """The interpreter."""
         return self.folder / "bin" / "python"
 
     @property
     def site(self) -> Path:
-        """Where its packages are."""
+        """The folder of its packages (site-packages)."""
         return self.folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
 
     @property
@@ -73,7 +73,7 @@ class ChildEnvironment:
         return self.folder / "image-packages.txt"
 
     def own_packages(self) -> dict[str, str]:
-        """Return name → version of what was installed into it."""
+        """Return name → version of the packages that were installed into it."""
         found = distributions(path=[str(self.site)])
         return {
             canonical(dist.metadata["Name"]): dist.version
@@ -83,17 +83,17 @@ class ChildEnvironment:
 
 
 def canonical(name: str) -> str:
-    """Return the one spelling of a package's name."""
+    """Return the normalized name of a package."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def in_virtual_environment() -> bool:
-    """Whether this Python runs in a virtual environment, which a child can stand above."""
+    """Whether this Python runs in a virtual environment, which a child environment needs as its base."""
     return sys.prefix != sys.base_prefix
 
 
 def image_site() -> Path:
-    """Where the packages of this Python's own environment are."""
+    """The site-packages folder of this Python's own environment."""
     return Path(sysconfig.get_path("purelib"))
 
 
@@ -102,7 +102,7 @@ def image_packages(site: Path | None = None) -> dict[str, ImagePackage]:
     packages = {}
     for dist in distributions(path=[str(site or image_site())]):
         if isinstance(dist, PathDistribution) and dist.metadata["Name"]:
-            folder = Path(str(dist._path))  # the only way to it
+            folder = Path(str(dist._path))  # no public attribute gives it
             if folder.is_dir() and (folder / "METADATA").is_file():
                 name = canonical(dist.metadata["Name"])
                 packages[name] = ImagePackage(name, dist.version, folder, tuple(dist.requires or ()))
@@ -110,7 +110,7 @@ def image_packages(site: Path | None = None) -> dict[str, ImagePackage]:
 
 
 def fingerprint(packages: Mapping[str, ImagePackage]) -> str:
-    """Return what an image's Python and packages are known by: 12 characters."""
+    """Return a fingerprint of the image's Python and packages: 12 characters."""
     lines = [sys.version, sys.prefix, *(f"{name}=={packages[name].version}" for name in sorted(packages))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
@@ -150,10 +150,10 @@ def _write_stub(site: Path, package: ImagePackage) -> None:
     for name in LINKED:
         if (package.folder / name).is_file():
             (stub / name).symlink_to(package.folder / name)
-    # importlib.metadata.packages_distributions() reads it, and would look for files that a stub has not.
+    # importlib.metadata.packages_distributions() reads it, and would otherwise look for files that a stub lacks.
     (stub / "top_level.txt").write_text("".join(f"{name}\n" for name in _top_level(package.folder)))
     (stub / "INSTALLER").write_text(f"{STUB_INSTALLER}\n")
-    # What an installer removes with the package: the stub, and nothing of the image.
+    # An installer that removes the package removes these: the stub, and no file of the image.
     names = sorted(path.name for path in stub.iterdir())
     (stub / "RECORD").write_text("".join(f"{stub.name}/{name},,\n" for name in [*names, "RECORD"]))
 
@@ -180,7 +180,7 @@ def _import_name(path: str) -> Iterator[str]:
 
 
 def _copy_scripts(child: ChildEnvironment) -> None:
-    """Let the image's scripts (ray, torchrun, mlflow) run with the child's Python, so that they see its packages."""
+    """Make the image's scripts (ray, torchrun, mlflow) run with the child's Python, so that they see its packages."""
     own = f"#!{sys.prefix}/bin/python".encode()
     shebang = SHEBANG.format(python=shlex.quote(str(child.python))).encode()
     for script in Path(sys.prefix, "bin").iterdir():
@@ -225,8 +225,8 @@ def kept_versions(
 ) -> dict[str, str]:
     """Return the versions of the image that an installation must keep.
 
-    All, but those that a requirement names at another version, with what these need: who asks for another torch also
-    gets the libraries of that one.
+        All versions, except of packages that a requirement names at another version, and of their dependencies: another
+    torch also brings its own libraries.
     """
     free: set[str] = set()
     waiting = [
@@ -243,7 +243,7 @@ def kept_versions(
 
 
 def _satisfied(requirement: str, version: str) -> bool:
-    """Whether a version of the image is what a requirement asks for."""
+    """Whether the image's version satisfies a requirement."""
     try:
         from packaging.requirements import InvalidRequirement, Requirement
     except ImportError:  # every image with Ray has it
@@ -251,5 +251,5 @@ def _satisfied(requirement: str, version: str) -> bool:
     try:
         parsed = Requirement(requirement)
     except InvalidRequirement:
-        return False  # a path or an address: it is meant to replace what there is
+        return False  # a path or a URL is meant to replace the image's package
     return not parsed.url and parsed.specifier.contains(version, prereleases=True)

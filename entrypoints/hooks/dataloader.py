@@ -3,9 +3,9 @@
 Python 3.14 starts processes by forkserver on Linux. Such a worker gets its data set by pickle, which finds no class
 that a Ray task or a notebook cell defines: "Can't pickle <class '__main__.Clips'>: it's not found as __main__.Clips".
 Each worker also imports torch again. Workers of a DataLoader use neither Ray nor, as PyTorch demands of them, CUDA, and
-run torch with one thread, so fork is as safe for them as it has been (docs/decisions/0024-dataloader-workers.md). For
-whatever else a program starts, Python's default stays, and an error says what to do. Who chooses, by
-``multiprocessing_context=`` or ``multiprocessing.set_start_method``, gets what was chosen. Standard library only.
+run torch with one thread, so fork is as safe for them as it has been (docs/decisions/0024-dataloader-workers.md). Other
+processes keep Python's default, and an error says what to do. A program's own choice, by
+``multiprocessing_context=`` or ``multiprocessing.set_start_method``, is respected. Standard library only.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def wants_fork() -> bool:
 
 
 def hook_reduction(module: ModuleType) -> None:
-    """Change `multiprocessing.reduction`: what cannot be pickled for a new process says what to do."""
+    """Change `multiprocessing.reduction`: errors about unpicklable objects for a new process say what to do."""
     dump = vars(module)["dump"]
 
     def dump_or_explain(obj: object, file: Any, protocol: int | None = None) -> None:  # noqa: ANN401

@@ -1,7 +1,7 @@
-"""Hooks into Ray: how the logs of jobs are read, which the janitor shortens and which outlive their node's container.
+"""Hook into Ray: reads job logs, which the janitor may have shortened and which outlive their node's container.
 
-Ray reads a whole log into memory, says nothing where there is none, and would read what was given back to the disk as
-zeros. Standard library only, Python 3.10 or newer; stands alone (registry.py).
+Ray reads a whole log into memory, does not report a missing one, and would read the part that was released to the disk
+as zeros. Standard library only, Python 3.10 or newer; stands alone (registry.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from types import ModuleType
 from typing import Any
 
-SHOWN = 16 * 10**6  # bytes at the end of a log; an answer of the Jobs API holds it several times over in memory
+SHOWN = 16 * 10**6  # bytes at the end of a log; the Jobs API holds several copies of them in memory for an answer
 LINES, CHARACTERS = 10, 20_000  # of one message to a follower of a log, as in Ray
 POLL_SECONDS = 1.0
 
@@ -34,7 +34,7 @@ def read_log(path: str) -> str:
 
 
 def first_data(descriptor: int) -> int:
-    """Return where the part of a file begins that was not given back to the disk."""
+    """Return the offset of the first byte that was not released to the disk."""
     try:
         return os.lseek(descriptor, 0, os.SEEK_DATA)
     except OSError as error:
@@ -44,7 +44,7 @@ def first_data(descriptor: int) -> int:
 
 
 async def follow(path: str) -> AsyncIterator[list[str] | None]:
-    """Yield new lines, several at a time, and None where there are none; never ends."""
+    """Yield new lines, several at a time, and None if there are none; never ends."""
     while not os.path.exists(path):  # noqa: PTH110
         yield None
     with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123

@@ -1,7 +1,7 @@
-"""Marimo answers pages of its own alone, in what changes something and in the connections that run cells.
+"""Hook into Marimo: only Marimo's own pages may change anything or open the connections that run cells.
 
-Marimo looks at its cookie and not at who asks, and a browser sends that cookie with requests of every page of the same
-host, whatever its port: also of a web page that was logged as an artifact to MLflow. Stands alone (registry.py).
+Marimo checks its cookie but not the origin, and a browser sends that cookie with the requests of every page of the same
+host, whatever its port: even of a web page that was logged as an artifact to MLflow. Stands alone (registry.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-# Where people reach the notebooks by another Host than the one that arrives here: behind a reverse proxy.
+# Set if people use another Host than the one that arrives here: behind a reverse proxy.
 LINKS = Path(os.environ.get("CSLR_MARIMO_LINKS", "/run/cslr/links/marimo.json"))
 READING = ("GET", "HEAD", "OPTIONS")
 POLICY_VIOLATION = 1008  # RFC 6455; before a connection is accepted, servers make it a 403
@@ -34,7 +34,7 @@ def known_origins() -> list[str]:
 
 
 def is_foreign(scope: Scope) -> bool:
-    """Whether a page of another server asks for more than to read. Programs other than browsers send no Origin."""
+    """Whether a page of another server requests more than reading. Programs other than browsers send no Origin."""
     if scope["type"] not in ("http", "websocket") or (scope["type"] == "http" and scope["method"] in READING):
         return False
     headers = {name.decode("latin-1").lower(): value.decode("latin-1").lower() for name, value in scope["headers"]}
@@ -45,7 +45,7 @@ def is_foreign(scope: Scope) -> bool:
 
 
 class OwnPages:
-    """What stands before Marimo's application (ASGI)."""
+    """ASGI middleware before Marimo's application."""
 
     def __init__(self, app: Application) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class OwnPages:
 
 
 def hook_server(server: ModuleType) -> None:
-    """Put the check before every application that Marimo makes; `server` is its module of that name."""
+    """Put the check before every application that Marimo makes; `server` is Marimo's module of this name."""
     own = server.create_starlette_app
 
     def create(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401

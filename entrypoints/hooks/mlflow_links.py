@@ -1,8 +1,8 @@
-"""Links to runs that MLflow's client prints, as people can open them.
+"""Hook into MLflow's client: prints links to runs that people can open.
 
-The client takes the address that it logs to, which is a name inside the network: no browser knows `http://mlflow:5000`.
-Which address people have for it changes with the stack file, and nodes must not be replaced for that: so it is read
-from a file of the host, which each deployment writes. Stands alone (registry.py).
+The client prints the address that it logs to, a name inside the network: no browser can open `http://mlflow:5000`.
+People's address for it depends on the stack file, and a change must not replace nodes: so it is read from a file of
+the host, which each deployment writes. Stands alone (registry.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LINKS = Path(os.environ.get("CSLR_MLFLOW_LINKS", "/run/cslr/links/mlflow.json"))
 
 
 def link_for(tracking_uri: str) -> str | None:
-    """Return what people open for a tracking server; None for one that is not the platform's own."""
+    """Return the address at which people open a tracking server; None if it is not the platform's own."""
     try:
         links = json.loads(LINKS.read_text(encoding="utf-8"))
         return str(links["outside"]) if tracking_uri.rstrip("/") == links["inside"] else None
@@ -26,7 +26,7 @@ def link_for(tracking_uri: str) -> str | None:
 
 
 def hook_client(client: ModuleType) -> None:
-    """Let the client print links to where people reach the server; `client` is its module of the same name."""
+    """Make the client print links that people can open; `client` is MLflow's module of this name."""
     own_log, own_workspace = client.TrackingServiceClient._log_url, client.get_workspace_url
     printed = threading.local()
 

@@ -1,13 +1,13 @@
-"""Ray's large values, kept beside Redis: the hooks that put them into the package store and get them out of it.
+"""Hooks into Ray that keep large values in the package store instead of Redis.
 
 - `store_values` (``ray._raylet``): the client of the GCS that all of Ray's Python uses. What a driver, the Jobs API or
   a Ray Client puts under ``gcs://…``, and other large values, go to the store, and readers get them from there.
-- `answer_when_full` (the Jobs API): says in a sentence why nothing can be submitted, instead of by a traceback.
-- `serve_packages` (the dashboard agent of each node): gives other nodes what is in the store of this host, and starts
-  the `Housekeeping` there.
+- `answer_when_full` (the Jobs API): says in one sentence why nothing can be submitted, instead of showing a traceback.
+- `serve_packages` (the dashboard agent of each node): serves this host's store to other nodes, and starts the
+  `Housekeeping`.
 
-The GCS ends when Redis refuses a write, so what users can do without is refused well before (`StateStore`).
-Standard library only, Python 3.10 or newer; what is Ray's comes from the module that is hooked, or is imported late.
+The GCS ends when Redis refuses a write, so optional values of users are refused well before (`StateStore`).
+Standard library only, Python 3.10 or newer; Ray's names come from the hooked module, or are imported late.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import Any, TypeAlias
 
 from .package_store import Key, Pointer, Store, StoreError, StoreFullError, is_name, size_text
 
-Ray: TypeAlias = Any  # what comes from Ray, which tells no types
+Ray: TypeAlias = Any  # from Ray, which has no types
 Text: TypeAlias = "str | bytes"
 Space: TypeAlias = "str | bytes | None"
 Seconds: TypeAlias = "float | None"
@@ -44,22 +44,22 @@ Seconds: TypeAlias = "float | None"
 NODE_LABEL = "cslr.node"  # as in contracts/ray_nodes.py: hooks import nothing but hooks
 PACKAGE = b"gcs://"
 FUNCTIONS = b"fun"  # pickled functions and classes
-# What Ray's C++ reads (the Jobs API's records), and what a head that moved must find: small, and bounded by Ray.
+# Values that Ray's C++ reads (the Jobs API's records) or that a moved head must find: small, and limited by Ray.
 KEPT_IN_REDIS = frozenset({b"job", b"serve", b"session", b"cluster", b"dashboard", b"healthcheck", b"tracing"})
-# Larger values go to the store. A job of a few files stays in Redis, which is copied to another host.
+# Larger values go to the store. A job of a few files stays in Redis, which is replicated to another host.
 INLINE_BYTES = 32 * 1024
 INLINE_BYTES_WHEN_SCARCE = 1024
-# Shares of Redis's memory: from the first on hardly anything is kept there, from the second on users are refused.
+# Shares of Redis's memory: above the first, it keeps hardly any values; above the second, users are refused.
 SCARCE, FULL = 0.6, 0.8
-STATE_SECONDS = 60.0  # what was measured longer ago says nothing
+STATE_SECONDS = 60.0  # older measurements are ignored
 HOUSE_SECONDS = 15.0
-TURNS_TO_TIDY_UP = 4  # between two looks at all jobs and actors
-# Ray holds what was uploaded for 10 minutes, then by its jobs and actors. What none of them names and was not used for
-# longer is an orphan: of a head that is gone, whose counts are gone with it.
+TURNS_TO_TIDY_UP = 4  # between two checks of all jobs and actors
+# Ray keeps an upload for 10 minutes, then as long as its jobs and actors live. An upload that none of them names and
+# that was not used for longer is an orphan of a former head, whose reference counts are lost.
 ORPHAN_SECONDS = 900.0
-# Where the store is full, what is of no job goes before that: but not what was uploaded a moment ago.
+# In a full store, uploads of no job go earlier, except the most recent ones.
 JUST_UPLOADED_SECONDS = 60.0
-PEER_SECONDS = 10.0  # a node that is silent for this long hangs
+PEER_SECONDS = 10.0  # a node that does not answer for this long counts as hung
 GLANCE_SECONDS = 2.0  # the same, for a question that holds up the Jobs API
 ROUTE = "/api/cslr/packages/"
 # Bytes of a request to submit a job. Its environment variables are kept in Redis with the job and each of its actors.
@@ -81,18 +81,18 @@ def store() -> Store | None:
 
 
 class StateStore:
-    """How full Redis is, as the agent of a node of this host measured it last."""
+    """How full Redis is, as the agent of a node on this host last measured it."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     @classmethod
     def of(cls, place: Store) -> StateStore:
-        """Return the one beside a package store."""
+        """Return the state store beside a package store."""
         return cls(place.folder / "state-store.json")
 
     def share(self) -> float:
-        """Return the share of its memory that is taken; 0 where that is unknown."""
+        """Return the used share of Redis's memory; 0 if unknown."""
         try:
             state = json.loads(self._file.read_text(encoding="utf-8"))
             fresh = time.time() - state["time"] < STATE_SECONDS
@@ -111,14 +111,14 @@ class StateStore:
         )
 
     def write(self, used: int, limit: int) -> None:
-        """Tell the processes of this host."""
+        """Publish a measurement to the processes of this host."""
         new = self._file.with_suffix(f".{os.getpid()}.new")
         new.write_text(json.dumps({"used": used, "limit": limit, "time": time.time()}), encoding="utf-8")
         new.replace(self._file)
 
 
 def redis_memory(environment: Mapping[str, str]) -> tuple[int, int] | None:
-    """Return used_memory and maxmemory of the cluster's Redis; None where it cannot be asked."""
+    """Return used_memory and maxmemory of the cluster's Redis; None if it cannot be asked."""
     for server in filter(None, environment.get("RAY_NODE_REDIS_ADDRESSES", "").split(",")):
         host, _, port = server.rpartition(":")
         try:
@@ -151,14 +151,14 @@ def _ask_redis(address: tuple[str, int], *commands: tuple[bytes, ...]) -> bytes:
 
 
 def store_values(raylet: ModuleType) -> None:
-    """Have all of Ray's Python use a client of the GCS that keeps large values in the store."""
+    """Make all of Ray's Python code use a GCS client that keeps large values in the store."""
     base = raylet.GcsClient
     names = {"__module__": base.__module__, "__doc__": base.__doc__}
     raylet.GcsClient = type(base.__name__, (StoredValues, base), names)  # type: ignore[attr-defined]
 
 
 class StoredValues:
-    """What the client of the GCS does otherwise than Ray's own, which is the next of its base classes."""
+    """The methods in which our GCS client differs from Ray's, which is its next base class."""
 
     def plain(self, name: str) -> Callable[..., Ray]:
         """Return a method of Ray's own client."""
@@ -175,7 +175,7 @@ class StoredValues:
     def async_internal_kv_put(
         self, key: Text, value: Text, overwrite: bool = False, namespace: Space = None, timeout: Seconds = None
     ) -> Ray:
-        """See Ray's client; what it returns has begun already, where nothing is stored."""
+        """See Ray's client; the returned call has already begun if nothing is stored."""
         put, stored = self.plain("async_internal_kv_put"), key_of(key, namespace)
         if not is_storable(stored, value):
             return put(key, value, overwrite, namespace, timeout)
@@ -222,20 +222,20 @@ class StoredValues:
 
 
 def key_of(key: Text, namespace: Space) -> Key:
-    """Return a key as Ray's client is given it."""
+    """Return a key from the arguments of Ray's client."""
     plain, space = (text.encode() if isinstance(text, str) else text or b"" for text in (key, namespace))
     return Key(bytes(plain), bytes(space))
 
 
 def is_storable(key: Key, value: bytes | str) -> bool:
-    """Whether a value may be kept in the store, and is large enough for one to look closer."""
+    """Whether a value may be kept in the store and is large enough for a closer check."""
     return len(value) > INLINE_BYTES_WHEN_SCARCE and key.namespace not in KEPT_IN_REDIS
 
 
 def instead_of(client: Ray, key: Key, value: bytes | str) -> bytes | str:
-    """Return what to write to Redis for a value: itself, or a pointer to where it is now.
+    """Return what to write to Redis for a value: itself, or a pointer to its place in the store.
 
-    Raises StoreFullError where it may be kept neither here nor there.
+    Raises StoreFullError if neither can keep it.
     """
     place = store()
     if place is None or not is_storable(key, value) or Pointer.decode(value if isinstance(value, bytes) else b""):
@@ -250,7 +250,7 @@ def instead_of(client: Ray, key: Key, value: bytes | str) -> bytes | str:
 
 
 def whole(client: Ray, key: Key, value: bytes | None) -> bytes | None:
-    """Return the value that a pointer stands for; any other value as it is. Raises StoreError where it is lost."""
+    """Return the value that a pointer stands for; any other value unchanged. Raises StoreError if it is lost."""
     pointer = Pointer.decode(value)
     if pointer is None:
         return value
@@ -260,7 +260,7 @@ def whole(client: Ray, key: Key, value: bytes | None) -> bytes | None:
 
 
 async def in_thread(function: Callable[..., Any], *arguments: object) -> Ray:
-    """Do what takes time without holding up the event loop."""
+    """Run slow work in a thread, so that the event loop is not blocked."""
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
@@ -279,7 +279,7 @@ def ask_peer(address: str, sha256: str, method: str = "GET") -> Ray:
     headers = importlib.import_module(
         "ray._private.authentication.http_token_authentication"
     ).get_auth_headers_if_auth_enabled({})
-    # Nodes are never reached by the proxy that leads out of the site.
+    # The site's HTTP proxy does not lead to nodes.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(f"{address}{ROUTE}{sha256}", headers=headers, method=method)  # noqa: S310
     return opener.open(request, timeout=GLANCE_SECONDS if method == "HEAD" else PEER_SECONDS)
@@ -308,7 +308,7 @@ def fetch(client: Ray, pointer: Pointer, key: Key, place: Store | None) -> bytes
             continue
         if hashlib.sha256(value).hexdigest() == pointer.sha256:
             if place:
-                with contextlib.suppress(OSError):  # on a full disk it is used, and not kept
+                with contextlib.suppress(OSError):  # on a full disk it is used but not kept
                     place.put(value, key)
             return value
     raise StoreError(
@@ -323,7 +323,7 @@ def fetch(client: Ray, pointer: Pointer, key: Key, place: Store | None) -> bytes
 
 
 def answer_when_full(job_head: ModuleType) -> None:
-    """Have the Jobs API answer with one sentence and 507 where nothing can be kept, and refuse huge requests."""
+    """Make the Jobs API answer 507 with one sentence if nothing can be kept, and refuse huge requests."""
     response = job_head.Response
     upload, submit = job_head.JobHead.upload_package, job_head.JobHead.submit_job
 
@@ -360,7 +360,7 @@ def refusal() -> str | None:
 
 
 def serve_packages(http_server_agent: ModuleType) -> None:
-    """Have the agent give other nodes the files of this host's store, behind Ray's token, and keep house."""
+    """Make the agent serve this host's store to other nodes, behind Ray's token, and run the housekeeping."""
     web = http_server_agent.aiohttp.web
     routes = http_server_agent.dashboard_optional_utils.DashboardAgentRouteTable
     start = http_server_agent.HttpServerAgent.start
@@ -386,7 +386,7 @@ def serve_packages(http_server_agent: ModuleType) -> None:
 
 
 class Housekeeping:
-    """Removes what is unused, and measures Redis; in each agent, of which one does the work of a host."""
+    """Removes unused packages and measures Redis. Runs in each agent; one of them does the work of a host."""
 
     def __init__(self, place: Store, client: Ray, is_head: bool) -> None:
         self._place = place
@@ -409,7 +409,7 @@ class Housekeeping:
             time.sleep(HOUSE_SECONDS)
 
     def turn(self) -> None:
-        """Do once what is to do."""
+        """Do one round."""
         memory = redis_memory(os.environ)
         if memory:
             with contextlib.suppress(OSError):
@@ -423,7 +423,7 @@ class Housekeeping:
             self._place.collect(functools.partial(pointed, self._client))
 
     def remove_orphans(self, now: float) -> None:
-        """Delete packages that no job or actor of this cluster names, and that were not used for a long time."""
+        """Delete packages that no job or actor of this cluster names and that were not used for a long time."""
         keys = self._client.plain("internal_kv_keys")(PACKAGE, None, PEER_SECONDS)
         self._seen = {key: self._seen.get(key, now) for key in keys}
         used = {key.key: entry.used for entry in self._place.entries() for key in entry.keys}
@@ -435,14 +435,14 @@ class Housekeeping:
                     self._client.plain("internal_kv_del")(key, False, None, PEER_SECONDS)
 
     def forget_jobs(self) -> None:
-        """Delete the oldest records of jobs that have ended, where there are very many."""
+        """Delete the oldest records of ended jobs beyond ENDED_JOBS_KEPT."""
         keys = self._client.plain("internal_kv_keys")(JOB_INFO, b"job", PEER_SECONDS)
         for key in ended_jobs(self._client, keys)[:-ENDED_JOBS_KEPT] if len(keys) > ENDED_JOBS_KEPT * 1.1 else []:
             self._client.plain("internal_kv_del")(key, False, b"job", PEER_SECONDS)
 
 
 def ended_jobs(client: Ray, keys: list[bytes]) -> list[bytes]:
-    """Return the keys of jobs that have ended, the first that did first."""
+    """Return the keys of ended jobs, the earliest first."""
     ended = []
     for key, value in client.plain("internal_kv_multi_get")(keys, b"job", PEER_SECONDS).items():
         with contextlib.suppress(ValueError, LookupError, TypeError):
@@ -453,7 +453,7 @@ def ended_jobs(client: Ray, keys: list[bytes]) -> list[bytes]:
 
 
 def pointed(client: Ray, keys: Iterable[Key]) -> dict[Key, str]:
-    """Return the sha256 that each key points to in Ray's store, for those that point to any."""
+    """Return the sha256 of each key of Ray's store that holds a pointer."""
     found: dict[Key, str] = {}
     spaces: dict[bytes, list[bytes]] = {}
     for key in keys:
@@ -467,7 +467,7 @@ def pointed(client: Ray, keys: Iterable[Key]) -> dict[Key, str]:
 
 
 def uris_in_use(client: Ray) -> set[str]:
-    """Return the packages that jobs and actors which are alive name in their runtime environments."""
+    """Return the packages that living jobs and actors name in their runtime environments."""
     texts = []
     for job in client.get_all_job_info(
         skip_submission_job_info_field=True, skip_is_running_tasks_field=True, timeout=PEER_SECONDS
@@ -490,13 +490,13 @@ async def _actors(client: Ray) -> list[Any]:
 
 
 def in_own_loop(question: Callable[..., Coroutine[Any, Any, Any]], *arguments: object) -> Ray:
-    """Return the answer to what Ray's client can only be asked asynchronously."""
+    """Run an asynchronous call of Ray's client in an event loop of its own, and return the answer."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         return pool.submit(lambda: asyncio.run(question(*arguments))).result()
 
 
 def make_room(client: Ray, place: Store, size: int) -> None:
-    """Remove packages of no job, the one least recently used first, until that many bytes fit."""
+    """Remove packages that no job uses, the least recently used first, until this many bytes fit."""
     live = uris_in_use(client)
     for entry in place.entries():
         if place.used() + size <= place.limit or time.time() - entry.used < JUST_UPLOADED_SECONDS:

@@ -1,15 +1,15 @@
-"""The package store: large values of Ray's key-value store, on the scratch disk of a host instead of in Redis.
+"""The package store: keeps large values of Ray's key-value store on a host's scratch disk instead of in Redis.
 
 What users upload (a folder for ``working_dir``, modules, the pickled code of a large function) is written here as a
 file that is named by the sha256 of its content; Redis keeps a pointer of about 200 bytes under the key that Ray chose.
 So Ray's own reference counting continues: when it deletes the key, nothing points to the file any more, and
-`Store.collect` removes it. All containers of a host share one store. What one host lacks, it gets from another
+`Store.collect` removes it. All containers of a host share one store. A host fetches missing files from another host
 (package_hooks.py).
 
     /scratch/packages/<sha256>/content      the value
     /scratch/packages/<sha256>/<hash>.ref   a key that pointed to it, as JSON
     /scratch/packages/incoming/             files that are being written
-    /scratch/use/<service>.json             written by the node: what its scratch holds, and whether it is full
+    /scratch/use/<service>.json             written by the node: use of its scratch folder, and whether it is full
 
 Standard library only, Python 3.10 or newer: it is imported into every process of Ray.
 """
@@ -36,15 +36,15 @@ FOLDER, INCOMING, LOCK = "packages", "incoming", ".lock"
 GRACE_SECONDS = 120.0
 # A file whose writer stopped; the slowest upload measured took 40 s.
 INCOMPLETE_SECONDS = 3600.0
-# What the node measured longer ago says nothing about now.
+# Older measurements of the node are ignored.
 MEASURED_SECONDS = 600.0
 DEFAULT_LIMIT = 8 * 2**30
-SHARE_OF_SCRATCH = 0.25  # of its limit
+SHARE_OF_SCRATCH = 0.25  # of the scratch folder's limit
 BLOCK = 2**20
 
 
 class StoreError(OSError):
-    """A value cannot be kept or got; the message is a sentence for the user."""
+    """A value cannot be stored or retrieved; the message is a sentence for the user."""
 
     def __str__(self) -> str:
         """Return the sentence, without the number of the error."""
@@ -52,12 +52,12 @@ class StoreError(OSError):
 
 
 class StoreFullError(StoreError):
-    """There is no room: retrying is useless until some is made."""
+    """There is no room: retrying is useless until space is freed."""
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """What Redis keeps instead of a value; node: the node that took it in."""
+    """The entry in Redis in place of a value; node: the node that stored it."""
 
     sha256: str
     size: int
@@ -65,13 +65,13 @@ class Pointer:
     time: float = 0.0
 
     def encode(self) -> bytes:
-        """Return what is written to Redis."""
+        """Return the bytes to write to Redis."""
         fields = {"sha256": self.sha256, "size": self.size, "node": self.node, "time": round(self.time, 3)}
         return MAGIC + json.dumps(fields)[1:].encode()
 
     @classmethod
     def decode(cls, value: bytes | None) -> Pointer | None:
-        """Return the pointer; None for a value that is none, such as a package from before there was a store."""
+        """Return the pointer; None if the value is not one, such as a package from before the store existed."""
         if not value or not value.startswith(MAGIC):
             return None
         try:
@@ -93,19 +93,19 @@ class Key:
 
     @property
     def text(self) -> str:
-        """As people know it: a URI, or what the value is of."""
+        """The key for people: a URI, or the kind of value."""
         if self.key.startswith(b"gcs://"):
             return self.key.decode(errors="replace")
         return f"the key {self.key[:80]!r}" + (f" of namespace {self.namespace!r}" if self.namespace else "")
 
 
 def is_name(name: str) -> bool:
-    """Whether this can be the name of an entry: what comes from a network must not lead out of the folder."""
+    """Whether this can be the name of an entry: names from the network must not lead out of the folder."""
     return len(name) == 64 and set(name) <= set("0123456789abcdef")
 
 
 def size_text(size: float) -> str:
-    """Return a size for people."""
+    """Format a size for people."""
     for unit, bytes_of_it in (("GB", 2**30), ("MB", 2**20)):
         if size >= bytes_of_it:
             return f"{size / bytes_of_it:.1f} {unit}"
@@ -120,11 +120,11 @@ class Store:
         self._scratch = scratch
         self._service = service
         self._node = node
-        self.limit = limit  # bytes that may be here
+        self.limit = limit  # bytes
 
     @classmethod
     def here(cls, environment: Mapping[str, str] = os.environ) -> Store | None:
-        """Return the store of this container; None where it has no scratch disk."""
+        """Return the store of this container; None without a scratch disk."""
         scratch = Path(environment.get("CSLR_SCRATCH") or "/scratch")
         node = environment.get("RAY_NODE_NAME", "")
         service = environment.get("RAY_NODE_SERVICE", "") or node
@@ -140,7 +140,7 @@ class Store:
     # --- room ---------------------------------------------------------------------------------------------------
 
     def measured(self) -> dict[str, object]:
-        """Return what the node measured of its scratch; empty where that is unknown or old."""
+        """Return the node's measurement of its scratch folder; empty if unknown or old."""
         try:
             use = json.loads((self._scratch / "use" / f"{self._service}.json").read_text(encoding="utf-8"))
             return use if time.time() - float(use.get("time", 0)) < MEASURED_SECONDS else {}
@@ -155,11 +155,11 @@ class Store:
         return None
 
     def used(self) -> int:
-        """Return how many bytes are here."""
+        """Return how many bytes the store holds."""
         return sum(_size(folder) for folder in self.folder.iterdir() if is_name(folder.name))
 
     def full(self, size: int) -> StoreFullError:
-        """Return the error of a value that does not fit."""
+        """Return the error for a value that does not fit."""
         where = f"{self._service}: " if self._service else ""
         return StoreFullError(
             errno.ENOSPC,
@@ -171,20 +171,20 @@ class Store:
     # --- values -------------------------------------------------------------------------------------------------
 
     def path(self, sha256: str) -> Path:
-        """Return where the content of an entry is, whether it is there or not."""
+        """Return the path of an entry's content, which need not exist."""
         if not is_name(sha256):
             raise StoreError(errno.EINVAL, f"not the name of a package: {sha256!r}")
         return self.folder / sha256 / "content"
 
     def has(self, pointer: Pointer) -> bool:
-        """Whether the whole value is here."""
+        """Whether the store has the whole value."""
         try:
             return self.path(pointer.sha256).stat().st_size == pointer.size
         except OSError:
             return False
 
     def put(self, value: bytes, key: Key, make_room: Callable[[int], None] | None = None) -> Pointer:
-        """Keep a value on disk; return what to write to Redis instead. make_room(size) is asked when it is full.
+        """Keep a value on disk; return what to write to Redis instead. Calls make_room(size) if the store is full.
 
         Raises StoreFullError with a sentence for the user.
         """
@@ -203,11 +203,11 @@ class Store:
         return pointer
 
     def writing(self) -> Incoming:
-        """Return a new file of this store, which is gone again unless it is committed."""
+        """Return a new file of this store, which is removed unless it is committed."""
         return Incoming(self)
 
     def read(self, pointer: Pointer, key: Key) -> bytes | None:
-        """Return the value; None where it is not here, or not what it was (then it is removed)."""
+        """Return the value; None if it is missing or corrupt (then it is removed)."""
         path = self.path(pointer.sha256)
         try:
             value = path.read_bytes()
@@ -221,12 +221,12 @@ class Store:
         return value
 
     def touch(self, pointer: Pointer) -> None:
-        """Note that an entry is used, so that it is not collected yet."""
+        """Record that an entry is in use, so that it is not collected yet."""
         with contextlib.suppress(OSError):
             os.utime(self.folder / pointer.sha256)
 
     def _keep(self, pointer: Pointer, key: Key, file: Path | None = None) -> bool:
-        """Note that a key points to an entry, whose content the file becomes; False: there is no content."""
+        """Record that a key points to an entry, whose content the file becomes; False: there is no content."""
         folder = self.folder / pointer.sha256
         name = hashlib.sha1(key.namespace + b"\0" + key.key, usedforsecurity=False).hexdigest() + ".ref"
         with self._lock(fcntl.LOCK_SH):
@@ -255,7 +255,7 @@ class Store:
     # --- clean-up -----------------------------------------------------------------------------------------------
 
     def entries(self) -> list[Entry]:
-        """Return what is here, the one that was not used for longest first."""
+        """Return all entries, the least recently used first."""
         found = []
         for folder in self.folder.iterdir():
             if is_name(folder.name):
@@ -264,9 +264,9 @@ class Store:
         return sorted(found, key=lambda entry: entry.used)
 
     def collect(self, pointed: Callable[[Iterable[Key]], Mapping[Key, str]], *, now: float | None = None) -> int:
-        """Remove what no key points to any more, and what was never finished; return how many bytes that gave.
+        """Remove entries that no key points to and unfinished files; return the bytes freed.
 
-        pointed(keys) tells the sha256 that each key points to, for those that point to any.
+        pointed(keys) returns the sha256 of each key that holds a pointer.
         """
         now = time.time() if now is None else now
         entries = [entry for entry in self.entries() if now - entry.used > GRACE_SECONDS]
@@ -312,7 +312,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Entry:
-    """A value that is here; used: when it was last."""
+    """A stored value; used: the time of its last use."""
 
     sha256: str
     size: int
@@ -338,7 +338,7 @@ class Incoming:
         self._path.unlink(missing_ok=True)
 
     def write(self, block: bytes) -> None:
-        """Add to it. Raises StoreFullError."""
+        """Append data. Raises StoreFullError."""
         try:
             self._file.write(block)
         except OSError as error:
@@ -347,7 +347,7 @@ class Incoming:
         self.size += len(block)
 
     def commit(self, pointer: Pointer, key: Key) -> None:
-        """Make it the value that the pointer names, on disk before this returns. Raises StoreError for another one."""
+        """Make it the pointer's value, on disk before this returns. Raises StoreError if the content differs."""
         if (self._hash.hexdigest(), self.size) != (pointer.sha256, pointer.size):
             raise StoreError(errno.EIO, f"{key.text} is not what it was: {self.size} of {pointer.size} bytes came")
         try:
@@ -367,7 +367,7 @@ class Incoming:
 
 
 def _size(folder: Path) -> int:
-    """Return the size of an entry's content; 0 for one that has none, or is removed just now."""
+    """Return the size of an entry's content; 0 if it has none or is being removed."""
     try:
         return (folder / "content").stat().st_size
     except OSError:

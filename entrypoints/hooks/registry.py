@@ -1,9 +1,9 @@
-"""Hooks: the places where the platform changes what Ray does, each applied when its module of Ray is first imported.
+"""The registry of hooks: functions that patch Ray and other libraries, each applied when its target is first imported.
 
-Ray has no setting for any of them. Each hook is a function in a module of its own that takes the imported module of Ray
-and replaces what it must. Such a module stands alone: it is imported as ``cslr_hooks.NAME``, so that no program's
-own ``entrypoints`` is hidden. A Ray that lacks the place keeps its own behaviour, and one line on stderr says so. Runs
-in every Python process of a Ray container (site/sitecustomize.py), so it imports nothing that it does not need:
+The libraries have no settings for these changes. Each hook is a function that takes the imported module and replaces
+what it must. Its own module stands alone: it is imported as ``cslr_hooks.NAME``, so that no program's own
+``entrypoints`` is hidden. A library without the place to patch keeps its own behaviour, and one line on stderr says so.
+Runs in every Python process of a Ray container (site/sitecustomize.py), so it imports nothing that it does not need:
 standard library only, Python 3.10 or newer.
 """
 
@@ -52,11 +52,11 @@ class HookLoader(importlib.abc.Loader):
             apply(hook, module)
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._loader, name)  # get_source and the like, which tracebacks and pickle ask for
+        return getattr(self._loader, name)  # get_source and the like, which tracebacks and pickle use
 
 
 class HookFinder(importlib.abc.MetaPathFinder):
-    """Finds the modules that have hooks, each once, and leaves every other one to the finders after it."""
+    """Finds modules that have hooks, each once, and leaves all others to the next finders."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -71,7 +71,7 @@ class HookFinder(importlib.abc.MetaPathFinder):
 
 
 def apply(hook: str, module: ModuleType) -> None:
-    """Apply a hook to its module of Ray; a hook that fails leaves Ray as it is, and says so."""
+    """Apply a hook to its module; a hook that fails leaves the module unchanged, and a line on stderr says so."""
     name, _, function = hook.partition(":")
     try:
         getattr(importlib.import_module(f"{__package__}.{name}"), function)(module)
@@ -80,6 +80,6 @@ def apply(hook: str, module: ModuleType) -> None:
 
 
 def install() -> None:
-    """Have the hooks applied from now on."""
+    """Install the finder, so that hooks are applied from now on."""
     if HOOKS and not any(isinstance(finder, HookFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, HookFinder())

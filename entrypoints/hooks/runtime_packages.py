@@ -1,10 +1,10 @@
-"""Packages of a job: what ``runtime_env={"pip": ...}`` and ``{"uv": ...}`` do in our images, by a hook into Ray.
+"""Hook into Ray that installs a job's packages: ``runtime_env={"pip": ...}`` and ``{"uv": ...}`` in our images.
 
 Ray copies its whole virtual environment for each of them (2 GB), and installs into the copy with pip. Here a job gets a
-child environment (child_environment.py): made in less than a second, and filled by uv with what the image lacks, from
-the host's cache by hard links. pip's options mean the same; where uv has no such option, pip itself installs into the
-child. The versions of the image stay, but for packages that the job itself names at another. Outside a virtual
-environment (the official Ray images) Ray's own way stays. Standard library only, Python 3.10 or newer.
+child environment (child_environment.py): made in less than a second, and filled by uv with the packages that the image
+lacks, as hard links from the host's cache. pip's options keep their meaning; if uv lacks an option, pip itself installs
+into the child. The image's versions stay, except for packages that the job itself requires at another. Outside a
+virtual environment (the official Ray images) Ray's own behaviour stays. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .child_environment import (  # not entrypoints.X: Ray imports this as cslr_
 )
 
 SHOWN_LINES = 30
-RAY_NEEDS = ("ray", "pyarrow")  # what every worker of Ray imports when it is installed
+RAY_NEEDS = ("ray", "pyarrow")  # imported by every worker of Ray if installed
 # Ray tries a failed environment three times, so an index that does not answer must be given up soon.
 UV_DEFAULTS = {
     "UV_HTTP_CONNECT_TIMEOUT": "5",
@@ -46,10 +46,10 @@ UV_DEFAULTS = {
     "UV_PYTHON_DOWNLOADS": "never",
 }
 PIP_DEFAULTS = {"PIP_RETRIES": "1", "PIP_TIMEOUT": "10", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
-# What the agent's own environment must not say of the environment that is installed into.
+# Variables of the agent that must not affect the environment that is installed into.
 NOT_INHERITED = ("VIRTUAL_ENV", "UV_SYSTEM_PYTHON", "UV_PROJECT_ENVIRONMENT", "PYTHONHOME", "PYTHONPATH")
 
-# Option of `pip install` → of `uv pip install`; "" means that there is nothing to do for uv.
+# Option of `pip install` → of `uv pip install`; "" means that uv needs none.
 FLAGS = {
     "--no-index": "--no-index",
     "--no-deps": "--no-deps",
@@ -88,7 +88,7 @@ IN_REQUIREMENTS = (
     *("-r", "--requirement", "-c", "--constraint", "-e", "--editable", "-i", "--index-url", "--extra-index-url"),
     *("-f", "--find-links", "--no-index", "--no-binary", "--only-binary"),
 )
-# What pip reads in its environment → what uv does.
+# Environment variables of pip → of uv.
 VARIABLES = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
@@ -99,28 +99,28 @@ VARIABLES = {
     "PIP_CERT": "SSL_CERT_FILE",
     "PIP_PRE": "UV_PRERELEASE",
 }
-# Ray's default options, which only keep packages of one use out of a cache.
+# Ray's default options, which only keep single-use packages out of a cache.
 RAY_DEFAULTS = (["--no-cache"], ["--disable-pip-version-check", "--no-cache-dir"])
 
 
 class PackagesError(RuntimeError):
-    """Why a job's packages cannot be installed; Ray shows it in the job's status."""
+    """A job's packages cannot be installed; Ray shows the message in the job's status."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a job asks for."""
+    """A job's request for packages."""
 
     field: str  # "uv" or "pip"
     packages: Sequence[str]  # lines of a requirements file
     options: Sequence[str]
     check: bool
-    installer: str  # the wanted version of the installer, as "==26.0"; empty: any
+    installer: str  # required version of the installer, such as "==26.0"; empty: any
     variables: Mapping[str, str]  # the job's own env_vars
 
     @classmethod
     def of(cls, field: str, runtime_env: Any, expand: Callable[[str, Mapping[str, str]], str] | None) -> Order:  # noqa: ANN401
-        """Read a runtime_env of Ray; ``expand`` is what Ray does to `$VARIABLE` in uv's fields."""
+        """Read a runtime_env of Ray; ``expand`` replaces `$VARIABLE` in uv's fields as Ray does."""
         config = runtime_env.uv_config() if field == "uv" else runtime_env.pip_config()
         variables = dict(runtime_env.env_vars() or {})
         every = {**os.environ, **variables}
@@ -189,14 +189,14 @@ class Installation:
     async def _run(self) -> None:
         try:
             await self._install()
-        except BaseException as error:  # also CancelledError: what is half made must not be taken for whole
+        except BaseException as error:  # including CancelledError: an incomplete environment must not be used
             await asyncio.shield(_in_thread(shutil.rmtree, self._target, True))
             if isinstance(error, OSError):
                 raise PackagesError(_reason(error, self._target)) from error
             raise
 
     async def _install(self) -> None:
-        # What an agent that was killed has left; Ray's lock keeps out a second one.
+        # Remains of an agent that was killed; Ray's lock keeps out a second one.
         await _in_thread(shutil.rmtree, self._target, True)
         packages = await _in_thread(image_packages)
         work = self._target / "exec_cwd"  # empty, so that nothing there is imported instead of a package
@@ -237,7 +237,7 @@ class Installation:
         return [str(child.python), "-m", "pip", "install", "-r", str(requirements), "-c", str(constraints), *options]
 
     async def _take_installer(self, child: ChildEnvironment, uv: str | None) -> None:
-        """Install the version of uv or pip that the job wants to be installed with."""
+        """Install the version of uv or pip that the job requires."""
         wanted = f"{self._order.field}{self._order.installer}"
         install = (
             [uv, "pip", "install", "--python", str(child.python)] if uv else [str(child.python), "-m", "pip", "install"]
@@ -249,7 +249,7 @@ class Installation:
     async def _see_that_ray_works(
         self, child: ChildEnvironment, packages: Mapping[str, ImagePackage], work: Path
     ) -> None:
-        """Find out here what a worker would only log, before Ray restarts it again and again."""
+        """Find import errors here: a worker would only log them, and Ray would restart it repeatedly."""
         replaced = {name: version for name, version in child.own_packages().items() if name in packages}
         needed = [name for name in RAY_NEEDS if name in packages]
         if not replaced or not needed:
@@ -271,13 +271,13 @@ class Installation:
             )
 
     def _environment(self) -> dict[str, str]:
-        """What the installer runs with: the node's variables, and over them the job's."""
+        """The installer's environment: the node's variables, overridden by the job's."""
         inherited = {key: value for key, value in self._inherited.items() if key not in NOT_INHERITED}
         theirs = {key: value for key, value in self._order.variables.items() if key not in NOT_INHERITED}
         translated = uv_variables(theirs) if self._order.field == "pip" else {}
         environment = {**UV_DEFAULTS, **PIP_DEFAULTS, **uv_variables(inherited), **inherited, **translated, **theirs}
         if self._order.field == "pip":
-            environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # as pip chooses among several indexes
+            environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # pip's choice among several indexes
         cache = environment.get("UV_CACHE_DIR")
         if cache and not _writable(Path(cache)):
             environment["UV_NO_CACHE"] = "1"
@@ -307,7 +307,7 @@ class Installation:
 
 
 async def _in_thread(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
-    """Call a function in a thread, and wait for its end also when cancelled: it must not continue after a clean-up."""
+    """Call a function in a thread, and wait for its end even if cancelled: it must not continue after a clean-up."""
     future = asyncio.get_running_loop().run_in_executor(None, function, *arguments)
     try:
         return await asyncio.shield(future)
@@ -317,11 +317,11 @@ async def _in_thread(function: Callable[..., Any], *arguments: object) -> Any:  
         raise
 
 
-# ------------------------------------------------------------------------------------------ pip's language in uv's
+# ----------------------------------------------------------------------------------- pip's options and variables for uv
 
 
 def for_uv(lines: Sequence[str], options: Sequence[str]) -> tuple[list[str], list[str]] | None:
-    """Return pip's requirements and options as uv's; None where uv has no such option, so that pip must do it."""
+    """Translate pip's requirements and options for uv; None if uv lacks an option, so that pip must install."""
     kept, moved = [], list(options)
     for line in lines:
         words = line.split()
@@ -352,7 +352,7 @@ def _options_for_uv(options: Sequence[str]) -> list[str] | None:
 
 
 def uv_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what pip's variables say in uv's; a variable of uv itself comes first."""
+    """Translate pip's environment variables for uv; a variable of uv itself takes precedence."""
     found = {theirs: environment[ours] for ours, theirs in VARIABLES.items() if environment.get(ours)}
     if "UV_PRERELEASE" in found:
         found["UV_PRERELEASE"] = "allow"
@@ -360,7 +360,7 @@ def uv_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def configured_pip(environment: Mapping[str, str]) -> bool:
-    """Whether a file configures pip; nothing but pip can tell what it says."""
+    """Whether a file configures pip; only pip can interpret it."""
     home = Path(environment.get("HOME", "/nonexistent"))
     files = [home / ".config/pip/pip.conf", home / ".pip/pip.conf", Path("/etc/pip.conf"), Path(sys.prefix, "pip.conf")]
     named = environment.get("PIP_CONFIG_FILE")
@@ -371,7 +371,7 @@ def configured_pip(environment: Mapping[str, str]) -> bool:
 
 
 def changed_protected(child: ChildEnvironment, packages: Mapping[str, ImagePackage]) -> str:
-    """Return the sentence on a package that must stay as it is and did not; empty when all did."""
+    """Return a sentence about a protected package that changed; empty if none did."""
     own = child.own_packages()
     for name in PROTECTED:
         if name in own and name in packages and own[name] != packages[name].version:
@@ -383,7 +383,7 @@ def changed_protected(child: ChildEnvironment, packages: Mapping[str, ImagePacka
 
 
 def explain(output: str, order: Order, packages: Mapping[str, ImagePackage], kept: Mapping[str, str]) -> str:
-    """Return why an installation failed, with the way out first and the installer's words after it."""
+    """Return why an installation failed: the remedy first, then the installer's own message."""
     return f"{_cause(output, order, packages, kept)}\n{_last(output)}"
 
 

@@ -1,4 +1,4 @@
-"""Hook into Ray: a file of spilled objects is named after the job that they belong to, by which the janitor knows it.
+"""Hook into Ray: names files of spilled objects after their job, so that the janitor can tell whose they are.
 
 Standard library only, Python 3.10 or newer; stands alone (registry.py).
 """

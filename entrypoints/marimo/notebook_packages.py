@@ -1,10 +1,10 @@
-"""Packages that notebooks install: a child environment below the home folder, which outlives container and image.
+"""The environment for packages that notebooks install: below the home folder, so it outlives container and image.
 
-Each image has an environment of its own there (entrypoints/hooks/child_environment.py), named after its Python and
-packages. Where a new image starts, what was asked for in the environment before is installed again, while Marimo
+Each image has its own child environment there (entrypoints/hooks/child_environment.py), named after its Python and
+packages. When a new image starts, the packages requested in the previous environment are installed again while Marimo
 serves. An environment that keeps Marimo from starting is set aside. Standard library only, Python 3.10 or newer.
 
-    notebook_packages.py restore FOLDER    internal: install what FOLDER/pending.txt names, as far as possible
+    notebook_packages.py restore FOLDER    internal: install the packages in FOLDER/pending.txt, as far as possible
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KEPT_ENVIRONMENTS = 2  # environments: this image's, and the previous image's, f
 START_CHECK = "import marimo, marimo._server.start"
 CHECK_SECONDS = 60
 RESTORE_SECONDS = 900
-# What a notebook must have as the cluster does, since objects go to and fro between them, and what these run on.
+# Packages whose versions must match the cluster's, since notebooks exchange objects with it, and their dependencies.
 CORE = ("ray", "marimo")
 SHARED = re.compile(r"(torch|torchvision|torchaudio|triton|numpy|pandas|pyarrow|mlflow|mlflow-.*|nvidia-.*|cuda-.*)$")
 
@@ -48,7 +48,7 @@ def say(message: str) -> None:
 
 
 def prepare(home: Path) -> ChildEnvironment | None:
-    """Return the environment for notebooks, made if it is not there; None where there can be none, which is said."""
+    """Return the environment for notebooks, made if missing; None, and a line in the log, if that is impossible."""
     if not in_virtual_environment():
         say("packages that notebooks install do not last: this image's Python is not in a virtual environment")
         return None
@@ -92,7 +92,7 @@ def _prepare(root: Path) -> ChildEnvironment:
 
 
 def broken(child: ChildEnvironment) -> str:
-    """Return why Marimo cannot start in an environment; empty when it can."""
+    """Return why Marimo cannot start in an environment; empty if it can."""
     if not _complete(child.folder):
         return "it is incomplete"
     try:
@@ -105,7 +105,7 @@ def broken(child: ChildEnvironment) -> str:
 
 
 def environment(child: ChildEnvironment, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which Marimo, its kernels and its terminal use the environment."""
+    """Return the variables that make Marimo, its kernels and its terminal use the environment."""
     uv = find_program("uv")
     return {
         "VIRTUAL_ENV": str(child.folder),
@@ -114,13 +114,13 @@ def environment(child: ChildEnvironment, inherited: Mapping[str, str]) -> dict[s
         "PIP_CONSTRAINT": str(child.constraints),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_LINK_MODE": "copy",  # the cache is on another volume; uv would try links first, and warn
-        # Marimo takes uv for its Install button where this is set, and pip, which is slower, where it is not.
+        # With this set, Marimo's Install button uses uv; otherwise pip, which is slower.
         **({"UV": uv} if uv else {}),
     }
 
 
 def pinned(packages: Mapping[str, ImagePackage]) -> list[str]:
-    """Return the packages that notebooks cannot replace: what the cluster shares with them, and what serves them."""
+    """Return the packages that notebooks cannot replace: those shared with the cluster, and those of Marimo itself."""
     found: set[str] = set()
     waiting = [name for name in packages if name in CORE]
     while waiting:
@@ -139,9 +139,9 @@ def _needs(requirements: Iterable[str]) -> Iterator[str]:
 
 
 def requested(child: ChildEnvironment) -> dict[str, str]:
-    """Return name → version of what was asked for in an environment, without what that needed.
+    """Return name → version of the packages requested in an environment, without their dependencies.
 
-    Also what an image before had, and could not be installed again until now.
+    Includes packages of an earlier image that could not be installed again so far.
     """
     own = child.own_packages()
     asked = {
@@ -154,12 +154,12 @@ def requested(child: ChildEnvironment) -> dict[str, str]:
 
 
 def newest(root: Path, besides: Path) -> ChildEnvironment | None:
-    """Return the environment that was used last, but for one."""
+    """Return the most recently used environment, except one."""
     return next((ChildEnvironment(folder) for folder in _by_use(root) if folder != besides), None)
 
 
 def remove_old(root: Path) -> None:
-    """Remove the environments of images before the one before."""
+    """Remove the environments of all images older than the previous one."""
     for folder in _by_use(root)[KEPT_ENVIRONMENTS:]:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -186,7 +186,7 @@ def _lines(path: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """Keep out another Marimo that has the same home folder."""
+    """Keep out another Marimo with the same home folder."""
     with (root / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -196,15 +196,15 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def start_restoring(child: ChildEnvironment) -> None:
-    """Install what is pending in a process of its own, so that no notebook waits for a silent index."""
+    """Install pending packages in a separate process, so that no notebook waits for an unresponsive index."""
     if _lines(_pending(child)):
         program = [sys.executable, "-m", "entrypoints.marimo.notebook_packages", "restore", str(child.folder)]
-        # By way of a shell that ends: Marimo, which this process becomes, waits for no children that it does not know.
+        # Through a shell that ends: Marimo, which this process becomes, would not reap a child that it does not know.
         subprocess.run(["sh", "-c", '"$@" &', "sh", *program])
 
 
 def restore(child: ChildEnvironment) -> int:
-    """Install what is pending: at its old version, else at one that fits; say what could not be installed."""
+    """Install pending packages at their old versions, or else at compatible ones; report those that failed."""
     deadline = time.monotonic() + RESTORE_SECONDS
     failed = {}
     for line in _lines(_pending(child)):

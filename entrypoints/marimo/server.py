@@ -1,8 +1,8 @@
 """Starts Marimo's notebook server; runs in its container. Standard library only, Python 3.10 or newer.
 
-Reads /run/secrets/marimo-token (what a browser must give), /workspace/notebooks (writable). Packages that notebooks
-install are below HOME (notebook_packages.py). MARIMO_BASE_URL is the path before all others, where a reverse proxy has
-one. Health: GET :8080/health.
+Reads /run/secrets/marimo-token (which a browser must present), /workspace/notebooks (writable). Packages that notebooks
+install are below HOME (notebook_packages.py). MARIMO_BASE_URL is the path prefix behind a reverse proxy. Health: GET
+:8080/health.
 """
 
 import os
@@ -21,7 +21,7 @@ BASE_URL = os.environ.get("MARIMO_BASE_URL", "")
 
 
 def precondition() -> str:
-    """Return the one sentence on what is missing; empty when Marimo can start."""
+    """Return a sentence about a missing precondition; empty if Marimo can start."""
     if not os.access(TOKEN_FILE, os.R_OK) or not TOKEN_FILE.stat().st_size:
         return f"{TOKEN_FILE} (Marimo's token) is missing, empty or unreadable; mount the secret into this container."
     if not os.access(NOTEBOOKS, os.W_OK | os.X_OK):
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def python() -> str:
-    """Return the Python that notebooks run with, its variables set: of their own environment, or the image's."""
+    """Return the Python for notebooks and set its variables: that of their own environment, or the image's."""
     home = Path(os.environ.setdefault("HOME", "/tmp"))  # noqa: S108  (the container's own tmpfs)
     child = notebook_packages.prepare(home)
     if child is None:
@@ -55,7 +55,7 @@ def serve(python: str) -> NoReturn:
     """Become `marimo edit`."""
     os.chdir(NOTEBOOKS)
     options = ["--headless", "--host=0.0.0.0", f"--port={PORT}", f"--token-password-file={TOKEN_FILE}"]
-    # Offline: no look for a newer version, no sandbox environment that packages would be downloaded into.
+    # Offline: no check for a newer version, and no sandbox environment to download packages into.
     options += ["--skip-update-check", "--no-sandbox"]
     if BASE_URL:
         options += [f"--base-url={BASE_URL}"]
@@ -63,7 +63,7 @@ def serve(python: str) -> NoReturn:
     guard = [sys.executable, "-m", "entrypoints.ray.process_guard", "marimo"]
     subprocess.Popen(guard, cwd=Path(__file__).parents[2], start_new_session=True)
     keep_half()
-    # Quiet: it would write its address with the token into the log.
+    # Quiet: Marimo would log its address with the token.
     os.execv(python, [python, "-m", "marimo", "--yes", "--quiet", "edit", *options, str(NOTEBOOKS)])  # noqa: S606
 
 

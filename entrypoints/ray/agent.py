@@ -1,12 +1,12 @@
 """The agent of a host that may lead: takes part in the election, and starts and kills the head of this host.
 
-Nobody else starts a head. What to do is decided in coordination/election.py; here are the clock, Redis, processes and
-files. A tiny second process kills head and agent where the agent hangs. Runs with our images and with pulled ones:
+Only the agent starts a head. coordination/election.py makes the decisions; this module provides the clock, Redis,
+processes and files. The watchdog kills head and agent if the agent hangs. Runs with our images and with pulled ones:
 standard library only (Ray is imported by the process that becomes the head), Python 3.10 or newer.
 
     -m entrypoints.ray.agent [run]         take part until SIGTERM
     -m entrypoints.ray.agent health        0 while the agent works, leading or not, with its state; else 1
-    -m entrypoints.ray.agent watchdog FD   internal: the second process
+    -m entrypoints.ray.agent watchdog FD   internal: the watchdog
 
 Settings: AgentSettings of contracts/ray_node.py.
 """
@@ -57,21 +57,21 @@ from entrypoints.ray.scratch import Layout, prepare_folders
 from entrypoints.ray.supervision import Stop, Watched, adopt_orphans, end_descendants, reap
 from entrypoints.ray.watchdog import Heartbeat, watchdog
 
-TURN_SECONDS = 0.1  # the agent looks after its processes so often
+TURN_SECONDS = 0.1  # interval at which the agent checks its processes
 JITTER_SECONDS = 0.1
 CONNECT_SECONDS = 0.5  # a host that does not answer a connection within this has no GCS
 PERSIST_SECONDS = 3.0  # Redis syncs its append-only file each second
-HEALTH_SECONDS, ANSWER_SECONDS = 1.0, 2.0  # the GCS is asked so often, and has so long to answer
-UNHEALTHY_SECONDS = 8.0  # without any answer; less would take a busy host for a hung one
-SPARE_SECONDS = 15.0  # the next process imports Ray so long after a head began to serve, so as not to slow it down
-STALE_SECONDS = 10.0  # a loop that has not turned for so long hangs
+HEALTH_SECONDS, ANSWER_SECONDS = 1.0, 2.0  # interval between health checks of the GCS, and the time-out of each
+UNHEALTHY_SECONDS = 8.0  # without any answer; a shorter time would treat a busy host as hung
+SPARE_SECONDS = 15.0  # the spare process imports Ray this long after a head began to serve, so as not to slow it down
+STALE_SECONDS = 10.0  # a loop that has not run for this long counts as hung
 
 
 say = logger("ray-head")
 
 
 def election_config(settings: AgentSettings) -> election.ElectionConfig | None:
-    """Return who takes part in the election; None: not this host."""
+    """Return the election's constants for this host; None: it takes no part."""
     host = settings.node.host
     if settings.static_head:
         here = Address.parse(settings.static_head, "head_address").host in (host, settings.node.address)
@@ -84,24 +84,24 @@ def election_config(settings: AgentSettings) -> election.ElectionConfig | None:
 
 @dataclass
 class HeadProcess:
-    """One attempt: the process that is `ray start`, and its GCS, whose end that notices a second too late."""
+    """One attempt to run a head: the `ray start` process, and its GCS, whose end `ray start` notices too late."""
 
     process: int
     cancelled: threading.Event = field(default_factory=threading.Event)
     gcs: Watched = field(init=False)
 
     def __post_init__(self) -> None:
-        """Watch for the GCS."""
+        """Begin to watch for the GCS."""
         self.gcs = Watched(self.process, "gcs_server")
 
     def forget(self) -> None:
-        """End what watches this attempt."""
+        """Stop watching this attempt."""
         self.cancelled.set()
         self.gcs.close()
 
 
 def accepts(address: Address) -> bool:
-    """Tell whether something takes connections there, on this or another host of the LAN."""
+    """Tell whether something accepts connections at this address, on this host or another of the LAN."""
     try:
         socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS).close()
     except OSError:
@@ -134,14 +134,14 @@ class _Reply:
 
 @dataclass(frozen=True)
 class _OfHead:
-    """An event of one attempt; those of former attempts are dropped."""
+    """An event of one attempt; events of former attempts are dropped."""
 
     event: election.Event
     head: HeadProcess
 
 
 class Agent:
-    """Carries out what the state machine says; one loop, and a thread for each thing that may block."""
+    """Carries out the state machine's actions; one loop, and a thread for each action that may block."""
 
     def __init__(self, settings: AgentSettings, config: election.ElectionConfig, lease: Lease) -> None:
         self._settings = settings
@@ -158,7 +158,7 @@ class Agent:
         self._heartbeat = Heartbeat.new()
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._guard: Guard | None = None
-        self._spare: subprocess.Popen[bytes] | None = None  # has imported Ray, and waits
+        self._spare: subprocess.Popen[bytes] | None = None  # a process that has imported Ray and waits
         self._spare_at = 0.0
         self._head: HeadProcess | None = None
         self._persisting: threading.Thread | None = None
@@ -173,7 +173,7 @@ class Agent:
         return Address(self._node.address, self._node.ports[DASHBOARD_PORT])
 
     def run(self) -> None:
-        """Take part until SIGTERM; then nothing of a head is left."""
+        """Take part until SIGTERM, then end the head and all its processes."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(election.StopRequested()))
         adopt_orphans()
@@ -196,7 +196,7 @@ class Agent:
         event: election.Event | _Reply | _OfHead | None = None
         with contextlib.suppress(queue.Empty):
             event = self._events.get(timeout=timeout)
-        # First of all: what came while this process was frozen may be too old to act upon.
+        # First of all: events that arrived while this process was frozen may be too old to act upon.
         self._expire(Timer.DEADLINE)
         if isinstance(event, _Reply):
             self._sent = event.sent
@@ -285,7 +285,7 @@ class Agent:
         return methods[call.operation](grant)
 
     def _acquire(self) -> Grant | Refusal:
-        # The lock of this host shows that no other agent of it lives, so its lease may be taken over.
+        # This agent holds the host's lock, so no other agent of the host lives and its lease may be taken over.
         answer = self._lease.acquire(self._config.host, self._instance, self._epoch_store.epoch, takeover=True)
         if isinstance(answer, Grant):
             self._persisting = threading.Thread(target=self._persist, args=(answer,), daemon=True)
@@ -297,7 +297,7 @@ class Agent:
             self._lease.persist(grant, PERSIST_SECONDS)
 
     def _announce(self, grant: Grant) -> bool:
-        # While the head was starting Redis has had time enough, so this waits for nothing but a slow disk.
+        # Redis had enough time while the head was starting, so only a slow disk makes this wait.
         if self._persisting:
             self._persisting.join(timeout=1.0)
         client = Address(self._node.address, self._node.ports[CLIENT_PORT])
@@ -349,7 +349,7 @@ class Agent:
         return prepare(for_ray(os.environ), hidden_from_tasks(self._settings.redis))
 
     def _start_head(self, action: election.StartHead) -> None:
-        """Become a head with the process that has Ray imported, or with a new one."""
+        """Start a head in the spare process, or in a new one."""
         grant, credentials = action.grant, action.credentials
         process = self._spare or self._prepare()
         self._spare, self._spare_at = None, float("inf")
@@ -362,7 +362,7 @@ class Agent:
         threading.Thread(target=self._watch_head, args=(self._head,), daemon=True).start()
 
     def _watch_head(self, head: HeadProcess) -> None:
-        """Tell when the GCS serves, and when it does not any more although its process is there."""
+        """Send events when the GCS begins to serve, and when it stops serving although its process is running."""
         while not accepts(self._gcs):
             if head.cancelled.wait(0.05):
                 return
@@ -392,7 +392,7 @@ class Agent:
 
 
 def status_file() -> Path:
-    """Return where ``run`` tells ``health`` its state."""
+    """Return the file in which ``run`` gives ``health`` its state."""
     return state_folder() / "head-agent.json"
 
 
@@ -406,7 +406,7 @@ _written = _Status()
 
 
 def write_status(phase: Phase, grant: Grant | None, said: str) -> None:
-    """Tell ``health`` the state, once a second or when it changes; on a full disk, that it is old."""
+    """Write the state for ``health``, once a second or on a change; on a full disk `health` sees that it is old."""
     text = f"{phase.value}{f' in epoch {grant.epoch}' if grant else ''}{f': {said}' if said else ''}"
     if text == _written.text and boottime() - _written.time < 1.0:
         return
@@ -418,7 +418,7 @@ def write_status(phase: Phase, grant: Grant | None, said: str) -> None:
 
 
 def health() -> int:
-    """Tell whether the agent's loop turns; 0 or 1 with its state on stdout."""
+    """Tell whether the agent's loop runs; 0 or 1 with its state on stdout."""
     try:
         status = json.loads(status_file().read_text(encoding="utf-8"))
         age, text = boottime() - float(status["time"]), str(status["text"])
@@ -456,7 +456,7 @@ def run() -> int:
 
 
 def idle(settings: AgentSettings) -> int:
-    """Do nothing until SIGTERM, where this host never leads."""
+    """Do nothing until SIGTERM, on a host that never leads."""
     reason = f"head_address is {settings.static_head}" if settings.static_head else "it is not on the head whitelist"
     say(f"no head is ever started on {settings.node.host}: {reason}")
     stop = Stop()

@@ -1,4 +1,4 @@
-"""What `ray start` is told: its arguments and its environment, for a head and for a worker.
+"""Arguments and environment of `ray start`, for a head and for a worker.
 
 Standard library only, Python 3.10 or newer.
 """
@@ -24,7 +24,7 @@ HEAD_FLAGS = ("--port", "--ray-client-server-port", "--dashboard-port")  # ports
 GCS_PORT, CLIENT_PORT, DASHBOARD_PORT = HEAD_FLAGS
 AGENT_PORT = "--dashboard-agent-listen-port"
 OBJECT_STORE_MINIMUM = 80 * 1024**2  # bytes; Ray refuses less than 75 MiB
-WORKER_RECONNECT_SECONDS = 600  # a worker outlives its head for so long (Ray: 60), as KubeRay sets it
+WORKER_RECONNECT_SECONDS = 600  # how long a worker outlives its head (Ray's default: 60; KubeRay uses this value)
 
 say = logger("ray-node")
 
@@ -52,7 +52,7 @@ def start_arguments(node: NodeConfig, gcs_address: str | None) -> list[str]:
 
 
 def split_memory(memory: int, shm: int) -> tuple[int, int]:
-    """Split the container's memory (bytes) into object store and memory for tasks, warning when /dev/shm is small.
+    """Split the container's memory (bytes) into object store and memory for tasks; warn if /dev/shm is small.
 
     The rest is for the node's own processes.
     """
@@ -72,12 +72,12 @@ def link_to(redis: RedisAccess) -> RedisLink:
 
 
 def hidden_from_tasks(redis: RedisAccess) -> Path | None:
-    """Return the file of the password that a node takes part in the election with, which no task needs."""
+    """Return the file of the password for the election, which must be hidden from tasks."""
     return redis.password_file if redis.user == AGENT else None
 
 
 def for_ray(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of this container as Ray and its tasks see it: without this program's settings."""
+    """Return the container's environment for Ray and its tasks: without this program's settings."""
     return {key: value for key, value in environment.items() if key != SETTINGS_VARIABLE}
 
 
@@ -95,7 +95,7 @@ def head_environment(
         "RAY_START_HOOK": HOOK,
         "RAY_REDIS_ADDRESS": redis,
         "RAY_external_storage_namespace": namespace,
-        # Else a job's driver runs on the head, and ends when the head does.
+        # Otherwise a job's driver would run on the head, and end with it.
         "RAY_JOB_ALLOW_DRIVER_ON_WORKER_NODES": "1",
         REDIS_USERNAME: username,
         REDIS_PASSWORD: password,

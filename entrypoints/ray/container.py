@@ -1,4 +1,4 @@
-"""What a container that Ray runs in has: memory, versions, its own address, a folder for small files.
+"""Facts about a Ray container: memory, versions, its own address, a folder for small files.
 
 Standard library only, Python 3.10 or newer.
 """
@@ -16,13 +16,13 @@ from coordination.own_address import source_address
 
 
 def state_folder() -> Path:
-    """Return the folder of a container's own small files: no user's program can fill it, as it can /tmp or a disk."""
+    """Return the container's folder for small files, which users' programs cannot fill, unlike /tmp or a disk."""
     folder = Path(os.environ.get("CSLR_STATE", "/run/state"))
     return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def software_versions() -> dict[str, str]:
-    """Return what all nodes of a cluster must agree on; empty where this node cannot know."""
+    """Return the versions that all nodes of a cluster must share; empty if this node cannot know them."""
     return {
         "ray": _version_of("ray"),
         "python": platform.python_version(),
@@ -59,7 +59,7 @@ def container_memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def shared_memory(path: str = "/dev/shm") -> int:  # noqa: S108
-    """Return the size of the shared memory file system in bytes, 0 where there is none."""
+    """Return the size of the shared memory file system in bytes, 0 if there is none."""
     try:
         status = os.statvfs(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What lasts on a host that may lead, whatever becomes of its containers: the agent's lock and the newest epoch.
+"""State of a host that may lead which outlives its containers: the agent's lock and the newest epoch.
 
 Standard library only, Python 3.10 or newer.
 """
@@ -17,7 +17,7 @@ say = logger("ray-head")
 
 
 def lock(folder: Path) -> int | None:
-    """Return the descriptor of this host's lock, which is ours until this process ends; None: another agent has it."""
+    """Return the descriptor of this host's lock, held until this process ends; None: another agent holds it."""
     descriptor = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -28,7 +28,7 @@ def lock(folder: Path) -> int | None:
 
 
 class EpochStore:
-    """The newest epoch that this host knows of, and whose data it was of: kept where Redis cannot lose it."""
+    """The newest epoch that this host knows, and its incarnation; survives a loss of Redis's data."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "epoch.json"
@@ -38,9 +38,9 @@ class EpochStore:
             self.epoch, self.incarnation = int(record["epoch"]), str(record["incarnation"])
 
     def note(self, epoch: int, incarnation: str) -> None:
-        """Remember, on disk before this returns; say so when the data is not the former data, or the disk is full.
+        """Record an epoch on disk before this returns; log if Redis's data was replaced or the disk is full.
 
-        A full disk is not fatal: what keeps two heads apart is in Redis, and this helps only when Redis loses its data.
+        A full disk is not fatal: Redis keeps two heads apart, and this file helps only when Redis loses its data.
         """
         if self.incarnation and incarnation != self.incarnation:
             say("WARNING: Redis has lost its data: Ray starts again without the former actors, jobs and nodes")

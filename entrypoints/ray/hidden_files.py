@@ -1,8 +1,8 @@
-"""Hides a file from this process and all that it starts, although they have the user to whom it belongs.
+"""Hides a file from this process and all that it starts, although they run as the file's owner.
 
-By Landlock, which needs no right: Linux 5.19 or newer, and a Docker Engine whose seccomp profile lets it (23 or newer).
-Reading is all that is restricted, and only in this one place; who is restricted cannot look into processes that are not
-(their environment, memory, descriptors), where the secret also is. Standard library only, Python 3.10 or newer.
+Uses Landlock, which needs no privilege: Linux 5.19 or newer, and a Docker Engine whose seccomp profile allows it (23 or
+newer). Only reading this one file is restricted; a restricted process also cannot inspect unrestricted processes (their
+environment, memory, descriptors), which hold the secret too. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pathlib import Path
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 VERSION, PATH_BENEATH = 1, 1
 READ_FILE, REFER = 1 << 2, 1 << 13
-# The first version in which a process may still rename between folders, or link: REFER must be allowed for that.
+# The first version that can still allow renames and links between folders: it has the REFER right.
 OLDEST = 2
 NO_NEW_PRIVS = 38  # <linux/prctl.h>
 
 
 def hide(hidden: Path) -> bool:
-    """Hide a file from now on, from this thread and what it starts; False: the kernel or Docker does not let us.
+    """Hide a file from now on, from this thread and what it starts; False: the kernel or Docker does not allow it.
 
-    To be called before there is a second thread.
+    Call it before there is a second thread.
     """
     library = ctypes.CDLL(None, use_errno=True)
     if library.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(VERSION)) < OLDEST:
@@ -38,7 +38,7 @@ def hide(hidden: Path) -> bool:
         for path in all_but(hidden):
             try:
                 descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            except OSError:  # gone meanwhile
+            except OSError:  # removed meanwhile
                 continue
             try:
                 allowed = READ_FILE | REFER if path.is_dir() else READ_FILE
@@ -54,7 +54,7 @@ def hide(hidden: Path) -> bool:
 
 
 def all_but(hidden: Path) -> Iterator[Path]:
-    """Yield what, with all that is below, is everything but one file. No links: they may lead to where that is."""
+    """Yield paths that, with everything below them, cover all but one file. No links: they may lead to that file."""
     for folder in reversed(hidden.parents):
         for path in folder.iterdir():
             if path != hidden and path not in hidden.parents and not path.is_symlink():

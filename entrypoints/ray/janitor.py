@@ -1,8 +1,8 @@
-"""Keeps a node's scratch folder within its limit: measures it, removes what is unused, ends the job that filled it.
+"""Keeps a node's scratch folder within its limit: measures it, removes unused files, ends the job that filled it.
 
-Only what is not needed goes by itself: objects of jobs that have ended, old output, packages that can be downloaded
-again, the oldest first. When that is not enough, the job whose objects or open files take the most ends, and its log
-says why; nothing else does. Standard library only, Python 3.10 or newer.
+The janitor removes only unneeded files, the oldest first: objects of ended jobs, old output, packages that can be
+downloaded again. If that is not enough, it ends the one job whose objects or open files take the most space, and the
+job's log says why. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from entrypoints.ray.scratch import (
     unlinked,
 )
 
-IDLE_SECONDS, BUSY_SECONDS = 20.0, 2.0  # between two looks, far from the limit and near it
+IDLE_SECONDS, BUSY_SECONDS = 20.0, 2.0  # between two checks, far from the limit and near it
 NEAR = 0.6  # of the limit
-GROWTH = 0.05  # of the limit, between two looks; more asks for the next one at once
-LOW = 0.85  # of the limit: so far is room made when it is full
-CACHE_SHARE = 0.25  # of the limit, for packages that were downloaded
+GROWTH = 0.05  # of the limit, between two checks; faster growth triggers the next check at once
+LOW = 0.85  # of the limit: a full folder is reduced to this
+CACHE_SHARE = 0.25  # of the limit, for downloaded packages
 LOGS_SHARE = 0.10  # of the limit, for the output of Ray, its workers and jobs
 OLD_SECONDS = 24 * 3600  # a temporary file not touched for this long may go when room is needed
-ENDED_SECONDS = 60.0  # objects of a job that ended are left to Ray for so long
+ENDED_SECONDS = 60.0  # how long Ray has to delete the objects of an ended job itself
 API_SECONDS = 5.0
-GIVE_UP_SECONDS = 15.0  # for a job to end and give its room back, before the next one is ended
+GIVE_UP_SECONDS = 15.0  # for a job to end and free its space, before the next one is ended
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Job:
     """A job of the cluster as Ray's API lists it."""
 
     identifier: str  # Ray's, in hexadecimal; empty until its driver has connected
-    submission: str  # empty for one that was not submitted, but connected
+    submission: str  # empty for a job that was not submitted, but connected
     running: bool
     process: int | None  # of its driver
     address: str  # of its driver's node
 
 
 class Jobs:
-    """Ray's API on the head's dashboard: which jobs there are, and the end of one. Raises OSError or ValueError."""
+    """Lists and stops jobs through Ray's API on the head's dashboard. Raises OSError or ValueError."""
 
     def __init__(self, dashboard: Callable[[], str], token: str) -> None:
         self._dashboard = dashboard
@@ -80,12 +80,12 @@ class Jobs:
         return found
 
     def with_actors(self) -> set[str]:
-        """Return the IDs of jobs that have actors alive: detached ones outlive their job, and so do their objects."""
+        """Return the IDs of jobs with living actors: detached actors and their objects outlive their job."""
         path = "/api/v0/actors?limit=10000&filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
         return {str(entry["job_id"]) for entry in self._call("GET", path)["data"]["result"]["result"]}
 
     def stop(self, job: Job) -> None:
-        """End a job that was submitted."""
+        """Stop a submitted job."""
         self._call("POST", f"/api/jobs/{job.submission}/stop")
 
     def _call(self, method: str, path: str) -> Any:  # noqa: ANN401 (JSON)
@@ -98,7 +98,7 @@ class Jobs:
 
 
 class Janitor:
-    """Looks after the scratch folder of one node for ever."""
+    """Keeps the scratch folder of one node within its limit, forever."""
 
     def __init__(self, layout: Layout, limit: int, jobs: Jobs, tell: Callable[[str], None]) -> None:
         self._layout = layout
@@ -110,7 +110,7 @@ class Janitor:
         self._waits_until = 0.0
 
     def watch(self) -> None:
-        """Look for ever, more often near the limit. A fault of one look is said, and the next one follows."""
+        """Check forever, more often near the limit. A failed check is logged, and the next one follows."""
         while True:
             try:
                 use = self.look()
@@ -120,7 +120,7 @@ class Janitor:
                 time.sleep(IDLE_SECONDS)
 
     def _rest(self, use: Use) -> None:
-        """Wait for the next look, which comes early near the limit, and where objects are spilled at a high rate."""
+        """Wait for the next check, which comes early near the limit and when objects are spilled at a high rate."""
         until = time.monotonic() + (BUSY_SECONDS if use.used > NEAR * use.limit else IDLE_SECONDS)
         before = sum(self._layout.spilled().values())
         while time.monotonic() < until:
@@ -129,7 +129,7 @@ class Janitor:
                 return
 
     def look(self) -> Use:
-        """Look once: measure, tidy, and when the folder is full make room. Returns the use afterwards."""
+        """Check once: measure, clean up, and make room if the folder is full. Returns the use afterwards."""
         for log in self._layout.job_logs():
             shorten(log)
         self._remove_objects_of_ended_jobs()
@@ -165,13 +165,13 @@ class Janitor:
         try:
             living = {job.identifier for job in self._jobs.all() if job.running} | self._jobs.with_actors()
         except (OSError, ValueError, LookupError, TypeError):
-            return  # no head answers now, so it is unknown which jobs are alive
+            return  # no head answers, so it is unknown which jobs are alive
         now = time.monotonic()
         self._ended_since = {job: self._ended_since.get(job, now) for job in spilled if job and job not in living}
         self._layout.remove_spilled(job for job, at in self._ended_since.items() if now - at > ENDED_SECONDS)
 
     def _keep_within(self, folder: Path, size: int, limit: int) -> None:
-        """Remove the packages that were downloaded first, until the rest of ``size`` bytes is small enough."""
+        """Remove the packages that were downloaded first, until the remaining ``size`` bytes are few enough."""
         if size <= limit:
             return
         entries = [entry for tool in folder.iterdir() for entry in (tool.iterdir() if tool.is_dir() else [tool])]
@@ -182,7 +182,7 @@ class Janitor:
             remove(path)
 
     def _remove_unneeded(self, use: Use) -> None:
-        """Remove what can be made again or was left behind, the cheapest first, until there is room."""
+        """Remove files that can be made again or were left behind, the cheapest first, until there is room."""
         excess = use.used - int(use.limit * LOW)
         for path in self._unneeded():
             if excess <= 0:
@@ -206,13 +206,13 @@ class Janitor:
         yield from (path for path in self._logs() if str(path) not in opened and not is_of_a_job(path))
 
     def _logs(self) -> list[Path]:
-        """All output of Ray, the oldest first; what jobs wrote comes last."""
+        """All output of Ray, the oldest first; job output comes last."""
         logs = [path for path in self._layout.ray.glob("session_*/logs/*") if path.is_file()]
         logs = [path for path in logs if not path.parents[1].is_symlink()]
         return sorted(oldest_first(logs), key=is_of_a_job)
 
     def _keep_logs_within(self, limit: int) -> None:
-        """Remove the output of what has ended first, until the rest is small enough."""
+        """Remove the oldest output, until the rest is small enough."""
         logs = self._logs()
         size = sum(blocks(path) for path in logs)
         if size > limit:
@@ -265,7 +265,7 @@ class Janitor:
 
 
 def job_of_process(process: int) -> str:
-    """Return the ID of the job that a process works for, or of the submission whose driver it is; else nothing."""
+    """Return the ID of the job that a process works for, or of the submission whose driver it is; else ""."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         variables = (PROC / str(process) / "environ").read_text(errors="replace").split("\0")
         environment = dict(variable.split("=", 1) for variable in variables if "=" in variable)
@@ -276,12 +276,12 @@ def job_of_process(process: int) -> str:
 
 
 def is_of_a_job(log: Path) -> bool:
-    """Tell whether a log is that of a job's driver, which people ask for later."""
+    """Tell whether a log is of a job's driver, which people may read later."""
     return log.name.startswith("job-driver-")
 
 
 def latest_change(path: Path) -> float:
-    """Return when anything in a tree was changed last, seconds since 1970."""
+    """Return the time of the last change in a tree, in seconds since 1970."""
     latest = 0.0
     with contextlib.suppress(OSError):
         latest = path.lstat().st_mtime
@@ -296,7 +296,7 @@ def bytes_of(path: Path) -> int:
 
 
 def blocks(path: Path) -> int:
-    """Return the bytes that a file takes on its disk; 0 where it is gone."""
+    """Return the bytes that a file takes on its disk; 0 if it no longer exists."""
     with contextlib.suppress(OSError):
         return path.stat().st_blocks * BLOCK
     return 0

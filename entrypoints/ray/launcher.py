@@ -1,6 +1,6 @@
-"""The process that becomes `ray start`: prepared early, since it imports Ray for seconds, and told later what to start.
+"""The process that becomes `ray start`: it imports Ray early, which takes seconds, and learns later what to start.
 
-Runs as a file of its own, so it imports nothing of ours: standard library only, Python 3.10 or newer.
+Runs as a stand-alone file, so it imports nothing of ours: standard library only, Python 3.10 or newer.
 
     launcher.py [HIDDEN]    internal: imports Ray, reads one line of JSON from its stdin, {"arguments": [...],
                             "environment": {...}}, and then is `ray start` with these, unable to read the file HIDDEN;
@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-# Ray Client's server, for the kernel's choice when memory is used up: between GCS, raylet and dashboard (0) and workers
-# (Ray: 1000), since the processes that it starts for its clients hold their objects.
+# OOM score of Ray Client's server: between GCS, raylet and dashboard (0) and workers (Ray: 1000), because the processes
+# that it starts for its clients hold their objects.
 CLIENT_SERVER_SCORE = 300
 HOOK = "__main__.keep_the_password"
-# How `ray start` of a head gets what it logs in to Redis with. Not on its command line, and not in the environment that
-# it is started with, which /proc shows to every task for as long as it runs.
+# How `ray start` of a head gets its Redis login: not on its command line, and not in its initial environment, which
+# /proc shows to every task for as long as it runs.
 REDIS_USERNAME, REDIS_PASSWORD = "RAY_NODE_REDIS_USERNAME", "RAY_NODE_REDIS_PASSWORD"
 
 
@@ -38,10 +38,10 @@ def host_ids() -> int:
 
 
 def keep_half() -> None:
-    """Let the kernel refuse this process and all that it starts a new one, when its user holds half of the host's ids.
+    """Make the kernel refuse new processes to this one and its descendants while its user holds half of the host's ids.
 
-    The kernel counts those of the user in all containers, but refuses only who was told so: guards and health checks go
-    on.
+    The kernel counts the user's ids in all containers, but refuses only processes with this limit: guards and health
+    checks continue.
     """
     most = host_ids() // 2
     _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
@@ -51,23 +51,23 @@ def keep_half() -> None:
 
 
 def prepare(environment: Mapping[str, str], hidden: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start a process that imports Ray (seconds) and then waits to be told what to start: see ``begin``.
+    """Start a process that imports Ray (which takes seconds) and then waits for ``begin``.
 
-    Its environment stays visible in /proc to every task. A file may be hidden from it and from all that it starts.
+    Its environment stays visible in /proc to every task. A file may be hidden from it and from its descendants.
     """
     command = [sys.executable, __file__, *([str(hidden)] if hidden else [])]
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def begin(process: subprocess.Popen[bytes], arguments: list[str], environment: Mapping[str, str]) -> None:
-    """Let a prepared process be ``ray start``. Without an error also when it has ended; its exit code tells."""
+    """Make a prepared process become ``ray start``. No error if it has ended; its exit code tells."""
     with contextlib.suppress(BrokenPipeError), process.stdin or contextlib.nullcontext() as stdin:
         if stdin:
             stdin.write(json.dumps({"arguments": arguments, "environment": dict(environment)}).encode() + b"\n")
 
 
 def hide_from_tasks(secret: Path) -> None:
-    """Hide a file from all that Ray will start, where that is possible."""
+    """Hide a file from everything that Ray will start, if that is possible."""
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from entrypoints.ray.hidden_files import hide
 
@@ -77,10 +77,10 @@ def hide_from_tasks(secret: Path) -> None:
 
 
 def stand_by(arguments: list[str]) -> int:
-    """Import Ray, wait for one line on stdin, and be ``ray start`` as it says; 0 when none comes."""
+    """Import Ray, wait for one line on stdin, and become the ``ray start`` that it describes; 0 if none comes."""
     for hidden in arguments:
         hide_from_tasks(Path(hidden))
-    # Not this folder: its other modules must not stand in for any that Ray imports.
+    # Not this folder: its other modules must not shadow any that Ray imports.
     sys.path.pop(0)
     from ray._private import node, services  # noqa: F401  (what `ray start` needs, so that it does not wait for it)
     from ray.scripts import scripts
@@ -98,7 +98,7 @@ def stand_by(arguments: list[str]) -> int:
 
 
 def keep_the_password(ray_parameters: Any, head: bool) -> None:  # noqa: ANN401  (Ray's RayParams)
-    """Give Ray what it logs in to Redis with; Ray calls this in ``ray start`` of a head (RAY_START_HOOK).
+    """Give Ray its Redis login; Ray calls this in ``ray start`` of a head (RAY_START_HOOK).
 
     Ray 2.60 has no other way in than --redis-password, and writes it on the command lines of gcs_server, raylet and
     every worker. Only ``ray start`` itself and gcs_server need it: gcs_server gets it as environment variables, by the
@@ -126,7 +126,7 @@ def keep_the_password(ray_parameters: Any, head: bool) -> None:  # noqa: ANN401 
             variables = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
             command = ["sh", "-c", 'echo "$0" >/proc/self/oom_score_adj; exec "$@"', str(CLIENT_SERVER_SCORE), *command]
         if process_type not in ("gcs_server", "raylet"):
-            # A head is back when its GCS is: dashboard and monitors, which take longer to start, must not slow it down.
+            # A head serves again once its GCS does: dashboard and monitors, which start more slowly, must not delay it.
             command = ["nice", "-n", "10", *command]
         options["env_updates"] = {**(options.get("env_updates") or {}), **variables}
         return start_ray_process(command, process_type, *arguments, **options)

@@ -1,10 +1,9 @@
-"""Ends the process that takes the most memory before the kernel has to choose one: never a process that the node needs.
+"""Memory guard: ends the largest user process before the kernel's OOM killer acts, never one that the node needs.
 
-Ray's own monitor picks by the age and the kind of tasks, so that a task of another job may end for the one that took
-the memory; the kernel may pick a small worker, or, where memory is held by files in /dev/shm or /tmp, `ray start`
-itself. This one picks the largest process of users' programs: a worker, what a worker started, a job's driver, a shell.
-Ray then reports its end and tries again where it may. Knows cgroup v1 and v2. Standard library only, Python 3.10 or
-newer.
+Ray's own monitor picks by the age and the kind of tasks, so it may end a task of another job than the one that took the
+memory; the kernel may pick a small worker, or, if files in /dev/shm or /tmp hold the memory, `ray start` itself. The
+guard picks the largest process of users' programs: a worker, its child process, a job's driver, a shell. Ray then
+reports its end and retries if allowed. Supports cgroup v1 and v2. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SPARE_SHARE, SPARE_BYTES = 0.05, 160 * 2**20  # kept free: this share of the limit, at least so many bytes
-FASTEST = 4 * 2**30  # bytes a second that two cores can touch; says how long it may sleep
+SPARE_SHARE, SPARE_BYTES = 0.05, 160 * 2**20  # kept free: this share of the limit, but at least these bytes
+FASTEST = 4 * 2**30  # bytes a second that two cores can touch; bounds how long the guard may sleep
 SHORTEST_SLEEP, LONGEST_SLEEP = 0.02, 0.5  # seconds
-END_SECONDS = 5.0  # for a killed process to give its memory back, which takes the kernel a while after its end
-HOG_SHARE = 0.1  # of the limit; a smaller process is ended only when no file in memory can go
-SMALLEST_SHARE = 0.02  # of the limit; to end a smaller process would not help
+END_SECONDS = 5.0  # for the kernel to reclaim a killed process's memory, which takes a while after its end
+HOG_SHARE = 0.1  # of the limit; a smaller process is ended only if no file in memory can be removed
+SMALLEST_SHARE = 0.02  # of the limit; ending a smaller process would not help
 LEFT_SECONDS = 60.0  # a file in memory that was written before that, and that no process has open, was left behind
 IN_MEMORY = (Path("/dev/shm"), Path("/tmp"))  # noqa: S108
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PROC = Path("/proc")
-# What the node cannot do without, by a part of the command line or by the program's name.
+# Processes that the node needs, by a part of the command line or by the program's name.
 NEEDED_PROGRAMS = ("gcs_server", "raylet", "docker-init", "tini")
 NEEDED_PARTS = (
     "ray/dashboard/",
@@ -47,7 +46,7 @@ NEEDED_PARTS = (
     "entrypoints.ray.process_guard",
     "-m marimo ",
     "entrypoints/ray/launcher.py",
-    "--mode=proxy",  # Ray Client's server; those that it starts for each client hold users' objects
+    "--mode=proxy",  # Ray Client's server; its processes for each client hold users' objects
 )
 
 
@@ -58,11 +57,11 @@ class Cgroup:
     usage: Path
     limit: Path
     statistics: Path
-    file_keys: tuple[str, ...]  # of pages that the kernel takes back by itself
+    file_keys: tuple[str, ...]  # statistics of pages that the kernel can reclaim
 
     @classmethod
     def find(cls, root: Path = Path("/sys/fs/cgroup")) -> Cgroup | None:
-        """Return version 2 where its files are there, else version 1; None: there is no limit to keep."""
+        """Return the cgroup of version 2 if its files exist, else of version 1; None: there is no limit to keep."""
         if (root / "memory.max").exists():
             keys = ("inactive_file", "active_file")
             return cls(root / "memory.current", root / "memory.max", root / "memory.stat", keys)
@@ -80,7 +79,7 @@ class Cgroup:
         return limit if limit is not None and limit < 2**60 else None
 
     def used_bytes(self) -> int:
-        """Return what cannot be taken back: all but the pages of files on disk. Files in memory count."""
+        """Return the memory that cannot be reclaimed: all except pages of files on disk. Files in memory count."""
         reclaimable = 0
         for line in self.statistics.read_text().splitlines():
             key, _, value = line.partition(" ")
@@ -91,7 +90,7 @@ class Cgroup:
 
 @dataclass(frozen=True)
 class Process:
-    """A process of users' programs: its own memory, in bytes, without what it shares."""
+    """A process of a user's program: its own memory in bytes, without shared memory."""
 
     number: int
     own: int
@@ -99,7 +98,7 @@ class Process:
 
     @classmethod
     def read(cls, number: int) -> Process | None:
-        """Return the process, None for one that is needed, or that has ended."""
+        """Return the process; None if the node needs it or it has ended."""
         folder = PROC / str(number)
         with contextlib.suppress(OSError, ValueError, IndexError):
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
@@ -111,7 +110,7 @@ class Process:
 
 
 def is_needed(number: int, command: str) -> bool:
-    """Tell whether the node cannot do without a process."""
+    """Tell whether the node needs a process."""
     name = ""
     with contextlib.suppress(OSError):
         name = (PROC / str(number) / "comm").read_text(errors="replace").strip()
@@ -133,7 +132,7 @@ def spare(limit: int) -> int:
 
 
 class MemoryGuard:
-    """Watches the container's memory for ever."""
+    """Watches the container's memory forever."""
 
     def __init__(self, cgroup: Cgroup, service: str, tell: Callable[[str], None], logs: Path | None = None) -> None:
         self._cgroup = cgroup
@@ -143,7 +142,7 @@ class MemoryGuard:
         self._complained = False
 
     def watch(self) -> None:
-        """Look for ever, the more often the less memory is left."""
+        """Check forever, more often when less memory is left."""
         while True:
             with contextlib.suppress(OSError, ValueError):
                 limit = self._cgroup.limit_bytes()
@@ -158,9 +157,9 @@ class MemoryGuard:
                 time.sleep(min(max(left / FASTEST, SHORTEST_SLEEP), LONGEST_SLEEP))
 
     def make_room(self, limit: int) -> None:
-        """End the largest process and wait until its memory is back; say so where that would not help.
+        """End the largest process and wait until its memory is reclaimed; log if that would not help.
 
-        Where no process takes much, files in memory do: those that were left behind go first.
+        If no process takes much, files in memory do: those that were left behind are removed first.
         """
         largest = max(processes(), key=lambda process: process.own, default=None)
         size = largest.own if largest else 0
@@ -189,7 +188,7 @@ class MemoryGuard:
 
 
 def left_behind() -> list[Path]:
-    """Return the files in memory that were left behind, without those of the object store, which Ray has open."""
+    """Return abandoned files in memory, except those of the object store, which Ray has open."""
     before = time.time() - LEFT_SECONDS
     found = []
     for path in (path for folder in IN_MEMORY for path in folder.rglob("*")):
@@ -227,7 +226,7 @@ def remove(path: Path) -> None:
 
 
 def tell_user_of(process: int, text: str, logs: Path | None) -> None:
-    """Say something where the user of a process looks: the log that Ray sends to the driver, or its stderr.
+    """Write a message where the process's user looks: the log that Ray sends to the driver, or its stderr.
 
     A worker reads its own stderr, which is a pipe, to write it to its log; when it is killed, what is in there is lost.
     """
@@ -239,7 +238,7 @@ def tell_user_of(process: int, text: str, logs: Path | None) -> None:
 
 
 def write_to_stderr_of(process: int, text: str) -> None:
-    """Say something on the stderr of a process."""
+    """Write a message to the stderr of a process."""
     with contextlib.suppress(OSError):
         descriptor = os.open(PROC / str(process) / "fd/2", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
         try:

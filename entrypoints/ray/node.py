@@ -1,14 +1,14 @@
-"""One Ray node: finds out what it is, starts Ray, watches it and stops it cleanly.
+"""Runs one Ray node: determines its role, starts Ray, supervises it and stops it cleanly.
 
 On one host it becomes head or worker (single_host.py); over several hosts it is always a worker (worker.py). Runs in
 every Ray container, with our images and with pulled ones: standard library only, Python 3.10 or newer.
 
     -m entrypoints.ray.node [run]                   start `ray start --block`, supervise it (0 after a clean stop)
-    -m entrypoints.ray.node health                  0 when this node serves, or rightly waits; else 1 and the reason
-    -m entrypoints.ray.node drain NODE --seconds N  let Ray take nothing new on a node of the cluster, which has N
+    -m entrypoints.ray.node health                  0 if this node serves or has reason to wait; else 1 and the reason
+    -m entrypoints.ray.node drain NODE --seconds N  make Ray give a node of the cluster no new work; it has N
                                                     seconds to finish; one line of JSON: node_id, accepted, reason
 
-Settings: NodeSettings of contracts/ray_node.py. The role that `run` found is in a file, for the other subcommands.
+Settings: NodeSettings of contracts/ray_node.py. `run` writes its role to a file for the other subcommands.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ from entrypoints.ray.single_host import OneHostElection, Question, Role, http_fa
 from entrypoints.ray.supervision import Stop, adopt_orphans, end_descendants, say, supervise
 from entrypoints.ray.worker import Cluster, ElectedCluster, StaticHead, Worker, passes_on
 
-WATCH_SECONDS = 2.0  # a worker looks so often whether its cluster is still the same
+WATCH_SECONDS = 2.0  # interval at which a worker checks that its cluster is still the same
 HEALTH_SECONDS = 3.0  # for one answer
 GCS_SECONDS = 10  # for one answer to `drain`
-# Imported when needed, and without types: what `ray drain-node` uses, since Ray has no public way to drain a node.
+# Imported when needed, without types: the module behind `ray drain-node`, since Ray has no public API to drain a node.
 RAY_MODULES = ("ray._raylet", "ray.core.generated.gcs_pb2", "ray.core.generated.autoscaler_pb2")
 
 
@@ -65,27 +65,27 @@ RAY_MODULES = ("ray._raylet", "ray.core.generated.gcs_pb2", "ray.core.generated.
 
 @dataclass(frozen=True)
 class NodeState:
-    """What ``run`` tells the other subcommands."""
+    """The state that ``run`` writes for the other subcommands."""
 
     role: str  # waiting, drained, head or worker
-    reason: str = ""  # why it waits, or stays out
+    reason: str = ""  # why the node waits or stays out
     gcs: str = ""  # host:port of the head, as this node reaches it
     dashboard: str = ""  # the same of the head's dashboard
 
     def write(self) -> None:
-        """Replace what was told before."""
+        """Write the state in place of the previous one."""
         draft = state_file().with_suffix(".draft")
         draft.write_text(json.dumps(vars(self)), encoding="utf-8")
         draft.replace(state_file())
 
 
 def state_file() -> Path:
-    """Return where ``run`` tells the other subcommands."""
+    """Return the file with the state."""
     return state_folder() / STATE_FILE
 
 
 def read_state() -> NodeState:
-    """Return what was told last."""
+    """Return the last written state."""
     try:
         return NodeState(**json.loads(state_file().read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -96,7 +96,7 @@ def read_state() -> NodeState:
 
 
 def run() -> int:
-    """Find out the role, start Ray, supervise it; see the module."""
+    """Determine the role, start Ray, supervise it; see the module."""
     stop = Stop()
     for signalled in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signalled, stop.set)
@@ -107,7 +107,7 @@ def run() -> int:
     NodeState("waiting", "starting").write()
     link = link_to(settings.redis)
     adopt_orphans()
-    # It imports Ray while this node finds out what it is.
+    # It imports Ray while this node determines its role.
     ray = prepare(for_ray(os.environ), hidden_from_tasks(settings.redis))
     guard = Guard(settings.guard)
     try:
@@ -126,7 +126,7 @@ def run_worker(
     stop: Stop,
     guard: Guard,
 ) -> int:
-    """Be a worker of a cluster over several hosts."""
+    """Run as a worker of a cluster over several hosts."""
     node, namespace = settings.node, settings.redis.namespace
     name = node.name
     cluster: Cluster
@@ -148,7 +148,7 @@ def run_worker(
 def run_on_one_host(
     settings: NodeSettings, link: RedisLink, ray: subprocess.Popen[bytes], stop: Stop, guard: Guard
 ) -> int:
-    """Be head or worker among the nodes of one host."""
+    """Run as head or worker among the nodes of one host."""
     node = settings.node
     name = node.name
     question = Question(
@@ -188,7 +188,7 @@ def run_on_one_host(
 def start_of_head(
     settings: NodeSettings, redis: Address, relay: Address, role: Role
 ) -> tuple[list[str], dict[str, str]]:
-    """Return arguments and environment of a head's ``ray start``, whose GCS reaches Redis by way of a relay."""
+    """Return arguments and environment of a head's ``ray start``, whose GCS reaches Redis through a relay."""
     assert role.grant  # noqa: S101  (a head)
     assert role.credentials  # noqa: S101
     node = with_address(settings.node, own_address(redis.host), own_address(None))
@@ -198,11 +198,11 @@ def start_of_head(
 
 
 def with_address(node: NodeConfig, to_redis: str | None, default: str | None) -> NodeConfig:
-    """Return a head's config, with an address only where Ray would take another one than the cluster's network knows.
+    """Return a head's config, with an address only if Ray would choose one that the cluster's network does not know.
 
     A head's Ray takes the address on the default route. On a bridge that is the container's only address, which Docker
-    may change at every start, so nothing is fixed there. A host with several networks, or none that leads outside,
-    needs it. A worker's Ray takes the address on the route to the head, which is what other nodes can reach.
+    may change at every start, so it is not set there. A host with several networks, or without a default route,
+    needs it. A worker's Ray takes the address on the route to the head, which other nodes can reach.
     """
     return node if node.address or to_redis is None or to_redis == default else replace(node, address=to_redis)
 
@@ -211,10 +211,10 @@ def with_address(node: NodeConfig, to_redis: str | None, default: str | None) ->
 
 
 def health() -> int:
-    """Check what the node's role must serve; 0 or 1 with the reason on stdout.
+    """Check the endpoints of the node's role; 0 or 1 with the reason on stdout.
 
-    Over several hosts a node that waits does what it should: a restart would not help it, nor would a deployment that
-    waits for the hosts that come later. So does one that was drained.
+    Over several hosts a waiting node is healthy: a restart would not help it, and a deployment must not wait for hosts
+    that are deployed later. A drained node is healthy too.
     """
     settings, state = load_settings(NodeSettings, os.environ), read_state()
     ports = settings.node.ports
@@ -232,7 +232,7 @@ def health() -> int:
 
 
 def drain(arguments: list[str]) -> int:
-    """Let Ray take nothing new on a node; see the module. That it is to stay out, is `ws`'s to write to Redis."""
+    """Make Ray give a node no new work; see the module. `ws` writes to Redis that the node must stay out."""
     parser = argparse.ArgumentParser(prog="ray_node drain")
     parser.add_argument("node")
     parser.add_argument("--seconds", type=int, default=0)
@@ -246,7 +246,7 @@ def drain(arguments: list[str]) -> int:
 
 
 def drain_node(gcs: str, name: str, seconds: int) -> tuple[str | None, str]:
-    """Return the id of the node, and why it is not drained, if so.
+    """Return the id of the node, and why it cannot be drained, if so.
 
     Ray gives a draining node no new work, but never ends it; the node does that itself, when it is in maintenance and
     its time is over.

@@ -1,7 +1,6 @@
-"""Guards a Ray node beside Ray, for ever: its memory (memory_guard.py), process ids (process_guard.py) and scratch
-folder (janitor.py).
+"""The guards of a Ray node, in one process: memory_guard.py, process_guard.py, and janitor.py for the scratch folder.
 
-A process of its own, so that neither a slow disk nor a full memory holds up who supervises Ray. Standard library only,
+A separate process, so that neither a slow disk nor full memory delays the supervision of Ray. Standard library only,
 Python 3.10 or newer.
 
     -m entrypoints.ray.node_guard      until it is ended
@@ -27,7 +26,7 @@ from entrypoints.ray.memory_guard import Cgroup, MemoryGuard
 from entrypoints.ray.process_guard import ProcessGuard, limit_for
 from entrypoints.ray.scratch import Layout
 
-STATE_FILE = "ray-node.json"  # what the node says of itself: its role, and where the head is
+STATE_FILE = "ray-node.json"  # the node's own state: its role, and where the head is
 
 
 def say(message: str) -> None:
@@ -54,7 +53,7 @@ class Guard:
 
 
 def dashboard(fixed: str, folder: Path) -> Callable[[], str]:
-    """Return what says where the head's dashboard is: at the fixed address, or as the node wrote it down."""
+    """Return a function that finds the head's dashboard: at the configured address, or as the node wrote it down."""
 
     def address() -> str:
         if fixed:
@@ -68,7 +67,7 @@ def dashboard(fixed: str, folder: Path) -> Callable[[], str]:
 
 
 def token(file: Path | None) -> str:
-    """Return Ray's token; empty where it has none."""
+    """Return Ray's token; empty if there is none."""
     try:
         return file.read_text(encoding="utf-8").strip() if file else ""
     except OSError:
@@ -76,7 +75,7 @@ def token(file: Path | None) -> str:
 
 
 def main() -> int:
-    """Guard for ever; 0 where there is nothing to guard."""
+    """Guard forever; 0 if there is nothing to guard."""
     settings = load_settings(GuardSettings, os.environ)
     service = settings.service
     threads = []

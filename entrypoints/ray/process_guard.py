@@ -1,9 +1,9 @@
-"""Ends the program that holds the most process ids before a container, or the host, has none left for others.
+"""Process guard: ends the program with the most process ids before a container or the host runs out of them.
 
-A thread takes an id as a process does. The provider has no way to bound a container's, so its guard counts them, and
-ends with all its children what holds the most: a worker, a job's driver, a notebook; never what the node needs. What
-starts faster than it is ended meets `keep_half` (launcher.py), by which the kernel refuses users' programs more than
-half of the host's ids. Knows cgroup v1 and v2. Standard library only, Python 3.10 or newer.
+A thread takes an id, as a process does. Pulumi's Docker provider cannot limit a container's ids, so the guard counts
+them, and ends the program with the most, with all its children: a worker, a job's driver, a notebook; never one that
+the node needs. Against programs that start processes faster, the kernel refuses users' programs more than half of the
+host's ids (`keep_half` in launcher.py). Supports cgroup v1 and v2. Standard library only, Python 3.10 or newer.
 
     -m entrypoints.ray.process_guard SERVICE    guard this container until it is ended
 """
@@ -28,11 +28,11 @@ LOOK_SECONDS = 0.1
 BASE, PER_CPU = 4096, 512
 HOST_SHARE = 0.25  # of the host's ids; no container gets more
 COUNTS = ("pids.current", "pids/pids.current")  # of cgroup v2, and v1
-STOP_SECONDS = 5.0  # for finding all that a program has started
-END_SECONDS = 30.0  # for ended processes to be collected by their parents, until when they hold their ids
-HOG_SHARE = 0.1  # of the limit; to end a smaller program would not help
+STOP_SECONDS = 5.0  # for finding all processes of a program
+END_SECONDS = 30.0  # for parents to reap ended processes, which hold their ids until then
+HOG_SHARE = 0.1  # of the limit; ending a smaller program would not help
 TITLE_LENGTH = 120
-NAMELESS = "[nameless]"  # one that has overwritten its command line, or whose first thread has ended
+NAMELESS = "[nameless]"  # a process that has overwritten its command line, or whose first thread has ended
 
 
 def say(message: str) -> None:
@@ -41,7 +41,7 @@ def say(message: str) -> None:
 
 
 def limit_for(cpus: float, environment: Mapping[str, str]) -> int:
-    """Return the ids that a container of so many CPUs may hold: as PROCESS_ID_LIMIT says, where it is set."""
+    """Return how many ids a container with these CPUs may hold; PROCESS_ID_LIMIT overrides it."""
     text = environment.get("PROCESS_ID_LIMIT", "")
     return int(text) if text.isdecimal() else min(int(BASE + PER_CPU * cpus), int(host_ids() * HOST_SHARE))
 
@@ -56,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Program:
-    """A process that the node can do without and all below it; or several of one command that lost their parent."""
+    """A process that the node does not need, with its descendants; or several orphans of one command."""
 
     title: str
     members: tuple[int, ...]
@@ -87,7 +87,7 @@ def programs(found: dict[int, Entry], needed: Callable[[int, str], bool]) -> lis
     for process, entry in found.items():
         children[entry.parent].append(process)
     roots: dict[object, list[int]] = defaultdict(list)
-    titles: dict[object, str] = {}  # as read here: who has ended since has none any more
+    titles: dict[object, str] = {}  # read here: a process that has ended since has no title
     pending = [process for process, entry in found.items() if entry.parent not in found]
     while pending:
         process = pending.pop()
@@ -96,7 +96,7 @@ def programs(found: dict[int, Entry], needed: Callable[[int, str], bool]) -> lis
             pending += children[process]
         elif title or found[process].threads > 1 or process in children:  # else it has ended
             title = title or NAMELESS
-            # Ray's workers without work are many, and no program of anybody.
+            # Ray's idle workers are many and belong to no program.
             root: object = process if title.startswith("ray::IDLE") else title
             roots[root].append(process)
             titles[root] = title
@@ -109,7 +109,7 @@ def programs(found: dict[int, Entry], needed: Callable[[int, str], bool]) -> lis
 
 
 def below(top: int, children: dict[int, list[int]]) -> Iterator[int]:
-    """Yield all processes below one."""
+    """Yield all descendants of a process."""
     pending = list(children.get(top, ()))
     while pending:
         process = pending.pop()
@@ -118,7 +118,7 @@ def below(top: int, children: dict[int, list[int]]) -> Iterator[int]:
 
 
 class ProcessGuard:
-    """Watches a container's process ids for ever."""
+    """Watches a container's process ids forever."""
 
     def __init__(
         self, limit: int, service: str, tell: Callable[[str], None], *, logs: Path | None = None, root: str = ""
@@ -131,21 +131,21 @@ class ProcessGuard:
         self._complained = False
 
     def watch(self) -> None:
-        """Look for ever."""
+        """Check forever."""
         while True:
             if self.count() > self._limit:
                 self.make_room()
             time.sleep(LOOK_SECONDS)
 
     def count(self) -> int:
-        """Return the ids that are taken."""
+        """Return how many ids are taken."""
         for name in COUNTS:
             with contextlib.suppress(OSError, ValueError):
                 return int((self._root / name).read_text())
         return sum(entry.threads for entry in entries().values())
 
     def make_room(self) -> None:
-        """End the largest program. It is stopped first, so that it starts nothing more meanwhile."""
+        """End the largest program. It is stopped first, so that it cannot start more processes meanwhile."""
         largest = self._largest()
         if largest is None or largest.ids < self._limit * HOG_SHARE:
             if not self._complained:
@@ -186,14 +186,14 @@ class ProcessGuard:
 
 
 def signal_all(processes: set[int], number: int) -> None:
-    """Send a signal to processes, as far as they are there."""
+    """Send a signal to those processes that still exist."""
     for process in processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process, number)
 
 
 def main(arguments: list[str]) -> int:
-    """Guard for ever."""
+    """Guard forever."""
     ProcessGuard(limit_for(os.cpu_count() or 1, os.environ), arguments[0], say).watch()
     return 0
 

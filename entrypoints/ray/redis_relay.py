@@ -1,10 +1,9 @@
-"""Holds the GCS's connections to Redis while Redis is away: the GCS itself never connects again, and ends after 4 s.
+"""The relay: holds the GCS's connections while Redis restarts, because the GCS never reconnects and ends after 4 s.
 
-A process of the only host's head, between its GCS and Redis. It passes on what both say, and knows of it only where a
-command and an answer end. When Redis goes, it keeps the GCS waiting, connects again as soon as Redis serves, logs in as
-the GCS did, and sends again what was not answered: reads, and writes that are the same when done twice. Where Redis
-does not take the login, since another head's fence has deleted the user, the GCS's connection ends. Standard library
-only, Python 3.10 or newer.
+A process beside the head of a single host, between its GCS and Redis. It forwards both directions, and parses only
+where a command and an answer end. When Redis disconnects, it keeps the GCS waiting, reconnects as soon as Redis serves,
+logs in as the GCS did, and resends unanswered commands: reads, and idempotent writes. If Redis refuses the login,
+because another head has fenced the user, the GCS's connection ends. Standard library only, Python 3.10 or newer.
 
     -m entrypoints.ray.redis_relay HOST:PORT    listen on the loopback (RELAY_PORT) for Redis at HOST:PORT until stdin
                                                 ends; a line of stdin, ["USERNAME", "PASSWORD"], is who logs in then
@@ -27,13 +26,13 @@ from coordination.lease import Credentials
 from coordination.redis_client import Address
 
 RELAY_PORT = 6390
-HOLD_SECONDS = 120.0  # without Redis for so long, the GCS ends as without this relay
-LOGIN_SECONDS = 15.0  # a restarted Redis has forgotten the users; the head is given another one within seconds
+HOLD_SECONDS = 120.0  # after this long without Redis, the GCS ends as without this relay
+LOGIN_SECONDS = 15.0  # a restarted Redis has forgotten the users; the head gets another one within seconds
 START_SECONDS = 30.0  # for the relay's start, also on a busy machine
 RETRY_SECONDS = 0.2
 CONNECT_SECONDS = 2.0
 LIMIT = 512 * 2**20  # bytes of one line or value, as Redis has it
-LOGIN = (b"AUTH", b"HELLO", b"SELECT", b"CLIENT")  # what a connection must be told again
+LOGIN = (b"AUTH", b"HELLO", b"SELECT", b"CLIENT")  # commands to repeat on a new connection
 
 
 def say(message: str) -> None:
@@ -42,11 +41,11 @@ def say(message: str) -> None:
 
 
 class RefusedError(Exception):
-    """Redis does not take the login back."""
+    """Redis refuses the login."""
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """Read one command or one answer whole, as it is on the wire; raises EOFError where the other side has ended."""
+    """Read one whole command or answer as it is on the wire; raises EOFError if the other side has ended."""
     line = await reader.readline()
     if not line.endswith(b"\r\n"):
         raise EOFError
@@ -69,19 +68,19 @@ def name_of(command: bytes) -> bytes:
 
 @dataclass
 class Login:
-    """Who logs in to Redis in place of the user that the GCS was started with; None: that user itself."""
+    """The login that replaces the one with which the GCS was started; None: that login itself."""
 
     command: bytes | None = None  # as it is on the wire
 
     async def follow(self, lines: asyncio.StreamReader) -> None:
-        """Take it from lines of JSON until they end."""
+        """Read logins from lines of JSON until they end."""
         while line := await lines.readline():
             words = [b"AUTH", *(str(word).encode() for word in json.loads(line))]
             self.command = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
 class Connection:
-    """One connection of the GCS, and those to Redis that stand behind it, one after the other."""
+    """One connection of the GCS, and its successive connections to Redis."""
 
     def __init__(
         self, redis: Address, login: Login, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -94,7 +93,7 @@ class Connection:
         self._upstream: asyncio.StreamWriter | None = None
 
     async def run(self) -> None:
-        """Pass on until the GCS has ended, Redis is away for too long, or does not take its login back."""
+        """Forward until the GCS has ended, Redis is away for too long, or Redis refuses the login."""
         commands = asyncio.create_task(self._pass_commands())
         answers = asyncio.create_task(self._pass_answers())
         try:
@@ -115,7 +114,7 @@ class Connection:
                 self._logins.append(command)
             self._unanswered.append(command)
             if self._upstream:
-                with contextlib.suppress(OSError):  # it is sent again
+                with contextlib.suppress(OSError):  # it is resent
                     self._upstream.write(command)
                     await self._upstream.drain()
 
@@ -132,7 +131,7 @@ class Connection:
                 self._upstream = None
 
     async def _connect(self) -> asyncio.StreamReader:
-        """Connect, log in again and send what was not answered. Raises OSError and RefusedError when time is up."""
+        """Reconnect, log in and resend unanswered commands. Raises OSError and RefusedError when time is up."""
         began = time.monotonic()
         refused: float | None = None
         logins = [command for command in self._logins if command not in self._unanswered]
@@ -194,7 +193,7 @@ class RelayProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, redis: Address) -> Address:
-        """Start it, and return where the GCS finds it. Raises NodeError."""
+        """Start the relay, and return its address for the GCS. Raises NodeError."""
         relay = Address("127.0.0.1", RELAY_PORT)
         command = [sys.executable, "-m", "entrypoints.ray.redis_relay", str(redis)]
         self._process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE)
@@ -206,7 +205,7 @@ class RelayProcess:
         return relay
 
     def log_in_as(self, credentials: Credentials) -> None:
-        """Have the head's connections log in as another user from now on."""
+        """Make the head's connections log in as another user from now on."""
         with contextlib.suppress(OSError):  # it has ended, and the head with it
             if self._process and self._process.stdin:
                 words = [credentials.username, credentials.password]

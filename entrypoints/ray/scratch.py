@@ -1,7 +1,7 @@
-"""The scratch folder of a host: what is where, how much of it is used, and what may be removed when it is full.
+"""The scratch folder of a host: its layout, measurement, and removal of files when it is full.
 
-One folder for all Ray containers and Marimo of a stack. Its limit is not the kernel's: the janitor of each node
-(janitor.py) measures, removes what is unused, and ends the job that filled it. Standard library only, Python 3.10 or
+One folder for all Ray containers and Marimo of a stack. The kernel does not enforce its limit: the janitor of each node
+(janitor.py) measures, removes unused files, and ends the job that filled it. Standard library only, Python 3.10 or
 newer.
 """
 
@@ -22,17 +22,17 @@ from coordination.errors import NodeError
 from entrypoints.ray.memory_guard import PROC, remove
 
 ROOT = Path(os.environ.get("CSLR_SCRATCH", "/scratch"))
-BLOCK = 512  # bytes; what st_blocks counts in, also for sparse files
-SPARE = 2 * 10**9  # bytes of the disk that are left to the host, whatever the limit says
+BLOCK = 512  # bytes; the unit of st_blocks, also for sparse files
+SPARE = 2 * 10**9  # bytes of the disk that stay free for the host, whatever the limit is
 LOG_KEPT = 64 * 10**6  # bytes at the end of a job's log
 SPILL_PREFIX = "ray_spilled_objects_"
-JOB_DIGITS = 8  # of a job's ID in hexadecimal, with which the name of a file of spilled objects begins (spilling.py)
+JOB_DIGITS = 8  # of a job's ID in hexadecimal, the prefix of names of spilled objects (spilling.py)
 DEAD_PARTS = ("runtime_resources", "sockets")  # of a session whose node has ended; its logs stay
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one service keeps what, below the scratch folder."""
+    """The folders of one service below the scratch folder."""
 
     service: str
     root: Path = ROOT
@@ -44,17 +44,17 @@ class Layout:
 
     @property
     def temporary(self) -> Path:
-        """What programs write as temporary files (TMPDIR)."""
+        """Temporary files of programs (TMPDIR)."""
         return self.root / self.service / "tmp"
 
     @property
     def report(self) -> Path:
-        """What the janitor says, for the health service."""
+        """The janitor's report for the health service."""
         return self.root / "use" / f"{self.service}.json"
 
     @property
     def caches(self) -> Path:
-        """Packages that were downloaded, shared by all services."""
+        """Downloaded packages, shared by all services."""
         return self.root / "cache"
 
     def make(self) -> None:
@@ -63,8 +63,8 @@ class Layout:
             folder.mkdir(parents=True, exist_ok=True)
 
     def forget_last_run(self) -> None:
-        """Remove what a node that has ended left and its next run does not need: temporary files, and all of its
-        sessions but their logs.
+        """Remove files of the previous run that the next one does not need: temporary files, and sessions except their
+        logs.
         """
         for path in self.temporary.iterdir():
             remove(path)
@@ -97,9 +97,9 @@ class Layout:
 
 
 def prepare_folders(layout: Layout | None) -> None:
-    """Make the folders of the scratch, without what the last run left, and go where tasks begin: to the user's HOME.
+    """Make the scratch folders, remove files of the last run, and change to the user's HOME, where tasks begin.
 
-    Raises NodeError where they cannot be used.
+    Raises NodeError if they cannot be used.
     """
     home = os.environ.get("HOME") or tempfile.gettempdir()
     try:
@@ -118,7 +118,7 @@ def prepare_folders(layout: Layout | None) -> None:
 
 @dataclass(frozen=True)
 class Use:
-    """How much of the scratch folder is used, in bytes; what the health service, `ws ps` and `ws doctor` show."""
+    """Use of the scratch folder in bytes, as the health service, `ws ps` and `ws doctor` show it."""
 
     service: str
     used: int
@@ -130,14 +130,14 @@ class Use:
     message: str = ""
 
     def write(self, path: Path) -> None:
-        """Replace what was said before, whole or not at all."""
+        """Replace the previous report atomically."""
         draft = path.with_suffix(".draft")
         draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
         draft.replace(path)
 
 
 def measure(layout: Layout, limit: int) -> Use:
-    """Measure the whole folder. The limit is lower where the disk has less room than it says."""
+    """Measure the whole folder. The limit is lowered if the disk has less room."""
     parts = {folder.name: size_of(folder) for folder in sorted(layout.root.iterdir()) if folder.is_dir()}
     parts["unlinked"] = sum(size for _, size in unlinked(layout.root))
     used = sum(parts.values())
@@ -153,20 +153,20 @@ def measure(layout: Layout, limit: int) -> Use:
 
 
 def gigabytes(size: int) -> str:
-    """Return bytes as people read them: one decimal below ten."""
+    """Format bytes as gigabytes for people: one decimal below ten."""
     number = size / 10**9
     return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes that a tree takes on its disk; what vanishes meanwhile counts nothing."""
+    """Return the bytes that a tree takes on its disk; files that vanish meanwhile do not count."""
     total, pending = 0, [str(folder)]
     while pending:
         with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
                     found = entry.stat(follow_symlinks=False)
-                    # A file with several names, as in environments linked to the cache of packages, is there once.
+                    # A file with several names, as in environments linked to the package cache, counts once.
                     total += found.st_blocks * BLOCK // max(found.st_nlink if not entry.is_dir() else 1, 1)
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
@@ -174,7 +174,7 @@ def size_of(folder: Path) -> int:
 
 
 def unlinked(root: Path) -> Iterator[tuple[int, int]]:
-    """Yield process and bytes of each file of a tree that has no name any more but is open, each once."""
+    """Yield process and bytes of each deleted file of a tree that is still open, each once."""
     seen: set[tuple[int, int]] = set()
     for process in (entry for entry in PROC.iterdir() if entry.name.isdigit()):
         with contextlib.suppress(OSError):
@@ -206,7 +206,7 @@ def oldest_first(paths: Iterable[Path]) -> list[Path]:
 
 
 def shorten(log: Path, kept: int = LOG_KEPT) -> None:
-    """Give back the disk of all but the end of a log that is being written and read: its length stays."""
+    """Release the disk space of a log in use except its end; the file's length stays."""
     with contextlib.suppress(OSError):
         found = log.stat()
         if found.st_blocks * BLOCK <= 2 * kept:
@@ -216,7 +216,7 @@ def shorten(log: Path, kept: int = LOG_KEPT) -> None:
 
 
 def punch_hole(descriptor: int, length: int) -> None:
-    """Give back the first bytes of a file, which are zeros from then on. Raises OSError."""
+    """Release the first bytes of a file, which read as zeros from then on. Raises OSError."""
     keep_size_punch_hole = 0x01 | 0x02  # <linux/falloc.h>
     libc = ctypes.CDLL(None, use_errno=True)
     long = ctypes.c_longlong

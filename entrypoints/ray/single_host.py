@@ -1,7 +1,7 @@
-"""Who is head among the Ray nodes of one host.
+"""Election of the head among the Ray nodes of a single host.
 
-An existing head is joined, else the first candidate that wins the lease leads, and computes as well. Does not start
-Ray (process.py) nor decide over several hosts (agent.py). Standard library only, Python 3.10 or newer.
+A node joins an existing head; without one, the first candidate that wins the lease leads, and computes as well. Does
+not start Ray (node.py) and does not elect across hosts (agent.py). Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from entrypoints.ray.supervision import LOST_DATA, End, Stop, say
 
 PROGRESS_SECONDS = 10.0
 POLL_SECONDS = 1.0
-ANSWER_SECONDS = 0.5  # for one question to the own head, between two renewals
+ANSWER_SECONDS = 0.5  # for one request to the node's own head, between two renewals
 
 
 @dataclass(frozen=True)
 class Role:
-    """The outcome: this node is the head with a grant and its user in Redis, or a worker of the head at an address."""
+    """The outcome: this node is the head, with a grant and a Redis user, or a worker of the head at an address."""
 
     head: Address | None
     grant: Grant | None = None
@@ -41,11 +41,11 @@ class Role:
 
 @dataclass(frozen=True)
 class Question:
-    """What the node asks around with."""
+    """The settings of one node's election."""
 
     name: str  # of this node
     candidates: tuple[str, ...]  # nodes that may be head, in order
-    head: Address | None  # the head that the settings fix, if any
+    head: Address | None  # the static head, if any
     health_url: str  # of the health service; empty: do not ask
     health_timeout: float  # seconds
     deadline: float  # seconds to find or become a head
@@ -53,13 +53,13 @@ class Question:
 
 
 def head_by_health_service(question: Question) -> Address | None:
-    """Ask the health service for the head; any failure, and a head that is this node's former self, is no answer.
+    """Ask the health service for the head; a failure, or this node itself from an earlier run, counts as no answer.
 
-    Says once that the report cannot be read: during an upgrade, `ws up` may have yet to replace the health service.
+    Logs once if the report cannot be read: during an upgrade, `ws up` may have yet to replace the health service.
     """
     if not question.health_url:
         return None
-    # No proxy: the service is in our own network, and a proxy of the site cannot reach it.
+    # No proxy: the service is in our own network, which a proxy of the site cannot reach.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     url = f"{question.health_url.rstrip('/')}/status"
     try:
@@ -77,7 +77,7 @@ _say_once = functools.cache(say)
 
 
 class OneHostElection:
-    """Decides once, then keeps what it was given."""
+    """Decides the node's role once, then keeps it."""
 
     def __init__(
         self, question: Question, lease: Lease, stop: Stop, log_in_as: Callable[[Credentials], None] = lambda _: None
@@ -85,7 +85,7 @@ class OneHostElection:
         self._question = question
         self._lease = lease
         self._stop = stop
-        self._log_in_as = log_in_as  # told when the running head needs another user
+        self._log_in_as = log_in_as  # called when the running head needs another user
         self._instance = uuid.uuid4().hex  # tells this run from an earlier one of the same node
         self._grant: Grant | None = None
         self._credentials: Credentials | None = None
@@ -94,9 +94,9 @@ class OneHostElection:
         self._complained = False
 
     def decide(self, drained: Callable[[str], None]) -> Role | None:
-        """Wait until the role is certain; None when told to stop meanwhile. Raises NodeError at the deadline.
+        """Wait until the role is certain; None if stopped meanwhile. Raises NodeError at the deadline.
 
-        ``drained`` is told why the node is to stay out, for which there is no deadline, and "" when it may join again.
+        ``drained`` is called with the reason why the node must stay out, which has no deadline, or "" when it may join.
         """
         question = self._question
         began = reported = time.monotonic()
@@ -126,11 +126,11 @@ class OneHostElection:
         return None
 
     def keep(self) -> End | None:
-        """Renew, if this node is head, and announce it once it serves; return why Ray must end.
+        """Renew the lease, if this node is head, and announce it once it serves; return why Ray must end.
 
         A worker ends when it was drained and its time is over.
-        The head of one host computes as well, so it ends only when it has no say any more: without Redis its GCS ends
-        by itself, and a lease that ran out while no other node wanted it is taken up again. The fence keeps both safe.
+        The head of one host computes as well, so it ends only when it has lost the lead: without Redis its GCS ends
+        by itself, and an expired lease that no other node took is renewed. The fence keeps both cases safe.
         """
         if self._grant is None:
             return self._reason_to_end()
@@ -152,8 +152,8 @@ class OneHostElection:
         return None
 
     def _replace_lost_user(self, grant: Grant) -> None:
-        """Make another user where Redis has lost that of the running head. As at the start of a head, it is used only
-        after a verification: then the fence of a later grant meets it.
+        """Make another user if Redis has lost that of the running head. As at the start of a head, it is used only
+        after a verification: then the fence of a later grant covers it.
         """
         if self._credentials is None or self._lease.has_user(self._credentials):
             return
@@ -178,7 +178,7 @@ class OneHostElection:
         return read(self._lease.link, self._lease.namespace, self._question.name)
 
     def release(self) -> None:
-        """Give headship up after Ray has ended; without Redis the lease ends by itself."""
+        """Release the lease after Ray has ended; without Redis it expires."""
         if self._grant:
             with contextlib.suppress(OSError, NodeError):
                 self._lease.release(self._grant)
@@ -190,7 +190,7 @@ class OneHostElection:
             self._announced = self._lease.announce(grant, gcs, client, dashboard, software_versions())
 
     def _attempt(self) -> tuple[Role | None, str]:
-        """Try once; with the reason when there is no role yet."""
+        """Try once; return the role, or the reason why there is none yet."""
         question = self._question
         if question.head and question.head.host != question.name:
             return _join(question.head, f"{question.head} (the static head) does not answer")
@@ -215,14 +215,14 @@ class OneHostElection:
         return None
 
     def _lead(self) -> tuple[Role | None, str]:
-        """Become head: win the lease, then be the only one that Redis lets in."""
+        """Become head: win the lease, then fence all others out of Redis."""
         lease = self._lease
-        # Docker runs one container of a name: the holder of the lease under this name has ended.
+        # Docker runs only one container with this name, so an earlier holder of the lease under this name has ended.
         grant = lease.acquire(self._question.name, self._instance, takeover=True)
         if isinstance(grant, Refusal):
             return None, grant.reason
         credentials = lease.create_user(grant)
-        # Verified after the user was made: then the fence of the next holder, which comes after its grant, meets it.
+        # Verified after the user was made: so the fence of the next holder, which follows its grant, covers this user.
         if not lease.renew(grant).held:
             return None, "another node was elected meanwhile"
         lease.fence(grant, keep=credentials.username)
@@ -237,7 +237,7 @@ def _join(head: Address, obstacle: str) -> tuple[Role | None, str]:
 
 
 def http_failure(port: int, path: str, timeout: float) -> str:
-    """Return why a GET on this machine is not answered with 200; empty when it is."""
+    """Return why a GET on this machine does not get 200; empty if it does."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         connection.request("GET", path)

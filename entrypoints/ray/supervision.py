@@ -1,4 +1,4 @@
-"""Supervision of Ray's processes on one node: how they are watched, stopped and ended.
+"""Supervision of Ray's processes on one node: watches, stops and kills them.
 
 Does not decide what the node becomes (node.py, agent.py). Standard library only, Python 3.10 or newer.
 """
@@ -21,14 +21,14 @@ from pathlib import Path
 from entrypoints.log import logger
 
 STOP_SECONDS = 50.0  # Ray drains for up to 30 s; the container is killed 60 s after SIGTERM
-LAST_WORDS = 3.0  # seconds; `ray start` looks once a second for processes that have ended
+LAST_WORDS = 3.0  # seconds; `ray start` checks once a second for processes that have ended
 
 say = logger("ray-node")
 
 
 class Stop:
-    """What a signal sets. The lock of a ``threading.Event`` may be held by the very thread that the signal interrupts,
-    which then waits for itself; a ``SimpleQueue`` has none that could.
+    """A stop flag for signal handlers. The lock of a ``threading.Event`` may be held by the thread that the signal
+    interrupts, which would then wait for itself; a ``SimpleQueue`` has no such lock.
     """
 
     def __init__(self) -> None:
@@ -36,16 +36,16 @@ class Stop:
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def set(self, *_: object) -> None:
-        """Say that it is time to stop; fit to be a signal's handler."""
+        """Set the flag; usable as a signal handler."""
         self._set = True
         self._wakes.put(None)
 
     def is_set(self) -> bool:
-        """Tell whether it is."""
+        """Tell whether the flag is set."""
         return self._set
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is, for some seconds at most; tell whether it is."""
+        """Wait until the flag is set, for some seconds at most; tell whether it is."""
         if not self._set:
             with contextlib.suppress(queue.Empty):
                 self._wakes.get(timeout=seconds)
@@ -53,13 +53,13 @@ class Stop:
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of every descendant whose own parent ends, so that none outlives it."""
+    """Make this process the parent of every descendant whose own parent ends, so that none escapes."""
     set_child_subreaper = 36  # <linux/prctl.h>
     ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
 
 
 def descendants(root: int, spared: Collection[int] = ()) -> list[int]:
-    """Return the process ids below a process, from /proc, without the spared ones and what is below those."""
+    """Return the process ids below a process, from /proc, without the spared ones and their descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -76,7 +76,7 @@ def descendants(root: int, spared: Collection[int] = ()) -> list[int]:
 
 
 def reap() -> dict[int, int]:
-    """Collect every child that has ended: process id → exit code, negative for a signal."""
+    """Reap every child that has ended: process id → exit code, negative for a signal."""
     ended: dict[int, int] = {}
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -88,7 +88,7 @@ def reap() -> dict[int, int]:
 
 
 def end_descendants(grace: float = 5.0, spared: Collection[int] = ()) -> dict[int, int]:
-    """End all that is left below this process: SIGTERM, then after ``grace`` seconds SIGKILL; what ``reap`` saw."""
+    """End all descendants: SIGTERM, then after ``grace`` seconds SIGKILL; return what ``reap`` returned."""
     deadline = time.monotonic() + grace
     signalled: set[tuple[int, int]] = set()
     ended: dict[int, int] = {}
@@ -111,7 +111,7 @@ class End:
     """Why Ray must end although the node was not stopped."""
 
     reason: str
-    at_once: bool  # without a drain, which would only wait for tasks that are lost
+    at_once: bool  # without a drain, which would only wait for tasks that are already lost
 
 
 LOST_DATA = End(
@@ -122,14 +122,14 @@ LOST_DATA = End(
 
 @dataclass
 class Watched:
-    """A process below another one, by its name: found as soon as it is there, and its end is noticed at once."""
+    """A descendant process, found by name once it exists; its end is noticed at once."""
 
     root: int
-    name: str  # as the kernel has it
+    name: str  # as the kernel knows it
     _descriptor: int | None = None
 
     def find(self) -> bool:
-        """Look for it, until it is there; tell whether it was found, now or before."""
+        """Look for the process unless it was found before; tell whether it is found."""
         if self._descriptor is None:
             for process in descendants(self.root):
                 with contextlib.suppress(OSError):  # ended meanwhile
@@ -139,11 +139,11 @@ class Watched:
         return self._descriptor is not None
 
     def has_ended(self) -> bool:
-        """Tell whether it was found and is no more."""
+        """Tell whether the process was found and has ended."""
         return self._descriptor is not None and bool(select.select([self._descriptor], [], [], 0)[0])
 
     def close(self) -> None:
-        """End the watching."""
+        """Stop watching."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -157,13 +157,13 @@ def supervise(
     can_drain: Callable[[], bool] = lambda: True,
     tell_ended: Callable[[Mapping[int, int]], None] = lambda _: None,
 ) -> int:
-    """Watch `ray start` until it ends, ``stop`` is set, or there is a reason to end it; then nothing of it is left.
+    """Watch `ray start` until it ends, ``stop`` is set, or there is a reason to end it; then end all its processes.
 
-    ``tell_ended`` is given what ``reap`` saw, for other children than `ray start`.
+    ``tell_ended`` gets what ``reap`` returned, for children other than `ray start`.
 
-    What was told to stop or has a reason to end is drained first, where ``can_drain`` says that a GCS answers: Ray
-    would wait for one. Reasons are asked for every ``interval`` seconds. Returns 0 when it was told to stop, 1 when
-    there was a reason, else the exit code as a shell shows it (1 for 0, because a node does not end by itself).
+    A node that is stopped or has a reason to end is drained first if ``can_drain`` says that a GCS answers: without
+    one, Ray would wait. Reasons are checked every ``interval`` seconds. Returns 0 after a stop, 1 if there was a
+    reason, else the exit code as a shell shows it (1 for 0, because a node must not end by itself).
     """
     grace, code, end = 5.0, None, None
     raylet = Watched(process.pid, "raylet")
@@ -197,10 +197,10 @@ def _watch(
     interval: float,
     tell_ended: Callable[[Mapping[int, int]], None],
 ) -> tuple[int | None, End | None]:
-    """Wait until `ray start` has ended, is to stop, or has a reason to end: its exit code, and the reason.
+    """Wait until `ray start` has ended, must stop, or has a reason to end; return its exit code and the reason.
 
-    The end of its raylet is a reason: after a drain that ends by itself, and `ray start` takes that for no failure. If
-    it was one, or followed the end of GCS, `ray start` says so and ends, for which it is given LAST_WORDS.
+    The end of its raylet is a reason: after a drain the raylet ends by itself, and `ray start` does not treat that as
+    a failure. If it was one, or followed the end of the GCS, `ray start` says so and ends, within LAST_WORDS.
     """
     ask_at, end_at = time.monotonic() + interval, math.inf
     while not stop.is_set():

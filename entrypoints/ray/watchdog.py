@@ -1,4 +1,4 @@
-"""The second process beside the agent: kills head and agent where the agent hangs.
+"""The watchdog: a process beside the agent that kills agent and head if the agent hangs.
 
 Standard library only, Python 3.10 or newer.
 """
@@ -18,15 +18,15 @@ from coordination.lease import boottime
 from entrypoints.log import logger
 from entrypoints.ray.supervision import descendants
 
-HUNG_SECONDS = 30.0  # without a head, so long
+HUNG_SECONDS = 30.0  # without a head
 WATCH_SECONDS = 0.1
-WATCHDOG_GRACE = 1.5  # the agent acts at the deadline by itself; this is still within the lease
+WATCHDOG_GRACE = 1.5  # added to the deadline, at which the agent acts itself; still within the lease
 
 say = logger("ray-head")
 
 
 class Heartbeat:
-    """Memory that agent and watchdog share: when the agent turned last, and when its head must be dead."""
+    """Memory shared by agent and watchdog: the agent's last turn, and the time by which its head must be dead."""
 
     _LAYOUT = struct.Struct("dd")
 
@@ -36,13 +36,13 @@ class Heartbeat:
 
     @classmethod
     def new(cls) -> Heartbeat:
-        """Make one; its descriptor can be handed to a child."""
+        """Make a heartbeat; its descriptor can be passed to a child."""
         descriptor = os.memfd_create("cslr-heartbeat")
         os.ftruncate(descriptor, mmap.PAGESIZE)
         return cls(descriptor)
 
     def beat(self, kill_at: float) -> None:
-        """Tell that the agent is alive, and by when it has to have killed its head (0: there is none)."""
+        """Record that the agent is alive, and by when it must have killed its head (0: there is none)."""
         self._LAYOUT.pack_into(self._memory, 0, boottime(), kill_at)
 
     def read(self) -> tuple[float, float]:
@@ -52,7 +52,7 @@ class Heartbeat:
 
 
 def failure_of_agent(now: float, beat: float, kill_at: float) -> str:
-    """Return why the agent must be ended; empty: it is well."""
+    """Return why the agent must be killed; empty: it works."""
     if kill_at and now > kill_at + WATCHDOG_GRACE:
         return "the agent did not kill its head at the deadline"
     if beat and now - beat > HUNG_SECONDS:
@@ -61,15 +61,15 @@ def failure_of_agent(now: float, beat: float, kill_at: float) -> str:
 
 
 def watchdog(descriptor: int) -> int:
-    """Kill head and agent when the agent does not do it in time, and the head when the agent has ended."""
+    """Kill head and agent if the agent misses its deadline, and the head if the agent has ended."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the agent ends, and then this
+        signal.signal(number, signal.SIG_IGN)  # the watchdog ends after the agent
     heartbeat, agent = Heartbeat(descriptor), os.getppid()
     below: dict[int, int] = {}
     while os.getppid() == agent:
         seen = _with_start_times(descendants(agent, spared=(os.getpid(),)))
         if os.getppid() != agent:
-            break  # it ended while its processes were listed: some may be missing, which have another parent now
+            break  # the agent ended during the listing: processes that now have another parent may be missing
         below = seen
         if failure := failure_of_agent(boottime(), *heartbeat.read()):
             say(f"watchdog: {failure}: killing both")
@@ -92,7 +92,7 @@ def _with_start_times(processes: list[int]) -> dict[int, int]:
 
 
 def _kill(processes: Mapping[int, int]) -> None:
-    """SIGKILL these processes, and no later ones that were given the same numbers."""
+    """SIGKILL these processes, but not later ones with the same ids."""
     now = _with_start_times(list(processes))
     for process, started in processes.items():
         if now.get(process) == started:

@@ -1,7 +1,7 @@
-"""A worker of a cluster over several hosts: when it may join the head, and when it has to restart.
+"""A worker of a cluster over several hosts: decides when it may join the head and when it must restart.
 
-It is a worker for ever. Its Ray knows one address of the head, that of the gateway of its own host, and lives through
-every move of the head. Standard library only, Python 3.10 or newer.
+It never becomes a head. Its Ray knows only the address of its own host's gateway, and survives every move of the head.
+Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REMEDIES = {
 
 
 class Cluster(Protocol):
-    """What a worker asks. Every question raises OSError while Redis does not answer."""
+    """A worker's queries about its cluster. All raise OSError while Redis does not answer."""
 
     def membership(self) -> NodeMembership:
         """The node's own membership in the cluster."""
@@ -40,14 +40,14 @@ class Cluster(Protocol):
         """Whether a head is ready."""
 
     def why_no_head(self) -> str:
-        """Why none is, as a clause."""
+        """Why no head is ready, as a clause."""
 
     def versions(self) -> Mapping[str, str]:
-        """What the head runs."""
+        """The head's software versions."""
 
 
 class ElectedCluster:
-    """The answers of Redis."""
+    """Queries answered by Redis."""
 
     def __init__(self, link: RedisLink, namespace: str, node: str, whitelist: Sequence[str]) -> None:
         self._lease = Lease(link, namespace)
@@ -77,7 +77,7 @@ class ElectedCluster:
 
 
 class StaticHead:
-    """What there is to ask where the settings say who leads: whether the node was drained, if Redis answers at all."""
+    """Queries with a static head: only whether the node was drained, if Redis answers at all."""
 
     def __init__(self, link: RedisLink, namespace: str, node: str) -> None:
         self._link = link
@@ -89,7 +89,7 @@ class StaticHead:
         return replace(read_membership_if_possible(self._link, self._namespace, self._node), incarnation="")
 
     def has_head(self) -> bool:
-        """See Cluster: whether it answers, the gateway knows."""
+        """See Cluster. Always true: the gateway knows whether the head answers."""
         return True
 
     def why_no_head(self) -> str:
@@ -102,7 +102,7 @@ class StaticHead:
 
 
 class Worker:
-    """Waits until its node may join, and says when what it joined is gone."""
+    """Waits until its node may join, and tells when its cluster no longer exists."""
 
     def __init__(self, name: str, host: str, cluster: Cluster, gateway: Address, stop: Stop) -> None:
         self._name = name
@@ -113,9 +113,9 @@ class Worker:
         self._incarnation = ""
 
     def wait_for_head(self, waiting: Callable[[str], None]) -> bool:
-        """Wait, for as long as it takes, telling ``waiting`` why; False when told to stop.
+        """Wait as long as it takes, calling ``waiting`` with the reason; False if stopped.
 
-        Raises NodeError when this node does not fit the cluster.
+        Raises NodeError if this node does not fit the cluster.
         """
         began = reported = time.monotonic()
         told = ""
@@ -134,7 +134,7 @@ class Worker:
         return False
 
     def reason_to_end(self) -> End | None:
-        """Return why this node's Ray must end. While Redis does not answer it may go on."""
+        """Return why this node's Ray must end. While Redis does not answer, it may continue."""
         try:
             membership = self._cluster.membership()
         except (OSError, NodeError):
@@ -162,7 +162,7 @@ class Worker:
 
 
 def check_versions(own: Mapping[str, str], own_host: str, cluster: Mapping[str, str]) -> None:
-    """Raise NodeError when this node's software does not fit that of the head; what is unknown fits."""
+    """Raise NodeError if this node's software does not fit the head's; unknown versions fit."""
     differing = [what for what in REMEDIES if own.get(what) and cluster.get(what) and own[what] != cluster[what]]
     if differing:
         differences = ", ".join(f"{what} {own[what]} here and {cluster[what]} there" for what in differing)
@@ -174,7 +174,7 @@ def check_versions(own: Mapping[str, str], own_host: str, cluster: Mapping[str, 
 
 
 def passes_on(gateway: Address) -> bool:
-    """Tell whether a connection to the gateway gets further: without a head the gateway ends it at once."""
+    """Tell whether the gateway forwards a connection: without a head it ends the connection at once."""
     try:
         with socket.create_connection((gateway.host, gateway.port), timeout=1.0) as connection:
             readable, _, _ = select.select([connection], [], [], PASSED_ON_SECONDS)

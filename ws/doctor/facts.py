@@ -38,7 +38,7 @@ from ws import firewall
 from ws.containers import containers
 from ws.pulumi import cli as pulumi_cli
 from ws.services import HealthReport, health_report
-from ws.setup.docker import Host
+from ws.setup.docker import DockerFacts
 from ws.stack_settings import StackSettings, open_stack
 
 ENGINE_TIMEOUT = 5  # seconds
@@ -50,7 +50,7 @@ class Facts:
 
     stack: str
     python: tuple[int, ...] = sys.version_info[:3]
-    host: Host = field(default_factory=Host)
+    host: DockerFacts = field(default_factory=DockerFacts)
     engine: dict[str, Any] | None = None  # the Engine's /info
     disk_free: int | None = None  # bytes, where Docker keeps its data
     debootstrap: bool = False
@@ -79,7 +79,11 @@ class Facts:
     @classmethod
     def collect(cls, stack: str) -> "Facts":
         """The facts of this host."""
-        facts: dict[str, Any] = {"stack": stack, "host": Host.probe(), "debootstrap": bool(shutil.which("debootstrap"))}
+        facts: dict[str, Any] = {
+            "stack": stack,
+            "host": DockerFacts.probe(),
+            "debootstrap": bool(shutil.which("debootstrap")),
+        }
         facts |= _engine_facts()
         configured = None
         try:

@@ -30,8 +30,8 @@ DAEMON = ("dockerd",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Host:
-    """What decides how Docker gets to run here."""
+class DockerFacts:
+    """What decides how Docker can be started on this host."""
 
     answers: bool = False
     root: bool = False
@@ -42,8 +42,8 @@ class Host:
     address: str = ""  # DOCKER_HOST
 
     @classmethod
-    def probe(cls) -> "Host":
-        """This host."""
+    def probe(cls) -> "DockerFacts":
+        """Read them from this host."""
         address = named_address()
         return cls(
             answers=answers(),
@@ -64,7 +64,7 @@ class Plan:
     daemon: tuple[str, ...] = ()
 
 
-def plan(host: Host) -> Plan:
+def plan(host: DockerFacts) -> Plan:
     """How to get Docker to run on a host. Raises `WsError` with the remedy where only its owner can."""
     if host.answers:
         return Plan()
@@ -85,7 +85,7 @@ def plan(host: Host) -> Plan:
     return Plan(commands=install, daemon=DAEMON)
 
 
-def _advice(host: Host) -> str:
+def _advice(host: DockerFacts) -> str:
     steps = [] if host.installed else [f"sudo {' '.join(command)}" for command in (UPDATE, (*INSTALL, *PACKAGES))]
     steps += [f"sudo {' '.join(SYSTEMD_START)}" if host.systemd else "sudo dockerd &"]
     what = "Docker is installed, but does not run" if host.installed else "Docker is not installed on this host"
@@ -101,7 +101,7 @@ def _advice(host: Host) -> str:
 
 def ensure(say: Say) -> None:
     """Makes Docker answer. Touches nothing where it does."""
-    host = Host.probe()
+    host = DockerFacts.probe()
     steps = plan(host)
     for command in steps.commands:
         say(f"running {' '.join(command)}")

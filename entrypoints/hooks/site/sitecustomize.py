@@ -1,6 +1,6 @@
-"""Python imports this when it starts, in every process of a Ray container: it installs the platform's hooks into Ray.
+"""Installs the platform's hooks in every Python process of a Ray container: Python imports this module when it starts.
 
-The folder of this file is first on PYTHONPATH (components/ray.py). It costs a Python without Ray nothing but this.
+This file's folder is first on PYTHONPATH (components/ray.py). A Python without Ray pays only for this import.
 """
 
 import importlib
@@ -16,7 +16,7 @@ PACKAGE = "cslr_hooks"
 
 
 def install_hooks() -> None:
-    """Let the hooks wait for the modules of Ray that they change."""
+    """Install the hooks, which wait for the modules that they change."""
     package = ModuleType(PACKAGE)
     package.__path__ = [str(HERE.parent)]
     sys.modules[PACKAGE] = package
@@ -27,7 +27,7 @@ def install_hooks() -> None:
 
 
 def run_the_next_one() -> None:
-    """Run the sitecustomize of the image or of the user, which this one stands before."""
+    """Run the sitecustomize of the image or the user, which this one hides."""
     path = [folder for folder in sys.path if Path(folder or ".").resolve() != HERE]
     found = importlib.machinery.PathFinder.find_spec("sitecustomize", path)
     if found and found.loader:

@@ -10,7 +10,7 @@ from testing import programs as needs
 from testing.harness import PROJECT
 from ws.errors import WsError
 from ws.setup import apt, docker, programs
-from ws.setup.docker import Host
+from ws.setup.docker import DockerFacts
 from ws.setup.programs import Program
 
 ABSENT = Program(name="absent", packages=("absent-tools",))
@@ -25,7 +25,7 @@ def steps(monkeypatch):
     monkeypatch.setattr(programs, "may_install", lambda: True)
     monkeypatch.setattr(programs, "missing", tuple)
     monkeypatch.setattr(programs, "ensure", lambda wanted, say: done.append(" ".join(one.name for one in wanted)))
-    monkeypatch.setattr(Host, "probe", lambda: Host(debian=True, root=True))
+    monkeypatch.setattr(DockerFacts, "probe", lambda: DockerFacts(debian=True, root=True))
     monkeypatch.setattr(docker, "ensure", lambda say: done.append("Docker"))
     monkeypatch.setattr(docker, "ensure_debootstrap", lambda say: done.append("debootstrap"))
     return done
@@ -71,7 +71,7 @@ class TestSetUp:
 
     def test_a_docker_that_answers_needs_no_daemon_here(self, steps, monkeypatch):
         monkeypatch.setattr(programs, "may_install", lambda: False)
-        monkeypatch.setattr(Host, "probe", lambda: Host(answers=True, debian=True))
+        monkeypatch.setattr(DockerFacts, "probe", lambda: DockerFacts(answers=True, debian=True))
         monkeypatch.setattr(programs, "missing", lambda wanted: ())
         needs.set_up([], engine=True, say=print)
         assert steps == ["Docker", "debootstrap", ""]

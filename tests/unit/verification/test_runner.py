@@ -148,9 +148,9 @@ class TestClientContainer:
         runner.verify(expected(marimo=None), print)
         options = engine.containers.create.call_args.kwargs
         assert {mount["Target"]: mount["Source"] for mount in options["mounts"]}[
-            runner.RAY_TOKEN
+            runner.RAY_TOKEN_FILE
         ] == "/secrets/ray-token"
-        assert options["environment"]["RAY_AUTH_TOKEN_PATH"] == runner.RAY_TOKEN
+        assert options["environment"]["RAY_AUTH_TOKEN_PATH"] == runner.RAY_TOKEN_FILE
 
     def test_ends_before_the_whole_run_must(self, engine):
         answers(engine, report())

@@ -27,14 +27,14 @@ from ws.doctor import facts as doctor_facts
 from ws.doctor.checks import State, rows
 from ws.doctor.facts import Facts
 from ws.doctor.view import table
-from ws.setup.docker import Host
+from ws.setup.docker import DockerFacts
 from ws.stack_settings import StackSettings
 
 ENGINE = {"ServerVersion": "29.0.1", "Architecture": "x86_64", "DockerRootDir": "/var/lib/docker"}
 SOUND = Facts(
     stack="dev",
     python=(3, 13, 2),
-    host=Host(answers=True, root=True, debian=True, installed=True),
+    host=DockerFacts(answers=True, root=True, debian=True, installed=True),
     engine=ENGINE,
     disk_free=100 * 10**9,
     debootstrap=True,
@@ -53,12 +53,17 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
         "--refresh-bases",
     ),
     "no Docker, but we may install it": (
-        {"engine": None, "host": Host(root=True, debian=True)},
+        {"engine": None, "host": DockerFacts(root=True, debian=True)},
         "Docker Engine",
         State.FAIL,
         "`ws up` installs",
     ),
-    "no Docker, and we may not": ({"engine": None, "host": Host(debian=True)}, "Docker Engine", State.FAIL, "sudo"),
+    "no Docker, and we may not": (
+        {"engine": None, "host": DockerFacts(debian=True)},
+        "Docker Engine",
+        State.FAIL,
+        "sudo",
+    ),
     "old Docker": (
         {"engine": {**(SOUND.engine or {}), "ServerVersion": "19.03.8"}},
         "Docker Engine",
@@ -66,7 +71,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, State, str]] = {
         "20.10",
     ),
     "no way to a base image": (
-        {"debootstrap": False, "host": Host(answers=True)},
+        {"debootstrap": False, "host": DockerFacts(answers=True)},
         "Base images",
         State.FAIL,
         "install debootstrap",
