@@ -9,6 +9,7 @@ import type { Playback } from "./playback";
 
 const POINTS_A_SECOND = 20;
 const POINTS = { least: 500, most: 20_000 };
+const NARROW = "(max-width: 56rem)";
 const ZOOM = { most: 200, step: 5 }; // pixels a second; 0 fits the width
 
 type Regions = ReturnType<typeof RegionsPlugin.create>;
@@ -35,7 +36,7 @@ export function Waveform({ path, media, playback, segment, moved }: Props) {
     const created = WaveSurfer.create({
       container: container.current,
       media,
-      height: 72,
+      height: matchMedia(NARROW).matches ? 44 : 72,
       peaks: [[0]],
       duration,
       normalize: true,

@@ -209,7 +209,7 @@ function OptionFields({ options, change }: { options: Options; change: (some: Pa
             Re-time the subtitles that lie beside each file
           </label>
           <fieldset>
-            <legend>Tier of shifted subtitles, for an interpreter’s lag</legend>
+            <legend>Shift for an interpreter’s lag</legend>
             <div class="fields">
               <div>
                 <label for="shift-start">Start, seconds later</label>

@@ -1,0 +1,132 @@
+"""The built page, the stand-in of the service, and a browser that looks at it."""
+
+import asyncio
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from images.catalog import CATALOG
+from tests.process.transcription_frontend.recorded import MEDIUM, TOKEN, Service
+
+FOLDER = CATALOG["transcription-frontend"].folder
+DESK = {"width": 1280, "height": 800}
+PATIENCE = 20_000  # milliseconds, on a busy machine
+
+
+@pytest.fixture(scope="session")
+def packages(node: Path) -> Path:
+    """What the page is made and checked with, as the lock has it."""
+    modules = FOLDER / "node_modules"
+    lock, installed = FOLDER / "package-lock.json", modules / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=FOLDER, check=True, timeout=600)
+    return modules
+
+
+@pytest.fixture(scope="session")
+def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page as the image has it."""
+    folder = tmp_path_factory.mktemp("site")
+    subprocess.run(
+        ["npm", "run", "--silent", "build", "--", "--outDir", folder, "--emptyOutDir"], cwd=FOLDER, check=True
+    )
+    return folder
+
+
+class Running:
+    """The stand-in in a thread of its own."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.loop = asyncio.new_event_loop()
+        self.origin = ""
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._ready.wait(30)
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self._start())
+        self._ready.set()
+        self.loop.run_forever()
+
+    async def _start(self) -> None:
+        runner = web.AppRunner(self.service.application())
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+@pytest.fixture
+def running(site: Path) -> Iterator[Running]:
+    """The stand-in with one job that is done."""
+    service = Service(site=site)
+    service.add_job("job-a", [MEDIUM])
+    running = Running(service)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def service(running: Running) -> Service:
+    """Its state."""
+    return running.service
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """Debian's Chromium."""
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        # Its sandbox wants a user that is not root, and a kernel that lets it make namespaces.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def stranger(browser: Browser, running: Running) -> Iterator[Page]:
+    """The page, not signed in. Fails the test where the page throws, or asks any other server."""
+    context = browser.new_context(viewport=DESK, base_url=running.origin)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith((running.origin, "data:", "blob:")) else wrong.append(request.url)
+        ),
+    )
+    page.goto("/")
+    yield page
+    context.close()
+    assert not wrong
+
+
+@pytest.fixture
+def page(stranger: Page) -> Page:
+    """The page, signed in by a link with the token."""
+    stranger.goto(f"/#token={TOKEN}")
+    stranger.reload()
+    expect(stranger.get_by_role("heading", name="New transcription")).to_be_visible()
+    return stranger
+
+
+@pytest.fixture
+def editor(page: Page) -> Page:
+    """The transcript of the job that is done."""
+    page.goto("/#/jobs/job-a/0")
+    expect(page.get_by_text("Vorhersage")).to_be_visible()
+    return page
