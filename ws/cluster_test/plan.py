@@ -23,8 +23,8 @@ BRIDGE_WORKER = (
     "reaches: nodes of other machines join a cluster of several hosts (docs/several-hosts.md)"
 )
 HOST_WORKER = (
-    "nodes of a cluster of several hosts join through the gateway of their own host; a container in the test network "
-    "has none. Add a host to cluster.yaml (docs/several-hosts.md)"
+    "a node must be reached by all others, and no other host reaches addresses of this host's Docker networks: nodes "
+    "of other machines join as hosts of the cluster (docs/several-hosts.md)"
 )
 NO_RAY = "this stack has no Ray node"
 CONTAINERS = "containers of this stack are reached past their published ports: no firewall stands before them"

@@ -12,7 +12,7 @@ from embedded_engine.program import ProgramError
 from ws import cli, containers, errors
 from ws.errors import WsError
 
-COMMANDS = ("up", "preview", "down", "matrix", "report", "ps", "logs", "test", "doctor", "outputs")
+COMMANDS = ("up", "preview", "down", "generate", "matrix", "report", "ps", "logs", "test", "doctor", "outputs")
 
 
 @pytest.fixture

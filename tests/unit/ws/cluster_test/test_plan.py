@@ -128,7 +128,9 @@ class TestHostOfACluster:
 
     def test_the_worker_s_reason_is_another_one(self):
         membership = member("gamma")
-        assert "gateway of their own host" in worker_reason(settings_of({}, membership))
+        assert "no other host reaches addresses of this host's Docker networks" in worker_reason(
+            settings_of({}, membership)
+        )
 
 
 class TestWorker:
