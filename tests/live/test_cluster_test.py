@@ -90,7 +90,9 @@ class TestHiddenStack:
     def test_what_an_interrupted_run_left_is_replaced(self, hidden):
         assert hidden.ws("test", "--up").returncode == 0
         hidden.engine.containers.get(of_test(hidden)[CLIENT]).kill()
-        assert hidden.ws("test", "--run").returncode == 0
+        done = hidden.ws("test", "--run", "--logs")
+        assert done.returncode == 0
+        assert "test-ray-worker does not join" in done.stdout
         assert of_test(hidden) == {}
 
     def test_the_stack_itself_does_not_count_them(self, hidden):

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,20 +35,23 @@ class Steps:
 def perform(session: Session, steps: Steps, console: Console) -> Report | None:
     """Does the steps; returns the report of a run. `console`: for progress and the table."""
     network = _network(session, needs_stack=steps.up or steps.run)
-    if steps.up:
-        if network.is_up:
-            session.say("The test network is up")
-        else:
-            network.up(worker_reason(session.stack.deployable))
+    is_up = network.is_up
+    if steps.up and is_up:
+        session.say("The test network is up")
     report = None
-    if steps.run:
-        with _while_up(network, worker_reason(session.stack.deployable), leave=steps.up or steps.down):
+    try:
+        if (steps.up or steps.run) and not is_up:
+            network.up(worker_reason(session.stack.deployable))
+        if steps.run:
             report = _run(session, network, console)
-        if steps.junit:
-            junit.write(report, f"cslr.{session.identity.stack}.cluster-test", steps.junit)
-    if steps.logs:
-        _show_logs(network, console)
-    if steps.down and not network.down():
+            if steps.junit:
+                junit.write(report, f"cslr.{session.identity.stack}.cluster-test", steps.junit)
+        if steps.logs:
+            _show_logs(network, console)
+    finally:
+        # What was started for a run alone goes with it.
+        removed = (steps.down or (steps.run and not steps.up and not is_up)) and network.down()
+    if steps.down and not removed:
         session.say("There is no test network")
     return report
 
@@ -78,20 +80,6 @@ def _network(session: Session, *, needs_stack: bool) -> TestNetwork:
         spec=spec,
         say=session.say,
     )
-
-
-@contextlib.contextmanager
-def _while_up(network: TestNetwork, reason: str, *, leave: bool) -> Iterator[None]:
-    """Starts the network if it is not there, and then removes it again, unless it was asked for."""
-    if network.is_up:
-        yield
-        return
-    try:
-        network.up(reason)
-        yield
-    finally:
-        if not leave:
-            network.down()
 
 
 def _run(session: Session, network: TestNetwork, console: Console) -> Report:
