@@ -1,4 +1,4 @@
-"""Which images of the family a matrix stack builds, in which order, and why settings may select none.
+"""Selects the images that a matrix stack builds, in order, and explains settings that select none.
 
 Knows nothing of resources.
 """

@@ -1,7 +1,7 @@
-"""YAML as people may write it in files of config: without a key that silently replaces an earlier one.
+"""Reads YAML config files safely: refuses duplicate keys, which would silently replace earlier ones.
 
-A file of a megabyte is read in less than a second, whatever is in it: by libyaml where PyYAML has it, and refused
-before that where its aliases would make it many times larger.
+A file of a megabyte is read in less than a second, whatever its content: with libyaml if PyYAML has it; a file whose
+aliases would make it many times larger is refused first.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""The instructions of a Dockerfile, joined as BuildKit joins them.
+"""Splits a Dockerfile into instructions, with continued lines joined as BuildKit joins them.
 
 Tags of images are digests of these instructions. If one were lost or misread, an edit of it would leave a stale image
 in use, so whatever is not understood exactly is refused, with its line and what to write instead.
@@ -25,7 +25,7 @@ BLANKS = " \t"
 
 
 class DockerfileError(ValueError):
-    """A Dockerfile has something that is not understood here."""
+    """A Dockerfile contains syntax that this module does not understand."""
 
     def __init__(self, line: int, reason: str, remedy: str) -> None:
         super().__init__(f"line {line}: {reason}. {remedy}")

@@ -1,8 +1,8 @@
-"""Whose the Docker objects of a stack are: one state knows them, and that alone may change them.
+"""The owner of a stack's Docker objects: the one engine state that knows them and may change them.
 
-Pulumi keeps a state in its backend, the embedded engine in labels of the objects. A run whose state does not know what
-is here could only make it a second time and fail in the middle, or end all that runs; so it is refused before anything
-changes, with the way to change over. Data is in volumes, which both engines take as they are.
+Pulumi keeps its state in a backend, the embedded engine in labels of the objects. A run whose state does not know the
+existing objects would create them a second time and fail half-way, or end everything that runs; so it is refused before
+anything changes, with the steps to change owners. Data is in volumes, which both engines adopt.
 """
 
 import json
@@ -51,7 +51,7 @@ class StackObject:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the state of the engine that runs knows."""
+    """The objects that the running engine's state knows."""
 
     engine: Engine
     identifiers: frozenset[str] = frozenset()  # of Docker objects in Pulumi's state

@@ -1,4 +1,4 @@
-"""What runs on a stack, in words: for a warning, a question, a line of progress."""
+"""Describes running work in words: for a warning, a question, a line of progress."""
 
 import time
 from collections import Counter

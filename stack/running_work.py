@@ -1,7 +1,7 @@
-"""What runs on a deployed stack now: of Ray jobs, drivers, actors and tasks, open notebooks, runs of MLflow.
+"""Finds running work on a deployed stack: Ray jobs, drivers, actors and tasks, open notebooks, MLflow runs.
 
-Asks the containers as they are deployed, by their ports, mounts and variables: the stack file may say otherwise by now.
-Changes nothing, and takes a few seconds at most; what could not be asked is said.
+Asks the containers as they are deployed, by their ports, mounts and variables: the stack file may have changed since.
+Changes nothing, and takes a few seconds at most; reports which services could not be asked.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The platform's four secrets: where each comes from, and the files by which containers get it.
+"""The platform's four secrets: their sources, and the files in which containers get them.
 
 A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
 use into the state folder, or made from the key of its cluster (``cluster_key.py``). No secret is ever an environment
