@@ -1,4 +1,4 @@
-"""What a run of an engine reports: changes and their result. Imports nothing of Pulumi, which is slow to load."""
+"""An engine's report of a run: changes and their result. Does not import Pulumi, which is slow to load."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

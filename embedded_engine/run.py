@@ -1,4 +1,4 @@
-"""Runs the engine on one stack: preview, up, destroy, outputs."""
+"""Operations of the embedded engine on one stack: preview, up, destroy, outputs."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Changes as people and programs read them: one resource a line, with the reasons; counts; failures in full."""
+"""Renders changes for people and programs: one line for each resource, with reasons; counts; failures in full."""
 
 from collections import Counter
 from typing import Any

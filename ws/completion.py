@@ -1,4 +1,4 @@
-"""What the shell completes: names that are looked up when they are asked for."""
+"""Shell completion: looks up names when they are needed."""
 
 from config.project import FOLDER
 

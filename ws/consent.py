@@ -1,4 +1,4 @@
-"""Ends no running work without consent: asks the user, refuses without a terminal, or waits for its end."""
+"""Consent to ending running work: asks the user, refuses without a terminal, or waits until the work ends."""
 
 import sys
 import time

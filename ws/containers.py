@@ -1,4 +1,4 @@
-"""A stack's containers as Docker has them: what `ws ps` and `ws logs` show."""
+"""A stack's containers in Docker, for `ws ps` and `ws logs`."""
 
 import heapq
 import queue

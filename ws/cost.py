@@ -1,4 +1,4 @@
-"""What a change of a stack ends of what runs on it: which containers stop, and what runs in them.
+"""The cost of a change: the containers that it stops, and the running work that ends with them.
 
 Knows what outlives what: a head outlives its Redis, nodes on other hosts outlive a head. Does not ask a person
 (ws/consent.py) nor the services (stack/running_work.py).

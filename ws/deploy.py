@@ -1,4 +1,4 @@
-"""What `ws up`, `preview`, `down` and `outputs` share: set up the host, choose an engine, run it, report."""
+"""Implements `ws up`, `preview`, `down` and `outputs`: set up the host, choose an engine, run it, report."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""Shows the progress of a run: on a terminal what is under way, elsewhere one line per event."""
+"""Shows the progress of a run: on a terminal the work in progress, elsewhere one line per event."""
 
 import threading
 import time

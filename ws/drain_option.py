@@ -1,4 +1,4 @@
-"""``--drain [TIME]``: how long is waited for what runs."""
+"""The option ``--drain [TIME]``: how long to wait for running work."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The environment of a command: the one place of `ws` that reads it, and that writes to it.
+"""The environment of a command: the only module of `ws` that reads or changes it.
 
 What is written holds for all that the command starts, above all for the Pulumi CLI and the program that it runs.
 """

@@ -1,4 +1,4 @@
-"""Rules of a firewall that was killed, and could not remove them: found, and removed with its own image.
+"""Finds the rules that a killed firewall left behind, and removes them with its own image.
 
 Rules are the kernel's, so only a container with the right to change them sees them: also where `ws` runs as root, whose
 host need not have ``nft``.

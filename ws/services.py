@@ -1,4 +1,4 @@
-"""A stack's services, from Docker's state of their containers and from the health service's report."""
+"""The state of a stack's services, from Docker and from the health service's report."""
 
 import http.client
 import urllib.request

@@ -1,4 +1,4 @@
-"""One stack as its file configures it. A command reads the file once, and hands this on."""
+"""One stack as its file configures it. A command reads the file once and passes this object on."""
 
 import sys
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the engine asks of a resource type, and the labels by which it recognises what it made."""
+"""The interface of a resource type, and the labels by which the engine recognises its own objects."""
 
 import json
 from collections.abc import Callable

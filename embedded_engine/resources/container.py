@@ -1,4 +1,4 @@
-"""``docker:index/container:Container``, made as the provider makes it: `docker inspect` answers the same."""
+"""``docker:index/container:Container``, made as the provider makes it: `docker inspect` shows the same."""
 
 import json
 import re

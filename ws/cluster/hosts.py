@@ -1,4 +1,4 @@
-"""`ws cluster`: the key that makes a host part of a cluster, and what its hosts must agree on."""
+"""`ws cluster`: the cluster key, which makes a host a member, and the facts that hosts must agree on."""
 
 from rich.console import Console
 from rich.table import Table

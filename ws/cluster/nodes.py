@@ -1,4 +1,4 @@
-"""`ws node list`: every node of the cluster, from what Ray's GCS and what Redis know."""
+"""`ws node list`: every node of the cluster, as known to Ray's GCS and to Redis."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""What the head's dashboard knows of nodes, tasks and actors, through Ray's State API."""
+"""Client of Ray's State API on the head's dashboard: nodes, tasks and actors."""
 
 import http.client
 import json

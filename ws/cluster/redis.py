@@ -1,4 +1,4 @@
-"""`ws redis status`: the server that leads, and its replica on another host."""
+"""`ws redis status`: the primary and its replica on another host."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

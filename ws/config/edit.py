@@ -1,4 +1,4 @@
-"""Edits keys of a stack file and leaves every other character of it alone: comments, order, quotes, indentation.
+"""Edits keys of a stack file and preserves all other text: comments, order, quotes, indentation.
 
 A YAML library tells where things are; what changes is the text. What comes out is read again, and must say what it
 should.

@@ -1,4 +1,4 @@
-"""Keys of a stack's config, as people write them after `ws set`: what they name, and whether that is a secret."""
+"""Resolves keys that people write after `ws set`: to a key of stack config, and whether it is a secret."""
 
 import json
 import re

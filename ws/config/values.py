@@ -1,4 +1,4 @@
-"""`ws set`, `ws unset`, `ws get`: one key of a stack file, checked before it is written, and nothing else changed."""
+"""Implements `ws set`, `ws unset`, `ws get`: one key of a stack file, checked before it is written."""
 
 import json
 import re

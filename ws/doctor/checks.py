@@ -1,4 +1,4 @@
-"""The checks of `ws doctor`, each on facts alone, and what they say."""
+"""The checks of `ws doctor`, which use only collected facts, and their messages."""
 
 import platform
 from collections.abc import Callable, Iterable, Sequence

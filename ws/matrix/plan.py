@@ -1,4 +1,4 @@
-"""What `ws matrix` is going to build: the images that stack file and options select, and what they will take."""
+"""The plan of `ws matrix`: the images that stack file and options select, and their expected size and time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`ws matrix --prune`: removes images of this project that no stack file here wants, and what builds kept beside them.
+"""`ws matrix --prune`: removes images of this project that no stack file here uses, and leftovers of builds.
 
 Owns the decision what is old. Images of others, images in use and other people's build cache are never touched.
 """

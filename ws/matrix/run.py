@@ -1,4 +1,4 @@
-"""How `ws matrix` builds: whatever becomes of single images, the others are built; the network gets further chances."""
+"""Runs the builds of `ws matrix`: continues after failures, and retries those caused by the network."""
 
 import random
 import time

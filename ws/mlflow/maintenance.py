@@ -1,4 +1,4 @@
-"""Runs programs on what MLflow keeps in the containers that have it, where they and their passwords are."""
+"""Runs maintenance programs on MLflow's data, inside the containers that have the programs and the passwords."""
 
 import contextlib
 import os

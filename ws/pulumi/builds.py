@@ -1,4 +1,4 @@
-"""Builds that the genuine Pulumi makes, told to the build report from what its provider says of them.
+"""Records builds of the genuine Pulumi in the build report, from its provider's messages.
 
 pulumi-docker hands on BuildKit's messages as text and without their times: a step is mentioned when it is planned, when
 it starts and when it ends. So times here are those of the mentions, a moment late, and what took no time was cached.

@@ -1,4 +1,4 @@
-"""What a deployment by Pulumi left on the host, and whether others have changed it since."""
+"""Objects that a deployment by Pulumi left on the host, and whether others have changed them since."""
 
 import json
 from dataclasses import dataclass, field

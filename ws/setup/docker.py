@@ -1,4 +1,4 @@
-"""Docker Engine: used as it is where it answers, else installed and started, or the commands named that do it."""
+"""Docker Engine: uses a running one, or else installs and starts it, or names the commands to do so."""
 
 import contextlib
 import os
