@@ -1,4 +1,4 @@
-"""The Compose file of a stack, made from what the program registers: the same containers for `docker compose`.
+"""Makes a Compose file from the resources that the program registers: the same containers for `docker compose`.
 
 Leaves out what Compose cannot do: the verification. Images are named by their IDs, so they must have been built.
 """

@@ -1,4 +1,4 @@
-"""How long a deployment takes, beside Docker Compose on the same containers: ``python -m bench.deploy``.
+"""Measures a deployment's duration against Docker Compose with the same containers: ``python -m bench.deploy``.
 
 Each round deploys the whole platform with built images onto nothing (no containers, no network, no data), then runs the
 same command again with nothing to do, with each contender in turn; the order is reversed from round to round.

@@ -1,4 +1,4 @@
-"""What every measurement reports beside its numbers, and its section of docs/benchmarks.md."""
+"""Common parts of all measurement reports, and writing a section of docs/benchmarks.md."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""A copy of the project whose image family is built by ``ws matrix``, as people do it, and what each such run did."""
+"""A copy of the project in which ``ws matrix`` builds the image family, and the results of each run."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a growing number of hosts costs: ``python -m bench.scale``.
+"""Measures the cost of a growing number of hosts: ``python -m bench.scale``.
 
 Hosts are played against one real Redis on this machine, without Ray: each with three connections, and the calls of its
 gateway and its node as often as those make them. Beside that, what one call of each kind costs Redis itself, which no

@@ -1,4 +1,4 @@
-"""What users of the soak were told is saved, and whether it still is."""
+"""The ledger of the soak: data that users were told is saved, and checks that it still is."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What a stack uses of what is bounded, while the soak runs: memory, scratch, Redis, volumes."""
+"""Samples a stack's use of limited resources during the soak: memory, scratch, Redis, volumes."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What users of the soak do: a table of kinds of work, each with what it leaves in the ledger."""
+"""The users' work in the soak: a table of kinds of work, each with its entries in the ledger."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Whether this program takes over what an older commit of it deployed: ``python -m bench.takeover --from COMMIT``.
+"""Checks that this program takes over a deployment of an older commit: ``python -m bench.takeover --from COMMIT``.
 
 Deploys a small stack with the older commit, leaves data in it, replaces the program's files as ``git pull`` does, and
 runs `ws preview` and `ws up`. Says which containers were kept, replaced or created, whether all data is there, and how

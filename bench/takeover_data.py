@@ -1,4 +1,4 @@
-"""What users of the older deployment left in it, and whether the newer one still has it: a table of data."""
+"""Data that users left in the older deployment, and checks that the newer one still has it: a table."""
 
 import base64
 import time

@@ -1,4 +1,4 @@
-"""Many submissions with a large working_dir, each of other content: what they leave in Redis and on the scratch disk.
+"""Measures what many submissions with large, distinct working_dirs leave in Redis and in the scratch folder.
 
     python -m bench.uploads STACK [--number 200] [--megabytes 95] [--at-once 2]
 

@@ -1,4 +1,4 @@
-"""Builds of an image family as the tests of the build report need them: made up, with sizes that one can add up."""
+"""Made-up builds of an image family for tests of the build report, with sizes that are easy to add up."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Judges a history: what must never happen, whatever fails.
+"""Checks a history against the rules of a cluster, which must hold whatever fails.
 
 Each rule is a function from events to violations, and has a test that breaks it (tests/unit/testing/test_checker.py).
 """

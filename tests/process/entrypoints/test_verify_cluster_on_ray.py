@@ -1,4 +1,4 @@
-"""verify_cluster.py as it is deployed, a program of its own, against one real Ray node on the loopback."""
+"""verify_cluster.py as it is deployed, in a separate process, against one real Ray node on the loopback."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What one target of a Dockerfile is built from: stages, the arguments that they declare, the files that they read."""
+"""The inputs of one build target: stages, the arguments that they declare, the files that they read."""
 
 from pathlib import Path
 
