@@ -215,7 +215,7 @@ def of_the_other_engine(now: Situation) -> Problem | None:
     return Problem(
         (),
         f"{_listed(others)} of it were made by {IN_WORDS[other]}{where}, and {own} does not know them",
-        f"What runs in them would end. Nothing was changed. To go on with {IN_WORDS[other]}:",
+        f"What runs in them would end. Nothing was changed. To continue with {IN_WORDS[other]}:",
         (go_on, *_change_over(now, f"To change over to {own}, which recreates containers and keeps all data:")),
     )
 
