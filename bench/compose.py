@@ -136,7 +136,7 @@ def _labels(inputs: Json) -> Json:
 
 
 def _escaped(value: Any) -> Any:  # noqa: ANN401
-    """Compose fills in variables of its own wherever it finds a dollar sign."""
+    """Escapes dollar signs, which Compose would expand."""
     if isinstance(value, dict):
         return {key: _escaped(item) for key, item in value.items()}
     if isinstance(value, list):

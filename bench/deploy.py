@@ -88,7 +88,7 @@ def main() -> int:
 
 
 def compose_command() -> list[str] | None:
-    """Docker Compose as a plugin or as a program of its own; None where it is neither."""
+    """Docker Compose as a plugin or as a separate program; None if neither is installed."""
     for command in (["docker", "compose"], ["docker-compose"]):
         program = shutil.which(command[0])
         if program and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode:
@@ -97,7 +97,7 @@ def compose_command() -> list[str] | None:
 
 
 def contenders_for(stack: LiveStack, compose: list[str]) -> Iterator[Contender]:
-    """Compose, the embedded engine, and Pulumi where its CLI is on PATH. Builds the images, if need be."""
+    """Compose, the embedded engine, and Pulumi if its CLI is on PATH. Builds the images if necessary."""
     os.environ |= {
         "XDG_STATE_HOME": str(stack.state_home),
         "PULUMI_BACKEND_URL": f"file://{stack.folder}",
@@ -183,7 +183,7 @@ def watched(stack: LiveStack) -> Iterator[Health]:
     watcher.start()
     try:
         yield health
-        # Compose's own view may be the first: one more look.
+        # Compose may see it first: check once more.
         watcher.join(2.0)
     finally:
         health.over.set()
