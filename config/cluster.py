@@ -195,5 +195,5 @@ class Membership:
         return tuple(host for host in _HOSTS_OF[service](self.cluster) if host)
 
     def node(self, service: str) -> str:
-        """What Ray calls this host's node: ``alpha-ray-cpu``."""
+        """The Ray name of this host's node: ``alpha-ray-cpu``."""
         return f"{self.host}-{service}"

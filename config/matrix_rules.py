@@ -117,7 +117,7 @@ def platforms_have_torch(settings: MatrixSettings) -> Iterator[Problem]:
 
 
 def something_is_left(settings: MatrixSettings) -> Iterator[Problem]:
-    """What is to be left out is not everything."""
+    """The exclusions do not cover everything."""
     everything = settings.model_copy(update={"without": ()})
     if not select(settings) and select(everything):
         names = ", ".join(wanted.name for wanted in select(everything))

@@ -321,7 +321,7 @@ def without_hint(reason: str, path: Path) -> str:
 
 
 def mounted(settings: PlatformSettings) -> Iterator[tuple[Path, Path, str, bool]]:
-    """What to remove, the key, the volume or path, and whether it is written to, of each that a stack file names."""
+    """Each mount that a stack file names: the key to remove, its key, its volume or path, and whether it is written."""
     for path, source in _own_locations(settings):
         yield path, path, source, True
     for name in settings.services():

@@ -59,7 +59,7 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401
 
 
 def _hint(text: str, error: Exception) -> str:
-    """What went wrong in the words of people who do not know YAML's; empty where that is not known."""
+    """An explanation of the error for people who do not know YAML's terms; empty if there is none."""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         if line.startswith(("<<<<<<<", ">>>>>>>")):
@@ -83,7 +83,7 @@ def _hint(text: str, error: Exception) -> str:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """It takes four fifths of the time where many small objects are made, and finds nothing among them."""
+    """Disables garbage collection, which takes four fifths of the time for many small objects and finds nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -94,7 +94,7 @@ class Stages:
 def recipe(
     dockerfile: Path, files: Iterable[str], *, target: str | None, args: Mapping[str, str], platform: str = ""
 ) -> Recipe:
-    """What `target` (None: the last stage) is built from, with these build arguments; `files` are the context's.
+    """The inputs of `target` (None: the last stage), with these build arguments; `files` are the context's.
 
     Raises:
         DockerfileError: the Dockerfile has something that is not understood.

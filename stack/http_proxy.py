@@ -28,7 +28,7 @@ class HttpProxy:
     near: tuple[str, ...]  # names, addresses and networks that are reached without it
 
     def environment(self, service: str, own: Mapping[str, str]) -> dict[str, str]:
-        """What a service's own environment becomes with it; programs read one spelling or the other."""
+        """A service's environment with the proxy added; programs read either spelling of the variables."""
         if service not in ASKING:
             return dict(own)
         proxies = {spelling: self.url for name in PROXIES for spelling in _spellings(name) if self.url}

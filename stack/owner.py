@@ -63,7 +63,7 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnerRecord:
-    """Who deployed a stack last, as its folder says."""
+    """The record of a stack's last deployer, in its state folder."""
 
     engine: Engine
     backend: str = ""  # where Pulumi's state is, without its credentials
@@ -161,7 +161,7 @@ def pulumi_backend(environment: Mapping[str, str]) -> str:
 
 
 def look(identity: StackIdentity, known: Known, checkout: Path, environment: Mapping[str, str]) -> Situation:
-    """The situation of a run. Where Docker does not answer there are no objects: other checks say so."""
+    """The situation of a run. If Docker does not answer, there are no objects: other checks report that."""
     try:
         objects = stack_objects(identity)
     except DockerError:
@@ -260,7 +260,7 @@ CHECKS = (of_another_folder, of_the_other_engine, of_another_state, of_an_interr
 
 
 def another_checkout(now: Situation) -> str | None:
-    """What to say where the stack was deployed from another copy of this program last."""
+    """A notice if the stack was last deployed from another copy of this program."""
     last, stack = now.last, now.identity.stack
     if not now.objects or last is None or not last.checkout or _same(last.checkout, Path(now.own.checkout)):
         return None

@@ -67,7 +67,7 @@ async def run_to_end(program: Callable[[], object]) -> None:
 
 
 def stack_outputs() -> dict[str, Any]:
-    """What the program exported."""
+    """The outputs that the program exported."""
     root = settings.get_root_resource()
     return root.outputs if isinstance(root, stack.Stack) else {}
 

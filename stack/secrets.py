@@ -78,7 +78,7 @@ class SecretFiles:
         return self._mount(name, self.values[name], user)
 
     def redis_user(self, name: str, *, user: str) -> Mount:
-        """What a container that must not have all rights in Redis logs in with: ``redis-reader`` or ``redis-agent``."""
+        """The mounted password of a Redis user with limited rights: ``redis-reader`` or ``redis-agent``."""
         return self._mount(name, redis_users.password(self.values["redis-password"], redis_users.SECRETS[name]), user)
 
     def redis_conf(self, lines: str, *, user: str, replicated: bool, namespace: str) -> Mount:

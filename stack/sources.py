@@ -31,7 +31,7 @@ TorchChoice = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What was chosen."""
+    """The chosen sources."""
 
     bases: Source
     torch: Flavour

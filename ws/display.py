@@ -144,7 +144,7 @@ class PlainDisplay:
         pass
 
     def started(self, change: Change) -> None:
-        """Says so."""
+        """Prints a line."""
         with self._lock:
             self._work[change.urn] = work = _Work(change)
             self._say(title(change), f": {work.step}")

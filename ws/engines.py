@@ -12,10 +12,10 @@ from ws.pulumi.cli import Availability
 
 
 class DeploymentEngine(Protocol):
-    """What both engines do for one stack."""
+    """The operations of both engines on one stack."""
 
     def preview(self) -> Result:
-        """What `up` would do; changes nothing."""
+        """Returns the changes that `up` would make; changes nothing."""
 
     def up(self) -> Result:
         """Brings the host to the state that the program declares."""

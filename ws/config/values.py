@@ -189,7 +189,7 @@ def _path(file: StackFile, key: Key) -> tuple[str | int, ...]:
 
 
 def _problems(file: StackFile) -> dict[str, str]:
-    """What is wrong with a stack file, apart from the host: the first words of each problem → all of them."""
+    """The problems of a stack file, apart from the host: the first words of each → its full text."""
     try:
         _check(StackSettings(file=file))
     except SettingsError as error:

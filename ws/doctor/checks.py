@@ -180,7 +180,7 @@ CHECKS: tuple[Callable[[Facts], Row], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class HostCheck:
-    """What a stack needs of its host: a check that the program makes before each deployment, described for people."""
+    """A host requirement of a stack: a check that the program makes before each deployment, described for people."""
 
     title: str
     run: Callable[[PlatformSettings, HostFacts], Iterable[Problem]]

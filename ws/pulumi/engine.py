@@ -74,7 +74,7 @@ class PulumiEngine:
         self._images: dict[str, str] = {}  # URN → tag
 
     def preview(self) -> Result:
-        """What `up` would do; changes nothing except that the backend gets the stack."""
+        """Returns the changes that `up` would make; changes nothing, except that the backend gets the stack."""
         return self._run("preview", *self._interference())
 
     def up(self) -> Result:

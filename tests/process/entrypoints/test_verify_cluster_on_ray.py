@@ -41,7 +41,7 @@ def ray_head():
 
 @pytest.fixture(scope="module")
 def gpu_head():
-    """A head that counts two GPUs, which do not exist: Ray assigns them all the same."""
+    """A head that counts two GPUs, which do not exist: Ray still assigns them."""
     with running_head(gpus=2) as head:
         yield head
 

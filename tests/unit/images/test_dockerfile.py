@@ -203,7 +203,7 @@ class TestText:
 
 
 class TestRefusal:
-    """What is not understood must not drop out of the digest in silence."""
+    """Unknown syntax must not silently drop out of the digest."""
 
     @pytest.mark.parametrize(
         ("text", "line", "reason", "remedy"),
