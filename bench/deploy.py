@@ -1,4 +1,4 @@
-"""How long a deployment takes, beside Docker Compose on the same containers: ``python -m bench.deploy``.
+"""Measures a deployment's duration against Docker Compose with the same containers: ``python -m bench.deploy``.
 
 Each round deploys the whole platform with built images onto nothing (no containers, no network, no data), then runs the
 same command again with nothing to do, with each contender in turn; the order is reversed from round to round.
@@ -87,7 +87,7 @@ def main() -> int:
 
 
 def contenders_for(stack: LiveStack, compose: list[str]) -> Iterator[Contender]:
-    """Compose, the embedded engine, and Pulumi where its CLI is on PATH. Builds the images, if need be."""
+    """Compose, the embedded engine, and Pulumi if its CLI is on PATH. Builds the images if necessary."""
     os.environ |= {
         "XDG_STATE_HOME": str(stack.state_home),
         "PULUMI_BACKEND_URL": f"file://{stack.folder}",
@@ -178,7 +178,7 @@ def watched(stack: LiveStack, containers: int) -> Iterator[Health]:
     watcher.start()
     try:
         yield health
-        # Compose's own view may be the first: one more look.
+        # Compose may see it first: check once more.
         watcher.join(2.0)
     finally:
         health.over.set()

@@ -1,4 +1,4 @@
-"""What every measurement reports beside its numbers, and its section of docs/benchmarks.md."""
+"""Common parts of all measurement reports, and writing a section of docs/benchmarks.md."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import docker
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 GIB = 2**30
-WIDE = 120  # columns of what no terminal shows
+WIDE = 120  # columns, if the output is not a terminal
 
 
 def machine() -> dict[str, str]:
@@ -28,12 +28,12 @@ def machine() -> dict[str, str]:
 
 
 def version_of(*command: str) -> str:
-    """What a program says of its version, in one line."""
+    """A program's version, in one line."""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[0]
 
 
 def write_section(name: str, content: str, *, by: str | None = None, document: Path = DOCUMENT) -> None:
-    """Puts a section into a document, in the place of the section of that name that is there.
+    """Writes a section of a document, in place of the existing section of that name.
 
     `by`: the module that measured it, where it is not called as the section.
     """

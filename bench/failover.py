@@ -1,4 +1,4 @@
-"""How long a cluster goes without a head, and whether faults break a rule: ``python -m bench.failover``.
+"""Measures how long faults leave a cluster without a head, and checks its rules: ``python -m bench.failover``.
 
 The three hosts are those of tests/cluster: namespaces of this machine, each with a Docker Engine of its own. Times are
 measured by a client on a worker, detection included. With ``--random`` faults are drawn from a seed instead, and

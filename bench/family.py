@@ -1,4 +1,4 @@
-"""A copy of the project whose image family is built by ``ws matrix``, as people do it, and what each such run did."""
+"""A copy of the project in which ``ws matrix`` builds the image family, and the results of each run."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ STACK_FILE = "Pulumi.matrix.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one command did."""
+    """The result of one command."""
 
     seconds: float  # wall time, with the start of the program
     images: int  # that were built
@@ -53,7 +53,7 @@ class Family:
         self.api = DockerApi()
 
     def build(self, *select: str) -> Run:
-        """``ws matrix`` with these options. Raises `RuntimeError` with its output where it fails."""
+        """``ws matrix`` with these options. Raises `RuntimeError` with its output if it fails."""
         before = self.store.last_run()
         began = time.monotonic()
         self.call("-m", "ws", "matrix", "--engine", "embedded", "--yes", *select)
@@ -81,7 +81,7 @@ class Family:
         run(self.folder, sys.executable, *arguments, XDG_STATE_HOME=str(self.state))
 
     def edit(self, path: str, change: Callable[[str], str]) -> None:
-        """Changes a file of the copy. Raises `RuntimeError` where nothing changes: a scenario that is none."""
+        """Changes a file of the copy. Raises `RuntimeError` if nothing changes: then the scenario tests nothing."""
         file = self.folder / path
         before = file.read_text()
         after = change(before)

@@ -1,4 +1,4 @@
-"""How long the image family takes, cold and after each kind of change, and how large it is: ``python -m bench.images``.
+"""Measures builds of the image family, cold and after each kind of change, and its size: ``python -m bench.images``.
 
 Builds run as people run them, ``ws matrix`` on a copy of the project, on the Engine that DOCKER_HOST names. Cold means:
 no image of the family, no base image, no build cache, no package cache. So the whole build cache of that Engine goes,

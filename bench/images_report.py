@@ -1,4 +1,4 @@
-"""What bench/images.py found, as a table and as a section of docs/benchmarks.md."""
+"""Reports the results of bench/images.py as a table and as a section of docs/benchmarks.md."""
 
 from collections.abc import Iterator, Sequence
 

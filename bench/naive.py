@@ -12,7 +12,7 @@ from images.variants import Variant
 
 RECIPE = Path(__file__).parent / "naive" / "Dockerfile"
 TAG = "cslr-bench/naive"
-# What a CUDA devel base of the variant's torch holds; as wheels, since such a base can not be had everywhere.
+# Contents of a CUDA devel base for the variant's torch; as wheels, since such a base is not available everywhere.
 CUDA_DEVEL = "cuda-toolkit[all]==13.0.2 nvidia-cudnn-cu13 nvidia-nccl-cu13"
 
 
@@ -26,7 +26,7 @@ class NaiveRun:
 
 
 class Naive:
-    """One project that is built the naive way, on a base that is there."""
+    """One project that is built the naive way, on an existing base."""
 
     def __init__(self, api: DockerApi, folder: Path, base: str, variant: Variant) -> None:
         self._api = api
@@ -40,7 +40,7 @@ class Naive:
         (folder / "train.py").write_text("print('one')\n")
 
     def build(self, scenario: str) -> NaiveRun:
-        """Builds what is in the folder now."""
+        """Builds the folder's present content."""
         wanted = Build(
             tag=TAG,
             context=self._folder,
@@ -62,6 +62,6 @@ class Naive:
         file.write_text(file.read_text().replace(old, new))
 
     def remove(self) -> None:
-        """Its image goes."""
+        """Removes its image."""
         if self._api.find(f"/images/{TAG}/json"):
             self._api.call("DELETE", f"/images/{TAG}", query={"force": "true"})

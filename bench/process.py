@@ -1,4 +1,4 @@
-"""The commands that are measured."""
+"""Runs and times the measured commands."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a growing number of hosts costs: ``python -m bench.scale``.
+"""Measures the cost of a growing number of hosts: ``python -m bench.scale``.
 
 Hosts are played against one real Redis on this machine, without Ray: each with three connections, and the calls of its
 gateway and its node as often as those make them. Beside that, what one call of each kind costs Redis itself, which no
@@ -32,7 +32,7 @@ from testing.harness import deploy
 DOCUMENT = Path(__file__).parent.parent / "docs" / "scale.md"
 NAMESPACE = "cslr-scale"
 HOSTS = (10, 100, 300, 1000)
-PATIENCE_SECONDS = 10.0  # thousands of threads that wake at the same moment leave this process waiting, not Redis
+PATIENCE_SECONDS = 10.0  # thousands of threads waking at the same time slow down this process, not Redis
 SETTLE_SECONDS, MEASURE_SECONDS, FOLLOW_SECONDS = 3.0, 8.0, 5.0
 PROCESS_HOSTS = 250  # of one process that plays hosts
 CALLS = 50  # of each kind, for its cost
@@ -72,7 +72,7 @@ Result = TypeVar("Result", Load, Costs)
 
 @dataclass(frozen=True, kw_only=True)
 class Redis:
-    """A Redis of this measurement's own, configured as the platform's."""
+    """A separate Redis for this measurement, configured like the platform's."""
 
     address: Address
     password: str
@@ -185,7 +185,7 @@ def load_of(redis: Redis, hosts: int, watch: str) -> Load:
 
 
 def measured(redis: Redis, hosts: int, players: Sequence[subprocess.Popen[str]]) -> Load:
-    """What Redis and its clients show, once all hosts are played."""
+    """The figures of Redis and its clients, once all simulated hosts run."""
     link, control = redis.link(), redis.link()
     for player in players:
         if not player.stdout or player.stdout.readline() != "started\n":
@@ -220,14 +220,14 @@ def measured(redis: Redis, hosts: int, players: Sequence[subprocess.Popen[str]])
 
 
 def start_players(redis: Redis, first: int, count: int, watch: str) -> subprocess.Popen[str]:
-    """A process that plays some of the hosts."""
+    """A process that simulates some of the hosts."""
     arguments = [redis.address, redis.password_file, NAMESPACE, first, count, watch]
     command = [sys.executable, "-m", "bench.scale_members", *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def lead(lease: Lease, host: str) -> Grant:
-    """Takes the lease as soon as it can be had, and announces a head."""
+    """Takes the lease as soon as it is available, and announces a head."""
     while not isinstance(grant := lease.acquire(host, "bench"), Grant):
         time.sleep(0.01)
     lease.announce(grant, GCS, GCS, GCS, {"ray": "2.60.0", "python": "3.14.0", "cuda": "13.0"})
@@ -254,7 +254,7 @@ def counters(redis: Redis, link: RedisLink) -> dict[str, float]:
 
 
 def member(number: int) -> Member:
-    """What the gateway of a host reports."""
+    """The report of a host's gateway."""
     return Member(f"host-{number:04}", "10.0.0.1", candidate=True, sees=1, blind=0, facts=FACTS)
 
 

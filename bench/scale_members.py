@@ -1,4 +1,4 @@
-"""Hosts that are played: each asks and tells Redis what its gateway and its node would, with their code.
+"""Simulated hosts: each sends Redis the requests of its gateway and its node, with their code.
 
 ``python -m bench.scale_members REDIS PASSWORD_FILE NAMESPACE FIRST COUNT WATCH`` plays the hosts from number FIRST on
 until its standard input ends, and prints one JSON document: how long their calls took, and when each saw which head.

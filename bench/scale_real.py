@@ -1,4 +1,4 @@
-"""What three real hosts cost Redis, the GCS and the gateways: ``python -m bench.scale_real``.
+"""Measures the load of three real hosts on Redis, the GCS and the gateways: ``python -m bench.scale_real``.
 
 The hosts are those of tests/cluster: namespaces of this machine, each with a Docker Engine of its own, and Ray.
 Measured while the cluster is idle, and while a client runs a task a second on each host and calls an actor there.

@@ -1,4 +1,4 @@
-"""What people do with the image family, as a table: each scenario, what goes before it, and the goal."""
+"""Scenarios of work with the image family, as a table: each with its preparation and its goal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

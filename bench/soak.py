@@ -58,7 +58,7 @@ class Restart:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A piece of work and how it ended."""
+    """A piece of work and its outcome."""
 
     work: str
     seconds: float
@@ -125,7 +125,7 @@ class Soak:
         return Done(work=work.name, seconds=time.monotonic() - began)
 
     def _reached(self, work: Work, began: float) -> str:
-        """The service whose restart explains that this failed."""
+        """The service whose restart explains this failure."""
         for service in work.needs:
             if self.under_way == service:
                 return service
@@ -297,12 +297,12 @@ def report(soak: Soak, minutes: float) -> list[str]:
 
 
 def bold(number: int) -> str:
-    """Fat where it is not the goal."""
+    """Bold if the goal is missed."""
     return f"**{number}**" if number else "0"
 
 
 def restarted(restarts: Sequence[Restart]) -> str:
-    """How often which service was restarted."""
+    """The number of restarts of each service."""
     counted = Counter(restart.service for restart in restarts)
     return ", ".join(f"{count} {service}" for service, count in sorted(counted.items())) or "none"
 

@@ -1,4 +1,4 @@
-"""What users of the soak were told is saved, and whether it still is."""
+"""The ledger of the soak: data that users were told is saved, and checks that it still is."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -18,14 +18,14 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """All of it, by the threads of several users."""
+    """All entries, written by the threads of several users."""
 
     _entries: list[Entry] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     lost: dict[str, str] = field(default_factory=dict)  # name → what is wrong, as of the last look
 
     def add(self, entry: Entry) -> None:
-        """What was just reported as saved."""
+        """Adds an entry that was just reported as saved."""
         with self._lock:
             self._entries.append(entry)
 
@@ -42,7 +42,7 @@ class Ledger:
         return counts
 
     def look(self, entries: Sequence[Entry], tries: int = 3, rest: Callable[[], None] = lambda: None) -> None:
-        """Notes which of them are lost. Whatever does not answer now is asked again."""
+        """Records which entries are lost. Services that do not answer are asked again."""
         for entry in entries:
             wrong = ""
             for _ in range(tries):

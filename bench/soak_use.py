@@ -1,4 +1,4 @@
-"""What a stack uses of what is bounded, while the soak runs: memory, scratch, Redis, volumes."""
+"""Samples a stack's use of limited resources during the soak: memory, scratch, Redis, volumes."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from bench.soak_work import Rig
 MB = 10**6
 REDIS = "Redis: data in memory"
 SCRATCH = "scratch on disk"
-# What the kernel takes back at once when a container needs memory, on the second and the first kind of cgroup.
+# Memory that the kernel reclaims at once when a container needs it, in cgroup v2 and v1.
 GIVEN_BACK = ("inactive_file", "total_inactive_file")
 
 
@@ -68,7 +68,7 @@ def of_redis(rig: Rig) -> Mapping[str, float]:
 
 
 def of_scratch(rig: Rig) -> Mapping[str, float]:
-    """What the node's guard measured."""
+    """The scratch use that the node's guard measured."""
     try:
         code, said = rig.stack.exec("ray-cpu", "sh", "-c", "cat /scratch/use/ray-cpu.json")
         return {SCRATCH: json.loads(said)["used"] / MB} if code == 0 else {}

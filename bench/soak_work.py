@@ -1,4 +1,4 @@
-"""What users of the soak do: a table of kinds of work, each with what it leaves in the ledger."""
+"""The users' work in the soak: a table of kinds of work, each with its entries in the ledger."""
 
 import base64
 import hashlib
@@ -27,12 +27,12 @@ Answer = TypeVar("Answer")
 
 
 class Failed(Exception):  # noqa: N818  (a result of the work)
-    """A piece of work did not end as it should; what its user saw of it."""
+    """A piece of work failed; the message is what its user saw."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rig:
-    """The stack as its users see it, and where what they make is noted."""
+    """The stack as its users see it, and the ledger of what they make."""
 
     stack: LiveStack
     user: User
@@ -227,7 +227,7 @@ def client(rig: Rig, _: random.Random) -> None:
 
 
 def named(rig: Rig, draw: random.Random, what: str) -> str:
-    """A name that nothing else has."""
+    """A unique name."""
     return f"{rig.prefix}-{what}-{draw.getrandbits(32):08x}"
 
 

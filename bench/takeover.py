@@ -1,4 +1,4 @@
-"""Whether this program takes over what an older commit of it deployed: ``python -m bench.takeover --from COMMIT``.
+"""Checks that this program takes over a deployment of an older commit: ``python -m bench.takeover --from COMMIT``.
 
 Deploys a small stack with the older commit, leaves data in it, replaces the program's files as ``git pull`` does, and
 runs `ws preview` and `ws up`. Says which containers were kept, replaced or created, whether all data is there, and how
@@ -35,7 +35,7 @@ from testing.live.deployment import LiveStack, copy_project
 
 STACK = "takeover"
 OLDEST = "a173f69"  # the last commit before version 0.2.0 began to be made
-NOT_TRIED = 77  # as test programs say that they were skipped
+NOT_TRIED = 77  # the exit code by which test programs report that they were skipped
 # Ports and a subnet of its own. The older commit publishes the port of the GCS, to 6379 unless it is told another.
 SETTINGS: dict[str, Any] = {
     "network": {"name": "cslr-takeover", "subnet": "10.231.0.0/24"},
@@ -63,7 +63,7 @@ class Seen:
 
     @classmethod
     def of(cls, stack: LiveStack) -> "Seen":
-        """As they are now."""
+        """The present objects."""
         containers = stack.containers()
         return cls(
             containers={service: str(one.id) for service, one in containers.items()},
@@ -78,7 +78,7 @@ class Seen:
 
 @dataclass
 class Report:
-    """What was found."""
+    """The findings."""
 
     resources: list[tuple[str, str, str]] = field(default_factory=list)  # kind, name, what became of it
     data: list[tuple[str, str]] = field(default_factory=list)  # name, what is wrong with it
@@ -89,7 +89,7 @@ class Report:
 
 
 class Takeover:
-    """One stack of the older commit, and what the newer program makes of it."""
+    """One stack of the older commit, and its takeover by the newer program."""
 
     def __init__(self, commit: str, engine: str, folder: Path, console: Console) -> None:
         self._commit, self._engine, self._console = commit, engine, console
@@ -182,7 +182,7 @@ class Takeover:
         stack.python = sys.executable
 
     def _takes_the_refused(self) -> bool:
-        """Whether the older commit deploys what is refused now."""
+        """Whether the older commit deploys a stack file that is refused now."""
         self.stack.configure(REFUSED)
         taken = self.stack.ws("preview", "--engine", self._engine).returncode == 0
         self.stack.configure()
@@ -221,7 +221,7 @@ class Takeover:
 
 
 def main() -> int:
-    """Takes a stack over with each engine that is asked for, and prints what became of it."""
+    """Takes a stack over with each requested engine, and prints the result."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.takeover", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -238,7 +238,7 @@ def main() -> int:
 
 
 def _try(commit: str, engine: str, console: Console) -> bool | None:
-    """Whether it was taken over; None if that was not tried."""
+    """Whether the stack was taken over; None if that was not tried."""
     if engine == "pulumi" and not shutil.which("pulumi"):
         console.print("[pulumi] skipped: the Pulumi CLI is not on PATH", markup=False)
         return None

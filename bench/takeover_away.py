@@ -1,4 +1,4 @@
-"""How long each service did not answer while its stack was changed, as seen from this host."""
+"""Measures each service's downtime during a change of its stack, as seen from this host."""
 
 import socket
 import threading

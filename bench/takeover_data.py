@@ -1,4 +1,4 @@
-"""What users of the older deployment left in it, and whether the newer one still has it: a table of data."""
+"""Data that users left in the older deployment, and checks that the newer one still has it: a table."""
 
 import base64
 import time
@@ -40,7 +40,7 @@ ANSWER_SECONDS = 60.0
 
 
 class NotTakenOverError(Exception):
-    """A step that did not do what it must; the message has what it said."""
+    """A step failed; the message has its output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Datum:
 
 
 class Data:
-    """All data that is followed from one deployment to the next."""
+    """All data that is checked from one deployment to the next."""
 
     def __init__(self, stack: LiveStack) -> None:
         self._stack = stack

@@ -1,4 +1,4 @@
-"""Many submissions with a large working_dir, each of other content: what they leave in Redis and on the scratch disk.
+"""Measures what many submissions with large, distinct working_dirs leave in Redis and in the scratch folder.
 
     python -m bench.uploads STACK [--number 200] [--megabytes 95] [--at-once 2]
 
@@ -40,11 +40,11 @@ class Cluster:
         self.token = self.inside(self.head, "cat /run/secrets/ray-token").strip()
 
     def inside(self, container: Container, command: str) -> str:
-        """Return what a shell command prints in a container."""
+        """Return the output of a shell command in a container."""
         return cast("bytes", container.exec_run(["sh", "-c", command]).output).decode(errors="replace")
 
     def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> str:
-        """Return the answer of the Jobs API. Raises OSError, with what it says."""
+        """Return the answer of the Jobs API. Raises OSError with its message."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
         request = urllib.request.Request(self._url + path, body, headers, method=method)  # noqa: S310
         try:
@@ -59,7 +59,7 @@ class Cluster:
         return str(json.loads(self.ask("POST", "/api/jobs/", json.dumps(body).encode()))["submission_id"])
 
     def job(self, name: str) -> dict[str, Any]:
-        """Return what is known of a job."""
+        """Return the state of a job."""
         return dict(json.loads(self.ask("GET", f"/api/jobs/{name}")))
 
     def redis_memory(self) -> int:
@@ -102,7 +102,7 @@ class Figures:
 
 
 def package(marker: str, data: bytes) -> bytes:
-    """Return a zipped working_dir whose content no other one has."""
+    """Return a zipped working_dir with unique content."""
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("main.py", PROGRAM)

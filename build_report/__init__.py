@@ -1,1 +1,1 @@
-"""What every image build took, what came out of it, and how that compares with before."""
+"""The build report: duration and result of every image build, compared with earlier builds."""

@@ -1,4 +1,4 @@
-"""How large layers are when compressed, where no registry says: each layer through zstd, as registries keep them.
+"""Compressed sizes of layers that no registry holds: compresses each with zstd, as registries do.
 
 Reads what `docker save` writes, each layer once, and recognises a layer by the digest of its content.
 """

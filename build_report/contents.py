@@ -1,4 +1,4 @@
-"""What is in an image, asked from a container: Debian's packages, Python's, and torch's own word on its CUDA.
+"""The contents of an image, listed by a container: Debian packages, Python packages, and torch's CUDA version.
 
 Owns the container, which has no network, cannot write, ends within a bounded time and is removed whatever happens.
 """

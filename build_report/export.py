@@ -1,4 +1,4 @@
-"""The report for programs. Keys stay as they are and new ones may come, unless `schema` is another.
+"""The report as JSON for programs. Within one `schema` version, keys never change, but new ones may be added.
 
 - ``run``: ``id``, ``started``, ``seconds`` from the first build's beginning to the last one's end, ``ok``, counts,
   ``note``, ``slowest`` (the slowest phase and what would help), ``indexes`` (title → platform → bytes) and

@@ -1,4 +1,4 @@
-"""A run of builds and the trend before it: the numbers behind every view, computed once."""
+"""A run of builds and the preceding trend: the numbers of every view, computed once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

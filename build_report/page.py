@@ -1,4 +1,4 @@
-"""The report as one self-contained page: no server, no network."""
+"""The report as one self-contained HTML page, which needs no server and no network."""
 
 import json
 from pathlib import Path

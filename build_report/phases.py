@@ -1,4 +1,4 @@
-"""How long each part of a build took, and how much came from the cache."""
+"""Phases of a build: the duration of each, and its share of cached steps."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""The store's tables, as the steps that lead from an empty file to them. A step that was released is never edited."""
+"""The store's schema, as migrations from an empty file. A released migration is never edited."""
 
 MIGRATIONS = (
     """

@@ -1,1 +1,1 @@
-"""What a user may write: the types, models and rules of stack config, its files, and the errors that name its keys."""
+"""Stack config: its types, models and rules, its files, and errors that name its keys."""

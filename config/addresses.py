@@ -1,4 +1,4 @@
-"""Under which addresses people and programs reach what is published: what Host and Origin may name, where links lead.
+"""Addresses at which people and programs reach published services: allowed Hosts and Origins, and links.
 
 Plain values and their rules, independent of the host. A host is written as browsers write it: in lower case, and
 without a port where that is the scheme's own.
@@ -24,29 +24,29 @@ def connectable(bind_address: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """How one service is reached from outside its container network."""
+    """A service's addresses outside its container network."""
 
     port: int  # of the host
     addresses: tuple[str, ...]  # of the host, beside 127.0.0.1, on which the port is published; the best one first
     names: tuple[str, ...] = ()  # of the host, with or without a port
-    aliases: tuple[str, ...] = ()  # more names, which need not be known outside: no link has them
+    aliases: tuple[str, ...] = ()  # more names, which need not resolve elsewhere: not used in links
     base_url: str | None = None  # behind a reverse proxy: /path or https://host/path
 
     @property
     def prefix(self) -> str:
-        """What all paths of the service begin with; empty without a reverse proxy."""
+        """The prefix of all paths of the service; empty without a reverse proxy."""
         return prefix_of(self.base_url)
 
     @property
     def address(self) -> str:
-        """Host and port that people and clients connect to: by the first name, or at the best address."""
+        """Host and port for people and clients: the first name, or else the best address."""
         # A name leads to nothing that is on 127.0.0.1 alone.
         host = (*(self.names if self.addresses else ()), *self.addresses, "127.0.0.1")[0]
         return f"{host.partition(':')[0]}:{self.port}"
 
     @property
     def link(self) -> str:
-        """What a person opens: at the reverse proxy, by the first name, or at the best address."""
+        """The URL that a person opens: at the reverse proxy, the first name, or else the best address."""
         if self.base_url and not self.base_url.startswith("/"):
             return self.base_url.rstrip("/")
         return f"http://{self.address}{self.prefix}"
@@ -82,7 +82,7 @@ class Reach:
 
 
 def origin(scheme: str, host: str, port: int) -> str:
-    """As browsers write it."""
+    """An Origin as browsers write it."""
     return f"{scheme}://{host}" if port == SCHEMES[scheme] else f"{scheme}://{host}:{port}"
 
 
@@ -93,7 +93,7 @@ def prefix_of(base_url: str | None) -> str:
 
 
 def published_on(bind_address: str, own_addresses: Sequence[str]) -> tuple[str, ...]:
-    """Where a port that is bound to an address answers, beside 127.0.0.1."""
+    """The addresses, besides 127.0.0.1, at which a port bound to `bind_address` answers."""
     if bind_address in EVERYWHERE:
         return tuple(own_addresses)
     return () if bind_address == "127.0.0.1" else (bind_address,)

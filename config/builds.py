@@ -1,4 +1,4 @@
-"""How images are built: what the stacks that run them and the one that only builds them have in common."""
+"""Settings of image builds, common to stacks that run images and the stack that only builds them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

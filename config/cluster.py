@@ -1,7 +1,7 @@
 """Stack config of a cluster over several hosts: the object ``cslr:cluster``, the same in the stack of each host.
 
-Owns the model, and what follows from it for one host. How it is found and what its keys demand of each other is in
-``cluster_file.py``; what the hosts must agree on beyond it, in ``preflight/cluster.py``.
+Owns the model, and what follows from it for one host. ``cluster_file.py`` finds it and checks its keys against each
+other; ``preflight/cluster.py`` checks what else the hosts must agree on.
 """
 
 from collections.abc import Callable, Mapping
@@ -195,5 +195,5 @@ class Membership:
         return tuple(host for host in _HOSTS_OF[service](self.cluster) if host)
 
     def node(self, service: str) -> str:
-        """What Ray calls this host's node: ``alpha-ray-cpu``."""
+        """The Ray name of this host's node: ``alpha-ray-cpu``."""
         return f"{self.host}-{service}"

@@ -1,7 +1,7 @@
-"""Where the block of a cluster is: in the stack file, or in a file of its own that all hosts' stack files name.
+"""Finds the settings of a cluster: in the stack file, or in a cluster file that all hosts' stack files name.
 
-Reads and validates it, and finds out which of its hosts this is. An error names the file that holds the
-block, and the keys as they are in there.
+Reads and validates them, and finds out which of the hosts this is. An error names the file that holds the settings,
+and the keys as they are in that file.
 """
 
 import json
@@ -27,7 +27,7 @@ ConfigText = Callable[[str], str | None]  # the text of a key of this project: "
 
 
 def find_membership(config: ConfigText, *, stack: str, stack_file: str, folder: Path = FOLDER) -> Membership | None:
-    """This host's membership in its cluster; None for a host on its own.
+    """This host's membership in its cluster; None for a single host.
 
     Raises:
         SettingsError: the block cannot work, or is not about this host.
@@ -36,7 +36,7 @@ def find_membership(config: ConfigText, *, stack: str, stack_file: str, folder: 
     if text is None:
         _refuse_half_a_cluster(config, stack_file)
         return None
-    if text in ("", "null"):  # a value that was forgotten must not deploy a host on its own
+    if text in ("", "null"):  # a forgotten value must not deploy a single host
         advice = f"Name the file that holds the cluster's block, as {EXAMPLE} does, or remove the key:"
         problem = Problem((), "has no value", advice, (Set((), "cluster.yaml"), Remove(())))
         raise SettingsError([problem], stack_file, KEY)

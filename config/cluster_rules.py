@@ -33,7 +33,7 @@ def run(settings: PlatformSettings, membership: Membership) -> list[Problem]:
 
 
 def shared_keys_are_in_the_cluster(settings: PlatformSettings, membership: Membership) -> Iterator[Problem]:
-    """What all hosts must agree on is said once, for all of them."""
+    """Values that all hosts must agree on are set once, in the cluster file."""
     for path, (why, shared) in DECIDED_BY_THE_CLUSTER.items():
         value = _written(settings, path)
         if value is None or (path[-1] == "port" and value == _written(settings.with_membership(membership), path)):
@@ -60,7 +60,7 @@ def services_are_where_the_cluster_has_them(settings: PlatformSettings, membersh
 
 
 def ports_are_outside_the_plan(settings: PlatformSettings, membership: Membership) -> Iterator[Problem]:
-    """What this host publishes leaves the ports of Ray free, which are the same on every host."""
+    """This host's published ports leave Ray's ports free, which are the same on every host."""
     merged = settings.with_membership(membership)
     taken = {port for _, port in merged.published_ports()}
     for path, port in merged.published_ports():
@@ -91,7 +91,7 @@ def containers_and_hosts_have_their_own_networks(
 
 
 def _written(settings: PlatformSettings, path: Path) -> object:
-    """What a stack says of a key; None where it says nothing. An empty list says something."""
+    """A stack's value of a key; None if it is not set. An empty list counts as set."""
     node: object = settings
     for step in path:
         if not isinstance(node, Settings) or step not in node.model_fields_set:

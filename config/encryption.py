@@ -16,7 +16,7 @@ from config.problems import ConfigError
 # pulumi/pulumi sdk/go/common/resource/config/crypt.go: PBKDF2 with SHA-256, AES-256-GCM.
 ITERATIONS = 1_000_000
 KEY_BYTES, SALT_BYTES, NONCE_BYTES = 32, 8, 12
-KNOWN_TEXT = "pulumi"  # what the salt has in encrypted form, to tell a wrong passphrase
+KNOWN_TEXT = "pulumi"  # the salt holds it encrypted, which reveals a wrong passphrase
 
 
 class Passphrase:

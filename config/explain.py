@@ -38,13 +38,13 @@ REASONS: Mapping[str, str] = {
 
 
 def explained(error: ValidationError, model: type[BaseModel], file: str, key: str) -> SettingsError:
-    """What ``model`` found wrong in a file, below a key, as problems: as many as one message shows."""
+    """The problems that ``model`` found in a file below a key: at most as many as one message shows."""
     problems = explain(error, model)
     return SettingsError(problems, file, key, more=error.error_count() - len(problems))
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """One problem for each error that ``model`` found, as many as one message shows."""
+    """One problem for each error that ``model`` found, at most as many as one message shows."""
     return [_explain_one(detail, model) for detail in error.errors(include_url=False)[:MOST_PROBLEMS]]
 
 

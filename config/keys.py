@@ -1,7 +1,7 @@
-"""The keys of a stack's config that this project has, and the refusal of any other.
+"""The keys of stack config that this project knows; all others are refused.
 
-Pulumi gives a program the keys that it asks for and is silent about the rest: a misspelt ``cslr:platform`` would deploy
-a host with nothing but defaults, and a misspelt ``cslr:cluster`` a host outside its cluster.
+Pulumi gives a program the keys that it asks for and ignores the rest: a misspelt ``cslr:platform`` would deploy a host
+with only defaults, and a misspelt ``cslr:cluster`` a host outside its cluster.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ KNOWN = (*OBJECTS, "cslr:host", *PREFLIGHT, *SECRETS, *CLUSTER_KEY_SECRET, ENV_S
 
 
 def check(keys: Iterable[str], *, stack_file: str) -> None:
-    """Passes when this project has all of the full keys that are its own; keys of providers are not checked.
+    """Passes if this project knows all of its own full keys; keys of providers are not checked.
 
     Raises:
         SettingsError: a key is misspelt, in its name or in its project.

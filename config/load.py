@@ -1,4 +1,4 @@
-"""From the text of a stack file to validated settings: the models first, then the rules between their keys."""
+"""Loads validated settings from the text of a stack file: first the models, then the cross-field rules."""
 
 import json
 

@@ -1,6 +1,6 @@
 """Stack config of a stack that builds images and deploys nothing: the object ``cslr:matrix``, validated.
 
-What its keys demand of each other is in ``matrix_rules.py``, beside the selection that they make.
+Cross-field validation and the selection of images are in ``matrix_rules.py``.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which images of the family a matrix stack builds, in which order, and why settings may select none.
+"""Selects the images that a matrix stack builds, in order, and explains settings that select none.
 
 Knows nothing of resources.
 """
@@ -117,7 +117,7 @@ def platforms_have_torch(settings: MatrixSettings) -> Iterator[Problem]:
 
 
 def something_is_left(settings: MatrixSettings) -> Iterator[Problem]:
-    """What is to be left out is not everything."""
+    """The exclusions do not cover everything."""
     everything = settings.model_copy(update={"without": ()})
     if not select(settings) and select(everything):
         names = ", ".join(wanted.name for wanted in select(everything))

@@ -1,8 +1,8 @@
 """Which of this host's files a container may be given: not those by which a program in it would become root here, read
 other stacks' secrets, or change this host.
 
-A path is judged by what it comes to: `/proc/1/root/run` and a link to `/run` are `/run`. Containers run as a user
-without rights, but these rules do not rely on that: a socket obeys every user that its service lets in.
+A path is judged by its target: `/proc/1/root/run` and a link to `/run` count as `/run`. Containers run as an
+unprivileged user, but these rules do not rely on that: a socket obeys every user that its service accepts.
 """
 
 import os
@@ -18,7 +18,7 @@ SOCKET_REASON = "the Docker socket would make every program in the container roo
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A folder that no container gets, nor anything in it, nor what holds it."""
+    """A folder that no container may mount, including everything in it and the folders above it."""
 
     folder: str
     reason: str  # completes "<key>: <path> …"
@@ -42,7 +42,7 @@ RULES = (
 
 
 def refusal(path: str, *, write: bool, docker_root: str = "") -> str | None:
-    """Why no container gets a path, without looking at the host; None where one may."""
+    """Why no container may mount a path, without inspecting the host; None if one may."""
     path = _plain(path)
     if any(is_within(socket, path) for socket in DOCKER_SOCKETS):
         return SOCKET_REASON
@@ -59,7 +59,7 @@ def refusal(path: str, *, write: bool, docker_root: str = "") -> str | None:
 
 
 def rules(docker_root: str = "") -> Iterator[Rule]:
-    """All of them: those of every host, Docker's data wherever it is, and our own secrets."""
+    """All rules: those of every host, Docker's data wherever it is, and our own secrets."""
     yield from RULES
     if docker_root and docker_root != "/var/lib/docker":
         yield Rule(folder=docker_root, reason="holds the files of all containers on this host")
@@ -72,7 +72,7 @@ def is_within(path: str, folder: str) -> bool:
 
 
 def spellings(path: str, docker_root: str = "") -> tuple[str, ...]:
-    """What a path of this host comes to: with links followed, and where a bind mount shows a folder of the rules."""
+    """The other paths of the same file: with links followed, and through bind mounts of a folder of the rules."""
     real = _real(path)
     found = {_plain(path), real}
     known = _known_folders(docker_root)

@@ -1,4 +1,4 @@
-"""How addresses and quantities are written. Loads nothing: `ws` wants it before it knows if it needs the models."""
+"""Notation of addresses and quantities. Imports no models, because `ws` needs it before it may need them."""
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}  # exponent of 1024, as Docker counts

@@ -1,4 +1,4 @@
-"""A stack's own packages: whether the lock beside its stack file is there, and is of what the stack file asks for now.
+"""A stack's own packages: checks that the lock beside the stack file exists and matches the stack file.
 
 Reads two files and no package index: an outdated lock is refused here, and `ws packages` makes a new one.
 """
@@ -25,7 +25,7 @@ def lock_name(stack_file: str) -> str:
 def load_lock(
     images: ImagesSettings, variant: Variant, *, stack_file: str, key: str, folder: Path | None = None
 ) -> PackagesLock | None:
-    """The lock of the stack's own packages; None where it asks for none.
+    """The lock of the stack's own packages; None if it has none.
 
     Raises:
         SettingsError: the lock is missing, or is for other packages or other images.
@@ -50,7 +50,7 @@ def load_lock(
 
 
 def _outdated(lock: PackagesLock, images: ImagesSettings, variant: Variant, name: str) -> str:
-    """Why the lock is not the one; empty if it is."""
+    """Why the lock is outdated; empty if it is not."""
     added = [item for item in images.packages if item not in lock.asked]
     removed = [item for item in lock.asked if item not in images.packages]
     if added or removed:

@@ -123,7 +123,7 @@ class PlatformSettings(Settings):
 
     @property
     def membership(self) -> Membership | None:
-        """This host's membership in a cluster of several hosts; None for a host on its own."""
+        """This host's membership in a cluster of several hosts; None for a single host."""
         return self._membership
 
     @property
@@ -242,7 +242,7 @@ class PlatformSettings(Settings):
         ]
 
     def bind_address(self, service: str) -> str:
-        """The address of this host that a service's ports are published on."""
+        """The address of this host on which a service's ports are published."""
         return self.membership.address if self.membership and service in ON_THE_LAN else self.network.bind_address
 
     @property
@@ -254,12 +254,12 @@ class PlatformSettings(Settings):
         )
 
     def base_url(self, service: str) -> str | None:
-        """Where a reverse proxy has the service, if one is before it."""
+        """The service's URL or path at a reverse proxy, if it is behind one."""
         settings = self.ray if SERVICES[service][0] == "ray" else self.service(service)
         return getattr(settings, "base_url", None)
 
     def reach(self, service: str, own_addresses: Sequence[str]) -> Reach | None:
-        """How people reach a service of this host; None where it has no port that people open."""
+        """How people reach a service of this host; None if it has no port for people."""
         ports = self.service(service).host_ports
         port, address = ports.get(("port",), ports.get(("ports", "dashboard"))), self.bind_address(service)
         if self.membership and service == "ray-gateway":  # which listens by itself, where all hosts of the cluster do

@@ -46,7 +46,7 @@ MINIMUM_MEMORY = {
 }
 MINIMUM_SCRATCH = "1g"
 LARGEST_SHM = 0.4  # of a service's memory, beside the object store's 30 %
-# Service → the service that it cannot do without, and what for.
+# Service → the service that it needs, and why.
 NEEDS = {"mlflow": ("postgres", "MLflow keeps its runs in Postgres")}
 # Services that only a cluster of several hosts has.
 CLUSTER_ONLY = ("redis-replica", "ray-gateway", "ray-head")
@@ -63,7 +63,7 @@ RESERVED_TARGETS = (
     "/tmp", "/scratch", "/run/secrets", "/run/cslr", "/run/state", "/opt/venv", "/var/lib/cslr",  # noqa: S108
     "/proc", "/sys", "/dev",
 )  # fmt: skip
-# Folders of every image that it cannot do without; what is in some of them may still be another file.
+# Folders that every image needs; in some of them, single files may still be replaced.
 IMAGES_TREES = ("/usr/bin", "/usr/sbin", "/usr/lib", "/bin", "/sbin", "/lib", "/lib64")
 IMAGES_FOLDERS = ("/usr", "/usr/local", "/usr/share", "/etc", "/etc/ssl", "/etc/ssl/certs", "/home", "/var/lib")
 # Environment variables that the platform sets itself, by the start of their names.
@@ -90,7 +90,7 @@ FORMER_ENVIRONMENT = {
     "PYTHON_EXEC": "the image's own Python is started; run another one yourself: ws exec SERVICE -- COMMAND",
     "HEAD_ADDRESS": "the key ray.head_address says where a head elsewhere is",
 }
-# No secret is called so: what the shell and the loader of programs go by, before there is a program.
+# Never names of secrets: variables that control the shell and the program loader before a program starts.
 NO_SECRET = re.compile(r"PATH|IFS|ENV|HOME|PYTHON(PATH|HOME)|LD_\w+|cslr_\w+")
 
 
@@ -253,7 +253,7 @@ def images_have_one_source(settings: PlatformSettings) -> Iterator[Problem]:
 
 
 def services_of_clusters_are_not_alone(settings: PlatformSettings) -> Iterator[Problem]:
-    """A host on its own has no use for what keeps several together."""
+    """A single host has no use for services that connect several."""
     for name in () if settings.membership else CLUSTER_ONLY:
         path = _key(name, "enabled")
         if settings.service(name).enabled:
@@ -277,7 +277,7 @@ def borrowed_images_have_no_source(settings: PlatformSettings) -> Iterator[Probl
 
 
 def needed_services_are_enabled(settings: PlatformSettings) -> Iterator[Problem]:
-    """Each service finds the one that keeps its state."""
+    """Each service has the service that keeps its state."""
     needs = dict(NEEDS)
     if not settings.ray.head_address:
         needs |= dict.fromkeys(settings.head_candidates, ("redis", "a head keeps the Ray cluster's state in Redis"))
@@ -318,7 +318,7 @@ def _own_locations(settings: PlatformSettings) -> Iterator[tuple[Path, str]]:
 
 
 def host_is_not_mounted(settings: PlatformSettings) -> Iterator[Problem]:
-    """No container gets what this host lives by; ``preflight/host.py`` judges paths by what they come to there."""
+    """No container mounts vital files of this host; ``preflight/host.py`` also judges the targets of paths."""
     for removed, path, source, write in mounted(settings):
         if is_path(source) and (reason := refusal(source, write=write)):
             yield Problem(
@@ -332,7 +332,7 @@ def without_hint(reason: str, path: Path) -> str:
 
 
 def mounted(settings: PlatformSettings) -> Iterator[tuple[Path, Path, str, bool]]:
-    """What to remove, the key, the volume or path, and whether it is written to, of each that a stack file names."""
+    """Each mount that a stack file names: the key to remove, its key, its volume or path, and whether it is written."""
     for path, source in _own_locations(settings):
         yield path, path, source, True
     for name in settings.services():
@@ -366,7 +366,7 @@ def mounts_do_not_collide(settings: PlatformSettings) -> Iterator[Problem]:
 
 
 def environment_is_not_the_platforms(settings: PlatformSettings) -> Iterator[Problem]:
-    """Extra environment does not replace what the platform sets."""
+    """Extra environment does not replace variables that the platform sets."""
     for name in settings.services():
         for variable in settings.service(name).env:
             if variable.startswith(RESERVED_ENVIRONMENT):

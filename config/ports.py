@@ -1,4 +1,4 @@
-"""Ports of the platform: constants, so that every service and every preview knows them.
+"""Ports of the platform, as constants, so that every service and every preview knows them.
 
 Two plans. On the bridge of one host (`single`) every container has an address of its own, so services share numbers and
 the settings say what is published where. On the host network (`lan`) all Ray nodes of a host share its address: no port
@@ -69,7 +69,7 @@ GATEWAY_PORTS: Mapping[str, int] = {"gcs": RAY_GCS, "client": RAY_CLIENT, "dashb
 
 
 def host_ports(service: str) -> Iterator[tuple[str, int, int]]:
-    """What a service takes of the host's ports in the host network: its purpose, the first and the last port of it."""
+    """The port ranges of a service on the host network: purpose, first and last port."""
     if service == "ray-gateway":
         yield from ((purpose, port, port) for purpose, port in GATEWAY_PORTS.items())
     for flag, port in HOST_RAY_PORTS.get(service, {}).items():

@@ -1,4 +1,4 @@
-"""What is wrong with a stack config: the one error of this package, as sentences with a way out."""
+"""Problems of a stack config, as sentences with remedies, and the errors that carry them."""
 
 import difflib
 import json
@@ -41,7 +41,7 @@ Remedy = Set | Together | Remove | str  # a str is a shell command
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong: where, why (completes "<key>: …"), and what to do about it."""
+    """One problem: where, why (completes "<key>: …"), and the remedy."""
 
     path: Path
     reason: str
@@ -65,7 +65,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to know that stops no deployment: a sentence without its full stop."""
+    """A finding that does not stop a deployment: a sentence without its full stop."""
 
     text: str
     warning: bool = True

@@ -1,4 +1,4 @@
-"""This project: its folder, its name, and where its stacks keep their state."""
+"""This project: its folder, its name, and the root of its state folders."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,6 @@ NAME = "cslr"  # also in Pulumi.yaml
 
 
 def state_root() -> Path:
-    """Where all stacks of this user keep what is not in Docker: locks, generated secrets, mounted files, reports."""
+    """The root of this user's state folders: locks, generated secrets, mounted files, reports."""
     home = os.environ.get("XDG_STATE_HOME")
     return (Path(home) if home else Path.home() / ".local" / "state") / NAME

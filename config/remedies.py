@@ -1,7 +1,7 @@
-"""Remedies that change a stack file, as commands that a person can copy: the one place that words them.
+"""Remedies that change a stack file, as commands that a person can copy.
 
-They are commands of `ws`, which is where this program is, with the stack that they are about: Pulumi's CLI need not be
-here, and would change whichever stack is selected.
+They are `ws` commands that name their stack: Pulumi's CLI need not be installed, and would change whichever stack is
+selected.
 """
 
 import json
@@ -40,7 +40,7 @@ def unset_command(stack: str, *keys: str) -> str:
 
 
 def secret_command(stack: str, key: str) -> str:
-    """The command that asks for a secret and keeps it encrypted in the stack's file."""
+    """The command that prompts for a secret and stores it encrypted in the stack file."""
     return shlex.join(["ws", "set", short_key(key), "-s", stack])
 
 

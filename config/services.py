@@ -1,6 +1,6 @@
 """The settings of each service, with their defaults: image, limits, ports, environment, where data lives.
 
-Attribute paths are the YAML's keys. What keys demand of each other is in ``platform_rules.py``.
+Attribute paths are the YAML's keys. Cross-field validation is in ``platform_rules.py``.
 A model's docstring is what editors and the reference of keys say about its section.
 """
 

@@ -15,14 +15,14 @@ from config.problems import ConfigError, closest, dotted, show
 from config.yaml_file import NO_TEXT, InvalidYamlError, no_garbage_collection, parse_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
-# What a stack file has besides its config; sdk/go/common/workspace/project.go.
+# The other top-level keys of a stack file; see sdk/go/common/workspace/project.go.
 WRITTEN_BY_PULUMI = ("encryptionsalt", "encryptedkey", "secretsprovider")
 PULUMIS_KEYS = ("config", "environment", *WRITTEN_BY_PULUMI)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackConfig:
-    """What ``pulumi.Config`` of one stack reads: full keys (``cslr:platform``) to text, objects as JSON."""
+    """The config of one stack as ``pulumi.Config`` reads it: full keys (``cslr:platform``) to text, objects as JSON."""
 
     project: str
     stack: str
@@ -40,13 +40,13 @@ def stack_file(folder: Path, stack: str) -> Path:
 
 
 def stacks(folder: Path) -> list[str]:
-    """The stacks that there are files for."""
+    """The names of all stacks with a stack file."""
     return sorted(path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackFile:
-    """A stack file as it was read, once for each command. What is encrypted stays so until `config` is asked for."""
+    """A stack file, read once for each command. Encrypted values are decrypted only when `config` is used."""
 
     project: str
     stack: str
@@ -65,7 +65,7 @@ class StackFile:
                 f"  {_choose(folder)}, or copy one of them to {path.name} and edit it."
             )
         file = cls(project=project, stack=stack, text=_text(path), passphrase=passphrase)
-        _ = file.content  # says at once what is wrong with it
+        _ = file.content  # fails at once if the file is invalid
         return file
 
     @property
@@ -75,7 +75,7 @@ class StackFile:
 
     @cached_property
     def content(self) -> Mapping[str, Any]:
-        """What the file says, as it is written. Raises `ConfigError`."""
+        """The content of the file, not decrypted. Raises `ConfigError`."""
         return _parsed(self.text, self.name)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The types that stack config is written in: ports, quantities, addresses, references.
+"""The value types of stack config: ports, quantities, addresses, references.
 
 Each type turns what YAML or ``pulumi config set --path`` delivers (which writes ``1.5`` as text) into one Python type,
 or refuses it with a reason in words and an example that would be accepted. No type looks at another key or at the host.
@@ -66,7 +66,7 @@ def parse_quantity(value: object) -> int:
 
 
 def spare_subnet(used: Sequence[str]) -> str:
-    """A network for containers that has nothing of the used networks and addresses."""
+    """A network for containers that overlaps none of the used networks and addresses."""
     networks = [ipaddress.IPv4Network(subnet) for subnet in used]
     free = (s for s in SPARE_SUBNETS if not any(ipaddress.IPv4Network(s).overlaps(network) for network in networks))
     return next(free, "10.64.0.0/20")

@@ -1,7 +1,7 @@
-"""YAML as people may write it in files of config: without a key that silently replaces an earlier one.
+"""Reads YAML config files safely: refuses duplicate keys, which would silently replace earlier ones.
 
-A file of a megabyte is read in less than a second, whatever is in it: by libyaml where PyYAML has it, and refused
-before that where its aliases would make it many times larger.
+A file of a megabyte is read in less than a second, whatever its content: with libyaml if PyYAML has it; a file whose
+aliases would make it many times larger is refused first.
 """
 
 import gc
@@ -59,7 +59,7 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401
 
 
 def _hint(text: str, error: Exception) -> str:
-    """What went wrong in the words of people who do not know YAML's; empty where that is not known."""
+    """An explanation of the error for people who do not know YAML's terms; empty if there is none."""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         if line.startswith(("<<<<<<<", ">>>>>>>")):
@@ -83,7 +83,7 @@ def _hint(text: str, error: Exception) -> str:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """It takes four fifths of the time where many small objects are made, and finds nothing among them."""
+    """Disables garbage collection, which takes four fifths of the time for many small objects and finds nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:

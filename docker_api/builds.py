@@ -61,7 +61,7 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """What a build left, and how it went. Times are seconds of the epoch."""
+    """The result of a build. Times are in seconds since the epoch."""
 
     image_id: str
     steps: tuple[Step, ...]

@@ -1,4 +1,4 @@
-"""What this project uses of Docker's SDK beyond its documented interface; nothing else reaches into it.
+"""Private interfaces of Docker's SDK that this project uses; no other module may use them.
 
 Written for the version `PINNED` (requirements.txt). tests/process/docker_api/test_internals.py fails where an upgrade
 changes it.

@@ -1,4 +1,4 @@
-"""What a run of an engine reports: changes and their result. Imports nothing of Pulumi, which is slow to load."""
+"""An engine's report of a run: changes and their result. Does not import Pulumi, which is slow to load."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class ProgramError(Exception):
 
 
 class Action(StrEnum):
-    """What a run does, or would do, to a resource."""
+    """An operation of a run on a resource."""
 
     SAME = "same"
     CREATE = "create"
@@ -43,26 +43,26 @@ class Change:
     action: Action
     owner: str = ""  # name of the component that it is part of
     reasons: list[str] = field(default_factory=list)
-    after: dict[str, Any] = field(default_factory=dict, repr=False)  # inputs of what is recreated, without secrets
+    after: dict[str, Any] = field(default_factory=dict, repr=False)  # inputs of the recreated object, without secrets
     seconds: float = 0.0
     error: str | None = None
     skipped: bool = False  # because a dependency failed
 
 
 class Display(Protocol):
-    """Shows a run while it goes on. Called from several threads."""
+    """Shows the progress of a run. Called from several threads."""
 
     def started(self, change: Change) -> None:
         """Work on a resource begins."""
 
     def progress(self, change: Change, text: str) -> None:
-        """What is being done for it."""
+        """The current step of the work on it."""
 
     def ended(self, change: Change) -> None:
         """It is finished, failed (`error`) or was skipped."""
 
 
-# Called before something that exists ends. Returns why it must not, or an empty text.
+# Called before an existing object ends. Returns why it must not, or an empty text.
 Guard = Callable[[Change], str]
 
 
@@ -73,7 +73,7 @@ def unguarded(_change: Change) -> str:
 
 @dataclass(kw_only=True)
 class Result:
-    """What a run did, or would do."""
+    """The result of a run, or of a preview."""
 
     changes: list[Change]
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as the program wants it."""
+        """Whether everything is in the state that the program declares."""
         return not any(change.error or change.skipped for change in self.changes)
 
     @property

@@ -1,4 +1,4 @@
-"""Decides what happens to each resource, in order: same, create, update, replace or repair; and does it."""
+"""Decides the operation for each resource, in order, and performs it: same, create, update, replace or repair."""
 
 import threading
 import time

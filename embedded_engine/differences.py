@@ -1,4 +1,4 @@
-"""Two sets of inputs of a resource, and what changed from one to the other, in lines for people."""
+"""Describes the differences between two sets of a resource's inputs, in lines for people."""
 
 import contextlib
 import json

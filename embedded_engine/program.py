@@ -35,7 +35,7 @@ from stack.pulumi_internals import (
 
 __all__ = ["Handler", "Monitor", "Outcome", "ProgramError", "run_program"]
 
-# What a handler answers for a resource: its ID and outputs; None where it failed or was skipped.
+# A handler's result for a resource: its ID and outputs; None if it failed or was skipped.
 Outcome = tuple[str, dict[str, Any]] | None
 Handler = Callable[[Registration], Outcome]
 
@@ -44,7 +44,7 @@ WORKERS = 16
 
 
 class Monitor(MockMonitor):
-    """Takes registrations as the Pulumi engine would; unlike the mocks', a resource may fail and the rest goes on."""
+    """Takes registrations as the Pulumi engine would; unlike with the mocks, other resources continue if one fails."""
 
     def __init__(self, handler: Handler) -> None:
         super().__init__(_NoCalls())
@@ -87,8 +87,8 @@ class Monitor(MockMonitor):
 
 @contextlib.contextmanager
 def _event_loop() -> Iterator[None]:
-    """What the SDK needs in each thread that unpacks values. Its own way leaves loops to the garbage collector, which
-    complains of some on standard error.
+    """The event loop that the SDK needs in each thread that unpacks values. The SDK's own way leaves loops to the
+    garbage collector, which complains about some on stderr.
     """
     with contextlib.closing(asyncio.new_event_loop()) as loop:
         asyncio.set_event_loop(loop)
@@ -103,7 +103,7 @@ class _NoCalls(Mocks):
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         if args.token == READ_STATE:
-            return {EMBEDDED: True}, []  # this engine's state is in the labels of what it made
+            return {EMBEDDED: True}, []  # this engine's state is in the labels of its objects
         raise ProgramError(f"the embedded engine does not know the function {args.token}; use --engine pulumi")
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
@@ -135,7 +135,7 @@ async def _run(
     forget_last_run()
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    # The SDK logs a failed registration with its traceback; what failed is in the deployment's report.
+    # The SDK logs a failed registration with its traceback; the deployment's report has the failure.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         use_monitor(

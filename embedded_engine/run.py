@@ -1,4 +1,4 @@
-"""Runs the engine on one stack: preview, up, destroy, outputs."""
+"""Operations of the embedded engine on one stack: preview, up, destroy, outputs."""
 
 import json
 import threading
@@ -107,7 +107,7 @@ class Engine:
         except DockerError:
             if not result.failed:
                 raise
-            return result  # the failures that Docker's end caused say more, and `ws matrix` retries them
+            return result  # the failures caused by Docker's end say more, and `ws matrix` retries them
         result.changes += orphans
         if not preview:
             self._remove([orphan for orphan in orphans if self._may_end(orphan)])

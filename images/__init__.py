@@ -1,1 +1,1 @@
-"""What the platform's images are made from, and which versions their locks hold."""
+"""Recipes of the platform's images: Dockerfiles, lock files, variants and budgets."""

@@ -1,4 +1,4 @@
-"""How large images and their layers may be: the tables beside the Dockerfiles (budgets.toml)."""
+"""Size budgets of images and layers: the tables beside the Dockerfiles (budgets.toml)."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The images that the platform builds: what each is built from, and the lock files with its versions.
+"""The catalog of images that the platform builds: their inputs, and the lock files with their versions.
 
 The ML images depend on the variant and on the torch flavour (``cuda`` or ``cpu``). The service images ignore both.
 """

@@ -1,9 +1,9 @@
-"""Which part of a Dockerfile, of its context and of its arguments one target is built from.
+"""Finds the inputs of one build target: the stages of the Dockerfile, context files and build arguments that it uses.
 
 An edit of a stage that a target does not use must not count for that target. Follows what BuildKit reads: stages linked
 by ``FROM``, ``COPY --from`` and ``RUN --mount=…,from=``; files that ``COPY``, ``ADD`` and bind mounts name.
-Where a value is known only to the build, everything that it may name counts. What is not understood is refused
-(dockerfile_syntax.py): a part that went missing here would leave a stale image in use.
+If only the build knows a value, everything that it may name counts. Unknown syntax is refused (dockerfile_syntax.py):
+a missed input would leave a stale image in use.
 """
 
 import json
@@ -94,7 +94,7 @@ class Stages:
 def recipe(
     dockerfile: Path, files: Iterable[str], *, target: str | None, args: Mapping[str, str], platform: str = ""
 ) -> Recipe:
-    """What `target` (None: the last stage) is built from, with these build arguments; `files` are the context's.
+    """The inputs of `target` (None: the last stage), with these build arguments; `files` are the context's.
 
     Raises:
         DockerfileError: the Dockerfile has something that is not understood.

@@ -1,4 +1,4 @@
-"""The instructions of a Dockerfile, joined as BuildKit joins them.
+"""Splits a Dockerfile into instructions, with continued lines joined as BuildKit joins them.
 
 Tags of images are digests of these instructions. If one were lost or misread, an edit of it would leave a stale image
 in use, so whatever is not understood exactly is refused, with its line and what to write instead.
@@ -25,7 +25,7 @@ BLANKS = " \t"
 
 
 class DockerfileError(ValueError):
-    """A Dockerfile has something that is not understood here."""
+    """A Dockerfile contains syntax that this module does not understand."""
 
     def __init__(self, line: int, reason: str, remedy: str) -> None:
         super().__init__(f"line {line}: {reason}. {remedy}")
@@ -66,7 +66,7 @@ def instructions(text: str) -> Iterator[Instruction]:
     text = text.replace("\r\n", "\n")
     lines = text.split("\n")
     _refuse_directives(lines)
-    whole: str | None = None  # an instruction that goes on
+    whole: str | None = None  # an instruction that continues on the next line
     begin = 0
     for number, line in enumerate(lines, start=1):
         _refuse_characters(number, line)
@@ -85,7 +85,7 @@ def instructions(text: str) -> Iterator[Instruction]:
 
 
 def _joined(before: str, line: str) -> str:
-    """Text that goes on with another line. Indentation is kept as far as a shell may see it."""
+    """Joins text with its continuation line. Keeps indentation that a shell may see."""
     body = line.lstrip(BLANKS)
     indent = line[: len(line) - len(body)]
     if not before.strip(BLANKS):
@@ -96,7 +96,7 @@ def _joined(before: str, line: str) -> str:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a quotation goes on after a text, or its last character is escaped."""
+    """Whether a quotation is still open after a text, or its last character is escaped."""
     quote, escaped = "", False
     for position, character in enumerate(text):
         if escaped:

@@ -1,4 +1,4 @@
-"""The image family: the images that are built for every variant, and one of them as something to build."""
+"""The image family: the build targets that exist for every variant."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,17 +27,17 @@ class BuildTarget:
 
     @property
     def name(self) -> str:
-        """What it is called in a stack: ``ray-runtime-cuda13.1.1-py3.14``."""
+        """The target's name in a stack: ``ray-runtime-cuda13.1.1-py3.14``."""
         return f"{self.family_name}{platform_suffix(self.platform)}"
 
     @property
     def family_name(self) -> str:
-        """The same for every platform."""
+        """The name without the platform."""
         return f"{self.image.name}-{self.variant.key}"
 
     @property
     def ancestors(self) -> Iterator["BuildTarget"]:
-        """The images that it is built on, the nearest first, whether they are to be built or not."""
+        """The images that it is built on, the nearest first, whether or not they are selected."""
         parent = self.image.parent
         while parent:
             yield replace(self, image=CATALOG[parent])

@@ -1,4 +1,4 @@
-"""The lock of a stack's own packages: what ``images.packages`` adds to the images of the family, with hashes.
+"""The lock of a stack's own packages: the packages that a stack adds to the images of the family, with hashes.
 
 It is stored beside the stack file. Its header says what it was made for, so that a lock that is older than the stack
 file or the images is detected without a package index. Written by ``ws packages``.

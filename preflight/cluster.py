@@ -349,7 +349,7 @@ def somebody_can_take_over(situation: Situation) -> Iterator[Finding]:
         )
     elif len(candidates) == 1:
         yield Notice(
-            f"only {candidates[0]} may lead ({membership.names('head_whitelist')}): nobody takes over when it is lost"
+            f"only {candidates[0]} may lead ({membership.names('head_whitelist')}): no host takes over when it is lost"
         )
 
 

@@ -83,7 +83,7 @@ def refuse_remote_engine() -> None:
     reason = f"the context {show(context)} is {where}, where your `docker` looks, but this deploys on {SOCKET}"
     local = there.startswith("unix://")
     remedy = f"export DOCKER_HOST={there if local else SOCKET}"
-    advice = "To deploy there:" if local else "To deploy on this host all the same, here and with your `docker`:"
+    advice = "To deploy there:" if local else "To deploy on this host instead, here and with your `docker`:"
     raise _refusal(source, reason, advice, (remedy,))
 
 

@@ -1,1 +1,1 @@
-"""One stack on this host: its identity, state folder, secrets, cluster key, remembered sources, and what runs on it."""
+"""One stack on this host: its identity, state folder, secrets, cluster key, image sources and running work."""

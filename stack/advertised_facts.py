@@ -1,4 +1,4 @@
-"""What each host of a cluster says about itself, for the preflights of the others."""
+"""Facts that each host of a cluster publishes about itself, for the preflights of the others."""
 
 from config.packages import NONE
 from config.platform import PlatformSettings
@@ -6,7 +6,7 @@ from images.catalog import CATALOG
 from stack.identity import StackIdentity
 from stack.state import HostFiles
 
-MACHINE = "machine"  # a name that no other machine gives itself
+MACHINE = "machine"  # a name that is unique to this machine
 
 
 def published(settings: PlatformSettings, identity: StackIdentity, files: HostFiles) -> dict[str, object]:
@@ -21,7 +21,7 @@ def published(settings: PlatformSettings, identity: StackIdentity, files: HostFi
 
 
 def versions(settings: PlatformSettings) -> dict[str, str]:
-    """What the images of this stack's Ray nodes are made of. Empty where one is pulled: that says it once it runs."""
+    """The versions in the images of this stack's Ray nodes. Empty if one is pulled: it reports them once it runs."""
     if any(node.image.source == "pull" for node in (settings.ray.cpu, *settings.ray_nodes.values())):
         return {"cuda": "", "python": "", "ray": "", "packages": ""}
     variant = settings.variant

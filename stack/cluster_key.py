@@ -1,7 +1,7 @@
-"""The one key that all secrets of a cluster over several hosts are made from, so that a host needs to be given no more.
+"""The cluster key, from which all secrets of a cluster over several hosts are derived.
 
-It is set in the encrypted stack config, or a file of this user's; the host of the cluster's Redis makes that on first
-use, every other host is given a copy (``ws cluster key``).
+It is in the encrypted stack config or in a file of this user; the host of the cluster's Redis makes the file on first
+use, and every other host needs a copy (``ws cluster key``).
 """
 
 import base64
@@ -22,7 +22,7 @@ MINIMUM_LENGTH = 32
 
 
 def key_file(project: str, cluster: str) -> Path:
-    """Where the key of a cluster is kept on this host."""
+    """The file of the cluster key on this host."""
     return state_root() / project / f"cluster-{cluster}.key"
 
 
@@ -34,10 +34,10 @@ def cluster_key(
     stack_file: str,
     dry_run: bool,
 ) -> str:
-    """The key of the cluster. The host of its Redis makes one where there is none; a preview invents one for itself.
+    """The cluster key. If there is none, the host of the cluster's Redis makes one; a preview uses a temporary one.
 
     Raises:
-        SecretError: another host has to be given it first.
+        SecretError: this host needs a copy of the key first.
     """
     file = key_file(project, membership.cluster.name)
     text, remedy = configured(KEY), secret_command(stack_of(stack_file) or "STACK", f"{project}:{KEY}")
@@ -62,7 +62,7 @@ def cluster_key(
 
 
 def derived(key: str, cluster: str, name: str) -> str:
-    """The secret `name` of a cluster: 256 bits, URL-safe, and no way back from it to the key or to another secret."""
+    """The secret `name` of a cluster: 256 bits, URL-safe; reveals neither the key nor another secret."""
     digest = hmac.new(key.encode(), f"cslr/{cluster}/{name}".encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
@@ -79,6 +79,6 @@ def _checked(text: str, where: str, remedy: str) -> str:
 
 
 def copy_command(membership: Membership, file: Path) -> str:
-    """How to get the key from the host of Redis, closed to others, where this user is the same one there."""
+    """The command that copies the key from the host of Redis, unreadable for others, if this user exists there too."""
     source = membership.cluster.hosts[membership.redis_host].address
     return f"(umask 077; mkdir -p {file.parent} && scp {source}:{file} {file})"

@@ -1,12 +1,12 @@
-"""What the engine that runs this program knows of the stack: asked of the engine itself, whatever its backend is."""
+"""Asks the engine that runs this program which resources of the stack are in its state, whatever its backend is."""
 
 import pulumi
 
 from stack.owner import Known
 
-READ_STATE = "pulumi:pulumi:readStackResourceOutputs"  # a function of Pulumi's own, without a provider
+READ_STATE = "pulumi:pulumi:readStackResourceOutputs"  # a built-in function of Pulumi, without a provider
 EMBEDDED = "embedded"  # the key by which the embedded engine answers it
-NOBODYS = "organization"  # what backends without organizations call the one that they have
+NOBODYS = "organization"  # name of the only organization in backends without organizations
 
 
 def stack_reference() -> str:

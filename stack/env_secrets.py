@@ -1,8 +1,8 @@
-"""Secrets of the user's own (``HF_TOKEN``, ``WANDB_API_KEY``), which programs find as environment variables.
+"""Users' own secrets (``HF_TOKEN``, ``WANDB_API_KEY``), which programs get as environment variables.
 
 A stack names the variables; each value is in the encrypted stack config, or in a file of this host. A container gets it
-as a file in ``/run/secrets/env``, and what starts its program exports it: so it is in the environment of processes and
-nowhere else, neither in what Docker shows of the container, nor in a state, an output or a log.
+as a file in ``/run/secrets/env``, which with_python.sh exports: so it is only in the environment of processes, and not
+in `docker inspect`, a state, an output or a log.
 """
 
 import json
@@ -86,7 +86,7 @@ def notices(settings: PlatformSettings) -> list[Notice]:
 
 
 def looks_secret(name: str) -> bool:
-    """Whether people mean a secret by a variable's name: ``HF_TOKEN``, and not ``TOKENIZERS_PARALLELISM``."""
+    """Whether a variable's name suggests a secret: ``HF_TOKEN``, but not ``TOKENIZERS_PARALLELISM``."""
     return bool(TELLING.search(name))
 
 

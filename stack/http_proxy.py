@@ -1,7 +1,7 @@
-"""The HTTP proxy by which programs of people reach the internet, and what they must reach without it.
+"""The HTTP proxy through which users' programs reach the internet, and the addresses exempt from it.
 
-A program takes proxies from its environment, whatever it asks for: without a list of what is near, calls to MLflow
-inside the network go to the proxy, which knows no such name.
+A program uses its environment's proxy for all requests: without exemptions, calls to MLflow inside the network go to
+the proxy, which cannot resolve its name.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,23 +12,23 @@ from config.services import RAY_NODES, SERVICES
 from stack.identity import StackIdentity
 
 PROXIES = ("http_proxy", "https_proxy")
-# What else people set in the `env` of a service for the same end.
+# Other variables that people set in a service's `env` for the same purpose.
 ANY_PROXY = (*PROXIES, "all_proxy")
 EXCEPT = "no_proxy"
 THIS_HOST = ("localhost", "127.0.0.1", "127.0.0.2", "::1")
-# Those that run programs of people, or that ask other servers by themselves.
+# Services that run users' programs, or that contact other servers.
 ASKING = ("mlflow", "ray-head", *RAY_NODES, "marimo")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpProxy:
-    """What a stack says of it, for the environment of its containers."""
+    """A stack's proxy settings, for the environment of its containers."""
 
     url: str | None  # None: none for all; a service may have one of its own
     near: tuple[str, ...]  # names, addresses and networks that are reached without it
 
     def environment(self, service: str, own: Mapping[str, str]) -> dict[str, str]:
-        """What a service's own environment becomes with it; programs read one spelling or the other."""
+        """A service's environment with the proxy added; programs read either spelling of the variables."""
         if service not in ASKING:
             return dict(own)
         proxies = {spelling: self.url for name in PROXIES for spelling in _spellings(name) if self.url}

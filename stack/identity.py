@@ -1,4 +1,4 @@
-"""Whose objects these are: names and labels that every Docker object of one stack carries."""
+"""The identity of a stack: names and labels of all its Docker objects."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class StackIdentity:
 
     @property
     def prefix(self) -> str:
-        """What container and volume names begin with, and Ray's storage namespace: ``cslr-dev``."""
+        """The prefix of container and volume names, and Ray's storage namespace: ``cslr-dev``."""
         return f"{self.project}-{self.stack}"
 
     def object_name(self, part: str) -> str:

@@ -1,4 +1,4 @@
-"""What of this host a container is given to read or write."""
+"""Mounts: files and volumes of this host in a container."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
-"""Whose the Docker objects of a stack are: one state knows them, and that alone may change them.
+"""The owner of a stack's Docker objects: the one engine state that knows them and may change them.
 
-Pulumi keeps a state in its backend, the embedded engine in labels of the objects. A run whose state does not know what
-is here could only make it a second time and fail in the middle, or end all that runs; so it is refused before anything
-changes, with the way to change over. Data is in volumes, which both engines take as they are.
+Pulumi keeps its state in a backend, the embedded engine in labels of the objects. A run whose state does not know the
+existing objects would create them a second time and fail half-way, or end everything that runs; so it is refused before
+anything changes, with the steps to change owners. Data is in volumes, which both engines adopt.
 """
 
 import json
@@ -52,7 +52,7 @@ class StackObject:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the state of the engine that runs knows."""
+    """The objects that the running engine's state knows."""
 
     engine: Engine
     identifiers: frozenset[str] = frozenset()  # of Docker objects in Pulumi's state
@@ -64,7 +64,7 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnerRecord:
-    """Who deployed a stack last, as its folder says."""
+    """The record of a stack's last deployer, in its state folder."""
 
     engine: Engine
     backend: str = ""  # where Pulumi's state is, without its credentials
@@ -167,7 +167,7 @@ def pulumi_backend(environment: Mapping[str, str]) -> str:
 
 
 def look(identity: StackIdentity, known: Known, checkout: Path, environment: Mapping[str, str]) -> Situation:
-    """The situation of a run. Where Docker does not answer there are no objects: other checks say so."""
+    """The situation of a run. If Docker does not answer, there are no objects: other checks report that."""
     try:
         objects = stack_objects(identity)
     except DockerError:
@@ -238,7 +238,7 @@ def of_the_other_engine(now: Situation) -> Problem | None:
     return Problem(
         (),
         f"{_listed(others)} of it were made by {IN_WORDS[other]}{where}, and {own} does not know them",
-        f"What runs in them would end. Nothing was changed. To go on with {IN_WORDS[other]}:",
+        f"What runs in them would end. Nothing was changed. To continue with {IN_WORDS[other]}:",
         (go_on, *_change_over(now, f"To change over to {own}, which recreates containers and keeps all data:")),
     )
 
@@ -283,7 +283,7 @@ CHECKS = (of_another_folder, of_compose, of_the_other_engine, of_another_state, 
 
 
 def another_checkout(now: Situation) -> str | None:
-    """What to say where the stack was deployed from another copy of this program last."""
+    """A notice if the stack was last deployed from another copy of this program."""
     last, stack = now.last, now.identity.stack
     if not now.objects or last is None or not last.checkout or _same(last.checkout, Path(now.own.checkout)):
         return None

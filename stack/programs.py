@@ -1,4 +1,4 @@
-"""What containers start: which modules of PACKAGES each is given, and the commands.
+"""Programs of containers: the modules of PACKAGES to mount in each, and the commands that start them.
 
 The files are mounted, so that they work with pulled images too and need no image build. A container is given the module
 that it starts, the modules that this one imports and the files that these read, no others: an edit replaces the

@@ -1,4 +1,4 @@
-"""What this project uses of Pulumi's SDK beyond its documented interface; nothing else reaches into it.
+"""Private interfaces of Pulumi's SDK that this project uses; no other module may use them.
 
 Written for the version `PINNED` (requirements.in). Each function has a test of its own, so that an upgrade of the SDK
 fails in tests/unit/stack/test_pulumi_internals.py and nowhere else.
@@ -67,7 +67,7 @@ async def run_to_end(program: Callable[[], object]) -> None:
 
 
 def stack_outputs() -> dict[str, Any]:
-    """What the program exported."""
+    """The outputs that the program exported."""
     root = settings.get_root_resource()
     return root.outputs if isinstance(root, stack.Stack) else {}
 

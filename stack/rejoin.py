@@ -1,7 +1,7 @@
-"""Containers that were cut from the stack's network (``docker network disconnect``) or paused: takes that back.
+"""Reconnects containers that were cut from the stack's network (``docker network disconnect``), and unpauses them.
 
-For the genuine Pulumi, whose provider compares neither a container's networks nor whether it is paused with what there
-is: no refresh sees it. The embedded engine looks for itself.
+Needed with the genuine Pulumi, whose provider checks neither a container's networks nor whether it is paused: no
+refresh sees it. The embedded engine checks both itself.
 """
 
 from collections.abc import Collection, Mapping

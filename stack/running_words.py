@@ -1,4 +1,4 @@
-"""What runs on a stack, in words: for a warning, a question, a line of progress."""
+"""Describes running work in words: for a warning, a question, a line of progress."""
 
 import time
 from collections import Counter
@@ -38,7 +38,7 @@ def listed(works: Iterable[Work], now: float | None = None) -> Iterator[str]:
 
 
 def warning(running: RunningWork, stack: str) -> str:
-    """What bare `pulumi`, which does not ask, says before it ends something."""
+    """The warning of bare `pulumi`, which cannot ask, before it ends running work."""
     lines = [
         f"{in_words(running.works)} on this stack at this moment:",
         *(f"    {text}" for text in listed(running.works)),

@@ -1,7 +1,7 @@
-"""What runs on a deployed stack now: of Ray jobs, drivers, actors and tasks, open notebooks, runs of MLflow.
+"""Finds running work on a deployed stack: Ray jobs, drivers, actors and tasks, open notebooks, MLflow runs.
 
-Asks the containers as they are deployed, by their ports, mounts and variables: the stack file may say otherwise by now.
-Changes nothing, and takes a few seconds at most; what could not be asked is said.
+Asks the containers as they are deployed, by their ports, mounts and variables: the stack file may have changed since.
+Changes nothing, and takes a few seconds at most; reports which services could not be asked.
 """
 
 import json
@@ -38,7 +38,7 @@ IDLE = ("waiting: ", "drained: ")  # entrypoints/ray/node.py
 
 
 class Kind(StrEnum):
-    """What is running."""
+    """Kinds of running work."""
 
     JOB = "job"
     DRIVER = "driver"
@@ -112,7 +112,7 @@ class Deployed:
 
 @dataclass(frozen=True, kw_only=True)
 class RunningWork:
-    """What runs, and what is not known of it."""
+    """Running work, and services whose work is unknown."""
 
     works: tuple[Work, ...] = ()
     head: str = ""  # the service that leads Ray here; empty where another host leads, or none
@@ -160,12 +160,12 @@ def deployed(identity: StackIdentity, api: DockerApi | None = None) -> tuple[Dep
 
 
 def look(identity: StackIdentity, api: DockerApi | None = None) -> RunningWork:
-    """What runs on a stack now. Raises `DockerError` where Docker itself does not answer."""
+    """Finds the running work of a stack. Raises `DockerError` if Docker itself does not answer."""
     return asked(deployed(identity, api))
 
 
 def asked(services: tuple[Deployed, ...]) -> RunningWork:
-    """What these containers say that runs."""
+    """Asks these containers for their running work."""
     nodes = [one for one in services if one.service in RAY_NODES and one.running]
     running = {one.service: one for one in services if one.running}
     questions: dict[str, Callable[[], _Answer]] = {}
@@ -191,7 +191,7 @@ def asked(services: tuple[Deployed, ...]) -> RunningWork:
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
-    """What one service says; its part of what several say."""
+    """The answer of one service."""
 
     works: tuple[Work, ...] = ()
     head: str = ""
@@ -210,7 +210,7 @@ def _first(nodes: Iterable[Deployed]) -> Deployed:
 
 
 def _ray(nodes: list[Deployed]) -> _Answer:
-    """What runs in Ray, and the service here that leads it. Every node but the head refuses, so each is asked."""
+    """Running work in Ray, and the service here that leads it. Every node except the head refuses, so each is asked."""
     failure = NotAskedError("Ray's dashboard does not answer")
     for node in sorted(nodes, key=lambda node: (not node.healthy, RAY_NODES.index(node.service))):
         shared = _shared_dashboard(node)
@@ -375,7 +375,7 @@ class _Http:
         return NotAskedError(f"{self.name} at {self.url} answers something else than a list of {what}")
 
     def get(self, path: str, body: Json | None = None) -> Any:  # noqa: ANN401 (JSON)
-        """What a GET answers, or a POST of a body. Raises `NotAskedError`."""
+        """The answer to a GET, or to a POST if there is a body. Raises `NotAskedError`."""
         headers = {"Authorization": self.authorization} if self.authorization else {}
         headers |= {"Content-Type": "application/json"} if body else {}
         content = json.dumps(body).encode() if body else None

@@ -1,4 +1,4 @@
-"""The platform's four secrets: where each comes from, and the files by which containers get it.
+"""The platform's four secrets: their sources, and the files in which containers get them.
 
 A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
 use into the state folder, or made from the key of its cluster (``cluster_key.py``). No secret is ever an environment
@@ -78,7 +78,7 @@ class SecretFiles:
         return self._mount(name, self.values[name], user)
 
     def redis_user(self, name: str, *, user: str) -> Mount:
-        """What a container that must not have all rights in Redis logs in with: ``redis-reader`` or ``redis-agent``."""
+        """The mounted password of a Redis user with limited rights: ``redis-reader`` or ``redis-agent``."""
         return self._mount(name, redis_users.password(self.values["redis-password"], redis_users.SECRETS[name]), user)
 
     def redis_conf(self, lines: str, *, user: str, replicated: bool, namespace: str) -> Mount:

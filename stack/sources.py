@@ -1,6 +1,6 @@
-"""Where images come from, where the settings leave it open (`auto`): probed once, then kept.
+"""Chooses the sources of images if the settings leave them open (`auto`): probes once, then keeps the answers.
 
-Kept in the state folder, because an answer that changes with the weather of the network would rebuild every image.
+Kept in the state folder, because an answer that changes with the network's condition would rebuild every image.
 """
 
 import http.client
@@ -32,7 +32,7 @@ TorchChoice = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """What was chosen."""
+    """The chosen sources."""
 
     bases: Source
     torch: Flavour

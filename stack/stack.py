@@ -1,6 +1,6 @@
-"""What is known of one stack: whose its objects are, its config, and from both its files and its secrets on this host.
+"""One stack: its identity and config, and from these its files and secrets on this host.
 
-Knows nothing of Pulumi, so that `ws` has it without loading that.
+Does not import Pulumi, so that `ws` can use it without loading Pulumi.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ PREFLIGHT = "preflight"  # key of the stack config
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A stack, as the program declares it, or as `ws` looks at it."""
+    """A stack, for the program that declares it and for `ws`."""
 
     identity: StackIdentity
     config: Callable[[str], str | None]  # the text of a key of this project

@@ -1,8 +1,8 @@
-"""Files of this host that containers mount: entry programs and secrets.
+"""The state folder: files of this host that containers mount, such as programs and secrets.
 
-Owns a folder of the user's (``$XDG_STATE_HOME/cslr``, by default ``~/.local/state/cslr``). A file's name carries a
-fingerprint of its content, so a changed program or a rotated secret changes the mount, and with it exactly the
-containers that use it. Does not own what the files say.
+Owns a folder of the user (``$XDG_STATE_HOME/cslr``, by default ``~/.local/state/cslr``). A file's name contains a
+fingerprint of its content, so a changed program or a rotated secret changes the mount, and thereby replaces exactly the
+containers that use it. Does not own the content of the files.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def make_closed(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes, mode: int) -> None:
-    """Writes a file whole or not at all, in a folder closed to others."""
+    """Writes a file atomically, in a folder closed to others."""
     make_closed(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

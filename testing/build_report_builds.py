@@ -1,4 +1,4 @@
-"""Builds of an image family as the tests of the build report need them: made up, with sizes that one can add up."""
+"""Made-up builds of an image family for tests of the build report, with sizes that are easy to add up."""
 
 import hashlib
 import json
@@ -113,7 +113,7 @@ def built(
 
 
 def measured(spec: Mapping[str, Any], image_id: str | None = None) -> subprocess.CompletedProcess[str]:
-    """`python -m build_report.measure`, as an engine starts it."""
+    """Runs `python -m build_report.measure` as an engine does."""
     environment = {name: value for name, value in os.environ.items() if name not in (ENVIRONMENT, IMAGE_ID)}
     environment |= {ENVIRONMENT: json.dumps(spec)} | ({IMAGE_ID: image_id} if image_id else {})
     command = [sys.executable, "-m", "build_report.measure"]

@@ -1,4 +1,4 @@
-"""The gateway as a program of its own."""
+"""Runs the gateway as a separate process."""
 
 import contextlib
 import os

@@ -131,7 +131,7 @@ class Recorder(Monitor):
 
 @dataclass(kw_only=True)
 class Deployed:
-    """What one run of the program declared."""
+    """The resources and outputs that one run of the program declared."""
 
     resources: dict[str, Resource]  # by URN
     outputs: dict[str, Any]

@@ -1,4 +1,4 @@
-"""A cluster of three hosts, as its block in a stack file says, and what each host makes of it."""
+"""The settings of a three-host cluster, and each host's settings that follow from them."""
 
 import copy
 import json

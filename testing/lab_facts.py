@@ -1,4 +1,4 @@
-"""What the preflight finds of that cluster where all is well."""
+"""The preflight's facts about the cluster of lab.py when everything works."""
 
 from typing import Any
 

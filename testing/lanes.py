@@ -51,7 +51,7 @@ LANES = {
 
 @dataclass(kw_only=True)
 class Tally:
-    """What the lanes came to."""
+    """The results of the lanes."""
 
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)

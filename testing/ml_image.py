@@ -1,4 +1,4 @@
-"""Where the ML image keeps Python's packages, if its Python were the one that runs the tests."""
+"""The ML image's site-packages path, computed for the Python that runs the tests."""
 
 import sys
 

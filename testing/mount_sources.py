@@ -1,4 +1,4 @@
-"""How tests ask which folders of the host a container gets."""
+"""Asks for tests which folders of the host a container may mount."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The programs that tests run, each a fixture: what the chosen tests need is known before the first of them begins.
+"""External programs that tests run, each as a fixture, so that missing ones are known before the first test begins.
 
 `make test` (`pytest --set-up`) installs what is missing, or says what to install and stops. Without `--set-up` a test
 whose program is missing fails. It never skips: a skip is for what no package brings.

@@ -1,4 +1,4 @@
-"""Keeps tests/unit pure: a test there that starts a process or opens a server fails, and says so."""
+"""Keeps tests/unit pure: a test there that starts a process or opens a server fails with that reason."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The way of `ws cluster` to the real Redis servers of a test, on a host of a cluster."""
+"""Access for `ws cluster` commands to the real Redis servers of a test, as on a host of a cluster."""
 
 from config.cluster import ClusterHost, ClusterRedis, ClusterSettings, Membership
 from coordination.redis_client import Address

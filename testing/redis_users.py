@@ -1,4 +1,4 @@
-"""What makes the users of heads in Redis, beside a server of a test as it is in Redis's container."""
+"""Runs the program that makes users of heads beside a test's Redis server, as in Redis's container."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Servers of a test's own on free ports of this host."""
+"""Servers for single tests, on free ports of this host."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""What did not run and why: each reason with its number, at the end of a run.
+"""Summarises skipped tests at the end of a run: each reason with its count.
 
 A skip is for what this machine cannot have. Tests that are left out because they take long are not chosen: they are
 marked `only_with(SETTING, CHOSEN)`.

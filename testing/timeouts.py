@@ -1,4 +1,4 @@
-"""How long a test may take, with what it sets up: a test that hangs fails with the stacks of all threads."""
+"""Time limits of tests, including their fixtures: a hanging test fails with the stacks of all threads."""
 
 import pytest
 

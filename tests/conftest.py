@@ -1,4 +1,4 @@
-"""Options and fixtures that tests of several folders share."""
+"""Options and fixtures for tests of several folders."""
 
 import signal
 

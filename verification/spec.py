@@ -33,7 +33,7 @@ class ExpectedNode(Model):
 
 
 class ExpectedVersions(Model):
-    """What every node must report; None is not checked (a pulled image has its own)."""
+    """The versions that every node must report; None is not checked (a pulled image has its own)."""
 
     ray: str | None = None  # "2.60.0"
     python: str | None = None  # minor version: "3.14"

@@ -1,4 +1,4 @@
-"""Changes as people and programs read them: one resource a line, with the reasons; counts; failures in full."""
+"""Renders changes for people and programs: one line for each resource, with reasons; counts; failures in full."""
 
 from collections import Counter
 from typing import Any
@@ -17,7 +17,7 @@ WORDS = {
     Action.DELETE: ("-", "red", "deleting", "deleted", "to delete"),
     Action.SAME: (" ", "dim", "checking", "unchanged", "unchanged"),
 }
-MOST_ITEMS = 4  # of a list, that are shown each
+MOST_ITEMS = 4  # of a list that are shown individually
 KINDS = {
     "docker:index/remoteImage:RemoteImage": "pulled image",
     "docker:index/image:Image": "image",
@@ -31,7 +31,7 @@ def kind(change: Change) -> str:
 
 
 def title(change: Change) -> Text:
-    """Symbol, name and kind of a resource that changes."""
+    """Symbol, name and kind of a changing resource."""
     symbol, style, *_ = WORDS[change.action]
     return Text.assemble((f"{symbol} ", style), (change.name, "bold"), " ", (kind(change), "dim"))
 
@@ -48,7 +48,7 @@ def show_preview(result: Result, console: Console) -> None:
 
 
 def condensed(reasons: list[str]) -> list[str]:
-    """The reasons, with many items of one list as their number: ``triggers: 6 removed, 6 added``."""
+    """The reasons; many items of one list are only counted: ``triggers: 6 removed, 6 added``."""
     items = Counter(tuple(reason.split(" ", 2)[:2]) for reason in reasons)
     lines: dict[str, None] = {}  # in order, each once
     for reason in reasons:
@@ -80,7 +80,7 @@ def show_failures(result: Result, console: Console) -> None:
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """The changes for programs; resources that stay as they are only count."""
+    """The changes for programs; unchanged resources are only counted."""
     return {
         "changes": [
             {

@@ -46,7 +46,7 @@ app.add_typer(packages, name="packages")
 app.add_typer(mlflow, name="mlflow")
 reports = typer.Typer(invoke_without_command=True, context_settings=HELP)
 app.add_typer(reports, name="report")
-MOST_RUNS = 1000  # that a trend is readable of
+MOST_RUNS = 1000  # for which a trend is readable
 
 EngineChoice = Annotated[
     EngineOption,
@@ -499,7 +499,7 @@ def doctor(stack: Stack = "dev") -> None:
     from ws.doctor.facts import Facts
     from ws.doctor.view import table
 
-    refuse_name(FOLDER, stack)  # all else that is wrong with a stack is a row of the table
+    refuse_name(FOLDER, stack)  # all other faults of a stack are rows of the table
     found = rows(Facts.collect(stack))
     out.print(table(found))
     if any(row.state is State.FAIL for row in found):
@@ -555,7 +555,7 @@ def _consent(words: str, stack: str, engine: EngineOption, *, yes: bool, drain: 
 
 
 def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -> None:
-    """Shows what is old, and removes it."""
+    """Shows unused images, and removes them."""
     from build_report.store import Store
     from build_report.units import size
     from config.project import FOLDER
@@ -567,7 +567,7 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     api = DockerApi()
     own = session.stack
     others = [StackSettings.read(stack, own.environment) for stack in stacks(FOLDER) if stack != own.file.stack]
-    # What options select for this run no stack file may name, nor the bases of it.
+    # Images that only this run's options select, and their bases, may be in no stack file.
     this_run = own.file.config.laid_over(planned.without(()))
     wanted = prune.wanted_tags([*(stack.file.config for stack in (own, *others)), this_run])
     old = prune.look(api, wanted, Store().step_names())

@@ -1,10 +1,10 @@
-"""What the shell completes: names that are looked up when they are asked for."""
+"""Shell completion: looks up names when they are needed."""
 
 from config.project import FOLDER
 
 
 def stacks(incomplete: str) -> list[str]:
-    """The stacks that there are files for."""
+    """The names of all stacks with a stack file."""
     names = (path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in FOLDER.glob("Pulumi.*.yaml"))
     return sorted(name for name in names if name.startswith(incomplete))
 

@@ -1,4 +1,4 @@
-"""Ends no running work without consent: asks the user, refuses without a terminal, or waits for its end."""
+"""Consent to ending running work: asks the user, refuses without a terminal, or waits until the work ends."""
 
 import sys
 import time
@@ -42,7 +42,7 @@ class Command:
 
 @dataclass(kw_only=True)
 class Consent:
-    """The consent of one run: which work may be ended, and how that is decided."""
+    """The consent of one run: the work that may be ended, and how to obtain consent."""
 
     command: Command
     console: Console
@@ -88,7 +88,7 @@ class Consent:
         )
 
     def _new(self, found: Cost) -> list[Work]:
-        """Work without consent. Tasks and actors of jobs come and go: they are new only if nothing was agreed to."""
+        """Work without consent. Tasks and actors of jobs keep changing: they are new only if nothing was agreed to."""
         unknown = [work for work in found.works if (work.kind, work.identifier) not in self.agreed]
         return [work for work in unknown if not (work.part and self.agreed)]
 
@@ -98,7 +98,7 @@ class Consent:
     # --- asking ---
 
     def _settled(self, look: Callable[[], Cost]) -> Cost:
-        """What would end. Before a refusal, waits a moment for work that is about to end anyway."""
+        """The work that would end. Before a refusal, waits a moment for work that is about to end anyway."""
         deadline = time.monotonic() + SETTLE_SECONDS
         found = look()
         while found and not (self.yes or self.drain is not None or self._asks()) and time.monotonic() < deadline:
@@ -161,14 +161,14 @@ class Consent:
 
 
 def show_cost(found: Cost, console: Console) -> None:
-    """What ends, and notices about work that does not end."""
+    """Shows the work that ends, and notices about work that does not."""
     for notice in found.notices:
         console.print(Text(notice, style="dim"), soft_wrap=True)
     show_ends(found, console)
 
 
 def show_ends(found: Cost, console: Console) -> None:
-    """What ends: one sentence for each cause, with the first ten items."""
+    """Shows the work that ends: one sentence for each cause, with the first ten items."""
     for end in found.ends:
         console.print(Text(str(end), style="bold yellow"), soft_wrap=True)
         for text in listed(end.works):

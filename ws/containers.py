@@ -1,4 +1,4 @@
-"""A stack's containers as Docker has them: what `ws ps` and `ws logs` show."""
+"""A stack's containers in Docker, for `ws ps` and `ws logs`."""
 
 import heapq
 import queue
@@ -22,13 +22,13 @@ from ws.errors import WsError
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
 HEALTH_STYLES = {"healthy": "green", "unhealthy": "bold red", "starting": "yellow"}
-LOG_SECONDS = 24 * 3600  # that a followed log may be silent
+LOG_SECONDS = 24 * 3600  # for which a followed log may be silent
 # `GET /health` of the containers' own checks, and what the health service asks besides; below a path prefix as well.
 PROBE = re.compile(
     r"\b(?:GET|HEAD) (?:/[\w.~%-]+)*/(?:health|healthz|version|api/version|api/gcs_healthz|api/status)/? "
     r'HTTP/[\d.]+"? (?:- )?2\d\d\b'
 )
-MOST_PROBES = 5000  # lines of a log that are looked through for others
+MOST_PROBES = 5000  # lines of a log to search for other lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +39,16 @@ class ContainerState:
     name: str
     identifier: str
     state: str  # running, exited, …
-    health: str  # healthy, unhealthy, starting; the state where it has no health check
+    health: str  # healthy, unhealthy, starting; the state if it has no health check
     status: str  # as Docker words it, to be shown: "Up 2 hours (healthy)"
     image: str
     ports: tuple[str, ...]
-    engine: EngineName  # that made it
+    engine: EngineName  # the engine that made it
     compose: bool = False  # whether Docker Compose did, from the file that `ws generate` writes
 
     @classmethod
     def of(cls, found: dict[str, Any], inspected: dict[str, Any]) -> "ContainerState":
-        """From an entry of the Engine's listing, which tells health in words alone, and from the inspection."""
+        """From an entry of the Engine's listing, which gives health only as text, and from the inspection."""
         state = inspected["State"]
         health = (state.get("Health") or {}).get("Status", "none")
         published = {
@@ -97,9 +97,9 @@ def short(image: str) -> str:
 def show_logs(
     identity: StackIdentity, services: list[str], *, tail: int, follow: bool, console: Console, probes: bool = False
 ) -> None:
-    """The last `tail` lines of each service in the order of their times; with `follow` also what comes.
+    """The last `tail` lines of each service, ordered by time; with `follow` also new ones.
 
-    The lines that the platform's own health checks leave in access logs are left out, unless `probes`.
+    Omits lines of the platform's own health checks in access logs, unless `probes`.
     """
     found = containers(identity)
     if not found:
@@ -129,7 +129,7 @@ def show_logs(
 
 
 def is_probe(text: str) -> bool:
-    """Whether a line of an access log is of a health check that was answered well."""
+    """Whether a line of an access log belongs to a successful health check."""
     return bool(PROBE.search(text))
 
 
@@ -149,7 +149,7 @@ def _prefixes(wanted: list[ContainerState]) -> dict[str, Text]:
 
 
 def _lines(stream: Iterator[bytes]) -> Iterator[tuple[str, str]]:
-    """Time and text of each line; the Engine's pieces need not be lines."""
+    """Time and text of each line; the Engine's chunks need not be lines."""
     pending = b""
     for piece in stream:
         *whole, pending = (pending + piece).split(b"\n")
@@ -181,11 +181,11 @@ def _as_they_come(streams: Mapping[str, Iterator[bytes]]) -> Iterator[tuple[str,
 
 
 def _print(console: Console, prefix: Text, text: str) -> None:
-    # Colours of the program's own are kept on a terminal and dropped elsewhere.
+    # The program's own colours are kept on a terminal and dropped elsewhere.
     console.print(prefix + Text.from_ansi(text), soft_wrap=True)
 
 
 def made_by(found: Iterable[ContainerState]) -> EngineName | None:
-    """The engine that made a stack's containers; None without containers. One of Pulumi's makes the stack Pulumi's."""
+    """The engine that made a stack's containers; None without any. One container of Pulumi's decides for Pulumi."""
     engines = {one.engine for one in found if one.service != "verification"}
     return next((engine for engine in EngineName if engine in engines), None)

@@ -1,7 +1,7 @@
-"""What a change of a stack ends of what runs on it: which containers stop, and what runs in them.
+"""The cost of a change: the containers that it stops, and the running work that ends with them.
 
-Knows what outlives what: a head outlives its Redis, nodes on other hosts outlive a head. Does not ask a person
-(ws/consent.py) nor the services (stack/running_work.py).
+Knows the dependencies: a head survives a restart of its Redis, nodes on other hosts survive a head. Asks neither a
+person (ws/consent.py) nor the services (stack/running_work.py).
 """
 
 import re
@@ -17,14 +17,14 @@ from ws.changes import condensed
 
 MOST_REASONS = 2
 DATA = "/data"  # of Redis
-RELAY = "/redis_relay.py"  # whatever its folder is in the deployment that is there
+RELAY = "/redis_relay.py"  # in whichever folder the deployed version has it
 REDIS = ("redis", "redis-replica")
 RAY = frozenset({Kind.JOB, Kind.DRIVER, Kind.CLIENT, Kind.ACTOR})
-DOES_NOT_END = frozenset({Kind.ACTOR})  # by itself: a detached actor stays until it is killed
+DOES_NOT_END = frozenset({Kind.ACTOR})  # do not end by themselves: a detached actor stays until it is killed
 DOING = {Action.REPLACE: "is replaced", Action.DELETE: "is removed", Action.REPAIR: "is restarted"}
 NETWORK = "docker:index/network:Network"
 SIZES = ("memory", "shmSize")
-# What other inputs of a container follow from a change of its memory.
+# Inputs of a container that follow from its memory.
 FOLLOWS_MEMORY = ("memorySwap", "shmSize", "envs: CSLR_SETTINGS.node.memory: ", "mounts.source: ")
 
 
@@ -35,7 +35,7 @@ class Stop:
     service: str
     because: str  # "ray-cpu is replaced (memory 4g → 6g)"
     comes_back: bool = True
-    moves_data: bool = False  # it comes back without its data
+    moves_data: bool = False  # it restarts without its data
 
     def __str__(self) -> str:
         return self.because
@@ -43,11 +43,11 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """What ends together, and why."""
+    """Work that ends together, and why."""
 
     works: tuple[Work, ...]
     because: str
-    not_asked: str = ""  # why it is not known what ends
+    not_asked: str = ""  # why the work is unknown
 
     def __str__(self) -> str:
         if self.not_asked:
@@ -57,7 +57,7 @@ class End:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a run ends, and what it does not although one might think so."""
+    """The work that a run ends, and work that survives although one might not expect it."""
 
     ends: tuple[End, ...] = ()
     notices: tuple[str, ...] = ()
@@ -67,12 +67,12 @@ class Cost:
 
     @property
     def works(self) -> tuple[Work, ...]:
-        """All that ends."""
+        """All work that ends."""
         return tuple(work for end in self.ends for work in end.works)
 
     @property
     def known(self) -> bool:
-        """Whether every service said what runs in it."""
+        """Whether every service reported its running work."""
         return not any(end.not_asked for end in self.ends)
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -102,7 +102,7 @@ def stops(changes: Iterable[Change], services: Iterable[Deployed]) -> list[Stop]
         if change.type == NETWORK and change.action in (Action.REPLACE, Action.DELETE):
             stopping = all_stop(by_service.values(), f"the network {DOING[change.action]}")
             found += [replace(stop, comes_back=change.action is Action.REPLACE) for stop in stopping]
-        # By the name of the resource; one that left the program, by that of the container.
+        # By the name of the resource; if it left the program, by that of the container.
         one = running.get(change.name) or by_service.get(change.name.removesuffix("-container"))
         if change.type != CONTAINER or change.action not in DOING or one is None:
             continue
@@ -117,7 +117,7 @@ def stops(changes: Iterable[Change], services: Iterable[Deployed]) -> list[Stop]
 
 
 def concerns(change: Change) -> bool:
-    """Whether a change may end what runs, before anything else is known of it."""
+    """Whether a change may end running work, before anything else is known about it."""
     return change.type in (CONTAINER, NETWORK) and change.action in DOING
 
 
@@ -133,7 +133,7 @@ def _moves(change: Change, redis: Deployed) -> bool:
 
 
 def reasons(lines: list[str]) -> str:
-    """The first of the reasons of a change, as people say them: ``memory 4g → 6g and 2 more``."""
+    """The first reasons of a change, worded for people: ``memory 4g → 6g and 2 more``."""
     told = condensed(lines)
     if any(line.startswith("memory: ") for line in told):
         told = [line for line in told if not line.startswith(FOLLOWS_MEMORY)]
@@ -154,7 +154,7 @@ def _reason(line: str) -> str:
 
 @dataclass
 class _Told:
-    """What was said to end already: each work once, with the first service that ends it."""
+    """Work that is already listed: each once, with the first service that ends it."""
 
     running: RunningWork
     ends: list[End] = field(default_factory=list)
@@ -172,13 +172,13 @@ class _Told:
             self.ends.append(End(works=tuple(new), because=because))
 
     def of_ray(self, because: str) -> None:
-        """All that Ray runs: its head ends."""
+        """All work in Ray: its head ends."""
         self.ray_ends = because
         self.end((work for work in self.running.works if work.kind in RAY and not work.part), because)
 
 
 def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True) -> Cost:
-    """What ends with these services. `redis_leads`: the Redis of this host is not a replica of another host's."""
+    """The work that ends with these services. `redis_leads`: this host's Redis is not a replica of another's."""
     told = _Told(running)
     by_service = {stop.service: stop for stop in stopping}
     if running.several_hosts:

@@ -1,4 +1,4 @@
-"""What `ws up`, `preview`, `down` and `outputs` share: set up the host, choose an engine, run it, report."""
+"""Implements `ws up`, `preview`, `down` and `outputs`: set up the host, choose an engine, run it, report."""
 
 import contextlib
 import logging
@@ -58,8 +58,8 @@ class Session:
         _ = self.stack.builds
 
     def prepare_host(self) -> None:
-        """Makes sure that Docker and debootstrap are there. Installs nothing if the stack file has errors."""
-        if not setup.answers():  # else the program looks at the file before anything is changed
+        """Makes sure that Docker and debootstrap are installed. Installs nothing if the stack file has errors."""
+        if not setup.answers():  # otherwise the program checks the file before anything is changed
             self.check_config()
             setup.ensure(self.say)
         if not shutil.which("debootstrap") and self._bases_are_bootstrapped():
@@ -114,7 +114,7 @@ class Session:
         return self.run(choice, lambda engine: engine.up(), guard=objection)
 
     def _clear_away(self, left: list[Change], consent: Consent) -> None:
-        """Removes what an interrupted run left. Raises `DeclinedError` and `WsError`."""
+        """Removes leftovers of an interrupted run. Raises `DeclinedError` and `WsError`."""
         if not left:
             return
         self.check_config()
@@ -136,7 +136,7 @@ class Session:
         return cost(all_stop(running.services, why), running)
 
     def _redis_leads(self, running: RunningWork, stopping: list[Stop]) -> bool:
-        """Whether the Redis that stops is more than a replica; assumed if it does not say."""
+        """Whether the Redis that stops is the primary; assumed if it does not answer."""
         if not (running.pair and any(stop.service in REDIS for stop in stopping)):
             return True
         from ws.cluster.access import access
@@ -153,11 +153,11 @@ class Session:
             give_away(access(self.stack), self.console)
 
     def changes_over(self, choice: Choice) -> bool:
-        """Whether the other engine made what is here of the stack."""
+        """Whether the other engine made the stack's existing objects."""
         return self.maker not in (None, choice.name)
 
     def change_over(self) -> None:
-        """Takes down what the other engine made, so that this one can recreate it. Data is kept."""
+        """Takes down the other engine's objects, so that this engine can recreate them. Data is kept."""
         maker = self.maker
         # Nothing is taken down that could not be recreated.
         self.report(self.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.preview(), self.changing_over))
@@ -166,11 +166,11 @@ class Session:
 
     @property
     def changing_over(self) -> Mapping[str, object]:
-        """Config for a preview of the other engine's stack, which is refused otherwise."""
+        """Config for a preview of the other engine's stack, which is otherwise refused."""
         return {PREFLIGHT_KEY: HOST_ALONE}
 
     def take_down(self, *, volumes: bool) -> Result:
-        """Removes the stack, whichever engine made it. What Pulumi leaves, the embedded engine finds by its labels."""
+        """Removes the stack, whichever engine made it. The embedded engine finds Pulumi's leftovers by their labels."""
         cli, maker = pulumi_cli.find(), self.maker
         removed: list[Change] = []
         if cli and maker is not EngineName.EMBEDDED:
@@ -217,7 +217,7 @@ class Session:
     def show_services(self, urls: dict[str, str]) -> None:
         """The table of services, and where secrets lie."""
         found = containers(self.identity)
-        # Not by its link: a name that people have for this host need not be known on it.
+        # Not by its link: people's name for this host need not resolve on the host itself.
         report = services.health_report(found)
         states = services.services(found, report, urls)
         self.console.print(services.table(states))
@@ -233,11 +233,11 @@ class Session:
 
         try:
             return self.stack.matrix is not None
-        except SettingsError:  # what is deployed can be inspected and removed, whatever the file says now
+        except SettingsError:  # a deployed stack can be inspected and removed, whatever the file says now
             return False
 
     def outputs(self, asked: EngineOption = EngineOption.AUTO) -> dict[str, Any]:
-        """The stack's outputs. Raises `WsError` where nothing is deployed."""
+        """The stack's outputs. Raises `WsError` if nothing is deployed."""
         found, looking = containers(self.identity), {PREFLIGHT_KEY: False}
         if not found and self.only_builds:
             with display_on(self.console) as display:

@@ -1,4 +1,4 @@
-"""Shows the progress of a run: on a terminal what is under way, elsewhere one line per event."""
+"""Shows the progress of a run: on a terminal the work in progress, elsewhere one line per event."""
 
 import threading
 import time
@@ -35,14 +35,14 @@ class RunDisplay(Protocol):
         """Work on a resource begins."""
 
     def progress(self, change: Change, text: str) -> None:
-        """What is being done for it."""
+        """The current step of the work on it."""
 
     def ended(self, change: Change) -> None:
-        """It is done, failed or was skipped."""
+        """The work is done, failed or was skipped."""
 
 
 def display_on(console: Console) -> RunDisplay:
-    """The display that suits what the console writes to."""
+    """The display for this console: a terminal or a file."""
     # On a dumb terminal rich draws nothing at all.
     return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else PlainDisplay(console)
 
@@ -61,7 +61,7 @@ def outcome(change: Change, seconds: float) -> Text:
 
 
 class _Work:
-    """One resource that is under way."""
+    """One resource in progress."""
 
     def __init__(self, change: Change) -> None:
         self.change = change
@@ -111,7 +111,7 @@ class LiveDisplay:
                 self._work[change.urn].step = text
 
     def ended(self, change: Change) -> None:
-        """Moves its line up, to what is finished. What never started was as it should be."""
+        """Moves its line up to the finished ones. A resource that never started was up to date."""
         with self._lock:
             work = self._work.pop(change.urn, None)
         if work or change.error:
@@ -128,7 +128,7 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """A file or a pipe: a line when something starts and ends, and now and then one on its progress."""
+    """A file or a pipe: a line when work starts and ends, and occasional lines on progress."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -144,13 +144,13 @@ class PlainDisplay:
         pass
 
     def started(self, change: Change) -> None:
-        """Says so."""
+        """Prints a line."""
         with self._lock:
             self._work[change.urn] = work = _Work(change)
             self._say(title(change), f": {work.step}")
 
     def progress(self, change: Change, text: str) -> None:
-        """Says so, if it has said nothing of this resource for some seconds."""
+        """Prints the step, unless it has printed a line on this resource within some seconds."""
         with self._lock:
             work = self._work.get(change.urn)
             if work and time.monotonic() - work.said >= PLAIN_SECONDS:
@@ -158,7 +158,7 @@ class PlainDisplay:
                 self._say(f"  {change.name}: {text} ({whole_duration(work.seconds)})")
 
     def ended(self, change: Change) -> None:
-        """Says so. What never started was as it should be."""
+        """Prints the outcome. A resource that never started was up to date."""
         with self._lock:
             work = self._work.pop(change.urn, None)
             if work or change.error:

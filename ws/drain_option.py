@@ -1,11 +1,11 @@
-"""``--drain [TIME]``: how long is waited for what runs."""
+"""The option ``--drain [TIME]``: how long to wait for running work."""
 
 import re
 
 import typer
 
 OPTION = "--drain"
-ALONE = "1h"  # where the option is given without a time
+ALONE = "1h"  # if the option is given without a time
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 PART = re.compile(r"(\d+)\s*([smhd]?)")
 
@@ -19,7 +19,7 @@ def parse_duration(text: str) -> float:
 
 
 def with_time(arguments: list[str]) -> list[str]:
-    """The arguments of a command, with a time for a `--drain` that stands alone: Typer has no optional values."""
+    """The arguments of a command, with a time added to a bare `--drain`: Typer has no optional values."""
     if arguments[:1] == ["exec"]:  # what follows is another program's
         return arguments
     following = [*arguments[1:], ""]

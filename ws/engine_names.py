@@ -1,4 +1,4 @@
-"""The engines by name. On its own, because the command line needs the names before anything else."""
+"""The engines by name. A separate module, because the command line needs the names before anything else."""
 
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ class EngineName(StrEnum):
 
 
 class EngineOption(StrEnum):
-    """What `--engine` takes."""
+    """The values of `--engine`."""
 
     AUTO = "auto"
     PULUMI = "pulumi"

@@ -12,13 +12,13 @@ from ws.pulumi.cli import Availability
 
 
 class DeploymentEngine(Protocol):
-    """What both engines do for one stack."""
+    """The operations of both engines on one stack."""
 
     def preview(self) -> Result:
-        """What `up` would do; changes nothing."""
+        """Returns the changes that `up` would make; changes nothing."""
 
     def up(self) -> Result:
-        """Makes the host what the program wants."""
+        """Brings the host to the state that the program declares."""
 
     def destroy(self, *, volumes: bool = False) -> Result:
         """Removes what `up` made; data only with `volumes`."""
@@ -46,14 +46,14 @@ def choose(
     stack: str,
     command: Callable[[], str] = lambda: "up",
 ) -> Choice:
-    """The engine for a stack that `made_by` made, if it is there. Looks for Pulumi only if need be.
+    """The engine for a stack that `made_by` made, if it is deployed. Looks for Pulumi only if necessary.
 
-    A stack stays with the engine that made it until a person says otherwise. Raises `WsError` where that cannot be.
+    A stack stays with the engine that made it until a person changes it. Raises `WsError` if that is impossible.
     """
     if asked is EngineOption.EMBEDDED:
         return Choice(name=EngineName.EMBEDDED)
     if asked is EngineOption.AUTO and made_by is EngineName.EMBEDDED:
-        # A CLI installed meanwhile does not justify restarting what runs.
+        # A CLI installed meanwhile does not justify restarting containers.
         return Choice(name=EngineName.EMBEDDED, reason="it made this stack")
     found = look()
     if found.cli:

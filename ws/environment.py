@@ -1,6 +1,6 @@
-"""The environment of a command: the one place of `ws` that reads it, and that writes to it.
+"""The environment of a command: the only module of `ws` that reads or changes it.
 
-What is written holds for all that the command starts, above all for the Pulumi CLI and the program that it runs.
+Changes apply to all programs that the command starts, mainly the Pulumi CLI and the program that it runs.
 """
 
 import json
@@ -17,9 +17,9 @@ from stack.state import make_closed
 PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
 BACKEND = "PULUMI_BACKEND_URL"
 FALLBACK = "PULUMI_FALLBACK_TO_STATE_SECRETS_MANAGER"
-FOR_PULUMI = (BACKEND, PASSPHRASE_FILE, FALLBACK)  # what a shell needs to see the same stacks
+FOR_PULUMI = (BACKEND, PASSPHRASE_FILE, FALLBACK)  # needed by a shell to see the same stacks
 CALLED_FROM = "CSLR_CALLED_FROM"  # set by `bin/ws`
-# Variables that hold a path, which programs that this one starts read as well.
+# Variables with a path, which child processes read as well.
 PATHS = (
     PASSPHRASE_FILE, "PULUMI_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "DOCKER_CONFIG",
     "DOCKER_CERT_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "UV_CACHE_DIR",
@@ -51,7 +51,7 @@ def prepare_environment() -> Mapping[str, str]:
     os.environ.setdefault("PULUMI_SKIP_UPDATE_CHECK", "true")
     # Pulumi lists the packages of .venv by pip at each run, which would look for a newer pip where nothing answers.
     os.environ.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-    # The salt of its key is then the state's, where the stack file has none.
+    # Then the state supplies the salt of its key, if the stack file has none.
     os.environ.setdefault(FALLBACK, "true")
     os.environ[ASKS] = "1"
     os.environ.setdefault(RUN, new_run())  # all builds that the command starts belong to one run
@@ -59,7 +59,7 @@ def prepare_environment() -> Mapping[str, str]:
 
 
 def pulumi_home() -> Path:
-    """Where the Pulumi CLI keeps its plugins, its programs and who is logged in."""
+    """The folder with the Pulumi CLI's plugins, programs and logins."""
     return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
 
 

@@ -2,7 +2,7 @@
 
 
 class WsError(Exception):
-    """A command cannot do what it was asked; the message says why and what to do."""
+    """A command cannot do its work; the message says why and what to do."""
 
 
 SERVER_ERROR = 500  # and above: HTTP status of an answer
@@ -42,7 +42,7 @@ def message(error: BaseException) -> str | None:
 
 
 def _refusal(error: BaseException) -> str:
-    """What Docker answered to a call that it did not carry out."""
+    """Docker's answer to a call that it refused."""
     status: int = getattr(error, "status_code", None) or 0
     said = str(getattr(error, "explanation", None) or error).strip()
     if status >= SERVER_ERROR:

@@ -1,7 +1,7 @@
-"""Rules of a firewall that was killed, and could not remove them: found, and removed with its own image.
+"""Finds the rules that a killed firewall left behind, and removes them with its own image.
 
-Rules are the kernel's, so only a container with the right to change them sees them: also where `ws` runs as root, whose
-host need not have ``nft``.
+The kernel holds the rules, and only a container with the right capability sees them. That also works if `ws` runs as
+root, since the host need not have ``nft``.
 """
 
 import json
@@ -20,7 +20,7 @@ SECONDS = 30
 
 
 def left() -> tuple[str, ...]:
-    """The stacks on this host whose rules stand without a firewall that keeps them; none where that is not known."""
+    """The stacks on this host whose rules are still set without a firewall; none if that is unknown."""
     try:
         client = docker.from_env(timeout=SECONDS)
         running = {one.labels.get("cslr.stack") for one in client.containers.list(filters={"label": SERVICE_LABEL})}
@@ -38,7 +38,7 @@ def left() -> tuple[str, ...]:
 
 
 def clear(identity: StackIdentity) -> bool:
-    """Removes the rules of a stack that is down; whether there were any."""
+    """Removes the rules of a stack that is down; returns whether there were any."""
     if identity.stack not in left():
         return False
     try:
@@ -57,7 +57,7 @@ def removal(stack: str) -> str:
 
 
 def _nft(client: docker.DockerClient, *arguments: str) -> str:
-    """What ``nft`` says on this host's network; nothing where no image has it."""
+    """The output of ``nft`` on this host's network; empty if no image has it."""
     image = next(iter(client.images.list(filters={"label": IMAGE_LABEL})), None)
     if image is None:
         return ""

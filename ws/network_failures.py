@@ -1,4 +1,4 @@
-"""Which failures of builds may be gone a minute later: the network's, and those of a daemon that restarts.
+"""Recognises build failures that may disappear on a retry: of the network, and of a restarting daemon.
 
 Two tables of what programs say. BuildKit of Docker 20.10 can end its daemon where two builds share stages (a panic in
 its CalcSlowCache); systemd, or `ws`, starts it again.

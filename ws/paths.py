@@ -1,4 +1,4 @@
-"""Paths as people write them, who stand in another folder than this program: `bin/ws` goes to the project's."""
+"""Resolves paths that people give relative to their own folder, because `bin/ws` changes to the project's folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Shows what is being waited for: on a terminal in one line that changes, elsewhere a line now and then."""
+"""Shows what a command waits for: on a terminal in one changing line, elsewhere an occasional line."""
 
 import contextlib
 import time

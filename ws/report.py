@@ -1,4 +1,4 @@
-"""The build report on the terminal and as files. What it says is worked out in build_report."""
+"""Shows the build report on the terminal and writes it to files. build_report computes it."""
 
 import json
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""A stack's services, from Docker's state of their containers and from the health service's report."""
+"""The state of a stack's services, from Docker and from the health service's report."""
 
 import http.client
 import urllib.request
@@ -30,13 +30,13 @@ SECRETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class HealthReport:
-    """What the health service says; without a status, `problem` says why, if it was asked."""
+    """The health service's report; without a status, `problem` says why, if it was asked."""
 
     status: Status | None = None
     problem: str = ""
 
     def of(self, service: str) -> ServiceStatus | None:
-        """What it says of a service of this host; in a cluster it names a Ray node by host and service."""
+        """The status of a service of this host; in a cluster the report names a Ray node by host and service."""
         if self.status is None:
             return None
         host = self.status.cluster.host if self.status.cluster else ""
@@ -58,7 +58,7 @@ class ServiceState:
 
     @property
     def explanation(self) -> Text:
-        """What the health service says is wrong."""
+        """The health service's error or warning."""
         code = f"{self.reason.value}: " if self.reason else ""
         if self.error:
             return Text(f"{code}{self.error}", style=styled(self.health).style)

@@ -1,4 +1,4 @@
-"""One stack as its file configures it. A command reads the file once, and hands this on."""
+"""One stack as its file configures it. A command reads the file once and passes this object on."""
 
 import sys
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from ws.environment import prepare_environment
 
 
 def open_stack(stack: str) -> "StackSettings":
-    """What a command on one stack begins with: prepares the environment, and reads the stack's file."""
+    """Opens a stack for a command: prepares the environment and reads the stack file."""
     return StackSettings.read(stack, prepare_environment())
 
 
@@ -46,7 +46,7 @@ class StackSettings:
 
     @property
     def identity(self) -> StackIdentity:
-        """Whose the stack's containers are."""
+        """The identity that the stack's containers carry."""
         return StackIdentity(project=self.file.project, stack=self.file.stack)
 
     def text(self, key: str) -> str | None:
@@ -60,7 +60,7 @@ class StackSettings:
 
     @cached_property
     def platform(self) -> PlatformSettings:
-        """What the stack deploys, whatever the lock of its own packages says."""
+        """The settings of a stack that deploys, regardless of the lock of its own packages."""
         text = self.text(KEY.partition(":")[2])
         return load(config_value(text), stack_file=self.file.name, membership=self.membership)
 
@@ -74,7 +74,7 @@ class StackSettings:
 
     @cached_property
     def matrix(self) -> object:
-        """What the file says of a matrix, unchecked; None for a stack that deploys. A key without a value is all
+        """The file's matrix settings, unchecked; None for a stack that deploys. A key without a value is all
         defaults, as for the program. A file that has both is refused.
         """
         text = self.text(matrix.KEY.partition(":")[2])

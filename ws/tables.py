@@ -1,4 +1,4 @@
-"""Tables without lines, as all commands show them."""
+"""Tables without borders, for all commands."""
 
 from collections.abc import Collection, Sequence
 

@@ -1,4 +1,4 @@
-"""What all commands share: consoles, common options, confirmation prompts."""
+"""Common parts of all commands: consoles, options, confirmation prompts."""
 
 import sys
 from typing import Annotated

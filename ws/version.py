@@ -1,4 +1,4 @@
-"""What `ws --version` says: of the project and of what is in its images."""
+"""Output of `ws --version`: versions of the project and of the software in its images."""
 
 import subprocess
 import tomllib

@@ -1,4 +1,4 @@
-"""What `ws down -v` takes with it: the data volumes of a stack and what is in them."""
+"""The data volumes that `ws down -v` removes, and their contents."""
 
 import threading
 from collections.abc import Iterator, Mapping

@@ -1,1 +1,1 @@
-"""The resource types that the engine knows, one module each; `base` says what a module must offer."""
+"""The resource types of the embedded engine, one module each; `base` defines the interface of a module."""

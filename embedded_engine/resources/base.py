@@ -1,4 +1,4 @@
-"""What the engine asks of a resource type, and the labels by which it recognises what it made."""
+"""The interface of a resource type, and the labels by which the engine recognises its own objects."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ AFTER_LABEL = "cslr.engine.after"
 
 GONE = 404
 
-# Told what is being done for a resource right now: "step 3/9 RUN uv …", "waiting until it is healthy".
+# Receives the current step of a resource: "step 3/9 RUN uv …", "waiting until it is healthy".
 Progress = Callable[[str], None]
 
 
@@ -29,12 +29,12 @@ class Actual:
 
     identifier: str
     outputs: dict[str, Any]
-    inputs: dict[str, Any] | None  # as recorded when it was made; None where something else made it
+    inputs: dict[str, Any] | None  # as recorded when it was made; None if something else made it
     defect: str | None = None  # why it needs repair although its inputs are unchanged
 
 
 class ResourceType(Protocol):
-    """How resources of one type are read, made and unmade. Calls come from several threads."""
+    """Reads, creates and deletes resources of one type. Calls come from several threads."""
 
     replaces: bool  # whether a change makes a new one (else it is redone in place)
     replaces_dependents: str  # reason to replace its dependents with it; empty: they stay
@@ -42,7 +42,7 @@ class ResourceType(Protocol):
     inputs: frozenset[str]  # supported inputs; of an object, its keys (``build.args``). Any other is refused
 
     def read(self, wanted: Registration) -> Actual | None:
-        """What is there for this registration; None where nothing is."""
+        """The existing object for this registration; None if there is none."""
 
     def create(self, wanted: Registration, defective: Actual | None, progress: Progress) -> Actual:
         """Creates it, or repairs one that `read` found defective; returns when it is ready."""
@@ -97,7 +97,7 @@ def remove_container(api: DockerApi, identifier: str) -> None:
 
 
 class DockerObjects:
-    """What all types of Docker objects share."""
+    """Common methods of all types of Docker objects."""
 
     def __init__(self, api: DockerApi) -> None:
         self.api = api

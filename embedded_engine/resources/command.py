@@ -1,6 +1,6 @@
-"""``command:local:Command``: a program run on this host, again whenever its inputs change.
+"""``command:local:Command``: runs a program on this host, and runs it again whenever its inputs change.
 
-What it answered is kept in the state folder. That is a cache, not state: losing it runs the command again.
+The output is kept in the state folder. That is a cache, not state: if it is lost, the command runs again.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""``docker:index/container:Container``, made as the provider makes it: `docker inspect` answers the same."""
+"""``docker:index/container:Container``, made as the provider makes it: `docker inspect` shows the same."""
 
 import json
 import re
@@ -117,7 +117,7 @@ class Container(DockerObjects):
         while True:
             found = self.api.find(f"/containers/{identifier}/json")
             if found is None:
-                raise ResourceError("was removed by somebody else while it started")
+                raise ResourceError("was removed by another program while it started")
             if _defect(found["State"]) is None:
                 return _actual(found, inputs=wanted.recorded)
             if time.monotonic() > deadline:

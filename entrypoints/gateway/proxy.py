@@ -54,7 +54,7 @@ class _End(asyncio.Protocol):
             return False  # and this side is closed too: asyncio does not do that once one direction was kept open
         if self.other.transport.can_write_eof():
             self.other.transport.write_eof()
-        return True  # the other direction goes on
+        return True  # the other direction continues
 
     def pause_writing(self) -> None:
         if self.other and self.other.transport:

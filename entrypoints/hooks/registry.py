@@ -75,7 +75,7 @@ def apply(hook: str, module: ModuleType) -> None:
     name, _, function = hook.partition(":")
     try:
         getattr(importlib.import_module(f"{__package__}.{name}"), function)(module)
-    except Exception as error:  # noqa: BLE001 (Ray of another version must start all the same)
+    except Exception as error:  # noqa: BLE001 (Ray of another version must still start)
         print(f"[ray-hooks] {hook} does not fit {module.__name__}: {error!r}", file=sys.stderr, flush=True)
 
 

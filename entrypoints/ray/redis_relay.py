@@ -155,7 +155,7 @@ class Connection:
                     writer.write(command)
                 self._upstream = writer
                 if time.monotonic() - began > RETRY_SECONDS:
-                    say(f"Redis was away for {time.monotonic() - began:.1f} s; the head goes on")
+                    say(f"Redis was away for {time.monotonic() - began:.1f} s; the head continues")
                 return reader
             await asyncio.sleep(RETRY_SECONDS)
 

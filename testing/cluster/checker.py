@@ -1,4 +1,4 @@
-"""Judges a history: what must never happen, whatever fails.
+"""Checks a history against the rules of a cluster, which must hold whatever fails.
 
 Each rule is a function from events to violations, and has a test that breaks it (tests/unit/testing/test_checker.py).
 """
@@ -18,7 +18,7 @@ AWAY_SECONDS = 12.0
 
 @dataclass(frozen=True)
 class Violation:
-    """What happened and must not."""
+    """An event that must not happen."""
 
     rule: str
     time: float
@@ -35,7 +35,7 @@ Found = Iterator[tuple[float, str]]
 
 
 def samples(events: Sequence[Event]) -> list[Event]:
-    """What Redis said whenever it answered."""
+    """Redis's answers, whenever it answered."""
     return [event for event in events if event["kind"] == "sample" and "error" not in event]
 
 
@@ -133,7 +133,7 @@ def fault_explains(fault: Event, end: float, host: str, spell: tuple[float, floa
 
 
 def the_tables_are_right_in_the_end(events: Sequence[Event]) -> Found:
-    """When all is healed, Ray lists exactly the nodes that there are, one head, and the client's own job as alive."""
+    """After all faults are undone, Ray lists exactly the existing nodes, one head, and the client's job as alive."""
     for event in events:
         if event["kind"] != "settled":
             continue

@@ -76,7 +76,7 @@ class HostStack(LiveStack):
 
 @dataclass(kw_only=True)
 class Cluster:
-    """The hosts with their stacks, what is known of the election, and the history of all of it."""
+    """The hosts with their stacks, the state of the election, and the history."""
 
     hosts: dict[str, Host]
     stacks: dict[str, HostStack]
@@ -87,7 +87,7 @@ class Cluster:
     @classmethod
     @contextlib.contextmanager
     def make(cls, folder: Path) -> Iterator["Cluster"]:
-        """Hosts with images and stack files, nothing deployed; nothing is left of them in the end.
+        """Hosts with images and stack files, nothing deployed; all are removed at the end.
 
         Waits while another run has hosts on this machine.
         """
@@ -112,7 +112,7 @@ class Cluster:
     # --- deploying ---
 
     def up(self, name: str) -> str:
-        """`ws up` on a host; returns what it said."""
+        """`ws up` on a host; returns its output."""
         stack = self.stacks[name]
         if name != REDIS_HOST:
             wait_until(self.stacks[REDIS_HOST].cluster_key.exists, f"a cluster key on {REDIS_HOST}", seconds=120)
@@ -122,7 +122,7 @@ class Cluster:
         return str(done.stdout)
 
     def ws(self, name: str, *words: str) -> str:
-        """Any command of `ws` on a host's stack; returns what it said."""
+        """Any command of `ws` on a host's stack; returns its output."""
         stack = self.stacks[name]
         command = [*stack.enter, sys.executable, "-m", "ws", *words, "--stack", name]
         return run(*command, folder=stack.folder, environment=stack.environment)
@@ -142,7 +142,7 @@ class Cluster:
 
     @property
     def view(self) -> RedisView:
-        """What Redis knows."""
+        """The election's state in Redis."""
         name = self.redis_host
         if name not in self._views:
             self._views[name] = RedisView(
@@ -182,14 +182,14 @@ class Cluster:
         return [name for name in self.hosts if name not in names]
 
     def nodes(self, leader: str) -> list[str]:
-        """Names of the Ray nodes that there should be."""
+        """Names of the expected Ray nodes."""
         return sorted([*(f"{name}-ray-cpu" for name in self.hosts), f"{leader}-ray-head"])
 
     # --- the client and the recorder ---
 
     @contextlib.contextmanager
     def observed(self) -> Iterator[None]:
-        """A client works on the cluster, and what happens is written down. In the end counters say what they know."""
+        """A client works on the cluster, and events are recorded. At the end the counters report their values."""
         recorder, client = Recorder(lambda: self.view, self.history), Client(self, REDIS_HOST)
         try:
             self.history.wait_for("increment", since=time.monotonic(), seconds=RECOVERY_SECONDS, ok=True)
@@ -199,7 +199,7 @@ class Cluster:
             recorder.stop()
 
     def want_actor(self) -> None:
-        """Has the client create an actor now."""
+        """Makes the client create an actor now."""
         with contextlib.suppress(docker.errors.DockerException):
             container = self.container(REDIS_HOST, "ray-cpu")
             self.hosts[REDIS_HOST].signal(container, CLIENT_MARK, signal.SIGUSR1)
@@ -220,7 +220,7 @@ class Cluster:
         return self.history.now("settled", expected=self.nodes(self.leader()))
 
     def violations(self, since: float = 0.0) -> list[Violation]:
-        """What must not have happened."""
+        """Violations of the rules."""
         return check([event for event in list(self.history.events) if event["time"] >= since])
 
     def logs(self, *services: str, lines: int = 40) -> str:

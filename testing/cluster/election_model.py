@@ -1,4 +1,4 @@
-"""A world to explore the election in: agents that run coordination/election.py, Redis, heads, and all that may fail.
+"""A model in which to explore the election: agents that run coordination/election.py, Redis, heads, and all failures.
 
 Nothing in it has a duration: every timer may go off, every lease may end and every request may be executed at any
 moment, also long after its sender gave it up; an agent that does nothing for long is one that is frozen. So what holds

@@ -1,4 +1,4 @@
-"""What can fail, each by name: a context that breaks something on entry, and undoes it in the end.
+"""The faults by name: each is a context manager that breaks something on entry and undoes it on exit.
 
 Where a fault hits is the leader, or drawn from a seeded generator, so that a sequence can be repeated. Each tells the
 history what it costs by rights: `lost` hosts, whose processes end, `away` ones, cut off for a time, and `data` lost.

@@ -1,4 +1,4 @@
-"""How much these tests do: ``CLUSTER_ROUNDS`` random faults, drawn from ``CLUSTER_SEED``. The long form has 50."""
+"""The extent of the cluster tests: ``CLUSTER_ROUNDS`` random faults, from ``CLUSTER_SEED``; the long form has 50."""
 
 import os
 import random

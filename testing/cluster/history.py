@@ -1,4 +1,4 @@
-"""What happened to a cluster: events in the order that they were told, kept as JSON lines.
+"""The history of a cluster: events in the order in which they were reported, stored as JSON lines.
 
 Every event has a `kind` and a `time`, in seconds of the one monotonic clock that all processes of this machine share:
 

@@ -129,7 +129,7 @@ class Host:
 
     @property
     def enter(self) -> tuple[str, ...]:
-        """What a command begins with that shall use this host's network."""
+        """The prefix of a command that must run in this host's network."""
         return ("nsenter", f"--net=/run/netns/{self.namespace}")
 
     @property

@@ -1,4 +1,4 @@
-"""The images of the hosts: made once by the product in this machine's own Docker, then copied: no internet there."""
+"""The images of the hosts: built once in this machine's own Docker, then copied, since hosts have no internet."""
 
 import shutil
 from collections.abc import Iterable

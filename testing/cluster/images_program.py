@@ -1,4 +1,4 @@
-"""Stands in for the program where only the images of a cluster's services are to be made: deploys nothing.
+"""A stand-in for the program that only builds the images of a cluster's services and deploys nothing.
 
 Its outputs are the images' IDs, and where bases come from. `images.py` makes it the ``__main__.py`` of a copy.
 """

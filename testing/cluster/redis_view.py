@@ -1,4 +1,4 @@
-"""What the Redis of a cluster knows of the election, asked from within its own host, which no fault cuts off."""
+"""The election's state in a cluster's Redis, queried from inside its own host, so that no fault cuts the test off."""
 
 import contextlib
 import ctypes

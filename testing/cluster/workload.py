@@ -1,4 +1,4 @@
-"""A client of the cluster, in the container of a worker: ``python -c SOURCE CLIENT HOST…``. Says what it does as JSON.
+"""A client of the cluster, in a worker's container: ``python -c SOURCE CLIENT HOST…``. Reports its work as JSON.
 
 On each host a detached counter counts calls, and tasks run all the time. An actor is created now and then, and at once
 on SIGUSR1. It ends on SIGTERM, when it has asked each counter what it knows. Everything has a time limit: what is sent

@@ -1,4 +1,4 @@
-"""A working day on a deployed stack: what a case of it must leave as it was.
+"""A working day on a deployed stack: checks that no case disturbs other users.
 
 Before and after each case are compared: the head's container and processes, another user's running job, health, and
 whether the next small job works.

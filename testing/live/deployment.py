@@ -1,4 +1,4 @@
-"""Stacks of the real program on the real Docker Engine, each of a copy of the project and beside whatever else runs."""
+"""Deploys stacks with the real program on the real Docker Engine, each from its own copy of the project."""
 
 import contextlib
 import json

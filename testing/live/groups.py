@@ -1,4 +1,4 @@
-"""Which live tests may run side by side: those of different groups, which share no stack, network or port.
+"""Groups of live tests: tests of different groups share no stack, network or port, and may run in parallel.
 
 A group is a test module, or all modules that use one deployment. `make test-live` runs two groups at a time: they wait
 more than they compute.

@@ -1,4 +1,4 @@
-"""A stack that the genuine engine deploys, and how what it leaves is compared with what the embedded one leaves."""
+"""A stack that the genuine engine deploys, and the comparison of its objects with those of the embedded engine."""
 
 import json
 import shutil

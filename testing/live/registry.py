@@ -1,4 +1,4 @@
-"""A registry of a test's own: the program docker-registry on a free port of this host."""
+"""A registry for one test: the program docker-registry on a free port of this host."""
 
 import json
 import socket

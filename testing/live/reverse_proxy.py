@@ -1,4 +1,4 @@
-"""A reverse proxy as nginx is one: paths lead to servers, connections of websockets are passed on."""
+"""A reverse proxy like nginx: maps paths to servers and forwards websockets."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Users of a deployed stack: they submit the programs of `programs` over HTTP, and look at what comes of it.
+"""Users of a deployed stack: they submit the programs of `programs` over HTTP and check the results.
 
 As `ray job submit --working-dir` does it: a folder is uploaded under the digest of its content, then a job names it.
 """

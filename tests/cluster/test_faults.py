@@ -1,4 +1,4 @@
-"""Every case of docs/decisions/0021-failures-of-a-cluster.md that a cluster can be made to suffer, on real daemons."""
+"""Every case of docs/decisions/0021-failures-of-a-cluster.md that can be provoked, on real daemons."""
 
 import time
 

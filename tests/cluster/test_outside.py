@@ -1,4 +1,4 @@
-"""What a LAN machine outside the cluster reaches of it: what people use, and no port of Ray's own."""
+"""A LAN machine outside the cluster reaches the ports that people use, and none of Ray's own."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Faults drawn at random, one after the other. After each, all that was told is judged."""
+"""Random faults, one after the other; after each, the whole history is checked."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A cluster gets a Redis replica, and then loses the host of the primary. Runs last, on what the others left."""
+"""A cluster gets a Redis replica, and then loses the primary's host. Runs last, on the cluster of the other tests."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Which images are tested, and by which checks; and the images, built by the program that builds them for users."""
+"""Selects the images to test and their checks, and builds the images as for users."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The programs that run inside images, and the checks that each holds.
+"""The programs that run inside images, and the checks in each.
 
 Read from the source, because they can be imported only where their subject is. The folder of a program is the layer
 that it needs; an image runs the programs of all its layers, and thereby those of the images that it is built on.

@@ -1,4 +1,4 @@
-"""What every image holds works: the checks of its layers, from inside, as a user without any right."""
+"""The software in every image works: runs the checks of its layers inside it, as an unprivileged user."""
 
 import pytest
 

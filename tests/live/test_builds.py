@@ -1,4 +1,4 @@
-"""Builds on a real Docker Engine: what they do while a step says nothing, and how they are ended."""
+"""Builds on a real Docker Engine: their behaviour during a silent step, and how they are cancelled."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`env_secrets` on a running cluster: tasks have them, and nothing that can be inspected does. About two minutes."""
+"""`env_secrets` on a running cluster: tasks get them, and no inspection shows them. About two minutes."""
 
 import hashlib
 import json

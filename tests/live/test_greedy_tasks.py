@@ -1,4 +1,4 @@
-"""What a task gets that takes all it can: no other right in Redis than its node's, and not all process ids.
+"""Greedy tasks get no more rights in Redis than their node, and not all process ids.
 
 On one host, where tasks run in a container that may lead: over several, a worker has the reader's secret alone
 (tests/unit/test_program_of_a_cluster.py).

@@ -1,4 +1,4 @@
-"""Runs of the genuine engine that were killed or interrupted, and what others did to its containers. Four minutes."""
+"""Killed or interrupted runs of the genuine engine, and containers changed by others. Four minutes."""
 
 import os
 import signal

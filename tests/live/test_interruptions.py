@@ -1,4 +1,4 @@
-"""Runs that end early, meet each other or meet what is not theirs; what leaves the settings. About two minutes."""
+"""Runs that are interrupted, overlap or meet foreign objects; services removed from the settings. About two minutes."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""`ws matrix` from outside, on a family of the same names whose images are a few bytes on the real base."""
+"""`ws matrix` as a process, on a family with the real names whose images add a few bytes to the real base."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""MLflow as a browser on another machine reaches it: from a network namespace of its own, over a pair of interfaces.
+"""MLflow reached by a browser on another machine: from a separate network namespace, over a veth pair.
 
 The address is outside of the private networks, as hosts of universities often have them.
 """

@@ -1,4 +1,4 @@
-"""What another machine of the same network segment reaches of a stack: a namespace of the network stands for it.
+"""Ports of a stack that another machine of the same network segment reaches; a network namespace plays the machine.
 
 Docker before 28 forwards what such a machine sends to a container's address, and to 127.0.0.1 at this host's hardware
 address. Needs root; leaves no namespace. About two minutes.

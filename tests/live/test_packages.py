@@ -1,4 +1,4 @@
-"""The layer of a stack's own packages, built on a small image: what it adds, what it leaves behind, and its cost."""
+"""The layer of a stack's own packages, built on a small image: its contents, leftovers and cost."""
 
 import json
 import shutil

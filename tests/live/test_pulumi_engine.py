@@ -1,4 +1,4 @@
-"""The whole platform on the genuine engine, and whether it leaves what the embedded one leaves. About five minutes."""
+"""The whole platform on the genuine engine, compared with the embedded engine's result. About five minutes."""
 
 import json
 import os

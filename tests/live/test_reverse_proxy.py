@@ -1,4 +1,4 @@
-"""MLflow, Marimo and Ray's dashboard below paths of one address, as people put them behind a reverse proxy."""
+"""MLflow, Marimo and Ray's dashboard below paths of one address, behind a reverse proxy."""
 
 import asyncio
 import json

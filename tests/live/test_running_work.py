@@ -1,4 +1,4 @@
-"""Changes of a stack with running work: what they end is named and asked for, and the rest of them ends nothing.
+"""Changes of a stack with running work: `ws` names the work that they end and asks; other changes end nothing.
 
 One deployment on each engine, in the order of this file; about ten minutes with built images on two cores.
 """

@@ -1,4 +1,4 @@
-"""Packages of a job's own on a Ray node of its own: made without network, shared with nothing, wrong ones said.
+"""A job's own packages on a separate Ray node: installed without network, isolated, and errors reported.
 
 About two minutes with built images. The packages are files beside the job's program, so no index is needed.
 """

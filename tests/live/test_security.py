@@ -1,4 +1,4 @@
-"""What other users of the host and of its network can see and reach of the whole platform: nothing without a secret."""
+"""Other users of the host and of its network can see and reach nothing of the platform without a secret."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How the whole platform is taken down, and what survives it. The last tests on that deployment; about two minutes."""
+"""Taking down the whole platform, and the data that survives. The last tests on that deployment; about two minutes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What users upload, on a Ray node of its own: it does not go into Redis, and costs no other user's job.
+"""Users' uploads, on a separate Ray node: they do not go into Redis, and end no other user's job.
 
 About three minutes with built images. ``UPLOADS=200`` submits as many large packages as the report that this is about.
 """

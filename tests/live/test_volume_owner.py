@@ -1,4 +1,4 @@
-"""A new named volume is given to its user, and one of others is not."""
+"""A new named volume is given to its user; existing data of others is left alone."""
 
 import docker
 import pytest

@@ -1,4 +1,4 @@
-"""Fixtures that unit tests of several modules share."""
+"""Fixtures for process tests of several modules."""
 
 import socket
 import subprocess

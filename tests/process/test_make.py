@@ -1,4 +1,4 @@
-"""`make` as people type it."""
+"""The Makefile's targets, run through `make`."""
 
 import subprocess
 

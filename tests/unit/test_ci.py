@@ -1,4 +1,4 @@
-"""The workflows: they ask of `ws` only what it knows, and no text of a stranger's becomes part of a program."""
+"""The CI workflows: they use existing `ws` commands and options, and run no untrusted text as code."""
 
 import re
 import stat

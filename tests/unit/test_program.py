@@ -1,4 +1,4 @@
-"""The whole program, as the stack files have it: what it asks an engine for, in an update and in a preview."""
+"""The whole program with the stack files: the resources that it registers, in an update and in a preview."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""The program on a host of a cluster: it looks before it deploys, and says what the cluster cannot lose."""
+"""The program on a host of a cluster: preflight before deployment, and the notice about a single point of failure."""
 
 from dataclasses import replace
 from typing import Any

@@ -28,7 +28,7 @@ class Access:
     identity: StackIdentity
     servers: tuple[Address, ...]  # of Redis, the configured primary first
     dashboard: Address
-    membership: Membership | None  # None: one host alone
+    membership: Membership | None  # None: a single host
     redis_password: str = field(repr=False)
     ray_token: str = field(repr=False)
 
@@ -39,7 +39,7 @@ class Access:
 
     @property
     def namespace(self) -> str:
-        """The part of the keys in Redis that is this cluster's."""
+        """The prefix of this cluster's keys in Redis."""
         return self.membership.namespace if self.membership else self.identity.prefix
 
     @property
@@ -49,7 +49,7 @@ class Access:
 
     @cached_property
     def lease(self) -> Lease:
-        """The lease, in whichever Redis leads."""
+        """The lease, in the Redis that is the primary."""
         return Lease(RedisLink(self.servers, self.redis_password), self.namespace)
 
     def server(self, address: Address) -> RedisLink:
@@ -102,7 +102,7 @@ def access(configured: StackSettings) -> Access:
         _refuse_undeployed(whose)
     secrets = configured.previewed.secrets(
         membership
-    ).values  # Redis refuses a password that was just generated, and says so
+    ).values  # Redis refuses a newly generated password, with a clear error
     return Access(
         identity=whose,
         servers=tuple(Address.parse(text, "Redis") for text in membership.redis_addresses)
@@ -116,7 +116,7 @@ def access(configured: StackSettings) -> Access:
 
 
 def _refuse_undeployed(whose: StackIdentity) -> None:
-    """Refuses a stack that does not run: another stack on the same ports would answer instead."""
+    """Refuses a stack that is not running: another stack on the same ports would answer in its place."""
     redis = next((one for one in containers(whose) if one.service == "redis"), None)
     if redis and redis.state in ("running", "paused", "restarting"):
         return

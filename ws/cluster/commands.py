@@ -18,7 +18,7 @@ Seconds = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="How long ru
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Makes them part of `ws`."""
+    """Adds the commands to `ws`."""
     for name, group in (("node", node), ("head", head), ("redis", redis), ("cluster", cluster)):
         app.add_typer(group, name=name)
 

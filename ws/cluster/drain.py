@@ -22,16 +22,16 @@ from ws.errors import WsError
 from ws.progress import progress, wait_until
 
 POLL_SECONDS = 1.0
-END_SECONDS = 120.0  # for Ray's end on the node, once nothing is waited for any more
+END_SECONDS = 120.0  # for Ray to end on the node, after its work has ended
 RETURN_SECONDS = 90.0
 STOP_SECONDS = 60
-ASK_SECONDS = 60.0  # for Ray's answer; a node is not ended before that
+ASK_SECONDS = 60.0  # for Ray's answer; the node is not stopped before
 NAMES_SHOWN = 8
 RAY_SERVICES = ("ray-cpu", "ray-gpu")
 
 
 def drain(access: Access, name: str, seconds: int, console: Console) -> None:
-    """Lets what runs on a node end, and keeps it out. Raises `WsError` where that is impossible."""
+    """Lets running work on a node end, and keeps the node out. Raises `WsError` if that is impossible."""
     node = _drainable(access, name)
     if node is None:
         console.print(f"{name} is drained already; to let it join again: ws node resume {name} --stack {access.stack}")
@@ -41,7 +41,7 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
     with progress(console) as say:
         left = _wait_for_work(access, node, began + seconds, say)
         if not left and not _is_gone_surely(access, node):
-            _ask_node(access, name, 0)  # nothing is left to wait for
+            _ask_node(access, name, 0)  # no work is left
         _wait(access, lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
     if left:
         _say_what_was_ended(left, seconds, console)
@@ -51,7 +51,7 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
 
 
 def resume(access: Access, name: str, console: Console) -> None:
-    """Lets a drained node in again, and waits until it is there."""
+    """Lets a drained node join again, and waits until it has."""
     node = node_named(access, name)
     with access.answers():
         marked = name in access.lease.maintenance()
@@ -61,7 +61,7 @@ def resume(access: Access, name: str, console: Console) -> None:
         return
     began = time.monotonic()
     with progress(console) as say:
-        if node and node.alive:  # Ray takes no drain back, so this one has to end
+        if node and node.alive:  # Ray cannot revoke a drain, so this Ray must end
             _ask_node(access, name, 0)
             former = node
             _wait(access, lambda: _is_gone(access, former), f"Ray ends on {name}", END_SECONDS, say)
@@ -72,7 +72,7 @@ def resume(access: Access, name: str, console: Console) -> None:
 
 
 def remove(access: Access, name: str, seconds: int, console: Console) -> None:
-    """Drains a node, stops its container where that is on this host, and forgets the node."""
+    """Drains a node, stops its container if it is on this host, and forgets the node."""
     alive = node_is_alive(access, name)
     with access.answers():
         marked = name in access.lease.maintenance()
@@ -104,7 +104,7 @@ def node_is_alive(access: Access, name: str) -> bool:
 
 
 def _drainable(access: Access, name: str) -> RayNode | None:
-    """The node, None for one that is out already. Raises `WsError` for one that cannot be drained."""
+    """The node; None if it is already drained. Raises `WsError` if it cannot be drained."""
     node = node_named(access, name)
     marked = name in access.state().maintenance
     if node and node.head:
@@ -129,7 +129,7 @@ def _drainable(access: Access, name: str) -> RayNode | None:
 
 
 def _ask_node(access: Access, name: str, seconds: int) -> None:
-    """Marks the node, and has Ray take nothing new there. Any Ray container of this host can ask the GCS for that."""
+    """Marks the node, and makes Ray give it no new work. Any Ray container of this host can ask the GCS for that."""
     helpers = [one for one in containers(access.identity) if one.service in RAY_SERVICES and one.state == "running"]
     if not helpers:
         raise WsError(
@@ -155,8 +155,8 @@ def _ask_node(access: Access, name: str, seconds: int) -> None:
 
 
 def _mark(access: Access, name: str, seconds: float) -> bool:
-    """Marks a node as drained, with its deadline; returns whether that is new."""
-    # The time first: a mark without any would end the node at once.
+    """Marks a node as drained, with its deadline; returns whether it was not marked before."""
+    # The deadline first: a mark without one would end the node at once.
     access.lease.link.command("SET", drain_key(access.namespace, name), 1, "PX", int(seconds * 1000))
     return access.lease.set_maintenance(name, True)
 
@@ -171,7 +171,7 @@ def _last_json(output: str) -> dict[str, Any]:
 
 
 def _wait_for_work(access: Access, node: RayNode, deadline: float, say: Callable[[str], None]) -> Work:
-    """Waits until nothing runs on a node. Returns what is left of it at the deadline."""
+    """Waits until nothing runs on a node. Returns the work that is left at the deadline."""
     work = Work((), ())
     while (seconds := deadline - time.monotonic()) > 0:
         with suppress(NoHeadError):  # while the head moves

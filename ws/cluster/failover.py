@@ -1,6 +1,6 @@
 """`ws redis failover`: makes this host's replica of Redis the primary.
 
-An operator calls it, who may know what no program can: that a silent host is off. While the present primary answers,
+An operator runs it, since only a person can know that an unresponsive host is off. While the present primary answers,
 nothing is lost (coordination/redis_failover.py).
 """
 
@@ -57,7 +57,7 @@ def failover(access: Access, console: Console, *, primary_is_off: bool) -> None:
 
 
 def leads_here(access: Access) -> bool | None:
-    """Whether this host's Redis is the primary; None where it does not answer."""
+    """Whether this host's Redis is the primary; None if it does not answer."""
     own = [address for address in access.servers if access.membership and address.host == access.membership.address]
     answer = ask(access, own[0]) if own else ""
     return None if isinstance(answer, str) else answer.leads
@@ -66,7 +66,7 @@ def leads_here(access: Access) -> bool | None:
 def give_away(access: Access, console: Console) -> None:
     """Promotes the replica before the Redis of this host is replaced or removed, so that the cluster keeps a primary.
 
-    Without a replica in step, it says so: Redis is then unavailable until this one is back, with all its data.
+    Reports if there is no synchronized replica: Redis is then unavailable until this server is back, with all its data.
     """
     if len(access.servers) < 2 or not leads_here(access):
         return
@@ -88,7 +88,7 @@ def give_away(access: Access, console: Console) -> None:
     console.print(f"The replica on {host} is the primary of Redis now, generation {generation}, after {seconds:.1f} s")
     try:
         _wait_for_head(access, console, began)
-    except WsError as error:  # what is deployed may be what brings one
+    except WsError as error:  # this deployment may be the one that adds a replica
         console.print(Text(str(error), style="yellow"), soft_wrap=True)
 
 
@@ -107,7 +107,7 @@ def _addresses(access: Access) -> tuple[Address, Address]:
 
 @contextlib.contextmanager
 def _promotion() -> Iterator[None]:
-    """Says what to do where a replica did not become the primary."""
+    """Turns a failed promotion into an error with a remedy."""
     try:
         yield
     except NotPromotedError as error:
@@ -129,7 +129,7 @@ def _check_step(replica: ServerStatus, primary: ServerStatus, host: str) -> None
 
 
 def _confirm_loss(access: Access, other: Address, reason: str, primary_is_off: bool, console: Console) -> None:
-    """Has the operator confirm that nothing writes to the old primary any more, which no program here can find out."""
+    """Makes the operator confirm that nothing writes to the old primary any more, which no program can find out."""
     host = host_of(access, other)
     warning = (
         f"The primary, {other} on {host}, does not answer: {reason}\n"
@@ -148,7 +148,7 @@ def _confirm_loss(access: Access, other: Address, reason: str, primary_is_off: b
 
 
 def _wait_for_head(access: Access, console: Console, began: float) -> None:
-    """Waits until there is a head that keeps its state in the new primary."""
+    """Waits for a head that keeps its state in the new primary."""
     if access.membership and access.membership.static_head:
         return
     ready: HeadState | None = None

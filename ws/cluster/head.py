@@ -33,7 +33,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class HeadShown:
-    """What `ws head show` knows."""
+    """The output of `ws head show`."""
 
     cluster: ClusterState
     why_no_head: str
@@ -114,7 +114,7 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
 
 
 def move(access: Access, host: str | None, console: Console) -> None:
-    """Moves the head, and waits until it is ready there. Raises `WsError` where that is impossible."""
+    """Moves the head, and waits until it is ready there. Raises `WsError` if that is impossible."""
     shown = look(access)
     former = _may_move(access, shown, host)
     with access.answers():
@@ -188,7 +188,7 @@ def _may_move(access: Access, shown: HeadShown, host: str | None) -> int:
 
 
 def _can_lead(state: str) -> bool:
-    # To be asked for by name ends the time for which a host stays away.
+    # A request by name ends the time for which a host stays away.
     return state == "ready" or state.startswith("stays away")
 
 

@@ -1,4 +1,4 @@
-"""`ws cluster`: the key that makes a host part of a cluster, and what its hosts must agree on."""
+"""`ws cluster`: the cluster key, which makes a host a member, and the facts that hosts must agree on."""
 
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +27,7 @@ def _membership(configured: StackSettings) -> Membership:
 
 
 def show_key(stack: str, console: Console) -> None:
-    """`ws cluster key`. On the host of Redis the key is made, if there is none yet. Raises `SecretError` elsewhere."""
+    """`ws cluster key`. The host of Redis makes the key if there is none yet. Raises `SecretError` elsewhere."""
     configured = open_stack(stack)
     membership, found = _membership(configured), configured.previewed
     project, file, name = found.identity.project, found.file, membership.cluster.name
@@ -45,7 +45,7 @@ def show_key(stack: str, console: Console) -> None:
 
 
 def check(stack: str, console: Console) -> bool:
-    """`ws cluster check`: shows it; whether nothing keeps this host from being part of its cluster."""
+    """`ws cluster check`: shows the checks; returns whether this host can be part of its cluster."""
     configured = open_stack(stack)
     membership = _membership(configured)
     facts = Facts(stack=stack, **platform_facts(configured))

@@ -1,4 +1,4 @@
-"""`ws node list`: every node of the cluster, from what Ray's GCS and what Redis know."""
+"""`ws node list`: every node of the cluster, as known to Ray's GCS and to Redis."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -35,7 +35,7 @@ class NodeRow:
 
     @classmethod
     def of(cls, node: RayNode, marked: Iterable[str]) -> "NodeRow":
-        """From Ray's entry and the nodes that are to stay out."""
+        """From Ray's entry and the nodes that must stay out."""
         out = node.name in marked
         state: State = ("draining" if out else "alive") if node.alive else ("drained" if out else "gone")
         return cls(
@@ -59,7 +59,7 @@ class Nodes:
 
 
 def nodes_of(access: Access) -> Nodes:
-    """Every node that was ever there; of those that came back, the present one."""
+    """Every node that ever joined; for a node that came back, only its present entry."""
     state, found, problem = access.state(), [], ""
     try:
         found = latest(access.ray.nodes())
@@ -72,7 +72,7 @@ def nodes_of(access: Access) -> Nodes:
 
 
 def latest(found: Iterable[RayNode]) -> list[RayNode]:
-    """One entry a node: the living one, else the one that ended last."""
+    """One entry per node: the living one, else the one that ended last."""
     best: dict[str, RayNode] = {}
     for node in found:
         other = best.get(node.name)
@@ -82,7 +82,7 @@ def latest(found: Iterable[RayNode]) -> list[RayNode]:
 
 
 def node_named(access: Access, name: str) -> RayNode | None:
-    """Ray's entry of a node, None where there never was one. Raises `NoHeadError`, and `WsError` for a wrong name."""
+    """Ray's entry of a node; None if there never was one. Raises `NoHeadError`, and `WsError` for a wrong name."""
     if _is_host(access, name):
         raise WsError(
             f"{name} is a host, not a node. Its nodes: ws node list --stack {access.stack}\n"
@@ -117,7 +117,7 @@ def table(rows: Iterable[NodeRow]) -> Table:
 
 
 def _is_former_head(node: RayNode) -> bool:
-    """Heads that only lead come and go with each move; those that ended say nothing of the cluster's nodes."""
+    """Whether an entry is a former head of a cluster: each move leaves one, which says nothing about nodes."""
     return node.name.endswith(HEAD_SUFFIX) and not node.alive
 
 

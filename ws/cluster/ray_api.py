@@ -1,4 +1,4 @@
-"""What the head's dashboard knows of nodes, tasks and actors, through Ray's State API."""
+"""Client of Ray's State API on the head's dashboard: nodes, tasks and actors."""
 
 import http.client
 import json
@@ -17,12 +17,12 @@ ENDED = ("FINISHED", "FAILED")
 
 
 class NoHeadError(WsError):
-    """The dashboard does not answer: most likely there is no head at this moment."""
+    """The dashboard does not answer: probably there is no head at the moment."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a node is busy with."""
+    """The running work of a node."""
 
     tasks: tuple[str, ...]  # names, also of actors' methods
     actors: tuple[str, ...]
@@ -41,13 +41,13 @@ def counted(number: int, thing: str) -> str:
 
 @dataclass(frozen=True)
 class RayApi:
-    """The dashboard at a URL. Raises `NoHeadError` where it does not answer."""
+    """The dashboard at a URL. Raises `NoHeadError` if it does not answer."""
 
     url: str
     token: str = field(repr=False)
 
     def nodes(self) -> list[RayNode]:
-        """All that the GCS remembers, dead ones too."""
+        """All nodes that the GCS remembers, including dead ones."""
         answer = self._get(NODES_PATH)
         try:
             return list(nodes_in(answer))
@@ -55,7 +55,7 @@ class RayApi:
             raise self._no_answer(error) from error
 
     def work(self, node: RayNode) -> Work:
-        """What a node is busy with right now."""
+        """The running work of a node, now."""
         here = {"filter_keys": "node_id", "filter_predicates": "=", "filter_values": node.identifier}
         tasks = [task for task in self._list("tasks", limit=MOST_WORK, **here) if task["state"] not in ENDED]
         actors = [actor for actor in self._list("actors", limit=MOST_WORK, **here) if actor["state"] == "ALIVE"]
@@ -74,7 +74,7 @@ class RayApi:
     def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         headers = {"Authorization": f"Bearer {self.token}"}
         request = urllib.request.Request(f"{self.url}{path}", headers=headers)  # noqa: S310  (http)
-        # No proxy: it is our own, and a proxy of the site cannot reach it.
+        # No proxy: a site's proxy cannot reach our own services.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=SECONDS) as response:

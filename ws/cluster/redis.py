@@ -1,4 +1,4 @@
-"""`ws redis status`: the server that leads, and its replica on another host."""
+"""`ws redis status`: the primary and its replica on another host."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,20 +20,20 @@ class ServerRow:
     address: str
     role: str  # primary, replica, waits for its role, does not answer
     generation: int | None
-    behind: int | None  # bytes of the stream of writes
+    behind: int | None  # bytes of the replication stream
     note: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """All servers, and what is wrong with them as a whole."""
+    """All servers, and problems of the pair as a whole."""
 
     servers: tuple[ServerRow, ...]
     problem: str
 
 
 def status(access: Access) -> Status:
-    """Asks each server for itself."""
+    """Asks each server about itself."""
     asked = {address: ask(access, address) for address in access.servers}
     known = [server for server in asked.values() if isinstance(server, ServerStatus)]
     primary = max((one for one in known if one.leads), key=lambda one: one.generation, default=None)

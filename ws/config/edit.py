@@ -1,7 +1,7 @@
-"""Edits keys of a stack file and leaves every other character of it alone: comments, order, quotes, indentation.
+"""Edits keys of a stack file and preserves all other text: comments, order, quotes, indentation.
 
-A YAML library tells where things are; what changes is the text. What comes out is read again, and must say what it
-should.
+A YAML library finds the positions; the edit changes the text. The result is parsed again and must have the intended
+content.
 """
 
 import functools
@@ -24,10 +24,10 @@ Path = tuple[Step, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """A value in the text: what holds it, what stands before it, itself."""
+    """A value in the text: its holder, its key, and its node."""
 
     holder: yaml.Node
-    holders_key: yaml.Node | None  # the key that the holder is the value of
+    holders_key: yaml.Node | None  # the key whose value is the holder
     key: yaml.Node | None  # None for an entry of a list
     node: yaml.Node
 
@@ -44,7 +44,7 @@ def with_value(text: str, path: Path, value: object) -> str:
 
 
 def without(text: str, path: Path) -> str:
-    """The text without the key, or the entry of a list, at a path. What held only that is then empty.
+    """The text without the key, or the entry of a list, at a path. A holder of only this item is then empty.
 
     Raises:
         WsError: it is not there, or the file is written in a way that this cannot edit.
@@ -78,7 +78,7 @@ def _content(text: str) -> Any:  # noqa: ANN401 - what YAML holds
 
 @functools.lru_cache(maxsize=2)
 def _composed(text: str) -> yaml.Node | None:
-    """The places of everything in a text. By libyaml where that takes long otherwise; its marks are the same."""
+    """The positions of everything in a text. Uses libyaml for large files; its marks are the same."""
     with no_garbage_collection():
         return yaml.compose(text, SafeLoader if len(text) > LARGE else yaml.SafeLoader)
 
@@ -98,7 +98,7 @@ def _said(path: Path) -> str:
 
 
 def _with(content: Any, path: Path, value: object) -> Any:  # noqa: ANN401
-    """What the file should say afterwards."""
+    """The intended content of the file."""
     if not path:
         return value
     step, rest = path[0], path[1:]
@@ -135,7 +135,7 @@ def _without(content: Any, path: Path) -> Any:  # noqa: ANN401
 
 
 def _find(text: str, path: Path) -> _Place | None:
-    """Where the value at a path is."""
+    """The position of the value at a path."""
     node = _composed(text)
     key: yaml.Node | None = None
     place = None
@@ -178,14 +178,14 @@ def _all_keys(path: Path) -> bool:
 
 
 def _nested(path: Path, value: object) -> object:
-    """The value with the keys above it."""
+    """The value, nested in its keys."""
     for step in reversed(path):
         value = [value] if isinstance(step, int) else {step: value}
     return value
 
 
 def _inserted(text: str, holder: yaml.CollectionNode, path: Path, value: object) -> str:
-    """A key, or the last entry of a list, that was not there."""
+    """Inserts a new key, or a new last entry of a list."""
     step = path[0]
     inner = _nested(path[1:], value)
     if holder.flow_style:
@@ -202,7 +202,7 @@ def _inserted(text: str, holder: yaml.CollectionNode, path: Path, value: object)
 
 
 def _overwritten(text: str, place: _Place, new: str) -> str:
-    """Another value at a place, in the lines of the old one."""
+    """Replaces a value, in the lines of the old one."""
     node, key = place.node, place.key
     start, end = node.start_mark.index, node.end_mark.index
     literal = getattr(node, "style", None) in ("|", ">")
@@ -223,7 +223,7 @@ def _spaced(value: str) -> str:
 
 
 def _relisted(text: str, node: yaml.SequenceNode, values: list[str]) -> str:
-    """Other entries of a list."""
+    """Replaces the entries of a list."""
     left = list(values)
     column = text.splitlines()[node.value[0].start_mark.line].index("-")
     more = _last_line(node)
@@ -245,7 +245,7 @@ def _relisted(text: str, node: yaml.SequenceNode, values: list[str]) -> str:
 
 
 def _removed(text: str, place: _Place) -> str:
-    """Without a key or an entry; what held only that then says that it is empty."""
+    """Removes a key or an entry; a holder of only this item becomes an explicit empty value."""
     holder = place.holder
     assert isinstance(holder, yaml.CollectionNode)  # noqa: S101 - where something was found
     entries = [entry if isinstance(entry, tuple) else (entry, entry) for entry in holder.value]
@@ -269,7 +269,7 @@ def _removed(text: str, place: _Place) -> str:
 
 
 def _last_line(node: yaml.Node) -> int:
-    """The line that a node's own text ends on; what follows, such as comments, belongs to no node."""
+    """The line on which a node's own text ends; text that follows, such as comments, belongs to no node."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         key, value = last if isinstance(last, tuple) else (last, last)
@@ -292,7 +292,7 @@ def _key(step: Step) -> str:
 
 
 def _flow(value: object) -> str:
-    """A value on one line, good in a block as well as between brackets."""
+    """A value on one line, valid in a block as well as between brackets."""
     if isinstance(value, str) and not value.isprintable():
         return json.dumps(value)
     shown = yaml.safe_dump([value], default_flow_style=True, width=2**30, allow_unicode=True, sort_keys=False)
@@ -305,7 +305,7 @@ def _after(text: str, line: int, more: str) -> str:
 
 
 def _line(text: str, number: int) -> int:
-    """Where a line begins."""
+    """The index at which a line begins."""
     return len("".join(text.splitlines(keepends=True)[:number]))
 
 

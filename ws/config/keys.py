@@ -1,4 +1,4 @@
-"""Keys of a stack's config, as people write them after `ws set`: what they name, and whether that is a secret."""
+"""Resolves keys that people write after `ws set`: to a key of stack config, and whether it is a secret."""
 
 import json
 import re
@@ -28,10 +28,10 @@ class Key:
 
     @classmethod
     def parse(cls, text: str) -> "Key":
-        """The key that a text names: ``redis.port``, ``cslr:platform.redis.port``, ``rayToken``, ``docker:host``.
+        """Parses a key: ``redis.port``, ``cslr:platform.redis.port``, ``rayToken``, ``docker:host``.
 
         Raises:
-            WsError: it names none.
+            WsError: the text names no key.
         """
         namespace, colon, rest = text.rpartition(":") if re.match(r"[\w-]+:", text) else ("", "", text)
         steps = _steps(rest)
@@ -45,23 +45,23 @@ class Key:
 
     @property
     def shown(self) -> str:
-        """As errors show it: ``cslr:platform.redis.port``."""
+        """The key as errors show it: ``cslr:platform.redis.port``."""
         return dotted(self.below, self.full)
 
     @property
     def short(self) -> str:
-        """As `ws set` takes it."""
+        """The key as `ws set` takes it."""
         return short_key(self.shown)
 
     @property
     def is_secret(self) -> bool:
-        """Whether its value is one."""
+        """Whether the value is a secret."""
         secret = self.full in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS)
         return secret or (self.full == ENV_SECRETS and len(self.below) == 1)
 
     @property
     def default(self) -> Any:  # noqa: ANN401 - whatever the key holds
-        """The default of a key of the platform; None where there is none, or no such key."""
+        """The default of a platform key; None if there is none, or no such key."""
         value: object = PlatformSettings() if self.full == PLATFORM else None
         for step in self.below:
             # Fields alone: it has methods as well.
@@ -71,12 +71,12 @@ class Key:
 
     @property
     def is_text(self) -> bool:
-        """Whether its default is text, so that what looks like a number is meant as text as well."""
+        """Whether its default is text, so that a value that looks like a number is text too."""
         return isinstance(self.default, str)
 
     @property
     def is_group(self) -> bool:
-        """Whether it is one of the platform's that only holds others, such as ``redis``."""
+        """Whether it is a platform key that only holds others, such as ``redis``."""
         model: type[BaseModel] | None = PlatformSettings if self.full == PLATFORM else None
         for step in self.below:
             field = model.model_fields.get(step) if model and isinstance(step, str) else None

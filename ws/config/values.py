@@ -1,4 +1,4 @@
-"""`ws set`, `ws unset`, `ws get`: one key of a stack file, checked before it is written, and nothing else changed."""
+"""Implements `ws set`, `ws unset`, `ws get`: one key of a stack file, checked before it is written."""
 
 import json
 import re
@@ -31,7 +31,7 @@ HIDDEN = "[secret]"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What an edit did: lines for people, and what is still wrong in the file."""
+    """The result of an edit: lines for people, and remaining problems of the file."""
 
     changes: list[str]
     left: list[str]
@@ -41,7 +41,7 @@ def set_values(stack: str, values: Mapping[str, str]) -> Outcome:
     """Gives keys their values, all or none.
 
     Raises:
-        WsError: the file would be wrong where it is changed; nothing is written then.
+        WsError: the edit would make the file invalid; then nothing is written.
     """
     file = _read(stack)
     keys = {Key.parse(name): value for name, value in values.items()}
@@ -69,7 +69,7 @@ def set_values(stack: str, values: Mapping[str, str]) -> Outcome:
 
 
 def set_secret(stack: str, name: str, value: str) -> Outcome:
-    """Keeps a secret in the stack's file, encrypted as Pulumi's CLI does. Raises as `set_values`."""
+    """Stores a secret in the stack file, encrypted as Pulumi's CLI does. Raises as `set_values`."""
     file, key = _read(stack), Key.parse(name)
     content = file.content
     if provider := content.get("secretsprovider") or content.get("encryptedkey"):
@@ -115,7 +115,7 @@ def unset(stack: str, names: Sequence[str]) -> Outcome:
 
 
 def value_of(stack: str, name: str | None) -> tuple[object, bool]:
-    """What a key is, and whether that is its default; without a key, all of the file's config. Secrets are masked."""
+    """The value of a key, and whether it is the default; without a key, the file's whole config. Secrets are masked."""
     config = open_stack(stack).file.config
     masked = {
         key: HIDDEN if key in config.secret_keys or _holds_secrets(key) else config_value(text)
@@ -135,14 +135,14 @@ def value_of(stack: str, name: str | None) -> tuple[object, bool]:
 
 
 def _holds_secrets(full: str) -> bool:
-    """Also of those that are in the file in plain."""
+    """Whether the value holds secrets, including those in plain text."""
     return Key(full=full).is_secret or full == ENV_SECRETS
 
 
 def readings(key: Key, text: str) -> list[object]:
-    """What a text may mean, the most probable first: numbers, true and false, lists and mappings, and itself.
+    """Possible meanings of a text, the most probable first: numbers, true and false, lists and mappings, text.
 
-    Less than YAML makes of it: no dates, no `yes`, no `1:30`, no octal numbers, which people do not mean.
+    Fewer than in YAML: no dates, no `yes`, no `1:30`, no octal numbers, which people do not mean.
     """
     meant: list[object] = []
     if text in ("true", "false"):
@@ -164,7 +164,7 @@ def readings(key: Key, text: str) -> list[object]:
 
 
 def _first_of_each(candidates: list[list[tuple[Key, object]]]) -> list[list[tuple[Key, object]]]:
-    """All first readings; then, one key after the other, its second."""
+    """All first readings; then, one key at a time, its second."""
     first = [found[0] for found in candidates]
     others = [
         [second if place == other else entry for other, entry in enumerate(first)]
@@ -175,13 +175,13 @@ def _first_of_each(candidates: list[list[tuple[Key, object]]]) -> list[list[tupl
 
 
 def _read(stack: str) -> StackFile:
-    """The file as it is edited, with the ends of lines that Python has."""
+    """The file to edit, with normalized line ends."""
     file = open_stack(stack).file
     return file.edited(file.text.replace("\r\n", "\n"))
 
 
 def _path(file: StackFile, key: Key) -> tuple[str | int, ...]:
-    """Where a key is. Pulumi takes those of the project without its name as well."""
+    """The path of a key. Pulumi also accepts keys of the project without its name."""
     config = file.content.get("config")
     bare = key.full.removeprefix(f"{file.project}:")
     written = bare if isinstance(config, dict) and bare in config else key.full
@@ -189,7 +189,7 @@ def _path(file: StackFile, key: Key) -> tuple[str | int, ...]:
 
 
 def _problems(file: StackFile) -> dict[str, str]:
-    """What is wrong with a stack file, apart from the host: the first words of each problem → all of them."""
+    """The problems of a stack file, apart from the host: the first words of each → its full text."""
     try:
         _check(StackSettings(file=file))
     except SettingsError as error:
@@ -201,7 +201,7 @@ def _problems(file: StackFile) -> dict[str, str]:
 
 
 def _without_removal(problem: Problem) -> Problem:
-    """Without the advice to remove what is just being set."""
+    """The problem without the advice to remove the key that is being set."""
     above = [Remove(problem.path[:end]) for end in range(len(problem.path) + 1)]
     commands = tuple(command for command in problem.commands if command not in above)
     advice = problem.advice if commands else re.sub(r"(Correct it, or remove the key)?:$", "", problem.advice)

@@ -1,1 +1,1 @@
-"""`ws doctor`: every precondition of a deployment, its state, and the remedy where it is not met."""
+"""`ws doctor`: checks every precondition of a deployment, and shows the remedy for each that is not met."""

@@ -1,4 +1,4 @@
-"""The checks of `ws doctor`, each on facts alone, and what they say."""
+"""The checks of `ws doctor`, which use only collected facts, and their messages."""
 
 import platform
 from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +38,7 @@ DISK_BYTES = 20 * 10**9  # the images of a stack with CUDA's torch, and room to 
 
 
 class State(StrEnum):
-    """How a precondition stands."""
+    """The state of a precondition."""
 
     OK = "ok"
     WARN = "warn"
@@ -64,7 +64,7 @@ def python(facts: Facts) -> Row:
 
 
 def docker_engine(facts: Facts) -> Row:
-    """Docker is there, runs, and is new enough to build with BuildKit over its API."""
+    """Docker is installed, runs, and is new enough to build with BuildKit over its API."""
     if facts.engine is None:
         try:
             plan(facts.host)
@@ -91,7 +91,7 @@ def linux(facts: Facts) -> Row:
 
 
 def base_images(facts: Facts) -> Row:
-    """Base images can be had."""
+    """Base images can be pulled or bootstrapped."""
     images = facts.settings.images if facts.settings else facts.matrix
     bases = images.bases if images else "auto"
     ways = {
@@ -176,7 +176,7 @@ def state_folder(facts: Facts) -> Row:
         remedy = "run this as its owner, or with a folder of your own: export XDG_STATE_HOME=FOLDER"
         return Row(name="State folder", state=State.FAIL, detail=f"{detail} belongs to another user", remedy=remedy)
     if facts.state_mode & 0o077:
-        remedy = f"chmod go= {detail}"  # not what is in it: containers read some of that
+        remedy = f"chmod go= {detail}"  # not the files in it: containers read some of them
         return Row(name="State folder", state=State.WARN, detail=f"{detail} is open to other users", remedy=remedy)
     return Row(name="State folder", state=State.OK, detail=detail)
 
@@ -195,7 +195,7 @@ CHECKS: tuple[Callable[[Facts], Row], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class HostCheck:
-    """What a stack needs of its host: a check that the program makes before each deployment, described for people."""
+    """A host requirement of a stack: a check that the program makes before each deployment, described for people."""
 
     title: str
     run: Callable[[PlatformSettings, HostFacts], Iterable[Problem]]
@@ -274,7 +274,7 @@ HOST_CHECKS = (
 
 @dataclass(frozen=True, kw_only=True)
 class BuildCheck:
-    """What a stack that builds images wants of its host."""
+    """A host requirement of a stack that builds images."""
 
     title: str
     run: Callable[[Images, BuildHost], Iterable[Problem]]
@@ -299,12 +299,12 @@ BUILD_CHECKS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterCheck:
-    """What the hosts of a cluster must agree on."""
+    """A check of a fact that the hosts of a cluster must agree on."""
 
     title: str
     run: tuple[Callable[[Situation], Iterable[Finding]], ...]
     describe: Callable[[Situation], str]
-    asks_redis: bool = False  # it knows nothing without its answer
+    asks_redis: bool = False  # it needs Redis's answer
 
 
 def _versions(situation: Situation) -> str:
@@ -363,8 +363,8 @@ CLUSTER_CHECKS = (
 
 
 def rows(facts: Facts) -> list[Row]:
-    """Every check on these facts."""
-    # What images to build need is known better than of those that a stack runs on.
+    """The rows of all checks on these facts."""
+    # The needs of images to build are known more exactly than those of a stack's own images.
     found = [look(facts) for look in CHECKS if not (look is disk and facts.matrix)] + base_age_rows(facts)
     if facts.settings:
         settings, host = facts.settings, facts.host_facts
@@ -404,7 +404,7 @@ def user_rows(settings: PlatformSettings, users: HostUsers) -> list[Row]:
 
 
 def running_rows(report: HealthReport) -> list[Row]:
-    """What is wrong with the running stack, by service, as its health service says; nothing where none runs."""
+    """Problems of the running stack by service, from its health service; none if it is not running."""
     if report.status is None:
         return [Row(name="Running stack", state=State.WARN, detail=report.problem)] if report.problem else []
     said = report.status.services
@@ -421,7 +421,7 @@ def running_rows(report: HealthReport) -> list[Row]:
 
 
 def outside_rows(facts: Facts, settings: PlatformSettings) -> list[Row]:
-    """What other machines reach although it is not published to them."""
+    """Ports that other machines reach although they are not published to them."""
     name = "Other machines"
     found = [
         Row(

@@ -46,7 +46,7 @@ ENGINE_TIMEOUT = 5  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the checks look at."""
+    """The input of the checks."""
 
     stack: str
     python: tuple[int, ...] = sys.version_info[:3]
@@ -60,7 +60,7 @@ class Facts:
     host_facts: HostFacts = field(default_factory=HostFacts)
     users: HostUsers = field(default_factory=HostUsers)
     cluster: ClusterFacts = field(default_factory=ClusterFacts)
-    cluster_error: str = ""  # why this host cannot ask its cluster anything
+    cluster_error: str = ""  # why this host cannot query its cluster
     matrix: MatrixSettings | None = None  # of a stack that builds images, which has no other settings
     images: tuple[tuple[BuildTarget, str], ...] = ()  # that it builds, with their tags
     build_host: BuildHost = field(default_factory=BuildHost)
@@ -69,7 +69,7 @@ class Facts:
     pulumi: Path | None = None
     missing_plugins: tuple[str, ...] = ()
     pulumi_downloads: bool = False
-    health: HealthReport = field(default_factory=HealthReport)  # what the health service of the running stack says
+    health: HealthReport = field(default_factory=HealthReport)  # report of the running stack's health service
     firewall: str | None = None  # health of the deployed stack's; None: it has none
     deployed: bool = False
     left_rules: tuple[str, ...] = ()  # stacks whose firewall ended and left its rules
@@ -110,7 +110,7 @@ class Facts:
 
 
 def platform_facts(configured: StackSettings) -> dict[str, Any]:
-    """Of the facts, those on a stack that deploys. Raises `ConfigError` and `SettingsError`."""
+    """The facts about a stack that deploys. Raises `ConfigError` and `SettingsError`."""
     settings, own = configured.deployable, configured.identity
     host_facts = HostFacts.probe(own.project, own.stack, gpus=settings.gpu.enabled)
     facts: dict[str, Any] = {"settings": settings, "host_facts": host_facts, "users": HostUsers.probe(settings)}

@@ -1,4 +1,4 @@
-"""How `ws doctor` shows what it found."""
+"""Output of `ws doctor`."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What `ws matrix` is going to build: the images that stack file and options select, and what they will take."""
+"""The plan of `ws matrix`: the images that stack file and options select, and their expected size and time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ OPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be built."""
+    """The images to build."""
 
     args: ImageFamilyArgs
     tags: Sequence[tuple[BuildTarget, str]]
@@ -58,7 +58,7 @@ class Plan:
 
 
 def plan(session: Session, options: Mapping[str, Any]) -> Plan:
-    """What the stack file selects, and the `options`: keys of ``cslr:matrix`` for this run.
+    """Selects images by the stack file and the `options`: keys of ``cslr:matrix`` for this run.
 
     Raises:
         SettingsError: the stack file selects nothing.
@@ -128,7 +128,7 @@ def _lines(planned: Plan) -> Iterator[tuple[str, ...]]:
 
 
 def in_words(planned: Plan) -> str:
-    """How much there is to do."""
+    """A summary of the plan."""
     missing, needed = room(planned.tags, planned.host)
     number = len(planned.tags)
     if not missing:

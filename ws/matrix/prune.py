@@ -1,4 +1,4 @@
-"""`ws matrix --prune`: removes images of this project that no stack file here wants, and what builds kept beside them.
+"""`ws matrix --prune`: removes images of this project that no stack file here uses, and leftovers of builds.
 
 Owns the decision what is old. Images of others, images in use and other people's build cache are never touched.
 """
@@ -29,7 +29,7 @@ VARIABLE = re.compile(r"\\\$(?:\\\{.*?\\\}|\w+)")  # escaped; shown with its val
 
 @dataclass(frozen=True, kw_only=True)
 class Old:
-    """What can go: images, by tags or, where they have none, by ID; and records of the build cache."""
+    """Objects to remove: images, by tag, or by ID if they have none; and records of the build cache."""
 
     images: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ def wanted_tags(configs: Iterable[StackConfig]) -> set[str]:
 
 
 def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
-    """What is old on this host; `steps` are the names of the steps that this project's builds had."""
+    """Finds unused images on this host; `steps` are the names of all steps of this project's builds."""
     usage = api.call("GET", "/system/df")
     used = {container["ImageID"] for container in api.call("GET", "/containers/json", query={"all": "true"})}
     own = own_repositories(wanted)
@@ -101,7 +101,7 @@ def old_references(image: Json, own: Collection[str], wanted: Collection[str]) -
 
 
 def old_records(records: Iterable[Json], steps: Iterable[str]) -> list[Json]:
-    """What BuildKit keeps of this project's steps and nothing uses: no image, no build."""
+    """Records of this project's steps in BuildKit's cache that no image and no build uses."""
     own = {" ".join(match["command"].split()) for step in steps if (match := STEP.search(step))}
     return [
         record

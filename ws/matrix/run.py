@@ -1,4 +1,4 @@
-"""How `ws matrix` builds: whatever becomes of single images, the others are built; the network gets further chances."""
+"""Runs the builds of `ws matrix`: continues after failures, and retries those caused by the network."""
 
 import contextlib
 import random
@@ -31,7 +31,7 @@ WEBHOOKS = {"slack": ("slackWebhook", "CSLR_SLACK_WEBHOOK"), "discord": ("discor
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What came of the images so far."""
+    """The results of the images so far."""
 
     wanted: Sequence[BuildTarget]
     failures: dict[str, str] = field(default_factory=dict)  # resource → why
@@ -43,7 +43,7 @@ class Outcome:
         return [one for one in self.wanted if one.name not in self.settled]
 
     def give_up(self, change: Change) -> None:
-        """A resource stays undone. Where it is an image, so do those that are built on it."""
+        """Gives up a resource; if it is an image, also those built on it."""
         self.failures[change.name] = change.error or "failed"
         images = {one.name for one in self.wanted if change.owner in (one.name, index_name(one.family_name))}
         # What belongs to no image is a base, without which there is nothing to be done.
@@ -57,10 +57,10 @@ class Outcome:
 def build(
     session: Session, choice: Choice, planned: Plan, retries: int, pause: Callable[[float], None] = time.sleep
 ) -> Outcome:
-    """Builds what can be built. What the network failed is tried again `retries` times; the rest does not wait for it.
+    """Builds all images that can be built. Network failures are retried `retries` times; other builds do not wait.
 
-    An engine leaves out what waits for something that failed, be it only for its turn. So it runs again without those
-    that failed, until there is nothing left to try. Interrupted, it goes on from here when it is called again.
+    An engine skips resources that wait for a failed one, even if only for their turn. So it runs again without the
+    failed ones until nothing is left to try. If interrupted, the next call continues from there.
     """
     _note_cache()
     outcome = Outcome(wanted=planned.args.wanted)
@@ -81,7 +81,7 @@ def build(
             seconds = pause_before(most - 1)
             session.say(f"Trying {', '.join(sorted(again))} again in {whole_duration(seconds)} ({most} of {retries})")
             pause(seconds)
-            session.prepare_host()  # it may have been Docker that went away
+            session.prepare_host()  # Docker itself may have gone away
         elif not failed or not _unreached(outcome, result):
             break
     _note_cache()
@@ -100,7 +100,7 @@ def pause_before(tried: int) -> float:
 
 
 def _unreached(outcome: Outcome, result: Result) -> bool:
-    """Whether there are images that the engine did not come to."""
+    """Whether there are images that the engine did not reach."""
     done = {change.name for change in result.changes if change.type == IMAGE and not (change.error or change.skipped)}
     return any(one.name not in done for one in outcome.open)
 
@@ -112,7 +112,7 @@ def show_outcome(outcome: Outcome, console: Console, err: Console) -> None:
 
     try:
         report = overview(Store(), run=current_run())
-    except StoreError as error:  # what became of the images is told all the same
+    except StoreError as error:  # the result of the images is still shown
         err.print(Text(str(error), style="yellow"), soft_wrap=True)
         report = None
     if report:
@@ -136,7 +136,7 @@ def notify(stack: StackSettings, outcome: Outcome, err: Console) -> None:
     if any(urls.values()):
         try:
             text = summary(current_run(), failures=_beside_builds(outcome))
-        except StoreError:  # whose fault was told with the outcome
+        except StoreError:  # already reported with the outcome
             text = "\n".join(failures_in_short(outcome.failures.items())) or "All images are as they should be."
         for warning in webhooks.notify(text, ok=not outcome.failures, **urls):
             err.print(Text(warning, style="yellow"), soft_wrap=True)

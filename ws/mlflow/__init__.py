@@ -1,1 +1,1 @@
-"""The commands ws mlflow: maintenance of what MLflow keeps."""
+"""The commands of `ws mlflow`: maintenance of MLflow's data."""

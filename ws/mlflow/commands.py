@@ -1,4 +1,4 @@
-"""`ws mlflow`: what is done now and then to what MLflow keeps."""
+"""`ws mlflow`: occasional maintenance of MLflow's data."""
 
 from pathlib import Path
 from typing import Annotated

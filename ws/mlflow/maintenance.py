@@ -1,4 +1,4 @@
-"""Runs programs on what MLflow keeps in the containers that have it, where they and their passwords are."""
+"""Runs maintenance programs on MLflow's data, inside the containers that have the programs and the passwords."""
 
 import contextlib
 import os
@@ -60,7 +60,7 @@ def _written(file: Path | None) -> Iterator[IO[bytes]]:
 
 
 def _output(identity: StackIdentity, service: str, command: Sequence[str]) -> Iterator[bytes]:
-    """What a program in the container of a service prints. Raises `WsError` with what it complained of."""
+    """The output of a program in a service's container. Raises `WsError` with its error message."""
     found = next((one for one in containers(identity) if one.service == service), None)
     if found is None:
         raise WsError(

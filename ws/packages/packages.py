@@ -45,7 +45,7 @@ MOST_LINES = 25  # of uv's own words
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a stack asks for."""
+    """The packages that a stack requests."""
 
     packages: tuple[str, ...]  # requirements
     apt: tuple[str, ...]  # names of Debian packages
@@ -78,7 +78,7 @@ def stack_with_packages(stack: str) -> StackSettings:
 
 
 def wanted_by(settings: PlatformSettings) -> Wanted:
-    """What a stack asks for now."""
+    """The packages that a stack requests now."""
     return Wanted(packages=settings.images.packages, apt=settings.images.apt)
 
 
@@ -91,7 +91,7 @@ def present_lock(stack: str) -> PackagesLock | None:
 
 
 def problem_of(stack: str, settings: PlatformSettings) -> str:
-    """What is wrong with the stack's lock; empty if nothing is."""
+    """The problem of the stack's lock; empty if there is none."""
     try:
         load_lock(settings.images, settings.variant, stack_file=f"Pulumi.{stack}.yaml", key=KEY, folder=FOLDER)
     except SettingsError as error:
@@ -175,7 +175,7 @@ def edited_stack_file(text: str, wanted: Wanted) -> str:
 
 
 def table(settings: PlatformSettings, lock: PackagesLock | None) -> Table:
-    """What the stack asks for, and what came of it."""
+    """A table of the requested packages and their versions."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("Package", "Version", "Asked as"):
         shown.add_column(title, no_wrap=title != "Asked as")
@@ -214,7 +214,7 @@ def _compile(
     held: Mapping[str, str],
     without: Collection[str] = (),
 ) -> dict[str, Pin]:
-    """All that the requirements need, with what the images hold at its version."""
+    """The requirements and their dependencies, with the images' packages at their versions."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         preferences, constraints, overrides = (folder / name for name in ("out.txt", "held.txt", "without.txt"))
@@ -284,7 +284,7 @@ def _kept(before: PackagesLock | None, forget: Collection[str] | None) -> dict[s
 
 
 def _changes(before: PackagesLock | None, after: PackagesLock | None, was: Wanted, now: Wanted) -> str:
-    """What is other than before, a line each."""
+    """The changes, one line each."""
     old, new = (_versions(lock.pins) if lock else {} for lock in (before, after))
     return "\n".join(_differences(old, new, was, now)) or "Nothing changed."
 

@@ -1,4 +1,4 @@
-"""What people write after `ws packages add`, held to the same rules as the stack file."""
+"""Parses the arguments of `ws packages add`, by the same rules as the stack file."""
 
 from pydantic import BaseModel, ValidationError
 

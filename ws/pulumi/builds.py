@@ -1,7 +1,8 @@
-"""Builds that the genuine Pulumi makes, told to the build report from what its provider says of them.
+"""Records builds of the genuine Pulumi in the build report, from its provider's messages.
 
-pulumi-docker hands on BuildKit's messages as text and without their times: a step is mentioned when it is planned, when
-it starts and when it ends. So times here are those of the mentions, a moment late, and what took no time was cached.
+pulumi-docker forwards BuildKit's messages as text and without their times: a step is mentioned when it is planned, when
+it starts and when it ends. So times here are those of the mentions, slightly late, and a step without duration was
+cached.
 """
 
 import contextlib
@@ -16,13 +17,13 @@ from docker_api.api import DockerApi, DockerError
 from docker_api.step import Step
 
 DIGEST, ERROR = "digest: ", "error: "
-INTERNAL = "[internal] "  # steps that are begun without being planned
+INTERNAL = "[internal] "  # steps that begin without being planned
 NO_TIME = 0.05  # seconds
 LOG_LINES = 30
 
 
 class BuildWatch:
-    """One build while it goes on."""
+    """One build in progress."""
 
     def __init__(self) -> None:
         self._started = time.time()
@@ -51,7 +52,7 @@ class BuildWatch:
                 self._log.append(line.strip())
 
     def steps(self) -> tuple[Step, ...]:
-        """The steps that were begun, with about the times that they took."""
+        """The steps that began, with approximate times."""
         found = []
         for digest, mentions in self._mentions.items():
             name, error = self._names[digest], self._errors.get(digest, "")
@@ -62,7 +63,7 @@ class BuildWatch:
         return tuple(found)
 
     def record(self, state: dict[str, Any], error: str | None = None) -> None:
-        """Keeps the build, whose resource has this `state`."""
+        """Records the build, whose resource has this `state`."""
         build, tag, ended = state["inputs"]["build"], state["inputs"]["imageName"], time.time()
         with contextlib.suppress(DockerError, StoreError):  # a gap in the report is no reason to stop a deployment
             api = DockerApi()

@@ -23,7 +23,7 @@ LANGUAGE = "pulumi-language-python"
 
 @dataclass(frozen=True, kw_only=True)
 class Availability:
-    """The CLI that can deploy this program, or else why none can, as a clause."""
+    """The CLI that can deploy this program, or else the reason why none can, as a clause."""
 
     cli: Path | None = None
     reason: str = ""
@@ -48,7 +48,7 @@ class Plugin:
 
 
 def look(say: Callable[[str], None], *, fresh: bool = False) -> Availability:
-    """Finds the CLI, installing it if need be. `fresh` probes the network even if it was probed within a day."""
+    """Finds the CLI, installing it if necessary. `fresh` probes the network even if it was probed within a day."""
     cli = find()
     if cli is None:
         if not downloads_answer(fresh=fresh):

@@ -39,7 +39,7 @@ STEPS = {
     "delete-replaced": Action.REPLACE,
 }
 LAST_STEPS = frozenset(STEPS) - {"replace", "delete-replaced"}  # of the several that make one replacement
-# What Pulumi forgets when it deletes: images stay, and commands that have run have run.
+# Types that Pulumi only forgets on deletion: images stay, and commands have already run.
 ONLY_FORGOTTEN = (IMAGE, "command:local:Command")
 NO_SUCH_STACK = "no stack named"
 # How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
@@ -47,10 +47,10 @@ UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
 COLOUR_TAGS = re.compile(r"<\{%.*?%\}>")
 WAITING = "Interrupted: Pulumi finishes what is under way. Interrupt again to abort"
 LAST_LINES = 15
-# What the CLI itself has to say beside the program: of plugins on PATH, and of operations that `leftovers` sees to.
+# Messages of the CLI itself: about plugins on PATH, and about operations that `leftovers` handles.
 OF_THE_CLI = ("using pulumi-", "Attempting to deploy or update resources with")
-SPOKEN = {"info": logging.INFO, "warning": logging.WARNING}  # severity of what the program has to say
-PROGRAM_LOG = "cslr.program"  # where the embedded engine too lets the program speak
+SPOKEN = {"info": logging.INFO, "warning": logging.WARNING}  # severity of the program's messages
+PROGRAM_LOG = "cslr.program"  # the logger of the program's messages, in the embedded engine too
 
 
 class PulumiEngine:
@@ -80,20 +80,20 @@ class PulumiEngine:
         self._images: dict[str, str] = {}  # URN → tag
 
     def preview(self) -> Result:
-        """What `up` would do; changes nothing except that the backend gets the stack."""
+        """Returns the changes that `up` would make; changes nothing, except that the backend gets the stack."""
         return self._run("preview", *self._interference())
 
     def up(self) -> Result:
-        """Makes the host what the program wants. What went missing behind Pulumi's back is made again."""
+        """Brings the host to the state that the program declares. Recreates objects that disappeared without Pulumi."""
         with sampled_run(_docker_root()):
-            # What does not need a resource that failed is made, as by the embedded engine.
+            # Resources that do not depend on a failed one are created, as with the embedded engine.
             result = self._run("up", "--yes", "--skip-preview", "--continue-on-error", *self._interference())
         host = host_now(self._identity) if result.ok else None
         Left(host=host, images=self._images).write(self._identity)
         return result
 
     def leftovers(self) -> Result:
-        """Containers and networks that an interrupted run made and the state does not know: they are in the way."""
+        """Containers and networks that an interrupted run made and the state does not know, so that they block `up`."""
         if Left.read(self._identity).host == host_now(self._identity):
             return Result(changes=[])
         objects = stack_objects(self._identity)
@@ -115,17 +115,17 @@ class PulumiEngine:
         return self._stack_json("output", "--json")
 
     def _interference(self) -> tuple[str, ...]:
-        """The options by which Pulumi makes good what others did to the host since the last deployment.
+        """The options with which Pulumi repairs changes that others made on the host since the last deployment.
 
-        To look at what there really is takes long, and is not needed where nobody interfered. An image that is gone it
-        would not see even then: its provider has no way to look.
+        A refresh takes long, and is only needed after such changes. Even a refresh does not detect a missing image: the
+        provider cannot read images.
         """
         left = Left.read(self._identity)
         self._images = left.images
         refresh = () if left.host is not None and left.host == host_now(self._identity) else ("--refresh",)
         api = DockerApi() if self._images else None
         gone = {urn for urn, tag in self._images.items() if api and api.find(f"/images/{tag}/json") is None}
-        # Pulumi refuses to replace what it does not have, such as an image that is no longer selected.
+        # Pulumi refuses to replace resources that it does not have, such as an image that is no longer selected.
         forgotten = self._images.keys() - self._known("urn") if gone or self._rebuild else frozenset()
         self._images = {urn: tag for urn, tag in self._images.items() if urn not in forgotten}
         anew = gone | {urn for urn in self._images if self._rebuild and f"{IMAGE}::" in urn}
@@ -137,7 +137,7 @@ class PulumiEngine:
         return frozenset(one[key] for one in state.get("deployment", {}).get("resources") or () if key in one)
 
     def _stack_json(self, *command: str) -> dict[str, Any]:
-        """What a command of ``pulumi stack`` answers; of a stack that Pulumi does not know, nothing."""
+        """The output of a ``pulumi stack`` command; empty for a stack that Pulumi does not know."""
         done = self._call("stack", *command, "--stack", self._identity.stack, check=False)
         if done.returncode and NO_SUCH_STACK in done.stderr:
             return {}
@@ -172,7 +172,7 @@ class PulumiEngine:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                # A second interrupt would make Pulumi drop what it is doing, and a terminal sends one to all.
+                # A second interrupt would make Pulumi abort, and a terminal sends one to all processes.
                 start_new_session=True,
             ) as process,
         ):
@@ -204,7 +204,7 @@ class PulumiEngine:
         return copy
 
     def _unlock(self, said: str) -> None:
-        """Takes away the lock of a run that was killed. Raises `LockedError` where it may go on."""
+        """Removes the lock of a killed run. Raises `LockedError` if that run may still be alive."""
         if not is_abandoned(said):
             raise LockedError(
                 f"another run of Pulumi works on stack {self._identity.stack}, maybe on another host:\n{_end(said)}"
@@ -213,7 +213,7 @@ class PulumiEngine:
         self._call("cancel", "--yes", "--stack", self._identity.stack)
 
     def _init(self) -> None:
-        """Makes the stack, from copies for the same reason."""
+        """Creates the stack, from copies for the same reason."""
         with tempfile.TemporaryDirectory(dir=state_root()) as scratch:
             shutil.copy(self._folder / "Pulumi.yaml", scratch)
             self._stack.write_copy(Path(scratch) / self._stack.name, {})
@@ -240,7 +240,7 @@ class PulumiEngine:
 
 
 class _Events:
-    """The events of one run of the CLI, gathered into changes and shown as they come."""
+    """Collects the events of one run of the CLI into changes, and shows them as they arrive."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
@@ -249,7 +249,7 @@ class _Events:
         self._errors: dict[str, list[str]] = {}
         self._outputs: dict[str, Any] = {}
         self._builds: dict[str, BuildWatch] = {}  # of images that are being built
-        self.images: dict[str, str] = {}  # URN → tag of the image that the resource left
+        self.images: dict[str, str] = {}  # URN → tag of the resource's image
         self.code = 0
         self.stderr = ""
 
@@ -270,7 +270,7 @@ class _Events:
                 handle(event[key])
 
     def result(self) -> Result:
-        """What the run did. Raises `ProgramError` for what the program reports, `WsError` where the CLI failed."""
+        """The result of the run. Raises `ProgramError` if the program reports an error, `WsError` if the CLI failed."""
         changes = list(self._changes.values())
         if not self.code or any(change.error for change in changes):
             return Result(changes=changes, outputs=self._outputs)
@@ -345,12 +345,12 @@ class _Events:
 
 
 def _is_the_programs(urn: str, text: str) -> bool:
-    """Whether the program says it; what it says at its start belongs to no resource yet."""
+    """Whether the message is the program's; at its start, messages belong to no resource yet."""
     return f"::{STACK_TYPE}::" in urn or not (urn or text.removeprefix("warning: ").startswith(OF_THE_CLI))
 
 
 def _image_left(step: dict[str, Any]) -> str | None:
-    """The tag of the image that a resource makes, or that its command does."""
+    """The tag of the image that a resource, or its command, makes."""
     inputs = (step.get("new") or {}).get("inputs") or {}
     tag = inputs.get("imageName") if step["type"] == IMAGE else (inputs.get("environment") or {}).get(LEAVES_IMAGE)
     return str(tag) if tag else None

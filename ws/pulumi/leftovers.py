@@ -1,4 +1,4 @@
-"""What a deployment by Pulumi left on the host, and whether others have changed it since."""
+"""Objects that a deployment by Pulumi left on the host, and whether others have changed them since."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ from stack.owner import CLIENT
 from stack.state import make_closed, stack_folder, write_atomically
 
 FILE = "pulumi-left.json"  # in the stack's folder
-Host = list[list[str]]  # each object with what Pulumi ought to notice of it
+Host = list[list[str]]  # each object with the properties that Pulumi should notice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
     """The state of a stack's containers and networks when a deployment had ended, and its images by their URNs."""
 
-    host: Host | None = None  # None: it did not end well, or nobody knows
+    host: Host | None = None  # None: it failed, or the result is unknown
     images: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, identity: StackIdentity) -> "Left":
-        """What is known of the last deployment."""
+        """Reads the record of the last deployment."""
         try:
             found = json.loads(_file(identity).read_text())
             return cls(host=found["host"], images=found["images"])
@@ -30,7 +30,7 @@ class Left:
             return cls()
 
     def write(self, identity: StackIdentity) -> None:
-        """Keeps it."""
+        """Writes the record."""
         file = _file(identity)
         make_closed(file.parent)
         write_atomically(file, json.dumps({"host": self.host, "images": self.images}).encode(), 0o600)

@@ -1,1 +1,1 @@
-"""Makes a host ready for a deployment, where it may: on Debian and its kin, as root. Elsewhere it says what to do."""
+"""Prepares a host for a deployment: on Debian and its derivatives, as root; elsewhere it says what to do."""

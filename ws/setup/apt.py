@@ -1,4 +1,4 @@
-"""Packages of Debian and its kin: whether this process may install them, and their installation."""
+"""Installs packages of Debian and its derivatives, and tells whether this process may."""
 
 import contextlib
 import shutil

@@ -1,4 +1,4 @@
-"""Docker Engine: used as it is where it answers, else installed and started, or the commands named that do it."""
+"""Docker Engine: uses a running one, or else installs and starts it, or names the commands to do so."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ DAEMON = ("dockerd",)
 
 @dataclass(frozen=True, kw_only=True)
 class DockerFacts:
-    """What decides how Docker can be started on this host."""
+    """Facts that decide how Docker can be started on this host."""
 
     answers: bool = False
     root: bool = False
@@ -58,7 +58,7 @@ class DockerFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to run: commands that end, then the daemon, which does not."""
+    """The commands to run, then the daemon, which keeps running."""
 
     commands: tuple[tuple[str, ...], ...] = ()
     daemon: tuple[str, ...] = ()

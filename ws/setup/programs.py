@@ -1,4 +1,4 @@
-"""Programs that come from the distribution's packages: which are missing, and how they get here."""
+"""Programs from the distribution's packages: finds those that are missing, and installs them."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A task that takes what it can: greedy.py secrets NAMESPACE, or greedy.py processes COUNT. Prints JSON."""
+"""A task that takes all it can: greedy.py secrets NAMESPACE, or greedy.py processes COUNT. Prints JSON."""
 
 import json
 import os

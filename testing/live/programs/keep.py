@@ -1,4 +1,4 @@
-"""Saves files at home, one by one, and says so when each is on the disk: ``keep.py FOLDER COUNT MEGABYTES``."""
+"""Saves files in the home folder, and reports each once it is on disk: ``keep.py FOLDER COUNT MEGABYTES``."""
 
 import hashlib
 import os

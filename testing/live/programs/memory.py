@@ -1,4 +1,4 @@
-"""Takes more memory than the node has: ``memory.py WAY GIGABYTES``, and says how that ended.
+"""Takes more memory than the node has, and reports how that ended: ``memory.py WAY GIGABYTES``.
 
 In a task without retries, as people see it; `eight` are eight tasks at once.
 """

@@ -1,4 +1,4 @@
-"""The smallest job: a task says something."""
+"""The smallest job: one task prints a line."""
 
 import ray
 

@@ -1,4 +1,4 @@
-"""Logs to MLflow what people log: ``tracking.py EXPERIMENT KIND...``: model, image, figure, table, metrics."""
+"""Logs the usual kinds of data to MLflow: ``tracking.py EXPERIMENT KIND...``: model, image, figure, table, metrics."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The played hosts of bench/scale.py behave as those of a cluster do."""
+"""The simulated hosts of bench/scale.py behave like hosts of a cluster."""
 
 import json
 

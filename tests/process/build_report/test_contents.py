@@ -1,4 +1,4 @@
-"""What is installed in an image, asked by the program that runs in it."""
+"""The inventory of an image, taken by the program that runs in it."""
 
 import importlib.metadata
 import json

@@ -1,4 +1,4 @@
-"""`python -m build_report.measure`: what it is told, and its verdict on images that are known."""
+"""`python -m build_report.measure`: its input, and its verdict on known images."""
 
 import json
 import os

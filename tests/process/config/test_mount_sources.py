@@ -1,4 +1,4 @@
-"""Other names of what no container gets: links, bind mounts, sockets."""
+"""Other paths to files that no container may mount: links, bind mounts, sockets."""
 
 import os
 import socket

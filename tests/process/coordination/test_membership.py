@@ -1,4 +1,4 @@
-"""What is read of a cluster's Redis, against a real one, and the reason that people get when there is no head."""
+"""Reading a cluster's state from a real Redis, and the reason shown when there is no head."""
 
 import json
 import time

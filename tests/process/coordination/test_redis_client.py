@@ -1,4 +1,4 @@
-"""The line to Redis, against a real one and against servers that misbehave."""
+"""The Redis client, against a real server and against servers that misbehave."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""The two Redis servers of a cluster: which of them leads after whatever happened to them, with real servers."""
+"""The roles of a Redis pair after all kinds of failures, with real servers."""
 
 import threading
 from itertools import product

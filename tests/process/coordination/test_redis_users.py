@@ -1,4 +1,4 @@
-"""What the users of the platform may do in Redis, against a real server; and what makes those of heads."""
+"""Rights of the platform's Redis users, on a real server, and the program that makes users of heads."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What this project uses of Docker's SDK beyond its documented interface."""
+"""The private interfaces of Docker's SDK that this project uses."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""Two runs on one stack are kept apart, and no run that ended stands in the way."""
+"""Two runs on one stack exclude each other, and a finished run never blocks another."""
 
 import os
 import re

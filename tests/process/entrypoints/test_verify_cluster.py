@@ -1,4 +1,4 @@
-"""The checks of verify_cluster.py: their judgement, against services that are as they must not be."""
+"""The checks of verify_cluster.py, against faulty services."""
 
 import http.server
 import json

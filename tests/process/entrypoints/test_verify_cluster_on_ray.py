@@ -1,4 +1,4 @@
-"""verify_cluster.py as it is deployed, a program of its own, against one real Ray node on the loopback."""
+"""verify_cluster.py as it is deployed, in a separate process, against one real Ray node on the loopback."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ def ray_head():
 
 @pytest.fixture(scope="module")
 def gpu_head():
-    """A head that counts two GPUs, which do not exist: Ray assigns them all the same."""
+    """A head that counts two GPUs, which do not exist: Ray still assigns them."""
     with running_head(gpus=2) as head:
         yield head
 

@@ -1,4 +1,4 @@
-"""What the preflight finds out of a real Redis, and at ports that are open, closed, or behind a firewall."""
+"""The preflight's facts from a real Redis, and from ports that are open, closed, or behind a firewall."""
 
 import json
 import socket

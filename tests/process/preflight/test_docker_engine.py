@@ -1,4 +1,4 @@
-"""A Docker Engine that does not answer is said first, and alone."""
+"""A Docker Engine that does not answer is the first and only problem reported."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""GPUs before a deployment: what NVML says is read right, and what does not fit is refused with a remedy.
+"""GPUs before a deployment: NVML's answers are read correctly, and unusable settings are refused with a remedy.
 
 NVML is the driver's library; here it is a small one of our own, which a process of its own loads in its place.
 """

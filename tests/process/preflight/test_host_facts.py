@@ -1,4 +1,4 @@
-"""What the preflight sees of sockets that this host listens on."""
+"""The preflight's facts about listening sockets of this host."""
 
 import os
 import socket

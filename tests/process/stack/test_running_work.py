@@ -1,4 +1,4 @@
-"""What runs on a stack, asked of a stand-in for Ray's dashboard and Marimo, and what is said when they are silent."""
+"""Running work on a stack, from stand-ins for Ray's dashboard and Marimo, and the messages if they do not answer."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Whether a registry or an index is reachable, asked of servers that are none."""
+"""Probing whether a registry or an index is reachable, against servers that are neither."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""What the cluster tests take for a connection of a head, against a real Redis."""
+"""How the cluster tests recognise a head's connections, against a real Redis."""
 
 import redis
 

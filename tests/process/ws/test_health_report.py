@@ -1,4 +1,4 @@
-"""What `ws` makes of the answer of a health service."""
+"""How `ws` reads the health service's report."""
 
 import http.server
 import json

@@ -1,4 +1,4 @@
-"""`ws` from where people stand: `bin/ws` goes to the project's folder, and what they write means theirs."""
+"""`bin/ws` from another folder: it changes to the project's folder, and relative paths refer to the caller's."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is found out about an image: its layers, what it shares with others, and what is installed in it."""
+"""Facts about an image: its layers, layers shared with others, and its packages."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the host uses while something runs."""
+"""Sampling the host's resource use during a build."""
 
 import time
 from pathlib import Path

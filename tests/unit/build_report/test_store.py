@@ -1,4 +1,4 @@
-"""The store of builds: what goes in comes out, with any concurrent writers and any earlier version."""
+"""The store of builds: records are read back as written, with concurrent writers and from any earlier version."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""One precedence for the environment of every container: defaults, then the user's `env`, then what is required."""
+"""One precedence for the environment of every container: defaults, then the user's `env`, then required variables."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tags of built images: what retags which image, how they read, and what an index of several platforms is called."""
+"""Tags of built images: which changes give an image a new tag, readable tags, and names of indexes."""
 
 import shutil
 from dataclasses import dataclass, replace

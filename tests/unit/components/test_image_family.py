@@ -1,4 +1,4 @@
-"""The matrix stack as its file has it: what the program asks an engine for."""
+"""The matrix stack with its own stack file: the resources that the program registers."""
 
 from itertools import combinations
 

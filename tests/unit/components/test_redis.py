@@ -1,4 +1,4 @@
-"""Redis's configuration: what bounds its memory."""
+"""Redis's configuration: its memory limits."""
 
 import re
 

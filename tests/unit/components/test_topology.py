@@ -1,4 +1,4 @@
-"""What one host and a host of a cluster say of themselves."""
+"""The topologies of a single host and of a cluster's host."""
 
 from typing import Any
 

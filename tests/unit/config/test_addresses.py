@@ -1,4 +1,4 @@
-"""Which Host and Origin headers MLflow is told to answer, and where links lead."""
+"""The Host and Origin headers that MLflow must accept, and the targets of links."""
 
 import fnmatch
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The block of a cluster over several hosts: what each host runs by it, and that every mistake is one clear error."""
+"""The settings of a cluster over several hosts: the services of each host, and one clear error for every mistake."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""What people new to a stack file write into it: each mistake is one message that they can act on, none a traceback."""
+"""Mistakes of people new to stack files: each gives one message that they can act on, and never a traceback."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""A key that nothing would read is refused, since Pulumi is silent about it."""
+"""Unknown keys are refused, since Pulumi ignores them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which images a matrix stack builds: each once, parents first, and an error for every key that selects nothing."""
+"""The images that a matrix stack builds: each once, parents first, and an error for every key that selects nothing."""
 
 import pytest
 from hypothesis import assume, given

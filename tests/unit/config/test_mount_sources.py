@@ -1,4 +1,4 @@
-"""What of this host no container gets, whatever it is called; and remedies that leave other people's folders alone."""
+"""Files of this host that no container may mount, under any path; and remedies that spare other people's folders."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A stack's own packages: their lock, what is refused of it, and the images that the program makes of them."""
+"""A stack's own packages: their lock, invalid locks, and the images that the program builds with them."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Stack config: what it accepts, and that every mistake becomes one clear error with a way out."""
+"""Stack config: valid values, and one clear error with a remedy for every mistake."""
 
 import copy
 import datetime

@@ -1,4 +1,4 @@
-"""The port plan: what shares an address shares no port."""
+"""The port plan: services that share an address share no port."""
 
 from config import ports
 from config.ports import BRIDGE_RAY_PORTS, FIRST_WORKER, HOST_RAY_PORTS, LAST_WORKER, host_ports

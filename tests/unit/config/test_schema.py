@@ -1,4 +1,4 @@
-"""What editors and readers are told is what the models accept, and is never older than they are."""
+"""The JSON schema and the key reference match the models and are up to date."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""YAML of config files: whatever a file of a megabyte holds, it is read or refused in one sentence and in no time."""
+"""YAML config files: any file of up to a megabyte is quickly read, or refused in one sentence."""
 
 import time
 

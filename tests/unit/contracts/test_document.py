@@ -1,4 +1,4 @@
-"""What a document carries unchanged, and how it says which field does not fit."""
+"""Documents: values survive a round trip, and errors name the field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent decides, event by event.
+"""The election's state machine, event by event.
 
 That it is safe in any order: tests/process/coordination/test_election_model.py.
 """

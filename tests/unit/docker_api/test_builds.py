@@ -1,4 +1,4 @@
-"""Builds by the Engine's BuildKit: what is sent, and what is understood of the answer."""
+"""Builds by the Engine's BuildKit: the request, and parsing the answer."""
 
 import base64
 import io

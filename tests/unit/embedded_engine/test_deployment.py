@@ -1,4 +1,4 @@
-"""What the embedded engine decides and does for each resource, on resource types that live in memory."""
+"""The embedded engine's decisions and operations for each resource, on resource types in memory."""
 
 import threading
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The program under the embedded engine: order, failures, outputs, and what it may not do."""
+"""The program under the embedded engine: order, failures, outputs, and unsupported features."""
 
 import os
 import signal

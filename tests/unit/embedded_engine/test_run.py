@@ -1,4 +1,4 @@
-"""A run of the embedded engine as a whole: what it refuses, and where Docker goes away meanwhile."""
+"""Whole runs of the embedded engine: refusals, and a Docker Engine that goes away meanwhile."""
 
 from pathlib import Path
 from typing import Any, NoReturn

@@ -1,4 +1,4 @@
-"""entrypoints/firewall.py: the rules it makes, when it sets them, and what its health check says."""
+"""entrypoints/firewall.py: its rules, when it sets them, and its health check."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""The catalog of images: the family as a table, its layers, its arguments, and what its images may weigh."""
+"""The catalog of images: the family as a table, its layers, build arguments and size budgets."""
 
 import re
 import tomllib

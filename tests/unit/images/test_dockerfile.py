@@ -1,4 +1,4 @@
-"""What one target of a Dockerfile is built from: stages, the arguments that they declare, the files that they read."""
+"""The inputs of one build target: stages, the arguments that they declare, the files that they read."""
 
 from pathlib import Path
 
@@ -203,7 +203,7 @@ class TestText:
 
 
 class TestRefusal:
-    """What is not understood must not drop out of the digest in silence."""
+    """Unknown syntax must not silently drop out of the digest."""
 
     @pytest.mark.parametrize(
         ("text", "line", "reason", "remedy"),

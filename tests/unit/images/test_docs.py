@@ -1,4 +1,4 @@
-"""The table of all images in docs/images.md says what the catalog and the Dockerfiles say."""
+"""The table of all images in docs/images.md agrees with the catalog and the Dockerfiles."""
 
 import re
 

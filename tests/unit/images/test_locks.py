@@ -1,4 +1,4 @@
-"""Lock files of the images: what is installed is what was declared, from nowhere in particular, and unforged."""
+"""Lock files of the images: they match the declared inputs, name no index, and have hashes."""
 
 import re
 from itertools import combinations, product

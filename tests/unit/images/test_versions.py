@@ -1,4 +1,4 @@
-"""images/versions.toml is the only place where versions are chosen: whatever else names one agrees with it."""
+"""images/versions.toml is the only place where versions are chosen: all other files that name one agree with it."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Who on a host can look into containers by their user id, and that it is said."""
+"""Notices about users of a host who can read containers' files by their user id."""
 
 from types import SimpleNamespace
 

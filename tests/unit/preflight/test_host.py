@@ -1,4 +1,4 @@
-"""Preflight: a stack that its host cannot bear is refused before anything changes, with a way out."""
+"""Preflight: a stack that its host cannot run is refused before anything changes, with a remedy."""
 
 import ipaddress
 import time

@@ -1,4 +1,4 @@
-"""preflight/outside.py: who needs a firewall, which ports it guards, and what people are told who have none."""
+"""preflight/outside.py: stacks that need a firewall, the ports that it guards, and notices without one."""
 
 import pytest
 

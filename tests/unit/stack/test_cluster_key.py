@@ -1,4 +1,4 @@
-"""The secrets of a cluster: made from one key, the same on every host, and never made up where Redis is not."""
+"""The secrets of a cluster: derived from one key, equal on every host, and generated only on the host of Redis."""
 
 import itertools
 import stat

@@ -1,4 +1,4 @@
-"""stack/engine_state.py: of which stack the engine is asked."""
+"""stack/engine_state.py: the stack name in the request to the engine."""
 
 import pulumi
 import pytest

@@ -1,4 +1,4 @@
-"""The HTTP proxy of a stack, and what is reached without it: as Python's own library decides that."""
+"""The HTTP proxy of a stack, and the addresses exempt from it, as Python's own library interprets them."""
 
 import json
 import urllib.request

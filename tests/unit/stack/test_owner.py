@@ -1,4 +1,4 @@
-"""Whose a stack's containers and networks are, and what a run is told that may not have them."""
+"""The owner of a stack's containers and networks, and the message for a run that is not the owner."""
 
 from dataclasses import replace
 from pathlib import Path

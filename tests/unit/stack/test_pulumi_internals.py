@@ -1,4 +1,4 @@
-"""Each thing of Pulumi's SDK that is none of its documented interface does what this project needs of it.
+"""The private interfaces of Pulumi's SDK behave as this project needs.
 
 What fails here after an upgrade is put right in stack/pulumi_internals.py, and then the pin there is raised.
 """

@@ -1,4 +1,4 @@
-"""The judge of histories bites: each rule passes a good history, and finds what breaks it."""
+"""The checker of histories: each rule passes a good history and finds a violation."""
 
 from typing import Any
 

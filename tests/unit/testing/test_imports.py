@@ -1,4 +1,4 @@
-"""What several test modules share is in testing/."""
+"""Code that several test modules share is in testing/."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The expectation, the report, and the runner with a Docker Engine that only writes down what it is asked."""
+"""The expectation, the report, and the runner with a Docker Engine that only records its requests."""
 
 import io
 import json

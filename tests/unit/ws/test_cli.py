@@ -1,4 +1,4 @@
-"""The command line from outside: exit codes, one clear message an error, help."""
+"""The command line: exit codes, help, and one clear message for each error."""
 
 import errno
 import importlib

@@ -1,4 +1,4 @@
-"""Asking, refusing and waiting before what runs is ended."""
+"""Asking, refusing and waiting before running work is ended."""
 
 import io
 from collections.abc import Iterator

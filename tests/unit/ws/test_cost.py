@@ -1,4 +1,4 @@
-"""Which changes end what: by what stops, and by what outlives it."""
+"""The running work that a change ends: by the containers that stop, and the work that outlives them."""
 
 from typing import Any
 

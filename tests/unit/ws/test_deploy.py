@@ -1,4 +1,4 @@
-"""What `ws up` asks and runs, with an engine and a stack that are made up."""
+"""Questions and actions of `ws up`, with a made-up engine and stack."""
 
 import contextlib
 import io

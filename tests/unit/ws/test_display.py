@@ -1,4 +1,4 @@
-"""What people see of a run: a line an event where lines stay, and what is under way where they do not."""
+"""The display of a run: one line per event in a log, and the work in progress on a terminal."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What people are told of an error."""
+"""The messages that people see for errors."""
 
 import docker
 import pytest

@@ -1,4 +1,4 @@
-"""Which failures are tried again: what programs really say, when the network fails and when something else does."""
+"""Failures that are retried: real messages of programs, for network failures and for others."""
 
 import pytest
 

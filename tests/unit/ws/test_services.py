@@ -1,4 +1,4 @@
-"""What `ws ps`, `ws up` and `ws doctor` say of a running stack, from Docker and its health service's report."""
+"""What `ws ps`, `ws up` and `ws doctor` show about a running stack, from Docker and the health service's report."""
 
 from typing import Any
 

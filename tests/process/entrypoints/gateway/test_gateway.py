@@ -1,4 +1,4 @@
-"""The gateway: real connections through it, its answer to a head that moves, and what it says about this host."""
+"""The gateway: real connections through it, its reaction to a moving head, and its reports about this host."""
 
 import asyncio
 import contextlib

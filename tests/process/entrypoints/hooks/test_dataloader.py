@@ -1,4 +1,4 @@
-"""How worker processes of a DataLoader are started, and what an error says of other processes."""
+"""Start of a DataLoader's worker processes, and the error about other processes."""
 
 import multiprocessing
 import subprocess

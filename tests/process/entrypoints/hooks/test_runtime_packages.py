@@ -1,4 +1,4 @@
-"""A job's packages: what lands in a child environment, with real environments and local wheels, without network."""
+"""A job's packages in its child environment, with real environments and local wheels, without network."""
 
 import asyncio
 import importlib.metadata

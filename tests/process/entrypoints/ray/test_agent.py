@@ -1,4 +1,4 @@
-"""The agent's building blocks: what lasts on disk, its lock, its watchdog, what `health` says; without Ray."""
+"""The agent's building blocks, without Ray: files on disk, lock, watchdog, health check."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What `ray start` is told: its arguments and its environment."""
+"""Arguments and environment of `ray start`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is found out about the container that Ray runs in."""
+"""Facts about the container that Ray runs in."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""entrypoints/ray/memory_guard.py: which process ends when memory is used up, and which never does."""
+"""entrypoints/ray/memory_guard.py: which process it ends when memory runs out, and which it never ends."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Supervision of Ray's processes: nothing of them is left."""
+"""Supervision of Ray's processes: none of them is left behind."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The programs that the ML Dockerfile runs: what they trim, and what they say."""
+"""The programs that the ML Dockerfile runs: the files that they remove, and their messages."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`ws node`, `ws head` and `ws cluster`: against a real Redis, with a dashboard and agents that are played."""
+"""`ws node`, `ws head` and `ws cluster`: against a real Redis, with a simulated dashboard and agents."""
 
 import http.server
 import io

@@ -1,4 +1,4 @@
-"""`ws redis`, with two real servers, their guards, and a client that writes meanwhile."""
+"""`ws redis`, with two real servers, their role guards, and a client that writes meanwhile."""
 
 import contextlib
 import threading

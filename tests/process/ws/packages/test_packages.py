@@ -1,4 +1,4 @@
-"""`ws packages`: versions that fit the images, conflicts with both sides, and edits that are whole or not at all."""
+"""`ws packages`: versions that fit the images, conflicts that name both sides, and atomic edits."""
 
 import json
 import zipfile

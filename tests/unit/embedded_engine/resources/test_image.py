@@ -1,4 +1,4 @@
-"""Images of the embedded engine: when one is right, when only its push is missing, what the build report is told."""
+"""Images of the embedded engine: when one is up to date, when only its push is missing, and its build report."""
 
 from collections.abc import Iterator
 from pathlib import Path

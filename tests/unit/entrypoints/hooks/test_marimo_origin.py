@@ -1,4 +1,4 @@
-"""Marimo answers pages of its own alone."""
+"""Marimo accepts changes only from its own pages."""
 
 import asyncio
 import json

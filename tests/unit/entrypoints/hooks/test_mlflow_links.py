@@ -1,4 +1,4 @@
-"""Links to runs that MLflow's client prints: as the client of MLflow 3.17.2 comes by them."""
+"""Links to runs that MLflow's client prints, as in the client of MLflow 3.17.2."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""scratch.py and janitor.py: what the scratch folder holds, what goes when it is full, which job ends."""
+"""scratch.py and janitor.py: use of the scratch folder, what is removed when it is full, which job ends."""
 
 import json
 import os

@@ -48,7 +48,7 @@ class TestStages:
         assert f'cslr.target="{target}"' in text
 
     def test_no_stage_below_carries_a_label_of_a_target(self):
-        """It would be a lie in every other image on that stage, and its change a rebuild of them all."""
+        """It would be wrong in every other image on that stage, and a change would rebuild them all."""
         for name, (_, lines) in STAGES.items():
             if name not in TARGETS:
                 assert not [label for label in PER_TARGET if f"{label}=" in "\n".join(lines)], name

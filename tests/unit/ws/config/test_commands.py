@@ -185,7 +185,7 @@ class TestSet:
 
 
 class TestEveryRemedy:
-    """What an error says to do can be done: its own words are taken."""
+    """The remedy in an error works: the test runs its own words."""
 
     @pytest.mark.parametrize(
         "raw",

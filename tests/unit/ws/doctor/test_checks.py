@@ -1,4 +1,4 @@
-"""`ws doctor`: each precondition that is not met is seen, and comes with a remedy."""
+"""`ws doctor`: it reports each precondition that is not met, with a remedy."""
 
 import io
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""`ws matrix` on an engine that fails as it is told: what can be built is built, what fails is named with a reason."""
+"""`ws matrix` on an engine with planned failures: all other images are built, and each failure has a reason."""
 
 import io
 from collections import Counter

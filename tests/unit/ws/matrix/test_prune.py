@@ -1,4 +1,4 @@
-"""What may be removed: only this project's, only what is unused."""
+"""`ws matrix --prune` removes only unused images of this project."""
 
 from typing import Any
 

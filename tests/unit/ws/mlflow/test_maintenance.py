@@ -1,4 +1,4 @@
-"""`ws mlflow`, with an Engine that answers as Docker does."""
+"""`ws mlflow`, with a simulated Docker Engine."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the set-up would run on which host; nothing is run here."""
+"""The commands that the set-up would run on each kind of host; nothing is run here."""
 
 import stat
 
