@@ -123,7 +123,8 @@ def _open(settings: PlatformSettings, found: Deployed) -> Iterator[tuple[Publish
 
 def _closed(settings: PlatformSettings, found: Deployed) -> Iterator[Door]:
     for service, address in sorted(found.inside.items()):
-        for port in _ports_inside(service):
+        published = {one.internal for one in found.published if one.service == service}
+        for port in sorted({*_ports_inside(service), *published}):
             yield Door(service=service, host=address, port=port, why=CONTAINERS)
     for one in _published(settings, found):
         if reached_at(one.bound, found) is None:

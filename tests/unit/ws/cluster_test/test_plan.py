@@ -58,6 +58,14 @@ class TestOpenStack:
         assert {("172.28.0.20", 6379), ("172.28.0.10", 6379), ("172.28.0.21", 5000), ("172.28.0.10", 11001)} <= closed
         assert not {host for host, _ in closed} & {HOST}
 
+    def test_nor_is_what_a_service_publishes_at_another_port(self):
+        own = Published(service="exporter", bound="0.0.0.0", port=9410, internal=8080)
+        found = plan(
+            settings_of(), Deployed(published=(own,), inside={"exporter": "172.28.0.30"}, own_addresses=(HOST,))
+        )
+        assert [(door.host, door.port) for door in found.open] == [(HOST, 9410)]
+        assert [(door.host, door.port) for door in found.closed] == [("172.28.0.30", 8080)]
+
     def test_a_path_of_a_reverse_proxy_is_part_of_the_address(self):
         assert planned("0.0.0.0", {"mlflow": {"base_url": "/mlflow"}}).mlflow == f"http://{HOST}:5000/mlflow"
 
