@@ -57,6 +57,7 @@ class Build:
     args: dict[str, str]
     platform: str
     cache_from: tuple[str, ...] = ()  # images with an inline cache, local or in a registry; missing ones are ignored
+    fresh: bool = False  # whether no step is taken from the build cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Bui
         "buildargs": json.dumps(wanted.args),
         "platform": wanted.platform,
         **({"target": wanted.target} if wanted.target else {}),
+        **({"nocache": "1"} if wanted.fresh else {}),
         **({"cachefrom": json.dumps(wanted.cache_from)} if wanted.cache_from else {}),
     }
     body = context_tar(wanted)
