@@ -68,6 +68,16 @@ it("finds what is spoken at a time", () => {
   expect([-1, 0, 1.9, 2, 6.5, 7, 99].map((time) => edit.indexAt(THREE, time))).toEqual([-1, 0, 0, 1, 1, 2, 2]);
 });
 
+it("puts between words what the text has there", () => {
+  const shown = (text: string, heard: string): string =>
+    edit
+      .pieces({ start: 0, end: 1, text, words: words(0, 1, heard) })
+      .map(({ before, word }) => before + word.word)
+      .join("");
+  expect(shown("im Norden-Osten, 20 Grad", "im Norden -Osten, 20 Grad")).toBe("im Norden-Osten, 20 Grad");
+  expect(shown("ganz anders", "im Norden")).toBe("im Norden");
+});
+
 it("goes back and forth", () => {
   let history = edit.step(edit.step(edit.begun(1), 2), 3);
   history = edit.undo(edit.undo(edit.undo(history)));

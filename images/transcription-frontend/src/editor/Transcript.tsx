@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Segment, Word } from "../api/types";
 import { follow, markUnsure } from "../state/preferences";
 import { clock } from "../text";
-import { indexAt } from "./document";
+import { indexAt, pieces } from "./document";
 import type { Playback } from "./playback";
 import { SegmentForm, type Actions } from "./SegmentForm";
 
@@ -100,8 +100,8 @@ const Row = memo(function Row({ index, segment, playback, edit }: RowProps) {
       </button>
       <p class="text" onDblClick={() => edit(index)}>
         {words?.length
-          ? words.flatMap((word, place) => [
-              place ? " " : "",
+          ? pieces(segment).flatMap(({ before, word }, place) => [
+              before,
               <span
                 key={place}
                 class={isUnsure(word) ? "word unsure" : "word"}

@@ -92,6 +92,18 @@ export function indexAt(spans: readonly { start: number }[], time: number): numb
   return low - 1;
 }
 
+/** A text in pieces: each word, and what stands before it. Words that the text lacks, or has elsewhere, get a space. */
+export function pieces({ text, words = [] }: Segment): { before: string; word: Word }[] {
+  let position = 0;
+  return words.map((word, index) => {
+    const found = text.indexOf(word.word.trim(), position);
+    const before = found < 0 ? "" : text.slice(position, found);
+    if (found < 0 || before.trim()) return { before: index ? " " : "", word };
+    position = found + word.word.trim().length;
+    return { before, word };
+  });
+}
+
 /** A value with what it was before, and what was undone. */
 export interface History<T> {
   past: readonly T[];

@@ -104,7 +104,7 @@ function Desk({ job, file, editing }: { job: string; file: number; editing: Edit
             {[
               result.language === null ? "" : languageName(result.language),
               `${result.model.id}${result.model.bundled ? " (bundled)" : ""}`,
-              result.processing ? `${result.processing.real_time_factor.toFixed(2)} × real time` : "",
+              result.processing ? `took ${result.processing.real_time_factor.toFixed(2)} × its length` : "",
             ]
               .filter(Boolean)
               .join(" · ")}

@@ -42,7 +42,7 @@ export function Folders() {
           {error}{" "}
           {path === FIRST && (
             <>
-              A stack has a dataset folder if its file names one: <code>transcription.volumes</code>.
+              A stack has a dataset folder if its file names one: <code>transcription.dataset</code>.
             </>
           )}
         </p>

@@ -90,7 +90,7 @@ export function summary(job: Job): string {
     count(job.counts.total, "file"),
     job.counts.failed ? `${job.counts.failed} failed` : "",
     job.duration ? clock(job.duration, 0) : "",
-    job.real_time_factor ? `${job.real_time_factor.toFixed(2)} × real time` : "",
+    job.real_time_factor ? `took ${job.real_time_factor.toFixed(2)} × its length` : "",
   ]
     .filter(Boolean)
     .join(" · ");

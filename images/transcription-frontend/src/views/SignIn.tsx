@@ -24,7 +24,8 @@ export function SignIn() {
       <form class="card sign-in" onSubmit={(event) => void submit(event)}>
         <h1>Sign in</h1>
         <p>
-          This service wants the token of its stack. This command prints it: <code>ws secret transcription-token</code>
+          This service wants the token of its stack. On its host it is in the file <code>transcription-token</code> in{" "}
+          <code>~/.local/state/cslr/cslr/STACK/generated</code>.
         </p>
         <label for="token">Token</label>
         <input
