@@ -7,7 +7,6 @@ the end.
 import base64
 import io
 import json
-import os
 import tarfile
 import time
 from collections.abc import Callable
@@ -27,15 +26,6 @@ INSTALL_EMULATOR = "apt-get install qemu-user-static binfmt-support"
 # A step that unpacks gigabytes prints nothing for minutes; one that downloads times out by itself (uv, pip, apt) and is
 # tried again there. What is silent for longer than this hangs.
 BUILD_SILENCE = 1800.0  # seconds
-SILENCE_VARIABLE = "CSLR_BUILD_SILENCE"
-
-
-def silence() -> float:
-    """How many seconds a build may print nothing before it is ended, so that it can be tried again."""
-    try:
-        return float(os.environ[SILENCE_VARIABLE])
-    except (KeyError, ValueError):
-        return BUILD_SILENCE
 
 
 class BuildError(Exception):
@@ -106,7 +96,7 @@ def build(api: DockerApi, wanted: Build, progress: Callable[[str], None]) -> Bui
     try:
         headers = {"Content-Type": "application/x-tar"}
         for message in api.stream(
-            "/build", query=query, data=body, headers=headers, on_tick=shown.repeat, silence=silence()
+            "/build", query=query, data=body, headers=headers, on_tick=shown.repeat, silence=BUILD_SILENCE
         ):
             if "error" in message:
                 raise BuildError(_explain(trace, message["error"], wanted.platform), trace.steps)

@@ -280,7 +280,9 @@ def matrix(
     out.print(Text(family.in_words(planned), style="bold"))
     if only_list:
         return
+    matrix_run.note_cache()
     outcome = matrix_run.build(session, session.choose(engine), planned, retries)
+    matrix_run.note_cache()
     if also_tag:
         tags.also(planned, outcome, also_tag, session.say)
     matrix_run.show_outcome(outcome, out, err)
@@ -405,6 +407,7 @@ def execute(
     Options of ws come before SERVICE; what follows it is the program's own. The exit code is the program's.
     """
     from ws import inside
+    from ws.environment import inherited
 
     command = command[1:] if command[0] == "--" else command
     if not command or command[0].startswith("-"):
@@ -421,7 +424,8 @@ def execute(
             user=user,
             folder=workdir,
             env=env or (),
-        )
+        ),
+        inherited(),
     )
 
 
@@ -435,10 +439,11 @@ def shell(
 ) -> None:
     """Open a shell in a running service: bash where its image has it, else sh."""
     from ws import inside
+    from ws.environment import inherited
 
     container = inside.running(_session(stack, quiet=True).identity, service)
     terminal = inside.has_terminal()
-    inside.become(inside.docker_arguments(container.name, inside.SHELL, terminal=terminal, user=user))
+    inside.become(inside.docker_arguments(container.name, inside.SHELL, terminal=terminal, user=user), inherited())
 
 
 @app.command("test")

@@ -58,7 +58,7 @@ def docker_arguments(
     return ["docker", "exec", *options, container, "sh", "-c", script, "sh", *command]
 
 
-def become(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> NoReturn:
+def become(arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Replaces this process by Docker's client, whose signals, terminal and exit code are then the command's own."""
     client = shutil.which(arguments[0], path=environment.get("PATH"))
     if client is None:

@@ -62,7 +62,6 @@ def build(
     An engine skips resources that wait for a failed one, even if only for their turn. So it runs again without the
     failed ones until nothing is left to try. If interrupted, the next call continues from there.
     """
-    _note_cache()
     outcome = Outcome(wanted=planned.args.wanted)
     tried: Counter[str] = Counter()
     while outcome.open:
@@ -84,12 +83,11 @@ def build(
             session.prepare_host()  # Docker itself may have gone away
         elif not failed or not _unreached(outcome, result):
             break
-    _note_cache()
     return outcome
 
 
-def _note_cache() -> None:
-    """Keeps how large the build cache is, before and after the run; what is not known is no reason to stop."""
+def note_cache() -> None:
+    """Keeps how large the build cache is: called before a run and after it. What is not known is no reason to stop."""
     with contextlib.suppress(DockerError, StoreError):
         Store().add_cache_size(current_run(), cache_bytes(DockerApi()))
 

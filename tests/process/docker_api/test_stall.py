@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from docker_api.api import DockerApi, DockerError
-from docker_api.builds import BUILD_SILENCE, SILENCE_VARIABLE, silence
 from ws.network_failures import is_network_failure
 
 
@@ -61,9 +60,3 @@ def test_one_that_is_silent_for_too_long_is_given_up(api, monkeypatch):
 def test_one_that_is_slow_is_not(api, monkeypatch):
     monkeypatch.setattr(Daemon, "pause", 2.0)
     assert [one["status"] for one in api.stream("/images/create", query={}, silence=30.0)] == ["a", "b"]
-
-
-@pytest.mark.parametrize(("value", "seconds"), [("60", 60.0), ("", BUILD_SILENCE), ("soon", BUILD_SILENCE)])
-def test_a_builds_silence_is_a_setting_of_the_environment(value, seconds, monkeypatch):
-    monkeypatch.setenv(SILENCE_VARIABLE, value)
-    assert silence() == seconds

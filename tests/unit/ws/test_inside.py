@@ -32,7 +32,7 @@ def became(monkeypatch):
     """What Docker's client is called with, instead of calling it."""
     found: list[list[str]] = []
     monkeypatch.setattr(inside, "containers", lambda _: [container("redis"), container("ray-cpu", "exited")])
-    monkeypatch.setattr(inside, "become", lambda arguments: found.append(list(arguments)))
+    monkeypatch.setattr(inside, "become", lambda arguments, _: found.append(list(arguments)))
     return found
 
 
