@@ -24,8 +24,9 @@ READ_BY = {
     "verification/__main__.py": "a program, which the engines start",
     "ws/__main__.py": "the command line, before it can import the rest",
     "ws/environment.py": "the command line",
+    "ws/generate/program.py": "it runs the program in its own process, and tells it that nothing is deployed",
 }
-WRITTEN_BY = {"ws/__main__.py", "ws/environment.py"}
+WRITTEN_BY = {"ws/__main__.py", "ws/environment.py", "ws/generate/program.py"}
 
 
 def is_environment(node: ast.AST) -> bool:
