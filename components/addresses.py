@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from components.topology import Topology
 from config.addresses import Reach, prefix_of
 from config.platform import PlatformSettings
-from config.ports import EXPORTER, MARIMO, MLFLOW, POSTGRES, RAY_DASHBOARD, REDIS, TRANSCRIPTION_FRONTEND
+from config.ports import EXPORTER, MARIMO, MLFLOW, POSTGRES, RAY_DASHBOARD, REDIS, TRANSCRIPTION, TRANSCRIPTION_FRONTEND
 from config.services import RAY_NODES
 from contracts.health import Kind, WatchedService
 
@@ -19,6 +19,7 @@ WATCHED = {
     "marimo": (Kind.MARIMO, MARIMO),
     "transcription-frontend": (Kind.TRANSCRIPTION_FRONTEND, TRANSCRIPTION_FRONTEND),
     "exporter": (Kind.EXPORTER, EXPORTER),
+    "transcription": (Kind.TRANSCRIPTION, TRANSCRIPTION),
 }
 SCHEMES = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}  # of services that are not web pages
 

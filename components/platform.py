@@ -22,6 +22,7 @@ from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, Ray
 from components.redis import Redis, RedisArgs, RedisReplica
 from components.service import Host, Service
 from components.topology import ClusterHost, topology_of
+from components.transcription import Transcription, TranscriptionArgs
 from components.transcription_frontend import TranscriptionFrontend, TranscriptionFrontendArgs
 from components.verification import Verification, VerificationArgs
 from components.workspace import Workspace, WorkspaceArgs, report_path
@@ -159,6 +160,14 @@ class Platform(pulumi.ComponentResource):
             self.services["transcription-frontend"] = TranscriptionFrontend(
                 "transcription-frontend", frontend_args, self._child
             )
+        if "transcription" in enabled:
+            transcription_args = TranscriptionArgs(
+                settings=settings.transcription,
+                host=host,
+                image=self._images.image_id("transcription"),
+                tracking_uri=self._topology.mlflow_url,
+            )
+            self.services["transcription"] = Transcription("transcription", transcription_args, self._child)
         if "exporter" in enabled:
             self._declare_exporter(settings, host)
 

@@ -33,6 +33,7 @@ from config.services import (
     ServiceSettings,
     Settings,
     TranscriptionFrontendSettings,
+    TranscriptionSettings,
 )
 from config.types import AsTuple, BindAddress, Devices, NearName, NetworkName, ProxyUrl, ReachedName, Subnet
 from contracts.gpus import ALL_GPUS, NO_GPUS, Gpus
@@ -112,6 +113,7 @@ class PlatformSettings(Settings):
     postgres: PostgresSettings = PostgresSettings()
     mlflow: MLflowSettings = MLflowSettings()
     marimo: MarimoSettings = MarimoSettings()
+    transcription: TranscriptionSettings = TranscriptionSettings()
     health: HealthSettings = HealthSettings()
     keeper: KeeperSettings = KeeperSettings()
     transcription_frontend: TranscriptionFrontendSettings = TranscriptionFrontendSettings()

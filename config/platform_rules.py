@@ -40,6 +40,7 @@ MINIMUM_MEMORY = {
     "ray-cpu": "2g",
     "ray-gpu": "2g",
     "marimo": "1g",
+    "transcription": "1g",
     "keeper": "48m",
     "transcription-frontend": "32m",
     "exporter": "128m",
@@ -57,6 +58,7 @@ DATA_TARGETS = {
     "postgres": "/var/lib/postgresql/data",
     "mlflow": "/mlflow/artifacts",
     "marimo": "/workspace/notebooks",
+    "transcription": "/data",
 }
 # Folders of every container that belong to the platform or to the kernel.
 RESERVED_TARGETS = (
@@ -336,6 +338,9 @@ def mounted(settings: PlatformSettings) -> Iterator[tuple[Path, Path, str, bool]
     for path, source in _own_locations(settings):
         yield path, path, source, True
     for name in settings.services():
+        for key, location in settings.service(name).read_locations.items():
+            if location:
+                yield _key(name, key), _key(name, key), location, False
         for index, volume in enumerate(settings.service(name).volumes):
             path = _key(name, "volumes", index)
             yield path, (*path, "source"), volume.source, not volume.read_only

@@ -15,6 +15,7 @@ MLFLOW = 5000
 MARIMO = 8080
 HEALTH = 8888
 EXPORTER = 8080
+TRANSCRIPTION = 8090
 TRANSCRIPTION_FRONTEND = 8091
 
 # Where workers and clients look for Ray's head, in both plans: on the bridge the head itself, else the gateway.

@@ -177,7 +177,8 @@ def _type(node: Node) -> str:
         return _type(node["anyOf"][0])
     if "$ref" in node:
         return "mapping"
-    return {"boolean": "`true`, `false`", "array": "list", "object": "mapping", "integer": "number"}[node["type"]]
+    kinds = {"boolean": "`true`, `false`", "array": "list", "object": "mapping", "integer": "number", "string": "text"}
+    return kinds[node["type"]]
 
 
 def _default(node: Node) -> str:

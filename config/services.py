@@ -42,6 +42,7 @@ SERVICES = {
     "ray-cpu": ("ray", "cpu"),
     "ray-gpu": ("ray", "gpu"),
     "marimo": ("marimo",),
+    "transcription": ("transcription",),
     "keeper": ("keeper",),
     "transcription-frontend": ("transcription_frontend",),
     "exporter": ("exporter",),
@@ -71,6 +72,7 @@ DataLocation = Annotated[
 OfTheCluster = Annotated[
     bool, Field(description="Decided by `cslr:cluster`. Only a cluster of several hosts has this service.")
 ]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 DashboardPort = Annotated[HostPort, Field(description="Host port of the dashboard and of the Jobs API.")]
 ClientPort = Annotated[HostPort, Field(description="Host port of the Ray Client (`ray://`).")]
 ProxyAddress = Annotated[
@@ -155,6 +157,11 @@ class ServiceSettings(Settings):
     @property
     def host_ports(self) -> dict[Path, int]:
         """The ports of this host that the service publishes, by their path below the service's key."""
+        return {}
+
+    @property
+    def read_locations(self) -> dict[str, str | None]:
+        """Volumes and folders of this host that the service reads, by key."""
         return {}
 
     @property
@@ -396,6 +403,35 @@ class TranscriptionFrontendSettings(SinglePortSettings):
     cpus: CpuLimit = 0.5
     memory: MemoryLimit = 128 * MIB
     port: HostPort = Field(default=8091, description=PORT)
+
+
+class TranscriptionSettings(SinglePortSettings):
+    """Transcription: speech of audio and video as text, subtitles and ELAN tiers, on this host's CPUs."""
+
+    data_key = "data"
+    enabled: bool = Field(default=False, description="Whether this host runs the service.")
+    cpus: CpuLimit = 2.0
+    memory: MemoryLimit = 3 * GIB
+    port: HostPort = Field(default=8090, description=PORT)
+    dataset: Location | None = Field(
+        default=None,
+        description="Media to transcribe: a volume's name or an absolute path of a folder. It is only read. Unset: "
+        "uploads alone.",
+    )
+    models: Location | None = Field(
+        default=None,
+        description="Models beside the bundled one, each a folder in CTranslate2's form (`model.bin`, `config.json`): "
+        "a volume's name or an absolute path. It is only read; nothing is ever downloaded.",
+    )
+    model: ModelName | None = Field(
+        default=None, description="The model that is used unless a caller names another. Unset: the first of `models`."
+    )
+    data: DataLocation = None
+
+    @property
+    def read_locations(self) -> dict[str, str | None]:
+        """See the base class."""
+        return {"dataset": self.dataset, "models": self.models}
 
 
 class ExporterSettings(SinglePortSettings):

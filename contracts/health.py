@@ -16,6 +16,7 @@ class Kind(enum.Enum):
     MLFLOW = "mlflow"
     MARIMO = "marimo"
     EXPORTER = "exporter"
+    TRANSCRIPTION = "transcription"
     TRANSCRIPTION_FRONTEND = "transcription-frontend"
     RAY = "ray"
 

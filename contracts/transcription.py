@@ -20,4 +20,5 @@ class TranscriptionSettings:
     dataset: Path = Path("/media/dataset")  # mounted by the stack; may be absent
     models: Path = Path("/models")  # mounted by the stack; may be absent
     bundled: Path = Path("/opt/models")  # in the image
+    examples: Path = Path("/opt/examples")  # spoken sentences, in the image
     port: int = 8090

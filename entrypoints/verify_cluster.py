@@ -50,6 +50,7 @@ MLFLOW_TIMEOUT = 45.0
 MODEL_TIMEOUT = 90.0  # the first import of MLflow's client and torch from a fresh image; then some 10 s
 LOADER_TIMEOUT = 60.0
 PACKAGE_TIMEOUT = 60.0  # a small environment takes some 2 s
+HEARING_TIMEOUT = 60.0  # a sentence takes some 2 s, on a busy host many times that
 ATTEMPT_MARGIN = 10.0  # seconds that an attempt has beyond the time-outs inside it
 CLIENT_SETTINGS = {  # a Ray Client that fails fast: repeating is done here
     "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "3",
@@ -101,6 +102,7 @@ class Session:
     deadline: float  # time.monotonic()
     ray_token: str | None = None
     marimo_token: str | None = None
+    transcription_token: str | None = None
     head: str | None = None  # where the head answers: its host, or the gateway that leads to it
     leader: str | None = None  # name of the node that Ray lists as head
     listed: dict[str, dict[str, Any]] = field(default_factory=dict)  # node name → Ray's entry, alive ones
@@ -130,6 +132,11 @@ class Session:
     def exporter(self) -> Service:
         """The exporter."""
         return expected(self.spec.exporter)
+
+    @property
+    def transcription(self) -> Service:
+        """The transcription service."""
+        return expected(self.spec.transcription)
 
     @property
     def dashboard(self) -> str:
@@ -177,20 +184,28 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return
 
 
-def http(method: str, url: str, *, token: str | None = None, body: Json = None) -> tuple[int, bytes]:
-    """Status and body of one request; HTTP errors are answers too. `body`: bytes, or a value to send as JSON.
+def http(
+    method: str,
+    url: str,
+    *,
+    token: str | None = None,
+    body: Json = None,
+    content_type: str = "application/octet-stream",
+    timeout: float = HTTP_TIMEOUT,
+) -> tuple[int, bytes]:
+    """Status and body of one request; HTTP errors are answers too.
 
-    Raises ConnectionError where nothing answers.
+    `body`: bytes of `content_type`, or what becomes JSON. Raises ConnectionError where nothing answers.
     """
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Content-Type": "application/octet-stream" if isinstance(body, bytes) else "application/json"}
+    headers = {"Content-Type": content_type if isinstance(body, bytes) else "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
     # Through the proxies of the environment, as users' programs do: NO_PROXY must exempt the local services.
     opener = urllib.request.build_opener(NoRedirect)
     try:
-        with opener.open(request, timeout=HTTP_TIMEOUT) as response:
+        with opener.open(request, timeout=timeout) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -786,6 +801,36 @@ def marimo_answers(session: Session) -> str:
     return f"marimo {json.loads(content)['version']}, refuses requests without the token"
 
 
+# Of the image transcription-backend: what espeak-ng says in it, and words of that.
+EXAMPLE = "examples/english.wav"
+EXAMPLE_WORDS = ("tomorrow", "sunny", "warm", "south")
+
+
+def transcription_hears(session: Session) -> str:
+    """The transcription service refuses strangers, and hears the words of the spoken sentence that its image holds."""
+    url, token = session.transcription.url, session.transcription_token
+    if (status := http("GET", f"{url}/v1/models")[0]) != 401:
+        raise CheckFailed(f"{url}/v1/models answered {status} without a token")
+    status, sound = http("GET", f"{url}/v1/files/content?path={EXAMPLE}", token=token)
+    if status != 200:
+        raise CheckFailed(f"{url} answered {status} to the question for {EXAMPLE}")
+    began, border = time.monotonic(), "cslr-verification"
+    fields = {"model": "whisper-1", "language": "en"}
+    parts = [f'--{border}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]
+    head = f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="example.wav"\r\n\r\n'
+    body = "".join([*parts, head]).encode() + sound + f"\r\n--{border}--\r\n".encode()
+    status, content = http(
+        "POST", f"{url}/v1/audio/transcriptions", body=body, token=token, timeout=HEARING_TIMEOUT,
+        content_type=f"multipart/form-data; boundary={border}",
+    )  # fmt: skip
+    if status != 200:
+        raise NotYet(f"{url}/v1/audio/transcriptions answered {status}: {content[:200].decode(errors='replace')}")
+    text = str(json.loads(content)["text"])
+    if lacking := [word for word in EXAMPLE_WORDS if word not in text.lower()]:
+        raise CheckFailed(f"{', '.join(lacking)} of {EXAMPLE} was not heard, but: {text[:100]}")
+    return f"heard {text[:80]!r} in {time.monotonic() - began:.1f} s; refuses requests without the token"
+
+
 def health_agrees(session: Session) -> str:
     """The health service calls the platform healthy and knows the same Ray nodes of this stack.
 
@@ -840,6 +885,7 @@ PARTS: dict[str, tuple[Callable[[VerificationSpec], object], str]] = {
     "marimo": (lambda spec: spec.marimo, "Marimo is not enabled"),
     "health": (lambda spec: spec.health, "the health service is not enabled"),
     "exporter": (lambda spec: spec.exporter, "the exporter is not enabled"),
+    "transcription": (lambda spec: spec.transcription, "transcription is not enabled"),
 }
 
 CHECKS = (
@@ -907,6 +953,13 @@ CHECKS = (
     ),
     Check(name="marimo_answers", run=marimo_answers, part="marimo", container="marimo", attempt=30),
     Check(name="exporter_knows", run=exporter_knows, part="exporter", container="exporter", attempt=30),
+    Check(
+        name="transcription_hears",
+        run=transcription_hears,
+        part="transcription",
+        container="transcription",
+        attempt=HEARING_TIMEOUT + ATTEMPT_MARGIN,
+    ),
     Check(name="health_agrees", run=health_agrees, part="health", container="health", attempt=30),
 )
 
@@ -1045,6 +1098,7 @@ def open_session() -> Session:
         deadline=time.monotonic() + spec.deadline,
         ray_token=read_token("RAY_AUTH_TOKEN_PATH"),
         marimo_token=read_token("CSLR_MARIMO_TOKEN_PATH"),
+        transcription_token=read_token("CSLR_TRANSCRIPTION_TOKEN_PATH"),
     )
 
 

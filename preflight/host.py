@@ -260,6 +260,9 @@ def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, 
                 yield ("ray", key), location, True
     if service.data_key and service.location and is_path(service.location):
         yield (*path, service.data_key), service.location, True
+    for key, location in service.read_locations.items():
+        if location and is_path(location):
+            yield (*path, key), location, False
     for index, volume in enumerate(service.volumes):
         if is_path(volume.source):
             yield (*path, "volumes", index, "source"), volume.source, not volume.read_only

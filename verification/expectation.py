@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from config.addresses import connectable, origin, prefix_of
 from config.platform import PlatformSettings
-from config.ports import EXPORTER, HEALTH, MARIMO, MLFLOW
+from config.ports import EXPORTER, HEALTH, MARIMO, MLFLOW, TRANSCRIPTION
 from config.types import EVERYWHERE
 from images.catalog import CATALOG
 from stack.http_proxy import HttpProxy
@@ -71,10 +71,14 @@ class Expectation:
             marimo=self._service("marimo", MARIMO),
             health=self._service("health", HEALTH),
             exporter=self._service("exporter", EXPORTER),
+            transcription=self._service("transcription", TRANSCRIPTION),
             listed=tuple(map(self.identity.object_name, self.services)) if "keeper" in self.services else (),
             secrets=expected.SecretFiles(
                 ray_token=self.secrets.path("ray-token", uid=user_id(user)),
                 marimo_token=self.secrets.path("marimo-token", uid=user_id(user)),
+                transcription_token=self.secrets.path("transcription-token", uid=user_id(user))
+                if "transcription" in self.services
+                else None,
             ),
             **({"settle": LAN_SETTLE, "deadline": LAN_DEADLINE + patience} if membership else {}),
         )

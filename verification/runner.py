@@ -27,6 +27,7 @@ SOURCE = ENTRYPOINTS / "verify_cluster.py"
 WITH_PYTHON, PROGRAM = program_path("with_python.sh"), program_path("verify_cluster.py")
 RAY_TOKEN_FILE = RAY_TOKEN["RAY_AUTH_TOKEN_PATH"]
 MARIMO_TOKEN_FILE = f"{SECRETS_TARGET}/marimo-token"
+TRANSCRIPTION_TOKEN_FILE = f"{SECRETS_TARGET}/transcription-token"
 HOSTNAME = "verify"
 MEMORY = 2 * 2**30  # bytes
 TEMPORARY_FILES = "rw,exec,nosuid,nodev,mode=1777,size=512m"
@@ -88,13 +89,19 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
     name = f"{spec.project}-{spec.stack}-verify"
     remove(engine, name)
     binds = {WITH_PYTHON: spec.client.with_python, PROGRAM: spec.client.program}
-    secrets = {RAY_TOKEN_FILE: spec.secrets.ray_token, MARIMO_TOKEN_FILE: spec.secrets.marimo_token}
+    secrets = {
+        RAY_TOKEN_FILE: spec.secrets.ray_token,
+        MARIMO_TOKEN_FILE: spec.secrets.marimo_token,
+        TRANSCRIPTION_TOKEN_FILE: spec.secrets.transcription_token,
+    }
     environment = {"HOME": "/tmp", "RES_OPTIONS": "timeout:1 attempts:1", ENVIRONMENT: limited(spec, seconds)}  # noqa: S108
     environment |= spec.client.environment
     if spec.secrets.ray_token:
         environment |= RAY_TOKEN
     if spec.secrets.marimo_token:
         environment |= {"CSLR_MARIMO_TOKEN_PATH": MARIMO_TOKEN_FILE}
+    if spec.secrets.transcription_token:
+        environment |= {"CSLR_TRANSCRIPTION_TOKEN_PATH": TRANSCRIPTION_TOKEN_FILE}
     try:
         yield engine.containers.create(
             spec.client.image,

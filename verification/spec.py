@@ -86,6 +86,7 @@ class SecretFiles(Model):
 
     ray_token: HostPath | None = None
     marimo_token: HostPath | None = None
+    transcription_token: HostPath | None = None
 
 
 class VerificationSpec(Model):
@@ -104,6 +105,7 @@ class VerificationSpec(Model):
     marimo: Service | None = None
     health: Service | None = None
     exporter: Service | None = None
+    transcription: Service | None = None
     listed: tuple[str, ...] = ()  # containers that the exporter must know by name; none where no keeper lists them
     secrets: SecretFiles = SecretFiles()
     deadline: Annotated[float, Field(gt=0)] = 300.0  # seconds for the whole run

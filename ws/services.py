@@ -24,6 +24,7 @@ SECRETS = {
     "redis-password": (("redis",), "Redis asks for the password in"),
     "postgres-password": (("postgres",), "Postgres asks for the password in"),
     "marimo-token": (("marimo",), "Marimo asks for the token in"),
+    "transcription-token": (("transcription",), "The transcription service asks for the token in"),
     "ray-token": (("ray-cpu", "ray-gpu"), "Ray clients and jobs need the token in"),
 }
 

@@ -168,6 +168,20 @@ async def probe_transcription_frontend(service: WatchedService, asker: Asker) ->
         raise FailureError(Reason.WRONG_ANSWER, f"{service.host}:{service.port} is not the page of transcription")
 
 
+async def probe_transcription(service: WatchedService, asker: Asker) -> None:
+    """Ask for health, which says whether there is a model."""
+    answer = await asker.get(service, "/health", accepted=(200, 503))
+    try:
+        found = json.loads(answer)
+        problem = found["error"]["message"] if "error" in found else None
+        found["error"] if problem else found["model"]
+    except (ValueError, TypeError, LookupError):
+        reason = f"{service.host}:{service.port} is no transcription service"
+        raise FailureError(Reason.WRONG_ANSWER, reason) from None
+    if problem:
+        raise FailureError(Reason.WRONG_ANSWER, str(problem))
+
+
 PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | Finding | None]]] = {
     Kind.REDIS: probe_redis,
     Kind.POSTGRES: probe_postgres,
@@ -175,4 +189,5 @@ PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | F
     Kind.MARIMO: probe_marimo,
     Kind.EXPORTER: probe_exporter,
     Kind.TRANSCRIPTION_FRONTEND: probe_transcription_frontend,
+    Kind.TRANSCRIPTION: probe_transcription,
 }

@@ -47,12 +47,18 @@ def normalised(word: str) -> str:
 
 def pairs(given: Sequence[str], heard: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Pair the positions of words that are the same, or alike, in their order."""
-    for change in Levenshtein.opcodes(given, heard):
-        a, b = range(change.src_start, change.src_end), range(change.dest_start, change.dest_end)
-        if change.tag == "equal":
-            yield from zip(a, b, strict=True)
-        elif change.tag == "replace" and max(len(a), len(b)) <= LARGEST_BLOCK:
+    first = other = 0  # where the words begin that are not paired yet
+    for change in (*Levenshtein.opcodes(given, heard), None):
+        if change is not None and change.tag != "equal":
+            continue
+        a = range(first, change.src_start if change else len(given))
+        b = range(other, change.dest_start if change else len(heard))
+        if a and b and max(len(a), len(b)) <= LARGEST_BLOCK:
             yield from _alike(given, heard, a, b)
+        if change is not None:
+            same = range(change.src_start, change.src_end), range(change.dest_start, change.dest_end)
+            yield from zip(*same, strict=True)
+            first, other = change.src_end, change.dest_end
 
 
 def _alike(given: Sequence[str], heard: Sequence[str], a: range, b: range) -> Iterator[tuple[int, int]]:

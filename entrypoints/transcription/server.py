@@ -36,7 +36,10 @@ def make_application(settings: TranscriptionSettings, token: str, recognizer: Re
     for left in settings.data.glob(".clip-*/*"):
         left.unlink(missing_ok=True)
         left.parent.rmdir()
-    tree = Tree(roots={"dataset": settings.dataset, "uploads": uploads}, kept=settings.data / "peaks")
+    tree = Tree(
+        roots={"dataset": settings.dataset, "examples": settings.examples, "uploads": uploads},
+        kept=settings.data / "peaks",
+    )
 
     def record(job: dict[str, Any]) -> str | None:
         if settings.tracking_uri is None:

@@ -131,9 +131,9 @@ class TestServicesRefuse:
 class TestSecrets:
     """No secret is anywhere but in the files that are mounted."""
 
-    def test_are_four_and_a_salt(self, platform):
+    def test_are_five_and_a_salt(self, platform):
         assert set(platform.secrets()) == {
-            "redis-password", "postgres-password", "ray-token", "marimo-token", "salt",
+            "redis-password", "postgres-password", "ray-token", "marimo-token", "transcription-token", "salt",
         }  # fmt: skip
         assert all(len(value) >= 32 for value in platform.secrets().values())
 

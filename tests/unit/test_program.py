@@ -5,20 +5,21 @@ import json
 import re
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from components.image_set import IMAGES
 from components.keeper import DockerSocket, docker_socket
 from config.services import IMAGE_OF, SERVICES
-from contracts.document import SETTINGS_VARIABLE, dump, load
+from contracts.document import SETTINGS_VARIABLE, dump, load, load_settings
 from contracts.firewall import FirewallSettings
 from contracts.gateway import GatewaySettings, Target
 from contracts.gpus import ALL_GPUS, NO_GPUS
-from contracts.health import HealthSettings
+from contracts.health import HealthSettings, Kind
 from contracts.keeper import KeeperSettings
 from contracts.ray_node import AgentSettings, NodeSettings
+from contracts.transcription import TranscriptionSettings
 from embedded_engine.program import ProgramError
 from stack.programs import source_of
 from stack.pulumi_internals import Unknown
@@ -47,7 +48,9 @@ SECRETS = {
     "postgresPassword": "postgres-Password-81bc",
     "rayToken": "ray-Token-55d0",
     "marimoToken": "marimo-Token-e94c",
+    "transcriptionToken": "transcription-Token-27af",
 }
+TRANSCRIPTION = "transcription-token"
 PULLED = {"source": "pull", "reference": "registry.example.org/lab/image:1"}
 ALL_PULLED = {
     "firewall": {"image": PULLED},
@@ -281,7 +284,14 @@ class TestGpu:
 class TestSecrets:
     def test_no_generated_secret_is_said_anywhere(self, dev):
         secrets = dev.generated_secrets()
-        assert set(secrets) == {"redis-password", "postgres-password", "ray-token", "marimo-token", "salt"}
+        assert set(secrets) == {
+            "redis-password",
+            "postgres-password",
+            "ray-token",
+            "marimo-token",
+            TRANSCRIPTION,
+            "salt",
+        }
         said = everything_said(dev)
         assert [name for name, value in secrets.items() if value in said] == []
 
@@ -316,6 +326,36 @@ class TestSecrets:
     def test_unusable_one_is_refused_by_its_key(self, state_home):
         with pytest.raises(ProgramError, match=r"Pulumi\.dev\.yaml: cslr:rayToken: not usable as a secret"):
             deploy({}, state_home=state_home, secrets={"rayToken": "short"})
+
+
+class TestTranscription:
+    SETTINGS: ClassVar = {
+        "transcription": {"enabled": True, "dataset": "/srv/media", "models": "whisper", "model": "large", "cpus": 4}
+    }
+
+    def test_is_off_unless_asked_for(self, dev):
+        assert "transcription" not in dev.containers
+
+    def test_reads_the_dataset_and_the_models_and_writes_only_its_data(self, state_home):
+        container = deploy(self.SETTINGS, state_home=state_home).containers["transcription"]
+        found = {t: (m["source"], m["type"], m["readOnly"]) for t, m in container.mounts.items() if "cslr" not in t}
+        assert found["/media/dataset"] == ("/srv/media", "bind", True)
+        assert found["/models"] == ("whisper", "volume", True)
+        assert [target for target, (*_, read_only) in found.items() if not read_only] == ["/data"]
+
+    def test_is_told_its_threads_its_model_and_where_runs_go(self, state_home):
+        container = deploy(self.SETTINGS, state_home=state_home).containers["transcription"]
+        told = load_settings(TranscriptionSettings, container.env)
+        assert (told.threads, told.default_model, told.tracking_uri) == (4, "large", "http://mlflow:5000")
+
+    def test_has_its_own_token_and_no_other_secret(self, state_home):
+        container = deploy(self.SETTINGS, state_home=state_home).containers["transcription"]
+        assert [t for t in container.mounts if t.startswith("/run/secrets/")] == [f"/run/secrets/{TRANSCRIPTION}"]
+
+    def test_is_verified_and_watched(self, state_home):
+        deployed = deploy(self.SETTINGS, state_home=state_home)
+        watched = load_settings(HealthSettings, deployed.containers["health"].env).services
+        assert Kind.TRANSCRIPTION in {service.kind for service in watched}
 
 
 class TestStrangeKey:
