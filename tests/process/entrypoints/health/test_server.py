@@ -420,6 +420,15 @@ class TestServiceThatFails:
         assert (service["state"], service["version"]) == ("up", None)
 
     @pytest.mark.parametrize(
+        ("answer", "state"), [("pong\n", "up"), ("<html>something else</html>", "down")], ids=["its own", "another's"]
+    )
+    async def test_page_of_transcription_answers_for_itself(self, platform, answer, state):
+        platform.watch("transcription-frontend", await platform.run_http(HttpService({"/ping": (200, answer)})))
+        await platform.start()
+        service = await platform.service("transcription-frontend")
+        assert service["state"] == state
+
+    @pytest.mark.parametrize(
         ("status", "answer", "error"),
         [
             (200, '{"status": "healthy", "problems": []}', None),
