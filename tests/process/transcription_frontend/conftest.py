@@ -1,6 +1,7 @@
 """The built page, the stand-in of the service, and a browser that looks at it."""
 
 import asyncio
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,29 +12,47 @@ from aiohttp import web
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from images.catalog import CATALOG
+from testing.harness import PROJECT
 from tests.process.transcription_frontend.recorded import MEDIUM, TOKEN, Service
 
 FOLDER = CATALOG["transcription-frontend"].folder
+WORKSHOP = PROJECT / "build" / "transcription-frontend"  # kept from run to run, unknown to Git
+MODULES = "node_modules"
 DESK = {"width": 1280, "height": 800}
 PATIENCE = 20_000  # milliseconds, on a busy machine
 
 
 @pytest.fixture(scope="session")
-def packages(node: Path) -> Path:
-    """What the page is made and checked with, as the lock has it."""
-    modules = FOLDER / "node_modules"
-    lock, installed = FOLDER / "package-lock.json", modules / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=FOLDER, check=True, timeout=600)
-    return modules
+def workshop(node: Path) -> Path:
+    """A copy of the page's sources with what it is made and checked with, as the lock has it.
+
+    Beside the project's own folders, since those are copied, and searched for files of build contexts.
+    """
+    assert node.exists()
+    WORKSHOP.mkdir(parents=True, exist_ok=True)
+    for old in WORKSHOP.iterdir():
+        if old.name != MODULES:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    shutil.copytree(FOLDER, WORKSHOP, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MODULES, "dist"))
+    lock, installed = (FOLDER / "package-lock.json").read_bytes(), WORKSHOP / MODULES / "of-this-lock"
+    if not installed.exists() or installed.read_bytes() != lock:
+        subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=WORKSHOP, check=True, timeout=600)
+        installed.write_bytes(lock)
+    return WORKSHOP
 
 
 @pytest.fixture(scope="session")
-def site(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def axe(workshop: Path) -> str:
+    """The script of axe-core."""
+    return (workshop / MODULES / "axe-core" / "axe.min.js").read_text()
+
+
+@pytest.fixture(scope="session")
+def site(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page as the image has it."""
     folder = tmp_path_factory.mktemp("site")
     subprocess.run(
-        ["npm", "run", "--silent", "build", "--", "--outDir", folder, "--emptyOutDir"], cwd=FOLDER, check=True
+        ["npm", "run", "--silent", "build", "--", "--outDir", folder, "--emptyOutDir"], cwd=workshop, check=True
     )
     return folder
 

@@ -13,8 +13,8 @@ PHONE = {"width": 360, "height": 740}
 PLACES = ("/#/", "/#/jobs/job-a", "/#/jobs/job-a/0")
 
 
-def test_sources_are_typed_linted_formatted_and_tested(packages):
-    done = subprocess.run(["npm", "run", "check"], cwd=FOLDER, capture_output=True, text=True, timeout=300)
+def test_sources_are_typed_linted_formatted_and_tested(workshop: Path):
+    done = subprocess.run(["npm", "run", "check"], cwd=workshop, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -233,21 +233,21 @@ class TestEditing:
 class TestLooks:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("place", PLACES)
-    def test_nothing_for_axe_to_find(self, page: Page, packages: Path, place: str, scheme):
+    def test_nothing_for_axe_to_find(self, page: Page, axe: str, place: str, scheme):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.goto(place)
         expect(page.get_by_role("heading").first).to_be_visible()
         if place.endswith("/0"):
             page.get_by_role("button", name="Edit: Guten Abend.").click()
         page.wait_for_timeout(500)
-        page.evaluate((packages / "axe-core" / "axe.min.js").read_text())
+        page.evaluate(axe)
         found = page.evaluate("axe.run()")
         wrong = [(one["id"], one["help"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
         assert not wrong
 
-    def test_sign_in_has_nothing_for_axe_to_find(self, stranger: Page, packages: Path):
+    def test_sign_in_has_nothing_for_axe_to_find(self, stranger: Page, axe: str):
         expect(stranger.get_by_label("Token")).to_be_visible()
-        stranger.evaluate((packages / "axe-core" / "axe.min.js").read_text())
+        stranger.evaluate(axe)
         assert not stranger.evaluate("axe.run()")["violations"]
 
     @pytest.mark.parametrize("place", PLACES)
