@@ -10,7 +10,7 @@ COPY --chmod=644 images/exporter/requirements.txt /
 # Precompiled below, where it is installed: a container with a read-only root could not keep what it compiles.
 FROM scratch AS program
 COPY --chmod=644 contracts/__init__.py contracts/document.py contracts/exporter.py contracts/ray_nodes.py /contracts/
-COPY --chmod=644 entrypoints/__init__.py entrypoints/log.py /entrypoints/
+COPY --chmod=644 entrypoints/__init__.py entrypoints/gpu_devices.py entrypoints/log.py /entrypoints/
 COPY --chmod=644 entrypoints/exporter/ /entrypoints/exporter/
 
 FROM ${BASE} AS python

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import pynvml
 
 from contracts.document import dump
-from entrypoints.exporter.devices import cut_off
 from entrypoints.exporter.readings import Gpu, LostGpu, Part, Process, Readings, Xid
+from entrypoints.gpu_devices import cut_off
 
 T = TypeVar("T")
 

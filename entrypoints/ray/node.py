@@ -32,6 +32,7 @@ from coordination.errors import NodeError, read_secret
 from coordination.lease import RETRY_SECONDS, Lease, ray_namespace
 from coordination.redis_client import Address, RedisLink
 from entrypoints.command_line import dispatch
+from entrypoints.gpu_devices import cut_off
 from entrypoints.ray.command import (
     AGENT_PORT,
     CLIENT_PORT,
@@ -226,6 +227,8 @@ def health() -> int:
         failures.append(http_failure(ports[DASHBOARD_PORT], "/api/gcs_healthz", HEALTH_SECONDS))
         if not Address("127.0.0.1", ports[CLIENT_PORT]).answers():
             failures.append(f"the Ray Client port {ports[CLIENT_PORT]} is closed")
+    if settings.node.gpus and cut_off():
+        failures.append("this container lost its GPUs, as after `systemctl daemon-reload`: a restart gives them back")
     failures = [failure for failure in failures if failure]
     print("; ".join(failures) or state.role)
     return 1 if failures else 0

@@ -98,7 +98,8 @@ MODULES = {
         contracts.redis contracts.status coordination.errors
         coordination.lease
         coordination.membership coordination.own_address coordination.redis_client coordination.redis_users
-        entrypoints.command_line entrypoints.log entrypoints.ray.command entrypoints.ray.container
+        entrypoints.command_line entrypoints.gpu_devices entrypoints.log entrypoints.ray.command
+        entrypoints.ray.container
         entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher entrypoints.ray.memory_guard
         entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process_guard entrypoints.ray.redis_relay
         entrypoints.ray.scratch entrypoints.ray.single_host entrypoints.ray.supervision entrypoints.ray.worker""",
