@@ -48,7 +48,10 @@ MINIMUM_MEMORY = {
 MINIMUM_SCRATCH = "1g"
 LARGEST_SHM = 0.4  # of a service's memory, beside the object store's 30 %
 # Service → the service that it needs, and why.
-NEEDS = {"mlflow": ("postgres", "MLflow keeps its runs in Postgres")}
+NEEDS = {
+    "mlflow": ("postgres", "MLflow keeps its runs in Postgres"),
+    "transcription-frontend": ("transcription", "the page shows what that service does"),
+}
 # Services that only a cluster of several hosts has.
 CLUSTER_ONLY = ("redis-replica", "ray-gateway", "ray-head")
 # Service → where its own data is mounted.

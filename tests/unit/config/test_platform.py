@@ -335,6 +335,13 @@ class TestCrossChecks:
                 id="mlflow-without-postgres",
             ),
             pytest.param(
+                {"transcription_frontend": {"enabled": True}},
+                "transcription.enabled",
+                "transcription is disabled, but transcription-frontend needs it",
+                "ws set transcription.enabled true",
+                id="page-without-its-service",
+            ),
+            pytest.param(
                 {"redis": {"enabled": False}},
                 "redis.enabled",
                 "redis is disabled, but ray-cpu needs it",
