@@ -20,6 +20,7 @@ PROGRAMS = {
         name="Postgres", packages=("postgresql",), places="/usr/lib/postgresql/*/bin/postgres", services=("postgresql",)
     ),
     "docker_registry": Program(name="docker-registry", packages=("docker-registry",), services=("docker-registry",)),
+    "promtool": Program(name="promtool", packages=("prometheus",), services=("prometheus",)),
     "c_compiler": Program(name="gcc", packages=("gcc", "libc6-dev")),
     "iproute": Program(name="ip", packages=("iproute2",)),
     "iptables": Program(name="iptables", packages=("iptables",)),
