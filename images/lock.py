@@ -62,11 +62,10 @@ SERVICES = {  # image → requirements
         "fastapi",
         "uvicorn",
         "python-multipart",
-        "httpx",  # asks Ray and MLflow
+        "httpx",  # asks MLflow
         "pympi-ling",  # ELAN files
         "pysubs2",  # subtitles
         "rapidfuzz",  # aligns given subtitles with what was heard
-        "jiwer",  # the word error rate
     ),
 }
 MODELS = {  # image → packages that carry the weights of a model
