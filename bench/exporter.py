@@ -39,6 +39,8 @@ OTHER_PACKAGES = ("prometheus-client", "nvidia-ml-py", "psutil<7.2")
 GPUS, STARTS, SCRAPES = 8, 10, 200
 POLL_SECONDS = 0.005
 MB, MIB = 1e6, 2**20
+# In each change, so that no step comes from what an earlier run of the measurement left in the build cache.
+RUN = str(time.time_ns())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ def nothing(_folder: Path, _dockerfile: str) -> None:
 def code(folder: Path, _dockerfile: str) -> None:
     """An edit of the program."""
     file = folder / PROGRAM
-    file.write_text(file.read_text().replace("PERIOD = 300.0", "PERIOD = 200.0"))
+    file.write_text(file.read_text().replace("PERIOD = 300.0", f"PERIOD = 300.0  # {RUN}"))
 
 
 def dependency(folder: Path, _dockerfile: str) -> None:
@@ -75,13 +77,13 @@ def dependency(folder: Path, _dockerfile: str) -> None:
     (python,) = versions().debian["trixie"].pythons
     command += ["--python-version", python, "--only-binary", ":all:", "--no-python-downloads"]
     done = subprocess.run(command, input="\n".join(OTHER_PACKAGES), check=True, capture_output=True, text=True)
-    (folder / LOCK).write_text(done.stdout)
+    (folder / LOCK).write_text(f"# {RUN}\n{done.stdout}")
 
 
 def config(folder: Path, dockerfile: str) -> None:
     """A setting in the Dockerfile; those of the program need no build at all."""
     file = folder / dockerfile
-    file.write_text(re.sub(r"^ENV PATH=", "ENV BENCH=1 PATH=", file.read_text(), flags=re.MULTILINE))
+    file.write_text(re.sub(r"^ENV PATH=", f"ENV BENCH={RUN} PATH=", file.read_text(), flags=re.MULTILINE))
 
 
 SCENARIOS = (
