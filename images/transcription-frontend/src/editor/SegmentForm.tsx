@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Segment } from "../api/types";
 import { clock, parseClock } from "../text";
 import type { Playback } from "./playback";
@@ -32,7 +32,8 @@ export function SegmentForm({ index, segment, last, playback, actions }: Props) 
   latest.current = text;
   const left = useRef(false);
 
-  useEffect(() => {
+  // Before the next key arrives: what follows the key that opened this is text already.
+  useLayoutEffect(() => {
     area.current?.focus({ preventScroll: true });
     area.current?.closest("li")?.scrollIntoView({ block: "nearest" });
     return () => {

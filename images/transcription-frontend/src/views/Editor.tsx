@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { getResult, resultUrl } from "../api/client";
 import { FORMATS, type Format, type Segment } from "../api/types";
 import * as edit from "../editor/document";
@@ -58,7 +58,8 @@ function Desk({ job, file, editing }: { job: string; file: number; editing: Edit
   const actions = useActions(editing, duration, setRow);
   const commands = useCommands(editing, playback, row, setRow, setHelp);
 
-  useEffect(() => {
+  // With the first picture: whoever sees the text may press a key.
+  useLayoutEffect(() => {
     const press = (event: KeyboardEvent): void => {
       const command = commandOf(event, commands);
       if (!command) return;
