@@ -1,19 +1,16 @@
 """The built page, the stand-in of the service, and a browser that looks at it."""
 
-import asyncio
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from images.catalog import CATALOG
 from testing.harness import PROJECT
-from tests.process.transcription_frontend.recorded import MEDIUM, TOKEN, Service
+from tests.process.transcription_frontend.recorded import MEDIUM, TOKEN, Running, Service
 
 FOLDER = CATALOG["transcription-frontend"].folder
 WORKSHOP = PROJECT / "build" / "transcription-frontend"  # kept from run to run, unknown to Git
@@ -55,36 +52,6 @@ def site(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["npm", "run", "--silent", "build", "--", "--outDir", folder, "--emptyOutDir"], cwd=workshop, check=True
     )
     return folder
-
-
-class Running:
-    """The stand-in in a thread of its own."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.loop = asyncio.new_event_loop()
-        self.origin = ""
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._ready.wait(30)
-
-    def stop(self) -> None:
-        """Ends the thread."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_until_complete(self._start())
-        self._ready.set()
-        self.loop.run_forever()
-
-    async def _start(self) -> None:
-        runner = web.AppRunner(self.service.application())
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.process.transcription_frontend.conftest import FOLDER, Running
-from tests.process.transcription_frontend.recorded import CLIP, MEDIUM, TOKEN, Service, heard
+from images.catalog import CATALOG
+from tests.process.transcription_frontend.recorded import CLIP, MEDIUM, TOKEN, Running, Service, heard
 
 PHONE = {"width": 360, "height": 740}
 PLACES = ("/#/", "/#/jobs/job-a", "/#/jobs/job-a/0")
@@ -19,7 +19,7 @@ def test_sources_are_typed_linted_formatted_and_tested(workshop: Path):
 
 
 def test_lock_names_no_registry_and_has_all_hashes():
-    lock = (FOLDER / "package-lock.json").read_text()
+    lock = (CATALOG["transcription-frontend"].folder / "package-lock.json").read_text()
     assert "://registry" not in lock
     assert '"resolved"' not in lock
     assert lock.count('"integrity"') == lock.count('    "node_modules/')

@@ -13,7 +13,7 @@ import pytest
 import schemathesis
 
 from entrypoints.transcription.jobs import ENDED
-from tests.process.entrypoints.transcription.conftest import TOKEN
+from tests.process.entrypoints.transcription.pretended import TOKEN
 
 TEXT = "guten Abend\nes regnet morgen im Norden\n"
 
