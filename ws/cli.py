@@ -396,7 +396,7 @@ def execute(
         str | None, typer.Option("--user", "-u", help="User, or user:group, to run as.", show_default=False)
     ] = None,
     workdir: Annotated[
-        str | None, typer.Option("--workdir", "-w", help="Folder to run in.", metavar="PATH", show_default=False)
+        str | None, typer.Option("--workdir", "-w", help="Folder to run in.", metavar="DIR", show_default=False)
     ] = None,
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", help="One more variable.", metavar="NAME=VALUE")

@@ -28,7 +28,8 @@ CLOSED: Answer = (401, {"error": "no token"})
 
 
 def session(**changes: Any) -> Session:
-    values: dict[str, Any] = {"nodes": [NODE], "settle": 0.0, "mlflow": None, "marimo": None, "health": None}
+    parts = dict.fromkeys(("mlflow", "marimo", "health", "exporter", "transcription"))
+    values: dict[str, Any] = {"nodes": [NODE], "settle": 0.0, **parts}
     heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001, container=None, patience=0.0)
     spec: Any = SimpleNamespace(**{"heads": heads, **values, **changes})
     return Session(spec=spec, deadline=time.monotonic() + 30, ray_token=TOKEN, marimo_token=TOKEN)

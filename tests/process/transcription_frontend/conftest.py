@@ -70,9 +70,9 @@ def service(running: Running) -> Service:
     return running.service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium, for one module: while it is there, this thread runs an event loop, and can run no other."""
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         # Its sandbox wants a user that is not root, and a kernel that lets it make namespaces.
