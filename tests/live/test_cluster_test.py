@@ -21,18 +21,18 @@ HIDDEN: dict[str, Any] = {
     "marimo": {"enabled": False},
     "mlflow": {"enabled": False},
     "postgres": {"enabled": False},
-    "redis": {"port": 18381},
-    "health": {"port": 18888},
+    "redis": {"port": 26381},
+    "health": {"port": 26888},
     "cluster_test": {"subnet": "172.30.4.0/24"},
 }
 OPEN: dict[str, Any] = {
     "network": {"name": "cslr-live-open", "subnet": "10.235.0.0/24", "bind_address": "0.0.0.0"},
-    "ray": {"cpu": {"ports": {"dashboard": 18265, "client": 18001}}},
-    "redis": {"port": 18382},
+    "ray": {"cpu": {"ports": {"dashboard": 26265, "client": 26001}}},
+    "redis": {"port": 26382},
     "postgres": {"port": None},
-    "mlflow": {"port": 18500},
-    "marimo": {"port": 18080},
-    "health": {"port": 18889},
+    "mlflow": {"port": 26500},
+    "marimo": {"port": 26080},
+    "health": {"port": 26889},
     "cluster_test": {"subnet": "172.30.5.0/24"},
 }
 
@@ -72,7 +72,7 @@ class TestHiddenStack:
         with socket.create_server((outside_addresses()[0], HIDDEN["health"]["port"])):
             done = hidden.ws("test", "--run")
         assert done.returncode == 1
-        assert f"{outside_addresses()[0]}:18888 answers: it is published for this host alone" in done.stdout
+        assert f"{outside_addresses()[0]}:26888 answers: it is published for this host alone" in done.stdout
 
     def test_up_twice_changes_nothing_and_down_twice_is_no_error(self, hidden):
         assert hidden.ws("test", "--up").returncode == 0
