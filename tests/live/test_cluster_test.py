@@ -21,18 +21,18 @@ HIDDEN: dict[str, Any] = {
     "marimo": {"enabled": False},
     "mlflow": {"enabled": False},
     "postgres": {"enabled": False},
-    "redis": {"port": 29381},
-    "health": {"port": 29888},
+    "redis": {"port": 21381},
+    "health": {"port": 21888},
     "cluster_test": {"subnet": "172.30.4.0/24"},
 }
 OPEN: dict[str, Any] = {
     "network": {"name": "cslr-live-open", "subnet": "10.235.0.0/24", "bind_address": "0.0.0.0"},
-    "ray": {"cpu": {"ports": {"dashboard": 29265, "client": 29001}}},
-    "redis": {"port": 29382},
+    "ray": {"cpu": {"ports": {"dashboard": 21265, "client": 21001}}},
+    "redis": {"port": 21382},
     "postgres": {"port": None},
-    "mlflow": {"port": 29500},
-    "marimo": {"port": 29080},
-    "health": {"port": 29889},
+    "mlflow": {"port": 21500},
+    "marimo": {"port": 21080},
+    "health": {"port": 21889},
     "cluster_test": {"subnet": "172.30.5.0/24"},
 }
 
@@ -72,7 +72,7 @@ class TestHiddenStack:
         with socket.create_server((outside_addresses()[0], HIDDEN["health"]["port"])):
             done = hidden.ws("test", "--run")
         assert done.returncode == 1
-        assert f"{outside_addresses()[0]}:29888 answers: it is published for this host alone" in done.stdout
+        assert f"{outside_addresses()[0]}:21888 answers: it is published for this host alone" in done.stdout
 
     def test_up_twice_changes_nothing_and_down_twice_is_no_error(self, hidden):
         assert hidden.ws("test", "--up").returncode == 0
