@@ -1,6 +1,7 @@
 """Options and fixtures for tests of several folders."""
 
 import signal
+from collections.abc import Iterator
 
 import docker
 import hypothesis
@@ -34,6 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--environment", metavar="FOLDER",
         help="run the checks without Docker, in what `python -m tests.images.environment` made in this folder",
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handlers() -> Iterator[None]:
+    """Programs that a test runs in this process leave their handlers, and the next test may be about an interrupt."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
