@@ -33,25 +33,33 @@ class Tracking:
                 tags=[{"key": "cslr.job", "value": job["id"]}],
             )["run"]["info"]
             name = str(run["run_id"])
-            request = {**job["request"], "paths": json.dumps(job["request"]["paths"])[:500]}
-            request.pop("subtitles")
-            self._call(
-                client,
-                "runs/log-batch",
-                run_id=name,
-                params=[{"key": key, "value": str(value)[:500]} for key, value in request.items() if value is not None],
-                metrics=[
-                    {"key": key, "value": value, "timestamp": int(time.time() * 1000), "step": 0}
-                    for key, value in _metrics(job)
-                ],
-            )
-            folder = str(run["artifact_uri"]).partition("mlflow-artifacts:/")[2].lstrip("/")
-            for path, content in results:
-                url = f"{self._uri}/api/2.0/mlflow-artifacts/artifacts/{quote(f'{folder}/{path}')}"
-                client.put(url, content=content).raise_for_status()
-            state = "FINISHED" if job["state"] == "done" else "KILLED" if job["state"] == "cancelled" else "FAILED"
-            self._call(client, "runs/update", run_id=name, status=state, end_time=int(time.time() * 1000))
+            state = "FAILED"  # also where not all of it could be recorded: what is called running seems to be work
+            try:
+                self._fill(client, run, job, results)
+                state = "FINISHED" if job["state"] == "done" else "KILLED" if job["state"] == "cancelled" else "FAILED"
+            finally:
+                self._call(client, "runs/update", run_id=name, status=state, end_time=int(time.time() * 1000))
             return name
+
+    def _fill(
+        self, client: httpx.Client, run: dict[str, Any], job: dict[str, Any], results: Iterable[tuple[str, bytes]]
+    ) -> None:
+        request = {**job["request"], "paths": json.dumps(job["request"]["paths"])[:500]}
+        request.pop("subtitles")
+        self._call(
+            client,
+            "runs/log-batch",
+            run_id=run["run_id"],
+            params=[{"key": key, "value": str(value)[:500]} for key, value in request.items() if value is not None],
+            metrics=[
+                {"key": key, "value": value, "timestamp": int(time.time() * 1000), "step": 0}
+                for key, value in _metrics(job)
+            ],
+        )
+        folder = str(run["artifact_uri"]).partition("mlflow-artifacts:/")[2].lstrip("/")
+        for path, content in results:
+            url = f"{self._uri}/api/2.0/mlflow-artifacts/artifacts/{quote(f'{folder}/{path}')}"
+            client.put(url, content=content).raise_for_status()
 
     def _experiment(self, client: httpx.Client) -> str:
         found = client.get(f"{self._uri}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}")

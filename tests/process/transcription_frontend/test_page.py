@@ -153,7 +153,7 @@ class TestEditing:
         editor.get_by_role("button", name="Edit: Im Norden").click()
         editor.get_by_label("Text of the segment").fill("Im Norden regnet es, im Süden bleibt es freundlich.")
         editor.get_by_role("button", name="Done").click()
-        expect(editor.get_by_text("Saved")).to_be_visible()
+        expect(editor.get_by_text("Saved", exact=True)).to_be_visible()
         assert [one["text"] for one in service.saved[-1]][2] == "Im Norden regnet es, im Süden bleibt es freundlich."
         assert set(service.saved[-1][0]) == {"start", "end", "text"}
 
@@ -166,7 +166,7 @@ class TestEditing:
             "Die Vorhersage für morgen, Sonntag, den sechsten."
         )
         editor.keyboard.press("Escape")
-        expect(editor.get_by_text("Saved")).to_be_visible()
+        expect(editor.get_by_text("Saved", exact=True)).to_be_visible()
         assert service.saved[-1][0]["text"] == "Guten Abend. Hallo"
 
     def test_escape_drops_the_change(self, editor: Page, service: Service):
@@ -189,14 +189,14 @@ class TestEditing:
         expect(editor.locator(".transcript > li")).to_have_count(5)
         editor.keyboard.press("Control+z")
         expect(editor.locator(".transcript > li")).to_have_count(4)
-        expect(editor.get_by_text("Saved")).to_be_visible()
+        expect(editor.get_by_text("Saved", exact=True)).to_be_visible()
         assert service.saved[-1][0]["text"] == "Guten Abend."
 
     def test_times(self, editor: Page, service: Service):
         editor.get_by_role("button", name="Edit: Guten Abend.").click()
         editor.get_by_label("End", exact=True).fill("0:01.80")
         editor.keyboard.press("Enter")
-        expect(editor.get_by_text("Saved")).to_be_visible()
+        expect(editor.get_by_text("Saved", exact=True)).to_be_visible()
         assert service.saved[-1][0]["end"] == 1.8
 
     def test_conflict_is_for_the_person_to_settle(self, editor: Page, service: Service):
@@ -207,7 +207,7 @@ class TestEditing:
         editor.keyboard.press("Enter")
         expect(editor.get_by_text("Another person has changed")).to_be_visible()
         editor.get_by_role("button", name="Keep mine").click()
-        expect(editor.get_by_text("Saved")).to_be_visible()
+        expect(editor.get_by_text("Saved", exact=True)).to_be_visible()
         assert service.saved[-1][0]["text"] == "Guten Abend. Meins"
 
     def test_failure_keeps_the_text(self, editor: Page, service: Service):
@@ -219,7 +219,7 @@ class TestEditing:
         expect(editor.get_by_text("Not saved: The disk is full.")).to_be_visible()
         service.refuse_saving = False
         editor.get_by_role("button", name="Try again").click()
-        expect(editor.get_by_text("Saved")).to_be_visible()
+        expect(editor.get_by_text("Saved", exact=True)).to_be_visible()
         assert service.saved[-1][0]["text"] == "Guten Abend. Neu"
 
     @pytest.mark.parametrize("form", ["VTT", "SRT", "EAF", "TXT", "JSON"])
