@@ -193,10 +193,15 @@ class RedisLink:
         return link
 
     @property
+    def primary(self) -> Address | None:
+        """The server to which this link is connected; None while it has no connection."""
+        connection = self._connection
+        return connection.address if connection else None
+
+    @property
     def address(self) -> Address:
         """The server that the last call went to, or the first address."""
-        connection = self._connection
-        return connection.address if connection else self.addresses[0]
+        return self.primary or self.addresses[0]
 
     def command(self, *words: Word) -> Reply:
         """Send one command and return the answer."""

@@ -87,12 +87,28 @@ class HeadProcess:
     """One attempt to run a head: the `ray start` process, and its GCS, whose end `ray start` notices too late."""
 
     process: int
+    redis: Address  # the server that its GCS writes to, for as long as it lives
     cancelled: threading.Event = field(default_factory=threading.Event)
     gcs: Watched = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin to watch for the GCS."""
         self.gcs = Watched(self.process, "gcs_server")
+
+    def reason_to_end(self, ended: Mapping[int, int], primary: Address | None) -> str:
+        """Tell why this attempt is over; empty while it is not.
+
+        `ended`: exit codes of children that have ended; `primary`: Redis's, None while unknown. A GCS whose Redis lost
+        its power waits for it, for up to 15 minutes (the kernel resends), and answers health checks meanwhile.
+        """
+        self.gcs.find()
+        if self.process in ended:
+            return f"exit code {ended[self.process]}"
+        if self.gcs.has_ended():
+            return "its GCS has ended"
+        if primary and primary != self.redis:
+            return f"it uses the Redis at {self.redis}, and the primary is the one at {primary} now"
+        return ""
 
     def forget(self) -> None:
         """Stop watching this attempt."""
@@ -325,12 +341,8 @@ class Agent:
     def _look_after_processes(self) -> None:
         ended = reap()
         self._replace_ended(ended)
-        if head := self._head:
-            head.gcs.find()
-            if head.process in ended:
-                self._take(election.HeadEnded(f"exit code {ended[head.process]}"))
-            elif head.gcs.has_ended():
-                self._take(election.HeadEnded("its GCS has ended"))
+        if self._head and (reason := self._head.reason_to_end(ended, self._lease.link.primary)):
+            self._take(election.HeadEnded(reason))
 
     def _replace_ended(self, ended: Mapping[int, int]) -> None:
         if self._watchdog is None or self._watchdog.pid in ended:
@@ -353,11 +365,11 @@ class Agent:
         grant, credentials = action.grant, action.credentials
         process = self._spare or self._prepare()
         self._spare, self._spare_at = None, float("inf")
-        self._head = HeadProcess(process.pid)
+        redis = self._lease.link.address
+        self._head = HeadProcess(process.pid, redis)
         self._beat()
-        redis = str(self._lease.link.address)
         namespace = ray_namespace(self._settings.redis.namespace, grant.incarnation)
-        environment = head_environment(os.environ, redis, namespace, credentials.username, credentials.password)
+        environment = head_environment(os.environ, str(redis), namespace, credentials.username, credentials.password)
         begin(process, start_arguments(self._node, None), environment)
         threading.Thread(target=self._watch_head, args=(self._head,), daemon=True).start()
 

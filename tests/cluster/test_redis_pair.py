@@ -36,6 +36,9 @@ def test_is_replaced_after_its_copy_leads(trial: Trial, leads_then: str):
 
 
 def test_without_the_host_of_the_primary_the_cluster_goes_on_with_the_copy(trial: Trial):
+    # A head on the lost host would be replaced anyway. One elsewhere waits for a server that never answers.
+    if trial.cluster.leader() == trial.cluster.redis_host:
+        trial.suffer("head_moved")
     outcome = trial.suffer("redis_host_lost", until=trial.an_actor_is_created)
     assert trial.cluster.redis_host == REDIS_HOST
     assert outcome.after["incarnation"] == outcome.before["incarnation"]

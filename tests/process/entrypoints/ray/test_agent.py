@@ -32,11 +32,12 @@ from entrypoints.ray.epoch_store import EpochStore, lock
 from entrypoints.ray.watchdog import WATCH_SECONDS, WATCHDOG_GRACE, Heartbeat, failure_of_agent
 from testing.harness import PROJECT
 
+REDIS, OTHER_REDIS = Address("10.0.0.3", 6381), Address("10.0.0.2", 6382)
 SETTINGS = AgentSettings(
     node=NodeConfig(name="alpha-ray-head", host="alpha", address="10.0.0.1", ports=HOST_RAY_PORTS["ray-head"]),
     guard=GuardSettings(service="ray-head"),
     redis=RedisAccess(
-        addresses=("10.0.0.3:6381", "10.0.0.2:6382"),
+        addresses=(str(REDIS), str(OTHER_REDIS)),
         user=AGENT,
         password_file=Path("/run/secrets/redis-agent"),
         namespace="cslr-lab",
@@ -228,18 +229,27 @@ class TestHead:
         process = subprocess.Popen(["sh", "-c", f"{program} 600 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
         assert process.stdout
         gcs = int(process.stdout.readline())
-        head = HeadProcess(process.pid)
+        head = HeadProcess(process.pid, REDIS)
         try:
             deadline = time.monotonic() + 10
             while not head.gcs.find():
                 assert time.monotonic() < deadline
-            assert not head.gcs.has_ended()
+            assert not head.reason_to_end({}, REDIS)
         finally:
             os.kill(gcs, signal.SIGKILL)
             process.wait()
-        assert head.gcs.has_ended()
+        assert head.reason_to_end({}, REDIS) == "its GCS has ended"
         head.forget()
         assert head.cancelled.is_set()
+
+    def test_the_end_of_its_first_process_is_one(self):
+        assert HeadProcess(1, REDIS).reason_to_end({1: 7}, REDIS) == "exit code 7"
+
+    def test_another_primary_ends_it_and_an_unknown_one_does_not(self):
+        # Of a Redis without power the GCS hears nothing, and waits.
+        head = HeadProcess(os.getpid(), REDIS)
+        assert not head.reason_to_end({}, None)
+        assert str(OTHER_REDIS) in head.reason_to_end({}, OTHER_REDIS)
 
     def test_an_open_port_accepts_and_a_closed_one_does_not(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
