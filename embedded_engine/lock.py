@@ -15,8 +15,8 @@ class LockedError(Exception):
 
 
 @contextmanager
-def stack_lock(folder: Path, stack: str) -> Iterator[None]:
-    """Holds the lock of a stack. Raises `LockedError` at once if another process has it."""
+def stack_lock(folder: Path, stack: str, *, work: str = "run") -> Iterator[None]:
+    """Holds the lock of a stack, or of some `work` on it. Raises `LockedError` at once if another process has it."""
     make_closed(folder)
     with (folder / "lock").open("a+") as file:
         try:
@@ -24,7 +24,7 @@ def stack_lock(folder: Path, stack: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise LockedError(
-                f"another run works on stack {stack} ({file.read().strip() or 'starting'}).\n"
+                f"another {work} works on stack {stack} ({file.read().strip() or 'starting'}).\n"
                 "  Wait until it has ended, or end it, and run this again."
             ) from None
         file.truncate(0)

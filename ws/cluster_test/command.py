@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from config.problems import ConfigError, SettingsError
+from embedded_engine.lock import stack_lock
 from preflight.host_facts import outside_addresses
+from stack.state import stack_folder
 from verification.report import CheckResult, Report, table
 from verification.spec import VerificationSpec
 from ws.cluster_test import junit
@@ -19,6 +21,7 @@ from ws.deploy import Session
 from ws.errors import WsError
 
 WORKER_CHECK = "worker"
+LOCK = "cluster-test"  # folder of its lock, in the stack's state folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +38,26 @@ class Steps:
 def perform(session: Session, steps: Steps, console: Console) -> Report | None:
     """Does the steps; returns the report of a run. `console`: for progress and the table."""
     network = _network(session, needs_stack=steps.up or steps.run)
-    is_up = network.is_up
-    if steps.up and is_up:
-        session.say("The test network is up")
+    if steps.up or steps.run or steps.down:
+        # Two of them would take away each other's containers.
+        with stack_lock(stack_folder(session.identity) / LOCK, session.identity.stack, work="cluster test"):
+            return _perform(session, network, steps, console)
+    return _perform(session, network, steps, console)
+
+
+def _perform(session: Session, network: TestNetwork, steps: Steps, console: Console) -> Report | None:
+    was_up = is_up = network.is_up
     report = None
     try:
-        if (steps.up or steps.run) and not is_up:
-            network.up(worker_reason(session.stack.deployable))
+        if steps.up or steps.run:
+            reason = worker_reason(session.stack.deployable)
+            if is_up and not network.is_of(reason):
+                session.say("The stack has changed since the test network was started: it is started again")
+                is_up = False
+            if steps.up and is_up:
+                session.say("The test network is up")
+            if not is_up:
+                network.up(reason)
         if steps.run:
             report = _run(session, network, console)
             if steps.junit:
@@ -50,7 +66,7 @@ def perform(session: Session, steps: Steps, console: Console) -> Report | None:
             _show_logs(network, console)
     finally:
         # What was started for a run alone goes with it.
-        removed = (steps.down or (steps.run and not steps.up and not is_up)) and network.down()
+        removed = (steps.down or (steps.run and not steps.up and not was_up)) and network.down()
     if steps.down and not removed:
         session.say("There is no test network")
     return report

@@ -1,6 +1,8 @@
 """The test network and its two containers on the Docker Engine. Their labels are their own: no engine knows them."""
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from ws.cluster_test.plan import Deployed, Published
 from ws.errors import WsError
 
 LABEL = "cslr.cluster-test"  # → the stack, as `StackIdentity.prefix`
+GIVEN = "cslr.cluster-test.given"  # → a digest of what the containers were started with
 CLIENT, WORKER = "test-ray-client", "test-ray-worker"
 PROGRAM = "entrypoints.cluster_test"
 MEMORY = 2 * 2**30  # bytes
@@ -101,6 +104,10 @@ class TestNetwork:
         running = {name for name, one in self.containers().items() if one.status == "running"}
         return running == {CLIENT, WORKER}
 
+    def is_of(self, reason: str) -> bool:
+        """Whether both were started with what the stack has now: its tokens, programs and image."""
+        return {one.labels.get(GIVEN) for one in self.containers().values()} == {self._given_digest(reason)}
+
     def up(self, reason: str) -> None:
         """Starts both containers, in place of whatever is left of an earlier run."""
         assert self.spec  # noqa: S101
@@ -113,10 +120,10 @@ class TestNetwork:
             )
         for one in containers_of(reason):
             with _explained(self.subnet, self.identity.stack):
-                self._create(one, self.spec).start()
+                self._create(one, self.spec, reason).start()
             self.say(f"{one.service} started")
 
-    def _create(self, one: TestContainer, spec: VerificationSpec) -> Container:
+    def _create(self, one: TestContainer, spec: VerificationSpec, reason: str) -> Container:
         return self.engine.containers.create(
             spec.client.image,
             entrypoint=[one.command[0]],
@@ -125,7 +132,7 @@ class TestNetwork:
             hostname=one.service,
             network=self.name,
             user=spec.client.user,
-            labels=self.labels,
+            labels={**self.labels, GIVEN: self._given_digest(reason)},
             environment=ENVIRONMENT,
             mounts=[
                 Mount(target, source, type="bind", read_only=True) for target, source in self._given(one, spec).items()
@@ -142,6 +149,12 @@ class TestNetwork:
 
     def _given(self, one: TestContainer, spec: VerificationSpec) -> dict[str, str]:
         return {**programs_of(self.identity, spec), **secrets_of(spec)} if one.service == CLIENT else {}
+
+    def _given_digest(self, reason: str) -> str:
+        assert self.spec  # noqa: S101
+        client = self.spec.client
+        both = [(one.command, sorted(self._given(one, self.spec).items())) for one in containers_of(reason)]
+        return hashlib.sha256(json.dumps([client.image, client.user, self.subnet, both]).encode()).hexdigest()[:16]
 
     def run(self, settings: ClusterTestSettings, progress: Callable[[str], None]) -> Report:
         """Runs the checks in the client. Raises `WsError` where it gave no report."""

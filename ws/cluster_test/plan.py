@@ -23,8 +23,9 @@ BRIDGE_WORKER = (
     "reaches: nodes of other machines join a cluster of several hosts (docs/several-hosts.md)"
 )
 HOST_WORKER = (
-    "a node must be reached by all others, and no other host reaches addresses of this host's Docker networks: nodes "
-    "of other machines join as hosts of the cluster (docs/several-hosts.md)"
+    "all nodes must reach each other, but no other host reaches addresses of this host's Docker networks, and the "
+    "firewall admits the cluster's hosts alone to Ray's ports: nodes of other machines join as hosts of the cluster "
+    "(docs/several-hosts.md)"
 )
 NO_RAY = "this stack has no Ray node"
 CONTAINERS = "containers of this stack are reached past their published ports: no firewall stands before them"

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from embedded_engine.lock import LockedError, stack_lock
+from stack.identity import StackIdentity
+from stack.state import stack_folder
 from verification.report import CheckResult, Report
 from ws.cluster_test import command
 from ws.cluster_test.command import Steps, perform
 
+IDENTITY = StackIdentity(project="cslr", stack="dev")
 REPORT = Report(
     ok=True,
     started="2026-11-27T20:00:00Z",
@@ -24,7 +28,11 @@ class Network:
     """The test network, as far as the steps see it."""
 
     is_up: bool = False
+    is_old: bool = False
     did: list[str] = field(default_factory=list)
+
+    def is_of(self, _reason: str) -> bool:
+        return not self.is_old
 
     def up(self, _reason: str) -> None:
         self.did.append("up")
@@ -41,12 +49,12 @@ class Network:
 
 
 @pytest.fixture
-def do(monkeypatch):
+def do(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
     def run(network: Network, **steps: Any) -> list[str]:
         said: list[str] = []
-        session: Any = SimpleNamespace(
-            say=said.append, stack=SimpleNamespace(deployable=None), identity=SimpleNamespace(stack="dev")
-        )
+        session: Any = SimpleNamespace(say=said.append, stack=SimpleNamespace(deployable=None), identity=IDENTITY)
 
         def ran(*_args: Any) -> Report:
             network.did.append("run")
@@ -90,6 +98,40 @@ def test_with_a_network_that_is_up(do, steps, did, left):
     network = Network(is_up=True)
     do(network, **steps)
     assert (network.did, network.is_up) == (did, left)
+
+
+@pytest.mark.parametrize(
+    ("steps", "did", "left"),
+    [
+        ({"up": True}, ["up"], True),
+        ({"run": True}, ["up", "run"], True),  # who kept it keeps it
+        ({"run": True, "down": True}, ["up", "run", "down"], False),
+        ({"logs": True}, ["logs"], True),
+    ],
+)
+def test_with_one_of_an_earlier_deployment(do, steps, did, left):
+    network = Network(is_up=True, is_old=True)
+    said = do(network, **steps)
+    assert (network.did, network.is_up) == (did, left)
+    assert ("The stack has changed" in "".join(said)) == ("up" in did)
+
+
+@pytest.mark.parametrize("steps", [{"up": True}, {"run": True}, {"down": True}])
+def test_beside_another_one_it_ends_at_once_and_touches_nothing(do, steps):
+    network = Network()
+    with (
+        stack_lock(stack_folder(IDENTITY) / command.LOCK, "dev"),
+        pytest.raises(LockedError, match="another cluster test works on stack dev"),
+    ):
+        do(network, **steps)
+    assert network.did == []
+
+
+def test_logs_are_shown_beside_another_one(do):
+    network = Network(is_up=True)
+    with stack_lock(stack_folder(IDENTITY) / command.LOCK, "dev"):
+        do(network, logs=True)
+    assert network.did == ["logs"]
 
 
 def test_down_without_one_says_so(do):

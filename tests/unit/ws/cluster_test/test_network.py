@@ -1,5 +1,6 @@
 """The containers of the cluster test: what they are given, and what is said where Docker refuses them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -11,7 +12,7 @@ from stack.identity import StackIdentity
 from stack.secrets import SECRETS_TARGET
 from verification.spec import Client, SecretFiles, VerificationSpec
 from ws.cluster_test import network as of_docker
-from ws.cluster_test.network import CLIENT, LABEL, WORKER, tokens
+from ws.cluster_test.network import CLIENT, GIVEN, LABEL, WORKER, tokens
 from ws.errors import WsError
 
 IDENTITY = StackIdentity(project="cslr", stack="dev")
@@ -49,7 +50,8 @@ def test_both_are_hardened_and_in_the_test_s_network_alone(network, engine):
     for one in made:
         assert one["network"] == "cslr-dev-cluster-test"
         assert (one["read_only"], one["cap_drop"]) == (True, ["ALL"])
-        assert one["labels"] == {LABEL: "cslr-dev"}  # no engine takes them for the stack's
+        assert set(one["labels"]) == {LABEL, GIVEN}  # no engine takes them for the stack's
+        assert one["labels"][LABEL] == "cslr-dev"
 
 
 def test_only_the_client_has_a_token(network, engine):
@@ -57,6 +59,18 @@ def test_only_the_client_has_a_token(network, engine):
     client, worker = [call.kwargs for call in engine.containers.create.call_args_list]
     assert f"{SECRETS_TARGET}/ray-token" in {mount["Target"] for mount in client["mounts"]}
     assert worker["mounts"] == []
+
+
+def test_that_run_with_an_earlier_token_are_not_of_this_stack_any_more(network, engine, tmp_path):
+    network.up("no reason")
+    made = [Mock(labels=call.kwargs["labels"]) for call in engine.containers.create.call_args_list]
+    for container, name in zip(made, (CLIENT, WORKER), strict=True):
+        container.name = f"cslr-dev-{name}"
+    engine.containers.list.return_value = made
+    assert network.is_of("no reason")
+    assert not network.is_of("another reason")
+    (tmp_path / "new").mkdir()
+    assert not replace(network, spec=spec(tmp_path / "new")).is_of("no reason")
 
 
 def test_its_tokens_are_those_that_the_stack_has(tmp_path):
