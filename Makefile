@@ -40,7 +40,7 @@ preview: .venv/ready ## Show what `make up` would change
 down: .venv/ready ## Remove the stack; VOLUMES=1 removes its data too
 	@$(WS) down --stack $(STACK) $(if $(VOLUMES),--volumes) $(ARGS)
 
-matrix: .venv/ready ## Build the image family; ARGS="--minimal" for one image of each target
+matrix: .venv/ready ## Build the image family and the images of services; ARGS="--minimal" for one image of each target
 	@$(WS) matrix --engine $(ENGINE) $(ARGS)
 
 docker-build: .venv/ready ## Build the exporter's image by itself; ARGS=health for that of another service

@@ -91,6 +91,8 @@ class ImageVariantArgs:
     flavour: Flavour
     python: str  # the interpreter that runs the commands beside the build
     platform: Platform = PLATFORM
+    build_base: Base | None = None  # of what is the same for every processor; None: `base`
+    version: str | None = None  # by which people name an image that is not made per variant; None: they do not
     in_index: bool = False  # whether an index will hold it beside other platforms, and takes the readable tag
     registry: str | None = None
     push: bool = False  # needs a registry
@@ -108,15 +110,15 @@ class ImageVariant(pulumi.ComponentResource):
 
     args: ImageVariantArgs
     tag: str
-    readable_tag: str | None  # ``…/ml:<target>-cuda<cuda>-py<python>``, of an image that is made per variant
+    readable_tag: str | None  # ``…/ml:<target>-cuda<cuda>-py<python>``; of an image of a service ``…/<name>:<version>``
     image_id: pulumi.Output[str]  # for a pushed image: ``name@sha256:…``
     built: docker.Image  # dependency of images built on this one, which need not wait for its other tag or its report
 
     def __init__(self, name: str, args: ImageVariantArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:image:ImageVariant", name, None, opts)
         image, content = args.image, _content(args)
-        below = args.base.built if isinstance(args.base, ImageVariant) else args.base
-        base = [below] if isinstance(below, pulumi.Resource) else []
+        below = [one.built if isinstance(one, ImageVariant) else one for one in (args.base, args.build_base)]
+        bases = [one for one in below if isinstance(one, pulumi.Resource)]
         self.args = args
         self.tag, self.readable_tag = _tag(args, content), readable_tag_of(args)
         self.built = docker.Image(
@@ -134,7 +136,7 @@ class ImageVariant(pulumi.ComponentResource):
                 builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
                 cache_from=_cache_from(args),
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*base, *args.after]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*bases, *args.after]),
         )
         # With skip_push this is the local image ID, which replaces the container when the content changed.
         self.image_id = self.built.repo_digest
@@ -215,8 +217,8 @@ def content_tag(args: ImageVariantArgs, digest: str) -> str:
 
 
 def readable_tag_of(args: ImageVariantArgs) -> str | None:
-    """The tag for people and caches, of an image that is made per variant: ``cslr/ml:runtime-cuda13.1.1-py3.14``."""
-    return _readable_tag(args, args.registry or REPOSITORY) if args.image.depends_on_variant else None
+    """The tag for people and caches: ``cslr/ml:runtime-cuda13.1.1-py3.14``, ``cslr/health:0.2.0``; None for none."""
+    return _readable_tag(args, args.registry or REPOSITORY)
 
 
 def content_digest(args: ImageVariantArgs, content: Recipe) -> str:
@@ -244,6 +246,7 @@ def _content(args: ImageVariantArgs) -> Recipe:
         target=image.target,
         args=image.build_args(
             base=args.base.tag,
+            build_base=args.build_base.tag if args.build_base else None,
             variant=args.variant,
             flavour=args.flavour,
             pypi_index=args.pypi_index,
@@ -280,11 +283,13 @@ def _kind(args: ImageVariantArgs) -> str:
     return args.variant.key if args.flavour == "cuda" else f"{args.variant.key}-{args.flavour}"
 
 
-def _readable_tag(args: ImageVariantArgs, registry: str) -> str:
+def _readable_tag(args: ImageVariantArgs, registry: str) -> str | None:
     suffix = platform_suffix(args.platform, always=args.in_index)
-    return f"{registry}/{FAMILY_REPOSITORY}:{args.image.shown_as or args.image.name}-{_kind(args)}{suffix}"
+    if args.image.depends_on_variant:
+        return f"{registry}/{FAMILY_REPOSITORY}:{args.image.shown_as or args.image.name}-{_kind(args)}{suffix}"
+    return f"{registry}/{args.image.name}:{args.version}{suffix}" if args.version else None
 
 
 def _cache_from(args: ImageVariantArgs) -> docker.CacheFromArgs | None:
-    images = [_readable_tag(args, place) for place in args.cache_from] if args.image.depends_on_variant else []
+    images = [tag for place in args.cache_from if (tag := _readable_tag(args, place))]
     return docker.CacheFromArgs(images=images) if images else None

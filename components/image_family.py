@@ -1,10 +1,11 @@
-"""The image family: declares each selected image once, and no containers.
+"""The image family and the images of services: declares each selected image once, and no containers.
 
 Owns the order of builds. ``config/matrix_rules.py`` selects the images.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pulumi
 
@@ -12,7 +13,8 @@ from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, Image
 from components.image_index import ImageIndex, ImageIndexArgs, index_name
 from config.matrix import MatrixSettings, parse
 from config.matrix_rules import check, select
-from images.base.recipe import base_tag, platform_suffix
+from config.project import version
+from images.base.recipe import PLATFORM, Platform, Suite, base_tag, platform_suffix
 from images.family import BuildTarget
 from stack.sources import Sources, indices
 
@@ -48,7 +50,7 @@ class ImageFamily(pulumi.ComponentResource):
         self._bases: dict[str, BaseImage] = {}
         self.images = {}
         for wanted in args.wanted:
-            image_args = replace(_image_args(wanted, args, self._base(wanted)), after=self._before(wanted))
+            image_args = replace(_image_args(wanted, args, self._base), after=self._before(wanted))
             self.images[wanted.name] = ImageVariant(wanted.name, image_args, self._child)
         for siblings in _by_platform(args.wanted) if args.settings.push else ():
             variants = [self.images[wanted.name] for wanted in siblings]
@@ -68,13 +70,13 @@ class ImageFamily(pulumi.ComponentResource):
         before = [*earlier[:1], parent] if len(earlier) == places else [parent]
         return [image.built for image in before if image]
 
-    def _base(self, wanted: BuildTarget) -> BaseImage:
-        name = f"base-{wanted.image.suite}{platform_suffix(wanted.platform)}"
+    def _base(self, suite: Suite, platform: Platform) -> BaseImage:
+        name = f"base-{suite}{platform_suffix(platform)}"
         if name not in self._bases:
             args = BaseImageArgs(
-                suite=wanted.image.suite,
+                suite=suite,
                 source=self._args.sources.bases,
-                platform=wanted.platform,
+                platform=platform,
                 python=self._args.python,
                 mirror=self._args.settings.mirrors.debian,
                 edition=self._args.sources.edition,
@@ -99,15 +101,12 @@ def family_args(raw: object, *, stack_file: str, python: str, choose: Callable[.
 def planned_tags(args: ImageFamilyArgs) -> list[tuple[BuildTarget, str]]:
     """The tag of each image to be built. Declares nothing."""
     source, mirror = args.sources.bases, args.settings.mirrors.debian
-    # Once for each base: its name covers all authorities that this host trusts.
-    bases = {
-        (suite, platform): PlannedBase(base_tag(suite, source, mirror, platform, args.sources.edition))
-        for suite, platform in {(wanted.image.suite, wanted.platform) for wanted in args.wanted}
-    }
-    return [
-        (wanted, tag_of(_image_args(wanted, args, bases[wanted.image.suite, wanted.platform])))
-        for wanted in args.wanted
-    ]
+
+    @cache  # its name covers all authorities that this host trusts
+    def base(suite: Suite, platform: Platform) -> PlannedBase:
+        return PlannedBase(base_tag(suite, source, mirror, platform, args.sources.edition))
+
+    return [(wanted, tag_of(_image_args(wanted, args, base))) for wanted in args.wanted]
 
 
 def _by_platform(wanted: Sequence[BuildTarget]) -> list[list[BuildTarget]]:
@@ -118,16 +117,20 @@ def _by_platform(wanted: Sequence[BuildTarget]) -> list[list[BuildTarget]]:
     return [siblings for siblings in families.values() if len(siblings) > 1]
 
 
-def _image_args(wanted: BuildTarget, args: ImageFamilyArgs, base: Base) -> ImageVariantArgs:
-    settings = args.settings
+def _image_args(
+    wanted: BuildTarget, args: ImageFamilyArgs, base: Callable[[Suite, Platform], Base]
+) -> ImageVariantArgs:
+    settings, image = args.settings, wanted.image
     return ImageVariantArgs(
-        image=wanted.image,
-        base=base,
+        image=image,
+        base=base(image.suite, wanted.platform),
+        build_base=base(image.suite, PLATFORM) if image.is_partly_native else None,
         variant=wanted.variant,
         flavour=args.sources.torch,
         platform=wanted.platform,
+        version=version(),
         # From the settings, so that it is the same if another platform's image failed and is left out.
-        in_index=settings.push and sum(p in wanted.variant.platforms for p in set(settings.platforms)) > 1,
+        in_index=settings.push and sum(p in wanted.platforms for p in set(settings.platforms)) > 1,
         registry=settings.registry,
         push=settings.push,
         cache_from=(settings.cache_from,) if settings.cache_from else (),

@@ -31,14 +31,20 @@ Globs = Annotated[tuple[Glob, ...], AsTuple]
 
 
 class MatrixSettings(BuildSettings):
-    """Which images of the family to build: those that match all of these keys."""
+    """Which images to build: those of the family that match all of these keys, and those of `services`."""
 
     cuda: Globs = Field(default=("*",), description="CUDA versions, as patterns: `12.*`.")
     python: Globs = Field(default=("*",), description="Python versions, as patterns, in quotes.")
-    targets: Globs = Field(default=("*",), description="Images, as patterns: `*-runtime`.")
+    targets: Globs = Field(
+        default=("*",),
+        description="Images of the family, as patterns: `*-runtime`. With `services`, it may be empty: `[]`.",
+    )
     phases: Annotated[tuple[Phase, ...], AsTuple] = Field(
         default=(1, 2, 3, 4),
         description="Parts of the family: 1 `runtime`, 2 `ray-runtime`, 3 `marimo-runtime`, 4 the `devel` ones.",
+    )
+    services: Globs = Field(
+        default=(), description="Images of services, as patterns: `*` for all, `transcription-*`. Unset: none."
     )
     minimal: bool = Field(default=False, description="Whether to build only one image of each target.")
     without: Globs = Field(
@@ -46,8 +52,8 @@ class MatrixSettings(BuildSettings):
     )
     platforms: Annotated[tuple[Platform, ...], AsTuple] = Field(
         default=(PLATFORM,),
-        description="`linux/amd64`, `linux/arm64`, or both. An image is left out on a platform for which PyTorch has "
-        "no CUDA build. When pushed, an image has one name for all platforms.",
+        description="`linux/amd64`, `linux/arm64`, or both. An image of the family is left out on a platform for which "
+        "PyTorch has no CUDA build. When pushed, an image has one name for all platforms.",
     )
     push: bool = Field(default=False, description="Whether to push the images. Needs `registry`.")
 

@@ -11,7 +11,7 @@ from config.matrix import KEY, MatrixSettings
 from config.problems import Problem, Remove, Set, SettingsError, Together, did_you_mean
 from images.base.recipe import PLATFORMS
 from images.catalog import CATALOG
-from images.family import FAMILY, PHASES, BuildTarget
+from images.family import FAMILY, PHASES, SERVICES, BuildTarget
 from images.variants import DEFAULT_VARIANT, VARIANTS, ImpossiblePair, Variant, resolve
 
 
@@ -31,6 +31,7 @@ def select(settings: MatrixSettings) -> tuple[BuildTarget, ...]:
         for target in _targets(settings)
         if platform in variant.platforms
     ]
+    chosen += _services(settings)
     chosen.sort(key=lambda wanted: len(list(wanted.ancestors)))
     return tuple(wanted for wanted in chosen if not _matches(wanted.name, settings.without))
 
@@ -48,7 +49,7 @@ def check(settings: MatrixSettings, stack_file: str) -> None:
 def lists_have_entries(settings: MatrixSettings) -> Iterator[Problem]:
     """No key selects nothing at all."""
     for key in ("cuda", "python", "targets", "phases", "platforms"):
-        if not getattr(settings, key):
+        if not getattr(settings, key) and not (key == "targets" and settings.services):
             yield Problem(
                 (key,), "is empty, so it selects nothing", "Leave it out to get its default:", (Remove((key,)),)
             )
@@ -60,6 +61,7 @@ def patterns_match_something(settings: MatrixSettings) -> Iterator[Problem]:
         "cuda": [variant.cuda for variant in VARIANTS],
         "python": [variant.python for variant in VARIANTS],
         "targets": list(FAMILY),
+        "services": list(SERVICES),
         "without": [wanted.name for wanted in select(EVERYTHING)],
     }
     for key, names in known.items():
@@ -103,7 +105,7 @@ def a_target_is_selected(settings: MatrixSettings) -> Iterator[Problem]:
 
 def platforms_have_torch(settings: MatrixSettings) -> Iterator[Problem]:
     """Some variant that is selected can be built for each platform."""
-    variants = _variants(settings)
+    variants = _variants(settings) if settings.targets else []
     for index, platform in enumerate(settings.platforms):
         if variants and not any(platform in variant.platforms for variant in variants):
             able = [v.cuda for v in VARIANTS if platform in v.platforms]
@@ -141,7 +143,7 @@ def pushes_go_somewhere(settings: MatrixSettings) -> Iterator[Problem]:
 
 
 # Every image of every platform.
-EVERYTHING = MatrixSettings(platforms=PLATFORMS)
+EVERYTHING = MatrixSettings(services=("*",), platforms=PLATFORMS)
 MISSES = {"without": "leaves out"}  # what a pattern that matches nothing does not do; all others select
 
 CHECKS = (
@@ -172,3 +174,11 @@ def _preferred(variants: Sequence[Variant]) -> Variant | None:
 def _targets(settings: MatrixSettings) -> list[str]:
     phased = {target for phase in settings.phases for target in PHASES[phase]}
     return [target for target in FAMILY if target in phased and _matches(target, settings.targets)]
+
+
+def _services(settings: MatrixSettings) -> Iterator[BuildTarget]:
+    for name in SERVICES:
+        for platform in dict.fromkeys(settings.platforms):
+            wanted = BuildTarget(image=CATALOG[name], variant=DEFAULT_VARIANT, platform=platform)
+            if _matches(name, settings.services) and platform in wanted.platforms:
+                yield wanted

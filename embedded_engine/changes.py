@@ -8,6 +8,7 @@ from typing import Any, Protocol
 # Resource types that messages name by kind.
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
+PULLED_IMAGE = "docker:index/remoteImage:RemoteImage"
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
 UNHEALTHY = "is unhealthy"  # the reason of a repair that restarts a container

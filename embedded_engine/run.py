@@ -11,7 +11,19 @@ from typing import Any
 
 from config.stack_file import StackConfig
 from docker_api.api import DockerApi, DockerError
-from embedded_engine.changes import CONTAINER, IMAGE, NETWORK, VOLUME, Action, Change, Display, Guard, Result, unguarded
+from embedded_engine.changes import (
+    CONTAINER,
+    IMAGE,
+    NETWORK,
+    PULLED_IMAGE,
+    VOLUME,
+    Action,
+    Change,
+    Display,
+    Guard,
+    Result,
+    unguarded,
+)
 from embedded_engine.deployment import Deployment
 from embedded_engine.lock import stack_lock
 from embedded_engine.program import Monitor, run_program
@@ -124,7 +136,7 @@ class Engine:
             VOLUME: Volume(self._api),
             CONTAINER: Container(self._api),
             IMAGE: Image(self._api, rebuild=self._rebuild),
-            "docker:index/remoteImage:RemoteImage": RemoteImage(self._api),
+            PULLED_IMAGE: RemoteImage(self._api),
             "command:local:Command": Command(
                 self._state / "commands",
                 lambda tag: self._api.find(f"/images/{tag}/json") is not None,

@@ -19,6 +19,7 @@ Flavour = Literal["cuda", "cpu"]
 FOLDER = Path(__file__).parent
 ML = FOLDER / "ml"
 NONE = "none"  # value of a label: the image has none
+BUILD_BASE = "BUILD_BASE"  # build argument: the base of PLATFORM, for what is the same for every processor
 
 CUDA_LOCK = "locks/cuda{cuda}/cuda.txt"  # shared by the Pythons of one CUDA
 TOOLKIT_LOCK = (
@@ -71,10 +72,16 @@ class Image:
         path = self.folder / TOOLKIT_LOCK.format(cuda=variant.cuda)
         return path if "toolkit" in self.layers and variant.nvcc == "wheels" else None
 
+    @property
+    def is_partly_native(self) -> bool:
+        """Whether a part of it is the same for every processor, and is built once, by programs of PLATFORM."""
+        return BUILD_BASE in declared_args(self.dockerfile)
+
     def build_args(
         self,
         *,
         base: str,
+        build_base: str | None = None,
         variant: Variant | None = None,
         flavour: Flavour = "cuda",
         pypi_index: str | None = None,
@@ -85,11 +92,11 @@ class Image:
     ) -> dict[str, str]:
         """Return all build arguments that are known; images/dockerfile.py keeps those that the target declares.
 
-        ``base`` is an image reference.
+        ``base`` and ``build_base`` are image references: what it stands on, and what it is partly built in.
         """
         values = {
             "BASE": base,
-            "BUILD_BASE": base,  # of what is the same for every processor
+            BUILD_BASE: build_base or base,
             "PYPI_INDEX": pypi_index,
             "PYTORCH_INDEX": pytorch_index,
             "NPM_REGISTRY": npm_registry,

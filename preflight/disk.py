@@ -1,10 +1,13 @@
-"""Estimates how much disk space images will take, from the budgets of their layers."""
+"""Estimates how much disk space images will take, from the budgets of their layers.
+
+An image of a service counts as one layer: what it shares with others is its base.
+"""
 
 from collections.abc import Iterable, Mapping
 
-from images.budgets import load
-from images.catalog import CATALOG, ML
-from images.family import BuildTarget
+from images.budgets import ANY, load
+from images.catalog import CATALOG, ML, Image
+from images.family import SERVICES, BuildTarget
 
 GB = 10**9
 PYTHON = "python"  # from this layer on there is one copy for each variant; below it, one for each CUDA
@@ -14,13 +17,17 @@ LayerBudgets = Mapping[str, Mapping[str, int]]  # layer → whose → bytes
 
 
 def layer_budgets() -> LayerBudgets:
-    """The budgets of the ML images' layers, from the table beside their Dockerfile.
+    """The budgets of the ML images' layers and of the images of services, from the tables beside their Dockerfiles.
 
     Raises:
         BudgetError: it cannot be read.
     """
     targets = frozenset(image.target for image in CATALOG.values() if image.target)
-    return load(ML / "budgets.toml", targets).limits.get("layer", {})
+    budgets = dict(load(ML / "budgets.toml", targets).limits.get("layer", {}))
+    for image in (CATALOG[name] for name in SERVICES):
+        limits = load(image.folder / image.sizes, frozenset(SERVICES)).limits
+        budgets |= {_as_layer(image): sizes for name, sizes in limits.get("image", {}).items() if name == image.name}
+    return budgets
 
 
 def estimate(missing: Iterable[BuildTarget], here: Iterable[BuildTarget], budgets: LayerBudgets) -> int:
@@ -33,10 +40,15 @@ def _copies(images: Iterable[BuildTarget], budgets: LayerBudgets) -> dict[Copy, 
     """Each layer once, however many images share it. A layer without a budget is small."""
     found: dict[Copy, int] = {}
     for wanted in images:
-        layers = wanted.image.layers
+        layers = wanted.image.layers or (_as_layer(wanted.image),)
         for end, layer in enumerate(layers, start=1):
             variant, cuda = wanted.variant.key, f"cuda{wanted.variant.cuda}"
             whose = variant if PYTHON in layers[:end] else cuda
             sizes = budgets.get(layer, {})
-            found[layers[:end], whose, wanted.platform] = sizes.get(variant, sizes.get(cuda, 0))
+            found[layers[:end], whose, wanted.platform] = sizes.get(variant, sizes.get(cuda, sizes.get(ANY, 0)))
     return found
+
+
+def _as_layer(image: Image) -> str:
+    """The name of an image of a service among layers: mlflow is also one of the family's."""
+    return f"image.{image.name}"

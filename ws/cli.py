@@ -222,6 +222,10 @@ def matrix(
         list[int] | None,
         typer.Option(min=1, max=4, help="1 runtime, 2 ray-runtime, 3 marimo-runtime, 4 devel ones.", metavar="NUMBER"),
     ] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(help="Images of services, such as health or transcription-backend.", metavar="GLOB"),
+    ] = None,
     minimal: Annotated[bool, typer.Option("--minimal", help="Build one image of each target.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Build the whole family, regardless of the stack file.")
@@ -232,7 +236,9 @@ def matrix(
     also_tag: Annotated[
         str | None,
         typer.Option(
-            help="Also tag each image, and push it, as …/ml:<image>-TEXT, for example with a commit.", metavar="TEXT"
+            help="Also tag each image, and push it, as …/ml:<image>-TEXT, an image of a service as …/<image>:TEXT, for "
+            "example with a commit.",
+            metavar="TEXT",
         ),
     ] = None,
     stack: Stack = "matrix",
@@ -254,9 +260,11 @@ def matrix(
     only_list: Annotated[bool, typer.Option("--list", help="Show what would be built, and build nothing.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Build the image family, or a selection of it. Deploys nothing.
+    """Build the image family and the images of services, or a selection of them. Deploys nothing.
 
-    Options left out default to the stack file. Options that take a GLOB may be repeated.
+    Options left out default to the stack file. Options that take a GLOB may be repeated. --cuda, --python, --target,
+    --phase and --all select images of the family, and images of services only with --service, which alone selects no
+    others.
     """
     from ws.matrix import plan as family
     from ws.matrix import run as matrix_run
@@ -264,8 +272,9 @@ def matrix(
 
     tags.check(also_tag)
     session = _session(stack)
-    named = {"cuda": cuda, "python": python, "targets": target, "phases": phase, "platforms": platform}
-    options = {**(family.WHOLE if everything else {}), **{key: value for key, value in named.items() if value}}
+    named = {"cuda": cuda, "python": python, "targets": target, "phases": phase}
+    options = family.selected(named, service or (), whole=everything)
+    options |= {"platforms": platform} if platform else {}
     options |= {"registry": registry} if registry is not None else {}
     options |= {key: True for key, said in (("minimal", minimal), ("push", push)) if said}
     session.check_config()

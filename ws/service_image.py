@@ -5,10 +5,9 @@ A stack builds what it runs, and names it by content.
 
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 
-from config.project import FOLDER
+from config.project import FOLDER, version
 from docker_api.api import DockerApi
 from docker_api.builds import Build, BuildError, build
 from images.base.recipe import PLATFORM, base_tag
@@ -43,7 +42,7 @@ def build_image(name: str, settings: StackSettings, say: Callable[[str], None]) 
         command = [sys.executable, "-m", program, *(word for option in options.items() for word in option)]
         if subprocess.run(command, cwd=FOLDER, env=inherited(), check=False).returncode:
             raise WsError(f"{base}, the base of {name}, could not be made: see above.")
-    tag = f"{REPOSITORY}/{name}:{_version()}"
+    tag = f"{REPOSITORY}/{name}:{version()}"
     known = image.build_args(base=base, pypi_index=images.mirrors.pypi)
     wanted = Build(
         tag=tag,
@@ -58,7 +57,3 @@ def build_image(name: str, settings: StackSettings, say: Callable[[str], None]) 
     except BuildError as error:
         raise WsError(f"{tag} could not be built: {error}") from error
     return tag
-
-
-def _version() -> str:
-    return str(tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]["version"])

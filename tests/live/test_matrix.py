@@ -20,6 +20,7 @@ import docker
 import pytest
 import yaml
 
+from config.project import version
 from docker_api.api import DockerApi
 from docker_api.builds import Build, build
 from testing.live.deployment import LiveStack
@@ -29,6 +30,11 @@ from ws.matrix.prune import look, remove
 pytestmark = pytest.mark.live
 
 REGISTRY = "cslr-live-matrix"  # a prefix of names alone: nothing is pushed
+VERSION = version()
+NAME_BASES = (
+    "from images.base.recipe import PLATFORMS, base_tag\n"
+    "print(*(base_tag('trixie', 'bootstrap', platform=platform) for platform in PLATFORMS))"
+)
 # What each image adds. The whole chain of the real family, so that what is shared and what is rebuilt is the same.
 STAGES = {
     "runtime": "${BASE}",
@@ -187,6 +193,96 @@ class TestPush:
         again = family.ws(*options)
         assert again.returncode == 0, again.stdout
         assert "image: " not in again.stdout  # creating, updating
+
+
+# Makes bases of one file, that names their platform, and of no programs: nothing runs, so that no emulator is needed.
+SMALL_BASES = """
+def _require_emulator(platform):
+    pass
+
+
+def _bootstrap(client, suite, tag, mirror, platform, folder):
+    root = folder / "root"
+    root.mkdir()
+    (root / "platform").write_text(platform)
+    made = _load(client, root, folder, _Rootfs("", suite, "bootstrap", platform))
+    client.tag(made.image, *tag.split(":"))
+
+
+if __name__ == "__main__":
+"""
+TITLE = 'LABEL org.opencontainers.image.title="cslr {name}"\n'
+SMALL_SERVICES = {
+    "health": "ARG BASE\nFROM ${BASE}\nCOPY requirements.txt /\n",
+    "transcription-frontend": "ARG BASE\nARG BUILD_BASE=${BASE}\nFROM --platform=linux/amd64 ${BUILD_BASE} AS site\n"
+    "FROM ${BASE}\nCOPY --from=site /platform /built-on\n",
+}
+
+
+class TestServices:
+    """Images of services, of a few bytes, for two platforms."""
+
+    @pytest.fixture
+    def services(self, family):
+        bootstrap = family.stack.folder / "images/base/bootstrap.py"
+        bootstrap.write_text(bootstrap.read_text().replace('\nif __name__ == "__main__":\n', SMALL_BASES))
+        for name, text in SMALL_SERVICES.items():
+            (family.stack.folder / "images" / name / "Dockerfile").write_text(text + TITLE.format(name=name))
+        family.configure(bases="bootstrap", services=["*"], platforms=["linux/amd64", "linux/arm64"])
+        bases = subprocess.run(
+            [sys.executable, "-c", NAME_BASES], cwd=family.stack.folder, capture_output=True, text=True, check=True
+        ).stdout.split()
+        yield family
+        family.remove()
+        for tag in bases:
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                family.engine.images.remove(tag, force=True)
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_are_pushed_for_each_platform_under_one_name(self, services, registry, engine):
+        place = f"{REGISTRY}/{engine}-services"
+        selection = [word for name in SMALL_SERVICES for word in ("--service", name)]
+        options = ("--engine", engine, *selection, "--push", "--registry", f"{registry.host}/{place}")
+        done = services.ws(*options, "--also-tag", "abc")
+        assert done.returncode == 0, done.stdout
+        assert "4 of 4 images are to be built" in done.stdout
+        for name in SMALL_SERVICES:
+            tags = registry.tags(f"{place}/{name}")
+            assert {VERSION, f"{VERSION}-amd64", f"{VERSION}-arm64", "abc", "abc-arm64"} <= tags
+            members = registry.manifest(f"{place}/{name}", VERSION).json()["manifests"]
+            assert {member["platform"]["architecture"] for member in members} == {"amd64", "arm64"}
+            each = {registry.digest(f"{place}/{name}", f"{VERSION}-{processor}") for processor in ("amd64", "arm64")}
+            assert {member["digest"] for member in members} == each
+        again = services.ws(*options)
+        assert again.returncode == 0, again.stdout
+        assert "All 4 images are here" in again.stdout
+        assert "image: " not in again.stdout  # creating, updating
+
+    def test_are_partly_built_by_programs_of_one_platform(self, services):
+        done = services.ws("--engine", "embedded", "--service", "transcription-f*", "--platform", "linux/arm64")
+        assert done.returncode == 0, done.stdout
+        (tag,) = (tag for tag in services.tags() if "/transcription-frontend:" in tag and VERSION not in tag)
+        image = services.engine.images.get(tag)
+        assert image.attrs["Architecture"] == "arm64"
+        container = services.engine.containers.create(image, "none", platform="linux/arm64")
+        try:
+            packed = b"".join(container.get_archive("/built-on")[0])
+            own = b"".join(container.get_archive("/platform")[0])
+        finally:
+            container.remove()
+        assert b"linux/amd64" in packed
+        assert b"linux/arm64" in own
+
+    def test_that_nobody_wants_any_more_are_listed_with_their_names(self, services):
+        only = ("--service", "health", "--platform", "linux/amd64")
+        assert services.ws("--engine", "embedded", *only).returncode == 0
+        before = services.tags()
+        assert f"{REGISTRY}/health:{VERSION}" in before
+        dockerfile = services.stack.folder / "images/health/Dockerfile"
+        dockerfile.write_text(f"{dockerfile.read_text()}LABEL changed=yes\n")
+        shown = services.ws("--list", "--prune", *only).stdout
+        assert all(f"- {tag}" in shown for tag in before)
+        assert services.tags() == before
 
 
 class TestNotification:

@@ -145,7 +145,7 @@ def stack_is_valid(facts: Facts) -> Row:
     """The stack file can be deployed, as far as it alone tells."""
     name = stack_file(FOLDER, facts.stack).name
     if facts.matrix:
-        return Row(name="Stack file", state=State.OK, detail=f"{name}: {len(facts.images)} images of the family")
+        return Row(name="Stack file", state=State.OK, detail=f"{name}: {len(facts.images)} images to build")
     if facts.settings is None:
         first, _, rest = facts.settings_error.partition("\n")
         return Row(name="Stack file", state=State.FAIL, detail=first, remedy=rest.strip("\n"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from config.stack_file import StackConfig
 from docker_api.api import DockerApi, DockerError
-from embedded_engine.changes import IMAGE, Change, Display
+from embedded_engine.changes import IMAGE, PULLED_IMAGE, Change, Display
 from embedded_engine.deployment import Deployment
 from embedded_engine.program import Monitor, Outcome, run_program
 from embedded_engine.registration import Registration
@@ -23,7 +23,6 @@ from stack.identity import GENERATES, StackIdentity
 from stack.state import stack_folder
 from verification.spec import ENVIRONMENT, VerificationSpec
 
-REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
 COMMAND = "command:local:Command"
 OF_CONTAINERS = ("verification", "docker_api.volume_owner")  # modules of commands that are not about images
 
@@ -110,14 +109,14 @@ def _image_deployment(config: StackConfig, display: Display, cancelled: threadin
     commands = stack_folder(StackIdentity(project=config.project, stack=config.stack)) / "commands"
     types: dict[str, ResourceType] = {
         IMAGE: Image(api),
-        REMOTE_IMAGE: RemoteImage(api),
+        PULLED_IMAGE: RemoteImage(api),
         COMMAND: Command(commands, lambda tag: api.find(f"/images/{tag}/json") is not None, cancelled),
     }
     return Deployment(types, display, preview=False, cancelled=cancelled)
 
 
 def _is_image(wanted: Registration) -> bool:
-    return wanted.type in (IMAGE, REMOTE_IMAGE)
+    return wanted.type in (IMAGE, PULLED_IMAGE)
 
 
 def _name(image: Registration) -> str:
@@ -137,7 +136,7 @@ def _as_made(wanted: Registration) -> Outcome:
     outputs = {"name": inputs["name"]} if "name" in inputs else {}
     if wanted.type == IMAGE:
         outputs |= {"repoDigest": inputs["imageName"]}
-    if wanted.type == REMOTE_IMAGE:
+    if wanted.type == PULLED_IMAGE:
         outputs |= {"imageId": inputs["name"]}
     if wanted.type == COMMAND:
         outputs |= {"stdout": ""}

@@ -18,7 +18,7 @@ from ws.display import GAP, widths
 from ws.errors import WsError
 from ws.tables import plain_table
 
-# What `--all` says, whatever the stack file says.
+# What `--all` says of the family, whatever the stack file says.
 WHOLE: Mapping[str, Any] = {
     "cuda": ["*"],
     "python": ["*"],
@@ -35,6 +35,7 @@ OPTIONS = {
     "cuda": "--cuda",
     "python": "--python",
     "targets": "--target",
+    "services": "--service",
     "phases": "--phase",
     "platforms": "--platform",
     "registry": "--registry",
@@ -81,6 +82,19 @@ def plan(session: Session, options: Mapping[str, Any]) -> Plan:
     return Plan(args=args, tags=planned_tags(args), host=BuildHost.probe())
 
 
+def selected(named: Mapping[str, Any], services: Sequence[str], *, whole: bool = False) -> dict[str, Any]:
+    """The keys that options say: those `named` of the family, or the `whole` of it, and `services`.
+
+    Who names images of one kind wants none of the other, whatever the stack file says.
+    """
+    family = {key: value for key, value in named.items() if value}
+    if whole:
+        family = {**WHOLE, **family}
+    if family:
+        return {**family, "services": list(services)}
+    return {"targets": [], "services": list(services)} if services else {}
+
+
 def _in_options(problem: Problem, options: Mapping[str, Any]) -> str | None:
     """A problem in words of the options; None for one of the stack file."""
     key = str(problem.path[0]) if problem.path else ""
@@ -123,8 +137,9 @@ def _lines(planned: Plan) -> Iterator[tuple[str, ...]]:
         adds = estimate([wanted], there, budgets)
         there.append(wanted)
         image, variant = wanted.image, wanted.variant
+        cuda, python = (variant.cuda, variant.python) if wanted.variant_key else ("-", "-")
         here = PRESENT if tag in planned.host.tags else f"+ {adds / GB:.1f} GB"
-        yield image.name, variant.cuda, variant.python, wanted.platform, image.parent or "base", tag, here
+        yield image.name, cuda, python, wanted.platform, image.parent or "base", tag, here
 
 
 def in_words(planned: Plan) -> str:

@@ -12,14 +12,16 @@ from components.image import FAMILY_REPOSITORY
 from config.project import FOLDER
 from config.stack_file import StackConfig
 from docker_api.api import DockerApi, DockerError, Json
-from embedded_engine.changes import IMAGE
+from embedded_engine.changes import IMAGE, PULLED_IMAGE
 from embedded_engine.program import Monitor, Outcome, run_program
 from embedded_engine.registration import Registration
 from images.catalog import CATALOG, PACKAGES
+from images.family import SERVICES
 from stack.identity import LEAVES_IMAGE
 from ws.matrix.cache import CachePart, parts
 
 TARGET_LABEL = "cslr.target"
+TITLE_LABEL = "org.opencontainers.image.title"
 NAMES = (*CATALOG, *PACKAGES, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
 CONTENT_TAG = re.compile(r"[:-][0-9a-f]{12}(-[a-z0-9]+)?$")  # ends in a digest, and the platform if it is not the usual
 STEP = re.compile(r"\] RUN (?:--\S+ )*(?P<command>.*)", re.DOTALL)  # as BuildKit shows it
@@ -41,12 +43,16 @@ class Old:
 
 
 def wanted_tags(configs: Iterable[StackConfig]) -> set[str]:
-    """The tags of all images that the program makes with these configs. Raises what it raises for a wrong one."""
+    """The tags of all images that the program makes or pulls with these configs. Raises what it raises for a wrong
+    one.
+    """
     tags: set[str] = set()
 
     def take(wanted: Registration) -> Outcome:
         if wanted.type == IMAGE:
             tags.add(wanted.inputs["imageName"])
+        if wanted.type == PULLED_IMAGE:
+            tags.add(wanted.inputs["name"])
         if tag := wanted.inputs.get("environment", {}).get(LEAVES_IMAGE):
             tags.add(tag)
         return "", {"name": wanted.inputs.get("name")}
@@ -91,12 +97,13 @@ def old_references(image: Json, own: Collection[str], wanted: Collection[str]) -
     tags = _tags(image)
     if not tags:
         return (image["Id"],) if TARGET_LABEL in (image["Labels"] or {}) else ()
+    title = (image["Labels"] or {}).get(TITLE_LABEL, "")
     # The readable name of an unwanted image holds that image until the next build takes the name.
     kept = {tag for tag in tags if tag in wanted}
-    if all(_is_readable(tag) for tag in kept):
+    if all(_is_readable(tag, title) for tag in kept):
         kept = set()
     # Others may have a redis, too, below the prefix of a registry that we share with them.
-    made_here = (tag for tag in tags if _is_readable(tag) or CONTENT_TAG.search(tag))
+    made_here = (tag for tag in tags if _is_readable(tag, title) or CONTENT_TAG.search(tag))
     return tuple(tag for tag in made_here if tag not in kept and _repository(tag) in own)
 
 
@@ -151,8 +158,10 @@ def _tags(image: Json) -> list[str]:
     return [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
 
 
-def _is_readable(tag: str) -> bool:
-    return _repository(tag).endswith(f"/{FAMILY_REPOSITORY}")
+def _is_readable(tag: str, title: str) -> bool:
+    """Whether it is a name for people, such as a version, of an image with this title."""
+    _, _, name = _repository(tag).rpartition("/")
+    return name == FAMILY_REPOSITORY or (name in SERVICES and title == f"cslr {name}" and not CONTENT_TAG.search(tag))
 
 
 def _repository(tag: str) -> str:

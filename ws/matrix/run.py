@@ -144,7 +144,7 @@ def _beside_builds(outcome: Outcome) -> dict[str, str]:
     """The failures that the build report does not know: bases, names, indexes, and images that were not begun."""
     failed = [build.subject for build in Store().builds_of_run(current_run()) if build.result != "built"]
     known = {(subject.image, subject.variant, subject.platform) for subject in failed}
-    told = {one.name for one in outcome.wanted if (one.image.name, one.variant.key, one.platform) in known}
+    told = {one.name for one in outcome.wanted if (one.image.name, one.variant_key, one.platform) in known}
     return {name: reason for name, reason in outcome.failures.items() if name.removesuffix("-report") not in told}
 
 

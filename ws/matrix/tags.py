@@ -6,6 +6,8 @@ from collections.abc import Callable
 from components.image import FAMILY_REPOSITORY, REPOSITORY
 from docker_api.api import DockerApi, DockerError
 from docker_api.registry import RegistryError, push, tag_image
+from images.base.recipe import platform_suffix
+from images.family import BuildTarget
 from ws.errors import WsError
 from ws.matrix.plan import Plan
 from ws.matrix.run import Outcome
@@ -25,10 +27,16 @@ def names(planned: Plan, outcome: Outcome, text: str) -> dict[str, tuple[str, st
     """Image → its tag by content, and the further one, of the images that were built."""
     place = planned.args.settings.registry or REPOSITORY
     return {
-        wanted.name: (tag, f"{place}/{FAMILY_REPOSITORY}:{wanted.name}-{text}")
+        wanted.name: (tag, _further(wanted, place, text))
         for wanted, tag in planned.tags
         if wanted.name not in outcome.failures
     }
+
+
+def _further(wanted: BuildTarget, place: str, text: str) -> str:
+    if wanted.variant_key:
+        return f"{place}/{FAMILY_REPOSITORY}:{wanted.name}-{text}"
+    return f"{place}/{wanted.image.name}:{text}{platform_suffix(wanted.platform)}"
 
 
 def also(planned: Plan, outcome: Outcome, text: str, say: Callable[[str], None]) -> None:

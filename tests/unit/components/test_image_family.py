@@ -1,12 +1,16 @@
 """The matrix stack with its own stack file: the resources that the program registers."""
 
+import re
 from itertools import combinations
+from typing import Any
 
 import pytest
 
 from config.matrix import MatrixSettings
 from config.matrix_rules import select
+from config.project import version
 from embedded_engine.program import ProgramError
+from images.family import SERVICES
 from testing.harness import (
     COMMAND,
     CONTAINER,
@@ -20,6 +24,8 @@ from testing.harness import (
     stack_settings,
 )
 
+ALONE: dict[str, Any] = {"targets": [], "platforms": ["linux/amd64", "linux/arm64"]}
+
 
 @pytest.fixture(scope="module")
 def state_home(tmp_path_factory):
@@ -28,11 +34,11 @@ def state_home(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["up", "preview"])
 def family(request, state_home) -> Deployed:
-    settings = stack_settings("matrix", MATRIX)
+    settings = {**stack_settings("matrix", MATRIX), "services": []}
     return deploy(settings, state_home=state_home, stack="matrix", key=MATRIX, preview=request.param)
 
 
-def declared(settings: dict[str, object], state_home) -> dict[str, Resource]:
+def declared(settings: dict[str, Any], state_home) -> dict[str, Resource]:
     """The images of a matrix stack by name."""
     return deploy(settings, state_home=state_home, stack="matrix", key=MATRIX).of_type(IMAGE)
 
@@ -125,3 +131,70 @@ class TestSettings:
     def test_of_a_platform_beside_them_are_refused(self, state_home):
         with pytest.raises(ProgramError, match="cslr:platform: is in this file beside cslr:matrix"):
             deploy({}, state_home=state_home, key=MATRIX, plain={"platform": '{"gpu": {"enabled": false}}'})
+
+
+@pytest.fixture(scope="module")
+def of_the_file(state_home) -> Deployed:
+    return deploy(stack_settings("matrix", MATRIX), state_home=state_home, stack="matrix", key=MATRIX)
+
+
+class TestServices:
+    """Images of services beside the family, or alone."""
+
+    def test_are_all_in_the_projects_own_matrix(self, of_the_file):
+        names = {wanted.name for wanted in select(MatrixSettings(services=("*",)))}
+        assert set(of_the_file.of_type(IMAGE)) == names
+        assert set(SERVICES) <= names
+
+    def test_stand_on_their_own_base(self, of_the_file):
+        assert {name for name in of_the_file.of_type(COMMAND) if name.startswith("base-")} == {
+            "base-forky", "base-trixie"
+        }  # fmt: skip
+        assert "base-trixie" in of_the_file.needs(of_the_file.of_type(IMAGE)["health"])
+
+    def test_are_tagged_by_content_and_by_the_platforms_version(self, of_the_file):
+        content = of_the_file.of_type(IMAGE)["health"].inputs["imageName"]
+        assert re.fullmatch(r"cslr/health:[0-9a-f]{12}", content)
+        assert f" {content} cslr/health:{version()}" in of_the_file.of_type(COMMAND)["health-tag"].inputs["create"]
+
+    def test_have_the_tags_of_a_stack_that_runs_them(self, of_the_file, state_home):
+        stack = deploy(stack_settings("dev"), state_home=state_home)
+        run, built = stack.of_type(IMAGE), of_the_file.of_type(IMAGE)
+        assert {run[name].inputs["imageName"] for name in ("health", "mlflow", "redis")} == {
+            built[name].inputs["imageName"] for name in ("health", "mlflow", "redis")
+        }
+
+    def test_of_two_platforms_are_pushed_and_joined_under_one_name(self, state_home):
+        settings = {**ALONE, "services": ["health"], "push": True, "registry": "registry.test/lab"}
+        stack = deploy(settings, state_home=state_home, stack="matrix", key=MATRIX)
+        assert {name: image.inputs["build"]["platform"] for name, image in stack.of_type(IMAGE).items()} == {
+            "health": "linux/amd64",
+            "health-arm64": "linux/arm64",
+        }
+        joined = stack.of_type(COMMAND)["health-index"].inputs["create"]
+        members = " ".join(f"registry.test/lab/health:{version()}-{name}" for name in ("amd64", "arm64"))
+        assert f"index registry.test/lab/health:{version()} {members}" in joined
+
+    def test_take_layers_over_from_the_last_push(self, state_home):
+        place = "registry.test/lab"
+        settings = {"targets": [], "services": ["health"], "cache_from": place, "registry": place}
+        assert declared(settings, state_home)["health"].inputs["build"]["cacheFrom"] == {
+            "images": [f"{place}/health:{version()}"]
+        }
+
+    def test_that_are_partly_the_same_for_every_processor_build_that_part_for_one(self, state_home):
+        stack = deploy(
+            {**ALONE, "services": ["transcription-frontend"], "platforms": ["linux/arm64"]},
+            state_home=state_home, stack="matrix", key=MATRIX,
+        )  # fmt: skip
+        (image,) = stack.of_type(IMAGE).values()
+        args = image.inputs["build"]["args"]
+        assert args["BASE"] == f"{args['BUILD_BASE']}-arm64"
+        assert {"base-trixie", "base-trixie-arm64"} <= stack.needs(image)
+
+    def test_of_one_platform_need_no_other_base(self, state_home):
+        stack = deploy(
+            {**ALONE, "services": ["health"], "platforms": ["linux/arm64"]},
+            state_home=state_home, stack="matrix", key=MATRIX,
+        )  # fmt: skip
+        assert [name for name in stack.of_type(COMMAND) if name.startswith("base-")] == ["base-trixie-arm64"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from config.matrix import MatrixSettings, parse
 from config.matrix_rules import CHECKS, check, select
 from config.problems import SettingsError
-from images.family import FAMILY, PHASES
+from images.family import FAMILY, PHASES, SERVICES
 from images.variants import VARIANTS
 
 FILE = "Pulumi.matrix.yaml"
@@ -28,6 +28,7 @@ settings = st.builds(
     targets=patterns(list(FAMILY)),
     phases=st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1),
     minimal=st.booleans(),
+    services=st.lists(st.sampled_from([*SERVICES, "*", "transcription-*"]), max_size=2),
     platforms=st.lists(st.sampled_from(PLATFORMS), min_size=1),
     without=st.lists(st.sampled_from(["devel-*", "*-py3.13", "ray-runtime-*", "*-arm64"]), max_size=2),
 )
@@ -59,12 +60,12 @@ class TestSelection:
 
     @given(settings)
     def test_is_part_of_what_all_defaults_select(self, chosen):
-        everything = MatrixSettings.model_validate({"platforms": list(PLATFORMS)})
+        everything = MatrixSettings.model_validate({"platforms": list(PLATFORMS), "services": ["*"]})
         assert set(select(chosen)) <= set(select(everything))
 
     @given(settings)
     def test_is_only_for_platforms_that_torch_is_built_for(self, chosen):
-        assert all(wanted.platform in wanted.variant.platforms for wanted in select(chosen))
+        assert all(wanted.platform in wanted.platforms for wanted in select(chosen))
 
     @given(settings)
     def test_that_is_minimal_has_one_image_of_each_target_of_the_whole(self, chosen):
@@ -91,6 +92,39 @@ class TestSelection:
         assert [wanted.name for wanted in chosen] == ["runtime-cuda13.1.1-py3.14-arm64"]
 
 
+class TestServices:
+    def chosen(self, **keys: object) -> list[str]:
+        return [wanted.name for wanted in select(MatrixSettings.model_validate(keys))]
+
+    def test_are_no_part_of_the_family(self):
+        assert not set(SERVICES) & set(FAMILY)
+        assert not set(SERVICES) & set(self.chosen())
+
+    def test_are_the_images_that_patterns_name_beside_the_family(self):
+        names = self.chosen(services=["redis", "transcription-front*"])
+        assert {"redis", "transcription-frontend"} == {name for name in names if "-cuda" not in name}
+        assert len(names) == 20
+
+    def test_can_be_all_that_is_built_for_each_platform(self):
+        assert self.chosen(targets=[], services=["mlflow", "health"], platforms=list(PLATFORMS)) == [
+            "mlflow", "mlflow-arm64", "health", "health-arm64"
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("keys", [{"minimal": True}, {"phases": [1]}, {"cuda": ["12.*"]}, {"python": ["3.13"]}])
+    def test_are_built_once_whatever_is_selected_of_the_family(self, keys):
+        names = self.chosen(services=["health", "redis"], **keys)
+        assert [name for name in names if name in SERVICES] == ["redis", "health"]
+
+    def test_can_be_left_out(self):
+        names = self.chosen(targets=[], services=["*"], without=["mlflow"])
+        assert "mlflow" not in names
+        assert "redis" in names
+
+    def test_alone_need_no_torch_for_their_platform(self):
+        raw = {"targets": [], "services": ["redis"], "cuda": ["12.*"], "platforms": ["linux/arm64"]}
+        check(parse(raw, stack_file=FILE), FILE)
+
+
 class TestMistakes:
     """Each names the file, the key, the reason and a way out."""
 
@@ -104,6 +138,8 @@ class TestMistakes:
             ({"without": ["devl-cuda13.1.1-py3.14"]}, "without[0]", "leaves out nothing",
              "Did you mean devel-cuda13.1.1-py3.14?"),
             ({"targets": []}, "targets", "is empty", "ws unset matrix.targets"),
+            ({"services": ["helth"]}, "services[0]", "'helth' selects nothing", "Did you mean health?"),
+            ({"services": ["ray-runtime"]}, "services[0]", "selects nothing", "ws unset matrix.services"),
             ({"cuda": ["13.1.1"], "python": ["3.13"]}, "python", "its packages are not locked", '["3.14"]'),
             ({"targets": ["devel"], "phases": [1]}, "phases", "devel is in none of the phases", "phases '[4]'"),
             ({"cuda": ["12.*"], "platforms": ["linux/arm64"]}, "platforms[0]", "is not built with CUDA for linux/arm64",

@@ -172,9 +172,9 @@ class TestStackFiles:
             load(read("Pulumi.dev.yaml")["config"]["cslr:platform"], stack_file="Pulumi.dev.yaml") == PlatformSettings()
         )
 
-    def test_of_the_matrix_selects_the_whole_family(self):
+    def test_of_the_matrix_selects_the_whole_family_and_all_services(self):
         settings = MatrixSettings.model_validate(read("Pulumi.matrix.yaml")["config"]["cslr:matrix"])
-        assert settings == MatrixSettings()
+        assert settings == MatrixSettings(services=("*",))
 
     def test_of_a_host_with_gpu_runs_the_gpu_node(self):
         settings = load(read("Pulumi.gpu.yaml")["config"]["cslr:platform"], stack_file="Pulumi.gpu.yaml")

@@ -43,6 +43,15 @@ class TestEstimate:
         assert estimate(first, [], self.BUDGETS) + estimate(second, first, self.BUDGETS) == both
         assert estimate(first, first, self.BUDGETS) == 0
 
+    def test_counts_an_image_of_a_service_once_for_each_platform(self):
+        keys = {"targets": [], "services": ["mlflow"], "platforms": ["linux/amd64", "linux/arm64"]}
+        one, other = select(MatrixSettings.model_validate(keys))
+        assert estimate([one, other], [], self.BUDGETS) == 2 * estimate([one], [], self.BUDGETS) > 1.5 * GB
+
+    @pytest.mark.parametrize("wanted", select(MatrixSettings(targets=(), services=("*",))), ids=lambda one: one.name)
+    def test_knows_every_image_of_a_service(self, wanted):
+        assert estimate([wanted], [], self.BUDGETS) > 0
+
 
 class TestRoom:
     def test_is_needed_for_what_is_missing_alone(self):

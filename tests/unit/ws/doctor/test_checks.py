@@ -14,6 +14,7 @@ from config.load import load
 from config.matrix import MatrixSettings
 from config.matrix_rules import select
 from config.platform import PlatformSettings
+from images.family import SERVICES
 from preflight import cluster, host
 from preflight.build_host import BuildHost
 from preflight.cluster_facts import ClusterFacts
@@ -185,7 +186,7 @@ class TestMatrix:
     def test_is_sound_where_there_is_room(self):
         found = {row.name: row for row in rows(self.FACTS)}
         assert {row.state for row in found.values()} == {State.OK}
-        assert found["Stack file"].detail == "Pulumi.matrix.yaml: 18 images of the family"
+        assert found["Stack file"].detail == "Pulumi.matrix.yaml: 18 images to build"
         assert found["Room for images"].detail.startswith("18 of 18 images are missing, about ")
         assert found["Room for images"].detail.endswith("; 1000 GB free in /var/lib/docker")
         assert not {"Ports", "Disk"} & found.keys()
@@ -201,7 +202,7 @@ class TestMatrix:
         monkeypatch.setattr("stack.sources.reachable", lambda _url, **_: True)
         monkeypatch.setattr(doctor_facts, "reachable", lambda _url, **_: True)
         facts = Facts.collect("matrix")
-        assert (facts.settings, len(facts.images), facts.settings_error) == (None, 18, "")
+        assert (facts.settings, len(facts.images), facts.settings_error) == (None, 18 + len(SERVICES), "")
         assert not list(tmp_path.rglob("sources.json"))
 
 

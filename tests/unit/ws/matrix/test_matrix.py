@@ -29,7 +29,7 @@ from ws.engine_names import EngineName
 from ws.engines import Choice
 from ws.errors import WsError
 from ws.matrix import run as matrix_run
-from ws.matrix.plan import WHOLE, Plan, in_words, plan, table
+from ws.matrix.plan import WHOLE, Plan, in_words, plan, selected, table
 from ws.matrix.run import LONGEST_PAUSE, Outcome, build, pause_before
 from ws.stack_settings import StackSettings
 
@@ -234,6 +234,34 @@ class TestPlan:
         assert len(select(MatrixSettings.model_validate({**file, **WHOLE}))) == 18
 
 
+class TestServices:
+    def test_are_listed_without_a_variant_and_with_their_size(self):
+        console = Console(file=io.StringIO(), width=200)
+        console.print(table(planned(TestPlan.HERE, targets=[], services=["mlflow"]), console.width))
+        line = cast(io.StringIO, console.file).getvalue().splitlines()[-1]
+        assert line.split() == ["mlflow", "-", "-", "linux/amd64", "base", "cslr/mlflow:1", "+", "0.9", "GB"]
+
+    def test_are_built_beside_the_family_and_one_that_fails_takes_nothing_with_it(self):
+        engine = FailingEngine({"mlflow": [COMPILER] * 9, "redis": [NETWORK]})
+        assert run(engine, targets=["runtime"], services=["*"]).failures == {"mlflow": COMPILER}
+        assert {"redis", "health", NAMES[0]} <= engine.built
+        assert engine.tried["redis"] == 2
+
+    @pytest.mark.parametrize(
+        ("named", "services", "whole", "keys"),
+        [
+            ({"targets": None}, [], False, {}),
+            ({"targets": ["devel"], "cuda": None}, [], False, {"targets": ["devel"], "services": []}),
+            ({"targets": None}, ["health"], False, {"targets": [], "services": ["health"]}),
+            ({"phases": [1]}, ["health"], False, {"phases": [1], "services": ["health"]}),
+            ({}, [], True, {**WHOLE, "services": []}),
+            ({"targets": ["devel"]}, ["*"], True, {**WHOLE, "targets": ["devel"], "services": ["*"]}),
+        ],
+    )
+    def test_are_selected_by_their_option_alone(self, named, services, whole, keys):
+        assert selected(named, services, whole=whole) == keys
+
+
 class TestStackFile:
     @pytest.fixture
     def session(self, monkeypatch):
@@ -279,6 +307,7 @@ class TestStackFile:
             ({"cuda": ["13.1.1"], "python": ["3.13"]}, "    --cuda 13.1.1\n    --python 3.14"),
             ({"platforms": ["amd64"]}, "ws matrix --platform: 'amd64' must be"),
             ({"targets": ["devel"], "phases": [1]}, "    --phase 4\n    leave --phase out"),
+            ({"targets": [], "services": ["exporter"]}, "ws matrix --service: 'exporter' selects nothing"),
         ],
     )  # fmt: skip
     def test_is_not_blamed_for_what_an_option_says(self, session, options, said):
@@ -332,6 +361,12 @@ class TestNotification:
         failures = {told.name: COMPILER, child.name: "is built on it", "base-forky": "no debootstrap"}
         outcome = Outcome(wanted=[told, child], failures=failures)
         assert matrix_run._beside_builds(outcome).keys() == {child.name, "base-forky"}
+
+    def test_does_not_name_an_image_of_a_service_twice(self):
+        (wanted,) = select(MatrixSettings(targets=(), services=("health",)))
+        subject = Subject(image="health", variant=None, platform=wanted.platform)
+        record_build(BuildRecord(tag="x", subject=subject, engine="embedded", started=1, ended=2, result="failed"))
+        assert matrix_run._beside_builds(Outcome(wanted=[wanted], failures={"health": COMPILER})) == {}
 
     def test_goes_out_when_the_store_of_the_report_is_broken(self, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

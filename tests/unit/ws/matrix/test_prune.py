@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from config.stack_file import stacks
 from testing.harness import PROJECT
 from testing.stack_files import read_stack_config
-from ws.matrix.prune import TARGET_LABEL, Old, look, old_records, old_references, own_repositories, remove, wanted_tags
+from ws.matrix.prune import (
+    TARGET_LABEL,
+    TITLE_LABEL,
+    Old,
+    look,
+    old_records,
+    old_references,
+    own_repositories,
+    remove,
+    wanted_tags,
+)
 
 OLD, NEW = (f"cslr/runtime:cuda13.1.1-py3.14-{digest}" for digest in ("0123456789ab", "ba9876543210"))
 WANTED = frozenset({NEW, "cslr/base:forky-ba9876543210", "registry.example.org/lab/ml:runtime-x"})
@@ -78,6 +88,35 @@ class TestImage:
     @given(st.lists(st.sampled_from([*OTHERS, NEW]), min_size=1), st.booleans())
     def test_is_never_old_for_tags_of_others_and_wanted_ones(self, tags, labelled):
         assert old(*tags, labelled=labelled) == ()
+
+
+class TestImageOfAService:
+    CONTENT = "cslr/health:0123456789ab"
+    WANTED = frozenset({CONTENT, "cslr/health:0.2.0"})
+
+    def old(self, *tags: str, title: str = "cslr health", wanted: frozenset[str] = WANTED) -> tuple[str, ...]:
+        found = {"Id": "sha256:1", "RepoTags": list(tags), "Labels": {TITLE_LABEL: title}}
+        return old_references(found, own_repositories(wanted), wanted)
+
+    def test_keeps_the_names_that_a_stack_gives_it(self):
+        assert self.old(self.CONTENT, "cslr/health:0.2.0") == ()
+
+    def test_loses_the_names_of_another_version_or_commit(self):
+        assert self.old(self.CONTENT, "cslr/health:0.1.0", "cslr/health:43e9059") == (
+            "cslr/health:0.1.0",
+            "cslr/health:43e9059",
+        )
+
+    def test_loses_its_name_with_a_content_that_nobody_wants(self):
+        former = "cslr/health:ba9876543210"
+        assert self.old(former, "cslr/health:0.2.0") == (former, "cslr/health:0.2.0")
+
+    @pytest.mark.parametrize(
+        ("tag", "title"),
+        [("cslr/redis:8", "cslr health"), ("cslr/redis:8", ""), ("registry.example.org/lab/health:1", "cslr health")],
+    )
+    def test_that_others_made_or_named_is_not_old(self, tag, title):
+        assert self.old(tag, title=title) == ()
 
 
 class TestBuildCache:

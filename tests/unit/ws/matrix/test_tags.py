@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from config.matrix import MatrixSettings
+from config.matrix_rules import select
 from docker_api.api import DockerError
+from images.base.recipe import PLATFORMS
 from ws.errors import WsError
 from ws.matrix import tags
 from ws.matrix.run import Outcome
@@ -16,7 +19,8 @@ CONTENT = "registry.test/runtime:cuda13.1.1-py3.14-0123456789ab"
 def planned(*names: str, push: bool = False) -> Any:
     settings = SimpleNamespace(registry="registry.test", push=push)
     return SimpleNamespace(
-        args=SimpleNamespace(settings=settings), tags=[(SimpleNamespace(name=name), CONTENT) for name in names]
+        args=SimpleNamespace(settings=settings),
+        tags=[(SimpleNamespace(name=name, variant_key="x"), CONTENT) for name in names],
     )
 
 
@@ -34,6 +38,17 @@ def test_a_commit_or_a_version_is_accepted(text):
 def test_images_that_failed_get_none():
     found = tags.names(planned("runtime-a", "runtime-b"), Outcome(wanted=[], failures={"runtime-b": "x"}), "43e9")
     assert found == {"runtime-a": (CONTENT, "registry.test/ml:runtime-a-43e9")}
+
+
+def test_one_of_a_service_is_in_the_repository_of_that_image():
+    settings = MatrixSettings(targets=(), services=("health",), platforms=PLATFORMS)
+    plan: Any = SimpleNamespace(
+        args=SimpleNamespace(settings=settings), tags=[(wanted, CONTENT) for wanted in select(settings)]
+    )
+    assert tags.names(plan, Outcome(wanted=[]), "43e9") == {
+        "health": (CONTENT, "cslr/health:43e9"),
+        "health-arm64": (CONTENT, "cslr/health:43e9-arm64"),
+    }
 
 
 @pytest.mark.parametrize("push", [False, True])
