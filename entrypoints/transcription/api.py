@@ -20,7 +20,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.transcription import TranscriptionSettings
+from contracts.transcription import TranscriptionSettings, Where
 from entrypoints.transcription import formats
 from entrypoints.transcription.failures import RefusedError, error_body
 from entrypoints.transcription.jobs import ENDED, Jobs, Wanted, rendered, result_json
@@ -87,7 +87,7 @@ class JobBody(Body):
     subtitles: dict[str, PathText] = Field(default={}, max_length=1000)
     subtitles_beside: bool = False
     shift: ShiftBody | None = None
-    where: Literal["container"] = "container"
+    where: Where | None = None  # where the stack has jobs run
 
 
 class SegmentBody(BaseModel):
@@ -189,7 +189,7 @@ def log_out() -> Response:
 @private.get("/v1/session")
 def session(service: Service) -> dict[str, Any]:
     """What a caller with the token can use."""
-    return {"authenticated": True, "stack": service.settings.stack, "where": ["container"]}
+    return {"authenticated": True, "stack": service.settings.stack, "where": service.jobs.places}
 
 
 PathQuery = Annotated[str, Query(max_length=4096)]
@@ -238,7 +238,7 @@ def create_job(body: JobBody, service: Service) -> dict[str, Any]:
     shift = Shift(start=body.shift.start, end=body.shift.end) if body.shift else None
     wanted = Wanted(
         paths=tuple(body.paths), model=body.model, language=body.language, prompt=body.prompt,
-        subtitles=body.subtitles, subtitles_beside=body.subtitles_beside, shift=shift,
+        subtitles=body.subtitles, subtitles_beside=body.subtitles_beside, shift=shift, where=body.where,
     )  # fmt: skip
     return service.jobs.create(wanted)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from entrypoints.transcription.failures import RefusedError, not_found
+from entrypoints.transcription.files import write_json
 from entrypoints.transcription.formats import SUBTITLES
 
 Kind = Literal["folder", "media", "subtitles", "other"]
@@ -195,19 +196,6 @@ def entry_of(path: str, found: Path) -> dict[str, Any]:
 def moment(seconds: float) -> str:
     """Return a time of the epoch as text."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a file as a whole or not at all."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    part.replace(path)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[attr-defined,no-any-return,unused-ignore]
 
 
 def _peaks(file: Path, points: int) -> dict[str, Any]:

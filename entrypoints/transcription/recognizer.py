@@ -1,22 +1,26 @@
-"""Speech recognition: the models that there are, and Whisper on the container's CPUs by faster-whisper.
+"""Speech recognition: the models that there are, and Whisper by faster-whisper, on CPUs or on a GPU.
 
 Never downloads anything: models are in the image, or mounted.
 """
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from entrypoints.transcription.failures import CancelledError, RefusedError
 from entrypoints.transcription.transcript import Segment, Transcript, Word
 
 OPENAI_NAME = "whisper-1"  # what OpenAI's clients ask for; means the default model
 NEEDED = ("model.bin", "config.json")  # files of a model in CTranslate2's form
+CUDA_LIBRARIES = ("cublas/lib/libcublasLt.so.12", "cublas/lib/libcublas.so.12", "cudnn/lib/libcudnn.so.9")
+COMPUTE = {"cpu": "int8", "cuda": "float16"}  # device → kind of numbers
 Heard = Callable[[Segment, float], None]  # a segment, and the duration of the medium
 
 
@@ -102,11 +106,20 @@ def chosen(models: Mapping[str, Model], name: str | None) -> Model:
 
 
 class Whisper:
-    """Recognizes on the CPUs. One model is loaded at a time; calls from several threads share it."""
+    """Recognizes on CPUs, or on a GPU. One model is loaded at a time; calls from several threads share it."""
 
-    def __init__(self, mounted: Path, bundled: Path, default: str | None, threads: int) -> None:
+    def __init__(
+        self,
+        mounted: Path,
+        bundled: Path,
+        default: str | None,
+        threads: int,
+        *,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
         self._places = (mounted, bundled, default)
         self._threads = threads
+        self._device = device
         self._lock = threading.Lock()
         self._loaded: tuple[str, Any] | None = None
 
@@ -119,12 +132,14 @@ class Whisper:
         from faster_whisper import WhisperModel
 
         with self._lock:
+            if self._device == "cuda":
+                _find_cuda()
             if self._loaded is None or self._loaded[0] != model.identity:
                 self._loaded = None  # the memory of two may not be there
                 try:
                     loaded = WhisperModel(
-                        str(model.folder), device="cpu", compute_type="int8", cpu_threads=self._threads,
-                        local_files_only=True,
+                        str(model.folder), device=self._device, compute_type=COMPUTE[self._device],
+                        cpu_threads=self._threads, local_files_only=True,
                     )  # fmt: skip
                 except (RuntimeError, ValueError, OSError) as error:
                     reason = f"The model {model.name} cannot be loaded: {error}"
@@ -160,6 +175,14 @@ class Whisper:
             duration=duration,
             segments=tuple(segments),
         )
+
+
+def _find_cuda() -> None:
+    """Load cuBLAS and cuDNN from the image's packages: CTranslate2 asks for them by name, and no loader looks there."""
+    for nvidia in getattr(importlib.util.find_spec("nvidia"), "submodule_search_locations", None) or ():
+        for library in CUDA_LIBRARIES:
+            if (path := Path(nvidia, library)).is_file():
+                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
 def _sound(file: Path) -> Any:  # noqa: ANN401 - an array of a package that only the image has

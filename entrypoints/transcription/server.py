@@ -20,9 +20,10 @@ from contracts.document import DocumentError, load_settings
 from contracts.transcription import TranscriptionSettings
 from entrypoints.log import logger
 from entrypoints.transcription.api import State, add_routes, results_of
-from entrypoints.transcription.jobs import Jobs
+from entrypoints.transcription.jobs import Jobs, OnRay
 from entrypoints.transcription.media import Tree
 from entrypoints.transcription.openai import router
+from entrypoints.transcription.ray_jobs import Attempts, Cluster
 from entrypoints.transcription.recognizer import Recognizer, Whisper
 from entrypoints.transcription.tracking import MOST_ARTIFACTS, Tracking
 
@@ -47,7 +48,10 @@ def make_application(settings: TranscriptionSettings, token: str, recognizer: Re
         files = job["files"][:MOST_ARTIFACTS]
         return Tracking(settings.tracking_uri).record(job, results_of(jobs, {**job, "files": files}))
 
-    jobs = Jobs(settings.data, tree, recognizer, say, record)
+    ray = OnRay(
+        cluster=Cluster(settings.ray), attempts=Attempts(settings.ray, settings.data, tree, settings.bundled)
+    ) if settings.ray else None  # fmt: skip
+    jobs = Jobs(settings.data, tree, recognizer, say, record, ray)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
