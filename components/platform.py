@@ -129,9 +129,10 @@ class Platform(pulumi.ComponentResource):
                 scratch_reports={self._topology.node(name): report_path(name) for name in settings.ray_nodes},
             )
             self.services["health"] = Health("health", health_args, self._child)
+        transcription = self._declare_transcription(settings, host) if "transcription" in enabled else None
         if isinstance(self._topology, ClusterHost):
             self._declare_head(settings, host, self._topology.membership)
-        self._declare_nodes(settings, host)
+        self._declare_nodes(settings, host, transcription.ray_mounts if transcription else ())
         if "marimo" in enabled:
             marimo_args = MarimoArgs(
                 settings=settings.marimo,
@@ -160,14 +161,6 @@ class Platform(pulumi.ComponentResource):
             self.services["transcription-frontend"] = TranscriptionFrontend(
                 "transcription-frontend", frontend_args, self._child
             )
-        if "transcription" in enabled:
-            transcription_args = TranscriptionArgs(
-                settings=settings.transcription,
-                host=host,
-                image=self._images.image_id("transcription"),
-                tracking_uri=self._topology.mlflow_url,
-            )
-            self.services["transcription"] = Transcription("transcription", transcription_args, self._child)
         if "exporter" in enabled:
             self._declare_exporter(settings, host)
 
@@ -178,13 +171,27 @@ class Platform(pulumi.ComponentResource):
             return None
         return args.files.told(TOLD, uid=user_id(args.settings.keeper.user))
 
+    def _declare_transcription(self, settings: PlatformSettings, host: Host) -> Transcription:
+        args = TranscriptionArgs(
+            settings=settings.transcription,
+            host=host,
+            image=self._images.image_id("transcription"),
+            tracking_uri=self._topology.mlflow_url,
+            dashboards=self._dashboards(),
+        )
+        transcription = Transcription("transcription", args, self._child)
+        self.services["transcription"] = transcription
+        return transcription
+
+    def _dashboards(self) -> tuple[str, ...]:
+        """Where the dashboard of Ray's head may be (host:port)."""
+        topology = self._topology
+        if topology.dashboard:
+            return (topology.dashboard,)
+        return tuple(f"{head}:{RAY_DASHBOARD}" for head in topology.head_hosts)
+
     def _declare_exporter(self, settings: PlatformSettings, host: Host) -> None:
         topology = self._topology
-        dashboards = (
-            (topology.dashboard,)
-            if topology.dashboard
-            else tuple(f"{head}:{RAY_DASHBOARD}" for head in topology.head_hosts)
-        )
         exporter_args = ExporterArgs(
             settings=settings.exporter,
             host=host,
@@ -192,7 +199,7 @@ class Platform(pulumi.ComponentResource):
             gpus=settings.gpus_of("exporter"),
             hostname=self._args.hostname,
             told=self._told(),
-            dashboards=dashboards if settings.ray_nodes else (),
+            dashboards=self._dashboards() if settings.ray_nodes else (),
             nodes={name: topology.node(name) for name in settings.ray_nodes},
         )
         self.services["exporter"] = Exporter("exporter", exporter_args, self._child)
@@ -258,7 +265,7 @@ class Platform(pulumi.ComponentResource):
             )
             self.services["ray-head"] = RayHead("ray-head", head_args, self._child)
 
-    def _declare_nodes(self, settings: PlatformSettings, host: Host) -> None:
+    def _declare_nodes(self, settings: PlatformSettings, host: Host, mounts: tuple[Mount, ...]) -> None:
         """Declare the nodes, head candidates first. On a single host each waits for the previous: the first leads.
 
         Workers of a cluster start in parallel.
@@ -275,6 +282,7 @@ class Platform(pulumi.ComponentResource):
                 candidates=settings.head_candidates,
                 tracking_uri=self._topology.mlflow_url,
                 gpus=settings.gpus_of(name),
+                mounts=mounts,
                 after=[*stores, *started] if self._topology.first_node_leads else stores,
             )
             started.append(RayNode(name, node_args, self._child))

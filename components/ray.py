@@ -62,6 +62,7 @@ class RayNodeArgs:
     candidates: tuple[str, ...]  # nodes of this host that may become head, in order; none in a cluster of several hosts
     tracking_uri: str | None  # where tasks log their runs; the node does not wait for it
     gpus: Gpus = NO_GPUS
+    mounts: tuple[Mount, ...] = ()  # of services whose jobs run on the node
     after: Sequence[pulumi.Resource] = ()
 
 
@@ -105,7 +106,7 @@ class RayNode(Service):
                 else (),
                 address=attachment.address,
                 mounts=(
-                    *distinct(*host.module("entrypoints.ray.node"), *host.ray_hooks()),
+                    *distinct(*host.module("entrypoints.ray.node"), *host.ray_hooks(), *args.mounts),
                     *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=node.user),
                     *redis_users(host, node.user, leads=leads),

@@ -1,9 +1,11 @@
 """Transcription: speech of audio and video as text, subtitles and ELAN tiers.
 
 Owns the container and the volume with uploads, jobs and results. Works on the container's CPUs alone: a GPU that it
-took would be one that Ray believes to be free.
+took would be one that Ray believes to be free. Jobs may run on the Ray cluster, whose nodes then mount what a file
+needs.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pulumi
@@ -18,6 +20,7 @@ from contracts.document import SETTINGS_VARIABLE, dump
 from stack.mount import Mount
 from stack.programs import run_module, run_python
 
+RAY_PROGRAM = "entrypoints.transcription.ray_job"
 TARGETS = {"dataset": "/media/dataset", "models": "/models"}
 # Threads that wait for each other spin by default, which starves all others where cores are shared.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -31,6 +34,7 @@ class TranscriptionArgs:
     host: Host
     image: pulumi.Input[str]
     tracking_uri: str | None  # MLflow
+    dashboards: tuple[str, ...]  # of Ray, as host:port
 
 
 class Transcription(Service):
@@ -39,11 +43,21 @@ class Transcription(Service):
     def __init__(self, name: str, args: TranscriptionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:transcription:Transcription", name, deployed_on=args.host, port=TRANSCRIPTION, opts=opts)
         settings, host = args.settings, args.host
+        self._args = args
+        self._on_ray = settings.jobs.run_on == "ray"
+        self._kept = self._data(settings.data, "data", "/data")
         program = transcription.TranscriptionSettings(
             stack=host.identity.stack,
             threads=max(1, int(settings.cpus)),
             default_model=settings.model,
             tracking_uri=args.tracking_uri,
+            ray=transcription.RaySettings(
+                dashboards=args.dashboards,
+                cpus=settings.jobs.cpus,
+                gpus=settings.jobs.gpus,
+            )
+            if self._on_ray
+            else None,
             port=TRANSCRIPTION,
         )
         self._run(
@@ -62,16 +76,30 @@ class Transcription(Service):
                 env=Environment(defaults=WAITING, user=settings.env, required={SETTINGS_VARIABLE: dump(program)}),
                 ports=self._publish(TRANSCRIPTION, settings.port),
                 mounts=(
-                    self._data(settings.data, "data", "/data"),
+                    self._kept,
                     *host.module("entrypoints.transcription.server"),
                     host.program("http_health.py"),
                     host.secrets.mount("transcription-token", user=settings.user),
-                    *(
-                        Mount(source=location, target=TARGETS[key], read_only=True, bind=location.startswith("/"))
-                        for key, location in settings.read_locations.items()
-                        if location
-                    ),
+                    *((host.secrets.mount("ray-token", user=settings.user),) if self._on_ray else ()),
+                    *self._read(TARGETS),
                     *extra_mounts(settings.volumes),
                 ),
             )
         )
+
+    @property
+    def ray_mounts(self) -> tuple[Mount, ...]:
+        """Mounts for Ray's nodes: what jobs read and write there, and their program; none if jobs run here."""
+        if not self._on_ray:
+            return ()
+        return (
+            Mount(source=self._kept.source, target=f"{transcription.RAY_FOLDER}/data", bind=self._kept.bind),
+            *self._read({key: f"{transcription.RAY_FOLDER}/{key}" for key in TARGETS}),
+            *self._args.host.module(RAY_PROGRAM),
+        )
+
+    def _read(self, targets: dict[str, str]) -> Iterator[Mount]:
+        """Mounts of what is only read."""
+        for key, location in self._args.settings.read_locations.items():
+            if location:
+                yield Mount(source=location, target=targets[key], read_only=True, bind=location.startswith("/"))

@@ -24,6 +24,7 @@ from config.services import (
     RayNodeSettings,
     ServiceSettings,
 )
+from config.transcription_rules import jobs_on_ray_can_run
 from config.types import check_reached_name, format_quantity, is_path, parse_quantity
 from images.variants import ImpossiblePair, resolve
 
@@ -464,4 +465,5 @@ CHECKS: tuple[Callable[[PlatformSettings], Iterator[Problem]], ...] = (
     environment_is_read_by_something,
     names_of_mlflow_are_exact,
     env_secrets_are_no_others,
+    jobs_on_ray_can_run,
 )

@@ -23,6 +23,7 @@ from config.types import (
     Location,
     Memory,
     Seconds,
+    Share,
     Source,
     Target,
     Url,
@@ -405,8 +406,24 @@ class TranscriptionFrontendSettings(SinglePortSettings):
     port: HostPort = Field(default=8091, description=PORT)
 
 
+class TranscriptionJobsSettings(Settings):
+    """Jobs over folders of media."""
+
+    run_on: Literal["container", "ray"] = Field(
+        default="container",
+        description="`container`: one file after the other, on the service's own CPUs. `ray`: as a job of the Ray "
+        "cluster, a task for each file. The Ray nodes then mount `dataset`, `models` and `data` and need the package "
+        "`faster-whisper` (docs/transcription.md).",
+    )
+    cpus: Cpus = Field(default=1.0, description="CPUs of Ray that a file takes on the cluster.")
+    gpus: Share = Field(
+        default=0.0,
+        description="Share of a GPU that a file takes on the cluster: `0.25` lets four files share one. 0: none.",
+    )
+
+
 class TranscriptionSettings(SinglePortSettings):
-    """Transcription: speech of audio and video as text, subtitles and ELAN tiers, on this host's CPUs."""
+    """Transcription: speech of audio and video as text, subtitles and ELAN tiers, on this host's CPUs or on Ray."""
 
     data_key = "data"
     enabled: bool = Field(default=False, description="Whether this host runs the service.")
@@ -426,6 +443,7 @@ class TranscriptionSettings(SinglePortSettings):
     model: ModelName | None = Field(
         default=None, description="The model that is used unless a caller names another. Unset: the first of `models`."
     )
+    jobs: TranscriptionJobsSettings = TranscriptionJobsSettings()
     data: DataLocation = None
 
     @property

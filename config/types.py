@@ -86,6 +86,16 @@ def _parse_cpus(value: object) -> float:
     return float(number)
 
 
+def _parse_share(value: object) -> float:
+    try:
+        share = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise refuse("must be a share from 0 to 1, such as 0.25")
+    return share
+
+
 def _parse_seconds(value: object) -> float:
     try:
         seconds = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
@@ -413,6 +423,11 @@ Cpus = Annotated[
     float,
     BeforeValidator(_parse_cpus),
     WithJsonSchema({"title": "cores", "type": ["number", "string"], "exclusiveMinimum": 0, "maximum": LARGEST_CPUS}),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(_parse_share),
+    WithJsonSchema({"title": "share", "type": ["number", "string"], "minimum": 0, "maximum": 1}),
 ]
 Seconds = Annotated[
     float,

@@ -503,8 +503,8 @@ class Jobs:
             if reports:
                 self._save(job)
         if found is None or found.ended:
-            self._end_attempt(job, found)
             ray.attempts.remove(name)
+            self._end_attempt(job, found)
 
     def _end_attempt(self, job: Json, found: RayJob | None) -> None:
         """Decide what becomes of the files that an attempt left."""

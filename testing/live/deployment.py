@@ -24,9 +24,9 @@ from stack.identity import StackIdentity
 from testing.harness import PROJECT, merged
 
 SOURCES = (
-    "Pulumi.yaml", "pyproject.toml", "exporter.Dockerfile", "exporter.Dockerfile.dockerignore", "__main__.py",
-    "program.py", "build_report", "components", "config", "contracts", "coordination", "docker_api", "embedded_engine",
-    "entrypoints", "images", "preflight", "stack", "verification", "ws",
+    "Pulumi.yaml", "pyproject.toml", "exporter.Dockerfile", "exporter.Dockerfile.dockerignore", "packages.Dockerfile",
+    "packages.Dockerfile.dockerignore", "__main__.py", "program.py", "build_report", "components", "config", "contracts",
+    "coordination", "docker_api", "embedded_engine", "entrypoints", "images", "preflight", "stack", "verification", "ws",
 )  # fmt: skip
 ENGINE_RUN = Path(__file__).with_name("engine_run.py")
 UP_SECONDS = 2400.0  # the first `up` on a bare machine builds every image

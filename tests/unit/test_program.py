@@ -353,10 +353,57 @@ class TestTranscription:
         container = deploy(self.SETTINGS, state_home=state_home).containers["transcription"]
         assert [t for t in container.mounts if t.startswith("/run/secrets/")] == [f"/run/secrets/{TRANSCRIPTION}"]
 
+    def test_runs_jobs_in_its_container_unless_asked_for_more(self, state_home):
+        deployed = deploy(self.SETTINGS, state_home=state_home)
+        assert load_settings(TranscriptionSettings, deployed.containers["transcription"].env).ray is None
+        mounted = deployed.containers["ray-cpu"].mounts
+        assert not [target for target in mounted if "transcription" in target]
+
     def test_is_verified_and_watched(self, state_home):
         deployed = deploy(self.SETTINGS, state_home=state_home)
         watched = load_settings(HealthSettings, deployed.containers["health"].env).services
         assert Kind.TRANSCRIPTION in {service.kind for service in watched}
+
+
+class TestTranscriptionOnRay:
+    SETTINGS: ClassVar = {
+        "transcription": {
+            "enabled": True, "dataset": "/srv/media", "models": "whisper", "data": "heard",
+            "jobs": {"run_on": "ray", "cpus": 2, "gpus": 0},
+        },
+        # A pulled image brings faster-whisper itself: the packages of a built one need a lock.
+        "ray": {"cpu": {"image": {"source": "pull", "reference": "registry.example.org/ray:1"}, "torch": False}},
+    }  # fmt: skip
+
+    @pytest.fixture
+    def deployed(self, state_home):
+        return deploy(self.SETTINGS, state_home=state_home)
+
+    def test_nodes_mount_what_jobs_read_and_write(self, deployed):
+        mounts = deployed.containers["ray-cpu"].mounts
+        told = load_settings(TranscriptionSettings, deployed.containers["transcription"].env).ray
+        assert told is not None
+        found = {
+            key: (mounts[str(target)]["source"], mounts[str(target)]["type"], mounts[str(target)]["readOnly"])
+            for key, target in (("data", told.data), ("dataset", told.dataset), ("models", told.models))
+        }
+        assert found == {
+            "data": ("heard", "volume", False),
+            "dataset": ("/srv/media", "bind", True),
+            "models": ("whisper", "volume", True),
+        }
+
+    def test_nodes_mount_the_program_of_jobs_without_the_services_own(self, deployed):
+        mounts = deployed.containers["ray-cpu"].mounts
+        names = {Path(t).stem for t in mounts if t.startswith("/run/cslr/entrypoints/transcription/")}
+        assert names == {"ray_job", "ray_task", "hearing", "files", "failures", "recognizer", "transcript"}
+
+    def test_service_has_rays_token_and_knows_where_the_head_is(self, deployed):
+        container = deployed.containers["transcription"]
+        told = load_settings(TranscriptionSettings, container.env).ray
+        assert told is not None
+        assert (told.dashboards, told.cpus, told.gpus) == (("ray-cpu:8265",), 2, 0)
+        assert str(told.token) in container.mounts
 
 
 class TestStrangeKey:

@@ -1,107 +1,34 @@
 """verify_cluster.py as it is deployed, in a separate process, against one real Ray node on the loopback."""
 
-import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from entrypoints import verify_cluster
+from testing.ray_head import running_head
 from verification.report import Report
 from verification.spec import ENVIRONMENT, Client, ExpectedNode, ExpectedVersions, Heads, VerificationSpec
 
 NODE = ExpectedNode(name="node-a", container="cslr-test-node-a", cpus=1, memory=2 * 2**30, torch=False)
-START_SECONDS = 180.0  # a busy machine is not a failure
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 @pytest.fixture(scope="module")
 def ray_head():
-    with running_head(gpus=0) as head:
+    with running_head(gpus=0, node=NODE.name) as head:
         yield head
 
 
 @pytest.fixture(scope="module")
 def gpu_head():
     """A head that counts two GPUs, which do not exist: Ray still assigns them."""
-    with running_head(gpus=2) as head:
+    with running_head(gpus=2, node=NODE.name) as head:
         yield head
-
-
-@contextlib.contextmanager
-def running_head(*, gpus: int) -> Iterator[SimpleNamespace]:
-    """A head with token authentication, in a session of its own so that it can be ended as a whole."""
-    gcs, dashboard, client, agent = free_ports(4)
-    # Not pytest's folder: Ray's socket paths must stay below 108 characters.
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        token = Path(folder, "token")
-        token.write_text("correct-horse-battery-staple-0123456789")
-        environment = {
-            **os.environ,
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(token),
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "GRPC_ENABLE_FORK_SUPPORT": "0",  # as in entrypoints/ray/launcher.py
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
-        arguments = {
-            "port": gcs,
-            "dashboard-port": dashboard,
-            "ray-client-server-port": client,
-            "dashboard-agent-listen-port": agent,
-            "num-cpus": 1,
-            "num-gpus": gpus,
-            "memory": 10**9,
-            "object-store-memory": 10**8,
-            "temp-dir": folder,
-            "labels": f"{verify_cluster.NODE_LABEL}={NODE.name}",
-        }
-        start = ["ray", "start", "--head", "--block", "--disable-usage-stats"]
-        command = [*start, *(f"--{name}={value}" for name, value in arguments.items())]
-        with Path(folder, "log").open("w") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_for_head(f"http://127.0.0.1:{dashboard}/api/gcs_healthz", process, Path(folder, "log"))
-            yield SimpleNamespace(dashboard=dashboard, client=client, token=token)
-        finally:
-            end_session(process)
-
-
-def wait_for_head(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError):
-            if verify_cluster.http("GET", url)[0] == 200:
-                return
-        time.sleep(0.2)
-    pytest.fail(f"Ray did not start: {log.read_text()}")
-
-
-def end_session(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=15)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 @pytest.fixture

@@ -33,6 +33,16 @@ def refusal(raw: object) -> str:
     return str(caught.value)
 
 
+def jobs_on_ray(*, cpus: float = 1, gpus: float = 0, **more: Any) -> dict[str, Any]:
+    """A stack whose transcription jobs run on Ray."""
+    jobs = {"run_on": "ray", "cpus": cpus, "gpus": gpus}
+    return {
+        "transcription": {"enabled": True, "jobs": jobs},
+        "images": {"packages": ["faster-whisper"]},
+        **more,
+    }
+
+
 def below(path: str, value: object) -> object:
     """`value` as a stack config that sets only the key `path`."""
     for step in reversed(path.split(".")):
@@ -340,6 +350,74 @@ class TestCrossChecks:
                 "transcription is disabled, but transcription-frontend needs it",
                 "ws set transcription.enabled true",
                 id="page-without-its-service",
+            ),
+            pytest.param(
+                jobs_on_ray(images={"packages": ["einops"]}),
+                "images.packages",
+                "lacks faster-whisper, without which the Ray nodes cannot transcribe",
+                'ws set images.packages \'["einops", "faster-whisper"]\'',
+                id="jobs-on-ray-without-their-package",
+            ),
+            pytest.param(
+                jobs_on_ray(ray={"cpu": {"enabled": False}}),
+                "transcription.jobs.run_on",
+                "this host runs no Ray node",
+                "ws set transcription.jobs.run_on container",
+                id="jobs-on-ray-without-a-node",
+            ),
+            pytest.param(
+                jobs_on_ray(ray={"head_address": "192.168.1.10:6379"}),
+                "transcription.jobs.run_on",
+                "nodes of other hosts cannot see this host's media",
+                "ws set transcription.jobs.run_on container",
+                id="jobs-on-ray-of-several-hosts",
+            ),
+            pytest.param(
+                jobs_on_ray(cpus=4),
+                "transcription.jobs.cpus",
+                "4 is more than the 2 that ray-cpu offers, so no file would begin",
+                "ws set transcription.jobs.cpus 2",
+                id="jobs-on-ray-that-no-node-has-room-for",
+            ),
+            pytest.param(
+                jobs_on_ray(gpus=0.25),
+                "transcription.jobs.gpus",
+                "no Ray node of this host offers GPUs",
+                "ws set ray.gpu.enabled true",
+                id="jobs-on-gpus-without-a-node",
+            ),
+            pytest.param(
+                jobs_on_ray(gpus=0.25, gpu={"enabled": True}, ray={"gpu": {"enabled": True}}),
+                "transcription.jobs.gpus",
+                "faster-whisper needs the libraries of CUDA 12, and the images have CUDA 13.1.1",
+                "ws set images.cuda 12.8.1",
+                id="jobs-on-gpus-with-other-libraries",
+            ),
+            pytest.param(
+                jobs_on_ray(
+                    gpus=1,
+                    gpu={"enabled": True},
+                    ray={"gpu": {"enabled": True, "torch": False}},
+                    images={"packages": ["faster_whisper==1.2.1"], "cuda": "12.8.1"},
+                ),
+                "transcription.jobs.gpus",
+                "the images without PyTorch have no CUDA libraries",
+                "ws set ray.gpu.torch true",
+                id="jobs-on-gpus-without-libraries",
+            ),
+            pytest.param(
+                jobs_on_ray(ray={"cpu": {"user": "2000:2000"}}),
+                "ray.cpu.user",
+                "2000:2000 is not 1000:1000, the user of transcription",
+                "ws set transcription.user 2000:2000",
+                id="jobs-on-ray-of-another-user",
+            ),
+            pytest.param(
+                below("transcription.jobs.gpus", 2),
+                "transcription.jobs.gpus",
+                "must be a share from 0 to 1, such as 0.25",
+                "ws set transcription.jobs.gpus",
+                id="more-than-one-gpu-for-a-file",
             ),
             pytest.param(
                 {"redis": {"enabled": False}},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import uvicorn
 
-from contracts.transcription import TranscriptionSettings
+from contracts.transcription import RaySettings, TranscriptionSettings
 from entrypoints.transcription.failures import CancelledError, RefusedError
 from entrypoints.transcription.recognizer import Model
 from entrypoints.transcription.server import make_application
@@ -64,10 +64,10 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
-    def start(self) -> None:
+    def start(self, ray: RaySettings | None = None) -> None:
         settings = TranscriptionSettings(
             stack="test", data=self.folder / "data", dataset=self.dataset, examples=self.folder / "none",
-            largest_upload=10_000, port=self.port,
+            largest_upload=10_000, port=self.port, bundled=self.folder / "models", ray=ray,
         )  # fmt: skip
         self.application = make_application(settings, TOKEN, self.recognizer)
         config = uvicorn.Config(self.application, host="127.0.0.1", port=self.port, log_level="warning")
