@@ -23,7 +23,6 @@ SETTINGS: dict[str, Any] = {
     "ray": {"cpu": {"torch": False, "cpus": 2, "memory": "4g", "ports": {"dashboard": 16265, "client": 16001}}},
     "marimo": {"enabled": False},
     "redis": {"port": 16381},
-    "postgres": {"port": None},
     "mlflow": {"port": 16500},
     "health": {"port": 16888},
     "transcription": {"enabled": True, "port": 16090, "jobs": {"run_on": "ray", "cpus": 1}},
