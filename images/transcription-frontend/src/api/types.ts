@@ -54,7 +54,7 @@ export interface JobRequest {
   subtitles?: Record<string, string>;
   subtitles_beside?: boolean;
   shift?: Shift | null;
-  where?: Where;
+  where?: Where | null;
 }
 
 export interface JobFile {

@@ -10,7 +10,7 @@ export interface Options {
   prompt: string;
   subtitlesBeside: boolean;
   shift: Shift;
-  where: Where;
+  where: Where | null; // null: where the stack has jobs run
 }
 
 export const chosen = signal<Entry[]>([]);

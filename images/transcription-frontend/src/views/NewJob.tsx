@@ -39,7 +39,7 @@ const START: Options = {
   prompt: "",
   subtitlesBeside: false,
   shift: { start: 0, end: 0 },
-  where: "container",
+  where: null,
 };
 
 export function NewJob() {
@@ -240,7 +240,7 @@ function OptionFields({ options, change }: { options: Options; change: (some: Pa
             <label class="check">
               <input
                 type="checkbox"
-                checked={options.where === "ray"}
+                checked={(options.where ?? where[0]) === "ray"}
                 onChange={(event) => change({ where: event.currentTarget.checked ? "ray" : "container" })}
               />
               Run on the Ray cluster
