@@ -1,16 +1,11 @@
 """Cross-field validation of transcription jobs that run on the Ray cluster."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from config.platform import PlatformSettings
 from config.problems import Path, Problem, Remedy, Set
 from config.services import SERVICES
 from images.packages_lock import name_of
-
-if TYPE_CHECKING:
-    from config.platform import PlatformSettings
 
 PACKAGE = "faster-whisper"
 RUN_ON: Path = ("transcription", "jobs", "run_on")
