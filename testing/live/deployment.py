@@ -25,8 +25,9 @@ from testing.harness import PROJECT, merged
 
 SOURCES = (
     "Pulumi.yaml", "pyproject.toml", "exporter.Dockerfile", "exporter.Dockerfile.dockerignore", "packages.Dockerfile",
-    "packages.Dockerfile.dockerignore", "__main__.py", "program.py", "build_report", "components", "config", "contracts",
-    "coordination", "docker_api", "embedded_engine", "entrypoints", "images", "preflight", "stack", "verification", "ws",
+    "packages.Dockerfile.dockerignore", "__main__.py", "program.py", "build_report", "components", "config",
+    "contracts", "coordination", "docker_api", "embedded_engine", "entrypoints", "images", "preflight", "stack",
+    "verification", "ws",
 )  # fmt: skip
 ENGINE_RUN = Path(__file__).with_name("engine_run.py")
 UP_SECONDS = 2400.0  # the first `up` on a bare machine builds every image
