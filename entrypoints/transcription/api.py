@@ -23,9 +23,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.transcription import TranscriptionSettings, Where
 from entrypoints.transcription import formats
 from entrypoints.transcription.failures import RefusedError, error_body
-from entrypoints.transcription.jobs import ENDED, Jobs, Wanted, rendered, result_json
+from entrypoints.transcription.jobs import ENDED, Jobs, Wanted
 from entrypoints.transcription.media import Tree, media_type
 from entrypoints.transcription.recognizer import Recognizer
+from entrypoints.transcription.results import rendered, result_json
 from entrypoints.transcription.transcript import Shift
 
 COOKIE = "cslr_transcription"
@@ -153,7 +154,7 @@ def authorized(
 
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error} for status in (400, 401, 403, 404, 405, 409, 413, 416, 422, 503)
+    status: {"model": Error} for status in (400, 401, 403, 404, 405, 409, 413, 416, 422, 503, 507)
 }
 public = APIRouter(responses=REFUSALS)
 private = APIRouter(dependencies=[Depends(authorized)], responses=REFUSALS)

@@ -34,6 +34,11 @@ def error_body(status: int, code: str, message: str, param: str | None = None) -
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+def not_kept(error: OSError) -> RefusedError:
+    """Return the refusal of what cannot be written, such as on a full disk."""
+    return RefusedError(507, "not_kept", f"It cannot be kept: {error.strerror or error}.")
+
+
 def not_found(path: str) -> RefusedError:
     """Return the refusal of a path that leads to nothing that may be seen."""
     return RefusedError(404, "not_found", f"There is no file or folder {path!r}.", param="path")

@@ -8,7 +8,6 @@ second job over the same media transcribes none of them again.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import threading
@@ -20,21 +19,19 @@ from typing import Any, cast
 
 from contracts.transcription import FileReport, Where
 from entrypoints.transcription import formats
-from entrypoints.transcription.alignment import retimed, words_of
-from entrypoints.transcription.failures import CancelledError, RefusedError
+from entrypoints.transcription.alignment import retimed
+from entrypoints.transcription.failures import CancelledError, RefusedError, not_kept
 from entrypoints.transcription.files import write_json
 from entrypoints.transcription.hearing import hear, read_result
-from entrypoints.transcription.media import MOST_MEDIA, Tree, media_type, moment
+from entrypoints.transcription.media import MOST_MEDIA, Tree, moment
 from entrypoints.transcription.ray_jobs import Attempts, Cluster, ClusterError, RayJob
 from entrypoints.transcription.recognizer import Options, Recognizer, chosen
+from entrypoints.transcription.results import Result, as_cue, corrected
 from entrypoints.transcription.transcript import (
-    Cue,
     Segment,
     Shift,
-    Transcript,
     from_json,
     shifted,
-    vars_of,
 )
 
 ENDED = ("done", "failed", "cancelled")
@@ -60,18 +57,6 @@ class Wanted:
     def options(self) -> Options:
         """What decides what is heard."""
         return Options(language=self.language, prompt=self.prompt)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """Everything about one file of a job."""
-
-    transcript: Transcript
-    cues: tuple[Cue, ...] | None
-    moved: tuple[Cue, ...] | None
-    facts: Json  # what the job says of the file
-    model: Json
-    processing: Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +180,11 @@ class Jobs:
         }  # fmt: skip
         with self._changed:
             self._jobs[job["id"]] = job
-            self._save(job)
+            try:
+                self._save(job)
+            except RefusedError:
+                del self._jobs[job["id"]]
+                raise
             self._changed.notify_all()
             return shown(job)
 
@@ -308,7 +297,10 @@ class Jobs:
             if revision is not None and revision != file["revision"]:
                 reason = f"The newest revision is {file['revision']}, not {revision}: somebody else edited it."
                 raise RefusedError(409, "revision_conflict", reason, param="revision")
-            write_json(self._edits(name, index), {"segments": None if segments is None else list(segments)})
+            try:
+                write_json(self._edits(name, index), {"segments": None if segments is None else list(segments)})
+            except OSError as error:
+                raise not_kept(error) from error
             file["revision"] += 1
             self._save(job)
         return self.result(name, index)
@@ -327,7 +319,7 @@ class Jobs:
                 if job["started"] is None:
                     job["started"] = moment(time.time())
                 file["state"] = "running"
-                self._save(job)
+                self._note(job)
             try:
                 self._transcribe(job, file)
                 outcome: Json = {"state": "done", "progress": 1.0}
@@ -347,7 +339,7 @@ class Jobs:
                     if other["state"] == "waiting":
                         other["state"] = "cancelled"
             self._settle(job)
-            self._save(job)
+            self._note(job)
         if outcome["state"] == "failed":
             self._say(f"{job['id']}: {file['path']} failed: {outcome['error']}")
         if job["ended"]:
@@ -363,7 +355,7 @@ class Jobs:
         else:
             with self._changed:
                 job["mlflow_run"] = run
-                self._save(job)
+                self._note(job)
 
     def _next(self) -> tuple[Json, Json] | None:
         for job in sorted(self._jobs.values(), key=lambda job: int(job["order"])):
@@ -525,7 +517,7 @@ class Jobs:
                 else:
                     file.update(state="waiting", progress=0.0)
             self._settle(job)
-            self._save(job)
+            self._note(job)
         if job["ended"]:
             self._tell_end(job)
 
@@ -551,8 +543,18 @@ class Jobs:
         if job["id"] not in self._jobs:
             return  # deleted meanwhile
         folder = self._folder / job["id"]
-        folder.mkdir(exist_ok=True)
-        write_json(folder / "job.json", job)
+        try:
+            folder.mkdir(exist_ok=True)
+            write_json(folder / "job.json", job)
+        except OSError as error:
+            raise not_kept(error) from error
+
+    def _note(self, job: Json) -> None:
+        """Keep a job's state, or go on without: what is not kept is found or done again after a restart."""
+        try:
+            self._save(job)
+        except RefusedError as error:
+            self._say(f"{job['id']}: {error}")
 
 
 def where_of(job: Json) -> str:
@@ -614,71 +616,3 @@ def shown(job: Json) -> Json:
         "error": next((file["error"] for file in files if file["error"]), job["error"]),
         "files": files,
     }
-
-
-def as_cue(segment: Segment) -> Cue:
-    """Return a segment as a subtitle that was heard as it is."""
-    return Cue(
-        start=segment.start, end=segment.end, text=segment.text, given_start=segment.start, given_end=segment.end,
-        matched=1.0,
-    )  # fmt: skip
-
-
-def corrected(segments: Sequence[Json], heard: Sequence[Any]) -> tuple[Segment, ...]:
-    """Return corrected segments with times for their words."""
-    found = []
-    for each in segments:
-        near = [word for word in heard if word.end > each["start"] - 0.5 and word.start < each["end"] + 0.5]
-        words = words_of(each["text"], near, each["start"], each["end"])
-        found.append(Segment(start=each["start"], end=each["end"], text=each["text"], words=words))
-    return tuple(found)
-
-
-def result_json(result: Result) -> Json:
-    """Return a result as JSON."""
-    transcript, facts = result.transcript, result.facts
-
-    def cues(found: tuple[Cue, ...] | None) -> list[Json] | None:
-        return None if found is None else [dict(vars(cue)) for cue in found]
-
-    return {
-        "version": 1,
-        "revision": facts["revision"],
-        "source": {"path": facts["path"], "sha256": facts["sha256"], "duration": transcript.duration},
-        "model": result.model,
-        "language": transcript.language,
-        "language_probability": transcript.language_probability,
-        "text": transcript.text,
-        "segments": [
-            {
-                "id": number, "start": segment.start, "end": segment.end, "text": segment.text,
-                "words": [vars_of(word) for word in segment.words],
-            }
-            for number, segment in enumerate(transcript.segments)
-        ],
-        "subtitles": cues(result.cues),
-        "shifted": cues(result.moved),
-        "processing": result.processing,
-    }  # fmt: skip
-
-
-def rendered(result: Result, kind: str, track: str) -> bytes:
-    """Return a result in a format; raises RefusedError where there is no such track."""
-    if kind == "json":
-        return json.dumps(result_json(result), ensure_ascii=False).encode()
-    medium = os.path.basename(result.facts["path"])  # noqa: PTH119 - a path of the tree, not of this system
-    if kind == "eaf":
-        media = media_type(Path(medium)) or "application/octet-stream"
-        return formats.elan(result.transcript, medium, media, result.cues, result.moved)
-    tracks: dict[str, Any] = {
-        "speech": result.transcript.segments,
-        "words": list(result.transcript.words),
-        "subtitles": result.cues,
-        "shifted": result.moved,
-    }
-    if tracks[track] is None:
-        raise RefusedError(404, "not_found", f"The job has no track {track!r} for this file.", param="track")
-    if kind == "txt":
-        lines = [each.word if track == "words" else each.text for each in tracks[track]]
-        return "".join(f"{line}\n" for line in lines).encode()
-    return formats.subtitles(tracks[track], "srt" if kind == "srt" else "vtt").encode()

@@ -7,13 +7,14 @@ import json
 import mimetypes
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from entrypoints.transcription.failures import RefusedError, not_found
+from entrypoints.transcription.failures import RefusedError, not_found, not_kept
 from entrypoints.transcription.files import write_json
 from entrypoints.transcription.formats import SUBTITLES
 
@@ -117,14 +118,18 @@ class Tree:
         """Keep an upload; raises RefusedError."""
         name = safe_name(name)
         folder = self.roots["uploads"] / secrets.token_hex(6)
-        folder.mkdir(parents=True)
         target, size = folder / name, 0
-        with target.open("wb") as file:
-            while block := content.read(BLOCK):
-                size += len(block)
-                if size > largest:
-                    break
-                file.write(block)
+        try:
+            folder.mkdir(parents=True)
+            with target.open("wb") as file:
+                while block := content.read(BLOCK):
+                    size += len(block)
+                    if size > largest:
+                        break
+                    file.write(block)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise not_kept(error) from error
         if size > largest:
             target.unlink()
             folder.rmdir()

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from entrypoints.transcription import formats
 from entrypoints.transcription.api import REFUSALS, Service, State, authorized
-from entrypoints.transcription.failures import CancelledError, RefusedError
+from entrypoints.transcription.failures import CancelledError, RefusedError, not_kept
 from entrypoints.transcription.media import BLOCK, safe_name, too_large
 from entrypoints.transcription.recognizer import Model, Options, chosen
 from entrypoints.transcription.transcript import Segment, Transcript
@@ -96,12 +96,15 @@ async def transcribe(
 
 async def _save(file: UploadFile, path: Path, largest: int) -> None:
     size = 0
-    with path.open("wb") as target:
-        while block := await file.read(BLOCK):
-            size += len(block)
-            if size > largest:
-                raise too_large(largest)
-            await run_in_threadpool(target.write, block)
+    try:
+        with path.open("wb") as target:
+            while block := await file.read(BLOCK):
+                size += len(block)
+                if size > largest:
+                    raise too_large(largest)
+                await run_in_threadpool(target.write, block)
+    except OSError as error:
+        raise not_kept(error) from error
 
 
 async def _turn(

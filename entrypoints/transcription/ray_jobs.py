@@ -24,8 +24,14 @@ from entrypoints.transcription.recognizer import Model, Options
 
 PROGRAMS = "/run/cslr"
 ENTRYPOINT = f"sh {PROGRAMS}/with_python.sh -m entrypoints.transcription.ray_job"
-# Workers find the modules that the program imports as it does; the platform's hooks stay first.
-RUNTIME = {"env_vars": {"PYTHONPATH": f"${{PYTHONPATH}}:{PROGRAMS}"}}
+RUNTIME = {
+    "env_vars": {
+        # Workers find the modules that the program imports as it does; the platform's hooks stay first.
+        "PYTHONPATH": f"${{PYTHONPATH}}:{PROGRAMS}",
+        "HF_HUB_OFFLINE": "1",  # a model that lacks a file is a fault, and not a download
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for each other spin by default
+    }
+}
 TIMEOUT = 10.0  # seconds
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 LONGEST_MESSAGE = 300

@@ -6,7 +6,6 @@ Needs faster-whisper in the image of the Ray nodes; nothing is downloaded.
 from __future__ import annotations
 
 import functools
-import os
 import time
 from pathlib import Path
 
@@ -23,8 +22,6 @@ REPORT_EVERY = 1.0  # seconds
 
 def transcribe_file(work: Work, medium: Medium) -> None:
     """Transcribe a file, and report it as done or failed. Raises OSError where it cannot even report."""
-    # Threads that wait for each other spin by default. Before the libraries read it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     report(work, medium, FileReport(state="running"))
     try:
         report(work, medium, _heard(work, medium))

@@ -1,10 +1,12 @@
 """The transcription service: OpenAI's client, files, jobs, results, and who may ask."""
 
+import errno
 import json
 import time
 import xml.etree.ElementTree as ET
 import zipfile
 from io import BytesIO
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -12,10 +14,16 @@ import openai
 import pytest
 import schemathesis
 
+from entrypoints.transcription import jobs
 from entrypoints.transcription.jobs import ENDED
 from tests.process.entrypoints.transcription.pretended import TOKEN
 
 TEXT = "guten Abend\nes regnet morgen im Norden\n"
+
+
+def full(path: Path, _: object) -> None:
+    """In place of `write_json`, on a full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 @pytest.fixture
@@ -259,6 +267,26 @@ class TestJob:
         with api.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
             said = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
         assert said[-1]["state"] == "done"
+
+    def test_on_a_full_disk_is_refused_and_later_ones_are_done(self, api, service, monkeypatch):
+        service.medium("a.mp4", TEXT)
+        monkeypatch.setattr(jobs, "write_json", full)
+        answer = api.post("/v1/jobs", json={"paths": ["dataset"]})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (507, "not_kept")
+        assert api.get("/v1/jobs").json() == {"jobs": []}
+        monkeypatch.undo()
+        assert done(api, paths=["dataset"])["state"] == "done"
+
+    def test_goes_on_while_its_state_cannot_be_written(self, api, service, monkeypatch):
+        service.medium("a.mp4", TEXT)
+        service.medium("b.mp4", f"b\n{TEXT}")
+        service.recognizer.gate.clear()
+        job = api.post("/v1/jobs", json={"paths": ["dataset"]}).json()
+        monkeypatch.setattr(jobs, "write_json", full)
+        service.recognizer.gate.set()
+        assert finished(api, job["id"])["counts"]["done"] == 2
+        monkeypatch.undo()
+        assert done(api, paths=["dataset"])["counts"]["done"] == 2
 
     def test_without_media_is_refused(self, api, service):
         (service.dataset / "empty").mkdir()
