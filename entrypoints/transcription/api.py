@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contracts.transcription import TranscriptionSettings, Where
 from entrypoints.transcription import formats
 from entrypoints.transcription.failures import RefusedError, error_body
-from entrypoints.transcription.jobs import ENDED, Jobs, Wanted
+from entrypoints.transcription.jobs import Jobs, Wanted
+from entrypoints.transcription.ledger import ENDED
 from entrypoints.transcription.media import Tree, media_type
 from entrypoints.transcription.recognizer import Recognizer
 from entrypoints.transcription.results import rendered, result_json

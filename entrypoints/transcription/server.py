@@ -20,7 +20,8 @@ from contracts.document import DocumentError, load_settings
 from contracts.transcription import TranscriptionSettings
 from entrypoints.log import logger
 from entrypoints.transcription.api import State, add_routes, results_of
-from entrypoints.transcription.jobs import Jobs, OnRay
+from entrypoints.transcription.following import OnRay
+from entrypoints.transcription.jobs import Jobs
 from entrypoints.transcription.media import Tree
 from entrypoints.transcription.openai import router
 from entrypoints.transcription.ray_jobs import Attempts, Cluster

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from entrypoints.transcription import hearing, jobs, ray_task
+from entrypoints.transcription import following, hearing, ray_task
 from entrypoints.transcription.files import sha256_of
-from entrypoints.transcription.jobs import ENDED
+from entrypoints.transcription.ledger import ENDED
 from entrypoints.transcription.ray_jobs import Cluster, ClusterError
 from entrypoints.transcription.recognizer import Options
 from tests.process.entrypoints.transcription.pretended import TOKEN, Service
@@ -25,7 +25,7 @@ TEXT = "guten Abend\nes regnet morgen im Norden\n"
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    monkeypatch.setattr(jobs, "FOLLOW_EVERY", 0.02)
+    monkeypatch.setattr(following, "FOLLOW_EVERY", 0.02)
     monkeypatch.setattr(ray_task, "REPORT_EVERY", 0.0)
 
 
@@ -258,7 +258,7 @@ class TestRestart:
 
         def unheard(*arguments: Any) -> None:
             ask(*arguments)
-            service.application.state.service.jobs._stopping = True
+            service.application.state.service.jobs._ledger.stopping = True
             raise ClusterError("the answer is lost")
 
         monkeypatch.setattr(Cluster, "submit", unheard)

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from contracts.transcription import RaySettings
-from entrypoints.transcription import jobs, ray_jobs
-from entrypoints.transcription.jobs import ENDED
+from entrypoints.transcription import following, ray_jobs
+from entrypoints.transcription.ledger import ENDED
 from testing.harness import PROJECT
 from testing.ray_head import running_head
 from tests.process.entrypoints.transcription.pretended import TOKEN, Service
@@ -34,7 +34,7 @@ def api(service: Service, head: Any, monkeypatch: pytest.MonkeyPatch) -> Iterato
     program = f"cd {PROJECT} && {sys.executable} -m entrypoints.transcription.ray_job"
     monkeypatch.setattr(ray_jobs, "ENTRYPOINT", program)
     monkeypatch.setattr(ray_jobs, "RUNTIME", {})
-    monkeypatch.setattr(jobs, "FOLLOW_EVERY", 0.1)
+    monkeypatch.setattr(following, "FOLLOW_EVERY", 0.1)
     folder = service.folder
     service.stop()
     service.start(

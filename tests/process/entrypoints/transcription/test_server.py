@@ -14,8 +14,8 @@ import openai
 import pytest
 import schemathesis
 
-from entrypoints.transcription import jobs
-from entrypoints.transcription.jobs import ENDED
+from entrypoints.transcription import ledger
+from entrypoints.transcription.ledger import ENDED
 from tests.process.entrypoints.transcription.pretended import TOKEN
 
 TEXT = "guten Abend\nes regnet morgen im Norden\n"
@@ -208,7 +208,7 @@ class TestJob:
         while api.get(f"/v1/jobs/{job['id']}").json()["counts"]["running"] == 0:
             assert time.monotonic() < deadline
         stopping = service.application.state.service.jobs
-        stopping._stopping = True
+        stopping._ledger.stopping = True
         service.recognizer.gate.set()
         service.stop()
         service.start()
@@ -270,7 +270,7 @@ class TestJob:
 
     def test_on_a_full_disk_is_refused_and_later_ones_are_done(self, api, service, monkeypatch):
         service.medium("a.mp4", TEXT)
-        monkeypatch.setattr(jobs, "write_json", full)
+        monkeypatch.setattr(ledger, "write_json", full)
         answer = api.post("/v1/jobs", json={"paths": ["dataset"]})
         assert (answer.status_code, answer.json()["error"]["code"]) == (507, "not_kept")
         assert api.get("/v1/jobs").json() == {"jobs": []}
@@ -282,7 +282,7 @@ class TestJob:
         service.medium("b.mp4", f"b\n{TEXT}")
         service.recognizer.gate.clear()
         job = api.post("/v1/jobs", json={"paths": ["dataset"]}).json()
-        monkeypatch.setattr(jobs, "write_json", full)
+        monkeypatch.setattr(ledger, "write_json", full)
         service.recognizer.gate.set()
         assert finished(api, job["id"])["counts"]["done"] == 2
         monkeypatch.undo()
