@@ -178,6 +178,20 @@ class TestWhisper:
         assert folder == str(bundled / "whisper-base")
         assert options == {"device": "cpu", "compute_type": "int8", "cpu_threads": 2, "local_files_only": True}
 
+    def test_on_a_gpu_finds_the_libraries_of_the_images_packages(self, sounds, mounted, bundled, tmp_path, monkeypatch):
+        found = ("cublas/lib/libcublasLt.so.12", "cublas/lib/libcublas.so.12", "cudnn/lib/libcudnn.so.9")
+        packages = tmp_path / "site-packages"
+        for library in found:
+            (packages / "nvidia" / library).parent.mkdir(parents=True, exist_ok=True)
+            (packages / "nvidia" / library).touch()
+        monkeypatch.syspath_prepend(packages)
+        loaded: list[str] = []
+        monkeypatch.setattr("ctypes.CDLL", lambda path, mode: loaded.append(path))
+        heard(Whisper(mounted, bundled, None, 1, device="cuda"))
+        assert loaded == [str(packages / "nvidia" / library) for library in found]
+        options = FakeModel.loaded[-1][1]
+        assert (options["device"], options["compute_type"]) == ("cuda", "float16")
+
     def test_has_one_model_in_memory_and_takes_new_weights(self, whisper, mounted):
         model(mounted / "own")
         for name in ("own", "whisper-base", "own"):
