@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from entrypoints.transcription.failures import CancelledError, RefusedError
+from entrypoints.transcription.sound import RATE, sound_of
 from entrypoints.transcription.transcript import Segment, Transcript, Word
 
 OPENAI_NAME = "whisper-1"  # what OpenAI's clients ask for; means the default model
@@ -155,8 +156,8 @@ class Whisper:
         if options.language and options.language not in loaded.supported_languages:
             reason = f"The model {model.name} does not know the language {options.language!r}; use a code such as de."
             raise RefusedError(400, "invalid_value", reason, param="language")
-        sound = _sound(file)
-        duration = round(len(sound) / 16000, 3)
+        sound = sound_of(file)
+        duration = round(len(sound) / RATE, 3)
         if not len(sound):
             return Transcript(language=options.language or "", language_probability=0.0, duration=0.0, segments=())
         found, about = loaded.transcribe(
@@ -183,17 +184,6 @@ def _find_cuda() -> None:
         for library in CUDA_LIBRARIES:
             if (path := Path(nvidia, library)).is_file():
                 ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-
-
-def _sound(file: Path) -> Any:  # noqa: ANN401 - an array of a package that only the image has
-    import av
-    from faster_whisper.audio import decode_audio
-
-    try:
-        return decode_audio(str(file), sampling_rate=16000)
-    except (av.FFmpegError, IndexError, ValueError, OSError) as error:
-        reason = f"{file.name} has no sound that can be read ({error})."
-        raise RefusedError(400, "invalid_media", reason, param="file") from None
 
 
 def _segment(each: Any) -> Segment:  # noqa: ANN401 - a type of a package that only the image has

@@ -34,6 +34,29 @@ WORDS = ("tomorrow", "sunny", "warm", "south")
 TIMES = 30  # how often a long file says the sentence
 SECONDS = 400.0  # for a job: Ray starts its processes, on a busy host
 ENDED = ("done", "failed", "cancelled")
+# Makes an MP3 with bytes that are no sound and a title in no known encoding; prints how many samples it had and has.
+DAMAGED = """
+import sys
+sys.path.insert(0, "/run/cslr")
+from pathlib import Path
+import av, numpy as np
+from entrypoints.transcription.sound import RATE, sound_of
+sound, file = sound_of(Path(sys.argv[1])), Path("/tmp/talk.mp3")
+with av.open(str(file), "w", format="mp3") as container:
+    stream = container.add_stream("mp3", rate=RATE)
+    frame = av.AudioFrame.from_ndarray((sound * 32767).astype(np.int16).reshape(1, -1), format="s16", layout="mono")
+    frame.sample_rate = RATE
+    fifo = av.AudioFifo()
+    fifo.write(frame)
+    for part in [*fifo.read_many(1152, partial=True), None]:
+        container.mux(stream.encode(part))
+content = bytearray(file.read_bytes())
+third = len(content) // 3
+content[third : third + 600] = bytes(600)
+title = b"TIT2" + (5).to_bytes(4, "big") + bytes(2) + bytes([3, 0xE4, 0xF6, 0xFC, 0xDF])
+Path("/tmp/damaged.mp3").write_bytes(bytes([*b"ID3", 3, 0, 0, 0, 0, 0, len(title)]) + title + content)
+print(len(sound), len(sound_of(Path("/tmp/damaged.mp3"))))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +146,8 @@ def test_job_hears_on_the_cluster_and_is_a_run_in_mlflow(stack, api):
     assert (job["state"], job["where"], job["error"]) == ("done", "ray", None)
     assert not [word for word in WORDS if word not in text(api, job["id"], 0)]
     assert api.get(f"/v1/jobs/{job['id']}/files/0/result.json").json()["processing"]["where"] == "ray"
-    assert ray_jobs(stack, job["id"]) == {f"transcription-{job['id']}-1": "SUCCEEDED"}
+    # The service knows all results before Ray has ended the job.
+    wait_until(lambda: ray_jobs(stack, job["id"]) == {f"transcription-{job['id']}-1": "SUCCEEDED"}, "its end on Ray")
     run = when(api, job["id"], lambda job: job["mlflow_run"], "the run in MLflow")["mlflow_run"]
     found = httpx.get(f"{MLFLOW}/api/2.0/mlflow/runs/get", params={"run_id": run}, timeout=60).json()["run"]
     metrics = {metric["key"]: metric["value"] for metric in found["data"]["metrics"]}
@@ -139,6 +163,17 @@ def test_same_media_are_not_heard_again_wherever_they_are(api, dataset, english)
     job = ended(api, begun(api, "dataset/copy.wav"))
     assert [file["reused"] for file in job["files"]] == [True]
     (dataset / "copy.wav").unlink()
+
+
+@pytest.mark.parametrize("service", ["transcription", "ray-cpu"])
+def test_damaged_broadcast_is_heard_to_its_end_with_each_images_packages(stack, dataset, english, service):
+    (dataset / "clear.wav").write_bytes(english)
+    target = {"transcription": "/media/dataset", "ray-cpu": "/run/cslr/transcription/dataset"}[service]
+    code, output = stack.exec(service, "/opt/venv/bin/python", "-c", DAMAGED, f"{target}/clear.wav")
+    (dataset / "clear.wav").unlink()
+    assert code == 0, output
+    whole, damaged = map(int, output.split()[-2:])
+    assert whole * 0.9 < damaged < whole
 
 
 def test_job_goes_on_while_its_service_restarts(stack, api, dataset, english):
