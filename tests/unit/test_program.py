@@ -396,7 +396,7 @@ class TestTranscriptionOnRay:
     def test_nodes_mount_the_program_of_jobs_without_the_services_own(self, deployed):
         mounts = deployed.containers["ray-cpu"].mounts
         names = {Path(t).stem for t in mounts if t.startswith("/run/cslr/entrypoints/transcription/")}
-        assert names == {"ray_job", "ray_task", "hearing", "files", "failures", "recognizer", "transcript"}
+        assert names == {"ray_job", "ray_task", "hearing", "files", "failures", "recognizer", "sound", "transcript"}
 
     def test_service_has_rays_token_and_knows_where_the_head_is(self, deployed):
         container = deployed.containers["transcription"]
