@@ -50,7 +50,10 @@ class ImageFamily(pulumi.ComponentResource):
         self._bases: dict[str, BaseImage] = {}
         self.images = {}
         for wanted in args.wanted:
-            image_args = replace(_image_args(wanted, args, self._base), after=self._before(wanted))
+            image_args = replace(
+                _image_args(wanted, args, self._base, lambda parent: self.images[parent.name]),
+                after=self._before(wanted),
+            )
             self.images[wanted.name] = ImageVariant(wanted.name, image_args, self._child)
         for siblings in _by_platform(args.wanted) if args.settings.push else ():
             variants = [self.images[wanted.name] for wanted in siblings]
@@ -106,7 +109,10 @@ def planned_tags(args: ImageFamilyArgs) -> list[tuple[BuildTarget, str]]:
     def base(suite: Suite, platform: Platform) -> PlannedBase:
         return PlannedBase(base_tag(suite, source, mirror, platform, args.sources.edition))
 
-    return [(wanted, tag_of(_image_args(wanted, args, base))) for wanted in args.wanted]
+    def parent(wanted: BuildTarget) -> PlannedBase:
+        return PlannedBase(tag_of(_image_args(wanted, args, base, parent)))
+
+    return [(wanted, tag_of(_image_args(wanted, args, base, parent))) for wanted in args.wanted]
 
 
 def _by_platform(wanted: Sequence[BuildTarget]) -> list[list[BuildTarget]]:
@@ -118,12 +124,15 @@ def _by_platform(wanted: Sequence[BuildTarget]) -> list[list[BuildTarget]]:
 
 
 def _image_args(
-    wanted: BuildTarget, args: ImageFamilyArgs, base: Callable[[Suite, Platform], Base]
+    wanted: BuildTarget,
+    args: ImageFamilyArgs,
+    base: Callable[[Suite, Platform], Base],
+    parent: Callable[[BuildTarget], Base],
 ) -> ImageVariantArgs:
     settings, image = args.settings, wanted.image
     return ImageVariantArgs(
         image=image,
-        base=base(image.suite, wanted.platform),
+        base=parent(next(wanted.ancestors)) if image.begins_with_parent else base(image.suite, wanted.platform),
         build_base=base(image.suite, PLATFORM) if image.is_partly_native else None,
         variant=wanted.variant,
         flavour=args.sources.torch,

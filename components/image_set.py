@@ -7,7 +7,7 @@ import pulumi
 from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, PulledImage
 from config.packages import lock_name
 from config.platform import PlatformSettings
-from config.services import IMAGE_OF, RayNodeSettings
+from config.services import IMAGE_OF, RayNodeSettings, TranscriptionSettings
 from images.base.recipe import Suite
 from images.catalog import CATALOG, PACKAGES, RAY_WHEEL, Image, packages_image, ray_wheel_image
 from stack.sources import Sources, indices
@@ -27,6 +27,7 @@ IMAGES = {
     "marimo": "marimo-runtime",
 }
 LEAN_IMAGE = "ray-lean"
+TRANSCRIPTION_ON_GPUS = "transcription-backend-cuda"
 WITH_PACKAGES = ("ray-cpu", "ray-gpu", "marimo")  # services that run users' code
 
 
@@ -65,6 +66,8 @@ class ImageSet:
         settings = self._args.settings.service(service)
         lean = isinstance(settings, RayNodeSettings) and not settings.torch
         name = LEAN_IMAGE if lean else IMAGES[service]
+        if isinstance(settings, TranscriptionSettings) and settings.variant == "cuda":
+            name = TRANSCRIPTION_ON_GPUS
         images = self._args.settings.images
         if service in WITH_PACKAGES and (images.packages or images.apt):
             # One image for all services with torch, Marimo included, so that there is one layer and one build.
@@ -75,7 +78,9 @@ class ImageSet:
 
     def _family(self, name: str) -> ImageVariant:
         if name not in self._built:
-            self._built[name] = self._build(CATALOG[name], self._base(CATALOG[name].suite))
+            image = CATALOG[name]
+            below = self._family(image.parent) if image.parent and image.begins_with_parent else self._base(image.suite)
+            self._built[name] = self._build(image, below)
         return self._built[name]
 
     def _with_ray(self, below: str) -> ImageVariant:
@@ -115,6 +120,7 @@ class ImageSet:
             ImageVariantArgs(
                 image=image,
                 base=base,
+                build_base=self._base(image.suite) if image.is_partly_native else None,
                 variant=args.settings.variant,
                 flavour=args.sources.torch,
                 registry=images.registry,

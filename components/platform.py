@@ -176,6 +176,7 @@ class Platform(pulumi.ComponentResource):
             settings=settings.transcription,
             host=host,
             image=self._images.image_id("transcription"),
+            gpus=settings.gpus_of("transcription"),
             tracking_uri=self._topology.mlflow_url,
             dashboards=self._dashboards(),
         )

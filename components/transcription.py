@@ -1,8 +1,8 @@
 """Transcription: speech of audio and video as text, subtitles and ELAN tiers.
 
-Owns the container and the volume with uploads, jobs and results. Works on the container's CPUs alone: a GPU that it
-took would be one that Ray believes to be free. Jobs may run on the Ray cluster, whose nodes then mount what a file
-needs.
+Owns the container and the volume with uploads, jobs and results. Works on the container's CPUs, unless the stack gives
+it GPUs that no Ray node offers: one that it took would be one that Ray believes to be free. Jobs may run on the Ray
+cluster, whose nodes then mount what a file needs.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from config.ports import TRANSCRIPTION
 from config.services import TranscriptionSettings
 from contracts import transcription
 from contracts.document import SETTINGS_VARIABLE, dump
+from contracts.gpus import Gpus
 from stack.mount import Mount
 from stack.programs import run_module, run_python
 
@@ -33,6 +34,7 @@ class TranscriptionArgs:
     settings: TranscriptionSettings
     host: Host
     image: pulumi.Input[str]
+    gpus: Gpus
     tracking_uri: str | None  # MLflow
     dashboards: tuple[str, ...]  # of Ray, as host:port
 
@@ -49,6 +51,7 @@ class Transcription(Service):
         program = transcription.TranscriptionSettings(
             stack=host.identity.stack,
             threads=max(1, int(settings.cpus)),
+            device=settings.variant,
             default_model=settings.model,
             tracking_uri=args.tracking_uri,
             ray=transcription.RaySettings(
@@ -70,6 +73,7 @@ class Transcription(Service):
                     interval=3,
                     start_period=60,
                 ),
+                gpus=args.gpus,
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,

@@ -21,19 +21,17 @@ def select(settings: MatrixSettings) -> tuple[BuildTarget, ...]:
     Level by level through all variants, so that there is always something to build beside the image that the next ones
     stand on.
     """
-    variants = _variants(settings)
-    if settings.minimal:
-        variants = [variant for variant in variants if variant == _preferred(variants)]
     chosen = [
         BuildTarget(image=CATALOG[target], variant=variant, platform=platform)
-        for variant in variants
+        for variant in _chosen_variants(settings)
         for platform in dict.fromkeys(settings.platforms)
         for target in _targets(settings)
         if platform in variant.platforms
     ]
     chosen += _services(settings)
+    chosen = list(_with_parents([wanted for wanted in chosen if not _matches(wanted.name, settings.without)]))
     chosen.sort(key=lambda wanted: len(list(wanted.ancestors)))
-    return tuple(wanted for wanted in chosen if not _matches(wanted.name, settings.without))
+    return tuple(chosen)
 
 
 def check(settings: MatrixSettings, stack_file: str) -> None:
@@ -103,6 +101,28 @@ def a_target_is_selected(settings: MatrixSettings) -> Iterator[Problem]:
         )
 
 
+def services_have_their_libraries(settings: MatrixSettings) -> Iterator[Problem]:
+    """An image of a service that is named finds the CUDA that it needs among what is selected."""
+    found = {wanted.image.name for wanted in _services(settings)}
+    for index, pattern in enumerate(settings.services):
+        names = [name for name in SERVICES if fnmatchcase(name, pattern)]
+        if not names or found & set(names):
+            continue
+        image = CATALOG[names[0]]
+        able = [variant for variant in VARIANTS if image.fits(variant)]
+        cudas = list(dict.fromkeys(variant.cuda for variant in able))
+        platforms = list(dict.fromkeys(platform for variant in able for platform in variant.platforms))
+        yield Problem(
+            ("services", index),
+            f"{image.name} calls libraries of CUDA {image.cuda}, which no image has that is selected",
+            f"It is built on CUDA {' and '.join(cudas)}, for {' and '.join(platforms)}. Select that, or leave it out:",
+            (
+                Together((Set(("cuda",), cudas), Set(("platforms",), platforms), Set(("minimal",), value=False))),
+                Remove(("services", index) if len(settings.services) > 1 else ("services",)),
+            ),
+        )
+
+
 def platforms_have_torch(settings: MatrixSettings) -> Iterator[Problem]:
     """Some variant that is selected can be built for each platform."""
     variants = _variants(settings) if settings.targets else []
@@ -151,6 +171,7 @@ CHECKS = (
     patterns_match_something,
     a_pair_is_selected,
     a_target_is_selected,
+    services_have_their_libraries,
     platforms_have_torch,
     something_is_left,
     builds_can_be_made,
@@ -166,6 +187,12 @@ def _variants(settings: MatrixSettings) -> list[Variant]:
     return [v for v in VARIANTS if _matches(v.cuda, settings.cuda) and _matches(v.python, settings.python)]
 
 
+def _chosen_variants(settings: MatrixSettings) -> list[Variant]:
+    """Those of them that are built."""
+    variants = _variants(settings)
+    return [variant for variant in variants if not settings.minimal or variant == _preferred(variants)]
+
+
 def _preferred(variants: Sequence[Variant]) -> Variant | None:
     """The one to build where one is enough."""
     return DEFAULT_VARIANT if DEFAULT_VARIANT in variants else next(iter(variants), None)
@@ -177,8 +204,21 @@ def _targets(settings: MatrixSettings) -> list[str]:
 
 
 def _services(settings: MatrixSettings) -> Iterator[BuildTarget]:
-    for name in SERVICES:
-        for platform in dict.fromkeys(settings.platforms):
-            wanted = BuildTarget(image=CATALOG[name], variant=DEFAULT_VARIANT, platform=platform)
-            if _matches(name, settings.services) and platform in wanted.platforms:
-                yield wanted
+    for image in (CATALOG[name] for name in SERVICES if _matches(name, settings.services)):
+        fitting = [variant for variant in _chosen_variants(settings) if image.fits(variant)]
+        for variant in fitting if image.depends_on_variant else [DEFAULT_VARIANT]:
+            for platform in dict.fromkeys(settings.platforms):
+                wanted = BuildTarget(image=image, variant=variant, platform=platform)
+                if platform in wanted.platforms:
+                    yield wanted
+
+
+def _with_parents(chosen: Sequence[BuildTarget]) -> Iterator[BuildTarget]:
+    """The images, and those that they begin with."""
+    names = {wanted.name for wanted in chosen}
+    for wanted in chosen:
+        parent = next(wanted.ancestors, None)
+        if parent and wanted.image.begins_with_parent and parent.name not in names:
+            names.add(parent.name)
+            yield parent
+        yield wanted

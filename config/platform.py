@@ -206,7 +206,10 @@ class PlatformSettings(Settings):
 
     def gpus_of(self, service: str) -> Gpus:
         """The GPUs that a service gets."""
-        return self.gpu.offered if service in ("ray-gpu", "exporter") else NO_GPUS
+        on_gpus = service in ("ray-gpu", "exporter") or (
+            service == "transcription" and self.transcription.variant == "cuda"
+        )
+        return self.gpu.offered if on_gpus else NO_GPUS
 
     @property
     def workspace_users(self) -> dict[str, ServiceSettings]:

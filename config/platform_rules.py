@@ -25,6 +25,7 @@ from config.services import (
     ServiceSettings,
 )
 from config.transcription_rules import jobs_on_ray_can_run
+from config.transcription_variant import transcription_has_its_gpus
 from config.types import check_reached_name, format_quantity, is_path, parse_quantity
 from images.variants import ImpossiblePair, resolve
 
@@ -450,6 +451,7 @@ CHECKS: tuple[Callable[[PlatformSettings], Iterator[Problem]], ...] = (
     variant_exists,
     builds_can_be_made,
     gpu_services_have_gpus,
+    transcription_has_its_gpus,
     images_have_one_source,
     borrowed_images_have_no_source,
     services_of_clusters_are_not_alone,

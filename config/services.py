@@ -430,6 +430,11 @@ class TranscriptionSettings(SinglePortSettings):
     cpus: CpuLimit = 2.0
     memory: MemoryLimit = 3 * GIB
     port: HostPort = Field(default=8090, description=PORT)
+    variant: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="`cuda`: it works on this host's GPUs, which no Ray node may offer then. Its image stands on the "
+        "family's, of CUDA 12.8.1.",
+    )
     dataset: Location | None = Field(
         default=None,
         description="Media to transcribe: a volume's name or an absolute path of a folder. It is only read. Unset: "

@@ -29,6 +29,7 @@ class TranscriptionSettings:
 
     stack: str
     threads: int = 2  # of the CPU, for one file at a time
+    device: Literal["cpu", "cuda"] = "cpu"  # that the service itself works on
     default_model: str | None = None  # None: the first mounted one, else the bundled one
     tracking_uri: str | None = None  # MLflow's; None: jobs are recorded here alone
     ray: RaySettings | None = None  # None: jobs run in this container

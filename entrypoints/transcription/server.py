@@ -87,7 +87,9 @@ def main() -> int:
     except (DocumentError, OSError, ValueError) as error:
         print(f"transcription: {error}", file=sys.stderr)
         return 2
-    whisper = Whisper(settings.models, settings.bundled, settings.default_model, settings.threads)
+    whisper = Whisper(
+        settings.models, settings.bundled, settings.default_model, settings.threads, device=settings.device
+    )
     application = make_application(settings, token, whisper)
     load: Callable[[], None] = lambda: _load_default(whisper)  # noqa: E731
     threading.Thread(target=load, name="model", daemon=True).start()

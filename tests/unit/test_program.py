@@ -375,6 +375,14 @@ class TestTranscriptionOnRay:
         "ray": {"cpu": {"image": {"source": "pull", "reference": "registry.example.org/ray:1"}, "torch": False}},
     }  # fmt: skip
 
+
+class TestTranscriptionOnGpus:
+    SETTINGS: ClassVar = {
+        "transcription": {"enabled": True, "variant": "cuda"},
+        "gpu": {"enabled": True, "devices": ["1"]},
+        "images": {"cuda": "12.8.1", "python": "3.13"},
+    }
+
     @pytest.fixture
     def deployed(self, state_home):
         return deploy(self.SETTINGS, state_home=state_home)
@@ -404,6 +412,36 @@ class TestTranscriptionOnRay:
         assert told is not None
         assert (told.dashboards, told.cpus, told.gpus) == (("ray-cpu:8265",), 2, 0)
         assert str(told.token) in container.mounts
+
+    def test_gets_the_gpus_of_the_stack_and_says_so_to_its_program(self, deployed):
+        container = deployed.containers["transcription"]
+        assert container.inputs["deviceRequests"][0]["deviceIds"] == ["1"]
+        assert load_settings(TranscriptionSettings, container.env).device == "cuda"
+
+    def test_runs_an_image_that_begins_with_the_runtime_image(self, deployed):
+        images = deployed.of_type(IMAGE)
+        assert "transcription-backend" not in images
+        args = images["transcription-backend-cuda"].inputs["build"]["args"]
+        assert args["BASE"] == images["runtime"].inputs["imageName"]
+        assert args["BUILD_BASE"].startswith("cslr/base:forky-")
+        assert args["TORCH_VARIANT"] == "cuda"
+        assert "runtime" in deployed.needs(images["transcription-backend-cuda"])
+
+    def test_has_the_image_of_the_matrix(self, deployed, state_home):
+        settings = {"targets": [], "services": ["transcription-backend-cuda"], "python": ["3.13"]}
+        built = deploy(settings, state_home=state_home, stack="matrix", key=MATRIX).of_type(IMAGE)
+        run = deployed.of_type(IMAGE)["transcription-backend-cuda"].inputs["imageName"]
+        assert run.startswith("cslr/transcription-backend-cuda:cuda12.8.1-py3.13-")
+        assert {image.inputs["imageName"] for image in built.values()} == {
+            run,
+            deployed.of_type(IMAGE)["runtime"].inputs["imageName"],
+        }
+
+    def test_of_cpus_gets_none(self, state_home):
+        settings = {**self.SETTINGS, "transcription": {"enabled": True}}
+        container = deploy(settings, state_home=state_home).containers["transcription"]
+        assert "deviceRequests" not in container.inputs
+        assert load_settings(TranscriptionSettings, container.env).device == "cpu"
 
 
 class TestStrangeKey:

@@ -142,9 +142,9 @@ class TestServices:
     """Images of services beside the family, or alone."""
 
     def test_are_all_in_the_projects_own_matrix(self, of_the_file):
-        names = {wanted.name for wanted in select(MatrixSettings(services=("*",)))}
-        assert set(of_the_file.of_type(IMAGE)) == names
-        assert set(SERVICES) <= names
+        everything = select(MatrixSettings(services=("*",)))
+        assert set(of_the_file.of_type(IMAGE)) == {wanted.name for wanted in everything}
+        assert set(SERVICES) <= {wanted.image.name for wanted in everything}
 
     def test_stand_on_their_own_base(self, of_the_file):
         assert {name for name in of_the_file.of_type(COMMAND) if name.startswith("base-")} == {
@@ -198,3 +198,12 @@ class TestServices:
             state_home=state_home, stack="matrix", key=MATRIX,
         )  # fmt: skip
         assert [name for name in stack.of_type(COMMAND) if name.startswith("base-")] == ["base-trixie-arm64"]
+
+    def test_that_begin_with_one_of_the_family_wait_for_it(self, of_the_file):
+        images = of_the_file.of_type(IMAGE)
+        for key in ("cuda12.8.1-py3.13", "cuda12.8.1-py3.14"):
+            image, runtime = images[f"transcription-backend-cuda-{key}"], images[f"runtime-{key}"]
+            assert image.inputs["build"]["args"]["BASE"] == runtime.inputs["imageName"]
+            assert f"runtime-{key}" in of_the_file.needs(image)
+        tag = of_the_file.of_type(COMMAND)["transcription-backend-cuda-cuda12.8.1-py3.13-tag"].inputs["create"]
+        assert " cslr/ml:transcription-backend-cuda12.8.1-py3.13" in tag

@@ -70,6 +70,8 @@ class TestSelection:
     @given(settings)
     def test_that_is_minimal_has_one_image_of_each_target_of_the_whole(self, chosen):
         assume(not chosen.without and len(set(chosen.platforms)) == 1)
+        # That needs a variant of its own, which is another than the one that is enough.
+        chosen = chosen.model_copy(update={"without": ("transcription-backend-cuda-*",)})
         whole = select(chosen.model_copy(update={"minimal": False}))
         minimal = select(chosen.model_copy(update={"minimal": True}))
         assert len(minimal) == len({wanted.image.name for wanted in minimal})
@@ -123,6 +125,37 @@ class TestServices:
     def test_alone_need_no_torch_for_their_platform(self):
         raw = {"targets": [], "services": ["redis"], "cuda": ["12.*"], "platforms": ["linux/arm64"]}
         check(parse(raw, stack_file=FILE), FILE)
+
+
+class TestServiceOnCuda:
+    NAME = "transcription-backend-cuda"
+
+    def chosen(self, **keys: object) -> list[str]:
+        settings = MatrixSettings.model_validate({"targets": [], "services": [self.NAME], **keys})
+        return [wanted.name for wanted in select(settings)]
+
+    def test_is_built_on_the_runtime_images_of_its_cuda(self):
+        keys = ("cuda12.8.1-py3.13", "cuda12.8.1-py3.14")
+        assert self.chosen() == [f"runtime-{key}" for key in keys] + [f"{self.NAME}-{key}" for key in keys]
+
+    def test_brings_no_runtime_image_that_is_selected_already(self):
+        names = self.chosen(targets=["runtime"], python=["3.13"])
+        assert names == ["runtime-cuda12.8.1-py3.13", f"{self.NAME}-cuda12.8.1-py3.13"]
+
+    def test_that_failed_before_brings_none(self):
+        assert self.chosen(python=["3.13"], without=["runtime-*", f"{self.NAME}-*"]) == []
+
+    def test_is_left_out_where_its_cuda_is_not_selected_unless_it_is_named(self):
+        keys = {"cuda": ["13.*"], "services": ["transcription-*"]}
+        assert self.chosen(**keys) == ["transcription-frontend", "transcription-backend"]
+        check(parse({"targets": [], **keys}, stack_file=FILE), FILE)
+
+    @pytest.mark.parametrize("keys", [{"cuda": ["13.*"]}, {"minimal": True}, {"platforms": ["linux/arm64"]}])
+    def test_that_is_named_without_its_cuda_is_refused_with_the_reason(self, keys):
+        text = refusal({"targets": [], "services": [self.NAME], **keys})
+        assert "cslr:matrix.services[0]: transcription-backend-cuda calls libraries of CUDA 12, which no image" in text
+        assert "It is built on CUDA 12.8.1, for linux/amd64." in text
+        assert '["12.8.1"]' in text
 
 
 class TestMistakes:

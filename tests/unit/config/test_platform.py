@@ -43,6 +43,12 @@ def jobs_on_ray(*, cpus: float = 1, gpus: float = 0, **more: Any) -> dict[str, A
     }
 
 
+def transcription_on_gpus(**more: Any) -> dict[str, Any]:
+    """A stack whose transcription service works on GPUs, with `more` in place of what it needs for that."""
+    needs = {"gpu": {"enabled": True}, "images": {"cuda": "12.8.1", "python": "3.13"}}
+    return {"transcription": {"enabled": True, "variant": "cuda"}, **needs, **more}
+
+
 def below(path: str, value: object) -> object:
     """`value` as a stack config that sets only the key `path`."""
     for step in reversed(path.split(".")):
@@ -418,6 +424,34 @@ class TestCrossChecks:
                 "must be a share from 0 to 1, such as 0.25",
                 "ws set transcription.jobs.gpus",
                 id="more-than-one-gpu-for-a-file",
+            ),
+            pytest.param(
+                transcription_on_gpus(gpu={}),
+                "transcription.variant",
+                "is cuda, but gpu.enabled is false",
+                "ws set gpu.enabled true",
+                id="transcription-on-gpus-without-gpus",
+            ),
+            pytest.param(
+                transcription_on_gpus(ray={"gpu": {"enabled": True}}),
+                "transcription.variant",
+                "would be one that the node ray-gpu believes to be free",
+                "ws set ray.gpu.enabled false",
+                id="transcription-on-the-gpus-of-ray",
+            ),
+            pytest.param(
+                transcription_on_gpus(images={"cuda": "13.1.1"}),
+                "transcription.variant",
+                "CTranslate2 calls cuBLAS 12, and the images have CUDA 13.1.1",
+                "ws set images.cuda 12.8.1",
+                id="transcription-on-gpus-of-cuda-13",
+            ),
+            pytest.param(
+                transcription_on_gpus(images={"cuda": "12.8.1", "python": "3.14", "torch": "cpu"}),
+                "transcription.variant",
+                "is cuda, but images.torch is cpu",
+                "ws set images.torch cuda",
+                id="transcription-on-gpus-without-cuda",
             ),
             pytest.param(
                 {"redis": {"enabled": False}},

@@ -18,7 +18,7 @@ def row(image: Image) -> str:
     path = image.dockerfile.relative_to(ROOT).as_posix()
     (description,) = re.findall(r'image\.description="([^"]*)"', image.dockerfile.read_text())
     locks = ", ".join(f"`{file.relative_to(ROOT).as_posix()}`" for file in image.lock_files()) or "Debian's release"
-    services = ", ".join(f"`{service}`" for service, name in IMAGES.items() if name == image.name)
+    services = ", ".join(f"`{service}`" for service, name in IMAGES.items() if name in (image.name, image.shown_as))
     return f"| [`{image.name}`](../{path}) | {image.suite} | {locks} | {description} | {services} |"
 
 

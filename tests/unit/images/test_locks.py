@@ -21,7 +21,7 @@ INDICES: dict[str, Any] = dict.fromkeys(
     ("pypi_index", "pytorch_index", "pyg_index", "nvidia_apt", "npm_registry"), "https://index.test"
 )
 LOCKS = sorted([*ML.glob("locks/**/*.txt"), *FOLDER.glob("*/requirements.txt")])
-ML_IMAGES = [image for image in CATALOG.values() if image.depends_on_variant]
+ML_IMAGES = [image for image in CATALOG.values() if image.folder == ML]
 # It sees the host's processes, and must not be the user of any.
 OTHER_USERS = {"system-info-exporter": "65534:65534"}
 
@@ -124,8 +124,18 @@ class TestCatalog:
         assert declared <= offered
         assert offered <= {name for other in CATALOG.values() for name in declared_args(other.dockerfile)}
 
-    def test_those_made_per_variant_are_those_of_the_ml_dockerfile(self):
-        assert {image.name for image in CATALOG.values() if image.depends_on_variant} == {*FAMILY, "ray-lean"}
+    def test_those_made_per_variant_are_those_of_the_ml_dockerfile_and_what_begins_with_one(self):
+        assert {image.name for image in CATALOG.values() if image.depends_on_variant} == {
+            *FAMILY,
+            "ray-lean",
+            "transcription-backend-cuda",
+        }
+
+    def test_what_calls_cuda_begins_with_an_image_that_has_it(self):
+        (image,) = (image for image in CATALOG.values() if image.cuda)
+        assert image.begins_with_parent
+        assert CATALOG[str(image.parent)].torch
+        assert [variant.cuda for variant in VARIANTS if image.fits(variant)] == ["12.8.1", "12.8.1"]
 
     @pytest.mark.parametrize("image", CATALOG.values(), ids=CATALOG)
     def test_target_is_a_stage(self, image: Image):

@@ -48,6 +48,13 @@ class TestEstimate:
         one, other = select(MatrixSettings.model_validate(keys))
         assert estimate([one, other], [], self.BUDGETS) == 2 * estimate([one], [], self.BUDGETS) > 1.5 * GB
 
+    def test_counts_of_an_image_on_the_family_what_it_adds(self):
+        keys = {"targets": [], "services": ["transcription-backend-cuda"], "python": ["3.13"]}
+        runtime, image = select(MatrixSettings.model_validate(keys))
+        own = estimate([image], [runtime], self.BUDGETS)
+        assert own == 0.5 * GB
+        assert estimate([runtime, image], [], self.BUDGETS) == estimate([runtime], [], self.BUDGETS) + own
+
     @pytest.mark.parametrize("wanted", select(MatrixSettings(targets=(), services=("*",))), ids=lambda one: one.name)
     def test_knows_every_image_of_a_service(self, wanted):
         assert estimate([wanted], [], self.BUDGETS) > 0
