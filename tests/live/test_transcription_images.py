@@ -43,7 +43,7 @@ import ctranslate2, ctypes, json, re
 from pathlib import Path
 folder = Path(ctranslate2.__file__).parent.parent / "ctranslate2.libs"
 text = b"".join(path.read_bytes() for path in folder.glob("libctranslate2*"))
-names = {name.decode() for name in re.findall(rb"lib(?:cu|nv)[a-zA-Z]*[.]so[.][0-9]+", text)} - {"libcuda.so.1"}
+names = {name.decode() for name in re.findall(rb"lib(?:cu|nv|nccl)[a-zA-Z]*[.]so[.][0-9]+", text)} - {"libcuda.so.1"}
 for name in names:
     ctypes.CDLL(name)
 asked = {"libcublasLt.so.12": "cublasLtGetVersion", "libcudnn.so.9": "cudnnGetVersion"}
@@ -120,7 +120,7 @@ class TestEachImage:
 class TestImageForGpus:
     def test_finds_what_ctranslate2_opens_among_the_familys_libraries(self, cuda_image):
         found = inside(cuda_image, LIBRARIES)
-        assert found["opened"] == [f"libcublas.so.{CATALOG[CUDA].cuda}"]
+        assert found["opened"] == [f"libcublas.so.{CATALOG[CUDA].cuda}", "libnccl.so.2"]
         assert found["versions"]["libcublasLt.so.12"] // 10000 == CATALOG[CUDA].cuda
         assert found["versions"]["libcudnn.so.9"] // 10000 == 9
 
