@@ -15,10 +15,12 @@ import pytest
 from docker_api.api import DockerApi
 from images.catalog import CATALOG, FOLDER
 from images.lockfile import locked
+from stack.programs import program_path
 from testing.harness import PROJECT
 
 pytestmark = pytest.mark.live
 
+WITH_PYTHON = program_path("with_python.sh")
 CPU, CUDA = "transcription-backend", "transcription-backend-cuda"
 LOCKED = locked(FOLDER / CPU / "requirements.txt")
 HEARS = """
@@ -89,10 +91,11 @@ def on_gpus() -> str:
 
 
 def inside(image: str, program: str) -> Any:
-    """What a Python program says in the image, with as few rights as a stack gives it."""
+    """What a Python program says in the image, started as a stack does, with as few rights."""
     output = docker.from_env().containers.run(
         image,
-        ["python3", "-c", program],
+        ["sh", WITH_PYTHON, "-c", program],
+        volumes=[f"{PROJECT}/entrypoints/with_python.sh:{WITH_PYTHON}:ro"],
         remove=True,
         read_only=True,
         tmpfs={"/tmp": ""},
