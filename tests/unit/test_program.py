@@ -375,14 +375,6 @@ class TestTranscriptionOnRay:
         "ray": {"cpu": {"image": {"source": "pull", "reference": "registry.example.org/ray:1"}, "torch": False}},
     }  # fmt: skip
 
-
-class TestTranscriptionOnGpus:
-    SETTINGS: ClassVar = {
-        "transcription": {"enabled": True, "variant": "cuda"},
-        "gpu": {"enabled": True, "devices": ["1"]},
-        "images": {"cuda": "12.8.1", "python": "3.13"},
-    }
-
     @pytest.fixture
     def deployed(self, state_home):
         return deploy(self.SETTINGS, state_home=state_home)
@@ -412,6 +404,18 @@ class TestTranscriptionOnGpus:
         assert told is not None
         assert (told.dashboards, told.cpus, told.gpus) == (("ray-cpu:8265",), 2, 0)
         assert str(told.token) in container.mounts
+
+
+class TestTranscriptionOnGpus:
+    SETTINGS: ClassVar = {
+        "transcription": {"enabled": True, "variant": "cuda"},
+        "gpu": {"enabled": True, "devices": ["1"]},
+        "images": {"cuda": "12.8.1", "python": "3.13"},
+    }
+
+    @pytest.fixture
+    def deployed(self, state_home):
+        return deploy(self.SETTINGS, state_home=state_home)
 
     def test_gets_the_gpus_of_the_stack_and_says_so_to_its_program(self, deployed):
         container = deployed.containers["transcription"]
