@@ -262,9 +262,9 @@ def matrix(
 ) -> None:
     """Build the image family and the images of services, or a selection of them. Deploys nothing.
 
-    Options left out default to the stack file. Options that take a GLOB may be repeated. --cuda, --python, --target,
-    --phase and --all select images of the family, and images of services only with --service, which alone selects no
-    others.
+    Options left out default to the stack file. Options that take a GLOB may be repeated. --target, --phase and --all
+    select images of the family and no others, --service images of services and no others; --cuda and --python narrow
+    both, and select the family where they stand alone.
     """
     from ws.matrix import plan as family
     from ws.matrix import run as matrix_run

@@ -89,10 +89,10 @@ def selected(named: Mapping[str, Any], services: Sequence[str], *, whole: bool =
     """
     family = {key: value for key, value in named.items() if value}
     if whole:
-        family = {**WHOLE, **family}
-    if family:
-        return {**family, "services": list(services)}
-    return {"targets": [], "services": list(services)} if services else {}
+        return {**WHOLE, **family, "services": list(services)}
+    if services and not family.keys() & {"targets", "phases"}:
+        family["targets"] = []  # a CUDA or a Python says which images of services
+    return {**family, "services": list(services)} if family else {}
 
 
 def _in_options(problem: Problem, options: Mapping[str, Any]) -> str | None:

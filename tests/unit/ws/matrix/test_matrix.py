@@ -254,6 +254,8 @@ class TestServices:
             ({"targets": ["devel"], "cuda": None}, [], False, {"targets": ["devel"], "services": []}),
             ({"targets": None}, ["health"], False, {"targets": [], "services": ["health"]}),
             ({"phases": [1]}, ["health"], False, {"phases": [1], "services": ["health"]}),
+            ({"cuda": ["12.*"]}, [], False, {"cuda": ["12.*"], "services": []}),
+            ({"cuda": ["12.*"]}, ["*-cuda"], False, {"targets": [], "cuda": ["12.*"], "services": ["*-cuda"]}),
             ({}, [], True, {**WHOLE, "services": []}),
             ({"targets": ["devel"]}, ["*"], True, {**WHOLE, "targets": ["devel"], "services": ["*"]}),
         ],
