@@ -15,6 +15,7 @@ from entrypoints.transcription.ray_jobs import Attempts, Cluster, ClusterError, 
 from entrypoints.transcription.recognizer import Model, Options, chosen
 
 FOLLOW_EVERY = 1.0  # seconds
+WAKE_EVERY = 15.0  # seconds
 MOST_FRUITLESS = 3  # Ray jobs in a row that end without the end of a single file
 
 
@@ -38,6 +39,7 @@ class Follower:
     ) -> None:
         self._ledger, self._ray, self._models, self._tell_end = ledger, ray, models, tell_end
         self._changed = ledger.changed
+        self._woken = time.monotonic()
         ray.attempts.keep_only({attempt["name"] for job in ledger.jobs.values() if (attempt := job.get("attempt"))})
 
     def run(self) -> None:
@@ -127,6 +129,9 @@ class Follower:
         if job["cancelled"]:
             self._ray.cluster.stop(name)
         found = self._ray.cluster.find(name)
+        if found and not found.ended and time.monotonic() - self._woken >= WAKE_EVERY:
+            self._ray.cluster.wake(name)
+            self._woken = time.monotonic()
         with self._changed:
             open_files = {file["index"] for file in job["files"] if file["state"] not in ENDED}
         # After the question, so that the reports of an attempt that ended are complete.

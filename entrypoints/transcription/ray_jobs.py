@@ -78,6 +78,14 @@ class Cluster:
         """Stop a job; raises ClusterError."""
         self._ask("POST", f"{name}/stop")
 
+    def wake(self, name: str) -> None:
+        """Have Ray look whether its jobs still run, by asking for a job's log; raises ClusterError.
+
+        A head that restarted begins to look after jobs with the first question about one that is more than its status
+        (Ray 2.60). Until then those that ended with the former head are called running.
+        """
+        self._ask("GET", f"{name}/logs")
+
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any] | None:
         reason = "it has no address"
         try:

@@ -23,6 +23,7 @@ class Ray(http.server.ThreadingHTTPServer):
         self.jobs: dict[str, dict[str, Any]] = {}
         self.submitted: list[str] = []
         self.plan: list[str] = []
+        self.dead: set[str] = set()  # jobs that ended with a former head, which nobody has noticed
         self.answers = True
         self.threads: list[threading.Thread] = []
 
@@ -46,6 +47,8 @@ class Ray(http.server.ThreadingHTTPServer):
             self.threads[-1].start()
         elif ending == "lost":
             del self.jobs[name]
+        elif ending == "dead":
+            self.dead.add(name)
         elif ending == "fail":
             job.update(status="FAILED", message="Job entrypoint command failed with exit code 1")
 
@@ -85,11 +88,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if method == "POST" and not name:
             ray.submit(body)
             return self._send(200, json.dumps({"submission_id": body["submission_id"]}))
-        name, _, stop = name.partition("/")
+        name, _, call = name.partition("/")
         if name not in ray.jobs:
             return self._send(404, f"Job {name} does not exist")
-        if stop and ray.jobs[name]["status"] == "RUNNING":
-            ray.jobs[name]["status"] = "STOPPED"
+        job = ray.jobs[name]
+        if call == "stop" and job["status"] == "RUNNING":
+            job["status"] = "STOPPED"
+        if call == "logs" and name in ray.dead:
+            job.update(status="FAILED", message="failed to get job supervisor")
         return self._send(200, json.dumps(ray.jobs[name]))
 
     def _send(self, status: int, text: str) -> None:

@@ -26,6 +26,7 @@ TEXT = "guten Abend\nes regnet morgen im Norden\n"
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     monkeypatch.setattr(following, "FOLLOW_EVERY", 0.02)
+    monkeypatch.setattr(following, "WAKE_EVERY", 0.05)
     monkeypatch.setattr(ray_task, "REPORT_EVERY", 0.0)
 
 
@@ -213,7 +214,7 @@ class TestCluster:
         job = ended(api, name)
         assert (job["state"], job["error"]) == ("done", None)
 
-    @pytest.mark.parametrize("ending", ["lost", "fail"])
+    @pytest.mark.parametrize("ending", ["lost", "fail", "dead"])
     def test_that_ends_a_job_gets_the_rest_again(self, api, service, ray, ending):
         service.medium("a.mp4", TEXT)
         ray.plan = [ending, ending]
