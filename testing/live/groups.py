@@ -70,7 +70,7 @@ def addresses(settings: Any) -> Iterator[str]:
     for key, value in settings.items() if isinstance(settings, Mapping) else ():
         if key == "subnet":
             yield str(value)
-        elif key == "port" or (isinstance(value, int) and key in ("gcs", "client", "dashboard")):
+        elif isinstance(value, int) and key in ("port", "gcs", "client", "dashboard"):
             yield f"port {value}"
         else:
             yield from addresses(value)
