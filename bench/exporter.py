@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,19 @@ from docker.models.containers import Container
 from rich.console import Console
 
 from bench.document import WIDE, machine, version_of, write_section
-from build_report.units import whole_duration
-from config.project import FOLDER
+from bench.recipe_builds import (
+    RUN,
+    Scenario,
+    base_of,
+    copy_context,
+    nothing,
+    remove,
+    seconds,
+    size,
+    timed,
+    verdict,
+)
 from docker_api.api import DockerApi
-from docker_api.builds import Build, build, context_files
-from images.base.recipe import PLATFORM, base_tag
 from images.catalog import CATALOG
 from images.versions import versions
 
@@ -39,18 +47,6 @@ OTHER_PACKAGES = ("prometheus-client", "nvidia-ml-py", "psutil<7.2")
 GPUS, STARTS, SCRAPES = 8, 10, 200
 POLL_SECONDS = 0.005
 MB, MIB = 1e6, 2**20
-# In each change, so that no step comes from what an earlier run of the measurement left in the build cache.
-RUN = str(time.time_ns())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scenario:
-    """A kind of change."""
-
-    name: str
-    former: str
-    goal: float  # seconds
-    change: Callable[[Path, str], None]  # of a copy of the context, and of the Dockerfile in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +55,6 @@ class Contender:
 
     name: str
     dockerfile: str  # in the copy
-
-
-def nothing(_folder: Path, _dockerfile: str) -> None:
-    """Cold: all is as it was."""
 
 
 def code(folder: Path, _dockerfile: str) -> None:
@@ -102,10 +94,7 @@ def main() -> int:
     """Measures, and writes the section."""
     host = machine() | {"commit": version_of("git", "describe", "--always", "--dirty")}
     api = DockerApi()
-    base = base_tag("trixie", "bootstrap")
-    if not api.find(f"/images/{base}/json"):
-        command = [sys.executable, "-m", "images.base.bootstrap", "--suite", "trixie", "--source", "bootstrap"]
-        subprocess.run([*command, "--tag", base], check=True)
+    base = base_of(IMAGE, api)
     tags = {contender.name: f"cslr-bench/exporter:{contender.name}" for contender in CONTENDERS}
     try:
         times = {contender.name: list(measure(api, contender, base, tags[contender.name])) for contender in CONTENDERS}
@@ -113,44 +102,26 @@ def main() -> int:
         sizes = {name: size(api, tag) - below for name, tag in tags.items()}
         running = run(tags["platform"])
     finally:
-        for tag in tags.values():
-            if api.find(f"/images/{tag}/json"):
-                api.call("DELETE", f"/images/{tag}", query={"force": "true"})
+        remove(api, *tags.values())
     text = "\n".join(lines(times, sizes, running, host))
     Console(width=None if sys.stdout.isatty() else WIDE).print(text, markup=False)
     write_section("exporter", text)
     return 0
 
 
-def size(api: DockerApi, tag: str) -> int:
-    """Bytes of an image, unpacked."""
-    return int(api.call("GET", f"/images/{tag}/json")["Size"])
-
-
 def measure(api: DockerApi, contender: Contender, base: str, tag: str) -> Iterator[float]:
     """Seconds of each scenario, on what the one before it left."""
     with tempfile.TemporaryDirectory(prefix="cslr-bench-") as name:
         folder = Path(name)
-        for file in (*context_files(IMAGE.folder, IMAGE.dockerfile), IMAGE.recipe, f"{IMAGE.recipe}.dockerignore"):
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(FOLDER / file, folder / file)
+        copy_context(IMAGE, folder)
         shutil.copy(NAIVE, folder / "naive.Dockerfile")
         shutil.copy(f"{IMAGE.dockerfile}.dockerignore", folder / "naive.Dockerfile.dockerignore")
         for scenario in SCENARIOS:
             scenario.change(folder, contender.dockerfile)
-            wanted = Build(
-                tag=tag,
-                context=folder,
-                dockerfile=folder / contender.dockerfile,
-                target=None,
-                args={"BASE": base},
-                platform=PLATFORM,
-                fresh=scenario.name == "cold",
-            )
-            began = time.monotonic()
-            build(api, wanted, lambda _: None)
-            yield time.monotonic() - began
-            print(f"{contender.name}, {scenario.name}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+            fresh = scenario.name == "cold"
+            took = timed(api, folder, contender.dockerfile, tag, {"BASE": base}, fresh=fresh)
+            yield took
+            print(f"{contender.name}, {scenario.name}: {took:.1f} s", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,16 +245,6 @@ def lines(
     yield ""
     yield "; ".join(f"{name}: {value}" for name, value in host.items()) + "."
     yield "Command: `python -m bench.exporter`."
-
-
-def seconds(value: float) -> str:
-    """For people."""
-    return f"{value:.1f} s" if value < 60 else whole_duration(value)
-
-
-def verdict(reached: bool) -> str:
-    """Whether a goal was met."""
-    return "reached" if reached else "**missed**"
 
 
 if __name__ == "__main__":
