@@ -8,13 +8,25 @@ import yaml
 from embedded_engine.resources.container import Container
 from stack.owner import RECORD
 from testing.compose_schema import check
-from testing.harness import CLUSTER, PROJECT, deploy, platform_settings, quiet_host, stack_config, stack_settings
+from testing.harness import (
+    CLUSTER,
+    PROJECT,
+    deploy,
+    merged,
+    platform_settings,
+    quiet_host,
+    stack_config,
+    stack_settings,
+)
 from ws.display import PlainDisplay
 from ws.generate import compose, files, text
 from ws.generate.program import Declared, declared
 from ws.terminal import err
 
 GPUS = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
+OPTIONAL: dict[str, Any] = {  # the services that are off by default
+    name: {"enabled": True} for name in ("exporter", "transcription", "transcription_frontend")
+}
 # Of a container, for engines alone: how long `up` waits for it, and that it must run.
 ENGINES_ALONE = {"destroyGraceSeconds", "mustRun", "wait", "waitTimeout"}
 
@@ -56,10 +68,11 @@ class TestContainers:
         for name, service in services.items():
             assert all(names.index(other) < names.index(name) for other in service.get("depends_on", {}))
 
-    @pytest.mark.parametrize("stack", ["dev", "gpu"])
-    def test_have_the_same_limits_checks_environment_and_mounts(self, stack, written, tmp_path):
-        wanted = deploy(stack_settings(stack), state_home=tmp_path).containers
-        services = written(stack_settings(stack))["services"]
+    @pytest.mark.parametrize(("stack", "further"), [("dev", {}), ("gpu", {}), ("dev", OPTIONAL)], ids=str)
+    def test_have_the_same_limits_checks_environment_and_mounts(self, stack, further, written, tmp_path):
+        settings = merged(stack_settings(stack), further)
+        wanted = deploy(settings, state_home=tmp_path).containers
+        services = written(settings)["services"]
         for name, resource in wanted.items():
             service, inputs = services[name], resource.inputs
             assert service["container_name"] == inputs["name"]
