@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -130,8 +131,9 @@ class Follower:
             self._ray.cluster.stop(name)
         found = self._ray.cluster.find(name)
         if found and not found.ended and time.monotonic() - self._woken >= WAKE_EVERY:
-            self._ray.cluster.wake(name)
             self._woken = time.monotonic()
+            with contextlib.suppress(ClusterError):  # the node of its driver may not be back yet
+                self._ray.cluster.wake(name)
         with self._changed:
             open_files = {file["index"] for file in job["files"] if file["state"] not in ENDED}
         # After the question, so that the reports of an attempt that ended are complete.
