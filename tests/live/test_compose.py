@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from preflight.host_facts import outside_addresses
 from stack.identity import VOLUME_OWNER
 from testing.compose import NOT_HERE, compose_command
 from testing.live.deployment import LiveStack
@@ -19,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "postgres": {"port": 19432},
     "mlflow": {"port": 19500},
     "marimo": {"enabled": False},
+    "cluster_test": {"subnet": "172.30.6.0/24"},
     "health": {"port": 19888, "volumes": [{"source": "cslr-live-compose-notes", "target": "/notes"}]},
 }
 SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "keeper"}
@@ -31,12 +33,21 @@ SAME = (
 SAME_CONFIG = ("Cmd", "Entrypoint", "Env", "Healthcheck", "Hostname", "StopSignal", "User")
 
 
-def compose(stack: LiveStack, *arguments: str) -> str:
+def compose(stack: LiveStack, *arguments: str, file: str = "compose.yaml") -> str:
     assert COMPOSE
-    command = [*COMPOSE, "-f", "_build/compose.yaml", *arguments]
+    command = [*COMPOSE, "-f", f"_build/{file}", *arguments]
     done = subprocess.run(command, cwd=stack.folder, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def cluster_test(stack: LiveStack) -> str:
+    """What the cluster test says that Compose runs; fails where it does."""
+    file = "cluster-test.compose.yaml"
+    try:
+        return compose(stack, "up", "--exit-code-from", "test-ray-client", file=file)
+    finally:
+        compose(stack, "down", file=file)
 
 
 def how_it_runs(stack: LiveStack, service: str) -> dict[str, Any]:
@@ -96,6 +107,38 @@ class TestCompose:
         assert refused.returncode == 1
         assert "started by Docker Compose" in refused.stdout
         assert started.ids() == before
+
+    def test_cluster_test_finds_a_stack_for_this_host_alone_closed(self, started):
+        said = cluster_test(started)
+        assert "pass other_ports" in said
+        assert "skip health (0.0 s): published for this host alone" in said
+        assert "test-ray-worker does not join the cluster" in said
+
+    @pytest.mark.skipif(not outside_addresses(), reason="this host has no address that another machine reaches it by")
+    def test_cluster_test_passes_once_the_stack_is_open(self, started):
+        """A setting changes as docs/compose.md says; Compose replaces what publishes ports, and nothing is lost."""
+        before = started.ids()
+        started.configure({"network": {"bind_address": "0.0.0.0"}})
+        try:
+            assert started.ws("generate").returncode == 0
+            compose(started, "up", "--detach", "--wait")
+            assert started.ids() != before
+            said = cluster_test(started)
+            checks = (
+                "published_ports",
+                "other_ports",
+                "health",
+                "dashboard",
+                "job_submission",
+                "ray_client",
+                "mlflow",
+                "redis",
+            )
+            assert [name for name in checks if f"pass {name} " not in said] == [], said
+        finally:
+            started.configure()
+            assert started.ws("generate").returncode == 0
+            compose(started, "up", "--detach", "--wait")
 
     def test_its_containers_are_those_of_an_engine(self, started):
         of_compose = {service: how_it_runs(started, service) for service in SERVICES}
