@@ -181,7 +181,9 @@ def _skipped(
     if not urls:
         yield "published_ports", "nothing is published to other machines"
     for service, check in CHECK_OF.items():
-        if not any(name == service for name, _ in urls):
+        if service not in settings.services():
+            yield check, f"this stack has no {service}"
+        elif not any(name == service for name, _ in urls):
             yield check, _why_not(service, found)
     for check in OF_RAY:
         internal = RAY_CLIENT if check.startswith("ray_client") else RAY_DASHBOARD

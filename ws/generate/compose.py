@@ -76,7 +76,7 @@ def compose_file(found: Declared) -> ComposeFile:
 
 
 def service_of(inputs: Json, tags: Mapping[str, str], secrets: Mapping[str, str], waits: Json) -> Json:
-    """One container as a service."""
+    """One container as a service. Maps are sorted: the engine's protocol keeps no order of theirs."""
     mounts = sorted(inputs.get("mounts", []), key=is_program)  # data first
     found: Json = {
         "image": tags.get(inputs["image"], inputs["image"]),
@@ -106,7 +106,7 @@ def service_of(inputs: Json, tags: Mapping[str, str], secrets: Mapping[str, str]
         "shm_size": f"{inputs['shmSize']:.0f}m" if inputs.get("shmSize") else None,
         "deploy": _gpus(inputs.get("deviceRequests") or []),
         "read_only": inputs["readOnly"],
-        "tmpfs": [f"{path}:{options}" for path, options in inputs["tmpfs"].items()],
+        "tmpfs": [f"{path}:{options}" for path, options in sorted(inputs["tmpfs"].items())],
         "cap_drop": inputs["capabilities"]["drops"],
         "cap_add": inputs["capabilities"].get("adds"),
         "security_opt": inputs["securityOpts"],
@@ -114,7 +114,7 @@ def service_of(inputs: Json, tags: Mapping[str, str], secrets: Mapping[str, str]
         "restart": inputs["restart"],
         "stop_signal": inputs["stopSignal"],
         "stop_grace_period": f"{inputs['stopTimeout']:.0f}s",
-        "logging": {"driver": inputs["logDriver"], "options": inputs["logOpts"]},
+        "logging": {"driver": inputs["logDriver"], "options": dict(sorted(inputs["logOpts"].items()))},
         "healthcheck": _healthcheck(inputs["healthcheck"]),
     }
     return {key: value for key, value in found.items() if value not in (None, [], {})}

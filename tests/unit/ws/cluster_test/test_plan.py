@@ -103,6 +103,10 @@ class TestClosedStack:
         assert found.skipped["mlflow"] == "mlflow is not published"
         assert found.skipped["dashboard"] == "ray-cpu is not published"
 
+    def test_a_service_that_is_off_is_not_called_unpublished(self):
+        found = plan(settings_of({"marimo": {"enabled": False}}), Deployed(published=()))
+        assert found.skipped["marimo"] == "this stack has no marimo"
+
 
 class TestHostOfACluster:
     """Its services are on the host's own network, and its firewall keeps most of their ports for the cluster."""

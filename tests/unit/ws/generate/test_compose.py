@@ -59,6 +59,15 @@ def _text(found: Declared, settings: dict[str, Any]) -> str:
     return text.render(compose.compose_file(found), header=files.header(found, PROJECT / "_build/x.yaml"), about=about)
 
 
+INPUTS: dict[str, Any] = dict(  # noqa: C408 - a line for each would be long
+    image="i", name="n", hostname="h", entrypoints=["e"], command=[], user="1:1", envs=[], labels=[], ports=[],
+    mounts=[], networksAdvanced=[], networkMode="host", hosts=[], cpus="1.0", memory=1.0, memorySwap=1.0,
+    tmpfs={}, capabilities={"drops": []}, securityOpts=[], init=True, restart="no", stopSignal="SIGTERM",
+    stopTimeout=1.0, logDriver="json-file", logOpts={}, readOnly=True,
+    healthcheck={"tests": [], "interval": "1s", "timeout": "1s", "startPeriod": "1s", "retries": 1.0},
+)  # fmt: skip
+
+
 class TestContainers:
     def test_are_those_of_the_program_in_the_order_that_they_start_in(self, written, tmp_path):
         wanted = deploy(stack_settings("dev"), state_home=tmp_path).containers
@@ -102,15 +111,15 @@ class TestContainers:
                 self.asked.add(key)
                 return super().get(key, default)
 
-        inputs = Read(
-            image="i", name="n", hostname="h", entrypoints=["e"], command=[], user="1:1", envs=[], labels=[], ports=[],
-            mounts=[], networksAdvanced=[], networkMode="host", hosts=[], cpus="1.0", memory=1.0, memorySwap=1.0,
-            tmpfs={}, capabilities={"drops": []}, securityOpts=[], init=True, restart="no", stopSignal="SIGTERM",
-            stopTimeout=1.0, logDriver="json-file", logOpts={}, readOnly=True,
-            healthcheck={"tests": [], "interval": "1s", "timeout": "1s", "startPeriod": "1s", "retries": 1.0},
-        )  # fmt: skip
+        inputs = Read(INPUTS)
         compose.service_of(inputs, {}, {}, {})
         assert Container.inputs - ENGINES_ALONE == inputs.asked
+
+    def test_are_the_same_in_whatever_order_the_engine_tells_of_a_map(self):
+        maps = {"logOpts": {"max-size": "10m", "max-file": "3"}, "tmpfs": {"/tmp": "size=1m", "/run": "size=1m"}}
+        turned = {key: dict(reversed(value.items())) for key, value in maps.items()}
+        first, second = (compose.service_of({**INPUTS, **one}, {}, {}, {}) for one in (maps, turned))
+        assert repr(first) == repr(second)
 
     def test_images_built_here_are_named_by_their_tags_and_asked_of_no_registry(self, written):
         redis = written(stack_settings("dev"))["services"]["redis"]
