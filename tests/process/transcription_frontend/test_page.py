@@ -264,6 +264,18 @@ class TestLooks:
         expect(page.get_by_role("button", name="Colours: dark")).to_be_visible()
         assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
 
+    def test_colours_follow_the_system_until_one_is_chosen(self, page: Page):
+        def background() -> str:
+            return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+        page.emulate_media(color_scheme="light")
+        light = background()
+        page.emulate_media(color_scheme="dark")
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        assert background() != light
+        page.get_by_role("button", name="Colours: as the system").click()
+        assert background() == light
+
     def test_works_below_a_path(self, browser: Browser, running: Running):
         """All addresses are relative, for a reverse proxy that takes a path off."""
         page = browser.new_page()

@@ -3,7 +3,7 @@ import WaveSurfer from "wavesurfer.js";
 import RegionsPlugin, { type Region } from "wavesurfer.js/plugins/regions";
 import { getPeaks } from "../api/client";
 import type { Segment } from "../api/types";
-import { theme } from "../state/preferences";
+import { dark } from "../state/preferences";
 import { SHORTEST } from "./document";
 import type { Playback } from "./playback";
 
@@ -58,12 +58,8 @@ export function Waveform({ path, media, playback, segment, moved }: Props) {
   }, [path, media, duration]);
 
   useEffect(() => {
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const paint = (): void => surfer?.setOptions(colours());
-    paint();
-    dark.addEventListener("change", paint);
-    return () => dark.removeEventListener("change", paint);
-  }, [surfer, theme.value]);
+    surfer?.setOptions(colours());
+  }, [surfer, dark.value]);
 
   useEffect(() => {
     if (!regions || !surfer || !segment) return undefined;

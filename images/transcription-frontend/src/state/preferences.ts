@@ -1,6 +1,6 @@
 /** What this browser remembers: choices of how to work, never text of transcripts. */
 
-import { effect, signal, type Signal } from "@preact/signals";
+import { computed, effect, signal, type Signal } from "@preact/signals";
 
 export type Theme = "auto" | "light" | "dark";
 
@@ -30,8 +30,15 @@ export const follow = remembered<boolean>("follow", true);
 export const markUnsure = remembered<boolean>("markUnsure", true);
 export const captions = remembered<boolean>("captions", true);
 
+const system = matchMedia("(prefers-color-scheme: dark)");
+const systemIsDark = signal(system.matches);
+system.addEventListener("change", () => {
+  systemIsDark.value = system.matches;
+});
+
+/** Whether the page is dark: as chosen, or as the system is. */
+export const dark = computed(() => (theme.value === "auto" ? systemIsDark.value : theme.value === "dark"));
+
 effect(() => {
-  const root = document.documentElement;
-  if (theme.value === "auto") delete root.dataset.theme;
-  else root.dataset.theme = theme.value;
+  document.documentElement.dataset.theme = dark.value ? "dark" : "light";
 });
