@@ -8,7 +8,13 @@ from typing import NoReturn
 import psutil
 import pytest
 
-from preflight.host_facts import host_addresses, host_listeners
+from preflight.host_facts import Listener, host_addresses, host_listeners
+
+
+def listeners_at(listening: socket.socket, address: str = "127.0.0.1") -> list[Listener]:
+    """Those at the port of that socket and an address: others may listen at the same port of another one."""
+    port = listening.getsockname()[1]
+    return [one for one in host_listeners() if (one.address, one.port) == (address, port)]
 
 
 class TestListeners:
@@ -28,17 +34,16 @@ class TestListeners:
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             listening.bind((bound, 0))
-            assert not [one for one in host_listeners() if one.port == listening.getsockname()[1]]
+            assert not listeners_at(listening, shown)
             listening.listen()
-            [found] = [one for one in host_listeners() if one.port == listening.getsockname()[1]]
-        assert found.address == shown
+            [found] = listeners_at(listening, shown)
         assert str(found.process).endswith(f" (process {os.getpid()})")
 
     def test_are_seen_once_where_processes_share_them(self):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             child = subprocess.Popen(["sleep", "60"], pass_fds=[listening.fileno()])
             try:
-                assert len([one for one in host_listeners() if one.port == listening.getsockname()[1]]) == 1
+                assert len(listeners_at(listening)) == 1
             finally:
                 child.kill()
                 child.wait()
@@ -49,7 +54,7 @@ class TestListeners:
 
         with socket.create_server(("127.0.0.1", 0)) as listening:
             monkeypatch.setattr(psutil, "Process", gone)
-            [found] = [one for one in host_listeners() if one.port == listening.getsockname()[1]]
+            [found] = listeners_at(listening)
         assert found.process is None
 
 

@@ -68,8 +68,9 @@ class TestNewJob:
         page.get_by_role("list", name="Chosen").get_by_text("talk.webm").wait_for()
         assert list(service.uploads.values()) == [CLIP.read_bytes()]
         page.get_by_role("button", name="Transcribe").click()
-        expect(page.get_by_text("Done").first).to_be_visible()
-        page.get_by_role("link", name="talk.webm").click()
+        # The start page has a "Done" and a link of that name as well: those of the job that was there before.
+        expect(page.get_by_role("heading", name="talk.webm")).to_be_visible()
+        page.get_by_role("list", name="Files").get_by_role("link", name="talk.webm").click()
         expect(page.get_by_text("Vorhersage")).to_be_visible()
 
     def test_whole_folder(self, page: Page, service: Service):

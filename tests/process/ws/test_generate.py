@@ -17,6 +17,7 @@ PLATFORM = {
     "images": {"bases": "bootstrap", "torch": "cuda"},  # what is said is not looked for on the network
 }
 COMPOSE = compose_command()
+pytestmark = pytest.mark.usefixtures("docker_engine")
 
 
 @pytest.fixture(scope="module")
