@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent
@@ -14,6 +15,7 @@ def state_root() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "state") / NAME
 
 
+@cache
 def version() -> str:
     """The platform's version."""
     return str(tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]["version"])

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from config.platform import PlatformSettings
 from config.problems import Path, Problem, Remedy, Set
 from config.services import SERVICES
+from config.transcription_variant import IMAGE
 from images.packages_lock import name_of
+from images.variants import VARIANTS
 
 PACKAGE = "faster-whisper"
 RUN_ON: Path = ("transcription", "jobs", "run_on")
-CUDA = "12."  # of the libraries that faster-whisper's CTranslate2 calls
 HERE = Set(RUN_ON, "container")
+FITTING = next(filter(IMAGE.fits, VARIANTS))  # has the libraries that faster-whisper's CTranslate2 calls
 
 
 def jobs_on_ray_can_run(settings: PlatformSettings) -> Iterator[Problem]:
@@ -62,10 +64,10 @@ def _gpus(settings: PlatformSettings) -> Iterator[Problem]:
     if node is None:
         remedies: tuple[Remedy, ...] = (Set((*SERVICES["ray-gpu"], "enabled"), True), Set(path, 0))
         yield Problem(path, "no Ray node of this host offers GPUs", "Enable that node, or use CPUs:", remedies)
-    elif node.image.source == "build" and not settings.images.cuda.startswith(CUDA):
-        reason = f"{PACKAGE} needs the libraries of CUDA 12, and the images have CUDA {settings.images.cuda}"
-        other = Set(("images", "cuda"), "12.8.1")
-        yield Problem(path, reason, "Use images of CUDA 12, or CPUs:", (other, Set(path, 0)))
+    elif node.image.source == "build" and settings.images.cuda.partition(".")[0] != str(IMAGE.cuda):
+        reason = f"{PACKAGE} needs the libraries of CUDA {IMAGE.cuda}, and the images have CUDA {settings.images.cuda}"
+        other = Set(("images", "cuda"), FITTING.cuda)
+        yield Problem(path, reason, f"Use images of CUDA {IMAGE.cuda}, or CPUs:", (other, Set(path, 0)))
     elif node.image.source == "build" and not node.torch:
         reason = "the images without PyTorch have no CUDA libraries"
         torch = Set((*SERVICES["ray-gpu"], "torch"), True)

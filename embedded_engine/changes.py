@@ -11,6 +11,7 @@ IMAGE = "docker:index/image:Image"
 PULLED_IMAGE = "docker:index/remoteImage:RemoteImage"
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"
+COMMAND = "command:local:Command"
 UNHEALTHY = "is unhealthy"  # the reason of a repair that restarts a container
 
 

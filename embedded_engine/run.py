@@ -12,6 +12,7 @@ from typing import Any
 from config.stack_file import StackConfig
 from docker_api.api import DockerApi, DockerError
 from embedded_engine.changes import (
+    COMMAND,
     CONTAINER,
     IMAGE,
     NETWORK,
@@ -137,7 +138,7 @@ class Engine:
             CONTAINER: Container(self._api),
             IMAGE: Image(self._api, rebuild=self._rebuild),
             PULLED_IMAGE: RemoteImage(self._api),
-            "command:local:Command": Command(
+            COMMAND: Command(
                 self._state / "commands",
                 lambda tag: self._api.find(f"/images/{tag}/json") is not None,
                 self._cancelled,

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from embedded_engine.changes import Action, Change, Result
+from embedded_engine.changes import COMMAND, IMAGE, PULLED_IMAGE, Action, Change, Result
 
 # action → symbol, style, what is being done, what was done, what would be done
 WORDS = {
@@ -19,9 +19,9 @@ WORDS = {
 }
 MOST_ITEMS = 4  # of a list that are shown individually
 KINDS = {
-    "docker:index/remoteImage:RemoteImage": "pulled image",
-    "docker:index/image:Image": "image",
-    "command:local:Command": "command",
+    PULLED_IMAGE: "pulled image",
+    IMAGE: "image",
+    COMMAND: "command",
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from config.notation import MEBIBYTE, format_quantity
-from embedded_engine.changes import CONTAINER, UNHEALTHY, Action, Change
+from embedded_engine.changes import CONTAINER, NETWORK, UNHEALTHY, Action, Change
 from stack.running_words import in_words, printable
 from stack.running_work import Deployed, Kind, RunningWork, Work
 from ws.changes import condensed
@@ -22,7 +22,6 @@ REDIS = ("redis", "redis-replica")
 RAY = frozenset({Kind.JOB, Kind.DRIVER, Kind.CLIENT, Kind.ACTOR})
 DOES_NOT_END = frozenset({Kind.ACTOR})  # do not end by themselves: a detached actor stays until it is killed
 DOING = {Action.REPLACE: "is replaced", Action.DELETE: "is removed", Action.REPAIR: "is restarted"}
-NETWORK = "docker:index/network:Network"
 SIZES = ("memory", "shmSize")
 # Inputs of a container that follow from its memory.
 FOLLOWS_MEMORY = ("memorySwap", "shmSize", "envs: CSLR_SETTINGS.node.memory: ", "mounts.source: ")

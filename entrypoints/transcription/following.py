@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from contracts.transcription import FileReport
 from entrypoints.transcription.failures import RefusedError
-from entrypoints.transcription.ledger import ENDED, Json, Ledger, settle, where_of
+from entrypoints.transcription.ledger import ENDED, Json, Ledger, options_of, settle, where_of
 from entrypoints.transcription.media import moment
 from entrypoints.transcription.ray_jobs import Attempts, Cluster, ClusterError, RayJob
-from entrypoints.transcription.recognizer import Model, Options, chosen
+from entrypoints.transcription.recognizer import Model, chosen
 
 FOLLOW_EVERY = 1.0  # seconds
 WAKE_EVERY = 15.0  # seconds
@@ -87,7 +86,7 @@ class Follower:
                 job["attempt"] = {"name": f"transcription-{job['id']}-{job['attempts']}", "submitted": False}
                 job["started"] = job["started"] or moment(time.time())
                 self._ledger.save(job)
-            name, request = job["attempt"]["name"], job["request"]
+            name = job["attempt"]["name"]
             paths = {file["index"]: file["path"] for file in job["files"] if file["state"] not in ENDED}
         if self._ray.cluster.find(name) is None:  # else it was submitted before a crash
             if job["cancelled"]:
@@ -95,15 +94,14 @@ class Follower:
                 return
             media = self._seen(job, paths)
             try:
-                model = chosen(self._models(), request["model"])
+                model = chosen(self._models(), job["request"]["model"])
             except RefusedError as error:
                 self._fail(job, media, str(error))
                 media = {}
             if not media:
                 self._end_attempt(job, None)
                 return
-            options = Options(language=request["language"], prompt=request["prompt"])
-            command = self._ray.attempts.prepare(name, media, model, options)
+            command = self._ray.attempts.prepare(name, media, model, options_of(job))
             self._ray.cluster.submit(name, command, {"transcription": job["id"]})
         with self._changed:
             job["attempt"].update(submitted=True, left=len(paths))
@@ -145,7 +143,7 @@ class Follower:
                 if file["state"] in ENDED:
                     continue  # cancelled meanwhile
                 changed = changed or file["state"] != said.state
-                file.update(facts_of(said))
+                file.update(asdict(said))
                 if said.state == "failed":
                     self._ledger.say(f"{job['id']}: {file['path']} failed: {said.error}")
             settle(job)
@@ -177,12 +175,3 @@ class Follower:
             self._ledger.note(job)
         if job["ended"]:
             self._tell_end(job)
-
-
-def facts_of(said: FileReport) -> Json:
-    """Return what a job keeps of a report from Ray."""
-    return {
-        "state": said.state, "progress": said.progress, "duration": said.duration, "result": said.result,
-        "reused": said.reused, "sha256": said.sha256, "language": said.language, "processing": said.processing,
-        "error": said.error,
-    }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 
 from entrypoints.transcription.files import alone_in, sha256_of, write_json
 from entrypoints.transcription.recognizer import Heard, Model, Options, Recognizer
-from entrypoints.transcription.transcript import to_json
+from entrypoints.transcription.transcript import Segment, to_json
 
 TRANSCRIPT = "transcript.json"
 
@@ -42,6 +42,11 @@ def key_of(digest: str, model: Model, options: Options) -> str:
 def read_result(results: Path, key: str) -> dict[str, Any]:
     """Return a result that was kept; raises OSError."""
     return dict(json.loads((results / key / TRANSCRIPT).read_text(encoding="utf-8")))
+
+
+def progress_at(segment: Segment, duration: float) -> float:
+    """Return which share of a medium is heard after a segment; the whole is not, before its result is kept."""
+    return round(min(segment.end / duration, 0.99), 3) if duration else 0.0
 
 
 def hear(

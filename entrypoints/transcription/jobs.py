@@ -22,11 +22,11 @@ from entrypoints.transcription.alignment import retimed
 from entrypoints.transcription.failures import CancelledError, RefusedError, not_kept
 from entrypoints.transcription.files import write_json
 from entrypoints.transcription.following import Follower, OnRay
-from entrypoints.transcription.hearing import hear, read_result
-from entrypoints.transcription.ledger import Json, Ledger, counts_of, settle, shown, where_of
+from entrypoints.transcription.hearing import hear, progress_at, read_result
+from entrypoints.transcription.ledger import Json, Ledger, counts_of, options_of, settle, shown, where_of
 from entrypoints.transcription.media import MOST_MEDIA, Tree, moment
 from entrypoints.transcription.ray_jobs import ClusterError
-from entrypoints.transcription.recognizer import Options, Recognizer, chosen
+from entrypoints.transcription.recognizer import Recognizer, chosen
 from entrypoints.transcription.results import Result, as_cue, corrected
 from entrypoints.transcription.transcript import (
     Segment,
@@ -48,11 +48,6 @@ class Wanted:
     subtitles_beside: bool = False
     shift: Shift | None = None
     where: Where | None = None  # None: where the stack has jobs run
-
-    @property
-    def options(self) -> Options:
-        """What decides what is heard."""
-        return Options(language=self.language, prompt=self.prompt)
 
 
 class Jobs:
@@ -340,19 +335,17 @@ class Jobs:
         return None
 
     def _transcribe(self, job: Json, file: Json) -> None:
-        request = job["request"]
-        model = chosen(self._recognizer.models(), request["model"])
-        options = Options(language=request["language"], prompt=request["prompt"])
+        model = chosen(self._recognizer.models(), job["request"]["model"])
 
         def heard(segment: Segment, duration: float) -> None:
             with self._changed:
                 file["duration"] = duration
-                file["progress"] = round(min(segment.end / duration, 0.99), 3) if duration else 0.0
+                file["progress"] = progress_at(segment, duration)
 
         kept = hear(
             self._tree.file(file["path"]),
             model,
-            options,
+            options_of(job),
             results=self._results,
             recognizer=self._recognizer,
             where="container",

@@ -12,6 +12,7 @@ from typing import Any
 from entrypoints.transcription.failures import RefusedError, not_kept
 from entrypoints.transcription.files import write_json
 from entrypoints.transcription.media import moment
+from entrypoints.transcription.recognizer import Options
 
 ENDED = ("done", "failed", "cancelled")
 Json = dict[str, Any]
@@ -71,6 +72,11 @@ def settle(job: Json) -> None:
 def where_of(job: Json) -> str:
     """Return where a job runs."""
     return str(job["request"]["where"])
+
+
+def options_of(job: Json) -> Options:
+    """Return what a job asks of the recognizer."""
+    return Options(language=job["request"]["language"], prompt=job["request"]["prompt"])
 
 
 def counts_of(job: Json) -> dict[str, int]:

@@ -13,7 +13,7 @@ from contracts.document import encode
 from contracts.transcription import FileReport, Medium, Work
 from entrypoints.transcription.failures import RefusedError
 from entrypoints.transcription.files import write_json
-from entrypoints.transcription.hearing import hear
+from entrypoints.transcription.hearing import hear, progress_at
 from entrypoints.transcription.recognizer import Model, Options, Whisper
 from entrypoints.transcription.transcript import Segment
 
@@ -44,8 +44,8 @@ def _heard(work: Work, medium: Medium) -> FileReport:
         nonlocal told
         if time.monotonic() - told >= REPORT_EVERY:
             told = time.monotonic()
-            progress = round(min(segment.end / duration, 0.99), 3) if duration else 0.0
-            report(work, medium, FileReport(state="running", progress=progress, duration=duration))
+            said = FileReport(state="running", progress=progress_at(segment, duration), duration=duration)
+            report(work, medium, said)
 
     kept = hear(
         medium.path,

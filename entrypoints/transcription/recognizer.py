@@ -133,10 +133,10 @@ class Whisper:
         from faster_whisper import WhisperModel
 
         with self._lock:
-            if self._device == "cuda":
-                _find_cuda()
             if self._loaded is None or self._loaded[0] != model.identity:
                 self._loaded = None  # the memory of two may not be there
+                if self._device == "cuda":
+                    _find_cuda()
                 try:
                     loaded = WhisperModel(
                         str(model.folder), device=self._device, compute_type=COMPUTE[self._device],

@@ -13,12 +13,12 @@ from typing import Any
 from config.services import SERVICES
 from docker_api.volume_owner import IMAGE as OWNERS_IMAGE
 from docker_api.volume_owner import SCRIPT, TARGET
-from embedded_engine.changes import CONTAINER, NETWORK, VOLUME
+from embedded_engine.changes import COMMAND, CONTAINER, NETWORK, VOLUME
 from embedded_engine.registration import Registration
 from stack.identity import VOLUME_OWNER, StackIdentity
 from stack.programs import PROGRAMS_TARGET
 from stack.secrets import SECRETS_TARGET
-from ws.generate.program import COMMAND, Declared
+from ws.generate.program import Declared
 
 Json = dict[str, Any]
 OWNER_MODULE = "docker_api.volume_owner"

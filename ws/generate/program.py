@@ -12,7 +12,7 @@ from pathlib import Path
 
 from config.stack_file import StackConfig
 from docker_api.api import DockerApi, DockerError
-from embedded_engine.changes import IMAGE, PULLED_IMAGE, Change, Display
+from embedded_engine.changes import COMMAND, IMAGE, PULLED_IMAGE, Change, Display
 from embedded_engine.deployment import Deployment
 from embedded_engine.program import Monitor, Outcome, run_program
 from embedded_engine.registration import Registration
@@ -23,7 +23,6 @@ from stack.identity import GENERATES, StackIdentity
 from stack.state import stack_folder
 from verification.spec import ENVIRONMENT, VerificationSpec
 
-COMMAND = "command:local:Command"
 OF_CONTAINERS = ("verification", "docker_api.volume_owner")  # modules of commands that are not about images
 
 

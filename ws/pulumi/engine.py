@@ -16,7 +16,18 @@ from build_report.sampling import docker_root, sampled_run
 from config.project import state_root
 from config.stack_file import StackFile
 from docker_api.api import DockerApi, DockerError
-from embedded_engine.changes import CONTAINER, IMAGE, NETWORK, Action, Change, Display, ProgramError, Result, name_in
+from embedded_engine.changes import (
+    COMMAND,
+    CONTAINER,
+    IMAGE,
+    NETWORK,
+    Action,
+    Change,
+    Display,
+    ProgramError,
+    Result,
+    name_in,
+)
 from embedded_engine.differences import UNKNOWN, differences
 from embedded_engine.lock import LockedError, stack_lock
 from stack.identity import LEAVES_IMAGE, StackIdentity
@@ -40,7 +51,7 @@ STEPS = {
 }
 LAST_STEPS = frozenset(STEPS) - {"replace", "delete-replaced"}  # of the several that make one replacement
 # Types that Pulumi only forgets on deletion: images stay, and commands have already run.
-ONLY_FORGOTTEN = (IMAGE, "command:local:Command")
+ONLY_FORGOTTEN = (IMAGE, COMMAND)
 NO_SUCH_STACK = "no stack named"
 # How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
 UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")

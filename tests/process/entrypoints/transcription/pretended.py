@@ -2,8 +2,11 @@
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import uvicorn
 
 from contracts.transcription import RaySettings, TranscriptionSettings
@@ -14,6 +17,17 @@ from entrypoints.transcription.transcript import Segment, Transcript, Word
 from testing.servers import free_port
 
 TOKEN = "a-token-of-a-stack"
+
+
+def until(
+    api: httpx.Client, name: str, reached: Callable[[dict[str, Any]], object], *, seconds: float = 20
+) -> dict[str, Any]:
+    """Waits until a job is as wanted, and returns it. Fails after some seconds."""
+    deadline = time.monotonic() + seconds
+    while not reached(job := api.get(f"/v1/jobs/{name}").json()):
+        assert time.monotonic() < deadline, job
+        time.sleep(0.02)
+    return dict(job)
 
 
 class Pretended:

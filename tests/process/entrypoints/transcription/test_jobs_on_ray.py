@@ -17,7 +17,7 @@ from entrypoints.transcription.files import sha256_of
 from entrypoints.transcription.ledger import ENDED
 from entrypoints.transcription.ray_jobs import Cluster, ClusterError
 from entrypoints.transcription.recognizer import Options
-from tests.process.entrypoints.transcription.pretended import TOKEN, Service
+from tests.process.entrypoints.transcription.pretended import TOKEN, Service, until
 from tests.process.entrypoints.transcription.pretended_ray import Ray
 
 TEXT = "guten Abend\nes regnet morgen im Norden\n"
@@ -50,14 +50,6 @@ def ray(service: Service, monkeypatch):
 def api(service: Service):
     with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20) as client:
         yield client
-
-
-def until(api: httpx.Client, name: str, reached: Any) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
-    while not reached(job := api.get(f"/v1/jobs/{name}").json()):
-        assert time.monotonic() < deadline, job
-        time.sleep(0.01)
-    return dict(job)
 
 
 def ended(api: httpx.Client, name: str) -> dict[str, Any]:

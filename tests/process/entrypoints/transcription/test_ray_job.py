@@ -17,9 +17,10 @@ from entrypoints.transcription import following, ray_jobs
 from entrypoints.transcription.ledger import ENDED
 from testing.harness import PROJECT
 from testing.ray_head import running_head
-from tests.process.entrypoints.transcription.pretended import TOKEN, Service
+from tests.process.entrypoints.transcription.pretended import TOKEN, Service, until
 
 PACKAGES = Path(__file__).parent / "packages"
+SECONDS = 120  # for Ray to start processes
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +48,12 @@ def api(service: Service, head: Any, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield client
 
 
-def until(api: httpx.Client, name: str, reached: Any) -> dict[str, Any]:
-    deadline = time.monotonic() + 120
-    while not reached(job := api.get(f"/v1/jobs/{name}").json()):
-        assert time.monotonic() < deadline, job
-        time.sleep(0.1)
-    return dict(job)
-
-
 def begun(api: httpx.Client) -> str:
     return str(api.post("/v1/jobs", json={"paths": ["dataset"]}).json()["id"])
 
 
 def ended(api: httpx.Client, name: str) -> dict[str, Any]:
-    return until(api, name, lambda job: job["state"] in ENDED)
+    return until(api, name, lambda job: job["state"] in ENDED, seconds=SECONDS)
 
 
 def heard(service: Service) -> list[str]:
@@ -90,7 +83,7 @@ def test_killed_job_run_again_does_only_what_is_missing(api, service, head):
     service.medium("a.mp4", "one")
     service.medium("b.mp4", "two wait-for:go")
     name = begun(api)
-    until(api, name, lambda job: job["counts"]["done"] == 1 and job["counts"]["running"] == 1)
+    until(api, name, lambda job: job["counts"]["done"] == 1 and job["counts"]["running"] == 1, seconds=SECONDS)
     url = f"http://127.0.0.1:{head.dashboard}/api/jobs/transcription-{name}"
     headers = {"Authorization": f"Bearer {head.token.read_text()}"}
     assert httpx.post(f"{url}-1/stop", headers=headers).json() == {"stopped": True}
@@ -107,7 +100,12 @@ def test_killed_job_run_again_does_only_what_is_missing(api, service, head):
 def test_cancelled_job_leaves_no_task_and_nothing_half_written(api, service, head):
     service.medium("a.mp4", "one wait-for:never")
     name = begun(api)
-    until(api, name, lambda job: job["counts"]["running"] == 1 and (service.folder / "data/results").is_dir())
+    until(
+        api,
+        name,
+        lambda job: job["counts"]["running"] == 1 and (service.folder / "data/results").is_dir(),
+        seconds=SECONDS,
+    )
     api.post(f"/v1/jobs/{name}/cancel")
     assert ended(api, name)["state"] == "cancelled"
     assert not list((service.folder / "data/results").rglob("*transcript.json*"))
