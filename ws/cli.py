@@ -20,6 +20,7 @@ from ws.config import commands as config_commands
 from ws.drain_option import with_time
 from ws.engine_names import EngineOption
 from ws.errors import WsError, message
+from ws.export.command import add_commands as add_export
 from ws.generate.command import add_commands as add_generate
 from ws.mlflow.commands import mlflow
 from ws.packages.commands import packages
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 add_commands(app)
 add_generate(app)
+add_export(app)
 app.add_typer(packages, name="packages")
 app.add_typer(mlflow, name="mlflow")
 reports = typer.Typer(invoke_without_command=True, context_settings=HELP)

@@ -1,13 +1,16 @@
 """The command `ws generate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from ws.paths import there
 from ws.terminal import Stack, err, out
+
+if TYPE_CHECKING:
+    from ws.generate.files import Written
 
 BUILD_FOLDER = "_build"
 
@@ -42,7 +45,11 @@ def generate(
     from ws.stack_settings import open_stack
 
     session = Session(open_stack(stack), out)
-    written = files.write(session, output or FOLDER / BUILD_FOLDER, build=build)
+    show(files.write(session, output or FOLDER / BUILD_FOLDER, build=build))
+
+
+def show(written: "Written") -> None:
+    """Names the files, what to know of them, and the next commands."""
     for path in written.paths:
         out.print(Text(str(path), style="bold"), soft_wrap=True)
     for line in written.notes:
