@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import pulumi
 
+from components.database_dump import dump_before
 from components.docker import ContainerSpec, Healthcheck
 from components.environment import Environment
 from components.postgres import Postgres
@@ -40,6 +41,9 @@ class MLflow(Service):
         settings, host = args.settings, args.host
         prefix = prefix_of(settings.base_url)
         self.url = f"http://{name}:{MLFLOW}{prefix}"
+        # Once Postgres is healthy: after a `down`, too, the database is then kept before a newer MLflow changes it.
+        ready = pulumi.ResourceOptions(parent=self, depends_on=[args.postgres])
+        kept = dump_before(name, image=args.image, host=host, opts=ready)
         self._run(
             ContainerSpec(
                 service=name,
@@ -68,7 +72,7 @@ class MLflow(Service):
                 ),
                 wait_seconds=300,
             ),
-            after=[args.postgres],
+            after=[args.postgres, kept],
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.database_dump import dump_before
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.environment import Environment
 from components.service import Host, Service, extra_mounts
@@ -32,6 +33,7 @@ class Postgres(Service):
     def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:postgres:Postgres", name, deployed_on=args.host, port=POSTGRES, opts=opts)
         settings, host = args.settings, args.host
+        kept = dump_before(name, image=args.image, host=host, opts=pulumi.ResourceOptions(parent=self))
         self._run(
             ContainerSpec(
                 service=name,
@@ -54,5 +56,6 @@ class Postgres(Service):
                 # Postgres' fast shutdown; SIGTERM would wait for every client to leave.
                 stop_signal="SIGINT",
                 stop_seconds=30,
-            )
+            ),
+            after=[kept],
         )

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -101,6 +102,44 @@ def wait_for_postgres(driver: str) -> None:
         time.sleep(0.5)
 
 
+def schema_of(driver: str) -> str | None:
+    """Return the revision of the tables in Postgres; None for a new database."""
+    connector: Any = importlib.import_module(driver)
+    with connector.connect(f"postgresql://{DATABASE}", connect_timeout=3) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT to_regclass('public.alembic_version')")
+        if cursor.fetchone()[0] is None:
+            return None
+        cursor.execute("SELECT version_num FROM alembic_version")
+        found = cursor.fetchone()
+    return str(found[0]) if found else None
+
+
+def upgrade_tables(driver: str) -> None:
+    """Bring tables of an older MLflow up to this one, which would refuse them; raise MlflowError for a newer one's."""
+    found = schema_of(driver)
+    package = importlib.util.find_spec("mlflow")
+    migrations = Path(package.origin or "").parent / "store/db_migrations" if package else Path()
+    if found is None or not (migrations / "versions").is_dir():
+        return
+    from alembic.script import ScriptDirectory  # type: ignore[import-not-found]
+
+    scripts = ScriptDirectory(str(migrations))
+    if found == scripts.get_current_head():
+        return
+    if found not in {one.revision for one in scripts.walk_revisions()}:
+        raise MlflowError(
+            f"The tables in Postgres are of a newer MLflow (schema {found}), which this one cannot read: use its image "
+            "again, or restore the dump from before it with `ws mlflow restore`."
+        )
+    say(f"bringing the tables of an older MLflow (schema {found}) up to date")
+    address = f"{DRIVERS[driver]}://{DATABASE}"
+    done = subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", address], check=False)
+    if done.returncode:
+        raise MlflowError("The tables could not be brought up to date; the lines above say why. Nothing was lost.")
+    say("the tables are up to date")
+
+
 def store(driver: str) -> list[str]:
     """Return the options that say where runs and artifacts are kept."""
     return [f"--backend-store-uri={DRIVERS[driver]}://{DATABASE}", f"--artifacts-destination={ARTIFACTS}"]
@@ -129,6 +168,7 @@ def serve() -> None:
     for key, value in DEFAULTS.items():
         os.environ.setdefault(key, value)
     wait_for_postgres(driver)
+    upgrade_tables(driver)
     options = ["--host=0.0.0.0", "--port=5000", "--serve-artifacts", *store(driver)]
     os.chdir(tempfile.gettempdir())  # MLflow writes to its working folder, and the image is read-only
     os.environ["TMPDIR"] = str(make_upload_folder())

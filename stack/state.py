@@ -16,6 +16,8 @@ from pathlib import Path
 from config.project import state_root
 from stack.identity import StackIdentity
 
+DUMPS = "dumps"  # folder, in a stack's own: MLflow's database before its image or that of Postgres changed
+
 
 def stack_folder(identity: StackIdentity) -> Path:
     """The part of it that belongs to one stack."""

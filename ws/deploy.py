@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from embedded_engine.changes import Action, Change, Display, Guard, Result, ungu
 from stack import running_work
 from stack.owner import RECORD, OwnerRecord
 from stack.running_work import RunningWork
-from stack.state import stack_folder
+from stack.state import DUMPS, stack_folder
 from ws import changes, firewall, services
 from ws.consent import Consent
 from ws.containers import containers, made_by
@@ -111,7 +112,17 @@ class Session:
         def objection(change: Change) -> str:
             return consent.objection(self.cost([change])) if concerns(change) else ""
 
-        return self.run(choice, lambda engine: engine.up(), guard=objection)
+        before = self._dumps()
+        result = self.run(choice, lambda engine: engine.up(), guard=objection)
+        for dump in sorted(self._dumps() - before):
+            self.say(
+                f"Kept MLflow's database as it was before. To go back to it, with the former version: "
+                f"ws mlflow restore {dump} --stack {self.identity.stack}"
+            )
+        return result
+
+    def _dumps(self) -> set[Path]:
+        return set((stack_folder(self.identity) / DUMPS).glob("*"))
 
     def _clear_away(self, left: list[Change], consent: Consent) -> None:
         """Removes leftovers of an interrupted run. Raises `DeclinedError` and `WsError`."""

@@ -588,7 +588,8 @@ class TestImages:
         deployed = deploy(ALL_PULLED, state_home=state_home)
         assert len(deployed.of_type(REMOTE_IMAGE)) == 1
         assert deployed.of_type(IMAGE) == {}
-        assert set(deployed.of_type(COMMAND)) == {"verification"}, "a base is made that nothing is built on"
+        commands = set(deployed.of_type(COMMAND))
+        assert commands == {"postgres-dump", "mlflow-dump", "verification"}, "a base is made that nothing is built on"
 
     def test_versions_of_a_pulled_node_are_not_expected(self, state_home):
         deployed = deploy(ALL_PULLED, state_home=state_home)

@@ -23,7 +23,8 @@ from stack.identity import GENERATES, StackIdentity
 from stack.state import stack_folder
 from verification.spec import ENVIRONMENT, VerificationSpec
 
-OF_CONTAINERS = ("verification", "docker_api.volume_owner")  # modules of commands that are not about images
+# Modules of commands that are not about images.
+OF_CONTAINERS = ("verification", "docker_api.volume_owner", "docker_api.database_dump")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def dump(
 ) -> None:
     """Write MLflow's database to a file, as `pg_dump` does, while it is in use. Artifacts are not in it.
 
-    How to restore it: docs/troubleshooting.md.
+    Restore it with `ws mlflow restore`.
     """
     from ws.mlflow.maintenance import database_dump
     from ws.stack_settings import open_stack
@@ -49,3 +49,23 @@ def dump(
     written = database_dump(open_stack(stack).identity, None if file.name == "-" else file)
     if file.name != "-":
         out.print(Text(f"{written / 10**6:.1f} MB in {file}", style="bold green"), soft_wrap=True)
+
+
+@mlflow.command("restore")
+def restore(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What `ws mlflow dump`, or an `up`, has written.", callback=there),
+    ],
+    stack: Stack = "dev",
+    yes: Yes = False,
+) -> None:
+    """Make MLflow's database what a dump says. MLflow restarts; the database before is kept as a dump as well."""
+    from ws.mlflow.maintenance import database_restore
+    from ws.stack_settings import open_stack
+
+    identity = open_stack(stack).identity
+    ask(f"MLflow's runs and models of stack {stack} will be those of {file}.", yes=yes)
+    before = database_restore(identity, file)
+    out.print(Text(f"Restored {file}", style="bold green"), soft_wrap=True)
+    out.print(Text(f"As it was before: {before}", style="dim"), soft_wrap=True)

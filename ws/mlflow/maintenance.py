@@ -1,7 +1,6 @@
 """Runs maintenance programs on MLflow's data, inside the containers that have the programs and the passwords."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,19 +11,14 @@ from docker.errors import APIError
 from rich.console import Console
 from rich.text import Text
 
+from docker_api.database_dump import DUMP, MAGIC, SECONDS, DumpError, keep, output, restore, written
 from stack.identity import StackIdentity
 from stack.programs import run_python
-from ws.containers import containers
+from stack.state import DUMPS, stack_folder
+from ws.containers import ContainerState, containers
 from ws.errors import WsError
 
-SECONDS = 24 * 3600  # that a program may be silent
-# Debian's image has the programs of Postgres in a folder of their own, the official one on PATH.
-PG_DUMP = """\
-for bin in /usr/lib/postgresql/*/bin; do [ ! -d "$bin" ] || PATH="$bin:$PATH"; done
-PGPASSWORD=$(head -n 1 "${POSTGRES_PASSWORD_FILE:-/run/secrets/postgres-password}")
-export PGPASSWORD
-exec pg_dump --host=127.0.0.1 --username=mlflow --dbname=mlflow --format=custom
-"""
+STOP_SECONDS = 20
 
 
 def garbage_collection(identity: StackIdentity, options: Sequence[str], console: Console) -> None:
@@ -39,48 +33,69 @@ def garbage_collection(identity: StackIdentity, options: Sequence[str], console:
 
 def database_dump(identity: StackIdentity, file: Path | None) -> int:
     """Writes the database to a file, whole or not at all, or to stdout. Returns the number of bytes."""
-    with _written(file) as target:
-        return sum(target.write(part) for part in _output(identity, "postgres", ("sh", "-c", PG_DUMP)))
+    with _target(file) as target:
+        return sum(target.write(part) for part in _output(identity, "postgres", ("sh", "-c", DUMP)))
+
+
+def database_restore(identity: StackIdentity, file: Path) -> str:
+    """Makes the database what a dump says, while MLflow is stopped. Returns what became of the database before.
+
+    Raises `WsError`; the database is then as it was.
+    """
+    try:
+        with file.open("rb") as source:
+            if source.read(len(MAGIC)) != MAGIC:
+                raise WsError(f"{file} is not a dump of `ws mlflow dump` or `pg_dump --format=custom`")
+    except OSError as error:
+        raise WsError(f"{file} cannot be read: {error.strerror}") from None
+    postgres, mlflow = _running(identity, "postgres"), _find(identity, "mlflow")
+    client = docker.from_env(timeout=SECONDS)
+    server = client.containers.get(mlflow.identifier)
+    try:
+        server.stop(timeout=STOP_SECONDS)
+        before = keep(client, postgres.name, stack_folder(identity) / DUMPS, "restore")
+        restore(client, postgres.name, file)
+    except (DumpError, APIError, OSError) as error:
+        raise WsError(f"{file} was not restored; the database is as it was. {error}") from None
+    finally:
+        server.start()
+    return before
 
 
 @contextlib.contextmanager
-def _written(file: Path | None) -> Iterator[IO[bytes]]:
-    if file is None:
+def _target(file: Path | None) -> Iterator[IO[bytes]]:
+    if file:
+        with written(file) as target:
+            yield target
+    else:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
-        return
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        # It holds what people logged, which is theirs alone.
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
-            yield target
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _output(identity: StackIdentity, service: str, command: Sequence[str]) -> Iterator[bytes]:
     """The output of a program in a service's container. Raises `WsError` with its error message."""
+    found = _running(identity, service)
+    try:
+        yield from output(docker.from_env(timeout=SECONDS), found.identifier, list(command))
+    except APIError as error:
+        raise WsError(f"{found.name} cannot run a program: {error.explanation or error}.") from None
+    except DumpError as error:
+        raise WsError(f"{service} of stack {identity.stack} could not do it: {error}") from None
+
+
+def _running(identity: StackIdentity, service: str) -> ContainerState:
+    """The container of a service that runs. Raises `WsError`."""
+    found = _find(identity, service)
+    if found.state != "running":
+        raise WsError(f"{found.name} does not run ({found.status}). Start it with: ws up --stack {identity.stack}")
+    return found
+
+
+def _find(identity: StackIdentity, service: str) -> ContainerState:
+    """The container of a service. Raises `WsError`."""
     found = next((one for one in containers(identity) if one.service == service), None)
     if found is None:
         raise WsError(
             f"stack {identity.stack} has no {service} on this host. Start it with: ws up --stack {identity.stack}"
         )
-    if found.state != "running":
-        raise WsError(f"{found.name} does not run ({found.status}). Start it with: ws up --stack {identity.stack}")
-    api = docker.from_env(timeout=SECONDS).api
-    complaints = b""
-    try:
-        run = api.exec_create(found.identifier, list(command))["Id"]
-        for printed, complained in api.exec_start(run, stream=True, demux=True):
-            complaints = (complaints + (complained or b""))[-4000:]
-            if printed:
-                yield printed
-        code = api.exec_inspect(run)["ExitCode"]
-    except APIError as error:
-        raise WsError(f"{found.name} cannot run a program: {error.explanation or error}.") from None
-    if code:
-        reason = complaints.decode(errors="replace").strip() or f"exit code {code}"
-        if "Traceback (most recent call last)" in reason:
-            reason = reason.splitlines()[-1]
-        raise WsError(f"{service} of stack {identity.stack} could not do it: {reason}")
+    return found

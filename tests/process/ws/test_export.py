@@ -42,7 +42,7 @@ def documents(written, project) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def definition() -> dict[str, Any]:
+def definition() -> Any:
     """KubeRay's schema of a RayCluster, in which keys that it does not know are wrong."""
     go = shutil.which("go")
     if go is None:

@@ -1,6 +1,7 @@
 """The manifests for KubeRay: what the pods get, from settings alone."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import yaml
@@ -11,24 +12,24 @@ from testing.lab import at
 from ws.export.kuberay import Exported, manifests, ray_nodes, text_of
 
 GIBIBYTE = 2**30
-GPUS = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
+GPUS: dict[str, Any] = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
 IMAGES = {name: f"registry.example.org/{name}:1" for name in ("redis", "ray-cpu", "ray-gpu", "ray-head")}
 
 
-def exported(settings=None, replicas=1):
+def exported(settings: Any = None, replicas: int = 1) -> Exported:
     parsed = platform_settings(settings or {})
     return Exported(name="cslr-dev", settings=parsed, images=IMAGES, ray="2.60.0", gpus=4, replicas=replicas)
 
 
-def objects(found):
+def objects(found: Exported) -> dict[tuple[str, str], Any]:
     return {(one["kind"], one["metadata"]["name"]): one for one in manifests(found)}
 
 
-def cluster(found):
+def cluster(found: Exported) -> Any:
     return objects(found)["RayCluster", "cslr-dev"]["spec"]
 
 
-def container(group):
+def container(group: Any) -> Any:
     (found,) = group["template"]["spec"]["containers"]
     return found
 
