@@ -1,6 +1,7 @@
 """What Docker keeps of the output of a stack's containers."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +54,10 @@ def of_stack(identity: StackIdentity, api: DockerApi) -> list[Container]:
 
 def _node_name(env: dict[str, str]) -> str:
     """The name of a Ray node in the cluster; empty for other services."""
-    for kind in (NodeSettings, AgentSettings):
-        if SETTINGS_VARIABLE in env:
-            try:
-                return load_settings(kind, env).node.name
-            except DocumentError:
-                continue
+    kinds: tuple[type[NodeSettings | AgentSettings], ...] = (NodeSettings, AgentSettings)
+    for kind in kinds if SETTINGS_VARIABLE in env else ():
+        with suppress(DocumentError):
+            return load_settings(kind, env).node.name
     return ""
 
 

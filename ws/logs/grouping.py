@@ -39,8 +39,10 @@ class Grouper:
         """Takes the next line, with the time that was kept beside it, if any; yields the entries that it ends."""
         if mark := MARK.fullmatch(text):
             yield from self.flush()
-            field = "job" if mark["what"] == "job_id" else "task"
-            self._pattern = replace(self._pattern, **{field: mark["value"]})
+            of_job = mark["what"] == "job_id"
+            self._pattern = (
+                replace(self._pattern, job=mark["value"]) if of_job else replace(self._pattern, task=mark["value"])
+            )
             return
         plain = COLOURS.sub("", text) if "\x1b" in text else text
         own = time_of(plain)

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import Any
 
 from ws.logs.entry import Entry
 from ws.logs.kinds import LEVELS
@@ -31,9 +32,10 @@ class Query:
     @classmethod
     def from_json(cls, text: str) -> Query:
         """From the reader's argument."""
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
-        )
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
+        }
+        return cls(**values)
 
     def to_json(self) -> str:
         """As the reader's argument."""

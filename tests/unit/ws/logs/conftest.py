@@ -53,7 +53,7 @@ def _utc(monkeypatch):
 
 
 @pytest.fixture
-def scratch(tmp_path) -> Path:
+def scratch(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,9 @@ import typer
 
 from stack.identity import StackIdentity
 from ws import cli
-from ws.logs import containers
 from ws.logs.command import Read, check, parse_tail
 from ws.logs.containers import Container, ContainerLog
+from ws.logs.kinds import time_of
 from ws.logs.query import Query
 from ws.logs.ray_files import Scratch, Summary
 from ws.logs.times import moment
@@ -125,7 +125,7 @@ class TestContainers:
         log = ContainerLog(container("redis"), FakeDocker(list(self.LINES)), probes=True)
         found = list(log.entries(Query(tail=1, grep="a|GET")))
         assert [entry.text[:1] for entry in found] == ["a", "I", "I"]
-        assert found[0].time == containers.time_of("2026-11-28T03:00:00Z")
+        assert found[0].time == time_of("2026-11-28T03:00:00Z")
 
 
 class TestLastMessage:

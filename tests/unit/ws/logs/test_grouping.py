@@ -24,7 +24,7 @@ TRACEBACK = (
 def entries(*lines: str, joined: bool = False, stamps: bool = False) -> list[Entry]:
     kind = KINDS[-1] if joined else CONTAINER_KIND
     grouper = Grouper(Entry(0.0, "s", "n", "f", "", "", "", ""), kind, undated=99.0)
-    found = []
+    found: list[Entry] = []
     for number, line in enumerate(lines):
         found += grouper.feed(line, float(number) if stamps else None)
     return [*found, *grouper.flush()]

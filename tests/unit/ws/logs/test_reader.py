@@ -3,6 +3,7 @@
 import os
 import time
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from ws.logs.query import Query
 from ws.logs.reader import Reader
 
 
-def texts(found):
+def texts(found: Any) -> list[str]:
     return [entry.text.splitlines()[0].rpartition(": ")[2].rpartition(" -- ")[2] for entry in found[0]]
 
 
