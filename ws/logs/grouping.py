@@ -11,7 +11,7 @@ from ws.logs.kinds import Kind, level_of, time_of
 
 MOST_LINES = 1000  # of one entry
 MOST_CHARACTERS = 2**18
-MOST_UNDATED = 1000  # entries that wait for the first time in their log
+MOST_UNDATED = 100  # entries that wait for the first time in their log
 TRACEBACK = re.compile(r"Traceback \(most recent call last\):\s*$")
 CHAINED = re.compile(r"During handling of the above exception|The above exception was the direct cause")
 # What Ray writes into a worker's log when that takes up another job, task or actor.

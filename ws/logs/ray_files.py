@@ -9,7 +9,7 @@ import json
 import secrets
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import docker
 import requests
 
+from docker_api.internals import frames
 from docker_api.one_off import hardened
 from stack.identity import StackIdentity
 from ws.inside import ENTER
@@ -27,6 +28,8 @@ from ws.logs.query import Query
 SCRATCH = "/scratch"
 MEMORY = "512m"
 FOLDER = "opt/cslr-logs"  # in the container
+ATTACHED = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+STANDARD_ERROR = 2  # of the streams of a connection
 MODULES = ("__init__", "entry", "kinds", "grouping", "query", "files", "reader")
 PROGRAM = ENTER + 'exec python3 -m ws.logs.reader "$@"'
 
@@ -66,9 +69,9 @@ class Scratch:
         reader = client.containers.create(self.container.image, **self._options(query))
         try:
             reader.put_archive("/", program())
-            output = client.api.attach(reader.id, stdout=True, stderr=True, stream=True, demux=True)
-            reader.start()
-            yield self._read(reader, output)
+            with closing(client.api.attach_socket(reader.id, params=ATTACHED)) as connection:
+                reader.start()
+                yield messages(frames(connection))
         finally:
             with suppress(docker.errors.DockerException, requests.RequestException):
                 reader.remove(force=True)
@@ -88,24 +91,34 @@ class Scratch:
             "mem_limit": MEMORY,
             "healthcheck": {"test": ["NONE"]},
             "mounts": [docker.types.Mount(SCRATCH, source, type=mount["Type"], read_only=True)],
+            # It ends when the connection to it does, even if `ws` is killed, and is then gone.
+            "stdin_open": True,
+            "auto_remove": True,
             "log_config": docker.types.LogConfig(type="none"),  # its output is others' logs, and is read as it comes
         }
 
-    @staticmethod
-    def _read(reader: Any, output: Iterator[tuple[bytes | None, bytes | None]]) -> Iterator[Entry | Summary]:  # noqa: ANN401
-        errors: list[bytes] = []
 
-        def standard() -> Iterator[bytes]:
-            for out, error in output:
-                errors.extend([error] if error else [])
-                yield out or b""
+def messages(came: Iterator[tuple[int, bytes]]) -> Iterator[Entry | Summary]:
+    """What the reader printed, with a summary in any case."""
+    errors: list[bytes] = []
 
-        for line in split(standard()):
-            found = json.loads(line)
-            yield Entry(*found) if isinstance(found, list) else Summary(**found)
-        if reader.wait()["StatusCode"]:
-            said = b"".join(errors).decode(errors="replace").strip().splitlines()
-            yield Summary(problems=[f"Ray's log files cannot be read: {said[-1] if said else 'the reader was killed'}"])
+    def printed() -> Iterator[bytes]:
+        for stream, data in came:
+            if stream == STANDARD_ERROR:
+                errors.append(data)
+            else:
+                yield data
+
+    complete = False
+    for line in split(printed()):
+        found = json.loads(line)
+        complete = complete or isinstance(found, dict)
+        yield Summary(**found) if isinstance(found, dict) else Entry(*found)
+    if not complete:
+        said = b"".join(errors).decode(errors="replace").strip().splitlines()
+        yield Summary(
+            problems=[f"Ray's log files could not be read: {said[-1] if said else 'their reader was killed'}"]
+        )
 
 
 def program() -> bytes:

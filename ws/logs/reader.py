@@ -3,16 +3,18 @@
     python -m ws.logs.reader SCRATCH NODES QUERY
 
 NODES: service → name of its node, as JSON. Prints each entry as a line (`Entry.packed`), by time, and one line with
-what it read. With `follow` it then prints what is new. Holds a line of each file in memory, and the last entries.
-Standard library only, Python 3.10 or newer.
+what it read. With `follow` it then prints what is new. Ends when its standard input does. Holds a few entries of each
+file in memory, and the last ones of each service. Standard library only, Python 3.10 or newer.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
+import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,7 +25,6 @@ from ws.logs.grouping import Grouper
 from ws.logs.query import Query
 
 POLL_SECONDS = 0.5
-MOST_SECONDS = 24 * 3600  # of following, should whoever reads the output vanish
 BUFFER = 2**13  # bytes for each file
 
 
@@ -117,12 +118,22 @@ def run(root: Path, nodes: dict[str, str], query: Query) -> None:
             print(entry.packed())
         left_out = tail.left_out
     print(reader.summary(left_out), flush=True)
-    until = time.monotonic() + MOST_SECONDS
-    while query.follow and time.monotonic() < until:
+    while query.follow:
         time.sleep(POLL_SECONDS)
         for entry in reader.news():
             print(entry.packed())
         sys.stdout.flush()
+
+
+def end_with_input() -> None:
+    """Ends this process at the end of its standard input: whoever reads the output is gone then."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def main(arguments: list[str]) -> int:
@@ -138,4 +149,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_with_input()
     sys.exit(main(sys.argv[1:]))

@@ -34,6 +34,7 @@ def start(tmp_path, raylet) -> Iterator[Callable[[Query], subprocess.Popen[str]]
             ["sh", "-c", PROGRAM, "sh", str(tmp_path / "scratch"), '{"ray-cpu": "a-ray-cpu"}', query.to_json()],
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": str(tmp_path / FOLDER), "TZ": ""},
             cwd="/",
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -44,16 +45,17 @@ def start(tmp_path, raylet) -> Iterator[Callable[[Query], subprocess.Popen[str]]
     yield run
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 class TestReader:
     def test_needs_no_other_modules(self, start):
-        out, err = start(Query(tail=1)).communicate(timeout=30)
-        entry, summary = map(json.loads, out.splitlines())
+        process = start(Query(tail=1))
+        assert process.stdout is not None
+        entry, summary = map(json.loads, process.stdout)
         assert (entry[1:4], entry[7][-3:]) == (["ray-cpu", "a-ray-cpu", "raylet.out"], "two")
         assert summary == {"read": {"ray-cpu": {"session_1": 1}}, "left_out": 1, "problems": []}
-        assert err == ""
+        assert process.wait(timeout=30) == 0
 
     def test_follows_until_it_is_ended(self, start, raylet):
         process = start(Query(tail=0, follow=True))
@@ -63,11 +65,10 @@ class TestReader:
             file.write(LINE.format(3, "three"))
         assert json.loads(process.stdout.readline())[7].endswith("three")
 
-    def test_ends_with_what_reads_it(self, start, raylet):
+    def test_ends_with_the_connection_to_it(self, start):
         process = start(Query(tail=0, follow=True))
         assert process.stdout is not None
+        assert process.stdin is not None
         process.stdout.readline()
-        process.stdout.close()
-        with raylet.open("a") as file:
-            file.write(LINE.format(3, "three"))
-        assert process.wait(timeout=30) != 0
+        process.stdin.close()
+        assert process.wait(timeout=30) == 1

@@ -9,9 +9,10 @@ from stack.identity import StackIdentity
 from ws import cli
 from ws.logs.command import Read, check, parse_tail
 from ws.logs.containers import Container, ContainerLog
+from ws.logs.entry import Entry
 from ws.logs.kinds import time_of
 from ws.logs.query import Query
-from ws.logs.ray_files import Scratch, Summary
+from ws.logs.ray_files import Scratch, Summary, messages
 from ws.logs.times import moment
 
 IDENTITY = StackIdentity(project="cslr", stack="dev")
@@ -97,6 +98,21 @@ class TestScratch:
         assert (options["user"], options["network_mode"], options["cap_drop"]) == ("1000:1000", "none", ["ALL"])
         assert (options["cap_add"], options["security_opt"]) == ([], ["no-new-privileges:true"])
         assert [(mount["Source"], mount["ReadOnly"]) for mount in options["mounts"]] == [("scratch", True)]
+
+
+class TestMessages:
+    ENTRY = Entry(1.0, "ray-cpu", "ray-cpu", "raylet.out", "", "", "info", "ü")
+
+    def test_are_lines_however_they_come(self):
+        data = f'{self.ENTRY.packed()}\n{{"read": {{}}, "left_out": 3, "problems": []}}\n'.encode()
+        assert list(messages(iter([(1, data[:7]), (1, data[7:])]))) == [self.ENTRY, Summary(left_out=3)]
+
+    @pytest.mark.parametrize(
+        ("frames", "reason"),
+        [([(2, b"sh: python3:"), (2, b" not found\n")], "sh: python3: not found"), ([], "their reader was killed")],
+    )
+    def test_a_reader_that_failed_is_told(self, frames, reason):
+        assert list(messages(iter(frames))) == [Summary(problems=[f"Ray's log files could not be read: {reason}"])]
 
 
 class FakeDocker:
