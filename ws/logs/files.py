@@ -104,9 +104,9 @@ def count_lines(file: BinaryIO, begin: int, end: int) -> int:
 def whole_lines(file: BinaryIO, *, also_last: bool) -> Iterator[tuple[str, int]]:
     """Text and bytes of each line; the last one only if it has ended, unless `also_last`."""
     while line := file.readline(MOST_BYTES):
-        size, part = len(line), line
-        while part and not part.endswith(b"\n"):
-            part = file.readline(MOST_BYTES)
+        size, complete = len(line), line[-1:] == b"\n"
+        while not complete and (part := file.readline(MOST_BYTES)):
             size += len(part)
-        if part or also_last:
+            complete = part[-1:] == b"\n"
+        if complete or also_last:
             yield line.rstrip(b"\r\n").decode(errors="replace"), size

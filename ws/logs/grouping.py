@@ -33,11 +33,12 @@ class Grouper:
         self._time: float | None = None
         self._begun: float | None = None  # the time of the entry at hand
         self._stack, self._after_stack = False, False  # whether it is in a traceback, or in what may follow one
+        self._has_traceback = False
         self._waiting: list[Entry] = []
 
     def feed(self, text: str, stamp: float | None = None) -> Iterator[Entry]:
         """Takes the next line, with the time that was kept beside it, if any; yields the entries that it ends."""
-        if mark := MARK.fullmatch(text):
+        if text[:1] == ":" and (mark := MARK.fullmatch(text)):
             yield from self.flush()
             of_job = mark["what"] == "job_id"
             self._pattern = (
@@ -56,7 +57,7 @@ class Grouper:
                 yield from self._dated()
             self._begun = self._time
             self._after_stack = False
-            self._stack = bool(TRACEBACK.search(plain))
+            self._stack = self._has_traceback = begins_traceback(plain)
         self._lines.append(text)
         self._size += len(text)
 
@@ -79,8 +80,9 @@ class Grouper:
             # The first line that is not indented names the exception.
             self._stack, self._after_stack = indented, not indented
             return True
-        if TRACEBACK.search(plain):
+        if begins_traceback(plain):
             self._stack = self._kind.joined or self._begins_with_time or self._after_stack
+            self._has_traceback = self._has_traceback or self._stack
             return self._stack
         if self._after_stack:
             return indented or bool(CHAINED.match(plain)) or self._kind.joined
@@ -89,10 +91,14 @@ class Grouper:
     def _end(self) -> Iterator[Entry]:
         if not self._lines:
             return
-        level = level_of(COLOURS.sub("", self._lines[0]))
-        if level in ("", "debug", "info") and any(map(TRACEBACK.search, self._lines)):
+        first = self._lines[0]
+        level = level_of(COLOURS.sub("", first) if "\x1b" in first else first)
+        if level in ("", "debug", "info") and self._has_traceback:
             level = "error"
-        entry = replace(self._pattern, time=self._begun or 0.0, level=level, text="\n".join(self._lines))
+        shared, text = self._pattern, "\n".join(self._lines)
+        entry = Entry(
+            self._begun or 0.0, shared.service, shared.node, shared.source, shared.job, shared.task, level, text
+        )
         self._lines, self._size = [], 0
         if self._begun is not None:
             yield entry
@@ -107,3 +113,8 @@ class Grouper:
         for entry in self._waiting:
             yield replace(entry, time=self._time or 0.0)
         self._waiting = []
+
+
+def begins_traceback(line: str) -> bool:
+    """Whether a line announces a traceback of Python."""
+    return "Traceback" in line and bool(TRACEBACK.search(line))
