@@ -101,7 +101,7 @@ def show_logs(
             _follow(Live(logs, files, query), query, read, show, out, err)
         else:
             _history(logs, files, query, read, show)
-            _tell(read, err)
+            _tell(read, out, err)
 
 
 def _history(
@@ -119,9 +119,9 @@ def _follow(live: Live, query: Query, read: Read, show: Printer, out: Console, e
         entries = _entries(batch, read)
         for entry in _last(entries, query.tail, read) if number == 0 else entries:
             show(entry)
-        out.file.flush()
         if number == 0:
-            _tell(read, err)
+            _tell(read, out, err)
+        out.file.flush()
 
 
 def _entries(came: Iterable[Entry | Summary], read: Read) -> Iterator[Entry]:
@@ -143,7 +143,8 @@ def _last(entries: Iterable[Entry], lines: int | None, read: Read) -> Iterable[E
     return by_time(tail.entries() for tail in tails.values())
 
 
-def _tell(read: Read, err: Console) -> None:
+def _tell(read: Read, out: Console, err: Console) -> None:
+    out.file.flush()  # both may go to one file
     err.print(Text(" ".join(read.sentences()), style="dim"), soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ws.logs.entry import COLOURS, Entry
-from ws.logs.kinds import Kind, level_of, time_of
+from ws.logs.kinds import LEVELS, Kind, level_of, time_of
 
 MOST_LINES = 1000  # of one entry
 MOST_CHARACTERS = 2**18
@@ -81,12 +81,16 @@ class Grouper:
             self._stack, self._after_stack = indented, not indented
             return True
         if begins_traceback(plain):
-            self._stack = self._kind.joined or self._begins_with_time or self._after_stack
+            self._stack = self._kind.joined or self._after_stack or self._logged()
             self._has_traceback = self._has_traceback or self._stack
             return self._stack
         if self._after_stack:
             return indented or bool(CHAINED.match(plain)) or self._kind.joined
         return self._kind.joined or (indented and bool(plain))
+
+    def _logged(self) -> bool:
+        """Whether the entry at hand is from a logger and not printed: then a traceback belongs to it."""
+        return self._begins_with_time or LEVELS.get(level_of(self._lines[0]), 0) >= LEVELS["warning"]
 
     def _end(self) -> Iterator[Entry]:
         if not self._lines:

@@ -21,12 +21,16 @@ class Kind:
 
     name: re.Pattern[str]
     joined: bool  # whether a line without a time belongs to the one before it
-    of_one_job: bool = False
+    of_one_job: bool = False  # if there is one in its name
 
 
 # In this order; the last one is for Ray's own processes.
 KINDS = (
-    Kind(re.compile(r"(?:io_)?worker-[0-9a-f]+-(?:(?P<job>[0-9a-f]{8})-)?\d+\.(?:out|err)"), joined=False),
+    Kind(
+        re.compile(r"(?:io_)?worker-[0-9a-f]+-(?:(?P<job>[0-9a-f]{8})-)?\d+\.(?:out|err)"),
+        joined=False,
+        of_one_job=True,
+    ),
     Kind(re.compile(r"job-driver-(?P<job>.+)\.log"), joined=False, of_one_job=True),
     Kind(re.compile(r"python-core-driver-(?P<job>[0-9a-f]{8}).*\.log"), joined=True, of_one_job=True),
     Kind(re.compile(r"runtime_env_setup-(?P<job>[0-9a-f]{8})\.log"), joined=True, of_one_job=True),

@@ -96,7 +96,7 @@ class Reader:
             elif (
                 query.takes(file.service, file.node, file.source)
                 and (query.since is None or file.changed >= query.since)
-                and not (query.jobs and file.kind.of_one_job and file.job not in query.jobs)
+                and not (query.jobs and file.kind.of_one_job and file.job and file.job not in query.jobs)
             ):
                 self._logs[file.inode] = Log(file)
 

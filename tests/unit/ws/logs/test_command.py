@@ -1,10 +1,14 @@
 """Options of `ws logs`, what it asks of Docker, and what it says at the end."""
 
+import ast
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
 
+import ws.logs
 from stack.identity import StackIdentity
 from ws import cli
 from ws.logs.command import Read, check, parse_tail
@@ -12,7 +16,7 @@ from ws.logs.containers import Container, ContainerLog
 from ws.logs.entry import Entry
 from ws.logs.kinds import time_of
 from ws.logs.query import Query
-from ws.logs.ray_files import Scratch, Summary, messages
+from ws.logs.ray_files import MODULES, Scratch, Summary, messages
 from ws.logs.times import moment
 
 IDENTITY = StackIdentity(project="cslr", stack="dev")
@@ -98,6 +102,19 @@ class TestScratch:
         assert (options["user"], options["network_mode"], options["cap_drop"]) == ("1000:1000", "none", ["ALL"])
         assert (options["cap_add"], options["security_opt"]) == ([], ["no-new-privileges:true"])
         assert [(mount["Source"], mount["ReadOnly"]) for mount in options["mounts"]] == [("scratch", True)]
+
+
+class TestProgram:
+    @pytest.mark.parametrize("module", MODULES)
+    def test_of_the_reader_runs_in_any_image(self, module):
+        """With Python 3.10 and nothing else installed."""
+        tree = ast.parse(Path(ws.logs.__file__).with_name(f"{module}.py").read_text(), feature_version=(3, 10))
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                own = name.removeprefix("ws.logs.") in MODULES
+                assert own or name.partition(".")[0] in sys.stdlib_module_names, name
 
 
 class TestMessages:

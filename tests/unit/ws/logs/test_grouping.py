@@ -41,8 +41,8 @@ class TestTogether:
         assert [entry.level for entry in found] == ["", "error", ""]
         assert found[1].time == 1.0
 
-    def test_a_traceback_belongs_to_the_line_that_logged_it(self):
-        logged = "2026-11-28 03:00:00,000 INFO failed"
+    @pytest.mark.parametrize("logged", ["2026-11-28 03:00:00,000 INFO failed", "ERROR:root:failed"])
+    def test_a_traceback_belongs_to_the_line_that_logged_it(self, logged):
         assert texts(entries(logged, *TRACEBACK, "printed")) == ["\n".join([logged, *TRACEBACK]), "printed"]
 
     def test_printed_lines_are_entries_of_their_own(self):
