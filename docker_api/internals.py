@@ -6,14 +6,16 @@ changes it.
 
 import contextlib
 import socket
+from collections.abc import Iterator
 from typing import Any, cast
 
 import docker
 import requests
 from docker import auth
 from docker.utils.build import exclude_paths
+from docker.utils.socket import frames_iter
 
-__all__ = ["PINNED", "auth", "exclude_paths", "hang_up"]
+__all__ = ["PINNED", "auth", "exclude_paths", "frames", "hang_up"]
 
 PINNED = "7.2.0"
 
@@ -23,3 +25,8 @@ def hang_up(client: docker.APIClient, answer: requests.Response) -> None:
     with contextlib.suppress(OSError, AttributeError):
         raw = cast(Any, client)._get_raw_response_socket(answer)
         raw._sock.shutdown(socket.SHUT_RDWR)
+
+
+def frames(connection: Any) -> Iterator[tuple[int, bytes]]:  # noqa: ANN401 - docker has no type for it
+    """What an attached container writes: the number of the stream and some bytes."""
+    return cast(Iterator[tuple[int, bytes]], cast(Any, frames_iter)(connection, tty=False))

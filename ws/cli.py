@@ -384,18 +384,76 @@ def logs(
     ] = None,
     stack: Stack = "dev",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stream new output.")] = False,
-    tail: Annotated[int, typer.Option("--tail", "-n", min=0, help="Lines to show per service.")] = 100,
+    tail: Annotated[
+        str | None,
+        typer.Option(
+            "--tail",
+            "-n",
+            metavar="N|all",
+            help="Lines to show per service, of its container and of Ray's files each; 100, but all with options that "
+            "select lines.",
+            show_default=False,
+        ),
+    ] = None,
     probes: Annotated[bool, typer.Option("--all", "-a", help="Include requests of health checks.")] = False,
+    job: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only of this job, by its submission ID or Ray's ID.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what this task or actor printed; `*` stands for anything.")
+    ] = None,
+    level: Annotated[
+        str | None,
+        typer.Option(help="Only of this level or above: debug, info, warning, error, critical.", metavar="LEVEL"),
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Only entries in which this regular expression is found.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From then on: 10m (ago), 2h, 2026-11-28T03:00 (local time).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to then.")] = None,
+    node: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only of this Ray node; `*` stands for anything.")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only of this file of Ray's, such as 'raylet*'; `container`: Docker's log."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each entry as a line of JSON: time, service, node, source, job, …")
+    ] = False,
 ) -> None:
-    """Show the services' logs, without requests of the platform's own health checks."""
-    from ws.containers import show_logs
+    """Show the services' logs and the files of Ray's sessions, by time, also of containers that are gone.
 
+    Leaves out requests of the platform's own health checks. What it read, it says on stderr.
+    """
+    from dataclasses import replace
+
+    from ws.logs.command import check, parse_tail, show_logs
+    from ws.logs.query import Query
+    from ws.logs.times import moment
+
+    query = Query(
+        services=tuple(services or ()),
+        nodes=tuple(node or ()),
+        sources=tuple(source or ()),
+        task=task or "",
+        jobs=(job,) if job else (),
+        level=level or "",
+        grep=grep or "",
+        since=moment(since),
+        until=moment(until),
+        follow=follow,
+    )
+    check(query)
+    query = replace(query, tail=parse_tail(tail, query))
     session = _session(stack)
     if session.only_builds:
         raise WsError(f"stack {stack} only builds images. For their builds, see: ws report")
     # Ctrl-C is the normal way to stop following.
     with contextlib.suppress(KeyboardInterrupt):
-        show_logs(session.identity, services or [], tail=tail, follow=follow, console=out, probes=probes)
+        show_logs(session.stack, query, job=job, probes=probes, as_json=as_json, out=out, err=err)
 
 
 @app.command("exec", context_settings={"allow_interspersed_args": False})

@@ -38,7 +38,8 @@ GROWTH = 0.05  # of the limit, between two checks; faster growth triggers the ne
 LOW = 0.85  # of the limit: a full folder is reduced to this
 CACHE_SHARE = 0.25  # of the limit, for downloaded packages
 LOGS_SHARE = 0.10  # of the limit, for the output of Ray, its workers and jobs
-OLD_SECONDS = 24 * 3600  # a temporary file not touched for this long may go when room is needed
+# A temporary file, or the logs of an ended session, not touched for this long may go when room is needed.
+OLD_SECONDS = 24 * 3600
 ENDED_SECONDS = 60.0  # how long Ray has to delete the objects of an ended job itself
 API_SECONDS = 5.0
 GIVE_UP_SECONDS = 15.0  # for a job to end and free its space, before the next one is ended
@@ -202,13 +203,15 @@ class Janitor:
         yield from oldest_first(entry for tool in layout.caches.glob("*") for entry in tool.glob("*"))
         sessions = [path for path in layout.ray.glob("session_*") if not path.is_symlink()]
         current = {path.resolve() for path in layout.ray.glob("session_latest")}
-        yield from oldest_first(path for path in sessions if path.resolve() not in current)
+        ended = [path for path in sessions if path.resolve() not in current]
+        yield from oldest_first(part for path in ended for part in path.iterdir() if part.name != "logs")
+        yield from oldest_first(path for path in ended if now - latest_change(path / "logs") > OLD_SECONDS)
         yield from (path for path in self._logs() if str(path) not in opened and not is_of_a_job(path))
 
     def _logs(self) -> list[Path]:
-        """All output of Ray, the oldest first; job output comes last."""
-        logs = [path for path in self._layout.ray.glob("session_*/logs/*") if path.is_file()]
-        logs = [path for path in logs if not path.parents[1].is_symlink()]
+        """All output of Ray, also in folders below, the oldest first; job output comes last."""
+        sessions = (path for path in self._layout.ray.glob("session_*") if not path.is_symlink())
+        logs = (path for session in sessions for path in session.glob("logs/**/*") if path.is_file())
         return sorted(oldest_first(logs), key=is_of_a_job)
 
     def _keep_logs_within(self, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Client of Ray's State API on the head's dashboard: nodes, tasks and actors."""
+"""Client of Ray's APIs on the head's dashboard: nodes, tasks, actors and jobs."""
 
 import http.client
 import json
@@ -40,6 +40,15 @@ def counted(number: int, thing: str) -> str:
 
 
 @dataclass(frozen=True)
+class JobEntry:
+    """A job as Ray lists it."""
+
+    identifier: str  # Ray's, in hexadecimal; empty until its driver has connected
+    submission: str  # empty for a job that was not submitted, but connected
+    address: str  # of its driver's node; empty until it has started
+
+
+@dataclass(frozen=True)
 class RayApi:
     """The dashboard at a URL. Raises `NoHeadError` if it does not answer."""
 
@@ -63,6 +72,17 @@ class RayApi:
             tasks=tuple(sorted(str(task.get("name") or task.get("func_or_class_name")) for task in tasks)),
             actors=tuple(sorted(str(actor.get("name") or actor["class_name"]) for actor in actors)),
         )
+
+    def jobs(self) -> list[JobEntry]:
+        """All jobs that the GCS remembers."""
+        return [
+            JobEntry(
+                identifier=job.get("job_id") or "",
+                submission=job.get("submission_id") or "",
+                address=(job.get("driver_info") or {}).get("node_ip_address") or "",
+            )
+            for job in self._get("/api/jobs/")
+        ]
 
     def _list(self, what: str, **query: object) -> list[dict[str, Any]]:
         answer = self._get(f"/api/v0/{what}?{urllib.parse.urlencode({**query, 'detail': 'true'})}")

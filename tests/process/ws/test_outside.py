@@ -10,7 +10,7 @@ import pytest
 
 from testing.harness import PROJECT
 from ws import cli, completion, environment, paths
-from ws.containers import is_probe
+from ws.logs.probes import is_probe
 
 FOLDER = PROJECT
 WS = FOLDER / "bin/ws"

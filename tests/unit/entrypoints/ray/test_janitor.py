@@ -201,6 +201,24 @@ class TestLogs:
             look(layout, 10 * MB, FakeJobs())
         assert [path.exists() for path in (of_a_job, old, new, opened)] == [True, False, True, True]
 
+    def test_output_in_folders_below_counts_as_well(self, layout):
+        logs = layout.ray / "session_1/logs"
+        aside, new = write(logs / "old/worker-1.out", 3 * MB, age=200), write(logs / "worker-2.out", MB, age=100)
+        look(layout, 20 * MB, FakeJobs())
+        assert (aside.exists(), new.exists()) == (False, True)
+
+    def test_a_full_folder_keeps_the_logs_of_sessions_that_ended_lately(self, layout):
+        for name, age in (("session_2", 3600), ("session_3", 3 * 24 * 3600)):
+            write(layout.ray / name / "logs/job-driver-a.log", 1000, age=age)
+            write(layout.ray / name / "runtime_resources/env", 1000, age=age)
+            for folder in ("logs", "runtime_resources", "."):
+                os.utime(layout.ray / name / folder, (time.time() - age,) * 2)
+        write(layout.ray / "session_1/in-use", 3 * MB)
+        look(layout, 2 * MB, FakeJobs())
+        assert (layout.ray / "session_2/logs/job-driver-a.log").exists()
+        assert not (layout.ray / "session_2/runtime_resources").exists()
+        assert not (layout.ray / "session_3").exists()
+
     def test_a_long_log_gives_its_beginning_back_and_keeps_its_length(self, tmp_path):
         log = write(tmp_path / "job-driver-a.log", 5 * MB)
         end = log.read_bytes()[-MB:]

@@ -1,0 +1,166 @@
+"""`ws logs`: a job's output and Ray's own files are found, also when the node's container is stopped, gone or new.
+
+About four minutes with built images.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from testing.harness import merged
+from testing.live.deployment import SMALL, LiveStack, deployed, wait_until
+from testing.live.users import User
+
+pytestmark = pytest.mark.live
+
+DASHBOARD = 17265
+SETTINGS: dict[str, Any] = merged(
+    SMALL,
+    {
+        "network": {"name": "cslr-live-logs", "subnet": "10.227.0.0/24"},
+        "ray": {
+            "cpu": {
+                "enabled": True,
+                "torch": False,
+                "memory": "3g",
+                "cpus": 1,
+                "ports": {"dashboard": DASHBOARD, "client": 17001},
+            }
+        },
+        "redis": {"port": 17381},
+        "health": {"port": 17888},
+    },
+)
+PROGRAM = (
+    "import ray, logging; ray.init(); print('the driver says hello')\n"
+    "@ray.remote\n"
+    "def square(number):\n"
+    "    print(f'square of {number}')\n"
+    "    logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s'); logging.warning('beware of %s', number)\n"
+    "    return number**2\n"
+    "print('sum', sum(ray.get([square.remote(n) for n in range(3)])))\n"
+    "try: 1 / 0\n"
+    "except ZeroDivisionError: logging.exception('it failed')\n"
+)
+
+
+@pytest.fixture(scope="module")
+def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    with deployed("live-logs", SETTINGS, tmp_path_factory.mktemp("logs")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def user(stack: LiveStack) -> User:
+    return User(dashboard=f"http://127.0.0.1:{DASHBOARD}", token=stack.secrets()["ray-token"].strip())
+
+
+@pytest.fixture(scope="module")
+def job(user: User) -> str:
+    """A job that has printed, from its driver and from its tasks."""
+    found = user.wait(user.command(f"python -c {json.dumps(PROGRAM)}".replace("\\n", "\n")))
+    assert found.succeeded, found.said
+    return found.id
+
+
+def logs(stack: LiveStack, *options: str) -> str:
+    done = stack.ws("logs", *options)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def entries(stack: LiveStack, *options: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in logs(stack, "--json", *options).splitlines() if line.startswith("{")]
+
+
+def finds_the_job(stack: LiveStack, job: str) -> None:
+    found = entries(stack, "--job", job)
+    sources = {entry["source"] for entry in found}
+    assert f"job-driver-{job}.log" in sources
+    text = "\n".join(entry["text"] for entry in found)
+    assert "the driver says hello" in text
+    assert "sum 5" in text
+
+
+class TestJob:
+    def test_of_a_submission_has_the_drivers_and_the_workers_output(self, stack, job):
+        finds_the_job(stack, job)
+        # The driver's log repeats what the tasks print.
+        found = entries(stack, "--job", job, "--grep", "square of", "--source", "worker-*")
+        assert {entry["text"] for entry in found} == {f"square of {number}" for number in range(3)}
+        assert {(entry["service"], entry["node"], entry["task"]) for entry in found} == {
+            ("ray-cpu", "ray-cpu", "square")
+        }
+
+    def test_by_rays_own_id_is_the_same(self, stack, job):
+        ray_job = entries(stack, "--job", job, "--source", "worker-*")[0]["job"]
+        assert ray_job != job
+        assert entries(stack, "--job", ray_job, "--source", "job-driver-*")
+
+    def test_a_task_and_a_level(self, stack, job):
+        assert len(entries(stack, "--task", "square", "--level", "warning", "--grep", "beware")) == 3
+
+    def test_a_traceback_is_one_entry(self, stack, job):
+        found = entries(stack, "--job", job, "--level", "error", "--source", "job-driver-*")
+        assert any("it failed" in entry["text"] and "ZeroDivisionError" in entry["text"] for entry in found)
+
+
+class TestMerged:
+    def test_docker_and_ray_are_merged_by_time(self, stack, job):
+        found = entries(stack, "--tail", "all")
+        assert {"container", "raylet.out", "gcs_server.out", "dashboard.log"} <= {entry["source"] for entry in found}
+        assert {"redis", "health", "ray-cpu"} <= {entry["service"] for entry in found}
+        assert [entry["time"] for entry in found] == sorted(entry["time"] for entry in found)
+
+    def test_a_tail_says_what_it_left_out(self, stack, job):
+        text = logs(stack, "ray-cpu", "--tail", "3")
+        assert "Left out" in text
+        assert "Read Docker's logs of ray-cpu." in text
+
+    def test_since_leaves_out_what_was_before(self, stack, job, user):
+        # Only what is new of a service that is quiet.
+        time.sleep(2)
+        assert not entries(stack, "--since", "1s", "--job", job, "--source", "job-driver-*")
+
+    def test_follows_a_job(self, stack, job, user):
+        with stack.ws_started("logs", "ray-cpu", "--follow", "--tail", "0", "--source", "job-driver-*") as process:
+            assert process.stdout is not None
+            wait_until(lambda: readers(stack) != "", "the reader", 30)
+            time.sleep(3)
+            user.command("echo heard")
+            for line in process.stdout:
+                if "heard" in line:
+                    break
+            else:
+                pytest.fail("the stream ended")
+        wait_until(lambda: readers(stack) == "", "that the reader ends with its killed client", 30)
+
+
+def readers(stack: LiveStack) -> str:
+    """The names of readers that are there."""
+    there = stack.engine.containers.list(all=True, filters={"name": stack.identity.object_name("logs-")})
+    return " ".join(str(container.name) for container in there)
+
+
+class TestWithoutItsContainer:
+    """In this order."""
+
+    def test_a_stopped_one(self, stack, job):
+        stack.container("ray-cpu").stop(timeout=60)
+        finds_the_job(stack, job)
+
+    def test_none(self, stack, job):
+        stack.container("ray-cpu").remove(force=True)
+        finds_the_job(stack, job)
+
+    def test_a_new_one(self, stack, job):
+        done = stack.ws("up", "--engine", "embedded")
+        assert done.returncode == 0, done.stdout
+        finds_the_job(stack, job)
+        assert "of 2 sessions of ray-cpu" in logs(stack, "ray-cpu")
+
+    def test_no_reader_is_left(self, stack, job):
+        assert readers(stack) == ""
