@@ -141,7 +141,7 @@ FIELDS: dict[str, Field] = {
 
 
 def made_with(labels: Mapping[str, str] | None) -> Json | None:
-    """The inputs that this engine made a container with; None for another's, and for one of a version that had others."""
+    """The inputs that this engine made a container with; None for another's, or a version's that had others."""
     inputs = recorded_inputs(labels)
     try:
         return inputs if inputs and body(inputs, {}) else None

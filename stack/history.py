@@ -24,6 +24,7 @@ MOST_BYTES = 8 * 1024**2  # of all records
 MOST_TEXT = 512 * 1024  # characters of the files in one record; larger ones are not kept
 MOST_CHANGES = 200  # named in one record
 MOST_ERROR = 300  # characters
+CLOCK_SECONDS = 5.0  # by which the start of a process, counted from the boot, may be off
 LOGIN_USERS = ("SUDO_USER", "DOAS_USER")  # variables with the user who called sudo or doas
 
 
@@ -161,11 +162,6 @@ class History:
                 del sizes[path]
 
 
-def kept_files(files: Mapping[str, str]) -> dict[str, str]:
-    """The files of a record; none that are too large."""
-    return dict(files) if sum(map(len, files.values())) <= MOST_TEXT else {}
-
-
 def before(records: Sequence[Record], number: int) -> Record | None:
     """The deployment before a record, whose files its config is compared with."""
     earlier = [one for one in records if one.number < number and one.files]
@@ -213,6 +209,6 @@ def _settled(record: Record) -> Record:
 def _lives(record: Record) -> bool:
     """Whether the process that wrote it still runs; a later one may have its number."""
     try:
-        return psutil.Process(record.process).create_time() <= record.started
+        return psutil.Process(record.process).create_time() <= record.started + CLOCK_SECONDS
     except psutil.Error:
         return False

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from docker_api.api import DockerApi
+from embedded_engine.comparison import drifted_fields
 from stack.identity import COMPOSE_LABEL, EMBEDDED_LABEL, VOLUME_OWNER, StackIdentity
 from ws.engine_names import EngineName
 from ws.errors import WsError
@@ -45,6 +46,8 @@ class ContainerState:
     ports: tuple[str, ...]
     engine: EngineName  # the engine that made it
     compose: bool = False  # whether Docker Compose did, from the file that `ws generate` writes
+    image_id: str = ""
+    drift: tuple[str, ...] = ()  # fields in which it is not as the embedded engine made it
 
     @classmethod
     def of(cls, found: dict[str, Any], inspected: dict[str, Any]) -> "ContainerState":
@@ -70,6 +73,8 @@ class ContainerState:
             if {EMBEDDED_LABEL, COMPOSE_LABEL} & found["Labels"].keys()
             else EngineName.PULUMI,
             compose=COMPOSE_LABEL in found["Labels"],
+            image_id=inspected["Image"],
+            drift=drifted_fields(inspected),
         )
 
 
