@@ -19,7 +19,7 @@ def masked(file: StackFile) -> tuple[str, tuple[str, ...]]:
     The text is the file's own if it has none; otherwise it loses its comments, which may repeat them. What other
     programs' keys hold, such as a registry's password, is not known here: it counts as secret.
     """
-    config = file.content.get("config")
+    config = file.content.get("config") or {}
     secret = tuple(_plain_secrets(config)) if isinstance(config, dict) else ()
     if not secret:
         return file.text, ()

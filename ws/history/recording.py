@@ -112,7 +112,8 @@ def _verification(session: "Session", result: Result | None) -> str:
     """The result of the verification, if this run did one."""
     from ws.deploy import VERIFICATION
 
-    if not any(one.name == VERIFICATION and one.action is not Action.SAME for one in result.changes if result):
+    changes = result.changes if result else []
+    if not any(one.name == VERIFICATION and one.action is not Action.SAME for one in changes):
         return ""
     last = session.last_verification
     return last.report.in_words if last and last.report else ""

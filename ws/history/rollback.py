@@ -147,6 +147,8 @@ def roll_back(
     texts = restored_texts(session.stack.file, record)
     earlier = Session(_settings(session, texts, record), session.console)
     choice = session.choose(EngineOption.AUTO)
+    now = record.model_copy(update={"files": kept_files(session.stack.file, FOLDER)[0]})
+    differences = config_diff(now, record)
     api = DockerApi()
     undo = Undo(history=history, api=api)
     with _undone_unless_deployed(undo):
@@ -154,7 +156,7 @@ def roll_back(
         for name in texts.keys() & {lock_name(session.stack.file.name)}:
             undo.write(FOLDER / name, texts[name])
         renamings = _renamings(earlier, record, choice, api, present_images=present_images)
-        _show(session, record, renamings)
+        _show(session, record, [*differences, *(f"image {one}" for one in renamings)])
         planned = _previewed(earlier, choice)
         consent.obtain(lambda: earlier.cost(planned.changes))
         ask(f"Stack {session.identity.stack} returns to number {record.number}.", yes=yes)
@@ -265,15 +267,12 @@ def _anyway(record: Record, stack: str) -> str:
     return f"ws rollback {record.number} -s {stack} {ANYWAY}"
 
 
-def _show(session: Session, record: Record, renamings: Sequence[Renaming]) -> None:
+def _show(session: Session, record: Record, differences: Sequence[str]) -> None:
     """Where it goes, and what of the files and images is otherwise there."""
     of_then = f"{what(record)} of {when(record)} by {record.who}"
     session.console.print(Text(f"Returning to number {record.number}: {of_then}", style="bold"))
-    now = record.model_copy(update={"files": kept_files(session.stack.file, FOLDER)[0]})
-    for line in config_diff(now, record):
+    for line in differences:
         session.console.print(Text(f"    {line}", style="yellow"), soft_wrap=True)
-    for renaming in renamings:
-        session.console.print(Text(f"    image {renaming}", style="yellow"), soft_wrap=True)
 
 
 def _previewed(earlier: Session, choice: Choice) -> Result:

@@ -98,8 +98,9 @@ def as_json(records: Sequence[Record], record: Record, *, files: bool) -> dict[s
     """A record for programs, with its config diff; its files only where they are asked for."""
     earlier = before(records, record.number)
     shown = record.model_dump(mode="json", exclude=None if files else {"files"})
-    compared = {"compared_with": earlier.number, "lines": config_diff(earlier, record)}
-    return {**shown, "config_diff": compared if record.files and earlier else None} if earlier else shown
+    if not (earlier and record.files):
+        return {**shown, "config_diff": None}
+    return {**shown, "config_diff": {"compared_with": earlier.number, "lines": config_diff(earlier, record)}}
 
 
 def when(record: Record) -> str:

@@ -18,7 +18,7 @@ SECONDS = 60
 
 def updates(cli: Path, folder: Path, stack: str, most: int) -> list[dict[str, Any]]:
     """The last updates of a stack; none where Pulumi does not know it or does not answer."""
-    command = [cli, "stack", "history", "--json", "--non-interactive", "--stack", stack, f"--page-size={most}"]
+    command = [str(cli), "stack", "history", "--json", "--non-interactive", "--stack", stack, f"--page-size={most}"]
     with suppress(OSError, subprocess.SubprocessError, ValueError):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=True)
         return list(json.loads(done.stdout))
