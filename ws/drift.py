@@ -85,8 +85,5 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(f"No drift: the host is as {base} says", style="bold green"), soft_wrap=True)
     if report.edited or found.pending:
         names = f" ({', '.join(found.pending)})" if found.pending else ""
-        console.print(
-            Text(f"Not deployed yet, and no drift: changes of the stack file or the project{names}. ", style="dim")
-            + Text(f"ws preview -s {stack} shows them", style="dim"),
-            soft_wrap=True,
-        )
+        sentence = f"Changes of the stack file or the project are not deployed yet{names}; they are no drift"
+        console.print(Text(f"{sentence}. They are shown by: ws preview -s {stack}", style="dim"), soft_wrap=True)

@@ -63,10 +63,9 @@ def drift(stack: Stack = "dev", as_json: AsJson = False) -> None:
     Exit code: 0 no drift, 3 drift, 1 failure.
     """
     from ws import drift as comparison
-    from ws.display import display_on
 
     session = _session(stack)
-    with display_on(err), session.program_speaks():
+    with session.program_speaks():
         report = comparison.find(session)
     if as_json:
         print(json.dumps(report.as_json(), indent=2))

@@ -1,6 +1,7 @@
 """Docker objects beside the inputs that they were made with, field by field."""
 
 import json
+from typing import Any, ClassVar
 
 import pytest
 
@@ -127,13 +128,13 @@ class TestInShort:
 
 
 class TestNetworkAndVolume:
-    NETWORK = {
+    NETWORK: ClassVar[dict[str, Any]] = {
         "name": "cslr-dev",
         "driver": "bridge",
         "ipamConfigs": [{"subnet": "10.1.0.0/24", "ipRange": "10.1.0.128/25", "gateway": "10.1.0.1"}],
         "labels": [{"label": "cslr.stack", "value": "dev"}],
     }
-    FOUND = {
+    FOUND: ClassVar[dict[str, Any]] = {
         "Name": "cslr-dev",
         "Driver": "bridge",
         "IPAM": {"Config": [{"Subnet": "10.1.0.0/24", "IPRange": "10.1.0.128/25", "Gateway": "10.1.0.1"}]},
