@@ -30,7 +30,7 @@ def redis(gpu):
     return gpu.containers["redis"].inputs
 
 
-def lines(inputs, found, image=IMAGE):
+def lines(inputs: dict[str, Any], found: dict[str, Any], image: dict[str, Any] | None = IMAGE) -> list[str]:
     return [f"{one.field}: {one.difference}" for one in container(inputs, found, image)]
 
 

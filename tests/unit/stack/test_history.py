@@ -98,9 +98,9 @@ class TestWho:
     @pytest.fixture(autouse=True)
     def users(self, monkeypatch):
         names = {0: "root", 1000: "anna"}
-        monkeypatch.setattr(history.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name=names[uid]))
+        monkeypatch.setattr("stack.history.pwd.getpwuid", lambda uid: SimpleNamespace(pw_name=names[uid]))
         monkeypatch.setattr(history, "_audited", lambda: "")
-        monkeypatch.setattr(history.os, "getuid", lambda: 0)
+        monkeypatch.setattr("stack.history.os.getuid", lambda: 0)
 
     def test_is_who_called_sudo(self):
         assert who({"SUDO_USER": "anna"}) == "anna (as root)"
@@ -112,11 +112,11 @@ class TestWho:
 
     def test_is_the_user_of_the_process_otherwise(self, monkeypatch):
         assert who({}) == "root"
-        monkeypatch.setattr(history.os, "getuid", lambda: 1000)
+        monkeypatch.setattr("stack.history.os.getuid", lambda: 1000)
         assert who({"SUDO_USER": "anna"}) == "anna"
 
     def test_without_a_name_is_a_number(self, monkeypatch):
-        monkeypatch.setattr(history.os, "getuid", lambda: 1234)
+        monkeypatch.setattr("stack.history.os.getuid", lambda: 1234)
         assert who({}) == "1234"
 
 

@@ -1,9 +1,9 @@
 """`ws history` on the command line, and its completion."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
+import typer
 
 from stack.history import History, Record
 from stack.identity import StackIdentity
@@ -66,6 +66,7 @@ def test_of_a_stack_without_one_says_when_it_begins(tmp_path, monkeypatch, capsy
 
 
 def test_numbers_are_completed(history):
-    context = SimpleNamespace(params={"stack": "dev"})
+    context = typer.Context(typer.main.get_command(cli.app))
+    context.params = {"stack": "dev"}
     assert completion.history(context, "") == [("1", "up, done"), ("2", "up, failed"), ("3", "up, unknown")]
     assert completion.history(context, "2") == [("2", "up, failed")]

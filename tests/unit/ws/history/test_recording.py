@@ -105,4 +105,4 @@ class TestNotDone:
 
         monkeypatch.setattr(History, "begin", full)
         run(session, result=Result(changes=[]))
-        assert "not in the history" in session.console.file.getvalue()  # type: ignore[attr-defined]
+        assert "not in the history" in session.console.file.getvalue()

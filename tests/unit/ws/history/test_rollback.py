@@ -15,6 +15,7 @@ from testing.stack_files import configured
 from ws import deploy
 from ws.config import values
 from ws.consent import Command, Consent, DeclinedError
+from ws.cost import Cost
 from ws.deploy import Session
 from ws.engine_names import EngineName
 from ws.engines import Choice
@@ -142,7 +143,7 @@ def world(tmp_path, monkeypatch) -> World:
     monkeypatch.setattr(recording, "running_images", lambda _: {})
     monkeypatch.setattr(deploy.Session, "choose", lambda *_: Choice(name=world.engine))
     monkeypatch.setattr(deploy.Session, "run", lambda *_: world.planned)
-    monkeypatch.setattr(deploy.Session, "cost", lambda *_: deploy.Cost())
+    monkeypatch.setattr(deploy.Session, "cost", lambda *_: Cost())
     monkeypatch.setattr(deploy.Session, "up", lambda *_: world.up())
     return world
 
