@@ -10,6 +10,7 @@ from rich.text import Text
 
 from config.keys import PREFLIGHT_KEY
 from config.project import FOLDER
+from embedded_engine.comparison import MISSING
 from embedded_engine.drift import Observation, observe
 from stack.history import History, Record
 from stack.kept_files import kept_files
@@ -77,13 +78,22 @@ def show(report: Report, console: Console) -> None:
     if found.drifts:
         console.print(table(found))
         number = len(found.drifts)
-        console.print(
-            Text(f"{number} difference{'s' if number > 1 else ''} to {base}. Undo: ws up -s {stack}", style="yellow"),
-            soft_wrap=True,
-        )
+        sentence = f"{number} difference{'s' if number > 1 else ''} to {base}"
+        console.print(Text(f"{sentence}. Undo: {_remedy(found, stack)}", style="yellow"), soft_wrap=True)
     else:
         console.print(Text(f"No drift: the host is as {base} says", style="bold green"), soft_wrap=True)
     if report.edited or found.pending:
         names = f" ({', '.join(found.pending)})" if found.pending else ""
         sentence = f"Changes of the stack file or the project are not deployed yet{names}; they are no drift"
         console.print(Text(f"{sentence}. They are shown by: ws preview -s {stack}", style="dim"), soft_wrap=True)
+
+
+def _remedy(observation: Observation, stack: str) -> str:
+    """The command that undoes it. `ws up` makes what is missing and starts what has stopped, but compares inputs."""
+    changed = {
+        one.name: None
+        for one in observation.drifts
+        if one.kind == "container" and one.field != "state" and one.difference != MISSING
+    }
+    removal = f"docker rm -f {' '.join(changed)} && " if changed else ""
+    return f"{removal}ws up -s {stack}"

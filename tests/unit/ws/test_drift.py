@@ -93,7 +93,12 @@ class TestTold:
         deployed(session)
         said = printed(drift.find(session))
         assert "container  cslr-dev-redis  memory  512m → 1g" in said
-        assert "1 difference to number 1 of `ws history`. Undo: ws up -s dev" in said
+        assert "1 difference to number 1 of `ws history`. Undo: docker rm -f cslr-dev-redis && ws up -s dev" in said
+
+    @pytest.mark.parametrize(("field", "difference"), [("state", "running → exited"), ("", "is missing")])
+    def test_with_up_alone_where_that_is_enough(self, field, difference):
+        found = Drift(kind="container", name="cslr-dev-redis", field=field, difference=difference)
+        assert "Undo: ws up -s dev" in printed(drift.Report(stack="dev", observation=Observation(drifts=(found,))))
 
     def test_what_is_not_deployed_yet_apart(self, session, compared):
         deployed(session)
