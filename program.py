@@ -1,7 +1,7 @@
 """Declares a stack of either kind: one deploys a host's part of the platform, the other only builds images."""
 
 import platform as machine
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from preflight import cluster as cluster_checks
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers, shared_users
 from preflight.host_facts import outside_addresses
-from stack import base_age, env_secrets, owner, rejoin
+from stack import base_age, env_secrets, owner, plain_record, rejoin
 from stack.advertised_facts import MACHINE
 from stack.engine_state import known
 from stack.identity import ASKS, GENERATES
@@ -97,7 +97,7 @@ def declare_platform(stack: Stack) -> Outputs:
         for notice in cluster_checks.check(settings, facts, cluster):
             (pulumi.warn if notice.warning else pulumi.info)(notice.text)
     sources = sources_of(stack, settings.images, torch=settings.torch)
-    note(now, stack)
+    verified = note(now, stack)
     platform = Platform(
         "platform",
         PlatformArgs(
@@ -123,6 +123,7 @@ def declare_platform(stack: Stack) -> Outputs:
     }
     if platform.verification is None:
         return outputs
+    platform.verification.result.apply(verified)
     return {**outputs, "verification": said_of(platform.verification.result, stack, now)}
 
 
@@ -175,10 +176,15 @@ def claim(stack: Stack) -> owner.Situation | None:
     return now
 
 
-def note(now: owner.Situation | None, stack: Stack) -> None:
-    """Records the stack's owner once all checks have passed."""
-    if now and not stack.dry_run:
-        now.own.write(now.folder)
+def note(now: owner.Situation | None, stack: Stack) -> Callable[[str], None]:
+    """Records the stack's owner once all checks have passed, and a plain `pulumi up` in the history.
+
+    Returns a function that takes the result of the verification.
+    """
+    if now is None or stack.dry_run:
+        return lambda _: None
+    now.own.write(now.folder)
+    return plain_record.begin(stack) if now.known.engine == "pulumi" else lambda _: None
 
 
 def join_again(now: owner.Situation | None, stack: Stack, network: RayNetwork) -> None:

@@ -26,9 +26,10 @@ from embedded_engine.changes import (
     unguarded,
 )
 from embedded_engine.deployment import Deployment
+from embedded_engine.labels import AFTER_LABEL, URN_LABEL
 from embedded_engine.lock import stack_lock
 from embedded_engine.program import Monitor, run_program
-from embedded_engine.resources.base import AFTER_LABEL, URN_LABEL, ResourceType, remove_container
+from embedded_engine.resources.base import ResourceType, remove_container
 from embedded_engine.resources.command import Command
 from embedded_engine.resources.container import Container
 from embedded_engine.resources.image import Image, RemoteImage

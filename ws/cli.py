@@ -22,10 +22,11 @@ from ws.engine_names import EngineOption
 from ws.errors import WsError, message
 from ws.export.command import add_commands as add_export
 from ws.generate.command import add_commands as add_generate
+from ws.history.commands import add_commands as add_history
 from ws.mlflow.commands import mlflow
 from ws.packages.commands import packages
 from ws.paths import stand_where_called, there
-from ws.terminal import FAILED, HELP, AsJson, Stack, Yes, ask, err, out
+from ws.terminal import FAILED, HELP, AsJson, Drain, Stack, Yes, ask, err, out
 
 if TYPE_CHECKING:
     from ws.cluster_test.command import Steps
@@ -44,6 +45,7 @@ app = typer.Typer(
 add_commands(app)
 add_generate(app)
 add_export(app)
+add_history(app)
 app.add_typer(packages, name="packages")
 app.add_typer(mlflow, name="mlflow")
 reports = typer.Typer(invoke_without_command=True, context_settings=HELP)
@@ -58,14 +60,6 @@ EngineChoice = Annotated[
 
 Service = Annotated[
     str, typer.Argument(metavar="SERVICE", help="As `ws ps` lists it.", autocompletion=completion.services)
-]
-Drain = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[TIME]",
-        help="Wait up to TIME (600, 30m, 2h; default 1h) for work that would end; if it has not ended, change nothing.",
-        show_default=False,
-    ),
 ]
 
 
@@ -115,23 +109,22 @@ def up(
     If running jobs, drivers or notebooks would end, lists them and asks first. Without a terminal it then changes
     nothing, unless --yes or --drain is given.
     """
-    from ws.deploy import summary
+    from stack.history import Operation
+    from ws.history.recording import recorded
 
     began = time.monotonic()
     session = _session(stack, rebuild=build)
     consent = _consent("ws up", stack, engine, yes=yes, drain=drain)
     session.prepare_host()
     choice = session.choose(engine)
-    if session.changes_over(choice):
-        consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine recreates all containers"))
-        ask(f"Stack {stack} was made by the {session.maker} engine. Its containers will be recreated.", yes=yes)
-        session.change_over()
-    result = session.up(choice, consent)
-    session.report(result)
-    session.show_verification(result)
-    if "urls" in result.outputs:
-        session.show_services(result.outputs["urls"])
-    out.print(Text(summary(result, time.monotonic() - began), style="bold green"))
+    with recorded(session, Operation.UP, choice.name) as recording:
+        if session.changes_over(choice):
+            consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine recreates all containers"))
+            ask(f"Stack {stack} was made by the {session.maker} engine. Its containers will be recreated.", yes=yes)
+            session.change_over()
+        recording.result = session.up(choice, consent)
+        session.report(recording.result)
+    session.show_end(recording.result, time.monotonic() - began)
 
 
 @app.command()
@@ -177,21 +170,25 @@ def down(
     If running jobs, drivers or notebooks would end, lists them and asks first. Without a terminal it then removes
     nothing, unless --yes or --drain is given. With -v it asks once more on a terminal; elsewhere -v itself confirms.
     """
+    from stack.history import Operation
     from ws import changes
     from ws.cluster_test.command import remove as remove_test_network
+    from ws.engine_names import EngineName
+    from ws.history.recording import recorded
     from ws.volumes import in_words
 
     session = _session(stack)
     consent = _consent("ws down", stack, EngineOption.AUTO, yes=yes, drain=drain)
-    consent.obtain(lambda: session.cost_of_end("the stack is taken down"))
-    if volumes:
-        for line in in_words(session.identity):
-            out.print(Text(f"- {line}", style="red"), soft_wrap=True)
-        ask(f"All data of stack {stack} will be lost: volumes, generated secrets, kept state.", yes=yes)
-    session.give_redis_away()
-    remove_test_network(session)
-    result = session.take_down(volumes=volumes)
-    session.report(result)
+    with recorded(session, Operation.DOWN, session.maker or EngineName.EMBEDDED) as recording:
+        consent.obtain(lambda: session.cost_of_end("the stack is taken down"))
+        if volumes:
+            for line in in_words(session.identity):
+                out.print(Text(f"- {line}", style="red"), soft_wrap=True)
+            ask(f"All data of stack {stack} will be lost: volumes, generated secrets, kept state.", yes=yes)
+        session.give_redis_away()
+        remove_test_network(session)
+        result = recording.result = session.take_down(volumes=volumes)
+        session.report(result)
     kept = "" if volumes else ". Data stays; -v removes it"
     if session.only_builds:
         kept = ". Images stay; `ws matrix --prune` removes old ones"
@@ -358,7 +355,7 @@ def report_note(
 def ps(stack: Stack = "dev") -> None:
     """List the stack's containers."""
     from ws.containers import containers
-    from ws.services import containers_table, health_report
+    from ws.services import containers_table, health_report, missing_services
 
     session = _session(stack)
     found = containers(session.identity)
@@ -370,6 +367,8 @@ def ps(stack: Stack = "dev") -> None:
         return
     report = health_report(found)
     out.print(containers_table(found, report))
+    if missing := missing_services(session.identity, found):
+        out.print(Text(f"Missing since the last deployment: {', '.join(missing)}. See: ws drift -s {stack}", "yellow"))
     if report.problem:
         out.print(f"Reasons are not known: {report.problem}.", style="yellow", markup=False)
 

@@ -1,5 +1,7 @@
 """Shell completion: looks up names when they are needed."""
 
+import typer
+
 from config.project import FOLDER
 
 
@@ -25,3 +27,14 @@ def keys(incomplete: str) -> list[str]:
 
     found = [*OWN_KEYS, *map(dotted, below(PlatformSettings))]
     return sorted(key for key in found if key.startswith(incomplete))
+
+
+def history(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The numbers of a stack's history, with what they are."""
+    from config.project import NAME
+    from stack.history import History
+    from stack.identity import StackIdentity
+
+    identity = StackIdentity(project=NAME, stack=context.params.get("stack") or "dev")
+    found = [(str(one.number), f"{one.operation}, {one.outcome}") for one in History(identity).records()]
+    return [(number, text) for number, text in found if number.startswith(incomplete)]

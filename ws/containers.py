@@ -7,6 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from docker_api.api import DockerApi
+from embedded_engine.comparison import drifted_fields
 from stack.identity import COMPOSE_LABEL, EMBEDDED_LABEL, VOLUME_OWNER, StackIdentity
 from ws.engine_names import EngineName
 
@@ -27,6 +28,8 @@ class ContainerState:
     ports: tuple[str, ...]
     engine: EngineName  # the engine that made it
     compose: bool = False  # whether Docker Compose did, from the file that `ws generate` writes
+    image_id: str = ""
+    drift: tuple[str, ...] = ()  # fields in which it is not as the embedded engine made it
 
     @classmethod
     def of(cls, found: dict[str, Any], inspected: dict[str, Any]) -> "ContainerState":
@@ -52,6 +55,8 @@ class ContainerState:
             if {EMBEDDED_LABEL, COMPOSE_LABEL} & found["Labels"].keys()
             else EngineName.PULUMI,
             compose=COMPOSE_LABEL in found["Labels"],
+            image_id=inspected["Image"],
+            drift=drifted_fields(inspected),
         )
 
 

@@ -225,6 +225,13 @@ class Session:
 
         return Record.read(stack_folder(self.identity) / FILE)
 
+    def show_end(self, result: Result, seconds: float) -> None:
+        """What a deployment ends with: the checks, the services, one sentence."""
+        self.show_verification(result)
+        if "urls" in result.outputs:
+            self.show_services(result.outputs["urls"])
+        self.say(summary(result, seconds), "bold green")
+
     def show_services(self, urls: dict[str, str]) -> None:
         """The table of services, and where secrets lie."""
         found = containers(self.identity)

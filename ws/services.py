@@ -11,6 +11,7 @@ from rich.text import Text
 from config.notation import EVERYWHERE
 from contracts.document import DocumentError
 from contracts.status import Reason, ServiceStatus, State, Status, Usage
+from stack.history import History
 from stack.identity import StackIdentity
 from stack.state import stack_folder
 from ws.containers import ContainerState, short, styled
@@ -118,14 +119,27 @@ def _merged(container: ContainerState, said: ServiceStatus | None, url: str | No
 
 
 def containers_table(found: Iterable[ContainerState], report: HealthReport) -> Table:
-    """`ws ps`: Docker's state of each container, what the health service says of its service, and what that uses."""
-    shown = plain_table(("Service", "Container", "Health", "Status", "Reason", "Uses", "Image", "Ports"))
+    """`ws ps`: Docker's state of each container, what the health service says of its service, and what that uses.
+
+    Where containers were changed behind the engine's back, also what of them.
+    """
     found = list(found)
+    drift = ("Drift",) if any(one.drift for one in found) else ()
+    shown = plain_table(("Service", "Container", "Health", "Status", *drift, "Reason", "Uses", "Image", "Ports"))
     for one, service in zip(found, services(found, report), strict=True):
         uses = "\n".join(map(in_words, service.usage))
-        cells = (one.status, service.explanation, uses, short(one.image), "\n".join(one.ports))
+        drifted = (Text(", ".join(one.drift), style="yellow"),) if drift else ()
+        cells = (one.status, *drifted, service.explanation, uses, short(one.image), "\n".join(one.ports))
         shown.add_row(one.service, one.name, styled(service.health), *cells)
     return shown
+
+
+def missing_services(identity: StackIdentity, found: Iterable[ContainerState]) -> list[str]:
+    """The services that the last deployment left running, and whose containers are gone."""
+    records = History(identity).records()
+    if not records or not records[-1].deployed:  # taken down, or a deployment failed, which said what is missing
+        return []
+    return sorted(records[-1].images.keys() - {one.service for one in found})
 
 
 def table(states: Iterable[ServiceState]) -> Table:

@@ -24,6 +24,14 @@ Stack = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmation prompts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+Drain = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[TIME]",
+        help="Wait up to TIME (600, 30m, 2h; default 1h) for work that would end; if it has not ended, change nothing.",
+        show_default=False,
+    ),
+]
 
 
 def ask(warning: str, *, yes: bool) -> None:

@@ -1,4 +1,4 @@
-"""The interface of a resource type, and the labels by which the engine recognises its own objects."""
+"""The interface of a resource type."""
 
 import json
 from collections.abc import Callable
@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from docker_api.api import DockerApi, DockerError, Json
+from embedded_engine.labels import INPUTS_LABEL, URN_LABEL, owner
 from embedded_engine.registration import Registration
-from stack.identity import EMBEDDED_LABEL
-
-URN_LABEL = EMBEDDED_LABEL
-INPUTS_LABEL = "cslr.engine.inputs"
-AFTER_LABEL = "cslr.engine.after"
 
 GONE = 404
 
@@ -63,18 +59,6 @@ def engine_labels(wanted: Registration) -> dict[str, str]:
         URN_LABEL: wanted.urn,
         INPUTS_LABEL: json.dumps(wanted.recorded, sort_keys=True),
     }
-
-
-def recorded_inputs(labels: dict[str, str] | None) -> dict[str, Any] | None:
-    """The inputs that an object was made with; None where this engine did not make it."""
-    text = (labels or {}).get(INPUTS_LABEL)
-    return json.loads(text) if text else None
-
-
-def owner(labels: dict[str, str] | None) -> tuple[str | None, str | None]:
-    """Project and stack that an object belongs to."""
-    labels = labels or {}
-    return labels.get("cslr.project"), labels.get("cslr.stack")
 
 
 def refuse_foreign(kind: str, name: str, existing: Json, wanted: Registration, labels: dict[str, str] | None) -> None:

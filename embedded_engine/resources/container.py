@@ -1,32 +1,28 @@
 """``docker:index/container:Container``, made as the provider makes it: `docker inspect` shows the same."""
 
 import json
-import re
 import time
 from typing import Any
 
 from docker_api.api import DockerError, Json
 from embedded_engine.changes import CONTAINER as TYPE
 from embedded_engine.changes import UNHEALTHY
+from embedded_engine.container_body import body
+from embedded_engine.labels import AFTER_LABEL, recorded_inputs
 from embedded_engine.registration import Registration
 from embedded_engine.resources.base import (
-    AFTER_LABEL,
     Actual,
     DockerObjects,
     Progress,
     ResourceError,
     engine_labels,
-    recorded_inputs,
     refuse_foreign,
     remove_container,
 )
 
-MEBIBYTE = 1024**2
-NANOSECONDS = 10**9
 POLL_SECONDS = 0.2
 CUT_OFF = "is not in its network"
 PAUSED = "is paused"  # the defect of a container that has to be unpaused: Docker refuses to start it
-DURATION_UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
 class Container(DockerObjects):
@@ -70,7 +66,7 @@ class Container(DockerObjects):
             return self._start(wanted, defective.identifier, progress, verb)
         progress("creating")
         inputs = wanted.inputs
-        created = self.api.call("POST", "/containers/create", query={"name": inputs["name"]}, body=_body(wanted))
+        created = self.api.call("POST", "/containers/create", query={"name": inputs["name"]}, body=self._body(wanted))
         identifier = created["Id"]
         self._rejoin(wanted, identifier)
         return self._start(wanted, identifier, progress)
@@ -79,6 +75,11 @@ class Container(DockerObjects):
         """Stopped, then removed."""
         progress("stopping")
         remove_container(self.api, actual.identifier)
+
+    @staticmethod
+    def _body(wanted: Registration) -> Json:
+        after = [urn for urn in wanted.dependencies if f"{TYPE}::" in urn]
+        return body(wanted.inputs, {**engine_labels(wanted), AFTER_LABEL: json.dumps(sorted(after))})
 
     def _rejoin(self, wanted: Registration, identifier: str) -> None:
         """Puts it into the network that it was made for, if it is not there: under that name there may be another."""
@@ -155,80 +156,3 @@ def _actual(found: Json, *, inputs: dict[str, Any] | None, defect: str | None = 
         inputs=inputs,
         defect=defect,
     )
-
-
-def seconds(duration: str) -> int:
-    """Seconds of a duration in Go's canonical form, such as ``1m30s``."""
-    return sum(int(number) * DURATION_UNITS[unit] for number, unit in re.findall(r"(\d+)([hms])", duration))
-
-
-def _body(wanted: Registration) -> Json:
-    inputs = wanted.inputs
-    health = inputs["healthcheck"]
-    after = [urn for urn in wanted.dependencies if f"{TYPE}::" in urn]
-    return {
-        "Image": inputs["image"],
-        "Hostname": inputs["hostname"],
-        "Entrypoint": inputs["entrypoints"],
-        "Cmd": inputs["command"],
-        "User": inputs["user"],
-        "Env": inputs["envs"],
-        "Labels": {**engine_labels(wanted), AFTER_LABEL: json.dumps(sorted(after))},
-        "StopSignal": inputs["stopSignal"],
-        "StopTimeout": int(inputs["stopTimeout"]),
-        "ExposedPorts": {_port(p): {} for p in inputs.get("ports", [])},
-        "Healthcheck": {
-            "Test": health["tests"],
-            "Interval": seconds(health["interval"]) * NANOSECONDS,
-            "Timeout": seconds(health["timeout"]) * NANOSECONDS,
-            "StartPeriod": seconds(health["startPeriod"]) * NANOSECONDS,
-            "Retries": int(health["retries"]),
-        },
-        "HostConfig": _host_config(inputs),
-    }
-
-
-def _host_config(inputs: Json) -> Json:
-    config: Json = {
-        "Init": inputs["init"],
-        "ReadonlyRootfs": inputs["readOnly"],
-        "NetworkMode": inputs["networkMode"],
-        "NanoCpus": round(float(inputs["cpus"]) * NANOSECONDS),
-        "Memory": int(inputs["memory"]) * MEBIBYTE,
-        "MemorySwap": int(inputs["memorySwap"]) * MEBIBYTE,
-        "Tmpfs": inputs["tmpfs"],
-        "CapDrop": inputs["capabilities"]["drops"],
-        "CapAdd": inputs["capabilities"].get("adds"),
-        "SecurityOpt": inputs["securityOpts"],
-        "RestartPolicy": {"Name": inputs["restart"], "MaximumRetryCount": 0},
-        "LogConfig": {"Type": inputs["logDriver"], "Config": inputs["logOpts"]},
-        "PortBindings": {
-            _port(p): [{"HostIp": p["ip"], "HostPort": str(int(p["external"]))}] for p in inputs.get("ports", [])
-        }
-        or None,
-        "Mounts": [
-            {"Type": m["type"], "Source": m["source"], "Target": m["target"], "ReadOnly": m["readOnly"]}
-            for m in inputs.get("mounts", [])
-        ],
-    }
-    if "hosts" in inputs:
-        config["ExtraHosts"] = [f"{entry['host']}:{entry['ip']}" for entry in inputs["hosts"]]
-    if "pidMode" in inputs:
-        config["PidMode"] = inputs["pidMode"]
-    if "shmSize" in inputs:
-        config["ShmSize"] = int(inputs["shmSize"]) * MEBIBYTE
-    if "deviceRequests" in inputs:
-        config["DeviceRequests"] = [
-            {
-                "Driver": r["driver"],
-                "Count": int(r["count"]),
-                "DeviceIDs": r["deviceIds"],
-                "Capabilities": [r["capabilities"]],
-            }
-            for r in inputs["deviceRequests"]
-        ]
-    return config
-
-
-def _port(port: Json) -> str:
-    return f"{int(port['internal'])}/{port['protocol']}"

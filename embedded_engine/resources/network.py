@@ -1,15 +1,13 @@
 """``docker:index/network:Network``."""
 
 from docker_api.api import Json
+from embedded_engine.labels import URN_LABEL, owner, recorded_inputs
 from embedded_engine.registration import Registration
 from embedded_engine.resources.base import (
-    URN_LABEL,
     Actual,
     DockerObjects,
     Progress,
     engine_labels,
-    owner,
-    recorded_inputs,
     refuse_foreign,
     remove_container,
 )

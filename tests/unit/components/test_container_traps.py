@@ -24,7 +24,8 @@ from components.docker import (
 )
 from components.network import RayNetwork
 from contracts.gpus import ALL_GPUS
-from embedded_engine.resources.container import Container, seconds
+from embedded_engine.container_body import seconds
+from embedded_engine.resources.container import Container
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
 from testing.harness import CLUSTER, CONTAINER, NETWORK, VOLUME, Deployed, deploy, merged, stack_settings

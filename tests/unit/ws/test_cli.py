@@ -12,7 +12,22 @@ from embedded_engine.program import ProgramError
 from ws import cli, containers, errors
 from ws.errors import WsError
 
-COMMANDS = ("up", "preview", "down", "generate", "matrix", "report", "ps", "logs", "test", "doctor", "outputs")
+COMMANDS = (
+    "up",
+    "preview",
+    "down",
+    "generate",
+    "matrix",
+    "report",
+    "ps",
+    "logs",
+    "test",
+    "doctor",
+    "outputs",
+    "history",
+    "drift",
+    "rollback",
+)
 
 
 @pytest.fixture
@@ -56,7 +71,22 @@ class TestExitCodes:
         "stack", ["", "../x", "a/b", "/etc/passwd", "a\nb", "\x1b[31m", "x" * 300, "über", "dev ", ".", "-", "$(id)"]
     )
     @pytest.mark.parametrize(
-        "command", ["ps", "logs", "up", "down", "test", "outputs", "env", "head show", "get", "doctor"]
+        "command",
+        [
+            "ps",
+            "logs",
+            "up",
+            "down",
+            "test",
+            "outputs",
+            "env",
+            "head show",
+            "get",
+            "doctor",
+            "history",
+            "drift",
+            "rollback",
+        ],
     )
     def test_a_name_that_no_stack_can_have_is_one_sentence(self, command, stack, capsys, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

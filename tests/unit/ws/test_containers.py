@@ -17,7 +17,7 @@ LISTED = {
 
 
 def container(**state: Any) -> ContainerState:
-    return ContainerState.of(LISTED, {"State": state})
+    return ContainerState.of(LISTED, {"State": state, "Image": "sha256:1", "Config": {"Labels": {}}})
 
 
 class TestHealth:

@@ -1,5 +1,6 @@
 """What `ws ps`, `ws up` and `ws doctor` show about a running stack, from Docker and the health service's report."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,11 +8,13 @@ from rich.console import Console
 
 from contracts.status import ClusterStatus, RayStatus, Reason, ServiceStatus, Status, Usage
 from contracts.status import State as ServiceIs
+from stack.history import History, Record
+from stack.identity import StackIdentity
 from ws.containers import ContainerState
 from ws.doctor import checks
 from ws.doctor.checks import State
 from ws.engine_names import EngineName
-from ws.services import HealthReport, containers_table, in_words, services, table
+from ws.services import HealthReport, containers_table, in_words, missing_services, services, table
 
 
 def said(name: str, reason: Reason | None = None, error: str | None = None, **more: Any) -> ServiceStatus:
@@ -73,6 +76,14 @@ class TestUses:
         assert "memory 293.6 of 335.5 MB" in lines["redis"]
         assert " of " not in lines["mlflow"]
 
+    def test_drift_has_a_column_where_there_is_any(self):
+        found = [container("redis"), container("mlflow")]
+        assert "Drift" not in printed(containers_table(found, REPORT))
+        found[0] = replace(found[0], drift=("memory", "restart"))
+        lines = lines_of(containers_table(found, REPORT))
+        assert "memory, restart" in lines["redis"]
+        assert "memory" not in lines["mlflow"]
+
     def test_without_a_report_nothing_is_known(self):
         (state,) = services([container("redis")], HealthReport())
         assert (state.health, state.usage, state.reason, str(state.explanation)) == ("healthy", (), None, "")
@@ -82,6 +93,26 @@ class TestUses:
     )
     def test_the_unit_fits_the_limit(self, used, limit, text):
         assert in_words(Usage(name="memory", used=used, limit=limit)) == text
+
+
+class TestMissing:
+    IDENTITY = StackIdentity(project="cslr", stack="dev")
+
+    @pytest.mark.parametrize(
+        ("operation", "outcome", "missing"),
+        [("up", "done", ["mlflow"]), ("rollback", "done", ["mlflow"]), ("up", "failed", []), ("down", "done", [])],
+    )
+    def test_are_the_services_of_the_last_deployment_without_a_container(
+        self, operation, outcome, missing, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        assert missing_services(self.IDENTITY, []) == []
+        record = {
+            "operation": operation, "engine": "embedded", "who": "anna", "started": 1.0, "version": "0.2.0",
+            "outcome": outcome, "images": {name: {"identifier": "sha256:1"} for name in ("redis", "mlflow")},
+        }  # fmt: skip
+        History(self.IDENTITY).begin(Record.model_validate(record))
+        assert missing_services(self.IDENTITY, [container("redis")]) == missing
 
 
 class TestMerge:

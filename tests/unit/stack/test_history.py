@@ -1,0 +1,143 @@
+"""Records of a stack's runs: numbers, bounds, who, and runs whose process has gone."""
+
+import os
+import stat
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from stack import history
+from stack.history import History, Operation, Outcome, Record, before, first_line, who
+from stack.identity import StackIdentity
+
+IDENTITY = StackIdentity(project="cslr", stack="dev")
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch) -> History:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return History(IDENTITY)
+
+
+def record(**values: object) -> Record:
+    return Record.model_validate(
+        {"operation": "up", "engine": "embedded", "who": "anna", "started": time.time(), "version": "1.0.0", **values}
+    )
+
+
+class TestRecords:
+    def test_of_a_stack_that_never_ran_are_none(self, kept):
+        assert kept.records() == []
+        assert not kept.folder.exists()
+
+    def test_are_numbered_and_read_back_as_they_were(self, kept):
+        first, second = kept.begin(record()), kept.begin(record(operation="down"))
+        kept.write(first.ended(Outcome.DONE, counts={"create": 3}, files={"Pulumi.dev.yaml": "config: {}\n"}))
+        assert [one.number for one in kept.records()] == [first.number, second.number] == [1, 2]
+        found = kept.records()[0]
+        assert (found.outcome, found.counts, found.process) == (Outcome.DONE, {"create": 3}, None)
+        assert found.seconds is not None
+
+    def test_are_private(self, kept):
+        kept.begin(record())
+        (file,) = kept.folder.iterdir()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(kept.folder.stat().st_mode) == 0o700
+
+    def test_that_were_removed_meanwhile_stay_away(self, kept):
+        begun = kept.begin(record())
+        kept.remove(begun)
+        kept.write(begun.ended(Outcome.DONE))
+        assert kept.records() == []
+
+    def test_of_another_version_or_damaged_are_passed_over(self, kept):
+        kept.begin(record())
+        (kept.folder / "000002.json").write_text("{")
+        (kept.folder / "000003.json").write_text('{"operation": "teleport"}')
+        assert [one.number for one in kept.records()] == [1]
+        assert kept.begin(record()).number == 4
+
+    def test_keep_their_numbers_beyond_the_bound(self, kept, monkeypatch):
+        monkeypatch.setattr(history, "MOST_RECORDS", 3)
+        for _ in range(5):
+            kept.begin(record())
+        assert [one.number for one in kept.records()] == [3, 4, 5]
+
+    def test_are_bounded_in_bytes_but_for_the_last_deployment(self, kept, monkeypatch):
+        monkeypatch.setattr(history, "MOST_BYTES", 3000)
+        deployed = kept.begin(record(files={"Pulumi.dev.yaml": "x" * 1000}))
+        kept.write(deployed.ended(Outcome.DONE))
+        for _ in range(6):
+            kept.write(kept.begin(record(files={"Pulumi.dev.yaml": "x" * 1000})).ended(Outcome.FAILED))
+        numbers = [one.number for one in kept.records()]
+        assert numbers[0] == deployed.number
+        assert numbers[-1] == 7
+        assert len(numbers) < 4
+
+
+class TestInterrupted:
+    def test_is_a_run_whose_process_has_gone(self, kept):
+        kept.begin(record(process=2**22 + 1))
+        assert kept.records()[0].outcome is Outcome.INTERRUPTED
+
+    def test_is_one_whose_number_a_later_process_has(self, kept):
+        kept.begin(record(process=os.getpid(), started=1.0))
+        assert kept.records()[0].outcome is Outcome.INTERRUPTED
+
+    def test_is_none_that_still_runs(self, kept):
+        kept.begin(record(process=os.getpid()))
+        assert kept.records()[0].outcome is Outcome.RUNNING
+
+    def test_is_no_plain_run_of_pulumi(self, kept):
+        kept.begin(record(outcome="unknown"))
+        assert kept.records()[0].outcome is Outcome.UNKNOWN
+
+
+class TestWho:
+    @pytest.fixture(autouse=True)
+    def users(self, monkeypatch):
+        names = {0: "root", 1000: "anna"}
+        monkeypatch.setattr("stack.history.pwd.getpwuid", lambda uid: SimpleNamespace(pw_name=names[uid]))
+        monkeypatch.setattr(history, "_audited", lambda: "")
+        monkeypatch.setattr("stack.history.os.getuid", lambda: 0)
+
+    def test_is_who_called_sudo(self):
+        assert who({"SUDO_USER": "anna"}) == "anna (as root)"
+        assert who({"DOAS_USER": "anna"}) == "anna (as root)"
+
+    def test_is_who_logged_in_before_su(self, monkeypatch):
+        monkeypatch.setattr(history, "_audited", lambda: "anna")
+        assert who({}) == "anna (as root)"
+
+    def test_is_the_user_of_the_process_otherwise(self, monkeypatch):
+        assert who({}) == "root"
+        monkeypatch.setattr("stack.history.os.getuid", lambda: 1000)
+        assert who({"SUDO_USER": "anna"}) == "anna"
+
+    def test_without_a_name_is_a_number(self, monkeypatch):
+        monkeypatch.setattr("stack.history.os.getuid", lambda: 1234)
+        assert who({}) == "1234"
+
+
+def test_config_is_compared_with_the_last_run_that_had_files():
+    up, down, again = (
+        record(number=1, files={"f": ""}),
+        record(number=2, operation="down"),
+        record(number=3, files={"f": ""}),
+    )
+    assert before([up, down, again], 3) == up
+    assert before([up, down, again], 1) is None
+
+
+def test_an_error_is_kept_without_the_log_that_follows():
+    assert first_line("is not healthy\nThe end of its log:\nPASSWORD=x") == "is not healthy"
+    assert len(first_line("x" * 5000)) == history.MOST_ERROR
+    assert first_line(ValueError()) == "ValueError"
+
+
+def test_only_successful_deployments_can_be_returned_to():
+    assert record(outcome="done").deployed
+    assert record(operation=Operation.ROLLBACK, outcome="done").deployed
+    assert not record(operation="down", outcome="done").deployed
+    assert not record(outcome="failed").deployed

@@ -1,0 +1,1 @@
+"""`ws history` and `ws rollback`: what was done to a stack, and the way back."""
