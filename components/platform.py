@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import pulumi
 
 from components import addresses
+from components.alert_routes import AlertSecrets
+from components.alertmanager import Alertmanager, AlertmanagerArgs
 from components.exporter import Exporter, ExporterArgs
 from components.firewall import Firewall, FirewallArgs
 from components.health import Health, HealthArgs
@@ -18,6 +20,7 @@ from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
 from components.postgres import Postgres, PostgresArgs
+from components.prometheus import Prometheus, PrometheusArgs
 from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, RayNode, RayNodeArgs
 from components.redis import Redis, RedisArgs, RedisReplica
 from components.service import Host, Service
@@ -54,6 +57,7 @@ class PlatformArgs:
     files: HostFiles
     secrets: SecretFiles
     env_secrets: EnvSecrets
+    alert_secrets: AlertSecrets  # where alerts go
     sources: Sources
     socket: DockerSocket | None  # of the Docker Engine; None where it is on another host
     python: str  # the interpreter of this program, for the commands that it declares
@@ -127,6 +131,10 @@ class Platform(pulumi.ComponentResource):
                 watched=addresses.watched_services(settings, self._topology),
                 ray_nodes=tuple(map(self._topology.node, self._nodes_heads_first())),
                 scratch_reports={self._topology.node(name): report_path(name) for name in settings.ray_nodes},
+                hostname=args.hostname,
+                ray_metrics=addresses.ray_metrics(self._topology),
+                peers=addresses.peers(settings),
+                alertmanager=addresses.alertmanager(settings),
             )
             self.services["health"] = Health("health", health_args, self._child)
         transcription = self._declare_transcription(settings, host) if "transcription" in enabled else None
@@ -163,6 +171,8 @@ class Platform(pulumi.ComponentResource):
             )
         if "exporter" in enabled:
             self._declare_exporter(settings, host)
+        if "prometheus" in enabled:
+            self._declare_metrics(settings, host)
 
     def _told(self) -> str | None:
         """The folder in which the keeper lists the stack's containers; None where nobody writes or nobody reads it."""
@@ -204,6 +214,24 @@ class Platform(pulumi.ComponentResource):
             nodes={name: topology.node(name) for name in settings.ray_nodes},
         )
         self.services["exporter"] = Exporter("exporter", exporter_args, self._child)
+
+    def _declare_metrics(self, settings: PlatformSettings, host: Host) -> None:
+        if "alertmanager" in settings.services():
+            alertmanager_args = AlertmanagerArgs(
+                settings=settings.metrics.alertmanager,
+                host=host,
+                image=self._images.image_id("alertmanager"),
+                secrets=self._args.alert_secrets,
+            )
+            self.services["alertmanager"] = Alertmanager("alertmanager", alertmanager_args, self._child)
+        prometheus_args = PrometheusArgs(
+            settings=settings.metrics,
+            host=host,
+            image=self._images.image_id("prometheus"),
+            hostname=self._args.hostname,
+            services=settings.services(),
+        )
+        self.services["prometheus"] = Prometheus("prometheus", prometheus_args, self._child)
 
     def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
         args, users = self._args, list(settings.workspace_users.values())

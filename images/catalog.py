@@ -221,6 +221,7 @@ CATALOG: dict[str, Image] = {
         _service("mlflow", "requirements.txt"),
         _service("health", "requirements.txt"),
         _service("transcription-frontend"),
+        _service("metrics"),
         Image(
             name="system-info-exporter",
             folder=FOLDER.parent,
