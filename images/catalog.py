@@ -221,7 +221,6 @@ CATALOG: dict[str, Image] = {
         _service("mlflow", "requirements.txt"),
         _service("health", "requirements.txt"),
         _service("transcription-frontend"),
-        _service("metrics"),
         Image(
             name="system-info-exporter",
             folder=FOLDER.parent,
@@ -230,6 +229,7 @@ CATALOG: dict[str, Image] = {
             suite="trixie",
             locks=("images/exporter/requirements.txt",),
         ),
+        _service("metrics"),
         _transcription("transcription-backend", "cpu", suite="trixie"),
         # On the family's image, of which it needs the CUDA libraries: CTranslate2 has no build for CUDA 13.
         _transcription("transcription-backend-cuda", "cuda", suite=SUITE, parent="runtime", cuda=12),

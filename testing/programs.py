@@ -21,6 +21,7 @@ PROGRAMS = {
     ),
     "docker_registry": Program(name="docker-registry", packages=("docker-registry",), services=("docker-registry",)),
     "promtool": Program(name="promtool", packages=("prometheus",), services=("prometheus",)),
+    "amtool": Program(name="amtool", packages=("prometheus-alertmanager",), services=("prometheus-alertmanager",)),
     "c_compiler": Program(name="gcc", packages=("gcc", "libc6-dev")),
     "iproute": Program(name="ip", packages=("iproute2",)),
     "iptables": Program(name="iptables", packages=("iptables",)),

@@ -71,7 +71,8 @@ async def get_page(request: web.Request) -> web.Response:
     """The whole report as a page for people."""
     monitor = request.app[MONITOR]
     refresh = request.query.get("refresh") != "off"
-    text = page(await monitor.status(), refresh=refresh, reached_at=request.url.host or "127.0.0.1")
+    status, alerts = await asyncio.gather(monitor.status(), monitor.alerts())
+    text = page(status, refresh=refresh, reached_at=request.url.host or "127.0.0.1", alerts=alerts)
     return web.Response(text=monitor.secrets.redact(text), content_type="text/html", headers=PAGE_HEADERS)
 
 
