@@ -20,9 +20,11 @@ from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
 from components.postgres import Postgres, PostgresArgs
+from components.postgres_exporter import PostgresExporter, PostgresExporterArgs
 from components.prometheus import Prometheus, PrometheusArgs
 from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, RayNode, RayNodeArgs
 from components.redis import Redis, RedisArgs, RedisReplica
+from components.redis_exporter import RedisExporter, RedisExporterArgs
 from components.service import Host, Service
 from components.topology import ClusterHost, topology_of
 from components.transcription import Transcription, TranscriptionArgs
@@ -216,7 +218,18 @@ class Platform(pulumi.ComponentResource):
         self.services["exporter"] = Exporter("exporter", exporter_args, self._child)
 
     def _declare_metrics(self, settings: PlatformSettings, host: Host) -> None:
-        if "alertmanager" in settings.services():
+        enabled = settings.services()
+        if "redis-exporter" in enabled:
+            redis_args = RedisExporterArgs(
+                settings=settings.metrics.redis_exporter, host=host, image=self._images.image_id("redis-exporter")
+            )
+            self.services["redis-exporter"] = RedisExporter("redis-exporter", redis_args, self._child)
+        if "postgres-exporter" in enabled:
+            postgres_args = PostgresExporterArgs(
+                settings=settings.metrics.postgres_exporter, host=host, image=self._images.image_id("postgres-exporter")
+            )
+            self.services["postgres-exporter"] = PostgresExporter("postgres-exporter", postgres_args, self._child)
+        if "alertmanager" in enabled:
             alertmanager_args = AlertmanagerArgs(
                 settings=settings.metrics.alertmanager,
                 host=host,
@@ -229,7 +242,7 @@ class Platform(pulumi.ComponentResource):
             host=host,
             image=self._images.image_id("prometheus"),
             hostname=self._args.hostname,
-            services=settings.services(),
+            services=enabled,
         )
         self.services["prometheus"] = Prometheus("prometheus", prometheus_args, self._child)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pulumi
 
 from components import scrape_config
-from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
+from components.docker import MEBIBYTE, ContainerSpec
 from components.environment import Environment
+from components.go_program import answers, go_limits
 from components.service import Host, Service, extra_mounts
 from config.ports import PROMETHEUS
 from config.services import MetricsSettings
@@ -20,8 +21,6 @@ from stack.programs import ENTRYPOINTS, PROGRAMS_TARGET
 
 CONFIGURATION, RULES = f"{PROGRAMS_TARGET}/prometheus.yaml", f"{PROGRAMS_TARGET}/alerts.yaml"
 DATA = "/prometheus"
-# Go returns memory only when it must: it is told to before the kernel ends it.
-GO_SHARE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ class Prometheus(Service):
                     "--web.console.templates=/etc/prometheus/consoles",
                     "--web.console.libraries=/etc/prometheus/console_libraries",
                 ),
-                healthcheck=ready(PROMETHEUS),
+                healthcheck=answers(PROMETHEUS),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
@@ -79,14 +78,3 @@ class Prometheus(Service):
                 tmp_bytes=16 * MEBIBYTE,
             )
         )
-
-
-def ready(port: int) -> Healthcheck:
-    """The check of a program of Prometheus' project. The image has no Python."""
-    address = f"http://127.0.0.1:{port}/-/ready"
-    return Healthcheck(command=("busybox", "wget", "-q", "-O", "/dev/null", address), interval=3, start_period=60)
-
-
-def go_limits(memory: int) -> dict[str, str]:
-    """The environment that keeps a program in Go within a container with this much memory."""
-    return {"GOMEMLIMIT": f"{int(memory * GO_SHARE) // MEBIBYTE}MiB"}

@@ -10,10 +10,17 @@ from typing import Any
 
 import yaml
 
-from config.ports import ALERTMANAGER, EXPORTER, HEALTH, PROMETHEUS
+from config.ports import ALERTMANAGER, EXPORTER, HEALTH, POSTGRES_EXPORTER, PROMETHEUS, REDIS_EXPORTER
 
 # Service → its port inside the network, where it answers GET /metrics.
-ASKED = {"prometheus": PROMETHEUS, "alertmanager": ALERTMANAGER, "health": HEALTH, "exporter": EXPORTER}
+ASKED = {
+    "prometheus": PROMETHEUS,
+    "alertmanager": ALERTMANAGER,
+    "health": HEALTH,
+    "exporter": EXPORTER,
+    "redis-exporter": REDIS_EXPORTER,
+    "postgres-exporter": POSTGRES_EXPORTER,
+}
 DISCOVERY_SECONDS = 15
 LONGEST_SCRAPE = 10  # seconds
 

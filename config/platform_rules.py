@@ -47,6 +47,8 @@ MINIMUM_MEMORY = {
     "transcription-frontend": "32m",
     "exporter": "128m",
     "alertmanager": "48m",
+    "redis-exporter": "32m",
+    "postgres-exporter": "32m",
     "prometheus": "192m",
 }
 MINIMUM_SCRATCH = "1g"

@@ -50,6 +50,8 @@ SERVICES = {
     "transcription-frontend": ("transcription_frontend",),
     "exporter": ("exporter",),
     "alertmanager": ("metrics", "alertmanager"),
+    "redis-exporter": ("metrics", "redis_exporter"),
+    "postgres-exporter": ("metrics", "postgres_exporter"),
     "prometheus": ("metrics",),
 }
 RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
@@ -60,9 +62,15 @@ IMAGE_OF = {
     "ray-head": "ray-cpu",
     "keeper": "health",
     "alertmanager": "prometheus",
+    "redis-exporter": "prometheus",
+    "postgres-exporter": "prometheus",
 }
 # Service → the services without which a host does not run it, whatever its own key says.
-PART_OF = {"alertmanager": ("prometheus",)}
+PART_OF = {
+    "alertmanager": ("prometheus",),
+    "redis-exporter": ("prometheus", "redis"),
+    "postgres-exporter": ("prometheus", "postgres"),
+}
 MIB, GIB = 2**20, 2**30
 
 PORT = "Host port, on `network.bind_address`."
@@ -514,6 +522,20 @@ class AlertmanagerSettings(SinglePortSettings):
     data: DataLocation = None
 
 
+class RedisExporterSettings(ServiceSettings):
+    """Figures of Redis for Prometheus. Runs beside Prometheus on the host of Redis."""
+
+    cpus: CpuLimit = 0.1
+    memory: MemoryLimit = 64 * MIB
+
+
+class PostgresExporterSettings(ServiceSettings):
+    """Figures of Postgres for Prometheus. Runs beside Prometheus on the host of Postgres."""
+
+    cpus: CpuLimit = 0.1
+    memory: MemoryLimit = 64 * MIB
+
+
 class RetentionSettings(Settings):
     """How long figures are kept: until either limit is reached."""
 
@@ -536,4 +558,6 @@ class MetricsSettings(SinglePortSettings):
     )
     retention: RetentionSettings = RetentionSettings()
     alertmanager: AlertmanagerSettings = AlertmanagerSettings()
+    redis_exporter: RedisExporterSettings = RedisExporterSettings()
+    postgres_exporter: PostgresExporterSettings = PostgresExporterSettings()
     data: DataLocation = None

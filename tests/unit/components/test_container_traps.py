@@ -62,6 +62,8 @@ ON_THE_BRIDGE = (
     "transcription-frontend",
     "exporter",
     "alertmanager",
+    "redis-exporter",
+    "postgres-exporter",
     "prometheus",
 )
 ON_THE_HOST = ("ray-gateway", "ray-head", "ray-cpu", "ray-gpu")

@@ -1,10 +1,9 @@
-"""The health service's series, the targets that it tells Prometheus, and the alerts on its page."""
+"""The health service's series, and the targets that it tells Prometheus."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import facts as kinds
@@ -24,7 +23,6 @@ from contracts.status import (
 from entrypoints.health.metrics import exposition
 from entrypoints.health.targets import targets
 from stack import facts
-from tests.process.entrypoints.health.test_server import HttpService, Platform, platform  # noqa: F401 (a fixture)
 
 NO_RAY = RayStatus(head=None, nodes=(), latency_ms=None)
 HEAD = HeadStatus(node="alpha-ray-head", address="10.88.0.1:6379", dashboard=None)
@@ -54,25 +52,16 @@ def node(
 
 
 def service(name: str, state: State = State.UP, usage: tuple[Usage, ...] = ()) -> ServiceStatus:
-    return ServiceStatus(
-        name=name,
-        kind=name,
-        state=state,
-        latency_ms=2.0 if state is State.UP else None,
-        version=None,
-        url=None,
-        usage=usage,
-    )
+    latency = 2.0 if state is State.UP else None
+    return ServiceStatus(name=name, kind=name, state=state, latency_ms=latency, version=None, url=None, usage=usage)
 
 
-def status(
-    services: tuple[ServiceStatus, ...] = (), ray: RayStatus = NO_RAY, cluster: ClusterStatus | None = None
-) -> Status:
-    return Status(time="2026-11-28T03:00:00Z", stack="dev", services=services, ray=ray, cluster=cluster)
+def status(ray: RayStatus = NO_RAY, **more: Any) -> Status:
+    return Status(**{"time": "2026-11-28T03:00:00Z", "stack": "dev", "services": (), "ray": ray, **more})
 
 
 def series(found: Status, **settings: Any) -> dict[tuple[str, ...], float]:
-    """Name and values of labels → value."""
+    """Name and values of labels, by their names → value."""
     text = exposition(found, HealthSettings(stack="dev", **settings)).decode()
     families = text_string_to_metric_families(text)
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
@@ -87,11 +76,11 @@ def told(found: Status, **settings: Any) -> dict[str, dict[str, str]]:
 class TestSeries:
     def test_of_services_their_state_and_use(self):
         usage = (Usage(name="memory", used=90, limit=100),)
-        found = series(status((service("redis", usage=usage), service("mlflow", State.DOWN))))
+        found = series(status(services=(service("redis", usage=usage), service("mlflow", State.DOWN))))
         assert found["cslr_service_up", "redis", "redis"] == 1
         assert found["cslr_service_up", "mlflow", "mlflow"] == 0
-        assert found["cslr_service_used_bytes", "redis", "memory"] == 90
-        assert found["cslr_service_limit_bytes", "redis", "memory"] == 100
+        assert found["cslr_service_used_bytes", "memory", "redis"] == 90
+        assert found["cslr_service_limit_bytes", "memory", "redis"] == 100
         assert found["cslr_service_probe_seconds", "redis"] == 0.002
         assert ("cslr_service_probe_seconds", "mlflow") not in found
 
@@ -171,54 +160,3 @@ class TestTargets:
 
     def test_without_a_cluster_there_are_no_others(self):
         assert told(status(), peers={"exporter": 9410}) == {}
-
-
-ALERT = {
-    "labels": {"alertname": "DiskLow", "severity": "critical", "disk": "scratch", "host": "gpu1"},
-    "annotations": {"summary": "gpu1 has <9 GB of disk left", "remedy": "`ws matrix --prune`"},
-    "startsAt": "2026-11-28T03:21:55.123Z",
-    "status": {"state": "active", "silencedBy": []},
-}
-
-
-@pytest.mark.asyncio
-class TestService:
-    async def test_prometheus_can_read_its_series(self, platform: Platform):  # noqa: F811
-        platform.watch(
-            "mlflow", await platform.run_http(HttpService({"/health": (200, "OK"), "/version": (200, "3.18.0")}))
-        )
-        await platform.start()
-        async with platform.client.get("/metrics") as response:
-            assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-            families = list(text_string_to_metric_families(await response.text()))
-        assert {"cslr_service_up"} <= {family.name for family in families}
-
-    async def test_targets_are_json_with_its_content_type(self, platform: Platform):  # noqa: F811
-        await platform.start()
-        async with platform.client.get("/targets") as response:
-            assert (response.content_type, await response.json()) == ("application/json", [])
-
-    async def test_page_shows_alerts_that_fire(self, platform: Platform):  # noqa: F811
-        manager = HttpService({"/api/v2/alerts": (200, json.dumps([ALERT]))})
-        platform.more["alertmanager"] = f"127.0.0.1:{await platform.run_http(manager)}"
-        await platform.start()
-        text = (await platform.get("/"))[1]
-        assert "DiskLow" in text
-        assert "scratch on gpu1" in text
-        assert "gpu1 has &lt;9 GB of disk left" in text
-        assert "2026-11-28 03:21:55 UTC" in text
-
-    @pytest.mark.parametrize("answer", [(200, "[]"), (200, "<html>"), (500, ""), (200, '{"a": 1}')], ids=str)
-    async def test_page_is_there_without_alerts(self, platform: Platform, answer):  # noqa: F811
-        manager = HttpService({"/api/v2/alerts": answer})
-        platform.more["alertmanager"] = f"127.0.0.1:{await platform.run_http(manager)}"
-        await platform.start()
-        code, text = await platform.get("/")
-        assert code == 200
-        assert 'id="alerts"' not in text
-
-    async def test_prometheus_and_alertmanager_are_watched(self, platform: Platform):  # noqa: F811
-        platform.watch("prometheus", await platform.run_http(HttpService({"/-/ready": (200, "ready")})))
-        platform.watch("alertmanager", await platform.run_http(HttpService({"/-/ready": (503, "")})))
-        await platform.start()
-        assert [(await platform.service(name))["state"] for name in ("prometheus", "alertmanager")] == ["up", "down"]
