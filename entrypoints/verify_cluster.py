@@ -891,9 +891,8 @@ def prometheus_collects(session: Session) -> str:
     if unknown := sorted(own - targets.keys()):
         raise NotYet(f"{url} does not know {', '.join(unknown)}: the health service tells it of Ray's nodes")
     if down := sorted(name for name, target in targets.items() if target["health"] != "up"):
-        raise NotYet(
-            f"{url} gets no figures from {', '.join(down)}: {targets[down[0]]['lastError'] or 'not asked yet'}"
-        )
+        why = targets[down[0]]["lastError"] or "not asked yet"
+        raise NotYet(f"{url} gets no figures from {', '.join(down)}: {why}")
     rules = http_json("GET", f"{url}/api/v1/rules")["data"]["groups"]
     return f"{len(targets)} targets, {sum(len(group['rules']) for group in rules)} alerts"
 
