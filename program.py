@@ -9,6 +9,7 @@ from typing import Any
 
 import pulumi
 
+from components import alert_routes
 from components.alert_routes import AlertSecrets
 from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
@@ -20,7 +21,7 @@ from config.cluster_file import find_membership
 from config.keys import ALERT_SECRETS, CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
 from config.load import config_value, load
 from config.packages import load_lock
-from config.platform import KEY
+from config.platform import KEY, PlatformSettings
 from config.ray_wheel import check_wheel
 from config.remedies import secret_command
 from config.services import RAY_NODES
@@ -93,9 +94,6 @@ def declare_platform(stack: Stack) -> Outputs:
     )
     secrets = stack.secrets(membership)
     warn_of_plain_secrets(stack)
-    alert_secrets = AlertSecrets.resolve(
-        settings.metrics.alertmanager.mail, stack.config, stack=stack.identity.stack, stack_file=stack.file
-    )
     if facts and membership:
         cluster = ClusterFacts.probe(
             membership, machine=stack.files.generated(MACHINE), password=secrets.values["redis-password"]
@@ -116,7 +114,7 @@ def declare_platform(stack: Stack) -> Outputs:
             socket=docker_socket(),
             python=stack.python,
             hostname=machine.node() if docker_socket() else "",
-            alert_secrets=alert_secrets,
+            alert_secrets=alert_secrets_of(stack, settings),
             own_addresses=outside_addresses(),
         ),
     )
@@ -143,6 +141,16 @@ def warn_of_running_work(stack: Stack) -> None:
         return  # reported by the checks that need it
     if running.not_asked or not all(work.part for work in running.works):
         pulumi.warn(warning(running, stack.identity.stack))
+
+
+def alert_secrets_of(stack: Stack, settings: PlatformSettings) -> AlertSecrets:
+    """Where alerts go; says so if that is nowhere."""
+    found = AlertSecrets.resolve(
+        settings.metrics.alertmanager.mail, stack.config, stack=stack.identity.stack, stack_file=stack.file
+    )
+    for notice in alert_routes.notices(settings, found, stack.identity.stack):
+        pulumi.info(notice.text)
+    return found
 
 
 def warn_of_plain_secrets(stack: Stack) -> None:

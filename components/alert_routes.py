@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from config.problems import Problem, SettingsError
+from config.platform import PlatformSettings
+from config.problems import Notice, Problem, SettingsError
 from config.project import NAME
 from config.remedies import secret_command
 from config.services import AlertMailSettings, AlertmanagerSettings
@@ -54,6 +55,16 @@ class AlertSecrets:
             raise _unusable(MAIL_PASSWORD, reason, "Set it:", stack, stack_file)
         return cls(
             slack=configured(SLACK), discord=configured(DISCORD), webhook=configured(WEBHOOK), mail_password=password
+        )
+
+
+def notices(settings: PlatformSettings, secrets: AlertSecrets, stack: str) -> Iterator[Notice]:
+    """Says so where nobody is told of alerts."""
+    told = (secrets.slack, secrets.discord, secrets.webhook, settings.metrics.alertmanager.mail)
+    if "alertmanager" in settings.services() and not any(told):
+        yield Notice(
+            f"nobody is told of alerts: `ws alert list -s {stack}` shows them. To send them to Slack, for example: "
+            f"{secret_command(stack, f'{NAME}:{SLACK}')} (docs/metrics.md)"
         )
 
 

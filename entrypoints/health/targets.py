@@ -29,7 +29,9 @@ def _ray(status: Status, settings: HealthSettings) -> Iterator[dict[str, Any]]:
 
 def _peers(status: Status, settings: HealthSettings) -> Iterator[dict[str, Any]]:
     cluster = status.cluster
-    for member in cluster.hosts if cluster and cluster.host else ():
+    if cluster is None or not cluster.host:
+        return
+    for member in cluster.hosts:
         if member.name != cluster.host and member.state is not HostState.DOWN:
             for job, port in settings.peers.items():
                 yield _target(f"{member.address}:{port}", job, {"host": member.name})

@@ -1,14 +1,15 @@
 """Where alerts go, as Alertmanager's configuration says."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from components.alert_routes import AlertSecrets, configuration
+from components.alert_routes import AlertSecrets, configuration, notices
 from config.problems import SettingsError
 from config.services import AlertMailSettings, AlertmanagerSettings
-from testing.harness import deploy
+from testing.harness import deploy, platform_settings
 
 SLACK = "https://hooks.slack.example.org/services/T0/B0/secret-of-slack"
 ALL = AlertSecrets(
@@ -26,8 +27,11 @@ METRICS = {"metrics": {"enabled": True}}
 NOWHERE, USUAL = AlertSecrets(), AlertmanagerSettings()
 
 
-def receiver(settings=USUAL, secrets=NOWHERE, *, proxied=False):
+def receiver(
+    settings: AlertmanagerSettings = USUAL, secrets: AlertSecrets = NOWHERE, *, proxied: bool = False
+) -> dict[str, Any]:
     found = yaml.safe_load(configuration(settings, secrets, proxied=proxied))
+    only: dict[str, Any]
     (only,) = found["receivers"]
     assert found["route"]["receiver"] == only["name"]
     return only
@@ -63,7 +67,7 @@ class TestConfiguration:
 
 
 class TestSecrets:
-    def resolve(self, mail=None, **values):
+    def resolve(self, mail: AlertMailSettings | None = None, **values: str) -> AlertSecrets:
         return AlertSecrets.resolve(mail, values.get, stack="dev", stack_file="Pulumi.dev.yaml")
 
     @pytest.mark.parametrize("key", ["slackWebhook", "discordWebhook", "alertWebhook"])
@@ -79,6 +83,22 @@ class TestSecrets:
             self.resolve(MAIL)
         assert "ws set mailPassword -s dev" in str(refused.value)
         assert self.resolve(MAIL, mailPassword="secret").mail_password == "secret"
+
+
+class TestNotices:
+    @pytest.mark.parametrize(
+        ("settings", "secrets", "said"),
+        [
+            (METRICS, NOWHERE, True),
+            (METRICS, ALL, False),
+            ({"metrics": {"enabled": True, "alertmanager": {"enabled": False}}}, NOWHERE, False),
+            ({}, NOWHERE, False),
+        ],
+    )
+    def test_say_that_nobody_is_told(self, settings, secrets, said):
+        found = [notice.text for notice in notices(platform_settings(settings), secrets, "gpu")]
+        assert bool(found) == said
+        assert all("ws set slackWebhook -s gpu" in text for text in found)
 
 
 class TestStack:

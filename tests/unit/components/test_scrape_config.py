@@ -1,6 +1,7 @@
 """Whom Prometheus asks, as its configuration says."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,12 +12,17 @@ from testing.harness import CLUSTER, deploy
 METRICS = {"metrics": {"enabled": True}, "exporter": {"enabled": True}}
 
 
-def written(**more):
-    values = {"stack": "dev", "host": "gpu1", "interval": 15, "services": ("health", "prometheus", "alertmanager")}
+def written(**more: Any) -> Any:
+    values: dict[str, Any] = {
+        "stack": "dev",
+        "host": "gpu1",
+        "interval": 15,
+        "services": ("health", "prometheus", "alertmanager"),
+    }
     return yaml.safe_load(configuration(Scraping(**{**values, **more})))
 
 
-def jobs(found):
+def jobs(found: Any) -> dict[str, Any]:
     return {job["job_name"]: job for job in found["scrape_configs"]}
 
 

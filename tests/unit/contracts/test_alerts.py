@@ -1,11 +1,13 @@
 """Alertmanager's answers."""
 
+from typing import Any
+
 import pytest
 
 from contracts.alerts import AnswerError, alerts_in, silences_in
 
 
-def alert(name, severity="warning", since="2026-11-28T03:00:00.5Z", **labels):
+def alert(name: str, severity: str = "warning", since: str = "2026-11-28T03:00:00.5Z", **labels: str) -> dict[str, Any]:
     return {
         "labels": {"alertname": name, "severity": severity, **labels},
         "annotations": {},
