@@ -5,7 +5,7 @@ About six minutes, most of which alerts wait for.
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -96,6 +96,11 @@ def value(expression: str) -> float | None:
     return float(found[0]["value"][1]) if found else None
 
 
+def there(expression: str) -> Callable[[], bool]:
+    """Whether there is such a series, and it is not zero."""
+    return lambda: bool(value(expression))
+
+
 def alerts(stack: LiveStack) -> dict[str, dict[str, Any]]:
     """The alerts that fire, by name and job, as `ws alert list` tells programs."""
     done = stack.ws("alert", "list", "--json")
@@ -120,7 +125,7 @@ class TestFigures:
             "redis_up",
             "pg_up",
         ):
-            wait_until(lambda expression=expression: bool(value(expression)), f"figures of {expression}", SECONDS)
+            wait_until(there(expression), f"figures of {expression}", SECONDS)
 
     def test_of_redis_are_those_that_its_reader_may_see(self, stack):
         assert value("redis_memory_used_bytes")
@@ -145,7 +150,7 @@ class TestFigures:
                 f'container_memory_working_set_bytes{{service="{service}"}} '
                 f'/ container_spec_memory_limit_bytes{{service="{service}"}}'
             )
-            wait_until(lambda share=share: value(share) is not None, f"the memory of {service}", SECONDS)
+            wait_until(there(share), f"the memory of {service}", SECONDS)
             assert (value(share) or 1) < 0.8
 
 
@@ -168,9 +173,9 @@ class TestAlerts:
     def test_of_a_container_that_starts_again_and_again_is_delivered(self, stack, receiver):
         series = 'container_start_time_seconds{service="postgres-exporter"}'
         for _ in range(2):
-            before = value(series)
+            before = f"{series} > {value(series)}"
             stack.container("postgres-exporter").restart()
-            wait_until(lambda before=before: value(series) not in (None, before), "the restart's figures", SECONDS)
+            wait_until(there(before), "the restart's figures", SECONDS)
         wait_until(
             lambda: receiver.got("ContainerRestarting", service="postgres-exporter"), "the delivery", ALERT_SECONDS
         )

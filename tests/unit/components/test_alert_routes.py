@@ -73,7 +73,7 @@ class TestSecrets:
     @pytest.mark.parametrize("key", ["slackWebhook", "discordWebhook", "alertWebhook"])
     def test_an_address_that_is_none_is_refused_without_showing_it(self, key):
         with pytest.raises(SettingsError) as refused:
-            self.resolve(**{key: "hooks.slack.com/secret"})
+            self.resolve(None, **{key: "hooks.slack.com/secret"})
         assert f"cslr:{key}" in str(refused.value)
         assert f"ws set {key} -s dev" in str(refused.value)
         assert "hooks.slack.com" not in str(refused.value)
