@@ -2,13 +2,15 @@
 
 import platform as machine
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, datetime, time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
+from components import alert_routes
+from components.alert_routes import AlertSecrets
 from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket
 from components.network import RayNetwork
@@ -16,13 +18,14 @@ from components.platform import Platform, PlatformArgs
 from config import matrix
 from config.builds import BuildSettings
 from config.cluster_file import find_membership
-from config.keys import CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
+from config.keys import ALERT_SECRETS, CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
 from config.load import config_value, load
 from config.packages import load_lock
-from config.platform import KEY
+from config.platform import KEY, PlatformSettings
 from config.ray_wheel import check_wheel
 from config.remedies import secret_command
 from config.services import RAY_NODES
+from contracts.facts import BASES, Times
 from docker_api.api import DockerApi, DockerError
 from preflight import build_host, docker_engine, host, outside
 from preflight import cluster as cluster_checks
@@ -30,6 +33,7 @@ from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers, shared_users
 from preflight.host_facts import outside_addresses
 from stack import base_age, env_secrets, owner, plain_record, rejoin
+from stack import facts as host_facts
 from stack.advertised_facts import MACHINE
 from stack.engine_state import known
 from stack.identity import ASKS, GENERATES
@@ -110,6 +114,7 @@ def declare_platform(stack: Stack) -> Outputs:
             socket=docker_socket(),
             python=stack.python,
             hostname=machine.node() if docker_socket() else "",
+            alert_secrets=alert_secrets_of(stack, settings),
             own_addresses=outside_addresses(),
         ),
     )
@@ -139,9 +144,19 @@ def warn_of_running_work(stack: Stack) -> None:
         pulumi.warn(warning(running, stack.identity.stack))
 
 
+def alert_secrets_of(stack: Stack, settings: PlatformSettings) -> AlertSecrets:
+    """Where alerts go; says so if that is nowhere."""
+    found = AlertSecrets.resolve(
+        settings.metrics.alertmanager.mail, stack.config, stack=stack.identity.stack, stack_file=stack.file
+    )
+    for notice in alert_routes.notices(settings, found, stack.identity.stack):
+        pulumi.info(notice.text)
+    return found
+
+
 def warn_of_plain_secrets(stack: Stack) -> None:
     """Refuses secrets in plain text, which readers of the stack file or its history would know."""
-    for key in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS):
+    for key in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS, *ALERT_SECRETS):
         if stack.config(key.partition(":")[2]) is not None and not pulumi.runtime.is_config_secret(key):
             command = secret_command(stack.identity.stack, key)
             pulumi.warn(f"{stack.file}: {key}: is in plain text. This asks for it, and keeps it encrypted: {command}")
@@ -224,15 +239,19 @@ def sources_of(stack: Stack, images: BuildSettings, *, torch: TorchChoice, devel
     for note in notes:
         pulumi.info(note)
     if stack.preflight:
-        warn_of_old_bases(images, sources)
+        look_at_bases(stack, images, sources)
     return sources
 
 
-def warn_of_old_bases(images: BuildSettings, sources: Sources) -> None:
-    """Warns of base images whose security updates are of long ago."""
+def look_at_bases(stack: Stack, images: BuildSettings, sources: Sources) -> None:
+    """Warns of base images whose security updates are of long ago, and lets the health service know their age."""
     try:
         found = list(base_age.ages(DockerApi(), sources.bases, images.mirrors.debian))
     except DockerError:
         return  # said by what needs it
     for text in filter(None, (base_age.warning(one, date.today()) for one in found)):
         pulumi.warn(text)
+    if not stack.dry_run:
+        # Where there is none yet, this deployment makes one.
+        made = {one.tag: datetime.combine(one.made, time.min).timestamp() for one in found}
+        host_facts.write(stack.files.folder, BASES, Times(times=made or {"base": datetime.now().timestamp()}))

@@ -29,7 +29,9 @@ from build_report.records import (
 from build_report.runs import current_run
 from build_report.schema import MIGRATIONS
 from config.project import state_root
+from contracts.facts import BUILDS, BuildFact, Builds
 from docker_api.step import Step
+from stack import facts
 from stack.state import make_closed
 
 WAIT = 30.0  # seconds for other writers
@@ -51,11 +53,24 @@ def default_path() -> Path:
 
 
 def record_build(record: BuildRecord) -> None:
-    """Stores a build of the current run. If that fails, it only warns: the build itself is what counts."""
+    """Stores a build of the current run, and lets the health service know the last result of each image.
+
+    If that fails, it only warns: the build itself is what counts.
+    """
     try:
-        Store().add_build(record)
-    except StoreError as error:
+        store = Store()
+        store.add_build(record)
+        _tell(store)
+    except (StoreError, OSError) as error:
         LOG.warning("the build of %s is not in the build report: %s", record.tag, error)
+
+
+def _tell(store: "Store") -> None:
+    found = {
+        build.subject.title: BuildFact(time=build.ended, succeeded=build.result != "failed")
+        for build in store.newest(failed=True)
+    }
+    facts.write(state_root(), BUILDS, Builds(images=found))
 
 
 def record_push(tag: str, started: float) -> None:

@@ -1,12 +1,27 @@
 """Addresses of a host's services: for people, and for the health service."""
 
+import ipaddress
 import json
 from collections.abc import Mapping
 
 from components.topology import Topology
 from config.addresses import Reach, prefix_of
 from config.platform import PlatformSettings
-from config.ports import EXPORTER, MARIMO, MLFLOW, POSTGRES, RAY_DASHBOARD, REDIS, TRANSCRIPTION, TRANSCRIPTION_FRONTEND
+from config.ports import (
+    ALERTMANAGER,
+    BRIDGE_RAY_PORTS,
+    EXPORTER,
+    HOST_RAY_PORTS,
+    MARIMO,
+    METRICS_FLAG,
+    MLFLOW,
+    POSTGRES,
+    PROMETHEUS,
+    RAY_DASHBOARD,
+    REDIS,
+    TRANSCRIPTION,
+    TRANSCRIPTION_FRONTEND,
+)
 from config.services import RAY_NODES
 from contracts.health import Kind, WatchedService
 
@@ -20,6 +35,8 @@ WATCHED = {
     "transcription-frontend": (Kind.TRANSCRIPTION_FRONTEND, TRANSCRIPTION_FRONTEND),
     "exporter": (Kind.EXPORTER, EXPORTER),
     "transcription": (Kind.TRANSCRIPTION, TRANSCRIPTION),
+    "alertmanager": (Kind.ALERTMANAGER, ALERTMANAGER),
+    "prometheus": (Kind.PROMETHEUS, PROMETHEUS),
 }
 SCHEMES = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}  # of services that are not web pages
 
@@ -57,6 +74,25 @@ def _watched(
     kind, port = WATCHED[name]
     prefix = prefix_of(settings.base_url(name))
     return WatchedService(name=name, kind=kind, host=name, port=port, url=links.get(name), prefix=prefix)
+
+
+def ray_metrics(topology: Topology) -> dict[str, int]:
+    """End of a Ray node's name → the port of its figures, also for nodes of other hosts."""
+    plan = HOST_RAY_PORTS if topology.kind == "lan" else dict.fromkeys(RAY_NODES, BRIDGE_RAY_PORTS)
+    return {service: ports[METRICS_FLAG] for service, ports in plan.items()}
+
+
+def peers(settings: PlatformSettings) -> dict[str, int]:
+    """Services with figures that other hosts of the cluster publish as this one does, and their ports there."""
+    if settings.membership is None or ipaddress.IPv4Address(settings.network.bind_address).is_loopback:
+        return {}
+    enabled = settings.services()
+    return {name: settings.service(name).host_ports["port",] for name in ("health", "exporter") if name in enabled}
+
+
+def alertmanager(settings: PlatformSettings) -> str | None:
+    """Where the health service asks for alerts (host:port)."""
+    return f"alertmanager:{ALERTMANAGER}" if "alertmanager" in settings.services() else None
 
 
 def link_files(settings: PlatformSettings, topology: Topology, own_addresses: tuple[str, ...]) -> dict[str, str]:

@@ -40,6 +40,7 @@ class Firewall(Service):
             hosts=args.guarded.hosts,
             ports=args.guarded.ports,
             forwarded=args.guarded.forwarded,
+            scraped=args.guarded.scraped,
         )
         self._run(
             ContainerSpec(

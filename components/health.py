@@ -13,11 +13,13 @@ import pulumi
 from components.docker import ContainerSpec, Healthcheck
 from components.environment import Environment
 from components.service import Host, Service, extra_mounts
+from components.workspace import SCRATCH
 from config.ports import HEALTH
 from config.services import HealthSettings
 from contracts import health
 from contracts.document import SETTINGS_VARIABLE, dump
 from contracts.health import WatchedService
+from stack import facts
 from stack.programs import run_module, run_python
 
 
@@ -31,6 +33,10 @@ class HealthArgs:
     watched: tuple[WatchedService, ...]
     ray_nodes: tuple[str, ...]  # expected nodes of this host as Ray calls them, those that may be head first
     scratch_reports: Mapping[str, str]  # node → its guard's report on the scratch folder
+    hostname: str  # of this host, on series
+    ray_metrics: Mapping[str, int]  # end of a Ray node's name → port of its figures
+    peers: Mapping[str, int]  # job of Prometheus → its port on each host of the cluster
+    alertmanager: str | None  # host:port; None: this host has none
 
 
 class Health(Service):
@@ -47,6 +53,12 @@ class Health(Service):
             election=host.topology.election,
             scratch_reports={node: Path(report) for node, report in args.scratch_reports.items()},
             port=HEALTH,
+            host=host.topology.host or args.hostname,
+            ray_metrics=args.ray_metrics,
+            peers=args.peers,
+            disks={"scratch": Path(SCRATCH)},
+            facts=facts.TARGETS,
+            alertmanager=args.alertmanager,
         )
         self._run(
             ContainerSpec(
@@ -65,6 +77,7 @@ class Health(Service):
                     *host.module("entrypoints.health.server"),
                     host.program("http_health.py"),
                     host.workspace.watched,
+                    *facts.mounts(host.files),
                     *(
                         host.secrets.mount(secret, user=settings.user)
                         for secret in ("postgres-password", "ray-token", "marimo-token")

@@ -21,6 +21,7 @@ IMAGES = {
     "health": "health",
     "transcription-frontend": "transcription-frontend",
     "exporter": "system-info-exporter",
+    "prometheus": "metrics",
     "transcription": "transcription-backend",
     "ray-cpu": "ray-runtime",
     "ray-gpu": "ray-runtime",

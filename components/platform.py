@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import pulumi
 
 from components import addresses
+from components.alert_routes import AlertSecrets
+from components.alertmanager import Alertmanager, AlertmanagerArgs
 from components.exporter import Exporter, ExporterArgs
 from components.firewall import Firewall, FirewallArgs
 from components.health import Health, HealthArgs
@@ -18,8 +20,11 @@ from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
 from components.postgres import Postgres, PostgresArgs
+from components.postgres_exporter import PostgresExporter, PostgresExporterArgs
+from components.prometheus import Prometheus, PrometheusArgs
 from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, RayNode, RayNodeArgs
 from components.redis import Redis, RedisArgs, RedisReplica
+from components.redis_exporter import RedisExporter, RedisExporterArgs
 from components.service import Host, Service
 from components.topology import ClusterHost, topology_of
 from components.transcription import Transcription, TranscriptionArgs
@@ -54,6 +59,7 @@ class PlatformArgs:
     files: HostFiles
     secrets: SecretFiles
     env_secrets: EnvSecrets
+    alert_secrets: AlertSecrets  # where alerts go
     sources: Sources
     socket: DockerSocket | None  # of the Docker Engine; None where it is on another host
     python: str  # the interpreter of this program, for the commands that it declares
@@ -127,6 +133,10 @@ class Platform(pulumi.ComponentResource):
                 watched=addresses.watched_services(settings, self._topology),
                 ray_nodes=tuple(map(self._topology.node, self._nodes_heads_first())),
                 scratch_reports={self._topology.node(name): report_path(name) for name in settings.ray_nodes},
+                hostname=args.hostname,
+                ray_metrics=addresses.ray_metrics(self._topology),
+                peers=addresses.peers(settings),
+                alertmanager=addresses.alertmanager(settings),
             )
             self.services["health"] = Health("health", health_args, self._child)
         transcription = self._declare_transcription(settings, host) if "transcription" in enabled else None
@@ -163,6 +173,8 @@ class Platform(pulumi.ComponentResource):
             )
         if "exporter" in enabled:
             self._declare_exporter(settings, host)
+        if "prometheus" in enabled:
+            self._declare_metrics(settings, host)
 
     def _told(self) -> str | None:
         """The folder in which the keeper lists the stack's containers; None where nobody writes or nobody reads it."""
@@ -204,6 +216,35 @@ class Platform(pulumi.ComponentResource):
             nodes={name: topology.node(name) for name in settings.ray_nodes},
         )
         self.services["exporter"] = Exporter("exporter", exporter_args, self._child)
+
+    def _declare_metrics(self, settings: PlatformSettings, host: Host) -> None:
+        enabled = settings.services()
+        if "redis-exporter" in enabled:
+            redis_args = RedisExporterArgs(
+                settings=settings.metrics.redis_exporter, host=host, image=self._images.image_id("redis-exporter")
+            )
+            self.services["redis-exporter"] = RedisExporter("redis-exporter", redis_args, self._child)
+        if "postgres-exporter" in enabled:
+            postgres_args = PostgresExporterArgs(
+                settings=settings.metrics.postgres_exporter, host=host, image=self._images.image_id("postgres-exporter")
+            )
+            self.services["postgres-exporter"] = PostgresExporter("postgres-exporter", postgres_args, self._child)
+        if "alertmanager" in enabled:
+            alertmanager_args = AlertmanagerArgs(
+                settings=settings.metrics.alertmanager,
+                host=host,
+                image=self._images.image_id("alertmanager"),
+                secrets=self._args.alert_secrets,
+            )
+            self.services["alertmanager"] = Alertmanager("alertmanager", alertmanager_args, self._child)
+        prometheus_args = PrometheusArgs(
+            settings=settings.metrics,
+            host=host,
+            image=self._images.image_id("prometheus"),
+            hostname=self._args.hostname,
+            services=enabled,
+        )
+        self.services["prometheus"] = Prometheus("prometheus", prometheus_args, self._child)
 
     def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
         args, users = self._args, list(settings.workspace_users.values())

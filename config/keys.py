@@ -28,6 +28,11 @@ WEBHOOKS = {
     "cslr:slackWebhook": "Slack's incoming webhook.",
     "cslr:discordWebhook": "Discord's webhook.",
 }
+# Where a stack with metrics sends its alerts, besides WEBHOOKS.
+ALERT_SECRETS = {
+    "cslr:alertWebhook": "Address to which alerts are posted, as Alertmanager's JSON.",
+    "cslr:mailPassword": "Password of `metrics.alertmanager.mail.user`.",
+}
 PREFLIGHT_KEY = "cslr:preflight"
 HOST_ALONE = "host"  # its value that leaves out whose the stack's objects are
 PREFLIGHT = {
@@ -35,7 +40,7 @@ PREFLIGHT = {
     "`host` skips only the check of the stack's owner: for a preview of a change to the other engine.",
 }
 OBJECTS = ("cslr:platform", "cslr:matrix", "cslr:cluster")
-KNOWN = (*OBJECTS, "cslr:host", *PREFLIGHT, *SECRETS, *CLUSTER_KEY_SECRET, ENV_SECRETS, *WEBHOOKS)
+KNOWN = (*OBJECTS, "cslr:host", *PREFLIGHT, *SECRETS, *CLUSTER_KEY_SECRET, ENV_SECRETS, *WEBHOOKS, *ALERT_SECRETS)
 
 
 def check(keys: Iterable[str], *, stack_file: str) -> None:

@@ -18,6 +18,7 @@ from config.cluster import CLUSTER_SERVICES, ON_THE_LAN, Membership
 from config.ports import RAY_DASHBOARD
 from config.problems import Path
 from config.services import (
+    PART_OF,
     RAY_NODES,
     SERVICES,
     ExporterSettings,
@@ -25,6 +26,7 @@ from config.services import (
     HealthSettings,
     KeeperSettings,
     MarimoSettings,
+    MetricsSettings,
     MLflowSettings,
     PostgresSettings,
     RayNodeSettings,
@@ -118,6 +120,7 @@ class PlatformSettings(Settings):
     keeper: KeeperSettings = KeeperSettings()
     transcription_frontend: TranscriptionFrontendSettings = TranscriptionFrontendSettings()
     exporter: ExporterSettings = ExporterSettings()
+    metrics: MetricsSettings = MetricsSettings()
     cluster_test: ClusterTestSettings = ClusterTestSettings()
 
     _membership: Membership | None = PrivateAttr(default=None)
@@ -196,7 +199,9 @@ class PlatformSettings(Settings):
 
     def services(self) -> tuple[str, ...]:
         """Names of the enabled services, in the order that they start in."""
-        return tuple(name for name in SERVICES if self.service(name).enabled)
+        return tuple(
+            name for name in SERVICES if all(self.service(needed).enabled for needed in (name, *PART_OF.get(name, ())))
+        )
 
     @property
     def ray_nodes(self) -> dict[str, RayNodeSettings]:

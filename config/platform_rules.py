@@ -46,6 +46,10 @@ MINIMUM_MEMORY = {
     "keeper": "48m",
     "transcription-frontend": "32m",
     "exporter": "128m",
+    "alertmanager": "48m",
+    "redis-exporter": "32m",
+    "postgres-exporter": "32m",
+    "prometheus": "192m",
 }
 MINIMUM_SCRATCH = "1g"
 LARGEST_SHM = 0.4  # of a service's memory, beside the object store's 30 %
@@ -53,6 +57,7 @@ LARGEST_SHM = 0.4  # of a service's memory, beside the object store's 30 %
 NEEDS = {
     "mlflow": ("postgres", "MLflow keeps its runs in Postgres"),
     "transcription-frontend": ("transcription", "the page shows what that service does"),
+    "prometheus": ("health", "most alerts are about what the health service reports"),
 }
 # Services that only a cluster of several hosts has.
 CLUSTER_ONLY = ("redis-replica", "ray-gateway", "ray-head")
@@ -64,6 +69,8 @@ DATA_TARGETS = {
     "mlflow": "/mlflow/artifacts",
     "marimo": "/workspace/notebooks",
     "transcription": "/data",
+    "alertmanager": "/alertmanager",
+    "prometheus": "/prometheus",
 }
 # Folders of every container that belong to the platform or to the kernel.
 RESERVED_TARGETS = (

@@ -15,6 +15,10 @@ MLFLOW = 5000
 MARIMO = 8080
 HEALTH = 8888
 EXPORTER = 8080
+PROMETHEUS = 9090
+ALERTMANAGER = 9093
+REDIS_EXPORTER = 9121
+POSTGRES_EXPORTER = 9187
 TRANSCRIPTION = 8090
 TRANSCRIPTION_FRONTEND = 8091
 
@@ -29,12 +33,13 @@ GATEWAY_LOOPBACK = "127.0.0.2"
 
 # Flags of `ray start` that only a head is given; the others are every node's.
 HEAD_FLAGS = {"gcs": "--port", "client": "--ray-client-server-port", "dashboard": "--dashboard-port"}
+METRICS_FLAG = "--metrics-export-port"
 NODE_FLAGS = (
     "--node-manager-port",
     "--object-manager-port",
     "--dashboard-agent-grpc-port",
     "--runtime-env-agent-port",
-    "--metrics-export-port",
+    METRICS_FLAG,
     "--dashboard-agent-listen-port",
 )
 WORKER_PORTS = 1000

@@ -12,7 +12,15 @@ from config.builds import BuildSettings
 from config.cluster import CLUSTER_SERVICES, HOST_KEY, ClusterSettings
 from config.cluster import KEY as CLUSTER_KEY
 from config.cluster_rules import DECIDED_BY_THE_CLUSTER
-from config.keys import CLUSTER_KEY_SECRET, ENV_SECRETS, ENV_SECRETS_TEXT, PREFLIGHT, SECRETS, WEBHOOKS
+from config.keys import (
+    ALERT_SECRETS,
+    CLUSTER_KEY_SECRET,
+    ENV_SECRETS,
+    ENV_SECRETS_TEXT,
+    PREFLIGHT,
+    SECRETS,
+    WEBHOOKS,
+)
 from config.matrix import MatrixSettings
 from config.platform import KEY, PlatformSettings
 from config.problems import dotted
@@ -70,7 +78,12 @@ def reference() -> str:
         "the value and stores it encrypted in the stack file, as `pulumi config set --secret` does.",
         "",
     ]
-    lines += [*_words_table(SECRETS | {ENV_SECRETS: ENV_SECRETS_TEXT}), "", *_cluster_chapter(definitions)]
+    lines += [
+        *_words_table(SECRETS | {ENV_SECRETS: ENV_SECRETS_TEXT}),
+        "",
+        *_alerts_chapter(),
+        *_cluster_chapter(definitions),
+    ]
     lines += ["## Previews without the checks of the host", "", *_words_table(PREFLIGHT), ""]
     lines += ["## A stack that only builds images", ""]
     node = definitions[MatrixSettings.__name__]
@@ -85,6 +98,18 @@ def reference() -> str:
         *_words_table(WEBHOOKS),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _alerts_chapter() -> list[str]:
+    return [
+        "## Where alerts go",
+        "",
+        "A stack with `metrics` sends its alerts to each webhook that is set, and by mail if",
+        "`metrics.alertmanager.mail` is set. All of these are secrets ([metrics and alerts](metrics.md)):",
+        "",
+        *_words_table(WEBHOOKS | ALERT_SECRETS),
+        "",
+    ]
 
 
 def _cluster_chapter(definitions: dict[str, Node]) -> list[str]:

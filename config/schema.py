@@ -13,7 +13,16 @@ from pydantic.json_schema import models_json_schema
 from config import matrix
 from config.cluster import HOST_KEY, ClusterSettings
 from config.cluster import KEY as CLUSTER_KEY
-from config.keys import CLUSTER_KEY_SECRET, ENV_SECRETS, ENV_SECRETS_TEXT, HOST_ALONE, PREFLIGHT, SECRETS, WEBHOOKS
+from config.keys import (
+    ALERT_SECRETS,
+    CLUSTER_KEY_SECRET,
+    ENV_SECRETS,
+    ENV_SECRETS_TEXT,
+    HOST_ALONE,
+    PREFLIGHT,
+    SECRETS,
+    WEBHOOKS,
+)
 from config.matrix import MatrixSettings
 from config.platform import KEY, PlatformSettings
 from config.project import FOLDER
@@ -40,7 +49,9 @@ def stack_schema() -> Node:
     definitions = _tidy(models_json_schema(models)[1]["$defs"])
     secret = {"type": "object", "properties": {"secure": {"type": "string"}}, "required": ["secure"]}
     secrets = {key: {"description": f"{text} Unset: generated.", **secret} for key, text in SECRETS.items()}
-    secrets |= {key: {"description": text, **secret} for key, text in (CLUSTER_KEY_SECRET | WEBHOOKS).items()}
+    secrets |= {
+        key: {"description": text, **secret} for key, text in (CLUSTER_KEY_SECRET | WEBHOOKS | ALERT_SECRETS).items()
+    }
     secrets[ENV_SECRETS] = {"description": ENV_SECRETS_TEXT, "type": "object", "additionalProperties": secret}
     settings: Node = {key: {"$ref": f"#/$defs/{model.__name__}"} for key, model in KEYS.items()}
     block = {"$ref": f"#/$defs/{ClusterSettings.__name__}"}

@@ -21,6 +21,8 @@ from config.types import (
     HostPort,
     ImageReference,
     Location,
+    MailAddress,
+    MailServer,
     Memory,
     Seconds,
     Share,
@@ -47,10 +49,28 @@ SERVICES = {
     "keeper": ("keeper",),
     "transcription-frontend": ("transcription_frontend",),
     "exporter": ("exporter",),
+    "alertmanager": ("metrics", "alertmanager"),
+    "redis-exporter": ("metrics", "redis_exporter"),
+    "postgres-exporter": ("metrics", "postgres_exporter"),
+    "prometheus": ("metrics",),
 }
 RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
 # Service → the one whose image it runs.
-IMAGE_OF = {"redis-replica": "redis", "ray-gateway": "health", "ray-head": "ray-cpu", "keeper": "health"}
+IMAGE_OF = {
+    "redis-replica": "redis",
+    "ray-gateway": "health",
+    "ray-head": "ray-cpu",
+    "keeper": "health",
+    "alertmanager": "prometheus",
+    "redis-exporter": "prometheus",
+    "postgres-exporter": "prometheus",
+}
+# Service → the services without which a host does not run it, whatever its own key says.
+PART_OF = {
+    "alertmanager": ("prometheus",),
+    "redis-exporter": ("prometheus", "redis"),
+    "postgres-exporter": ("prometheus", "postgres"),
+}
 MIB, GIB = 2**20, 2**30
 
 PORT = "Host port, on `network.bind_address`."
@@ -471,3 +491,73 @@ class ExporterSettings(SinglePortSettings):
     demo_gpus: Annotated[int, Field(ge=0, le=64)] = Field(
         default=0, description="Show so many invented GPUs instead of real ones, to try dashboards and alerts."
     )
+
+
+class AlertMailSettings(Settings):
+    """Alerts by mail, through an SMTP server."""
+
+    server: MailServer = Field(
+        description="`host:port` of the SMTP server, which must offer TLS.", examples=["smtp.example.org:587"]
+    )
+    sender: MailAddress = Field(description="The address that mails come from.", examples=["cslr@example.org"])
+    to: Annotated[tuple[MailAddress, ...], AsTuple, Field(min_length=1)] = Field(
+        description="The addresses that mails go to.", examples=[["group@example.org"]]
+    )
+    user: str | None = Field(
+        default=None, description="Login at the server; its password is the secret `cslr:mailPassword`. Unset: none."
+    )
+
+
+class AlertmanagerSettings(SinglePortSettings):
+    """Alertmanager: sends alerts to Slack, Discord, mail or a webhook, and keeps silences. Runs beside Prometheus."""
+
+    data_key = "data"
+    cpus: CpuLimit = 0.2
+    memory: MemoryLimit = 128 * MIB
+    port: HostPort = Field(default=9093, description=PORT)
+    mail: AlertMailSettings | None = Field(default=None, description="Unset: no mail is sent.")
+    repeat_hours: Annotated[int, Field(ge=1, le=168)] = Field(
+        default=12, description="Hours after which an alert that still fires is sent again."
+    )
+    data: DataLocation = None
+
+
+class RedisExporterSettings(ServiceSettings):
+    """Figures of Redis for Prometheus. Runs beside Prometheus on the host of Redis."""
+
+    cpus: CpuLimit = 0.1
+    memory: MemoryLimit = 64 * MIB
+
+
+class PostgresExporterSettings(ServiceSettings):
+    """Figures of Postgres for Prometheus. Runs beside Prometheus on the host of Postgres."""
+
+    cpus: CpuLimit = 0.1
+    memory: MemoryLimit = 64 * MIB
+
+
+class RetentionSettings(Settings):
+    """How long figures are kept: until either limit is reached."""
+
+    days: Annotated[int, Field(ge=1, le=3650)] = Field(default=15, description="Days that figures are kept.")
+    size: Memory = Field(
+        default=5 * GIB, description="How much disk they may take, in Docker's notation; the oldest go first."
+    )
+
+
+class MetricsSettings(SinglePortSettings):
+    """Prometheus: collects the figures of the stack's services, and fires alerts."""
+
+    data_key = "data"
+    enabled: bool = Field(default=False, description="Whether this host runs Prometheus and Alertmanager.")
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 512 * MIB
+    port: HostPort = Field(default=9090, description=PORT)
+    interval: Annotated[int, Field(ge=1, le=60)] = Field(
+        default=15, description="Seconds from one collection of figures to the next; rules are evaluated as often."
+    )
+    retention: RetentionSettings = RetentionSettings()
+    alertmanager: AlertmanagerSettings = AlertmanagerSettings()
+    redis_exporter: RedisExporterSettings = RedisExporterSettings()
+    postgres_exporter: PostgresExporterSettings = PostgresExporterSettings()
+    data: DataLocation = None

@@ -301,6 +301,19 @@ def _check_head_address(value: str) -> str:
     return value
 
 
+def _check_mail_server(value: str) -> str:
+    match = re.fullmatch(rf"({_HOST}):([0-9]{{1,5}})", value)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise refuse("must be host:port, the address of an SMTP server", "smtp.example.org:587")
+    return value
+
+
+def _check_mail_address(value: str) -> str:
+    if not re.fullmatch(rf"[A-Za-z0-9._%+-]{{1,64}}@{_HOST}", value):
+        raise refuse("is not a mail address", "group@example.org")
+    return value
+
+
 def _check_location(value: str) -> str:
     if is_path(value):
         if ".." in value.split("/") or not value.isprintable() or ":" in value:
@@ -460,6 +473,8 @@ DashboardUrl = Annotated[str, AfterValidator(_check_dashboard_url), Field(title=
 ProxyUrl = Annotated[str, AfterValidator(_check_proxy), Field(title="URL")]
 NearName = Annotated[str, AfterValidator(_check_no_proxy), Field(title="name")]
 HeadAddress = Annotated[str, AfterValidator(_check_head_address), Field(title="host:port")]
+MailServer = Annotated[str, AfterValidator(_check_mail_server), Field(title="host:port")]
+MailAddress = Annotated[str, AfterValidator(_check_mail_address), Field(title="mail address")]
 Location = Annotated[str, AfterValidator(_check_location), Field(title="volume or path")]
 Target = Annotated[str, AfterValidator(_check_target), Field(title="path")]
 RegistryPrefix = Annotated[str, AfterValidator(_check_registry), Field(title="image name prefix")]

@@ -12,6 +12,7 @@ class Guarded:
     hosts: tuple[str, ...] = ()  # names or addresses
     ports: tuple[str, ...] = ()  # "6379" or "12000-12999"
     forwarded: tuple[int, ...] = ()  # the subset of `ports` that Docker forwards to a container
+    scraped: tuple[int, ...] = ()  # the subset that Prometheus, in a container of this host, asks for figures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ class Kind(enum.Enum):
     EXPORTER = "exporter"
     TRANSCRIPTION = "transcription"
     TRANSCRIPTION_FRONTEND = "transcription-frontend"
+    PROMETHEUS = "prometheus"
+    ALERTMANAGER = "alertmanager"
     RAY = "ray"
 
 
@@ -56,4 +58,10 @@ class HealthSettings:
     scratch_reports: Mapping[str, Path] = field(default_factory=dict)  # Ray node → its guard's scratch report
     secrets: Path = Path("/run/secrets")
     port: int = 8888
+    host: str = ""  # of this health service, on the series of its targets
+    ray_metrics: Mapping[str, int] = field(default_factory=dict)  # end of a Ray node's name → port of its figures
+    peers: Mapping[str, int] = field(default_factory=dict)  # job of Prometheus → its port on each host of the cluster
+    disks: Mapping[str, Path] = field(default_factory=dict)  # name → a folder on it
+    facts: tuple[Path, ...] = ()  # folders with documents of contracts/facts.py
+    alertmanager: str | None = None  # host:port; None: this host has none
     deadline: float = 2.0  # seconds for all probes of a round

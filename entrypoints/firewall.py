@@ -76,9 +76,10 @@ def ruleset(rules: FirewallSettings, bridge: str, hosts: Iterable[str]) -> str:
     guarded = ['iifname "lo" accept', "ct direction reply accept"]
     if trusted:
         guarded.append(f"ip saddr {_sources(trusted)} accept")
-    if rules.forwarded:
-        # The stack's own containers ask for it at the host's address, where Docker's proxy takes their connections.
-        guarded.append(f'iifname "{bridge}" tcp dport {_set(map(str, rules.forwarded))} accept')
+    if asked := sorted({*rules.forwarded, *rules.scraped}):
+        # The stack's own containers ask for it at the host's address, where Docker's proxy, or Ray's node on the host's
+        # network, takes their connections.
+        guarded.append(f'iifname "{bridge}" tcp dport {_set(map(str, asked))} accept')
     guarded.append("drop")
     text = [f"table inet {rules.table}", f"delete table inet {rules.table}", f"table inet {rules.table} {{"]
     if rules.ports:

@@ -115,7 +115,7 @@ class Session:
 
     @property
     def mlflow(self) -> Service:
-        """MLflow, if the stack has it; `marimo`, `health` and `exporter` likewise."""
+        """MLflow, if the stack has it; `marimo`, `health`, `exporter` and `prometheus` likewise."""
         return expected(self.spec.mlflow)
 
     @property
@@ -132,6 +132,11 @@ class Session:
     def exporter(self) -> Service:
         """The exporter."""
         return expected(self.spec.exporter)
+
+    @property
+    def prometheus(self) -> Service:
+        """Prometheus."""
+        return expected(self.spec.prometheus)
 
     @property
     def transcription(self) -> Service:
@@ -870,6 +875,28 @@ def exporter_knows(session: Session) -> str:
     return f"{len(series)} series, {len(known)} containers, {gpus} GPUs"
 
 
+def prometheus_collects(session: Session) -> str:
+    """Prometheus gets figures from every service of this host, and from the Ray nodes of this stack.
+
+    What other hosts of a cluster have may be down, or come later.
+    """
+    url = session.prometheus.url
+    found = http_json("GET", f"{url}/api/v1/targets?state=active")["data"]["activeTargets"]
+    own = {node.name for node in session.spec.nodes}
+    targets = {
+        str(target["labels"].get("node") or target["labels"]["job"]): target
+        for target in found
+        if target["scrapePool"] != "discovered" or target["labels"].get("node") in own
+    }
+    if unknown := sorted(own - targets.keys()):
+        raise NotYet(f"{url} does not know {', '.join(unknown)}: the health service tells it of Ray's nodes")
+    if down := sorted(name for name, target in targets.items() if target["health"] != "up"):
+        why = targets[down[0]]["lastError"] or "not asked yet"
+        raise NotYet(f"{url} gets no figures from {', '.join(down)}: {why}")
+    rules = http_json("GET", f"{url}/api/v1/rules")["data"]["groups"]
+    return f"{len(targets)} targets, {sum(len(group['rules']) for group in rules)} alerts"
+
+
 # --- The table --------------------------------------------------------------------------------------------------------
 
 # Optional parts of a stack: how to tell whether the stack has the part, and the reason to show if not.
@@ -885,6 +912,7 @@ PARTS: dict[str, tuple[Callable[[VerificationSpec], object], str]] = {
     "marimo": (lambda spec: spec.marimo, "Marimo is not enabled"),
     "health": (lambda spec: spec.health, "the health service is not enabled"),
     "exporter": (lambda spec: spec.exporter, "the exporter is not enabled"),
+    "prometheus": (lambda spec: spec.prometheus, "metrics are not enabled"),
     "transcription": (lambda spec: spec.transcription, "transcription is not enabled"),
 }
 
@@ -953,6 +981,7 @@ CHECKS = (
     ),
     Check(name="marimo_answers", run=marimo_answers, part="marimo", container="marimo", attempt=30),
     Check(name="exporter_knows", run=exporter_knows, part="exporter", container="exporter", attempt=30),
+    Check(name="prometheus_collects", run=prometheus_collects, part="prometheus", container="prometheus", attempt=30),
     Check(
         name="transcription_hears",
         run=transcription_hears,

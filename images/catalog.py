@@ -229,6 +229,7 @@ CATALOG: dict[str, Image] = {
             suite="trixie",
             locks=("images/exporter/requirements.txt",),
         ),
+        _service("metrics"),
         _transcription("transcription-backend", "cpu", suite="trixie"),
         # On the family's image, of which it needs the CUDA libraries: CTranslate2 has no build for CUDA 13.
         _transcription("transcription-backend-cuda", "cuda", suite=SUITE, parent="runtime", cuda=12),

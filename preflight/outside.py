@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from config.cluster import Membership
 from config.platform import PlatformSettings
-from config.ports import host_ports
+from config.ports import HOST_RAY_PORTS, METRICS_FLAG, host_ports
 from config.problems import Notice, dotted
 from config.services import SERVICES
 from contracts.firewall import Guarded
@@ -35,7 +35,17 @@ def guarded(settings: PlatformSettings) -> Guarded:
         settings.service(name).host_ports["port",] for name in ("redis", "redis-replica") if membership.runs(name)
     )
     spans += [(port, port) for port in redis]
-    return Guarded(hosts=_hosts(membership), ports=tuple(_joined(spans)), forwarded=redis)
+    return Guarded(
+        hosts=_hosts(membership), ports=tuple(_joined(spans)), forwarded=redis, scraped=tuple(_scraped(settings))
+    )
+
+
+def _scraped(settings: PlatformSettings) -> Iterator[int]:
+    """The ports at which this host's Prometheus asks its Ray nodes, which are on the host's network."""
+    enabled = settings.services()
+    for service, ports in HOST_RAY_PORTS.items() if "prometheus" in enabled else ():
+        if service in enabled:
+            yield ports[METRICS_FLAG]
 
 
 def _hosts(membership: Membership) -> tuple[str, ...]:
@@ -104,7 +114,7 @@ def _gcs_published(settings: PlatformSettings) -> Iterator[Notice]:
 def commands_for(settings: PlatformSettings, facts: HostFacts | None) -> Iterator[str]:
     """Commands that set the rules by hand, with the tool that Docker itself uses."""
     allowed = guarded(settings)
-    if allowed.forwarded or not docker_is_closed(facts):
+    if allowed.forwarded or allowed.scraped or not docker_is_closed(facts):
         yield f"BRIDGE=br-$(docker network inspect -f '{{{{slice .Id 0 12}}}}' {settings.network.name})"
     start = 'sudo iptables -I DOCKER-USER -o "$BRIDGE" ! -i "$BRIDGE" -m conntrack --ctdir ORIGINAL'
     sources = (*allowed.hosts, *settings.firewall.allow)
@@ -116,7 +126,7 @@ def commands_for(settings: PlatformSettings, facts: HostFacts | None) -> Iterato
         chain = settings.network.name[:20] + "-hosts"
         yield f"sudo iptables -N {chain}"
         yield from (f"sudo iptables -A {chain} -s {source} -j RETURN" for source in sources)
-        for port in allowed.forwarded:
+        for port in (*allowed.forwarded, *allowed.scraped):
             yield f'sudo iptables -A {chain} -i "$BRIDGE" -p tcp --dport {port} -j RETURN'
         yield f"sudo iptables -A {chain} -j DROP"
         match = f"INPUT ! -i lo -p tcp -m multiport --dports {ports} -m conntrack --ctdir ORIGINAL"

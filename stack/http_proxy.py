@@ -17,7 +17,7 @@ ANY_PROXY = (*PROXIES, "all_proxy")
 EXCEPT = "no_proxy"
 THIS_HOST = ("localhost", "127.0.0.1", "127.0.0.2", "::1")
 # Services that run users' programs, or that contact other servers.
-ASKING = ("mlflow", "ray-head", *RAY_NODES, "marimo")
+ASKING = ("alertmanager", "mlflow", "ray-head", *RAY_NODES, "marimo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,10 @@ class HttpProxy:
         written = [own.get(spelling, "") for spelling in _spellings(EXCEPT)]
         near = ",".join(dict.fromkeys([*_listed(written), *self.near]))
         return {**merged, **dict.fromkeys(_spellings(EXCEPT), near)}
+
+    def serves(self, service: str, own: Mapping[str, str]) -> bool:
+        """Whether a service has a proxy, the stack's or one of its own."""
+        return EXCEPT in self.environment(service, own)
 
     def of_client(self, own: Mapping[str, str]) -> dict[str, str]:
         """The same for a program that asks as those of a service do, without the rest of its environment."""

@@ -91,6 +91,10 @@ class SecretFiles:
         lines += redis_users.configuration(self.values["redis-password"], namespace)
         return self._mount("redis.conf", lines, user)
 
+    def document(self, name: str, content: str, *, user: str) -> Mount:
+        """The mount of a configuration that holds secrets, for a program that reads them nowhere else."""
+        return self._mount(name, content, user)
+
     def _mount(self, name: str, content: str, user: str) -> Mount:
         uid = user_id(user)
         return Mount(

@@ -52,9 +52,12 @@ class HostFiles:
 
     def program(self, source: Path) -> str:
         """Path of a copy of an entry program, readable by every container."""
-        content = source.read_bytes()
+        return self.document(source.name, source.read_bytes())
+
+    def document(self, name: str, content: bytes) -> str:
+        """Path of a file that every container may read."""
         digest = hashlib.sha256(content).hexdigest()[:12]
-        path = self.folder / "programs" / digest / source.name
+        path = self.folder / "programs" / digest / name
         if not self.dry_run and not path.exists():
             write_atomically(path, content, 0o644)
         return str(path)

@@ -13,6 +13,7 @@ from ws.errors import WsError
 from ws.setup import apt, docker, programs
 from ws.setup.programs import Program
 
+ALERTMANAGER = ("prometheus-alertmanager",)  # the package, and the service that it would start
 # fixture → program
 PROGRAMS = {
     "redis_server": Program(name="redis-server", packages=("redis-server",), services=("redis-server",)),
@@ -21,6 +22,8 @@ PROGRAMS = {
     ),
     "docker_registry": Program(name="docker-registry", packages=("docker-registry",), services=("docker-registry",)),
     "promtool": Program(name="promtool", packages=("prometheus",), services=("prometheus",)),
+    "amtool": Program(name="amtool", packages=ALERTMANAGER, services=ALERTMANAGER),
+    "alertmanager": Program(name="prometheus-alertmanager", packages=ALERTMANAGER, services=ALERTMANAGER),
     "c_compiler": Program(name="gcc", packages=("gcc", "libc6-dev")),
     "iproute": Program(name="ip", packages=("iproute2",)),
     "iptables": Program(name="iptables", packages=("iptables",)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from config.addresses import connectable, origin, prefix_of
 from config.platform import PlatformSettings
-from config.ports import EXPORTER, HEALTH, MARIMO, MLFLOW, TRANSCRIPTION
+from config.ports import EXPORTER, HEALTH, MARIMO, MLFLOW, PROMETHEUS, TRANSCRIPTION
 from config.types import EVERYWHERE
 from images.catalog import CATALOG
 from stack.http_proxy import HttpProxy
@@ -71,6 +71,7 @@ class Expectation:
             marimo=self._service("marimo", MARIMO),
             health=self._service("health", HEALTH),
             exporter=self._service("exporter", EXPORTER),
+            prometheus=self._service("prometheus", PROMETHEUS),
             transcription=self._service("transcription", TRANSCRIPTION),
             listed=tuple(map(self.identity.object_name, self.services)) if "keeper" in self.services else (),
             secrets=expected.SecretFiles(

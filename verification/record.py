@@ -1,12 +1,15 @@
 """The record of a stack's last verification, in its state folder: specification and report."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from contracts.facts import VERIFICATION, VerificationFact
+from stack import facts
 from stack.state import write_atomically
 from verification.report import Report
 from verification.spec import VerificationSpec
@@ -40,6 +43,15 @@ class Record:
         found = self.report.model_dump(mode="json") if self.report else None
         content = {"spec": self.spec.model_dump(mode="json"), "report": found}
         write_atomically(path, json.dumps(content, indent=1).encode(), 0o600)
+        if self.report:
+            _tell(path.parent, self.report)
+
+
+def _tell(folder: Path, report: Report) -> None:
+    """Lets the health service know the result, without the specification, which only the stack's owner may read."""
+    results = [check.result for check in report.checks]
+    found = VerificationFact(time=time.time(), passed=results.count("pass"), failed=results.count("fail"))
+    facts.write(folder, VERIFICATION, found)
 
 
 def place(environment: Mapping[str, str]) -> Path | None:

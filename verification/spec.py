@@ -105,6 +105,7 @@ class VerificationSpec(Model):
     marimo: Service | None = None
     health: Service | None = None
     exporter: Service | None = None
+    prometheus: Service | None = None
     transcription: Service | None = None
     listed: tuple[str, ...] = ()  # containers that the exporter must know by name; none where no keeper lists them
     secrets: SecretFiles = SecretFiles()

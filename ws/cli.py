@@ -15,6 +15,7 @@ import typer
 from rich.text import Text
 
 from ws import completion
+from ws.alerts.commands import alert
 from ws.cluster.commands import add_commands
 from ws.config import commands as config_commands
 from ws.drain_option import with_time
@@ -48,6 +49,7 @@ add_export(app)
 add_history(app)
 app.add_typer(packages, name="packages")
 app.add_typer(mlflow, name="mlflow")
+app.add_typer(alert, name="alert")
 reports = typer.Typer(invoke_without_command=True, context_settings=HELP)
 app.add_typer(reports, name="report")
 MOST_RUNS = 1000  # for which a trend is readable
@@ -353,7 +355,9 @@ def report_note(
 
 @app.command()
 def ps(stack: Stack = "dev") -> None:
-    """List the stack's containers."""
+    """List the stack's containers, and the alerts that fire."""
+    from ws.alerts.client import firing
+    from ws.alerts.view import lines
     from ws.containers import containers
     from ws.services import containers_table, health_report, missing_services
 
@@ -371,6 +375,8 @@ def ps(stack: Stack = "dev") -> None:
         out.print(Text(f"Missing since the last deployment: {', '.join(missing)}. See: ws drift -s {stack}", "yellow"))
     if report.problem:
         out.print(f"Reasons are not known: {report.problem}.", style="yellow", markup=False)
+    for line in lines(firing(found)):
+        out.print(line, soft_wrap=True)
 
 
 @app.command()

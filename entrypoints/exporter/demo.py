@@ -41,6 +41,7 @@ def _gpu(index: int, now: float) -> Gpu:
             "power": round(IDLE_WATTS + (FULL_WATTS - IDLE_WATTS) * load, 3),
             "energy": round(joules * 1000 % 1e15),
             "pcie_replays": 0,
+            "throttle_reasons": 0,
             "utilization": round(100 * load),
             "memory_utilization": round(60 * load),
             "encoder": 0,

@@ -36,6 +36,9 @@ FIELDS: Mapping[str, Field] = {
     "power": Field("DCGM_FI_DEV_POWER_USAGE", "gauge", "Power draw (in W)."),
     "energy": Field("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "unknown", "Total energy consumption since boot (in mJ)."),
     "pcie_replays": Field("DCGM_FI_DEV_PCIE_REPLAY_COUNTER", "unknown", "Total number of PCIe retries."),
+    "throttle_reasons": Field(
+        "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS", "gauge", "Current clock throttle reasons (bitmask)."
+    ),
     "utilization": Field("DCGM_FI_DEV_GPU_UTIL", "gauge", "GPU utilization (in %)."),
     "memory_utilization": Field("DCGM_FI_DEV_MEM_COPY_UTIL", "gauge", "Memory utilization (in %)."),
     "encoder": Field("DCGM_FI_DEV_ENC_UTIL", "gauge", "Encoder utilization (in %)."),
@@ -52,6 +55,9 @@ FIELDS: Mapping[str, Field] = {
     "rows_failed": Field("DCGM_FI_DEV_ROW_REMAP_FAILURE", "gauge", "Whether remapping of rows has failed."),
 }
 XID_FIELD = Field("DCGM_FI_DEV_XID_ERRORS", "gauge", "Value of the last XID error encountered.")
+# Bits of the reasons for which a GPU lowers its clocks (nvml.h): by software at the power limit, by software or
+# hardware because of heat, by hardware for these or for the power supply.
+THROTTLED = {"power": 0x4, "thermal": 0x20 | 0x40, "hardware": 0x8 | 0x80}
 MIB = 2**20
 
 
@@ -125,6 +131,7 @@ class Gpus:
         if up:
             yield gauge("cslr_gpu_up", "Whether the GPU answers.", up)
         yield from _dcgm(readings.gpus, self._known)
+        yield from _throttled(readings.gpus)
         yield from self._faults()
         yield from self._memory(readings.gpus)
         yield from self._users(readings.gpus)
@@ -185,6 +192,17 @@ def _dcgm(gpus: Sequence[Gpu], known: Mapping[str, Known]) -> Iterator[Metric]:
     faults = [(known[gpu.uuid].labels, known[gpu.uuid].last_fault) for gpu in gpus]
     if faults:
         yield metric(XID_FIELD.name, XID_FIELD.kind, XID_FIELD.help, faults)
+
+
+def _throttled(gpus: Sequence[Gpu]) -> Iterator[Metric]:
+    rows = [
+        ({"UUID": gpu.uuid, "reason": reason}, float(bool(int(gpu.values["throttle_reasons"]) & bits)))
+        for gpu in gpus
+        if "throttle_reasons" in gpu.values
+        for reason, bits in THROTTLED.items()
+    ]
+    if rows:
+        yield gauge("cslr_gpu_throttled", "Whether the GPU lowers its clocks, by reason.", rows)
 
 
 def _of_part(part: Part, name: str) -> float | None:

@@ -126,6 +126,7 @@ QUESTIONS: Mapping[str, Callable[[object], float]] = {
     "power": lambda handle: float(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1000,  # from mW
     "energy": pynvml.nvmlDeviceGetTotalEnergyConsumption,
     "pcie_replays": pynvml.nvmlDeviceGetPcieReplayCounter,
+    "throttle_reasons": pynvml.nvmlDeviceGetCurrentClocksThrottleReasons,
 }
 
 

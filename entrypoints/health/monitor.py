@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 
 import aiohttp
 
+from contracts.alerts import Alert
 from contracts.health import HealthSettings, Kind, WatchedService
 from contracts.status import ClusterStatus, RayStatus, Status
 from coordination.membership import ClusterState
 from coordination.redis_client import Address
+from entrypoints.health.alerts import ask_alerts
 from entrypoints.health.asker import Asker
 from entrypoints.health.election import ask_election, cluster_status
 from entrypoints.health.probes import ask_service
@@ -42,6 +44,11 @@ class Monitor:
             self._round = asyncio.create_task(self._ask_all())
         return await asyncio.shield(self._round)  # one poller that goes away must not end the others' round
 
+    async def alerts(self) -> tuple[Alert, ...]:
+        """Return the alerts that fire."""
+        due = asyncio.get_running_loop().time() + self._settings.deadline
+        return await ask_alerts(self._settings.alertmanager, self._asker(due))
+
     async def watch(self) -> None:
         """Probe forever, so that changes are logged even without requests."""
         while True:
@@ -52,7 +59,7 @@ class Monitor:
         settings = self._settings
         self.secrets = Secrets(settings.secrets)
         due = asyncio.get_running_loop().time() + settings.deadline
-        asker = Asker(self._http, self.secrets, settings.deadline, due)
+        asker = self._asker(due)
         plain = [service for service in settings.services if service.kind is not Kind.RAY]
         ray_and_cluster, answers = await asyncio.gather(
             self._ask_ray(asker), asyncio.gather(*(ask_service(service, asker) for service in plain))
@@ -68,6 +75,9 @@ class Monitor:
         self._log_changes(status)
         self._ended = time.monotonic()
         return status
+
+    def _asker(self, due: float) -> Asker:
+        return Asker(self._http, self.secrets, self._settings.deadline, due)
 
     async def _ask_ray(self, asker: Asker) -> tuple[RayStatus, ClusterStatus | None]:
         election = self._settings.election

@@ -5,13 +5,14 @@ It needs no script and no other file. Its style is page.css, the only style that
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from contracts.alerts import Alert
 from contracts.status import HostState, NodeStatus, Overall, State, Status
 from entrypoints.health.probes import in_words
 
@@ -64,7 +65,7 @@ TEMPLATES.globals |= {
 }
 
 
-def page(status: Status, *, refresh: bool, reached_at: str) -> str:
+def page(status: Status, *, refresh: bool, reached_at: str, alerts: Sequence[Alert] = ()) -> str:
     """Return the page as HTML; it loads itself again unless refresh is False.
 
     reached_at is the host name that the reader used. A port that is open to the network is published on the loopback
@@ -78,4 +79,6 @@ def page(status: Status, *, refresh: bool, reached_at: str) -> str:
         host = f"[{reached_at}]" if ":" in reached_at else reached_at
         return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
 
-    return TEMPLATES.get_template("page.html").render(status=status, refresh=refresh, reachable=reachable)
+    return TEMPLATES.get_template("page.html").render(
+        status=status, refresh=refresh, reachable=reachable, alerts=alerts
+    )

@@ -182,6 +182,11 @@ async def probe_transcription(service: WatchedService, asker: Asker) -> None:
         raise FailureError(Reason.WRONG_ANSWER, str(problem))
 
 
+async def probe_prometheus(service: WatchedService, asker: Asker) -> None:
+    """Ask whether it has read its data; Alertmanager, of the same project, answers alike."""
+    await asker.get(service, "/-/ready")
+
+
 PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | Finding | None]]] = {
     Kind.REDIS: probe_redis,
     Kind.POSTGRES: probe_postgres,
@@ -190,4 +195,6 @@ PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | F
     Kind.EXPORTER: probe_exporter,
     Kind.TRANSCRIPTION_FRONTEND: probe_transcription_frontend,
     Kind.TRANSCRIPTION: probe_transcription,
+    Kind.PROMETHEUS: probe_prometheus,
+    Kind.ALERTMANAGER: probe_prometheus,
 }

@@ -1,13 +1,14 @@
 """The platform's health service: which services are up, which node leads Ray, and a page for people.
 
 ``/health``: 200 or 503 with a short JSON. ``/status``: everything as JSON (contracts/status.py). ``/``: the same as a
-page. ``/ping``: only that this program runs.
+page. ``/metrics``: the same as series for Prometheus, with the host's facts. ``/targets``: whom Prometheus asks.
+``/ping``: only that this program runs.
 Healthy means that every configured service answers and every expected Ray node is alive.
 
 In a cluster of several hosts, each host has its own health service, which shows the host and the cluster.
 
 Settings: contracts/health.py, as JSON in CSLR_SETTINGS. A mistake there ends the program with exit status 2 and a
-sentence. Needs aiohttp, jinja2, redis and psycopg.
+sentence. Needs aiohttp, jinja2, prometheus-client, redis and psycopg.
 """
 
 import asyncio
@@ -21,13 +22,16 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from contracts.document import DocumentError, load_settings
 from contracts.health import HealthSettings
 from contracts.status import Overall, State
 from coordination.errors import NodeError
+from entrypoints.health.metrics import exposition
 from entrypoints.health.monitor import Monitor, log
 from entrypoints.health.page import PAGE_HEADERS, page
+from entrypoints.health.targets import targets
 
 LOOKUP_THREADS = 32  # name look-ups that hang must not hold up the others
 
@@ -52,11 +56,23 @@ async def get_status(request: web.Request) -> web.Response:
     return _answer(request, (await request.app[MONITOR].status()).to_json())
 
 
+async def get_metrics(request: web.Request) -> web.Response:
+    """The whole report as series."""
+    text = exposition(await request.app[MONITOR].status(), request.app[SETTINGS])
+    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+
+async def get_targets(request: web.Request) -> web.Response:
+    """Whom Prometheus asks."""
+    return _answer(request, targets(await request.app[MONITOR].status(), request.app[SETTINGS]))
+
+
 async def get_page(request: web.Request) -> web.Response:
     """The whole report as a page for people."""
     monitor = request.app[MONITOR]
     refresh = request.query.get("refresh") != "off"
-    text = page(await monitor.status(), refresh=refresh, reached_at=request.url.host or "127.0.0.1")
+    status, alerts = await asyncio.gather(monitor.status(), monitor.alerts())
+    text = page(status, refresh=refresh, reached_at=request.url.host or "127.0.0.1", alerts=alerts)
     return web.Response(text=monitor.secrets.redact(text), content_type="text/html", headers=PAGE_HEADERS)
 
 
@@ -73,6 +89,8 @@ ROUTES: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
     "/": get_page,
     "/health": get_health,
     "/status": get_status,
+    "/metrics": get_metrics,
+    "/targets": get_targets,
     "/ping": get_ping,
 }
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -65,9 +65,13 @@ def copy_project(at: Path) -> Path:
 
 
 @contextlib.contextmanager
-def deployed(name: str, settings: dict[str, Any], at: Path) -> Iterator["LiveStack"]:
+def deployed(
+    name: str, settings: dict[str, Any], at: Path, further_config: Mapping[str, Any] | None = None
+) -> Iterator["LiveStack"]:
     """A stack that was deployed as people do it, for as long as it is needed."""
     stack = LiveStack.make(name, settings, at)
+    stack.further_config = dict(further_config or {})
+    stack.configure()
     stack.remove()  # what a killed run of these tests left
     try:
         done = stack.ws("up", "--engine", "embedded")

@@ -76,11 +76,14 @@ SETTINGS: dict[str, type[Any]] = {
 # Container → the modules that it is given, without the hooks into Ray: an edit of the way Ray is supervised replaces
 # neither health nor gateway.
 MODULES = {
-    "health": """contracts.document contracts.health contracts.ray_nodes contracts.status coordination.errors
+    "health": """contracts.alerts contracts.document contracts.facts contracts.health contracts.ray_nodes
+        contracts.status coordination.errors
         coordination.lease coordination.membership coordination.redis_client coordination.redis_users
-        entrypoints.health.asker entrypoints.health.election entrypoints.health.failure entrypoints.health.monitor
+        entrypoints.health.alerts entrypoints.health.asker entrypoints.health.election entrypoints.health.facts
+        entrypoints.health.failure entrypoints.health.metrics entrypoints.health.monitor
         entrypoints.health.page entrypoints.health.page.css entrypoints.health.page.html entrypoints.health.probes
-        entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server""",
+        entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server
+        entrypoints.health.targets""",
     "ray-gateway": """contracts.document contracts.gateway contracts.redis coordination.errors coordination.lease
         coordination.redis_client coordination.redis_pair coordination.redis_users entrypoints.command_line
         entrypoints.gateway.gateway entrypoints.gateway.proxy entrypoints.heartbeat entrypoints.log""",

@@ -28,7 +28,7 @@ CLOSED: Answer = (401, {"error": "no token"})
 
 
 def session(**changes: Any) -> Session:
-    parts = dict.fromkeys(("mlflow", "marimo", "health", "exporter", "transcription"))
+    parts = dict.fromkeys(("mlflow", "marimo", "health", "exporter", "prometheus", "transcription"))
     values: dict[str, Any] = {"nodes": [NODE], "settle": 0.0, **parts}
     heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001, container=None, patience=0.0)
     spec: Any = SimpleNamespace(**{"heads": heads, **values, **changes})
@@ -536,6 +536,29 @@ class TestHealth:
         server.always("GET", "/status", 200, {"state": "healthy", "services": [], "ray": {"head": None}})
         with pytest.raises(NotYet, match="has version None of its schema, not 1: another platform's"):
             program.health_agrees(session(health=SimpleNamespace(url=server.url)))
+
+
+class TestPrometheus:
+    def collects(self, server: Server, *targets: dict[str, Any]) -> str:
+        server.always("GET", "/api/v1/targets", 200, {"data": {"activeTargets": list(targets)}})
+        server.always("GET", "/api/v1/rules", 200, {"data": {"groups": [{"rules": [{}, {}]}]}})
+        return program.prometheus_collects(session(prometheus=SimpleNamespace(url=server.url)))
+
+    def target(self, job: str, health: str = "up", pool: str = "discovered", **labels: str) -> dict[str, Any]:
+        return {"labels": {"job": job, **labels}, "scrapePool": pool, "health": health, "lastError": "refused"}
+
+    def test_that_gets_all_figures_passes(self, server):
+        node = self.target("ray", node="ray-cpu")
+        elsewhere = self.target("ray", "down", node="beta-ray-cpu")
+        assert self.collects(server, self.target("health", pool="health"), node, elsewhere) == "2 targets, 2 alerts"
+
+    def test_that_gets_none_of_a_service_fails_with_the_reason(self, server):
+        with pytest.raises(NotYet, match="gets no figures from health: refused"):
+            self.collects(server, self.target("health", "down", "health"), self.target("ray", node="ray-cpu"))
+
+    def test_that_does_not_know_a_node_yet_fails(self, server):
+        with pytest.raises(NotYet, match="does not know ray-cpu"):
+            self.collects(server, self.target("health", pool="health"))
 
 
 class TestOwnFile:

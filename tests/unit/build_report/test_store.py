@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from build_report import schema, store
-from build_report.records import Sample, subject_of
+from build_report.records import BuildRecord, Sample, subject_of
 from build_report.runs import RUN, current_run, new_run
 from build_report.store import Store, StoreError, record_build
+from contracts.document import load
+from contracts.facts import Builds
 from testing.build_report_builds import BEGAN, GB, MB, SIZES, STEPS, USAGE, built, image, subject
 from ws.environment import prepare_environment
 
@@ -222,3 +224,16 @@ class TestFile:
         with caplog.at_level(logging.WARNING):
             record_build(build)
         assert build.tag in caplog.text
+
+    def test_the_health_service_is_told_the_last_result_of_each_image(self, kept, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        build = built(kept, None)
+        fields = {field.name: getattr(build, field.name) for field in dataclasses.fields(BuildRecord)}
+        for image_name, results in (("a", ("failed", "built")), ("b", ("built", "failed"))):
+            for result in results:
+                record_build(BuildRecord(**{**fields, "subject": subject(image_name), "result": result}))
+        told = load(Builds, (tmp_path / "cslr" / "facts" / "builds.json").read_text())
+        assert {name: fact.succeeded for name, fact in told.images.items()} == {
+            subject("a").title: True,
+            subject("b").title: False,
+        }

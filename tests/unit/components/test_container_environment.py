@@ -10,7 +10,9 @@ from config.services import SERVICES
 from testing.harness import CLUSTER, Deployed, deploy, merged
 
 URLS = {"mlflow": {"base_url": "/mlflow"}, "marimo": {"base_url": "/marimo"}}
-OFF_BY_DEFAULT = {name: {"enabled": True} for name in ("gpu", "exporter", "transcription", "transcription_frontend")}
+OFF_BY_DEFAULT = {
+    name: {"enabled": True} for name in ("gpu", "exporter", "metrics", "transcription", "transcription_frontend")
+}
 ONE_HOST = merged(URLS, OFF_BY_DEFAULT, {"ray": {"gpu": {"enabled": True}}})
 OF_A_CLUSTER = {"redis": "gamma", "redis-replica": "beta", "ray-gateway": "beta", "ray-head": "beta"}
 USERS = "the-users-own"

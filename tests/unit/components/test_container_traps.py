@@ -38,7 +38,8 @@ CANONICAL = re.compile(r"([1-9]\d*h[1-5]?\dm|([1-9]|[1-5]\d)m)?[1-5]?\ds", re.AS
 def gpu(tmp_path_factory) -> Deployed:
     """A stack that uses every feature of the factory: GPUs, shared memory, several ports, volumes."""
     more = {"redis": {"env": {"ZONE": "b", "ALPHA": "a"}, "volumes": [{"source": "old", "target": "/backups"}]}}
-    off_by_default = {name: {"enabled": True} for name in ("exporter", "transcription", "transcription_frontend")}
+    optional = ("exporter", "metrics", "transcription", "transcription_frontend")
+    off_by_default = {name: {"enabled": True} for name in optional}
     settings = merged(stack_settings("gpu"), {"gpu": {"devices": [2, 0]}}, off_by_default, more)
     return deploy(settings, state_home=tmp_path_factory.mktemp("state"), stack="gpu")
 
@@ -61,6 +62,10 @@ ON_THE_BRIDGE = (
     "transcription",
     "transcription-frontend",
     "exporter",
+    "alertmanager",
+    "redis-exporter",
+    "postgres-exporter",
+    "prometheus",
 )
 ON_THE_HOST = ("ray-gateway", "ray-head", "ray-cpu", "ray-gpu")
 

@@ -93,6 +93,10 @@ class TestRules:
         without_redis = FirewallSettings(**{**vars(CLUSTER), "forwarded": ()})
         assert not [line for line in lines(without_redis, CLUSTER.hosts) if "tcp dport" in line and "accept" in line]
 
+    def test_prometheus_reaches_what_it_asks_for_figures(self):
+        asked = FirewallSettings(**{**vars(CLUSTER), "scraped": (11005, 11205)})
+        assert 'iifname "br-1" tcp dport { 6381, 11005, 11205 } accept' in lines(asked, CLUSTER.hosts)
+
     def test_of_a_cluster_keep_forwarded_ports_for_its_hosts(self):
         rules = lines(CLUSTER, CLUSTER.hosts)
         dropped = "meta l4proto tcp ct original proto-dst { 6381 } ip saddr != { 10.88.0.1, 10.88.0.2 } drop"

@@ -46,6 +46,10 @@ class TestGuardedPorts:
         )  # fmt: skip
         assert guarded.forwarded == ()
 
+    def test_let_prometheus_ask_the_nodes_of_its_host(self):
+        assert outside.guarded(at("alpha")).scraped == ()
+        assert outside.guarded(at("alpha", {"metrics": {"enabled": True}})).scraped == (11205, 11005)
+
     @pytest.mark.parametrize(("host", "port"), [("gamma", 6381), ("beta", 6382)])
     def test_include_redis_where_it_runs(self, host, port):
         guarded = outside.guarded(at(host))

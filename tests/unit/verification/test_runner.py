@@ -263,6 +263,16 @@ class TestCommand:
         assert command.main() == command.INTERRUPTED
         assert record.Record.read(path) == record.Record(spec=expected())
 
+    def test_the_health_service_is_told_the_result_and_no_more(self, tmp_path):
+        path = tmp_path / "stack" / record.FILE
+        kept = report(check("connect", "pass"), check("resources", "fail"), check("gpu_training", "skip"))
+        record.Record(spec=expected(), report=kept).write(path)
+        told = json.loads((tmp_path / "stack" / "facts" / "verification.json").read_text())
+        assert (told["passed"], told["failed"]) == (1, 1)
+        assert set(told) == {"time", "passed", "failed"}
+        assert (tmp_path / "stack" / "facts").stat().st_mode & 0o777 == 0o755
+        assert (tmp_path / "stack").stat().st_mode & 0o777 == 0o700
+
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"spec": {}}', '{"spec": 1, "report": 2}'])
     def test_a_record_of_another_version_is_none(self, tmp_path, text):
         (tmp_path / record.FILE).write_text(text)

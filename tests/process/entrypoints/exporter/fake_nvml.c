@@ -96,6 +96,13 @@ int nvmlDeviceGetTotalEnergyConsumption(struct device *device, unsigned long lon
     *energy = 5000000000ull;
     return OK;
 }
+int nvmlDeviceGetCurrentClocksThrottleReasons(struct device *device, unsigned long long *reasons) {
+    long told_bits = value("throttle", device->index);
+    CHECK(device);
+    if (told_bits < 0) return NOT_SUPPORTED;
+    *reasons = (unsigned long long)told_bits;
+    return OK;
+}
 int nvmlDeviceGetUtilizationRates(struct device *device, unsigned *rates) {
     if (device->part) return NOT_SUPPORTED;
     CHECK(device);

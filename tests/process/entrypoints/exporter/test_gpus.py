@@ -37,6 +37,16 @@ class TestEightGpus:
         assert running.value("cslr_gpu_expected") == 8
 
 
+class TestThrottledGpu:
+    def test_says_why_it_lowers_its_clocks(self, start, driver):
+        (driver / "gpus").write_text("2")
+        (driver / "throttle-1").write_text(str(0x40 | 0x1))  # because of heat; the bit of an idle GPU means nothing
+        running = start()
+        assert running.value("cslr_gpu_throttled", UUID="GPU-1", reason="thermal") == 1
+        assert running.value("cslr_gpu_throttled", UUID="GPU-1", reason="power") == 0
+        assert running.value("cslr_gpu_throttled", UUID="GPU-0", reason="thermal") is None  # it does not know
+
+
 class TestLostGpu:
     def test_is_down_while_the_others_go_on_and_it_stays_expected(self, start, driver):
         (driver / "gpus").write_text("2")

@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.document import SETTINGS_VARIABLE, DocumentError, decode, dump, load
 from contracts.health import HealthSettings
@@ -986,3 +987,53 @@ class TestClusterOfSeveralHosts:
         cluster = (await platform.status())["cluster"]
         assert (cluster["election"], cluster["error"]) == ("off: head_address says 10.0.0.7:6379", None)
         assert "Election is off: head_address says 10.0.0.7:6379." in (await platform.get("/"))[1]
+
+
+ALERT = {
+    "labels": {"alertname": "DiskLow", "severity": "critical", "disk": "scratch", "host": "gpu1"},
+    "annotations": {"summary": "gpu1 has <9 GB of disk left", "remedy": "`ws matrix --prune`"},
+    "startsAt": "2026-11-28T03:21:55.123Z",
+    "status": {"state": "active", "silencedBy": []},
+}
+
+
+class TestMetrics:
+    async def test_prometheus_can_read_its_series(self, platform):
+        platform.watch(
+            "mlflow", await platform.run_http(HttpService({"/health": (200, "OK"), "/version": (200, "3.18.0")}))
+        )
+        await platform.start()
+        async with platform.client.get("/metrics") as response:
+            assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            families = list(text_string_to_metric_families(await response.text()))
+        assert {"cslr_service_up"} <= {family.name for family in families}
+
+    async def test_targets_are_json_with_its_content_type(self, platform):
+        await platform.start()
+        async with platform.client.get("/targets") as response:
+            assert (response.content_type, await response.json()) == ("application/json", [])
+
+    async def test_page_shows_alerts_that_fire(self, platform):
+        manager = HttpService({"/api/v2/alerts": (200, json.dumps([ALERT]))})
+        platform.more["alertmanager"] = f"127.0.0.1:{await platform.run_http(manager)}"
+        await platform.start()
+        text = (await platform.get("/"))[1]
+        assert "DiskLow" in text
+        assert "scratch on gpu1" in text
+        assert "gpu1 has &lt;9 GB of disk left" in text
+        assert "2026-11-28 03:21:55 UTC" in text
+
+    @pytest.mark.parametrize("answer", [(200, "[]"), (200, "<html>"), (500, ""), (200, '{"a": 1}')], ids=str)
+    async def test_page_is_there_without_alerts(self, platform, answer):
+        manager = HttpService({"/api/v2/alerts": answer})
+        platform.more["alertmanager"] = f"127.0.0.1:{await platform.run_http(manager)}"
+        await platform.start()
+        code, text = await platform.get("/")
+        assert code == 200
+        assert 'id="alerts"' not in text
+
+    async def test_prometheus_and_alertmanager_are_watched(self, platform):
+        platform.watch("prometheus", await platform.run_http(HttpService({"/-/ready": (200, "ready")})))
+        platform.watch("alertmanager", await platform.run_http(HttpService({"/-/ready": (503, "")})))
+        await platform.start()
+        assert [(await platform.service(name))["state"] for name in ("prometheus", "alertmanager")] == ["up", "down"]

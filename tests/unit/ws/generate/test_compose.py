@@ -25,7 +25,7 @@ from ws.terminal import err
 
 GPUS = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
 OPTIONAL: dict[str, Any] = {  # the services that are off by default
-    name: {"enabled": True} for name in ("exporter", "transcription", "transcription_frontend")
+    name: {"enabled": True} for name in ("exporter", "metrics", "transcription", "transcription_frontend")
 }
 # Of a container, for engines alone: how long `up` waits for it, and that it must run.
 ENGINES_ALONE = {"destroyGraceSeconds", "mustRun", "wait", "waitTimeout"}

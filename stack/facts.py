@@ -1,0 +1,41 @@
+"""Facts of this host for the health service (contracts/facts.py): where commands write them, and containers read them.
+
+Of a stack in its folder, of the user's builds in the state folder. Written as files, because the health service has
+neither the Docker socket nor a way to the host.
+"""
+
+from pathlib import Path
+
+from contracts.document import dump
+from stack.mount import Mount
+from stack.programs import PROGRAMS_TARGET
+from stack.state import HostFiles, make_closed, write_atomically
+
+FOLDER = "facts"
+TARGETS = (Path(PROGRAMS_TARGET) / "facts", Path(PROGRAMS_TARGET) / "facts-of-builds")
+
+
+def write(root: Path, name: str, document: object) -> None:
+    """Replaces a fact in the folder of a stack, or of the user. May raise `OSError`."""
+    folder = _folder(root)
+    write_atomically(folder / f"{name}.json", dump(document).encode(), 0o644)
+
+
+def mounts(files: HostFiles) -> tuple[Mount, ...]:
+    """Mounts of the stack's and of the user's facts."""
+    roots = (files.folder, files.folder.parent.parent)
+    if not files.dry_run:
+        for root in roots:
+            _folder(root)
+    return tuple(
+        Mount(source=str(root / FOLDER), target=str(target), read_only=True)
+        for root, target in zip(roots, TARGETS, strict=True)
+    )
+
+
+def _folder(root: Path) -> Path:
+    make_closed(root)
+    folder = root / FOLDER
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)  # containers of any user read it; the closed folder above keeps others out
+    return folder

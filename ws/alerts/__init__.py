@@ -1,0 +1,1 @@
+"""Alerts of a stack: those that fire, and silences."""
