@@ -47,7 +47,14 @@ def inspected(inputs: dict[str, Any], *, embedded: bool = True) -> dict[str, Any
         "Image": image,
         "State": {"Status": "running", "Health": {"Status": "healthy"}},
         "Config": {**config, "Healthcheck": {**config["Healthcheck"], "StartInterval": 0}},
-        "HostConfig": {**host, "CpuShares": 0, "CpusetCpus": "", "PidsLimit": None, "Privileged": False},
+        "HostConfig": {
+            "ShmSize": 64 * 1024**2,
+            **host,
+            "CpuShares": 0,
+            "CpusetCpus": "",
+            "PidsLimit": None,
+            "Privileged": False,
+        },
         "Mounts": [*mounts, of_image],
         "NetworkSettings": {"Networks": networks or {inputs["networkMode"]: {"Aliases": None, "IPAMConfig": None}}},
     }
