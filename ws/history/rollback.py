@@ -1,8 +1,8 @@
 """Implements `ws rollback`: deploys the files and images of an earlier `up` again.
 
 Everything that can refuse it comes first: the record, its stack file, its secrets, its images. Then a preview, consent,
-and only then is the stack file written. What the preview needs, the lock of packages and names of images, is put back if
-the deployment does not begin.
+and only then is the stack file written. What the preview needs, the lock of packages and names of images, is put back
+if the deployment does not begin.
 """
 
 import time
