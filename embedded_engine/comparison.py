@@ -38,10 +38,12 @@ class Field:
 
     declared: Callable[[Json], Any]
     found: Callable[[Json], Any]
+    optional: bool = False  # whether it is compared only where it is declared: Docker has a default
 
 
 def _config(key: str) -> Field:
-    return Field(declared=lambda body: body[key], found=lambda inspected: inspected["Config"].get(key))
+    # Engines report an empty list, or none at all.
+    return Field(declared=lambda body: body[key] or None, found=lambda inspected: inspected["Config"].get(key) or None)
 
 
 def _host(key: str, shown: Callable[[Any], Any] = lambda value: value) -> Field:
@@ -111,6 +113,11 @@ FIELDS: dict[str, Field] = {
     "cpus": _host("NanoCpus", lambda value: f"{(value or 0) / NANOSECONDS:g}"),
     "memory": _host("Memory", _size),
     "memory with swap": _host("MemorySwap", _size),
+    "shared memory": Field(
+        declared=lambda body: _size(body["HostConfig"]["ShmSize"]) if "ShmSize" in body["HostConfig"] else None,
+        found=lambda inspected: _size(inspected["HostConfig"].get("ShmSize")),
+        optional=True,
+    ),
     "restart": _host("RestartPolicy", lambda policy: policy["Name"]),
     "init": _host("Init", bool),
     "read-only": _host("ReadonlyRootfs", bool),
@@ -162,7 +169,8 @@ def container(inputs: Json, inspected: Json, image: Json | None) -> Iterator[Dri
     if not isinstance(asked["Image"], str):  # not known: it has yet to be built
         asked["Image"] = inspected["Image"]
     declared = {field: how.declared(asked) for field, how in FIELDS.items()}
-    found = {field: how.found(inspected) for field, how in FIELDS.items()}
+    declared = {field: value for field, value in declared.items() if value is not None or not FIELDS[field].optional}
+    found = {field: FIELDS[field].found(inspected) for field in declared}
     of_image = (image or {}).get("Config") or {}
     declared["env"], found["env"] = _environments(asked["Env"], inspected["Config"]["Env"] or [], of_image)
     found["mounts"] = [one for one in found["mounts"] if one in declared["mounts"] or not _is_of_image(one, of_image)]

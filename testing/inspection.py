@@ -12,6 +12,8 @@ IMAGE: dict[str, Any] = {
     "RepoTags": ["cslr/redis:1"],
     "Config": {"Env": ["PATH=/usr/bin"], "Volumes": {"/var/cache": {}}},
 }
+# Of settings that nobody asked for.
+DEFAULTS = {"ShmSize": 64 * 1024**2, "CpuShares": 0, "CpusetCpus": "", "PidsLimit": None, "Privileged": False}
 
 
 def inspected(inputs: dict[str, Any], *, embedded: bool = True) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def inspected(inputs: dict[str, Any], *, embedded: bool = True) -> dict[str, Any
         "Image": image,
         "State": {"Status": "running", "Health": {"Status": "healthy"}},
         "Config": {**config, "Healthcheck": {**config["Healthcheck"], "StartInterval": 0}},
-        "HostConfig": {**host, "CpuShares": 0, "CpusetCpus": "", "PidsLimit": None, "Privileged": False},
+        "HostConfig": {**DEFAULTS, **host},
         "Mounts": [*mounts, of_image],
         "NetworkSettings": {"Networks": networks or {inputs["networkMode"]: {"Aliases": None, "IPAMConfig": None}}},
     }

@@ -18,7 +18,7 @@ DRIFTED = 3  # exit code; 2 is a wrong call
 
 Number = Annotated[
     int | None,
-    typer.Argument(metavar="[N]", min=1, help="A number of the history.", autocompletion=completion.history),
+    typer.Argument(metavar="N", min=1, help="A number of the history.", autocompletion=completion.history),
 ]
 
 

@@ -1,7 +1,8 @@
 """Implements `ws rollback`: deploys the files and images of an earlier `up` again.
 
 Everything that can refuse it comes first: the record, its stack file, its secrets, its images. Then a preview, consent,
-and only then are files written and images named again.
+and only then is the stack file written. What the preview needs, the lock of packages and names of images, is put back
+if the deployment does not begin.
 """
 
 import time
@@ -146,7 +147,8 @@ def roll_back(
     record = target(records, number, session.identity.stack)
     texts = restored_texts(session.stack.file, record)
     earlier = Session(_settings(session, texts, record), session.console)
-    choice = session.choose(EngineOption.AUTO)
+    # A stack that is taken down has no engine that it must stay with.
+    choice = session.choose(EngineOption.AUTO if session.maker else EngineOption(record.engine))
     now = record.model_copy(update={"files": kept_files(session.stack.file, FOLDER)[0]})
     differences = config_diff(now, record)
     api = DockerApi()
@@ -157,6 +159,8 @@ def roll_back(
             undo.write(FOLDER / name, texts[name])
         renamings = _renamings(earlier, record, choice, api, present_images=present_images)
         _show(session, record, [*differences, *(f"image {one}" for one in renamings)])
+        for renaming in renamings:  # so that the preview tells of them, too
+            undo.name(renaming)
         planned = _previewed(earlier, choice)
         consent.obtain(lambda: earlier.cost(planned.changes))
         ask(f"Stack {session.identity.stack} returns to number {record.number}.", yes=yes)
@@ -164,8 +168,6 @@ def roll_back(
             backup = undo.write(stack_file(FOLDER, session.identity.stack), texts[session.stack.file.name])
             if backup:
                 session.say(f"The stack file that this replaces is kept in {backup}")
-            for renaming in renamings:
-                undo.name(renaming)
             undo.deploys = True
             recording.result = earlier.up(choice, consent)
             earlier.report(recording.result)

@@ -17,7 +17,7 @@ from ws.config import values
 from ws.consent import Command, Consent, DeclinedError
 from ws.cost import Cost
 from ws.deploy import Session
-from ws.engine_names import EngineName
+from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice
 from ws.errors import WsError
 from ws.history import recording, rollback
@@ -142,6 +142,7 @@ def world(tmp_path, monkeypatch) -> World:
     monkeypatch.setattr(recording, "commit", lambda: "abc")
     monkeypatch.setattr(recording, "running_images", lambda _: {})
     monkeypatch.setattr(deploy.Session, "choose", lambda *_: Choice(name=world.engine))
+    monkeypatch.setattr(deploy.Session, "maker", EngineName.EMBEDDED)
     monkeypatch.setattr(deploy.Session, "run", lambda *_: world.planned)
     monkeypatch.setattr(deploy.Session, "cost", lambda *_: Cost())
     monkeypatch.setattr(deploy.Session, "up", lambda *_: world.up())
@@ -179,6 +180,19 @@ class TestRollback:
             world.back()
         assert world.file.read_text() == OLD
         assert world.history.records()[-1].outcome == "failed"
+
+    def test_of_a_stack_that_is_down_takes_the_engine_that_it_had(self, world, monkeypatch):
+        asked: list[object] = []
+
+        def choose(_session: Session, option: object) -> Choice:
+            asked.append(option)
+            return Choice(name=world.engine)
+
+        monkeypatch.setattr(deploy.Session, "choose", choose)
+        world.back()
+        monkeypatch.setattr(deploy.Session, "maker", None)
+        world.back(2)
+        assert asked == [EngineOption.AUTO, EngineOption.EMBEDDED]
 
 
 class TestImages:
@@ -251,6 +265,13 @@ class TestRefused:
 
 
 class TestDeclined:
+    def test_images_have_their_names_again(self, world, monkeypatch):
+        world.observed = Observation(drifts=(), images={NAME: "sha256:two"})
+        world.planned = Result(changes=[Change(**{**vars(REPLACED), "error": "is not this stack's"})])
+        with pytest.raises(WsError):
+            world.back()
+        assert world.docker.named == [("sha256:one", NAME), ("sha256:two", NAME)]
+
     def test_before_the_deployment_leaves_everything(self, world, monkeypatch):
         def decline(*_: object, **__: object) -> None:
             raise typer.Exit(1)
