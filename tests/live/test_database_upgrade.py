@@ -12,11 +12,11 @@ from testing.live.deployment import LiveStack, deployed, done, wait_until
 pytestmark = pytest.mark.live
 
 SETTINGS: dict[str, Any] = {
-    "network": {"name": "cslr-live-upgrade", "subnet": "10.229.0.0/24"},
+    "network": {"name": "cslr-live-upgrade", "subnet": "10.237.0.0/24"},
     **{name: {"enabled": False} for name in ("redis", "marimo", "health", "keeper")},
     "ray": {"cpu": {"enabled": False}},
     "postgres": {"port": None},
-    "mlflow": {"port": 25229},
+    "mlflow": {"port": 25237},
 }
 # Makes the tables as an MLflow made them that did not know its last two migrations yet, with an experiment in them.
 OLDER = """

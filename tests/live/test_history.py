@@ -9,7 +9,7 @@ import pytest
 from testing.live.deployment import LiveStack
 
 SETTINGS: dict[str, Any] = {
-    "network": {"name": "cslr-live-history", "subnet": "10.229.0.0/24"},
+    "network": {"name": "cslr-live-history", "subnet": "10.228.0.0/24"},
     "ray": {"cpu": {"enabled": False}},
     "marimo": {"enabled": False},
     "mlflow": {"enabled": False},
