@@ -16,7 +16,7 @@ from testing.live.users import User
 
 pytestmark = pytest.mark.live
 
-DASHBOARD = 17265
+DASHBOARD = 14265
 SETTINGS: dict[str, Any] = merged(
     SMALL,
     {
@@ -27,11 +27,11 @@ SETTINGS: dict[str, Any] = merged(
                 "torch": False,
                 "memory": "3g",
                 "cpus": 1,
-                "ports": {"dashboard": DASHBOARD, "client": 17001},
+                "ports": {"dashboard": DASHBOARD, "client": 14001},
             }
         },
-        "redis": {"port": 17381},
-        "health": {"port": 17888},
+        "redis": {"port": 14381},
+        "health": {"port": 14888},
     },
 )
 PROGRAM = (
