@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,7 +85,16 @@ def asked(prometheus, health, tmp_path_factory) -> Iterator[Callable[[str], Any]
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=5) as answer:
                 return json.load(answer)["data"]
 
+        until(lambda: is_ready(f"http://127.0.0.1:{port}/-/ready"))  # it listens before it has read its data
         yield ask
+
+
+def is_ready(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError:
+        return False
+    return True
 
 
 def until(condition: Callable[[], bool]) -> None:
