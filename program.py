@@ -145,11 +145,12 @@ def warn_of_running_work(stack: Stack) -> None:
 
 
 def alert_secrets_of(stack: Stack, settings: PlatformSettings) -> AlertSecrets:
-    """Where alerts go; says so if that is nowhere."""
-    found = AlertSecrets.resolve(
-        settings.metrics.alertmanager.mail, stack.config, stack=stack.identity.stack, stack_file=stack.file
-    )
-    for notice in alert_routes.notices(settings, found, stack.identity.stack):
+    """Where alerts go; says so if that is nowhere. A stack without Alertmanager has no use for them."""
+    if "alertmanager" not in settings.services():
+        return AlertSecrets()
+    alertmanager, name = settings.metrics.alertmanager, stack.identity.stack
+    found = AlertSecrets.resolve(alertmanager.mail, stack.config, stack=name, stack_file=stack.file)
+    for notice in alert_routes.notices(alertmanager, found, name):
         pulumi.info(notice.text)
     return found
 

@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from config.platform import PlatformSettings
 from config.problems import Notice, Problem, SettingsError
 from config.project import NAME
 from config.remedies import secret_command
@@ -58,10 +57,9 @@ class AlertSecrets:
         )
 
 
-def notices(settings: PlatformSettings, secrets: AlertSecrets, stack: str) -> Iterator[Notice]:
+def notices(settings: AlertmanagerSettings, secrets: AlertSecrets, stack: str) -> Iterator[Notice]:
     """Says so where nobody is told of alerts."""
-    told = (secrets.slack, secrets.discord, secrets.webhook, settings.metrics.alertmanager.mail)
-    if "alertmanager" in settings.services() and not any(told):
+    if not any((secrets.slack, secrets.discord, secrets.webhook, settings.mail)):
         yield Notice(
             f"nobody is told of alerts: `ws alert list -s {stack}` shows them. To send them to Slack, for example: "
             f"{secret_command(stack, f'{NAME}:{SLACK}')} (docs/metrics.md)"

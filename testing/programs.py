@@ -22,6 +22,7 @@ PROGRAMS = {
     ),
     "docker_registry": Program(name="docker-registry", packages=("docker-registry",), services=("docker-registry",)),
     "promtool": Program(name="promtool", packages=("prometheus",), services=("prometheus",)),
+    "prometheus": Program(name="prometheus", packages=("prometheus",), services=("prometheus",)),
     "amtool": Program(name="amtool", packages=ALERTMANAGER, services=ALERTMANAGER),
     "alertmanager": Program(name="prometheus-alertmanager", packages=ALERTMANAGER, services=ALERTMANAGER),
     "c_compiler": Program(name="gcc", packages=("gcc", "libc6-dev")),

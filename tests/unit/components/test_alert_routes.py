@@ -9,7 +9,7 @@ import yaml
 from components.alert_routes import AlertSecrets, configuration, notices
 from config.problems import SettingsError
 from config.services import AlertMailSettings, AlertmanagerSettings
-from testing.harness import deploy, platform_settings
+from testing.harness import deploy
 
 SLACK = "https://hooks.slack.example.org/services/T0/B0/secret-of-slack"
 ALL = AlertSecrets(
@@ -88,15 +88,11 @@ class TestSecrets:
 class TestNotices:
     @pytest.mark.parametrize(
         ("settings", "secrets", "said"),
-        [
-            (METRICS, NOWHERE, True),
-            (METRICS, ALL, False),
-            ({"metrics": {"enabled": True, "alertmanager": {"enabled": False}}}, NOWHERE, False),
-            ({}, NOWHERE, False),
-        ],
+        [(USUAL, NOWHERE, True), (USUAL, ALL, False), (AlertmanagerSettings(mail=MAIL), NOWHERE, False)],
+        ids=["nowhere", "webhooks", "mail"],
     )
     def test_say_that_nobody_is_told(self, settings, secrets, said):
-        found = [notice.text for notice in notices(platform_settings(settings), secrets, "gpu")]
+        found = [notice.text for notice in notices(settings, secrets, "gpu")]
         assert bool(found) == said
         assert all("ws set slackWebhook -s gpu" in text for text in found)
 
@@ -116,3 +112,7 @@ class TestStack:
         assert container.env["https_proxy"] == "http://proxy.example.org:3128"
         source = container.mounts["/run/secrets/alertmanager.yaml"]["source"]
         assert "proxy_from_environment: true" in Path(source).read_text()
+
+    def test_one_without_alertmanager_does_not_judge_addresses(self, tmp_path):
+        """Those of a stack that only builds are for its report."""
+        assert deploy({}, state_home=tmp_path, secrets={"slackWebhook": "anything"}).containers
