@@ -14,6 +14,8 @@ from docker_api.internals import hang_up
 pytestmark = pytest.mark.live
 
 SILENT_SECONDS = 60
+# With a fraction of its own, so that no other program of this host is taken for it.
+SILENT = f"{SILENT_SECONDS}.{time.time_ns() % 10**9:09}"
 SOON = 10.0  # seconds
 
 
@@ -21,7 +23,7 @@ SOON = 10.0  # seconds
 def silent(base: str, tmp_path: Path) -> Build:
     """A build whose only step prints nothing for a long time; no other has its text, nor its cache."""
     dockerfile = tmp_path / "Dockerfile"
-    dockerfile.write_text(f"FROM {base}\nRUN : {time.time()} && sleep {SILENT_SECONDS}\n")
+    dockerfile.write_text(f"FROM {base}\nRUN : {time.time()} && sleep {SILENT}\n")
     return Build(
         tag="cslr-live/silent", context=tmp_path, dockerfile=dockerfile, target=None, args={}, platform="linux/amd64"
     )
@@ -81,4 +83,4 @@ class TestADaemonThatGoesAway:
 def sleeping() -> bool:
     """Whether the silent step runs anywhere on this host."""
     commands = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    return any(command == f"sleep\0{SILENT_SECONDS}\0".encode() for command in commands)
+    return any(command == f"sleep\0{SILENT}\0".encode() for command in commands)
