@@ -58,10 +58,11 @@ class AlertSecrets:
 
 
 def notices(settings: AlertmanagerSettings, secrets: AlertSecrets, stack: str) -> Iterator[Notice]:
-    """Says so where nobody is told of alerts."""
+    """Says so where alerts are sent nowhere."""
     if not any((secrets.slack, secrets.discord, secrets.webhook, settings.mail)):
         yield Notice(
-            f"nobody is told of alerts: `ws alert list -s {stack}` shows them. To send them to Slack, for example: "
+            f"alerts are sent nowhere: only `ws alert list -s {stack}` and the health page show them. "
+            "To send them to Slack, for example: "
             f"{secret_command(stack, f'{NAME}:{SLACK}')} (docs/metrics.md)"
         )
 

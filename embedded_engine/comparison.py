@@ -100,6 +100,7 @@ def _mounted(inspected: Json) -> list[str]:
     )
 
 
+DOCKERS_OWN = "label=disable"  # a security option that Docker adds where a container sees the host's processes
 FIELDS: dict[str, Field] = {
     "state": Field(declared=lambda _: RUNNING, found=lambda inspected: inspected["State"]["Status"]),
     "image": Field(declared=lambda body: body["Image"], found=lambda inspected: inspected["Image"]),
@@ -174,6 +175,9 @@ def container(inputs: Json, inspected: Json, image: Json | None) -> Iterator[Dri
     of_image = (image or {}).get("Config") or {}
     declared["env"], found["env"] = _environments(asked["Env"], inspected["Config"]["Env"] or [], of_image)
     found["mounts"] = [one for one in found["mounts"] if one in declared["mounts"] or not _is_of_image(one, of_image)]
+    found["security options"] = [
+        one for one in found["security options"] if one in declared["security options"] or one != DOCKERS_OWN
+    ]
     found["health check"] = _known(declared["health check"], found["health check"])
     declared["networks"], found["networks"] = _networks(inputs, inspected)
     declared["labels"], found["labels"] = _labels(inputs, inspected["Config"]["Labels"])

@@ -14,6 +14,7 @@ from config.problems import Notice
 from stack.secrets import user_id
 
 ROOT = 0  # reads everything on its host
+NOBODY = 65534  # no person's account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ def shared_users(settings: PlatformSettings, users: HostUsers) -> tuple[Notice, 
             "the stack, or deploy as that person"
         )
         for uid, names in sorted(_services(settings).items())
-        if uid in users.names and uid not in (ROOT, users.own)
+        if uid in users.names and uid not in (ROOT, NOBODY, users.own)
     )
 
 

@@ -23,6 +23,8 @@ def inspected(inputs: dict[str, Any], *, embedded: bool = True) -> dict[str, Any
         labels |= {URN_LABEL: "urn:x", INPUTS_LABEL: json.dumps(inputs)}
     asked = copy.deepcopy(body(inputs, labels))
     host = asked.pop("HostConfig")
+    if host.get("PidMode") == "host":
+        host["SecurityOpt"] = [*host["SecurityOpt"], "label=disable"]  # as Docker does
     image = asked.pop("Image")
     networks = {
         one["name"]: {

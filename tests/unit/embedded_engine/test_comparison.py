@@ -21,7 +21,7 @@ def gpu(tmp_path_factory) -> Deployed:
 
 @pytest.fixture(scope="module")
 def lan(tmp_path_factory) -> Deployed:
-    settings = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
+    settings = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}, "exporter": {"enabled": True}}
     return deploy(settings, state_home=tmp_path_factory.mktemp("lan"), stack="beta", cluster=CLUSTER)
 
 

@@ -41,6 +41,11 @@ class TestSharedUsers:
         assert "firewall" in DEFAULT.services()
         assert shared_users(DEFAULT, HostUsers(names={0: "root", 1000: "alice"}, own=1000)) == ()
 
+    def test_the_account_of_no_person_is_not_warned_of(self):
+        settings = PlatformSettings.model_validate({"exporter": {"enabled": True}})
+        assert settings.exporter.user == "65534:65534"
+        assert shared_users(settings, HostUsers(names={65534: "nobody"}, own=0)) == ()
+
 
 class TestProbe:
     def test_under_sudo_it_is_the_person_who_called_it(self, monkeypatch):
