@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.ws.logs.conftest import CLOCK
+from tests.unit.ws.logs.ray_sessions import CLOCK
 from ws.logs.kinds import kind_of, level_of, time_of
 
 

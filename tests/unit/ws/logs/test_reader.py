@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.ws.logs.conftest import CLOCK, NEW, OLD, WORKER
+from tests.unit.ws.logs.ray_sessions import CLOCK, NEW, OLD, WORKER
 from ws.logs import kinds
 from ws.logs.files import first_data, last_lines
 from ws.logs.query import Query
