@@ -28,5 +28,10 @@ def hang_up(client: docker.APIClient, answer: requests.Response) -> None:
 
 
 def frames(connection: Any) -> Iterator[tuple[int, bytes]]:  # noqa: ANN401 - docker has no type for it
-    """What an attached container writes: the number of the stream and some bytes."""
-    return cast(Iterator[tuple[int, bytes]], cast(Any, frames_iter)(connection, tty=False))
+    """What an attached container writes: numbers of streams, with bytes. Ends with the connection."""
+    came = cast(Iterator[tuple[int, bytes]], cast(Any, frames_iter)(connection, tty=False))
+    while True:
+        try:
+            yield next(came)
+        except (StopIteration, ValueError):  # the latter from a file that was closed meanwhile
+            return

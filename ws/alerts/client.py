@@ -17,6 +17,7 @@ from ws.errors import WsError
 
 SECONDS = 5.0
 SERVICE = "alertmanager"
+NEEDED = ("prometheus", SERVICE)
 
 
 def address_of(found: Iterable[ContainerState]) -> str | None:

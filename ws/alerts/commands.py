@@ -49,7 +49,10 @@ def silence(
 
     labels = matched(of)
     start = view.utc_now()
-    end = start + timedelta(seconds=parse_duration(duration))
+    try:
+        end = start + timedelta(seconds=parse_duration(duration))
+    except OverflowError:
+        raise typer.BadParameter(f"{duration} ends after the year 9999", param_hint="--for") from None
     identifier = _manager(stack).silence(
         labels, start=_written(start), end=_written(end), author=getpass.getuser(), comment=comment
     )
@@ -63,7 +66,7 @@ def unsilence(
 ) -> None:
     """End a silence."""
     manager = _manager(stack)
-    found = [one for one in manager.silences() if one.identifier.startswith(identifier)]
+    found = [one for one in manager.silences() if identifier and one.identifier.startswith(identifier)]
     if len(found) != 1:
         known = ", ".join(one.identifier for one in found or manager.silences()) or "none"
         problem = "is the beginning of several silences" if found else "is no silence that is in force"
@@ -89,11 +92,19 @@ def matched(words: list[str]) -> dict[str, str]:
 
 
 def _manager(stack: str) -> "Alertmanager":
-    from ws.alerts.client import Alertmanager, address_of
+    from ws.alerts.client import NEEDED, Alertmanager, address_of
     from ws.containers import containers
     from ws.stack_settings import open_stack
 
-    address = address_of(containers(open_stack(stack).identity))
+    found = containers(open_stack(stack).identity)
+    # Without Prometheus no alert fires, and those that fired are forgotten after some minutes.
+    if stopped := [one.service for one in found if one.service in NEEDED and one.state != "running"]:
+        verb = "does" if len(stopped) == 1 else "do"
+        raise WsError(
+            f"{' and '.join(stopped)} of stack {stack} {verb} not run, so which alerts fire is not known. "
+            f"Start what is stopped: ws up -s {stack}"
+        )
+    address = address_of(found)
     if address is None:
         raise WsError(
             f"stack {stack} has no Alertmanager on this host. Enable it: ws set metrics.enabled true -s {stack}, then "

@@ -21,10 +21,11 @@ from config.stack_file import stack_file
 from docker_api.api import DockerApi
 from embedded_engine.changes import Result
 from embedded_engine.drift import Observation, observe
+from embedded_engine.lock import LockedError, stack_lock
 from stack.history import History, Operation, Record
 from stack.kept_files import kept_files
 from stack.secrets import SecretError
-from stack.state import write_atomically
+from stack.state import stack_folder, write_atomically
 from ws import changes
 from ws.consent import Consent, DeclinedError
 from ws.containers import short
@@ -140,8 +141,11 @@ def roll_back(
 
     Raises:
         WsError: it is not possible, and nothing was changed; or the deployment failed.
+        LockedError: another run works on the stack; nothing was changed.
         DeclinedError: the user declined; nothing was changed.
     """
+    with stack_lock(stack_folder(session.identity), session.identity.stack):
+        pass  # else the preview would be of a state in the middle of another run
     history = History(session.identity)
     records = history.records()
     record = target(records, number, session.identity.stack)
@@ -179,7 +183,7 @@ def _undone_unless_deployed(undo: Undo) -> Iterator[None]:
     """Puts everything back if the block ends before the deployment: it was refused, declined or interrupted."""
     try:
         yield
-    except DeclinedError:  # asked for once more, for work that began meanwhile
+    except (DeclinedError, LockedError):  # work, or another run, that began meanwhile
         undo.all()
         raise
     except BaseException:
