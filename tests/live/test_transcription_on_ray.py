@@ -183,7 +183,10 @@ def test_job_goes_on_while_its_service_restarts(stack, api, dataset, english):
     stack.container("transcription").restart(timeout=20)
     job = ended(api, name)
     assert (job["state"], list(ray_jobs(stack, name))) == ("done", [f"transcription-{name}-1"])
-    assert text(api, name, 0).count("sunny") > TIMES / 2
+    found = api.get(f"/v1/jobs/{name}/files/0/result.json").json()
+    # How often Whisper hears a sentence that is said again and again, differs from run to run.
+    assert "sunny" in found["text"].lower()
+    assert found["segments"][-1]["end"] > found["source"]["duration"] / 2
 
 
 def test_job_whose_node_dies_does_only_what_is_missing(stack, api, dataset, english):
