@@ -18,7 +18,7 @@ from components.platform import Platform, PlatformArgs
 from config import matrix
 from config.builds import BuildSettings
 from config.cluster_file import find_membership
-from config.keys import ALERT_SECRETS, CLUSTER_KEY_SECRET, SECRETS, WEBHOOKS
+from config.keys import SECRET_TEXTS
 from config.load import config_value, load
 from config.packages import load_lock
 from config.platform import KEY, PlatformSettings
@@ -157,7 +157,7 @@ def alert_secrets_of(stack: Stack, settings: PlatformSettings) -> AlertSecrets:
 
 def warn_of_plain_secrets(stack: Stack) -> None:
     """Refuses secrets in plain text, which readers of the stack file or its history would know."""
-    for key in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS, *ALERT_SECRETS):
+    for key in SECRET_TEXTS:
         if stack.config(key.partition(":")[2]) is not None and not pulumi.runtime.is_config_secret(key):
             command = secret_command(stack.identity.stack, key)
             pulumi.warn(f"{stack.file}: {key}: is in plain text. This asks for it, and keeps it encrypted: {command}")

@@ -33,6 +33,8 @@ ALERT_SECRETS = {
     "cslr:alertWebhook": "Address to which alerts are posted, as Alertmanager's JSON.",
     "cslr:mailPassword": "Password of `metrics.alertmanager.mail.user`.",
 }
+# All keys with one secret text each. Values of ENV_SECRETS are secret too, one for each variable.
+SECRET_TEXTS = (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS, *ALERT_SECRETS)
 PREFLIGHT_KEY = "cslr:preflight"
 HOST_ALONE = "host"  # its value that leaves out whose the stack's objects are
 PREFLIGHT = {

@@ -5,12 +5,12 @@ from typing import Any
 
 import yaml
 
-from config.keys import CLUSTER_KEY_SECRET, ENV_SECRETS, SECRETS, WEBHOOKS
+from config.keys import ENV_SECRETS, SECRET_TEXTS
 from config.project import NAME
 from config.stack_file import StackFile
 
 MASK = "[secret]"
-SECRET_KEYS = frozenset({*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS, ENV_SECRETS})
+SECRET_KEYS = frozenset({*SECRET_TEXTS, ENV_SECRETS})
 
 
 def masked(file: StackFile) -> tuple[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from config.explain import submodel
-from config.keys import ALERT_SECRETS, CLUSTER_KEY_SECRET, ENV_SECRETS, KNOWN, SECRETS, WEBHOOKS
+from config.keys import ENV_SECRETS, KNOWN, SECRET_TEXTS
 from config.platform import PlatformSettings
 from config.problems import Path, dotted
 from config.project import NAME
@@ -56,7 +56,7 @@ class Key:
     @property
     def is_secret(self) -> bool:
         """Whether the value is a secret."""
-        secret = self.full in (*SECRETS, *CLUSTER_KEY_SECRET, *WEBHOOKS, *ALERT_SECRETS)
+        secret = self.full in SECRET_TEXTS
         return secret or (self.full == ENV_SECRETS and len(self.below) == 1)
 
     @property

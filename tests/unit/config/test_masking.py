@@ -1,7 +1,9 @@
 """Stack files without secrets."""
 
+import pytest
 import yaml
 
+from config.keys import SECRET_TEXTS
 from config.masking import MASK, comparable, masked
 from testing.stack_files import written
 
@@ -24,6 +26,13 @@ def test_plain_secrets_are_taken_out_and_named():
     assert keys == ("redisPassword", "cslr:envSecrets", "cslr:slackWebhook", "docker:registryAuth")
     assert yaml.safe_load(kept)["config"]["cslr:platform"] == {"redis": {"memory": "1g"}}
     assert yaml.safe_load(kept)["config"]["redisPassword"] == MASK
+
+
+@pytest.mark.parametrize("key", SECRET_TEXTS)
+def test_no_secret_of_this_project_is_kept_in_plain_text(key):
+    kept, keys = masked(written(f"config:\n  {key}: hunter2\n"))
+    assert "hunter2" not in kept
+    assert keys == (key,)
 
 
 def test_variables_that_are_all_encrypted_are_kept():
