@@ -9,9 +9,9 @@ import pulumi
 
 from components import alert_routes
 from components.alert_routes import AlertSecrets
-from components.docker import MEBIBYTE, ContainerSpec
+from components.docker import MEBIBYTE, ContainerSpec, answers
 from components.environment import Environment
-from components.go_program import answers, go_limits
+from components.go_program import go_limits
 from components.service import Host, Service, extra_mounts
 from config.ports import ALERTMANAGER
 from config.services import AlertmanagerSettings
@@ -50,7 +50,7 @@ class Alertmanager(Service):
                     f"--web.listen-address=0.0.0.0:{ALERTMANAGER}",
                     "--cluster.listen-address=",  # it has no peers
                 ),
-                healthcheck=answers(ALERTMANAGER),
+                healthcheck=answers(ALERTMANAGER, "/-/ready"),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,

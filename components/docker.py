@@ -96,6 +96,15 @@ class Healthcheck:
         )
 
 
+def answers(port: int, path: str, *, start_period: int = 60) -> Healthcheck:
+    """The check that a web server answers at a path, for an image without Python."""
+    return Healthcheck(
+        command=("busybox", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}"),
+        interval=3,
+        start_period=start_period,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
     """The properties in which the platform's containers differ; all others are the same."""

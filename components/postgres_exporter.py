@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.docker import MEBIBYTE, ContainerSpec
+from components.docker import MEBIBYTE, ContainerSpec, answers
 from components.environment import Environment
-from components.go_program import answers, go_limits
+from components.go_program import go_limits
 from components.service import Host, Service, extra_mounts
 from config.ports import POSTGRES, POSTGRES_EXPORTER
 from config.services import PostgresExporterSettings

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pulumi
 
 from components import scrape_config
-from components.docker import MEBIBYTE, ContainerSpec
+from components.docker import MEBIBYTE, ContainerSpec, answers
 from components.environment import Environment
-from components.go_program import answers, go_limits
+from components.go_program import go_limits
 from components.service import Host, Service, extra_mounts
 from config.ports import PROMETHEUS
 from config.services import MetricsSettings
@@ -63,7 +63,7 @@ class Prometheus(Service):
                     "--web.console.templates=/etc/prometheus/consoles",
                     "--web.console.libraries=/etc/prometheus/console_libraries",
                 ),
-                healthcheck=answers(PROMETHEUS),
+                healthcheck=answers(PROMETHEUS, "/-/ready"),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.docker import ContainerSpec, Healthcheck
+from components.docker import ContainerSpec, answers
 from components.environment import Environment
 from components.service import Host, Service, extra_mounts
 from config.ports import TRANSCRIPTION_FRONTEND
@@ -41,15 +41,7 @@ class TranscriptionFrontend(Service):
                 service=name,
                 image=args.image,
                 command=("nginx", "-c", "/etc/cslr/nginx.conf"),
-                healthcheck=Healthcheck(
-                    # The image has no Python.
-                    command=(
-                        *("busybox", "wget", "-q", "-O", "/dev/null"),
-                        f"http://127.0.0.1:{TRANSCRIPTION_FRONTEND}/ping",
-                    ),
-                    interval=3,
-                    start_period=30,
-                ),
+                healthcheck=answers(TRANSCRIPTION_FRONTEND, "/ping", start_period=30),
                 cpus=settings.cpus,
                 memory=settings.memory,
                 user=settings.user,
