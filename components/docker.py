@@ -36,10 +36,11 @@ MARGIN_SECONDS = 5
 # eighth of a core busy. So a check waits first, in a sleeping shell, if the last one succeeded; while a container
 # starts or fails it does not wait. Engines before 25 know no other interval for the start. The note goes before the
 # wait: a check that ends unfinished (a pause, a kill) is not followed by another wait.
-CHECK = f"""\
-if rm {STATE_TARGET}/healthy 2>/dev/null; then sleep {CALM_SECONDS}; fi
-timeout "$0" "$@" || {{ [ $? != 124 ] || echo "no answer within $0 s"; exit 1; }}
-: >{STATE_TARGET}/healthy"""
+CHECK = (
+    f"if rm {STATE_TARGET}/healthy 2>/dev/null; then sleep {CALM_SECONDS}; fi; "
+    'timeout "$0" "$@" || { [ $? != 124 ] || echo "no answer within $0 s"; exit 1; }; '
+    f": >{STATE_TARGET}/healthy"
+)
 
 
 def duration(seconds: int) -> str:
