@@ -20,7 +20,7 @@ from rich.progress import track
 from bench.document import WIDE, machine, write_section
 
 STEP_SECONDS = 5.0
-OURS = ("entrypoints.", "/entrypoints/")  # in the command line of a process that is not Ray's
+OURS = ("-m entrypoints.", "/entrypoints/ray/", "sleep ")  # in the command line of a process that is not Ray's
 RAY = "ray-"  # names of services that run Ray
 METHOD = """\
 `python -m bench.idle {stacks} --seconds {seconds:.0f}`: percent of one core by the kernel's account of each container,
@@ -55,7 +55,7 @@ def rays(container: Container) -> dict[int, float]:
             line, times = " ".join(process.cmdline()), process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        if "ray" in line and not any(part in line for part in OURS):
+        if not any(part in line for part in OURS):
             found[process.pid] = times.user + times.system
     return found
 

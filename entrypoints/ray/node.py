@@ -48,7 +48,7 @@ from entrypoints.ray.command import (
 from entrypoints.ray.container import own_address, state_folder
 from entrypoints.ray.launcher import begin, prepare
 from entrypoints.ray.node_guard import STATE_FILE, Guard
-from entrypoints.ray.redis_relay import RelayProcess
+from entrypoints.ray.redis_relay import GCS_ENVIRONMENT, RelayProcess
 from entrypoints.ray.scratch import Layout, prepare_folders
 from entrypoints.ray.single_host import OneHostElection, Question, Role, http_failure
 from entrypoints.ray.supervision import Stop, adopt_orphans, end_descendants, say, supervise
@@ -195,7 +195,8 @@ def start_of_head(
     node = with_address(settings.node, own_address(redis.host), own_address(None))
     namespace = ray_namespace(settings.redis.namespace, role.grant.incarnation)
     login = (role.credentials.username, role.credentials.password)
-    return start_arguments(node, None), head_environment(os.environ, str(relay), namespace, *login)
+    environment = GCS_ENVIRONMENT | head_environment(os.environ, str(relay), namespace, *login)
+    return start_arguments(node, None), environment
 
 
 def with_address(node: NodeConfig, to_redis: str | None, default: str | None) -> NodeConfig:

@@ -1,12 +1,15 @@
 """The life of the whole platform on the embedded engine, on one deployment. About four minutes with built images."""
 
+import re
 import threading
 import time
+from datetime import datetime
 
 import docker
 import pytest
 import requests
 
+from components.docker import CALM_SECONDS
 from contracts.status import Status
 from testing.live.deployment import LiveStack, done, wait_until
 
@@ -16,6 +19,7 @@ SERVICES = {"redis", "postgres", "mlflow", "health", "ray-cpu", "marimo", "keepe
 SECONDS = 20.0  # for an answer, and for a change that the health service sees at its next round
 UP_AGAIN_SECONDS = 120.0
 UNCHANGED_SECONDS = 10.0  # the goal is 3 s; a shared machine may be slow
+WATCHED_SECONDS = 10.0
 ATTEMPTS = 3  # in which another group of tests may deploy meanwhile
 VERIFICATION = "verification"
 
@@ -46,6 +50,31 @@ class TestDeployed:
 
     def test_a_preview_is_clean(self, platform):
         assert platform.ws("preview", "--engine", "embedded", "--expect-no-changes").returncode == 0
+
+
+class TestIdle:
+    def test_a_healthy_container_is_checked_twice_a_minute(self, platform):
+        """Checks by their begins, as Docker keeps the last five; the one before the wait was a success."""
+        redis = platform.container("redis")
+
+        def begins() -> list[datetime]:
+            redis.reload()
+            checks = redis.attrs["State"]["Health"]["Log"]
+            return [datetime.fromisoformat(check["Start"]) for check in checks if check["ExitCode"] == 0]
+
+        known = begins()[-1]
+        wait_until(lambda: begins()[-1] > known, "the next check", 2 * CALM_SECONDS + SECONDS)
+        assert (begins()[-1] - known).total_seconds() >= CALM_SECONDS
+
+    def test_ray_asks_redis_once_a_second_whether_it_is_there(self, platform):
+        def pings() -> int:
+            script = 'REDISCLI_AUTH="$(cat /run/secrets/redis-password)" redis-cli info commandstats'
+            _, counts = platform.exec("redis", "sh", "-c", script)
+            return int(re.findall(r"cmdstat_ping:calls=(\d+)", counts)[0])
+
+        before, began = pings(), time.monotonic()
+        time.sleep(WATCHED_SECONDS)
+        assert 0.5 < (pings() - before) / (time.monotonic() - began) < 3
 
 
 class TestChange:
