@@ -17,6 +17,7 @@ from contracts.gpus import NO_GPUS, Gpus
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
 from stack.mount import Mount
+from stack.secrets import user_id
 
 # Edits of these are recorded by the provider but never reach the container (healthcheck: upstream #988), or come back
 # in another order: only a replacement applies them.
@@ -25,7 +26,9 @@ REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "mounts", "capabilities", 
 NetworkKind = Literal["bridge", "host", "none"]
 
 MEBIBYTE = 1024**2
-# For a container's own small files (role, heartbeat), which must stay writable when /tmp or a disk is full.
+# For a container's own small files (role, heartbeat), which must stay writable when /tmp or a disk is full. It belongs
+# to the container's user, since runc forgets its mode when the container is started again: the mount point exists then,
+# and runc gives the file system the mount point's mode, 0755.
 STATE_TARGET = "/run/state"
 
 # Seconds that a container which was healthy at its last check goes without another one.
@@ -39,7 +42,7 @@ MARGIN_SECONDS = 5
 CHECK = (
     f"if rm {STATE_TARGET}/healthy 2>/dev/null; then sleep {CALM_SECONDS}; fi; "
     'timeout "$0" "$@" || { [ $? != 124 ] || echo "no answer within $0 s"; exit 1; }; '
-    f": >{STATE_TARGET}/healthy"
+    f"true 2>/dev/null >{STATE_TARGET}/healthy; exit 0"
 )
 
 
@@ -193,7 +196,7 @@ def run_container(
         read_only=True,
         tmpfs={
             "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp_bytes}",  # noqa: S108
-            STATE_TARGET: f"rw,noexec,nosuid,nodev,mode=1777,size={MEBIBYTE}",
+            STATE_TARGET: f"rw,noexec,nosuid,nodev,mode=1777,uid={user_id(spec.user)},size={MEBIBYTE}",
         },
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=sorted(spec.capabilities) or None),
         security_opts=["no-new-privileges:true"],

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from docker.models.containers import Container
 
+from components.docker import STATE_TARGET
 from testing.live.deployment import LiveStack, wait_until
 
 pytestmark = pytest.mark.live
@@ -106,3 +107,11 @@ def test_stops_at_once(small):
     assert time.monotonic() - began < 10
     keeper.start()
     wait_until(lambda: health(keeper) == "healthy", "its health", SECONDS)
+
+
+def test_writes_its_state_after_another_start_as_well(small):
+    """runc gives a tmpfs the mode of its mount point if that exists, as it does from the second start on."""
+    redis = small.container("redis")
+    redis.restart(timeout=10)
+    wait_until(lambda: health(redis) == "healthy", "its health", SECONDS)
+    assert small.exec("redis", "touch", f"{STATE_TARGET}/of-this-test") == (0, "")
