@@ -918,7 +918,7 @@ PUBLISHED = ("redis", "mlflow", "health", "ray-cpu", "marimo")
 ONE_SETTING = {
     "marimo.memory": ({"marimo": {"memory": "5g"}}, {"marimo": {"memory", "memorySwap", "shmSize"}}),
     "mlflow.env": ({"mlflow": {"env": {"NEW": "1"}}}, {"mlflow": {"envs"}}),
-    "redis.user": ({"redis": {"user": "2000:2000"}}, {"redis": {"user", "mounts"}}),
+    "redis.user": ({"redis": {"user": "2000:2000"}}, {"redis": {"user", "mounts", "tmpfs"}}),
     "marimo.notebooks": ({"marimo": {"notebooks": "/srv/notebooks"}}, {"marimo": {"mounts"}}),
     "postgres.volumes": (
         {"postgres": {"volumes": [{"source": "backups", "target": "/backups"}]}},

@@ -345,7 +345,8 @@ class TestUnits:
 
     def test_tmpfs_is_bounded_in_bytes(self, inputs):
         assert re.fullmatch(r"rw,exec,nosuid,nodev,mode=1777,size=\d+", inputs["tmpfs"]["/tmp"])
-        assert inputs["tmpfs"]["/run/state"] == "rw,noexec,nosuid,nodev,mode=1777,size=1048576"
+        user = inputs["user"].partition(":")[0]
+        assert inputs["tmpfs"]["/run/state"] == f"rw,noexec,nosuid,nodev,mode=1777,uid={user},size=1048576"
         assert set(inputs["tmpfs"]) == {"/tmp", "/run/state"}
 
 
