@@ -96,9 +96,9 @@ class Record(Model):
         return self.operation is not Operation.DOWN and self.outcome is Outcome.DONE
 
     @property
-    def state(self) -> tuple[dict[str, str], dict[str, RunImage]]:
-        """What a rollback returns to."""
-        return self.files, self.images
+    def state(self) -> tuple[dict[str, str], dict[str, str]]:
+        """What a rollback returns to. Names that others gave to an image make no other one of it."""
+        return self.files, {service: image.identifier for service, image in self.images.items()}
 
     def ended(self, outcome: Outcome, **values: object) -> "Record":
         """The record of the run that has ended now."""

@@ -62,6 +62,11 @@ class TestTarget:
     def test_of_an_image_built_again_counts_as_another_state(self):
         assert target([record(1), record(2, image="sha256:two")], None, "dev").number == 1
 
+    def test_of_an_image_that_somebody_gave_another_name_is_no_other_state(self):
+        renamed = {"redis": {"identifier": "sha256:two", "tags": [NAME, "my/redis:kept"]}}
+        records = [record(1), record(2, image="sha256:two"), record(3, images=renamed)]
+        assert target(records, None, "dev").number == 1
+
     def test_by_number(self):
         assert target([record(1), record(2, NEW)], 2, "dev").number == 2
 
