@@ -116,9 +116,10 @@ def _session(stack: str) -> "Session":
 def _records(session: "Session") -> "list[Record]":
     """All records; Pulumi is asked how its plain runs ended, where its CLI is here."""
     from config.project import FOLDER
-    from stack.history import MOST_RECORDS, History, Outcome
+    from stack.history import MOST_RECORDS, Outcome
+    from ws.history.reading import read
 
-    records = History(session.identity).records()
+    records = read(session)
     if any(record.outcome is Outcome.UNKNOWN for record in records):
         from ws.pulumi import cli
         from ws.pulumi.updates import completed, updates

@@ -33,6 +33,7 @@ from ws.deploy import Session
 from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice
 from ws.errors import WsError
+from ws.history.reading import read
 from ws.history.recording import recorded
 from ws.history.restoring import restored_texts
 from ws.history.view import config_diff, what, when
@@ -147,7 +148,7 @@ def roll_back(
     with stack_lock(stack_folder(session.identity), session.identity.stack):
         pass  # else the preview would be of a state in the middle of another run
     history = History(session.identity)
-    records = history.records()
+    records = read(session)
     record = target(records, number, session.identity.stack)
     texts = restored_texts(session.stack.file, record)
     earlier = Session(_settings(session, texts, record), session.console)
