@@ -47,6 +47,9 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"  # a plain `pulumi up` tells its program no outcome
 
 
+DEPLOYED = (Outcome.DONE, Outcome.UNKNOWN)  # outcomes of a run after which the stack is, or may be, as its files say
+
+
 class Model(BaseModel):
     """Frozen; ignores keys that this version does not know."""
 
@@ -175,8 +178,8 @@ class History:
 
 
 def before(records: Sequence[Record], number: int) -> Record | None:
-    """The deployment before a record, whose files its config is compared with."""
-    earlier = [one for one in records if one.number < number and one.files]
+    """The deployment before a record, whose files its config is compared with; one that failed was none."""
+    earlier = [one for one in records if one.number < number and one.files and one.outcome in DEPLOYED]
     return earlier[-1] if earlier else None
 
 

@@ -128,14 +128,15 @@ class TestWho:
         assert who({}) == "1234"
 
 
-def test_config_is_compared_with_the_last_run_that_had_files():
-    up, down, again = (
-        record(number=1, files={"f": ""}),
-        record(number=2, operation="down"),
-        record(number=3, files={"f": ""}),
-    )
-    assert before([up, down, again], 3) == up
-    assert before([up, down, again], 1) is None
+@pytest.mark.parametrize("outcome", ["done", "unknown"])
+def test_config_is_compared_with_the_last_run_that_deployed_files(outcome):
+    files = {"f": ""}
+    up = record(number=1, files=files, outcome=outcome)
+    down = record(number=2, operation="down", outcome="done")
+    failed = record(number=3, files=files, outcome="failed")
+    interrupted = record(number=4, files=files, outcome="interrupted")
+    records = [up, down, failed, interrupted, record(number=5, files=files)]
+    assert [before(records, number) for number in (5, 3, 1)] == [up, up, None]
 
 
 def test_an_error_is_kept_without_the_log_that_follows():
