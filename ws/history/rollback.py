@@ -38,7 +38,7 @@ from ws.history.recording import recorded
 from ws.history.restoring import restored_texts
 from ws.history.view import config_diff, what, when
 from ws.stack_settings import StackSettings
-from ws.terminal import ask
+from ws.terminal import confirm
 
 REPLACED = "replaced"  # folder in the history, with the files that rollbacks replaced
 MOST_REPLACED = 20
@@ -168,7 +168,11 @@ def roll_back(
             undo.name(renaming)
         planned = _previewed(earlier, choice)
         consent.obtain(lambda: earlier.cost(planned.changes))
-        ask(f"Stack {session.identity.stack} returns to number {record.number}.", yes=yes)
+        confirm(
+            f"Stack {session.identity.stack} returns to number {record.number}.",
+            yes=yes,
+            confirmed=consent.command.with_option("--yes"),
+        )
         with recorded(earlier, Operation.ROLLBACK, choice.name, returned_to=record.number) as recording:
             backup = undo.write(stack_file(FOLDER, session.identity.stack), texts[session.stack.file.name])
             if backup:

@@ -179,6 +179,14 @@ class TestRollback:
         world.back(3)
         assert world.file.with_name("Pulumi.dev.packages.txt").read_text() == "locked"
 
+    def test_without_a_terminal_changes_nothing_unless_that_is_said(self, world):
+        world.observed = Observation(drifts=(), images={NAME: "sha256:two"})
+        with pytest.raises(WsError, match=r"(?s)Nothing was changed: Stack dev returns to .* ws rollback -s dev --yes"):
+            world.back(yes=False)
+        assert world.is_untouched()
+        assert world.docker.named == [("sha256:one", NAME), ("sha256:two", NAME)], "the name that the preview needed"
+        assert len(world.history.records()) == 2
+
     def test_that_fails_leaves_the_earlier_file_for_the_next_up(self, world):
         world.done = Result(changes=[Change(**{**vars(REPLACED), "error": "no space"})])
         with pytest.raises(WsError, match="1 failed"):
@@ -282,7 +290,7 @@ class TestDeclined:
             raise typer.Exit(1)
 
         world.history.begin(record(3, files={"Pulumi.dev.yaml": OLD, "Pulumi.dev.packages.txt": "locked"}))
-        monkeypatch.setattr(rollback, "ask", decline)
+        monkeypatch.setattr(rollback, "confirm", decline)
         with pytest.raises(typer.Exit):
             world.back(3)
         assert world.is_untouched()
