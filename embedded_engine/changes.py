@@ -63,6 +63,9 @@ class Display(Protocol):
     def ended(self, change: Change) -> None:
         """It is finished, failed (`error`) or was skipped."""
 
+    def interrupted(self) -> None:
+        """The run was interrupted, and waits for what is under way."""
+
 
 # Called before an existing object ends. Returns why it must not, or an empty text.
 Guard = Callable[[Change], str]

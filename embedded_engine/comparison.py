@@ -4,7 +4,7 @@ A field is compared in the Engine API's form: what the engine asks for on creati
 Imports no Pulumi, so that `ws ps` can use it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ KINDS = {CONTAINER: "container", NETWORK: "network", VOLUME: "volume", IMAGE: "i
 MISSING = "is missing"
 UNDECLARED = "is not declared"
 RUNNING = "running"
+DURATIONS = ("Interval", "Timeout", "StartPeriod", "StartInterval")  # of a health check
 ON_DISK = ("bind", "volume")  # types of mounts that the program declares
 
 
@@ -100,6 +101,11 @@ def _mounted(inspected: Json) -> list[str]:
     )
 
 
+def _check(check: Json) -> Json:
+    """A health check, whose times Docker has in nanoseconds."""
+    return {key: f"{value / NANOSECONDS:g} s" if key in DURATIONS and value else value for key, value in check.items()}
+
+
 DOCKERS_OWN = "label=disable"  # a security option that Docker adds where a container sees the host's processes
 FIELDS: dict[str, Field] = {
     "state": Field(declared=lambda _: RUNNING, found=lambda inspected: inspected["State"]["Status"]),
@@ -110,7 +116,10 @@ FIELDS: dict[str, Field] = {
     "user": _config("User"),
     "stop signal": _config("StopSignal"),
     "stop timeout": _config("StopTimeout"),
-    "health check": _config("Healthcheck"),
+    "health check": Field(
+        declared=lambda body: _check(body["Healthcheck"]),
+        found=lambda inspected: _check(inspected["Config"].get("Healthcheck") or {}),
+    ),
     "cpus": _host("NanoCpus", lambda value: f"{(value or 0) / NANOSECONDS:g}"),
     "memory": _host("Memory", _size),
     "memory with swap": _host("MemorySwap", _size),
@@ -173,7 +182,6 @@ def container(inputs: Json, inspected: Json, image: Json | None) -> Iterator[Dri
     declared = {field: value for field, value in declared.items() if value is not None or not FIELDS[field].optional}
     found = {field: FIELDS[field].found(inspected) for field in declared}
     of_image = (image or {}).get("Config") or {}
-    declared["env"], found["env"] = _environments(asked["Env"], inspected["Config"]["Env"] or [], of_image)
     found["mounts"] = [one for one in found["mounts"] if one in declared["mounts"] or not _is_of_image(one, of_image)]
     found["security options"] = [
         one for one in found["security options"] if one in declared["security options"] or one != DOCKERS_OWN
@@ -182,6 +190,8 @@ def container(inputs: Json, inspected: Json, image: Json | None) -> Iterator[Dri
     declared["networks"], found["networks"] = _networks(inputs, inspected)
     declared["labels"], found["labels"] = _labels(inputs, inspected["Config"]["Labels"])
     yield from _drifts("container", name, declared, found)
+    for difference in _variables(*_environments(asked["Env"], inspected["Config"]["Env"] or [], of_image)):
+        yield Drift(kind="container", name=name, field="env", difference=difference)
 
 
 def network(inputs: Json, inspected: Json) -> Iterator[Drift]:
@@ -205,12 +215,29 @@ def _drifts(kind: str, name: str, declared: Mapping[str, Any], found: Mapping[st
             yield Drift(kind=kind, name=name, field=field, difference=line.removeprefix(field).lstrip(":. "))
 
 
-def _environments(asked: list[str], there: list[str], of_image: Json) -> tuple[list[str], list[str]]:
+def _environments(asked: list[str], there: list[str], of_image: Json) -> tuple[dict[str, str], dict[str, str]]:
     """The variables that are declared, and those that are there, without the image's own."""
     own = set(of_image.get("Env") or ())
-    names = {one.partition("=")[0] for one in asked}
-    kept = [one for one in there if one.partition("=")[0] in names or (of_image and one not in own)]
-    return sorted(asked), sorted(kept)
+    declared, found = _by_name(asked), _by_name(there)
+    kept = {
+        name: value for name, value in found.items() if name in declared or (of_image and f"{name}={value}" not in own)
+    }
+    return declared, kept
+
+
+def _by_name(variables: list[str]) -> dict[str, str]:
+    return {name: value for name, _, value in (one.partition("=") for one in variables)}
+
+
+def _variables(declared: dict[str, str], found: dict[str, str]) -> Iterator[str]:
+    """A line for each variable that differs, without values: whoever changed one may have put a secret there."""
+    for name in sorted({*declared, *found}):
+        if name not in found:
+            yield f"{name} is missing"
+        elif name not in declared:
+            yield f"{name} was added"
+        elif declared[name] != found[name]:
+            yield f"{name} has another value"
 
 
 def _is_of_image(mount: str, of_image: Json) -> bool:
@@ -224,23 +251,26 @@ def _known(declared: Json, found: Json | None) -> Json:
     return {key: (found or {}).get(key) for key in declared}
 
 
-def _networks(inputs: Json, inspected: Json) -> tuple[Json, Json]:
+def _networks(inputs: Json, inspected: Json) -> tuple[list[str], list[str]]:
     """Networks with the names and the address that the container has in each, as far as they are declared."""
-    asked = {
-        one["name"]: {"aliases": sorted(one["aliases"]), "address": one.get("ipv4Address", "")}
-        for one in inputs.get("networksAdvanced") or ()
-    }
+    asked = {one["name"]: one for one in inputs.get("networksAdvanced") or ()}
+    there: dict[str, Json] = inspected["NetworkSettings"]["Networks"]
     if not asked:
-        return {inputs["networkMode"]: {}}, {name: {} for name in inspected["NetworkSettings"]["Networks"]}
-    there = {}
-    for name, one in inspected["NetworkSettings"]["Networks"].items():
+        return [inputs["networkMode"]], sorted(there)
+    found = []
+    for name, one in there.items():
         # Docker adds the container's own ID.
         aliases = set(one.get("Aliases") or ()) & set(asked.get(name, {}).get("aliases", ()))
-        there[name] = {
-            "aliases": sorted(aliases),
-            "address": (one.get("IPAMConfig") or {}).get("IPv4Address", "") if name in asked else "",
-        }
-    return asked, there
+        address = (one.get("IPAMConfig") or {}).get("IPv4Address", "") if name in asked else ""
+        found.append(_network(name, aliases, address))
+    declared = [_network(name, one["aliases"], one.get("ipv4Address", "")) for name, one in asked.items()]
+    return sorted(declared), sorted(found)
+
+
+def _network(name: str, aliases: Iterable[str], address: str) -> str:
+    """A network in words: ``cslr-dev at 10.0.0.7 as mlflow, tracking``."""
+    names = ", ".join(sorted(aliases))
+    return f"{name}{f' at {address}' if address else ''}{f' as {names}' if names else ''}"
 
 
 def _labels(inputs: Json, there: Mapping[str, str] | None) -> tuple[Json, Json]:

@@ -107,7 +107,9 @@ class Engine:
 
     def cancel(self) -> None:
         """Starts nothing more; what is under way finishes."""
-        self._cancelled.set()
+        if not self._cancelled.is_set():
+            self._cancelled.set()
+            self._display.interrupted()
 
     def _pass(self, *, preview: bool) -> Result:
         deployment = Deployment(
@@ -173,11 +175,16 @@ class Engine:
         order.prepare()
         with ThreadPoolExecutor() as pool:
             running: dict[Any, str] = {}
-            while order.is_active():
-                for urn in order.get_ready():
-                    running[pool.submit(self._delete, containers[urn])] = urn
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    order.done(running.pop(done))
+            try:
+                while order.is_active():
+                    for urn in order.get_ready():
+                        running[pool.submit(self._delete, containers[urn])] = urn
+                    for done in wait(running, return_when=FIRST_COMPLETED).done:
+                        order.done(running.pop(done))
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)  # those that stop already are waited for
+                self.cancel()
+                raise
         for change in changes:
             if change.type != CONTAINER:
                 self._delete(change)

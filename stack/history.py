@@ -24,6 +24,7 @@ MOST_BYTES = 8 * 1024**2  # of all records
 MOST_TEXT = 512 * 1024  # characters of the files in one record; larger ones are not kept
 MOST_CHANGES = 200  # named in one record
 MOST_ERROR = 300  # characters
+BEGUN_SECONDS = 10.0  # for which a file may be empty whose number a run has just taken
 CLOCK_SECONDS = 5.0  # by which the start of a process, counted from the boot, may be off
 LOGIN_USERS = ("SUDO_USER", "DOAS_USER")  # variables with the user who called sudo or doas
 
@@ -44,6 +45,9 @@ class Outcome(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     UNKNOWN = "unknown"  # a plain `pulumi up` tells its program no outcome
+
+
+DEPLOYED = (Outcome.DONE, Outcome.UNKNOWN)  # outcomes of a run after which the stack is, or may be, as its files say
 
 
 class Model(BaseModel):
@@ -96,9 +100,9 @@ class Record(Model):
         return self.operation is not Operation.DOWN and self.outcome is Outcome.DONE
 
     @property
-    def state(self) -> tuple[dict[str, str], dict[str, RunImage]]:
-        """What a rollback returns to."""
-        return self.files, self.images
+    def state(self) -> tuple[dict[str, str], dict[str, str]]:
+        """What a rollback returns to. Names that others gave to an image make no other one of it."""
+        return self.files, {service: image.identifier for service, image in self.images.items()}
 
     def ended(self, outcome: Outcome, **values: object) -> "Record":
         """The record of the run that has ended now."""
@@ -114,7 +118,11 @@ class History:
 
     def records(self) -> list[Record]:
         """All records, the oldest first. One whose process has gone was interrupted."""
-        return [_settled(record) for _, record in self._read()]
+        return [_settled(record) for _, record in self._read() if record]
+
+    def unreadable(self) -> list[Path]:
+        """Files that should be records and are none: damaged, or another version's."""
+        return [path for path, record in self._read() if record is None]
 
     def begin(self, record: Record) -> Record:
         """Writes a record under the next number, and drops the oldest beyond the bounds."""
@@ -144,14 +152,21 @@ class History:
     def _files(self) -> list[Path]:
         return sorted((path for path in self.folder.glob("*.json") if path.stem.isdigit()), key=_number)
 
-    def _read(self) -> Iterator[tuple[Path, Record]]:
+    def _read(self) -> Iterator[tuple[Path, Record | None]]:
         for path in self._files():
-            with suppress(OSError, ValidationError):  # it is being written, or another version's
-                yield path, Record.model_validate_json(path.read_bytes())
+            try:
+                text, age = path.read_bytes(), time.time() - path.stat().st_mtime
+            except FileNotFoundError:  # it was dropped meanwhile
+                continue
+            except OSError:
+                yield path, None
+                continue
+            if text or age > BEGUN_SECONDS:
+                yield path, _parsed(text)
 
     def _drop_old(self) -> None:
         """Keeps the last deployment, whose files say what the host should be."""
-        last = max((record.number for _, record in self._read() if record.deployed), default=0)
+        last = max((record.number for _, record in self._read() if record and record.deployed), default=0)
         files = self._files()
         sizes = {path: path.stat().st_size for path in files}
         for path in files[:-1]:
@@ -163,8 +178,8 @@ class History:
 
 
 def before(records: Sequence[Record], number: int) -> Record | None:
-    """The deployment before a record, whose files its config is compared with."""
-    earlier = [one for one in records if one.number < number and one.files]
+    """The deployment before a record, whose files its config is compared with; one that failed was none."""
+    earlier = [one for one in records if one.number < number and one.files and one.outcome in DEPLOYED]
     return earlier[-1] if earlier else None
 
 
@@ -198,6 +213,13 @@ def _name(uid: int) -> str:
 
 def _number(path: Path) -> int:
     return int(path.stem)
+
+
+def _parsed(text: bytes) -> Record | None:
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def _settled(record: Record) -> Record:

@@ -34,6 +34,7 @@ RAY_NODES = ("ray-cpu", "ray-gpu", "ray-head")
 CLIENT_SERVER = "ray.util.client.server"  # the driver that stands in for one connected from elsewhere
 # Actors that Ray starts for itself.
 INTERNAL_ACTORS = ("_ray_internal_", "_ray_")
+SUPERVISOR = "_ray_internal_job_actor_"  # and the submission ID: the actor in which a submitted job runs
 IDLE = ("waiting: ", "drained: ")  # entrypoints/ray/node.py
 
 
@@ -240,20 +241,32 @@ def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> _Answer:
         places[node.identifier] = addresses[node.address] = services.get(node.name, "")
         if node.head:
             leads = services.get(node.name, "")
-    works = [*_jobs(dashboard.get("/api/jobs/"), places, addresses, leads)]
-    works += _actors(dashboard.states("actors", state="ALIVE"), places)
+    jobs, actors = dashboard.get("/api/jobs/"), dashboard.states("actors", state="ALIVE")
+    works = [*_jobs(_living(jobs, actors), places, addresses, leads), *_actors(actors, places)]
     if len(alive) > 1:  # one of them may end without the others
         works += _tasks(dashboard.states("tasks", state="RUNNING"), places)
     return _Answer(works=tuple(works), head=leads)
 
 
+def _living(jobs: Any, actors: list[Json]) -> Iterator[Json]:  # noqa: ANN401 (JSON)
+    """The jobs without those that ended with an earlier head. Ray 2.60 calls them RUNNING until something wakes its
+    watch of jobs, such as the first submission or question for a log; but it knows that their supervisors are dead.
+    """
+    supervised = {str(entry.get("name")) for entry in actors}
+    all_known = len(actors) < MOST_ENTRIES
+    for job in jobs if isinstance(jobs, list) else ():
+        begun = job.get("type") == "SUBMISSION" and job.get("status") == "RUNNING"
+        if not (begun and all_known) or f"{SUPERVISOR}{job.get('submission_id')}" in supervised:
+            yield job
+
+
 def _jobs(
-    entries: Any,  # noqa: ANN401 (JSON)
+    entries: Iterable[Json],
     places: Mapping[str, str],
     addresses: Mapping[str, str],
     head: str,
 ) -> Iterator[Work]:
-    for entry in entries if isinstance(entries, list) else ():
+    for entry in entries:
         if entry.get("status") not in ("PENDING", "RUNNING"):
             continue
         since = entry["start_time"] / 1000 if entry.get("start_time") else None

@@ -49,6 +49,7 @@ class Session:
         self.rebuild = rebuild
         self.identity = stack.identity
         self.console = console
+        self.begun: list[Change] = []  # what its runs began, for the record of one that does not end
 
     def say(self, text: str, style: str = "dim") -> None:
         """Prints one line of progress."""
@@ -94,7 +95,10 @@ class Session:
     ) -> Result:
         """Runs one action of an engine and shows its progress. `overrides`: config keys for this run."""
         with display_on(self.console) as display, self.program_speaks():
-            return action(self._engine(choice, display, overrides, guard))
+            try:
+                return action(self._engine(choice, display, overrides, guard))
+            finally:
+                self.begun += display.begun
 
     def up(self, choice: Choice, consent: Consent) -> Result:
         """Deploys the stack, and ends no running work without consent. Raises `DeclinedError`."""

@@ -40,6 +40,13 @@ class RunDisplay(Protocol):
     def ended(self, change: Change) -> None:
         """The work is done, failed or was skipped."""
 
+    def interrupted(self) -> None:
+        """The run waits for the work that is under way."""
+
+    @property
+    def begun(self) -> list[Change]:
+        """What was begun, whether it has ended or not."""
+
 
 def display_on(console: Console) -> RunDisplay:
     """The display for this console: a terminal or a file."""
@@ -75,13 +82,39 @@ class _Work:
         return time.monotonic() - self.began
 
 
-class LiveDisplay:
-    """A terminal: finished resources above, and below them a line for each that is under way, with its current step."""
+class _Display:
+    """What is under way, and what was begun."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.RLock()
         self._work: dict[str, _Work] = {}
+        self._begun: dict[str, Change] = {}
+
+    @property
+    def begun(self) -> list[Change]:
+        """What was begun, whether it has ended or not."""
+        with self._lock:
+            return list(self._begun.values())
+
+    def interrupted(self) -> None:
+        """Says at once what the run waits for: a container has its time to stop, an image's step to finish."""
+        with self._lock:
+            waits = ", ".join(f"{work.change.name} ({work.step})" for work in self._work.values())
+        text = f"Interrupted: waiting for what is under way: {waits}" if waits else "Interrupted"
+        self._console.print(Text(text, style="yellow"), soft_wrap=True)
+
+    def _begin(self, change: Change) -> _Work:
+        self._begun[change.urn] = change
+        self._work[change.urn] = work = _Work(change)
+        return work
+
+
+class LiveDisplay(_Display):
+    """A terminal: finished resources above, and below them a line for each that is under way, with its current step."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
         self._live = Live(
             get_renderable=self._render,
             console=console,
@@ -102,7 +135,7 @@ class LiveDisplay:
     def started(self, change: Change) -> None:
         """Adds its line."""
         with self._lock:
-            self._work[change.urn] = _Work(change)
+            self._begin(change)
 
     def progress(self, change: Change, text: str) -> None:
         """Replaces the step in its line."""
@@ -127,13 +160,8 @@ class LiveDisplay:
         return Group(table)
 
 
-class PlainDisplay:
+class PlainDisplay(_Display):
     """A file or a pipe: a line when work starts and ends, and occasional lines on progress."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._lock = threading.RLock()
-        self._work: dict[str, _Work] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -146,13 +174,14 @@ class PlainDisplay:
     def started(self, change: Change) -> None:
         """Prints a line."""
         with self._lock:
-            self._work[change.urn] = work = _Work(change)
-            self._say(title(change), f": {work.step}")
+            self._say(title(change), f": {self._begin(change).step}")
 
     def progress(self, change: Change, text: str) -> None:
         """Prints the step, unless it has printed a line on this resource within some seconds."""
         with self._lock:
             work = self._work.get(change.urn)
+            if work:
+                work.step = text
             if work and time.monotonic() - work.said >= PLAIN_SECONDS:
                 work.said = time.monotonic()
                 self._say(f"  {change.name}: {text} ({whole_duration(work.seconds)})")

@@ -12,10 +12,11 @@ from config.keys import PREFLIGHT_KEY
 from config.project import FOLDER
 from embedded_engine.comparison import MISSING
 from embedded_engine.drift import Observation, observe
-from stack.history import History, Record
+from stack.history import Record
 from stack.kept_files import kept_files
 from ws.deploy import Session
 from ws.errors import WsError
+from ws.history.reading import read
 from ws.history.restoring import restored_texts
 from ws.tables import plain_table
 
@@ -48,8 +49,7 @@ def find(session: Session) -> Report:
         raise WsError(f"stack {session.identity.stack} only builds images, and deploys nothing that could drift.")
     if session.maker is None:
         session.require_deployed()
-    records = History(session.identity).records()
-    deployed = next((one for one in reversed(records) if one.deployed and one.files), None)
+    deployed = next((one for one in reversed(read(session)) if one.deployed and one.files), None)
     file, edited = session.stack.file, False
     if deployed:
         edited = kept_files(file, FOLDER)[0] != deployed.files

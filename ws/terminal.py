@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ws import completion
+from ws.errors import WsError
 
 FAILED = 1  # exit code
 WIDE = 200  # columns, if the output is not a terminal
@@ -37,5 +38,23 @@ Drain = Annotated[
 def ask(warning: str, *, yes: bool) -> None:
     """Asks for confirmation of what cannot be undone; without a terminal, the command itself is the confirmation."""
     out.print(Text(warning, style="yellow"), soft_wrap=True)
-    if not yes and sys.stdin.isatty() and out.is_terminal and not typer.confirm("Continue?"):
+    if not yes and can_ask() and not typer.confirm("Continue?"):
         raise typer.Exit(FAILED)
+
+
+def confirm(warning: str, *, yes: bool, confirmed: str) -> None:
+    """Asks for confirmation; without a terminal, only `--yes` is one. `confirmed`: the command with it.
+
+    Raises:
+        WsError: there is no terminal to ask on.
+    """
+    if not (yes or can_ask()):
+        raise WsError(
+            f"Nothing was changed: {warning} There is no terminal to ask on.\n  Do it without a question:  {confirmed}"
+        )
+    ask(warning, yes=yes)
+
+
+def can_ask() -> bool:
+    """Whether a person reads and types."""
+    return sys.stdin.isatty() and out.is_terminal

@@ -21,7 +21,10 @@ from embedded_engine.resources.base import (
 )
 
 POLL_SECONDS = 0.2
+ENDED_SECONDS = 3.0  # without a program, after which nobody starts a container again: not Docker, nor who restarts it
+MOST_CRASHES = 6  # restarts by Docker, after which one more would not help; they take 6 s and the program's own time
 CUT_OFF = "is not in its network"
+ENDED = ("exited", "dead")  # states without a program; while Docker waits to start it again, that is "restarting"
 PAUSED = "is paused"  # the defect of a container that has to be unpaused: Docker refuses to start it
 
 
@@ -113,33 +116,43 @@ class Container(DockerObjects):
             self.api.call("POST", f"/containers/{identifier}/{verb}")
         except DockerError as error:
             raise ResourceError(f"cannot be started: {error}") from error
-        deadline = time.monotonic() + wanted.inputs["waitTimeout"]
-        began = time.monotonic()
+        began = runs_at = time.monotonic()
         while True:
             found = self.api.find(f"/containers/{identifier}/json")
             if found is None:
                 raise ResourceError("was removed by another program while it started")
             if _defect(found["State"]) is None:
                 return _actual(found, inputs=wanted.recorded)
-            if time.monotonic() > deadline:
-                raise ResourceError(self._why_not_healthy(found, wanted.inputs["waitTimeout"]))
-            progress(f"waiting until it is healthy, {time.monotonic() - began:.0f} s")
+            now = time.monotonic()
+            runs_at = runs_at if found["State"]["Status"] in ENDED else now
+            if failure := _failure(found, now - began, now - runs_at, wanted.inputs["waitTimeout"]):
+                log = self.api.logs(identifier) or "(empty)"
+                raise ResourceError(f"{failure}.\nThe end of its log:\n{log}")
+            progress(f"waiting until it is healthy, {now - began:.0f} s")
             time.sleep(POLL_SECONDS)
-
-    def _why_not_healthy(self, found: Json, seconds: float) -> str:
-        state = found["State"]
-        checks = (state.get("Health") or {}).get("Log") or [{}]
-        answer = (checks[-1].get("Output") or "no answer yet").strip()
-        restarts = f", restarted {found['RestartCount']} times" if found["RestartCount"] else ""
-        return (
-            f"is not healthy after {seconds:.0f} s (state: {state['Status']}{restarts}; last check: {answer}).\n"
-            f"The end of its log:\n{self.api.logs(found['Id']) or '(empty)'}"
-        )
 
 
 def _networks(inputs: Json) -> list[Json]:
     """The networks that the program made and the container joins; none on the host's network, or without any."""
     return list(inputs.get("networksAdvanced", []))
+
+
+def _failure(found: Json, seconds: float, ended_for: float, most_seconds: float) -> str:
+    """Why it will not become healthy, or has not in time; empty while it may."""
+    state, restarts = found["State"], found["RestartCount"]
+    said = f"exit code {state.get('ExitCode')}"
+    said += ", killed for lack of memory" if state.get("OOMKilled") else ""
+    said += f", {state['Error']}" if state.get("Error") else ""
+    if ended_for >= ENDED_SECONDS:
+        return f"has ended and is not started again ({said})"
+    if restarts >= MOST_CRASHES:
+        return f"crashes: it ended {restarts} times within {seconds:.0f} s (the last time: {said})"
+    if seconds <= most_seconds:
+        return ""
+    checks = (state.get("Health") or {}).get("Log") or [{}]
+    answer = (checks[-1].get("Output") or "no answer yet").strip()
+    restarted = f", restarted {restarts} times" if restarts else ""
+    return f"is not healthy after {most_seconds:.0f} s (state: {state['Status']}{restarted}; last check: {answer})"
 
 
 def _defect(state: Json) -> str | None:

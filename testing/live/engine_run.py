@@ -27,6 +27,9 @@ class Transcript:
     def ended(self, change: Change) -> None:
         self.progress(change, change.error or "done")
 
+    def interrupted(self) -> None:
+        sys.stderr.write("interrupted\n")
+
 
 method, stack, *keywords = sys.argv[1:]
 config = StackFile.read(Path.cwd(), stack, Passphrase(os.environ)).config

@@ -89,8 +89,8 @@ def rollback(
 ) -> None:
     """Deploy an earlier successful state again: its stack file, packages and images. Without N, the one before.
 
-    Shows what changes first. If running jobs, drivers or notebooks would end, lists them and asks, as `ws up` does.
-    The stack file that it replaces is kept.
+    Shows what changes, and asks; without a terminal it changes nothing unless --yes is given. If running jobs, drivers
+    or notebooks would end, lists them and asks, as `ws up` does. The stack file that it replaces is kept.
     """
     from ws.consent import Command, Consent
     from ws.deploy import Session
@@ -99,7 +99,8 @@ def rollback(
     from ws.stack_settings import open_stack
 
     session = Session(open_stack(stack), out)
-    command = Command(words=f"ws rollback {number}" if number else "ws rollback", stack=stack)
+    words = ["ws rollback", *([str(number)] if number else []), *(["--present-images"] if present_images else [])]
+    command = Command(words=" ".join(words), stack=stack)
     consent = Consent(command=command, console=out, yes=yes, drain=None if drain is None else parse_duration(drain))
     began = time.monotonic()
     earlier, result = roll_back(session, number, consent, yes=yes, present_images=present_images)
@@ -116,9 +117,10 @@ def _session(stack: str) -> "Session":
 def _records(session: "Session") -> "list[Record]":
     """All records; Pulumi is asked how its plain runs ended, where its CLI is here."""
     from config.project import FOLDER
-    from stack.history import MOST_RECORDS, History, Outcome
+    from stack.history import MOST_RECORDS, Outcome
+    from ws.history.reading import read
 
-    records = History(session.identity).records()
+    records = read(session)
     if any(record.outcome is Outcome.UNKNOWN for record in records):
         from ws.pulumi import cli
         from ws.pulumi.updates import completed, updates

@@ -52,7 +52,7 @@ def recorded(
         history.remove(record)
         raise
     except KeyboardInterrupt:
-        ended = record.ended(Outcome.INTERRUPTED)
+        ended = record.ended(Outcome.INTERRUPTED, **_changes(Result(changes=session.begun)))
         raise
     except Exception as error:
         ended = _ended(session, record, recording.result, error)
@@ -84,7 +84,7 @@ def _begun(session: "Session", operation: Operation, engine: str, returned_to: i
 
 
 def _ended(session: "Session", record: Record, result: Result | None, error: Exception | None = None) -> Record:
-    values: dict[str, Any] = _changes(result) if result else {}
+    values = _changes(result or Result(changes=session.begun))
     failed = result.failed if result else []
     if failed:
         values["error"] = f"{failed[0].name}: {first_line(failed[0].error)}"

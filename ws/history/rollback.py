@@ -33,11 +33,12 @@ from ws.deploy import Session
 from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice
 from ws.errors import WsError
+from ws.history.reading import read
 from ws.history.recording import recorded
 from ws.history.restoring import restored_texts
 from ws.history.view import config_diff, what, when
 from ws.stack_settings import StackSettings
-from ws.terminal import ask
+from ws.terminal import confirm
 
 REPLACED = "replaced"  # folder in the history, with the files that rollbacks replaced
 MOST_REPLACED = 20
@@ -147,7 +148,7 @@ def roll_back(
     with stack_lock(stack_folder(session.identity), session.identity.stack):
         pass  # else the preview would be of a state in the middle of another run
     history = History(session.identity)
-    records = history.records()
+    records = read(session)
     record = target(records, number, session.identity.stack)
     texts = restored_texts(session.stack.file, record)
     earlier = Session(_settings(session, texts, record), session.console)
@@ -167,7 +168,11 @@ def roll_back(
             undo.name(renaming)
         planned = _previewed(earlier, choice)
         consent.obtain(lambda: earlier.cost(planned.changes))
-        ask(f"Stack {session.identity.stack} returns to number {record.number}.", yes=yes)
+        confirm(
+            f"Stack {session.identity.stack} returns to number {record.number}.",
+            yes=yes,
+            confirmed=consent.command.with_option("--yes"),
+        )
         with recorded(earlier, Operation.ROLLBACK, choice.name, returned_to=record.number) as recording:
             backup = undo.write(stack_file(FOLDER, session.identity.stack), texts[session.stack.file.name])
             if backup:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +26,7 @@ STYLES = {
     Outcome.RUNNING: "cyan",
     Outcome.UNKNOWN: "dim",
 }
+MOST_CAUSE = 45  # characters of an error in the table
 COLUMNS = ("No.", "When", "Who", "What", "Engine", "Version", "Took", "Changes", "Config", "Verification", "Outcome")
 
 
@@ -55,7 +57,7 @@ def table(records: Sequence[Record], shown: Sequence[Record]) -> Table:
             _counts(record),
             _config_in_short(records, record),
             record.verification,
-            Text(record.outcome, style=STYLES[record.outcome]),
+            Text(_outcome(record), style=STYLES[record.outcome]),
         )
     return rows
 
@@ -133,7 +135,13 @@ def _config_in_short(records: Sequence[Record], record: Record) -> str:
     if earlier is None:
         return "first"
     number = len(config_diff(earlier, record))
-    return f"{number} changed" if number else "the same"
+    return f"{number} changed since {earlier.number}" if number else f"as {earlier.number}"
+
+
+def _outcome(record: Record) -> str:
+    """How it ended, with the beginning of the reason."""
+    cause = shorten(record.error, MOST_CAUSE, placeholder=" …") if record.error else ""
+    return f"{record.outcome}: {cause}" if cause else record.outcome.value
 
 
 def _version(record: Record) -> str:

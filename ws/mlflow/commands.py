@@ -1,13 +1,14 @@
 """`ws mlflow`: occasional maintenance of MLflow's data."""
 
 from pathlib import Path
+from shlex import join
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from ws.paths import there
-from ws.terminal import HELP, Stack, Yes, ask, out
+from ws.terminal import HELP, Stack, Yes, confirm, out
 
 mlflow = typer.Typer(help="MLflow's stored runs and artifacts.", no_args_is_help=True, context_settings=HELP)
 
@@ -23,15 +24,20 @@ def collect(
 ) -> None:
     """Remove for good what people deleted in MLflow: runs, experiments and models, with their artifacts.
 
-    Other options are those of `mlflow gc`, such as --run-ids and --experiment-ids.
+    Asks first; without a terminal it removes nothing unless --yes is given. Other options are those of `mlflow gc`,
+    such as --run-ids and --experiment-ids.
     """
     from ws.mlflow.maintenance import garbage_collection
     from ws.stack_settings import open_stack
 
     which = f" {older_than} ago or earlier" if older_than else ""
-    ask(f"What was deleted in MLflow of stack {stack}{which} will be removed for good, with its artifacts.", yes=yes)
-    options = [f"--older-than={older_than}"] if older_than else []
-    garbage_collection(open_stack(stack).identity, [*options, *context.args], out)
+    options = [*([f"--older-than={older_than}"] if older_than else []), *context.args]
+    confirm(
+        f"What was deleted in MLflow of stack {stack}{which} will be removed for good, with its artifacts.",
+        yes=yes,
+        confirmed=join(["ws", "mlflow", "gc", "-s", stack, *options, "--yes"]),
+    )
+    garbage_collection(open_stack(stack).identity, options, out)
 
 
 @mlflow.command("dump")
@@ -60,12 +66,19 @@ def restore(
     stack: Stack = "dev",
     yes: Yes = False,
 ) -> None:
-    """Make MLflow's database what a dump says. MLflow restarts; the database before is kept as a dump as well."""
+    """Make MLflow's database what a dump says. MLflow restarts; the database before is kept as a dump as well.
+
+    Asks first; without a terminal it changes nothing unless --yes is given.
+    """
     from ws.mlflow.maintenance import database_restore
     from ws.stack_settings import open_stack
 
     identity = open_stack(stack).identity
-    ask(f"MLflow's runs and models of stack {stack} will be those of {file}.", yes=yes)
+    confirm(
+        f"MLflow's runs and models of stack {stack} will be those of {file}.",
+        yes=yes,
+        confirmed=join(["ws", "mlflow", "restore", str(file), "-s", stack, "--yes"]),
+    )
     before = database_restore(identity, file)
     out.print(Text(f"Restored {file}", style="bold green"), soft_wrap=True)
     out.print(Text(f"As it was before: {before}", style="dim"), soft_wrap=True)

@@ -56,7 +56,7 @@ NO_SUCH_STACK = "no stack named"
 # How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
 UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
 COLOUR_TAGS = re.compile(r"<\{%.*?%\}>")
-WAITING = "Interrupted: Pulumi finishes what is under way. Interrupt again to abort"
+WAITING = "Pulumi finishes it. Interrupt again to abort"
 LAST_LINES = 15
 # Messages of the CLI itself: about plugins on PATH, and about operations that `leftovers` handles.
 OF_THE_CLI = ("using pulumi-", "Attempting to deploy or update resources with")
@@ -192,6 +192,7 @@ class PulumiEngine:
             except KeyboardInterrupt:
                 try:
                     process.send_signal(signal.SIGINT)
+                    self._display.interrupted()
                     logging.getLogger(PROGRAM_LOG).info(WAITING)
                     self._read(process, events)
                 except KeyboardInterrupt:

@@ -58,6 +58,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.jobs: list[Any] = []
+        self.dead: set[str] = set()  # submission IDs of jobs whose supervisor is
         self.states: dict[str, list[Any]] = {
             "nodes": [node(HEAD_NODE, "ray-cpu", head=True)],
             "actors": [],
@@ -75,13 +76,22 @@ class Answers:
         what = parts.path.rpartition("/")[2]
         if what in self.states:
             wanted = parse_qs(parts.query).get("filter_values", [""])[0]
-            found = [entry for entry in self.states[what] if not wanted or entry["state"] == wanted]
+            there = [*self.states[what], *(self.supervisors() if what == "actors" else ())]
+            found = [entry for entry in there if not wanted or entry["state"] == wanted]
             return {"data": {"result": {"result": found}}}
         if parts.path.endswith("/mlflow/experiments/search"):
             return {"experiments": [{"experiment_id": "0"}]}
         if parts.path.endswith("/mlflow/runs/search"):
             return {"runs": self.runs}
         return {"/api/jobs/": self.jobs, "/api/sessions": self.sessions}.get(parts.path)
+
+    def supervisors(self) -> Iterator[Any]:
+        """The actors in which the submitted jobs run."""
+        for entry in self.jobs if isinstance(self.jobs, list) else ():
+            name = entry["submission_id"]
+            if name and entry["status"] == "RUNNING":
+                supervisor = actor(f"_ray_internal_job_actor_{name}")
+                yield {**supervisor, "state": "DEAD" if name in self.dead else "ALIVE"}
 
 
 @pytest.fixture
@@ -164,6 +174,17 @@ class TestRay:
         assert {work.node for work in found.works} == {"ray-cpu"}
         assert found.head == "ray-cpu"
         assert found.not_asked == {}
+
+    def test_a_job_that_ended_with_an_earlier_head_does_not_run(self, answers, container):
+        answers.jobs = [job(name="lives"), job(name="dead"), job("PENDING", "begins")]
+        answers.dead = {"dead"}
+        found = asked((container(),)).works
+        assert [work.identifier for work in found] == ["lives", "begins"]
+
+    def test_where_not_all_actors_are_told_each_job_counts(self, answers, container, monkeypatch):
+        monkeypatch.setattr(running_work, "MOST_ENTRIES", 1)
+        answers.jobs, answers.dead = [job(name="lives"), job(name="dead")], {"dead"}
+        assert len(asked((container(),)).works) == 2
 
     def test_actors_that_outlive_their_drivers_and_none_of_rays_own(self, answers, container):
         answers.states["actors"] = [

@@ -76,10 +76,18 @@ class TestChanged:
     def test_image(self, redis):
         assert lines(redis, {**inspected(redis), "Image": "sha256:two"})[0].startswith("image: ")
 
-    def test_variables_also_those_that_are_added(self, redis):
+    def test_variables_by_name_alone_for_a_value_may_be_a_secret(self, redis):
         found = inspected(redis)
-        found["Config"]["Env"].append("DEBUG=1")
-        assert lines(redis, found) == ["env: + DEBUG=1"]
+        kept = found["Config"]["Env"] = [*found["Config"]["Env"], "HF_TOKEN=hunter2", "HF_HOME=/hunter2"]
+        declared = {**redis, "envs": [*redis["envs"], "HF_HOME=/cache", "LANG=C=1"]}
+        told = lines(declared, found)
+        assert told == ["env: HF_HOME has another value", "env: HF_TOKEN was added", "env: LANG is missing"]
+        assert lines({**redis, "envs": kept}, found) == []
+
+    def test_health_checks_whose_times_are_readable(self, redis):
+        found = inspected(redis)
+        found["Config"]["Healthcheck"] = {**found["Config"]["Healthcheck"], "Interval": 1_500_000_000}
+        assert lines(redis, found) == ["health check: Interval: 3 s → 1.5 s"]
 
     def test_mounts_also_those_that_are_added(self, redis):
         found = inspected(redis)
@@ -100,15 +108,19 @@ class TestChanged:
         found = inspected(redis)
         (name,) = found["NetworkSettings"]["Networks"]
         found["NetworkSettings"]["Networks"] = {}
-        (line,) = lines(redis, found)
-        assert line.startswith(f"networks: {name}: ")
-        assert line.endswith("→ [not set]")
+        assert lines(redis, found) == [f"networks: - {name} as ray-redis, redis"]
 
     def test_a_name_that_it_lost_in_its_network(self, redis):
         found = inspected(redis)
         (network,) = found["NetworkSettings"]["Networks"].values()
         network["Aliases"] = ["0123456789ab"]
-        assert any("aliases" in line for line in lines(redis, found))
+        (name,) = found["NetworkSettings"]["Networks"]
+        assert lines(redis, found) == [f"networks: {name} as ray-redis, redis → {name}"]
+
+    def test_a_network_that_somebody_connected(self, redis):
+        found = inspected(redis)
+        found["NetworkSettings"]["Networks"]["bridge"] = {"Aliases": None, "IPAMConfig": None}
+        assert lines(redis, found) == ["networks: + bridge"]
 
 
 class TestInShort:

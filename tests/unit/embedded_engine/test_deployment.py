@@ -69,6 +69,9 @@ class Shown:
     def ended(self, change: Change) -> None:
         self.events.append(f"{change.name}: ended")
 
+    def interrupted(self) -> None:
+        self.events.append("interrupted")
+
 
 def wanted(name: str, kind: str = CONTAINER, after: tuple[Registration, ...] = (), /, **inputs: Any) -> Registration:
     return Registration(

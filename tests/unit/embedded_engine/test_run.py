@@ -1,5 +1,7 @@
 """Whole runs of the embedded engine: refusals, and a Docker Engine that goes away meanwhile."""
 
+import json
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -7,6 +9,7 @@ import pytest
 
 from docker_api.api import DockerError
 from embedded_engine.deployment import Change
+from embedded_engine.labels import AFTER_LABEL, URN_LABEL
 from embedded_engine.run import Engine
 from testing.stack_files import read_stack_config
 
@@ -27,6 +30,8 @@ class Silent:
     def progress(self, change: Change, text: str) -> None: ...
 
     def ended(self, change: Change) -> None: ...
+
+    def interrupted(self) -> None: ...
 
 
 class Gone:
@@ -65,3 +70,28 @@ class TestDockerThatWentAway:
         (Path(engine._folder) / "__main__.py").write_text("")
         with pytest.raises(DockerError):
             engine.up()
+
+
+class TestInterrupt:
+    def test_is_said_at_once_while_a_container_stops_and_begins_nothing_more(self, engine, monkeypatch):
+        needs = {"marimo": ["redis"], "redis": []}
+        there = [
+            {"Names": [f"/{name}"], "Labels": {URN_LABEL: name, AFTER_LABEL: json.dumps(after)}}
+            for name, after in needs.items()
+        ]
+        said, heard, removed = threading.Event(), list[bool](), list[str]()
+
+        def remove(_api: object, name: str) -> None:
+            removed.append(name)
+            heard.append(said.wait(20))
+
+        def interrupt(*_: object, **__: object) -> NoReturn:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("embedded_engine.run.wait", interrupt)
+        monkeypatch.setattr(engine._display, "interrupted", said.set)
+        monkeypatch.setattr("embedded_engine.run.remove_container", remove)
+        monkeypatch.setattr(Gone, "labelled", lambda _, path, *__: there if "containers" in path else [])
+        with pytest.raises(KeyboardInterrupt):
+            engine.destroy()
+        assert (removed, heard) == (["marimo"], [True])

@@ -51,12 +51,20 @@ class TestRecords:
         kept.write(begun.ended(Outcome.DONE))
         assert kept.records() == []
 
-    def test_of_another_version_or_damaged_are_passed_over(self, kept):
+    def test_of_another_version_or_damaged_are_passed_over_and_named(self, kept):
         kept.begin(record())
-        (kept.folder / "000002.json").write_text("{")
-        (kept.folder / "000003.json").write_text('{"operation": "teleport"}')
+        damaged = [kept.folder / f"{number:06}.json" for number in (2, 3, 4)]
+        for path, text in zip(damaged, ("{", '{"operation": "teleport"}', ""), strict=True):
+            path.write_text(text)
+            os.utime(path, (1.7e9, 1.7e9))
         assert [one.number for one in kept.records()] == [1]
-        assert kept.begin(record()).number == 4
+        assert kept.unreadable() == damaged
+        assert kept.begin(record()).number == 5
+
+    def test_whose_number_was_just_taken_are_not_damaged(self, kept):
+        kept.begin(record())
+        (kept.folder / "000002.json").touch()
+        assert kept.unreadable() == []
 
     def test_keep_their_numbers_beyond_the_bound(self, kept, monkeypatch):
         monkeypatch.setattr(history, "MOST_RECORDS", 3)
@@ -120,14 +128,15 @@ class TestWho:
         assert who({}) == "1234"
 
 
-def test_config_is_compared_with_the_last_run_that_had_files():
-    up, down, again = (
-        record(number=1, files={"f": ""}),
-        record(number=2, operation="down"),
-        record(number=3, files={"f": ""}),
-    )
-    assert before([up, down, again], 3) == up
-    assert before([up, down, again], 1) is None
+@pytest.mark.parametrize("outcome", ["done", "unknown"])
+def test_config_is_compared_with_the_last_run_that_deployed_files(outcome):
+    files = {"f": ""}
+    up = record(number=1, files=files, outcome=outcome)
+    down = record(number=2, operation="down", outcome="done")
+    failed = record(number=3, files=files, outcome="failed")
+    interrupted = record(number=4, files=files, outcome="interrupted")
+    records = [up, down, failed, interrupted, record(number=5, files=files)]
+    assert [before(records, number) for number in (5, 3, 1)] == [up, up, None]
 
 
 def test_an_error_is_kept_without_the_log_that_follows():

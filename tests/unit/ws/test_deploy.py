@@ -1,8 +1,7 @@
 """Questions and actions of `ws up`, with a made-up engine and stack."""
 
-import contextlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from rich.console import Console
@@ -17,7 +16,7 @@ from stack.identity import ASKS, StackIdentity
 from stack.running_work import Deployed, Kind, RunningWork, Work
 from stack.stack import Stack
 from testing.stack_files import configured
-from ws import cli, deploy
+from ws import cli
 from ws.consent import Command, Consent, DeclinedError
 from ws.deploy import Session
 from ws.engine_names import EngineName
@@ -76,17 +75,11 @@ class Engine:
         return Result(changes=self.world.planned)
 
 
-@contextlib.contextmanager
-def no_display(_console: Console) -> Iterator[None]:
-    yield
-
-
 @pytest.fixture
 def world(monkeypatch, tmp_path) -> World:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     world = World()
     monkeypatch.setattr(running_work, "look", world.look)
-    monkeypatch.setattr(deploy, "display_on", no_display)
     monkeypatch.setattr(world.session, "check_config", lambda: None)
     monkeypatch.setattr(world.session, "_engine", lambda _choice, _display, _overrides, guard: Engine(world, guard))
     monkeypatch.setattr("ws.consent.SETTLE_SECONDS", 0.0)

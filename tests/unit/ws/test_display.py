@@ -51,6 +51,23 @@ class TestPlainDisplay:
             "  redis-container: step at 122 (22 s)",
         ]
 
+    def test_an_interrupt_says_what_it_waits_for(self, console):
+        shown, built, done = display.PlainDisplay(console), change(), change(name="mlflow-container")
+        shown.started(built)
+        shown.started(done)
+        shown.progress(built, "stopping")
+        shown.ended(done)
+        shown.interrupted()
+        assert text_of(console).splitlines()[-1] == (
+            "Interrupted: waiting for what is under way: redis-container (stopping)"
+        )
+        assert [one.name for one in shown.begun] == ["redis-container", "mlflow-container"]
+
+    def test_an_interrupt_before_anything_was_begun_waits_for_nothing(self, console):
+        shown = display.PlainDisplay(console)
+        shown.interrupted()
+        assert (text_of(console), shown.begun) == ("Interrupted\n", [])
+
     def test_failure_is_said_even_where_nothing_started(self, console):
         display.PlainDisplay(console).ended(change(error="no such image"))
         assert "✗ redis-container container failed" in text_of(console)

@@ -94,6 +94,9 @@ class Recorder:
     def ended(self, change: Change) -> None:
         self.told.append(("failed" if change.error else "ended", change.name))
 
+    def interrupted(self) -> None:
+        self.told.append(("interrupted", ""))
+
 
 @pytest.fixture
 def deployed(tmp_path, monkeypatch):
@@ -379,7 +382,7 @@ class TestProgram:
 
 class TestInterrupt:
     def test_waits_for_what_is_under_way_and_a_second_one_gives_that_up(self, deployed, caplog):
-        engine, _ = deployed(([], "", 0))
+        engine, shown = deployed(([], "", 0))
         # Ends at the second interrupt. Has the engine interrupted, and again when it hands that on.
         cli = deployed.project.parent / "pulumi"
         cli.write_text(
@@ -405,3 +408,4 @@ class TestInterrupt:
         with pytest.raises(KeyboardInterrupt):
             engine.preview()
         assert pulumi_engine.WAITING in caplog.text
+        assert ("interrupted", "") in shown.told

@@ -41,6 +41,21 @@ def test_shows_one_in_full(history, capsys):
     assert "has no number 9" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["history"], ["history", "--json"], ["rollback", "7"]])
+def test_a_damaged_record_is_named_with_how_to_go_on(history, capsys, arguments):
+    damaged = history.folder / "000002.json"
+    damaged.write_text('{"number": 2')
+    cli.main(arguments)
+    said = capsys.readouterr()
+    text = " ".join((said.err if "rollback" not in arguments else said.out).split())
+    assert (
+        f"1 record of the history cannot be read: damaged, or of another version. To go on without: rm {damaged}"
+        in text
+    )
+    if arguments[-1] == "--json":
+        assert [one["number"] for one in json.loads(said.out)] == [1, 3]
+
+
 def test_as_json(history, capsys):
     assert cli.main(["history", "--json"]) == 0
     assert [one["number"] for one in json.loads(capsys.readouterr().out)] == [1, 2, 3]

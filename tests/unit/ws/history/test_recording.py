@@ -1,16 +1,19 @@
 """What a command leaves in the history, however it ends."""
 
 import io
+from typing import NoReturn
 
 import pytest
 import typer
 from rich.console import Console
 
-from embedded_engine.changes import Action, Change, Result
+from embedded_engine.changes import Action, Change, Display, Result
 from stack.history import History, Operation, Outcome, RunImage
 from testing.stack_files import configured
 from ws.consent import DeclinedError
 from ws.deploy import Session
+from ws.engine_names import EngineName
+from ws.engines import Choice
 from ws.errors import WsError
 from ws.history import recording
 from ws.history.recording import recorded
@@ -92,6 +95,27 @@ class TestNotDone:
         with pytest.raises(KeyboardInterrupt):
             run(session, KeyboardInterrupt())
         assert records(session)[0].outcome is Outcome.INTERRUPTED
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), WsError("the engine was killed")])
+    def test_a_run_without_a_result_keeps_what_it_had_begun(self, session, error):
+        class Broken:
+            def __init__(self, display: Display) -> None:
+                self._display = display
+
+            def up(self) -> NoReturn:
+                for one in (change("redis", Action.REPLACE), change("health", Action.CREATE, "was interrupted")):
+                    self._display.started(one)
+                    self._display.ended(one)
+                raise error
+
+        session._engine = lambda _choice, display, *_: Broken(display)
+        with pytest.raises(type(error)), recorded(session, Operation.UP, "embedded"):
+            session.run(Choice(name=EngineName.EMBEDDED), lambda engine: engine.up())
+        (record,) = records(session)
+        assert [(one.name, one.action, one.failed) for one in record.changed] == [
+            ("redis", "replace", False), ("health", "create", True),
+        ]  # fmt: skip
+        assert record.counts == {"replace": 1}
 
     @pytest.mark.parametrize("error", [DeclinedError("Nothing was changed."), typer.Exit(1), typer.Abort()])
     def test_what_the_user_declines_leaves_no_record(self, session, error):

@@ -62,6 +62,11 @@ class TestTarget:
     def test_of_an_image_built_again_counts_as_another_state(self):
         assert target([record(1), record(2, image="sha256:two")], None, "dev").number == 1
 
+    def test_of_an_image_that_somebody_gave_another_name_is_no_other_state(self):
+        renamed = {"redis": {"identifier": "sha256:two", "tags": [NAME, "my/redis:kept"]}}
+        records = [record(1), record(2, image="sha256:two"), record(3, images=renamed)]
+        assert target(records, None, "dev").number == 1
+
     def test_by_number(self):
         assert target([record(1), record(2, NEW)], 2, "dev").number == 2
 
@@ -174,6 +179,14 @@ class TestRollback:
         world.back(3)
         assert world.file.with_name("Pulumi.dev.packages.txt").read_text() == "locked"
 
+    def test_without_a_terminal_changes_nothing_unless_that_is_said(self, world):
+        world.observed = Observation(drifts=(), images={NAME: "sha256:two"})
+        with pytest.raises(WsError, match=r"(?s)Nothing was changed: Stack dev returns to .* ws rollback -s dev --yes"):
+            world.back(yes=False)
+        assert world.is_untouched()
+        assert world.docker.named == [("sha256:one", NAME), ("sha256:two", NAME)], "the name that the preview needed"
+        assert len(world.history.records()) == 2
+
     def test_that_fails_leaves_the_earlier_file_for_the_next_up(self, world):
         world.done = Result(changes=[Change(**{**vars(REPLACED), "error": "no space"})])
         with pytest.raises(WsError, match="1 failed"):
@@ -277,7 +290,7 @@ class TestDeclined:
             raise typer.Exit(1)
 
         world.history.begin(record(3, files={"Pulumi.dev.yaml": OLD, "Pulumi.dev.packages.txt": "locked"}))
-        monkeypatch.setattr(rollback, "ask", decline)
+        monkeypatch.setattr(rollback, "confirm", decline)
         with pytest.raises(typer.Exit):
             world.back(3)
         assert world.is_untouched()

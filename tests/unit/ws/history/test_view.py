@@ -51,13 +51,25 @@ class TestTable:
     def test_has_a_line_for_each_run(self):
         _, up, edited, down, back = printed(view.table(RECORDS, RECORDS)).splitlines()
         assert all(text in up for text in ("anna (as root)", "0.2.0 (abc)", "41 s", "9 created", "first", "13 of 13"))
-        assert all(text in edited for text in ("1 replaced, 8 unchanged", "2 changed", "done"))
+        assert all(text in edited for text in ("1 replaced, 8 unchanged", "2 changed since 1", "done"))
         assert all(text in down for text in ("down", "interrupted"))
         assert "rollback to 1" in back
-        assert "2 changed" in back  # compared with the last run that had files
+        assert "2 changed since 2" in back  # the last run that had files
+
+    def test_says_in_short_why_one_failed(self):
+        why = "mlflow-container: crashes: it ended 6 times within 7 s (the last time: exit code 7)."
+        said = printed(view.table(RECORDS, [record(6, outcome="failed", error=why)]))
+        assert "failed: mlflow-container: crashes: it ended 6 times …" in " ".join(said.split())
 
     def test_compares_with_runs_that_it_does_not_show(self):
-        assert "2 changed" in printed(view.table(RECORDS, RECORDS[1:2]))
+        assert "2 changed since 1" in printed(view.table(RECORDS, RECORDS[1:2]))
+
+    def test_compares_with_the_last_that_did_not_fail(self):
+        failed, fixed = record(5, NEW, outcome="failed"), record(6, NEW)
+        _, first, second = printed(view.table([*RECORDS, failed, fixed], [failed, fixed])).splitlines()
+        assert "2 changed since 4" in first
+        assert "2 changed since 4" in second
+        assert "as 4" in printed(view.table([*RECORDS, failed], [record(7)]))
 
 
 class TestInFull:
