@@ -16,6 +16,7 @@ from coordination.redis_client import Address
 from entrypoints.health.alerts import ask_alerts
 from entrypoints.health.asker import Asker
 from entrypoints.health.election import ask_election, cluster_status
+from entrypoints.health.kept import KINDS, kept_service, last_look
 from entrypoints.health.probes import ask_service
 from entrypoints.health.ray_cluster import ask_ray, node_by_name, ray_service, scratch_of
 from entrypoints.health.secrets import Secrets
@@ -60,12 +61,14 @@ class Monitor:
         self.secrets = Secrets(settings.secrets)
         due = asyncio.get_running_loop().time() + settings.deadline
         asker = self._asker(due)
-        plain = [service for service in settings.services if service.kind is not Kind.RAY]
+        look = last_look(settings.look)
+        kept = [kept_service(service, look) for service in settings.services if service.kind in KINDS]
+        plain = [service for service in settings.services if service.kind not in (Kind.RAY, *KINDS)]
         ray_and_cluster, answers = await asyncio.gather(
             self._ask_ray(asker), asyncio.gather(*(ask_service(service, asker) for service in plain))
         )
         ray, cluster = ray_and_cluster
-        known = {answer.name: answer for answer in answers}
+        known = {answer.name: answer for answer in (*answers, *kept)}
         services = tuple(
             known.get(service.name) or ray_service(service, ray, scratch_of(settings.scratch_reports.get(service.name)))
             for service in settings.services
