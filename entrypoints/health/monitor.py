@@ -13,6 +13,7 @@ from contracts.health import HealthSettings, Kind, WatchedService
 from contracts.status import ClusterStatus, RayStatus, Status
 from coordination.membership import ClusterState
 from coordination.redis_client import Address
+from entrypoints.health import facts
 from entrypoints.health.alerts import ask_alerts
 from entrypoints.health.asker import Asker
 from entrypoints.health.election import ask_election, cluster_status
@@ -37,6 +38,7 @@ class Monitor:
         self._ended = 0.0
         self._states: dict[str, str] = {}
         self._warned: frozenset[str] = frozenset()
+        self._unreadable: dict[str, str] = {}
         self.secrets = Secrets(settings.secrets)
 
     async def status(self) -> Status:
@@ -110,6 +112,11 @@ class Monitor:
         for name in warnings.keys() - self._warned:
             log(self.secrets, event="warning", name=name, warning=warnings[name])
         self._warned = frozenset(warnings)
+        unreadable = facts.unreadable(self._settings.facts)
+        for name in unreadable:
+            if unreadable[name] != self._unreadable.get(name):
+                log(self.secrets, event="fact", name=name, error=unreadable[name])
+        self._unreadable = unreadable
 
 
 def _gateway(dashboard: str | None) -> WatchedService | None:
