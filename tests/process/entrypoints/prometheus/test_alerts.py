@@ -62,7 +62,7 @@ QUICK: dict[str, list[Case]] = {
     "HealthDown": [
         Case(
             series={'up{job="health",instance="health:8888",host="gpu1"}': "1 0x9"},
-            labels={"job": "health", "instance": "health:8888", **AT},
+            labels={"job": "health", "instance": "health:8888", "service": "health", **AT},
         ),
         Case(series={'up{job="redis-exporter",instance="redis-exporter:9121"}': "1 0x9"}, quiet=True),
     ],
