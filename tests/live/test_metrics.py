@@ -207,9 +207,8 @@ class TestAlerts:
         assert "a test" not in stack.ws("alert", "list").stdout
 
     def test_of_keeper_and_firewall_and_of_health_which_told_of_them(self, stack, receiver):
-        for service in ("keeper", "firewall"):
+        for service in ("firewall", "keeper"):  # the keeper tells of the firewall
             stack.container(service).stop()
-        for service in ("keeper", "firewall"):
             wait_until(partial(receiver.got, "ServiceDown", service=service), service, ALERT_SECONDS)
         stack.container("health").stop()
         wait_until(lambda: receiver.got("HealthDown", service="health"), "the delivery", ALERT_SECONDS)
