@@ -38,6 +38,8 @@ WATCHED = {
     "alertmanager": (Kind.ALERTMANAGER, ALERTMANAGER),
     "prometheus": (Kind.PROMETHEUS, PROMETHEUS),
 }
+# Services that answer nobody: the health service hears of them from the keeper.
+KEPT = {"keeper": Kind.KEEPER, "firewall": Kind.FIREWALL}
 SCHEMES = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}  # of services that are not web pages
 
 
@@ -59,6 +61,14 @@ def watched_services(settings: PlatformSettings, topology: Topology) -> tuple[Wa
     links = urls(settings, topology, ())
     found = [_watched(settings, topology, name, links) for name in settings.services()]
     return tuple(service for service in found if service)
+
+
+def kept_services(settings: PlatformSettings) -> tuple[WatchedService, ...]:
+    """The services of this host that the keeper tells the health service of."""
+    found = settings.services()
+    return tuple(
+        WatchedService(name=name, kind=kind, host=name, port=0) for name, kind in KEPT.items() if name in found
+    )
 
 
 def _watched(

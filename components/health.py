@@ -12,6 +12,7 @@ import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
 from components.environment import Environment
+from components.keeper import LOOK, TOLD_TARGET
 from components.service import Host, Service, extra_mounts
 from components.workspace import SCRATCH
 from config.ports import HEALTH
@@ -20,6 +21,7 @@ from contracts import health
 from contracts.document import SETTINGS_VARIABLE, dump
 from contracts.health import WatchedService
 from stack import facts
+from stack.mount import Mount
 from stack.programs import run_module, run_python
 
 
@@ -31,6 +33,7 @@ class HealthArgs:
     host: Host
     image: pulumi.Input[str]
     watched: tuple[WatchedService, ...]
+    told: str | None  # folder of this host with what the keeper sees; None: there is no keeper
     ray_nodes: tuple[str, ...]  # expected nodes of this host as Ray calls them, those that may be head first
     scratch_reports: Mapping[str, str]  # node → its guard's report on the scratch folder
     hostname: str  # of this host, on series
@@ -52,6 +55,7 @@ class Health(Service):
             ray_dashboard=host.topology.dashboard,
             election=host.topology.election,
             scratch_reports={node: Path(report) for node, report in args.scratch_reports.items()},
+            look=LOOK if args.told else None,
             port=HEALTH,
             host=host.topology.host or args.hostname,
             ray_metrics=args.ray_metrics,
@@ -78,6 +82,7 @@ class Health(Service):
                     host.program("http_health.py"),
                     host.workspace.watched,
                     *facts.mounts(host.files),
+                    *((Mount(source=args.told, target=str(TOLD_TARGET), read_only=True),) if args.told else ()),
                     *(
                         host.secrets.mount(secret, user=settings.user)
                         for secret in ("postgres-password", "ray-token", "marimo-token")

@@ -20,9 +20,9 @@ from stack.programs import run_module
 from stack.secrets import user_id
 
 SOCKET_TARGET = Path("/run/docker.sock")
-# What the keeper tells the exporter, which must not have the socket: a folder on the host, and where both mount it.
+# What the keeper tells others, which must not have the socket: a folder on the host, and where they mount it.
 TOLD, TOLD_TARGET = "containers", Path("/run/containers")
-CONTAINERS = TOLD_TARGET / "containers.json"
+CONTAINERS, LOOK = TOLD_TARGET / "containers.json", TOLD_TARGET / "look.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ class Keeper(Service):
             service=name,
             socket=SOCKET_TARGET,
             containers=CONTAINERS if args.told else None,
+            look=LOOK if args.told else None,
         )
         self._run(
             ContainerSpec(

@@ -126,11 +126,13 @@ class Platform(pulumi.ComponentResource):
         self._declare_redis(settings, host)
         mlflow = self._declare_tracking(settings, host) if "mlflow" in enabled or "postgres" in enabled else None
         if "health" in enabled:
+            told, watched = self._told(), addresses.watched_services(settings, self._topology)
             health_args = HealthArgs(
                 settings=settings.health,
                 host=host,
                 image=self._images.image_id("health"),
-                watched=addresses.watched_services(settings, self._topology),
+                watched=(*watched, *addresses.kept_services(settings)) if told else watched,
+                told=told,
                 ray_nodes=tuple(map(self._topology.node, self._nodes_heads_first())),
                 scratch_reports={self._topology.node(name): report_path(name) for name in settings.ray_nodes},
                 hostname=args.hostname,
@@ -179,7 +181,7 @@ class Platform(pulumi.ComponentResource):
     def _told(self) -> str | None:
         """The folder in which the keeper lists the stack's containers; None where nobody writes or nobody reads it."""
         enabled, args = self._args.settings.services(), self._args
-        if args.socket is None or not {"keeper", "exporter"} <= {*enabled}:
+        if args.socket is None or "keeper" not in enabled or not {"health", "exporter"} & {*enabled}:
             return None
         return args.files.told(TOLD, uid=user_id(args.settings.keeper.user))
 

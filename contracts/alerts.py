@@ -9,7 +9,10 @@ from typing import Any
 ALERTS_PATH, SILENCES_PATH, SILENCE_PATH = "/api/v2/alerts", "/api/v2/silences", "/api/v2/silence"
 NAME = "alertname"  # the label that names an alert
 # Labels of where an alert is, the most telling first.
-PLACES = ("service", "node", "member", "gpu", "UUID", "image", "disk", "instance")
+PLACES = (
+    *("service", "node", "member", "gpu", "UUID", "image"),
+    *("disk", "mountpoint", "backup", "certificate", "fact", "integration"),
+)
 
 
 class AnswerError(ValueError):
@@ -25,6 +28,7 @@ class Alert:
     since: str
     labels: Mapping[str, str] = field(default_factory=dict)
     summary: str = ""
+    description: str = ""
     remedy: str = ""
     silenced_by: tuple[str, ...] = ()
 
@@ -73,6 +77,7 @@ def _alert(entry: Mapping[str, Any]) -> Alert:
         since=_seconds(entry["startsAt"]),
         labels={str(name): str(value) for name, value in labels.items()},
         summary=str(notes.get("summary", "")),
+        description=str(notes.get("description", "")),
         remedy=str(notes.get("remedy", "")),
         silenced_by=tuple(map(str, entry["status"]["silencedBy"])),
     )

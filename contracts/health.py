@@ -20,12 +20,17 @@ class Kind(enum.Enum):
     TRANSCRIPTION_FRONTEND = "transcription-frontend"
     PROMETHEUS = "prometheus"
     ALERTMANAGER = "alertmanager"
+    KEEPER = "keeper"
+    FIREWALL = "firewall"
     RAY = "ray"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedService:
-    """A service that must answer, at host:port inside the network, for the platform to be healthy."""
+    """A service that must answer, at host:port inside the network, for the platform to be healthy.
+
+    Keeper and firewall are at none: the keeper writes a file.
+    """
 
     name: str
     kind: Kind
@@ -56,6 +61,7 @@ class HealthSettings:
     ray_dashboard: str | None = None  # host:port that leads to the head's; None: every expected node is asked
     election: Election | None = None
     scratch_reports: Mapping[str, Path] = field(default_factory=dict)  # Ray node → its guard's scratch report
+    look: Path | None = None  # what the keeper saw (contracts/keeper.py); None: there is no keeper
     secrets: Path = Path("/run/secrets")
     port: int = 8888
     host: str = ""  # of this health service, on the series of its targets

@@ -15,12 +15,13 @@ import http.client
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ from urllib.parse import quote
 
 from contracts.document import DocumentError, dump, load_settings
 from contracts.exporter import ContainerList, ListedContainer
-from contracts.keeper import KeeperSettings
+from contracts.keeper import KeeperSettings, Look
 from entrypoints.heartbeat import Heartbeat
 from entrypoints.log import logger
 
@@ -43,6 +44,8 @@ RESTART_SECONDS = 180.0  # stopping may take the container's whole grace period 
 # A restarted Docker daemon makes a new socket file, which this container sees only after its own restart.
 SILENCE_SECONDS = 60.0
 STALE_SECONDS = 30.0
+TELL_SECONDS = 15.0  # the health service hears at least this often that the keeper still looks
+HEALTH = re.compile(r"\((?:health: )?(healthy|unhealthy|starting)\)$")
 HEARTBEAT = Heartbeat("keeper")
 SHOWN = 160  # characters of the last health check's output
 
@@ -146,30 +149,21 @@ class Engine:
 
     def containers(self, health: str) -> dict[str, str]:
         """The stack's running containers with this health, except the keeper and paused ones: name → ID."""
-        filters = {"label": self._labels, "status": ["running"], "health": [health]}
-        found = self._call("GET", f"/containers/json?filters={quote(json.dumps(filters))}", CALL_SECONDS)
+        found = self._list(status=["running"], health=[health])
         return {
             container["Names"][0].lstrip("/"): container["Id"]
             for container in found
             if container["Labels"].get("cslr.component") != self._own_service
         }
 
-    def listed(self) -> ContainerList:
-        """All of the stack's running containers, for the exporter."""
-        filters = {"label": self._labels, "status": ["running"]}
-        found = self._call("GET", f"/containers/json?filters={quote(json.dumps(filters))}", CALL_SECONDS)
-        return ContainerList(
-            containers=tuple(
-                ListedContainer(
-                    identifier=container["Id"],
-                    name=container["Names"][0].lstrip("/"),
-                    service=container["Labels"].get("cslr.component", ""),
-                    image=container["Image"],
-                    host_network=container["HostConfig"]["NetworkMode"] == "host",
-                )
-                for container in sorted(found, key=lambda container: str(container["Id"]))
-            )
-        )
+    def all(self) -> list[dict[str, Any]]:
+        """The Engine's entries of all of the stack's containers, those that do not run included."""
+        return self._list()
+
+    def _list(self, **filters: list[str]) -> list[dict[str, Any]]:
+        query = quote(json.dumps({"label": self._labels, **filters}))
+        found: list[dict[str, Any]] = self._call("GET", f"/containers/json?all=1&filters={query}", CALL_SECONDS)
+        return found
 
     def is_stopped(self, identifier: str) -> bool:
         """Whether the container exists and is not running."""
@@ -208,26 +202,60 @@ class Engine:
 # ------------------------------------------------------------------------------------------------- the keeper
 
 
-class Listing:
-    """The file in which the exporter finds the stack's containers, written anew when they change."""
+def listed(found: Iterable[Mapping[str, Any]]) -> ContainerList:
+    """The running containers of the Engine's entries, for the exporter."""
+    return ContainerList(
+        containers=tuple(
+            ListedContainer(
+                identifier=container["Id"],
+                name=container["Names"][0].lstrip("/"),
+                service=container["Labels"].get("cslr.component", ""),
+                image=container["Image"],
+                host_network=container["HostConfig"]["NetworkMode"] == "host",
+            )
+            for container in sorted(found, key=lambda container: str(container["Id"]))
+            if container["State"] == "running"
+        )
+    )
+
+
+def states(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """How each service of the Engine's entries is, for the health service."""
+    # Of several containers of a service, such as while one is replaced, the one that runs.
+    ordered = sorted(found, key=lambda container: container["State"] == "running")
+    return {container["Labels"].get("cslr.component", ""): _state(container) for container in ordered}
+
+
+def _state(container: Mapping[str, Any]) -> str:
+    """The Engine's listing gives health only in words: `Up 2 minutes (healthy)`, `Up 2 seconds (health: starting)`."""
+    state = str(container["State"])
+    word = HEALTH.search(container["Status"]) if state == "running" else None
+    return word[1] if word else state
+
+
+class Told:
+    """A file in which others read what the keeper knows, written anew when that changes."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._written = ""
+        self._known: object = None
+        self._time = 0.0
 
-    def write(self, containers: ContainerList) -> None:
-        """Replace what it says. A disk that is full costs the exporter its names, and must cost nothing here."""
-        text = dump(containers)
-        if text == self._written:
+    def write(self, known: object, document: object, now: float, *, again: float | None = None) -> None:
+        """Replace what it says if `known` is new, or `again` seconds have passed.
+
+        A disk that is full costs others what they would read, and must cost nothing here.
+        """
+        if known == self._known and (again is None or now - self._time < again):
             return
         draft = self._file.with_suffix(".draft")
         try:
-            draft.write_text(text, encoding="utf-8")
+            draft.write_text(dump(document), encoding="utf-8")
             draft.chmod(0o644)
             draft.replace(self._file)
         except OSError as error:
             say(f"{self._file} cannot be written: {error.strerror}")
-        self._written = text
+        self._known, self._time = known, now
 
 
 class Keeper:
@@ -236,9 +264,12 @@ class Keeper:
     `heartbeat` tells `health` when the last check was.
     """
 
-    def __init__(self, engine: Engine, heartbeat: Heartbeat, listing: Listing | None = None) -> None:
+    def __init__(
+        self, engine: Engine, heartbeat: Heartbeat, listing: Told | None = None, look: Told | None = None
+    ) -> None:
         self._engine = engine
         self._listing = listing
+        self._look = look
         self._heartbeat = heartbeat
         self._policy = Policy()
         self._busy: dict[str, threading.Thread] = {}
@@ -254,8 +285,7 @@ class Keeper:
         )
         self._half = {name: one for name, one in self._half.items() if self._engine.is_stopped(one)}
         unhealthy |= {name: one for name, one in self._half.items() if name not in self._busy}
-        if self._listing:
-            self._listing.write(self._engine.listed())
+        self._tell()
         self._heartbeat.beat()
         restart, give_up = self._policy.decide(now, unhealthy, healthy)
         for name in give_up:
@@ -266,6 +296,17 @@ class Keeper:
         for name in restart:
             self._busy[name] = threading.Thread(target=self._restart, args=(name, unhealthy[name]), daemon=True)
             self._busy[name].start()
+
+    def _tell(self) -> None:
+        if not self._listing and not self._look:
+            return
+        found, now = self._engine.all(), time.monotonic()
+        if self._listing:
+            containers = listed(found)
+            self._listing.write(containers, containers, now)
+        if self._look:
+            services = states(found)
+            self._look.write(services, Look(time=now, services=services), now, again=TELL_SECONDS)
 
     def wait(self) -> None:
         """Wait until every restart that was begun has ended."""
@@ -294,8 +335,8 @@ def run(environment: Mapping[str, str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: signals.put(number))
     labels = {"cslr.project": settings.project, "cslr.stack": settings.stack}
-    listing = Listing(settings.containers) if settings.containers else None
-    keeper = Keeper(Engine(str(settings.socket), labels, settings.service), HEARTBEAT, listing)
+    listing, seen = (Told(file) if file else None for file in (settings.containers, settings.look))
+    keeper = Keeper(Engine(str(settings.socket), labels, settings.service), HEARTBEAT, listing, seen)
     say(f"watching the containers of {settings.project}, stack {settings.stack}")
     answered = time.monotonic()
     complaint = ""

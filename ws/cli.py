@@ -356,7 +356,7 @@ def report_note(
 @app.command()
 def ps(stack: Stack = "dev") -> None:
     """List the stack's containers, and the alerts that fire."""
-    from ws.alerts.client import firing
+    from ws.alerts.client import address_of, firing, outdated, stopped
     from ws.alerts.view import lines
     from ws.containers import containers
     from ws.services import containers_table, health_report, missing_services
@@ -375,8 +375,11 @@ def ps(stack: Stack = "dev") -> None:
         out.print(Text(f"Missing since the last deployment: {', '.join(missing)}. See: ws drift -s {stack}", "yellow"))
     if report.problem:
         out.print(f"Reasons are not known: {report.problem}.", style="yellow", markup=False)
-    for line in lines(firing(found)):
+    alerts = firing(found)
+    for line in lines(alerts):
         out.print(line, soft_wrap=True)
+    if doubt := stopped(found) or (address_of(found) and outdated(found, alerts)):
+        out.print(Text(f"{doubt}.", style="yellow"), soft_wrap=True)
 
 
 @app.command()

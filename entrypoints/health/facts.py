@@ -2,18 +2,45 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from contracts import facts
 from contracts.document import DocumentError, load
 
 Fact = TypeVar("Fact")
+# Facts by their names, and what they hold.
+KINDS: dict[str, type[Any]] = {
+    facts.VERIFICATION: facts.VerificationFact,
+    facts.BUILDS: facts.Builds,
+    **dict.fromkeys((facts.BASES, facts.BACKUP, facts.CERTIFICATES), facts.Times),
+}
 
 
 def fact(folders: Iterable[Path], name: str, kind: type[Fact]) -> Fact | None:
-    """A fact by its name; None where nobody has written it, or another version of the platform has."""
+    """A fact by its name; None where nobody has written it, or it cannot be read, which `unreadable` tells."""
     for folder in folders:
         try:
-            return load(kind, (folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, DocumentError):
+            return _read(folder, name, kind)
+        except (OSError, ValueError):  # DocumentError is one
             continue
     return None
+
+
+def unreadable(folders: Iterable[Path]) -> dict[str, str]:
+    """Facts that somebody has written, and that cannot be read: name → what is wrong."""
+    found = {}
+    for folder in folders:
+        for name, kind in KINDS.items():
+            try:
+                _read(folder, name, kind)
+            except FileNotFoundError:
+                continue
+            except DocumentError as error:
+                found[name] = str(error)
+            except (OSError, ValueError) as error:
+                found[name] = f"{folder / f'{name}.json'}: {error}"
+    return found
+
+
+def _read(folder: Path, name: str, kind: type[Fact]) -> Fact:
+    return load(kind, (folder / f"{name}.json").read_text(encoding="utf-8"))

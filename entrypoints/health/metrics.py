@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from contracts import facts
 from contracts.health import HealthSettings
 from contracts.status import ClusterStatus, HostState, RayStatus, State, Status
-from entrypoints.health.facts import fact
+from entrypoints.health.facts import fact, unreadable
 
 Rows = Iterable[tuple[tuple[str, ...], float]]
 
@@ -143,6 +143,8 @@ def _of_facts(folders: tuple[Path, ...]) -> Iterator[Metric]:
         yield from _gauge("build_succeeded", text, ("image",), succeeded)
         times = (((name,), one.time) for name, one in builds.images.items())
         yield from _gauge("build_timestamp_seconds", "When an image was built last.", ("image",), times)
+    broken = (((name,), 1) for name in unreadable(folders))
+    yield from _gauge("fact_unreadable", "A fact of the host that cannot be read.", ("fact",), broken)
     for name, metric, text, label in TIMES:
         if found := fact(folders, name, facts.Times):
             yield from _gauge(metric, text, (label,), (((key,), at) for key, at in found.times.items()))

@@ -13,9 +13,11 @@ from contracts.health import HealthSettings, Kind, WatchedService
 from contracts.status import ClusterStatus, RayStatus, Status
 from coordination.membership import ClusterState
 from coordination.redis_client import Address
+from entrypoints.health import facts
 from entrypoints.health.alerts import ask_alerts
 from entrypoints.health.asker import Asker
 from entrypoints.health.election import ask_election, cluster_status
+from entrypoints.health.kept import KINDS, kept_service, last_look
 from entrypoints.health.probes import ask_service
 from entrypoints.health.ray_cluster import ask_ray, node_by_name, ray_service, scratch_of
 from entrypoints.health.secrets import Secrets
@@ -36,6 +38,7 @@ class Monitor:
         self._ended = 0.0
         self._states: dict[str, str] = {}
         self._warned: frozenset[str] = frozenset()
+        self._unreadable: dict[str, str] = {}
         self.secrets = Secrets(settings.secrets)
 
     async def status(self) -> Status:
@@ -60,12 +63,14 @@ class Monitor:
         self.secrets = Secrets(settings.secrets)
         due = asyncio.get_running_loop().time() + settings.deadline
         asker = self._asker(due)
-        plain = [service for service in settings.services if service.kind is not Kind.RAY]
+        look = last_look(settings.look)
+        kept = [kept_service(service, look) for service in settings.services if service.kind in KINDS]
+        plain = [service for service in settings.services if service.kind not in (Kind.RAY, *KINDS)]
         ray_and_cluster, answers = await asyncio.gather(
             self._ask_ray(asker), asyncio.gather(*(ask_service(service, asker) for service in plain))
         )
         ray, cluster = ray_and_cluster
-        known = {answer.name: answer for answer in answers}
+        known = {answer.name: answer for answer in (*answers, *kept)}
         services = tuple(
             known.get(service.name) or ray_service(service, ray, scratch_of(settings.scratch_reports.get(service.name)))
             for service in settings.services
@@ -107,6 +112,11 @@ class Monitor:
         for name in warnings.keys() - self._warned:
             log(self.secrets, event="warning", name=name, warning=warnings[name])
         self._warned = frozenset(warnings)
+        unreadable = facts.unreadable(self._settings.facts)
+        for name in unreadable:
+            if unreadable[name] != self._unreadable.get(name):
+                log(self.secrets, event="fact", name=name, error=unreadable[name])
+        self._unreadable = unreadable
 
 
 def _gateway(dashboard: str | None) -> WatchedService | None:

@@ -6,6 +6,7 @@ About six minutes, most of which alerts wait for.
 import json
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -204,6 +205,22 @@ class TestAlerts:
         assert not receiver.got("TargetDown", job="redis-exporter")
         assert stack.ws("alert", "unsilence", silence).returncode == 0
         assert "a test" not in stack.ws("alert", "list").stdout
+
+    def test_of_keeper_and_firewall_and_of_health_which_told_of_them(self, stack, receiver):
+        for service in ("firewall", "keeper"):  # the keeper tells of the firewall
+            stack.container(service).stop()
+            wait_until(partial(receiver.got, "ServiceDown", service=service), service, ALERT_SECONDS)
+        stack.container("health").stop()
+        wait_until(lambda: receiver.got("HealthDown", service="health"), "the delivery", ALERT_SECONDS)
+        assert not receiver.got("ServiceDown", "resolved", service="firewall")
+        assert {"ServiceDown ", "HealthDown health"} <= alerts(stack).keys()
+        for command in (("alert", "list"), ("ps",)):
+            assert "The health service does not answer" in stack.ws(*command).stdout
+
+        for service in ("health", "firewall", "keeper"):
+            stack.container(service).start()
+        wait_until(lambda: receiver.got("HealthDown", "resolved"), "its end", RESOLVED_SECONDS)
+        wait_until(lambda: receiver.got("ServiceDown", "resolved", service="firewall"), "its end", RESOLVED_SECONDS)
 
 
 class TestSecondUp:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from components.image_set import IMAGES
-from components.keeper import DockerSocket, docker_socket
+from components.keeper import CONTAINERS, LOOK, TOLD_TARGET, DockerSocket, docker_socket
 from config.services import IMAGE_OF, SERVICES
 from contracts.document import SETTINGS_VARIABLE, dump, load, load_settings
 from contracts.firewall import FirewallSettings
@@ -76,11 +76,11 @@ SETTINGS: dict[str, type[Any]] = {
 # Container → the modules that it is given, without the hooks into Ray: an edit of the way Ray is supervised replaces
 # neither health nor gateway.
 MODULES = {
-    "health": """contracts.alerts contracts.document contracts.facts contracts.health contracts.ray_nodes
-        contracts.status coordination.errors
+    "health": """contracts.alerts contracts.document contracts.facts contracts.health contracts.keeper
+        contracts.ray_nodes contracts.status coordination.errors
         coordination.lease coordination.membership coordination.redis_client coordination.redis_users
         entrypoints.health.alerts entrypoints.health.asker entrypoints.health.election entrypoints.health.facts
-        entrypoints.health.failure entrypoints.health.metrics entrypoints.health.monitor
+        entrypoints.health.failure entrypoints.health.kept entrypoints.health.metrics entrypoints.health.monitor
         entrypoints.health.page entrypoints.health.page.css entrypoints.health.page.html entrypoints.health.probes
         entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server
         entrypoints.health.targets""",
@@ -228,6 +228,15 @@ class TestEveryContainer:
             for mount in container.mounts.values() if service != "keeper" else ():
                 assert "docker" not in str(mount["source"])
                 assert not str(mount["source"]).startswith(("/var/run", "/run"))
+
+    def test_without_a_port_is_watched_by_what_the_keeper_tells(self, program):
+        told, keeper, health = str(TOLD_TARGET), program.containers["keeper"], program.containers["health"]
+        assert keeper.mounts[told]["source"] == health.mounts[told]["source"]
+        assert (keeper.mounts[told]["readOnly"], health.mounts[told]["readOnly"]) == (False, True)
+        written = load_settings(KeeperSettings, keeper.env).look
+        settings = load_settings(HealthSettings, health.env)
+        assert written == settings.look
+        assert {Kind.KEEPER, Kind.FIREWALL} <= {service.kind for service in settings.services}
 
     def test_publishes_on_the_bind_address_alone(self, program):
         for container in program.containers.values():
@@ -749,7 +758,7 @@ class TestSeveralHosts:
         }
         watched = {w["name"]: w for w in json.loads(beta.containers["health"].env[SETTINGS_VARIABLE])["services"]}
         assert watched["beta-ray-cpu"]["host"] == "10.88.0.2"
-        assert set(watched) == {"redis-replica", "marimo", "beta-ray-cpu"}
+        assert set(watched) == {"redis-replica", "marimo", "beta-ray-cpu", "keeper", "firewall"}
 
     def test_neither_of_two_redis_believes_itself_the_primary_by_itself(self, hosts):
         for host, service in (("gamma", "redis"), ("beta", "redis-replica")):
@@ -884,10 +893,10 @@ class TestSeveralHosts:
 
 
 class TestKeeper:
-    def test_has_the_socket_and_nothing_else(self, dev):
+    def test_has_the_socket_and_the_folder_in_which_it_tells_others_and_nothing_else(self, dev):
         keeper = dev.containers["keeper"]
         programs = {target for target in keeper.mounts if target.startswith("/run/cslr/")}
-        assert set(keeper.mounts) - programs == {"/run/docker.sock"}
+        assert set(keeper.mounts) - programs == {"/run/docker.sock", str(TOLD_TARGET)}
         assert keeper.mounts["/run/docker.sock"]["source"] == SOCKET.path
         assert keeper.inputs["networkMode"] == "none"
         assert "networksAdvanced" not in keeper.inputs
@@ -895,13 +904,21 @@ class TestKeeper:
     def test_watches_its_own_stack(self, dev):
         environment = dev.containers["keeper"].env
         assert load(KeeperSettings, environment.pop(SETTINGS_VARIABLE)) == KeeperSettings(
-            project="cslr", stack="dev", service="keeper", socket=Path("/run/docker.sock")
+            project="cslr",
+            stack="dev",
+            service="keeper",
+            socket=Path("/run/docker.sock"),
+            containers=CONTAINERS,
+            look=LOOK,
         )
         assert environment == {"HOME": "/tmp"}
 
     def test_is_left_out_where_the_engine_is_on_another_host(self, state_home):
         deployed = deploy(stack_settings("dev"), state_home=state_home, socket=None)
         assert set(deployed.containers) == DEV_SERVICES - {"keeper"}
+        settings = load_settings(HealthSettings, deployed.containers["health"].env)
+        assert settings.look is None
+        assert not {Kind.KEEPER, Kind.FIREWALL} & {service.kind for service in settings.services}
 
     @pytest.mark.parametrize(
         ("address", "found"), [("ssh://elsewhere", False), ("tcp://10.0.0.1:2375", False), ("unix://{socket}", True)]

@@ -18,6 +18,7 @@ from ws.errors import WsError
 SECONDS = 5.0
 SERVICE = "alertmanager"
 NEEDED = ("prometheus", SERVICE)
+HEALTH, HEALTH_DOWN = "health", "HealthDown"
 
 
 def address_of(found: Iterable[ContainerState]) -> str | None:
@@ -36,6 +37,26 @@ def firing(found: Iterable[ContainerState]) -> tuple[Alert, ...]:
         return Alertmanager(address).alerts() if address else ()
     except WsError:
         return ()  # its own health says that
+
+
+def stopped(found: Iterable[ContainerState]) -> str:
+    """Why it is not known which alerts fire: what must run for that and does not; empty if all runs.
+
+    Without Prometheus no alert fires, and those that fired are forgotten after some minutes.
+    """
+    services = [one.service for one in found if one.service in NEEDED and one.state != "running"]
+    if not services:
+        return ""
+    verb = "does" if len(services) == 1 else "do"
+    return f"{' and '.join(services)} {verb} not run, so which alerts fire is not known"
+
+
+def outdated(found: Iterable[ContainerState], alerts: Iterable[Alert]) -> str:
+    """Why alerts may no longer be true: the health service, on whose figures most rest, does not answer; else empty."""
+    ill = any(one.service == HEALTH and one.health not in ("healthy", "starting") for one in found)
+    if not ill and not any(one.name == HEALTH_DOWN for one in alerts):
+        return ""
+    return "The health service does not answer: alerts on what it watches are as it last told, and no new one comes"
 
 
 @dataclass(frozen=True)

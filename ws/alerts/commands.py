@@ -2,6 +2,7 @@
 
 import getpass
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from ws.terminal import HELP, AsJson, Stack, out
 
 if TYPE_CHECKING:
     from ws.alerts.client import Alertmanager
+    from ws.containers import ContainerState
 
 alert = typer.Typer(help="Alerts of the stack's metrics.", no_args_is_help=True, context_settings=HELP)
 
@@ -22,13 +24,18 @@ alert = typer.Typer(help="Alerts of the stack's metrics.", no_args_is_help=True,
 def list_alerts(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """List the alerts that fire, since when, where and what helps; and the silences."""
     from ws.alerts import view
+    from ws.alerts.client import outdated
 
-    manager = _manager(stack)
+    found = _containers(stack)
+    manager = _manager(stack, found)
     alerts, silences, now = manager.alerts(), manager.silences(), view.utc_now()
+    doubt = outdated(found, alerts)
     if as_json:
-        print(json.dumps(view.as_json(alerts, silences), indent=2))
+        print(json.dumps(view.as_json(alerts, silences, doubt), indent=2))
         return
-    out.print(view.alerts_table(alerts, now) if alerts else Text("No alert fires.", style="green"))
+    out.print(view.alerts_table(alerts, now) if alerts else Text("No alert fires.", style="" if doubt else "green"))
+    if doubt:
+        out.print(Text(f"{doubt}. See: ws ps -s {stack}", style="yellow"), soft_wrap=True)
     if silences:
         out.print()
         out.print(view.silences_table(silences, now))
@@ -53,11 +60,14 @@ def silence(
         end = start + timedelta(seconds=parse_duration(duration))
     except OverflowError:
         raise typer.BadParameter(f"{duration} ends after the year 9999", param_hint="--for") from None
-    identifier = _manager(stack).silence(
+    manager = _manager(stack, _containers(stack))
+    identifier = manager.silence(
         labels, start=_written(start), end=_written(end), author=getpass.getuser(), comment=comment
     )
     again = f"ws alert unsilence {identifier[: view.SHORT]} -s {stack}"
     out.print(Text(f"Silenced for {duration}. To end that: {again}"), soft_wrap=True)
+    if hint := _hint(labels, manager):
+        out.print(Text(hint, style="yellow"), soft_wrap=True)
 
 
 @alert.command("unsilence")
@@ -65,7 +75,7 @@ def unsilence(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="As `ws alert list` shows it.")], stack: Stack = "dev"
 ) -> None:
     """End a silence."""
-    manager = _manager(stack)
+    manager = _manager(stack, _containers(stack))
     found = [one for one in manager.silences() if identifier and one.identifier.startswith(identifier)]
     if len(found) != 1:
         known = ", ".join(one.identifier for one in found or manager.silences()) or "none"
@@ -91,19 +101,31 @@ def matched(words: list[str]) -> dict[str, str]:
     return labels
 
 
-def _manager(stack: str) -> "Alertmanager":
-    from ws.alerts.client import NEEDED, Alertmanager, address_of
+def _hint(labels: Mapping[str, str], manager: "Alertmanager") -> str:
+    """What to say of a silence that covers no alert that fires now, which may be meant or not; else empty."""
+    from config.problems import did_you_mean
+    from contracts.alerts import NAME
+    from ws.alerts.rules import names
+
+    if any(labels.items() <= alert.labels.items() for alert in manager.alerts()):
+        return ""
+    if (name := labels.get(NAME)) and name not in names():
+        return f"There is no alert {name}. {did_you_mean(name, names())}"
+    return "No alert that fires now has these labels; those that come will be silenced. What fires: ws alert list"
+
+
+def _containers(stack: str) -> "list[ContainerState]":
     from ws.containers import containers
     from ws.stack_settings import open_stack
 
-    found = containers(open_stack(stack).identity)
-    # Without Prometheus no alert fires, and those that fired are forgotten after some minutes.
-    if stopped := [one.service for one in found if one.service in NEEDED and one.state != "running"]:
-        verb = "does" if len(stopped) == 1 else "do"
-        raise WsError(
-            f"{' and '.join(stopped)} of stack {stack} {verb} not run, so which alerts fire is not known. "
-            f"Start what is stopped: ws up -s {stack}"
-        )
+    return containers(open_stack(stack).identity)
+
+
+def _manager(stack: str, found: "list[ContainerState]") -> "Alertmanager":
+    from ws.alerts.client import Alertmanager, address_of, stopped
+
+    if problem := stopped(found):
+        raise WsError(f"stack {stack}: {problem}. Start what is stopped: ws up -s {stack}")
     address = address_of(found)
     if address is None:
         raise WsError(

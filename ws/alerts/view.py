@@ -20,7 +20,8 @@ def alerts_table(alerts: Iterable[Alert], now: datetime) -> Table:
     for one in alerts:
         severity = Text(one.severity, style=STYLES.get(one.severity, ""))
         state = Text(" (silenced)", style="dim") if one.silenced_by else Text()
-        shown.add_row(one.name, severity + state, ago(one.since, now), one.where, one.summary, Text(one.remedy))
+        about = Text.assemble(one.summary, (f"\n{one.description}" if one.description else "", "dim"))
+        shown.add_row(one.name, severity + state, ago(one.since, now), one.where, about, Text(one.remedy))
     return shown
 
 
@@ -40,9 +41,10 @@ def lines(alerts: Iterable[Alert]) -> Iterable[Text]:
             yield Text.assemble((one.severity, STYLES.get(one.severity, "")), f" {one.name}: {one.summary}")
 
 
-def as_json(alerts: Iterable[Alert], silences: Iterable[Silence]) -> dict[str, Any]:
-    """Both for programs."""
+def as_json(alerts: Iterable[Alert], silences: Iterable[Silence], doubt: str) -> dict[str, Any]:
+    """Both for programs, and why the alerts may no longer be true (null: they are)."""
     return {
+        "doubt": doubt or None,
         "alerts": [
             {
                 "name": one.name,
@@ -50,6 +52,7 @@ def as_json(alerts: Iterable[Alert], silences: Iterable[Silence]) -> dict[str, A
                 "since": one.since,
                 "where": one.where,
                 "summary": one.summary,
+                "description": one.description,
                 "remedy": one.remedy,
                 "labels": dict(one.labels),
                 "silenced_by": list(one.silenced_by),
@@ -71,7 +74,7 @@ def as_json(alerts: Iterable[Alert], silences: Iterable[Silence]) -> dict[str, A
 
 
 def ago(time: str, now: datetime) -> str:
-    """How long ago a time was: ``3 min``, ``2 h 5 min``, ``4 d``."""
+    """How long ago a time was, in at most two units: ``3 min``, ``2 h 5 min``, ``4 d 2 h``."""
     return _in_words((now - datetime.fromisoformat(time)).total_seconds())
 
 
@@ -86,8 +89,9 @@ def _in_words(seconds: float) -> str:
         return f"{max(0, int(seconds))} s"
     if minutes < 60:
         return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours < 48 else f"{hours // 24} d"
+    hours, minutes = divmod(minutes, 60)
+    units = ((hours, "h"), (minutes, "min")) if hours < 24 else ((hours // 24, "d"), (hours % 24, "h"))
+    return " ".join(f"{number} {unit}" for number, unit in units if number)
 
 
 def utc_now() -> datetime:

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -40,9 +41,17 @@ class Node(BaseHTTPRequestHandler):
         pass
 
 
+@dataclass(frozen=True)
+class Health:
+    """A running health service."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+
 @pytest.fixture(scope="module")
-def health(tmp_path_factory) -> Iterator[int]:
-    """The health service's port. Its one Ray node has figures, although it leads no cluster; a verification failed."""
+def health(tmp_path_factory) -> Iterator[Health]:
+    """The health service. Its one Ray node has figures, although it leads no cluster; a verification failed."""
     folder = tmp_path_factory.mktemp("health")
     facts.write(folder, VERIFICATION, VerificationFact(time=time.time(), passed=12, failed=1))
     with ThreadingHTTPServer(("127.0.0.1", 0), Node) as node:
@@ -62,7 +71,7 @@ def health(tmp_path_factory) -> Iterator[int]:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait_for_port(settings.port, SECONDS)
-            yield settings.port
+            yield Health(settings.port, process)
         finally:
             process.terminate()
             process.wait(10)
@@ -75,7 +84,7 @@ def asked(prometheus, health, tmp_path_factory) -> Iterator[Callable[[str], Any]
     folder, port = Path(tmp_path_factory.mktemp("prometheus")), free_port()
     scraping = Scraping(stack="dev", host="gpu1", interval=1, services=("health", "prometheus"), rules=(str(RULES),))
     text = configuration(scraping)
-    for name, here in (("health:8888", f"127.0.0.1:{health}"), ("prometheus:9090", f"127.0.0.1:{port}")):
+    for name, here in (("health:8888", f"127.0.0.1:{health.port}"), ("prometheus:9090", f"127.0.0.1:{port}")):
         text = text.replace(name, here)
     (folder / "prometheus.yaml").write_text(text)
     options = [f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"]
@@ -116,14 +125,24 @@ def test_finds_services_by_name_and_nodes_by_the_health_service(asked):
     assert (labels["job"], labels["node"], labels["host"]) == ("ray", "ray-cpu", "gpu1")
 
 
-def test_fires_what_the_health_service_tells(asked):
-    def firing() -> dict[str, Any]:
-        return {one["labels"]["alertname"]: one for one in asked("alerts")["alerts"]}
+def firing(asked: Callable[[str], Any]) -> dict[str, Any]:
+    """Alerts by name, those that wait for their time included."""
+    return {one["labels"]["alertname"]: one for one in asked("alerts")["alerts"]}
 
-    until(lambda: "VerificationFailed" in firing())
-    until(lambda: {"NoHead", "RayNodeGone"} <= firing().keys())
-    found = firing()
+
+def test_fires_what_the_health_service_tells(asked):
+    until(lambda: {"VerificationFailed", "NoHead", "RayNodeGone"} <= firing(asked).keys())
+    found = firing(asked)
     assert found["VerificationFailed"]["state"] == "firing"
-    assert found["VerificationFailed"]["annotations"]["summary"] == "1 checks of the last verification failed"
+    assert found["VerificationFailed"]["annotations"]["summary"] == "1 check of the last verification failed"
     assert "ws test -s dev" in found["VerificationFailed"]["annotations"]["remedy"]
     assert found["NoHead"]["state"] == "pending"
+
+
+def test_what_the_health_service_told_stays_when_it_ends(asked, health):
+    until(lambda: "VerificationFailed" in firing(asked))
+    health.process.terminate()
+    health.process.wait(10)
+    until(lambda: "HealthDown" in firing(asked))
+    assert asked("query?query=cslr_verification_checks")["result"] == []
+    assert {"VerificationFailed", "NoHead", "RayNodeGone"} <= firing(asked).keys()

@@ -15,13 +15,16 @@ import pytest
 
 from contracts.document import SETTINGS_VARIABLE, dump, load
 from contracts.exporter import ContainerList
-from contracts.keeper import KeeperSettings
+from contracts.keeper import KeeperSettings, Look
 from entrypoints import keeper
-from entrypoints.keeper import Engine, EngineError, Keeper, Listing, Policy
+from entrypoints.keeper import Engine, EngineError, Keeper, Policy, Told
 
 STACK = {"cslr.project": "cslr", "cslr.stack": "dev"}
 UNHEALTHY = {"redis": "1"}
 NONE: dict[str, str] = {}
+# Health → how the Engine's listing words it.
+STATUS = {health: f"Up 2 minutes ({health})" for health in ("healthy", "unhealthy")}
+STATUS["starting"] = "Up 2 seconds (health: starting)"
 
 
 def restarts_of(
@@ -115,6 +118,7 @@ class FakeDocker(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.health: dict[str, str] = {}  # container → healthy, unhealthy, starting
         self.labels: dict[str, dict[str, str]] = {}
         self.paused: set[str] = set()
+        self.states: dict[str, str] = {}  # of those that do not run
         self.restarted: list[str] = []
         self.filters: list[dict[str, list[str]]] = []
         self.refuse = False
@@ -135,10 +139,13 @@ class FakeDocker(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 "Id": f"id-{name}",
                 "Labels": self.labels[name],
                 "Image": "sha256:1",
+                "State": self.states.get(name, "running"),
+                "Status": STATUS.get(health, health),
                 "HostConfig": {"NetworkMode": "host" if name == "firewall" else "bridge"},
             }
             for name, health in self.health.items()
             if [health] == filters.get("health", [health])
+            and self.states.get(name, "running") in filters.get("status", [*self.states.values(), "running"])
             and wanted.items() <= self.labels[name].items()
             and name not in self.paused
         ]
@@ -209,12 +216,14 @@ class TestListing:
     @pytest.fixture
     def listing(self, docker, tmp_path, file) -> Keeper:
         engine = Engine(str(tmp_path / "docker.sock"), STACK, "keeper")
-        return Keeper(engine, keeper.HEARTBEAT, Listing(file))
+        return Keeper(engine, keeper.HEARTBEAT, Told(file))
 
     def test_has_every_running_container_of_the_stack(self, docker, listing, file):
         for name, health in (("redis", "healthy"), ("keeper", "healthy"), ("firewall", "starting")):
             docker.add(name, health)
         docker.add("other", "healthy", stack="prod")
+        docker.add("mlflow", "Exited (1) 2 minutes ago")
+        docker.states["mlflow"] = "exited"
         look(listing, 100)
         found = load(ContainerList, file.read_text()).containers
         assert {one.service: one.host_network for one in found} == {"redis": False, "keeper": False, "firewall": True}
@@ -233,9 +242,57 @@ class TestListing:
     def test_that_cannot_be_written_keeps_nobody_from_being_restarted(self, docker, tmp_path, capsys):
         engine = Engine(str(tmp_path / "docker.sock"), STACK, "keeper")
         docker.add("redis", "unhealthy")
-        look(Keeper(engine, keeper.HEARTBEAT, Listing(tmp_path / "nowhere/containers.json")), 100, 110)
+        look(Keeper(engine, keeper.HEARTBEAT, Told(tmp_path / "nowhere/containers.json")), 100, 110)
         assert docker.restarted == ["/containers/id-redis/restart"]
         assert "cannot be written" in capsys.readouterr().out
+
+
+class TestLook:
+    """What the health service reads."""
+
+    @pytest.fixture
+    def file(self, tmp_path):
+        return tmp_path / "look.json"
+
+    @pytest.fixture
+    def looking(self, docker, tmp_path, file) -> Keeper:
+        engine = Engine(str(tmp_path / "docker.sock"), STACK, "keeper")
+        return Keeper(engine, keeper.HEARTBEAT, look=Told(file))
+
+    def test_says_how_every_container_is_and_when_that_was(self, docker, looking, file):
+        for name, health in (("redis", "healthy"), ("mlflow", "unhealthy"), ("ray-cpu", "starting")):
+            docker.add(name, health)
+        docker.add("firewall", "Exited (137) 2 minutes ago")
+        docker.states["firewall"] = "exited"
+        docker.add("plain", "Up 2 minutes")
+        before = time.monotonic()
+        look(looking, 100)
+        found = load(Look, file.read_text())
+        assert found.services == {
+            "redis": "healthy",
+            "mlflow": "unhealthy",
+            "ray-cpu": "starting",
+            "firewall": "exited",
+            "plain": "running",
+        }
+        assert before <= found.time <= time.monotonic()
+
+    def test_is_written_again_before_anyone_takes_it_for_old(self, docker, looking, file, monkeypatch):
+        docker.add("redis", "healthy")
+        look(looking, 100)
+        file.unlink()
+        look(looking, 105)
+        assert not file.exists()
+        monkeypatch.setattr(keeper, "TELL_SECONDS", 0.0)
+        look(looking, 110)
+        assert file.exists()
+
+    def test_of_a_service_with_two_containers_is_of_the_one_that_runs(self):
+        entries = [
+            {"State": state, "Status": status, "Labels": {"cslr.component": "redis"}}
+            for state, status in (("running", "Up 2 minutes (healthy)"), ("exited", "Exited (0) 2 minutes ago"))
+        ]
+        assert keeper.states(entries) == keeper.states(entries[::-1]) == {"redis": "healthy"}
 
 
 class TestWithDocker:

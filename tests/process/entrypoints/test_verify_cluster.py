@@ -227,6 +227,25 @@ class TestRepeating:
             program.perform(hurried, check(hang))
         assert time.monotonic() - began < 2
 
+    def test_what_failed_is_not_replaced_by_the_end_of_the_time(self, monkeypatch):
+        def run(_):
+            time.sleep(0.1)
+            raise NotYet("starting")
+
+        monkeypatch.setattr(program, "RETRY_EVERY", 1.0)
+        hurried = session(settle=60.0)
+        hurried.deadline = time.monotonic() + 1.5
+        with pytest.raises(CheckFailed, match="starting"):
+            program.perform(hurried, check(run))
+
+    def test_a_check_without_time_is_not_run(self):
+        late = session(deadline=300.0)
+        late.deadline = time.monotonic()
+        earlier = program.run_check(late, check(hang), {"before": "fail"})
+        assert (earlier.result, earlier.detail) == ("skip", "not run: the 300 s for all checks were over")
+        # Where nothing else failed, it fails, since not everything was verified.
+        assert program.run_check(late, check(hang), {"before": "pass"}).result == "fail"
+
     def test_a_failure_names_the_container_to_look_into(self):
         def run(_):
             raise CheckFailed("gone", "cslr-dev-ray-gpu")

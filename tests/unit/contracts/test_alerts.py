@@ -32,7 +32,9 @@ class TestAlerts:
         ("labels", "where"),
         [
             ({"service": "redis", "instance": "health:8888", "host": "a"}, "redis on a"),
-            ({"instance": "health:8888"}, "health:8888"),
+            ({"service": "ray-gpu", "job": "ray", "node": "ray-gpu"}, "ray-gpu"),
+            ({"instance": "exporter:8080", "job": "exporter", "host": "a"}, "a"),
+            ({"backup": "nightly", "host": "a"}, "nightly on a"),
             ({"host": "a"}, "a"),
             ({}, ""),
         ],

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import facts as kinds
@@ -20,7 +22,9 @@ from contracts.status import (
     Status,
     Usage,
 )
+from entrypoints.health.facts import unreadable
 from entrypoints.health.metrics import exposition
+from entrypoints.health.monitor import Monitor
 from entrypoints.health.targets import targets
 from stack import facts
 
@@ -123,7 +127,50 @@ class TestSeries:
         assert found["cslr_build_succeeded", "health"] == 0
         assert found["cslr_base_image_timestamp_seconds", "trixie"] == 10
         assert found["cslr_backup_timestamp_seconds", "nightly"] == 20
+        assert found["cslr_fact_unreadable", "certificates"] == 1
         assert not [name for name, *_ in found if "certificate" in name]
+
+
+class TestUnreadableFacts:
+    @pytest.mark.parametrize(
+        ("text", "complaint"),
+        [
+            ("no JSON", "Times is not JSON"),
+            ('{"times": {"nightly": "yesterday"}}', "nightly"),
+            ('{"nightly": 20}', "unknown field 'nightly'"),
+            ("", "Times is not JSON"),
+        ],
+    )
+    def test_are_told_with_what_is_wrong(self, tmp_path, text, complaint):
+        (tmp_path / "backup.json").write_text(text)
+        found = unreadable((Path("/nowhere"), tmp_path))
+        assert set(found) == {"backup"}
+        assert complaint in found["backup"]
+
+    def test_that_nobody_wrote_are_none(self, tmp_path):
+        (tmp_path / "backup.json").write_text('{"times": {"nightly": 20}}')
+        assert unreadable((Path("/nowhere"), tmp_path)) == {}
+        assert not [name for name, *_ in series(status(), facts=(tmp_path,)) if "unreadable" in name]
+
+    def test_that_are_no_text_are_told_with_their_path(self, tmp_path):
+        (tmp_path / "bases.json").write_bytes(b"\xff")
+        (tmp_path / "backup.json").mkdir()
+        found = unreadable((tmp_path,))
+        assert str(tmp_path / "bases.json") in found["bases"]
+        assert str(tmp_path / "backup.json") in found["backup"]
+
+    @pytest.mark.asyncio
+    async def test_are_logged_once(self, tmp_path, capsys):
+        file = tmp_path / "backup.json"
+        file.write_text("no JSON")
+        async with aiohttp.ClientSession() as http:
+            monitor = Monitor(HealthSettings(stack="dev", facts=(tmp_path,), secrets=tmp_path), http)
+            for _ in range(2):
+                await monitor._ask_all()
+            assert capsys.readouterr().out.count('"event": "fact", "name": "backup"') == 1
+            file.write_text("{")
+            await monitor._ask_all()
+        assert '"event": "fact"' in capsys.readouterr().out
 
 
 class TestTargets:
