@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -109,6 +110,7 @@ class World:
     )
     alerts: list[Json] = field(default_factory=list)
     mlflow_up: bool = True
+    prometheus_up: bool = True
     gpu_up: bool = True
     seen: list[str] = field(default_factory=list)
 
@@ -133,6 +135,8 @@ class World:
             "/api/v2/alerts": self.alerts,
         }
         if path.startswith("/mlflow") and not self.mlflow_up:
+            return None
+        if path.startswith("/prometheus") and not self.prometheus_up:
             return None
         if path == "/prometheus/api/v1/query":
             return {"data": {"result": self._gpus()}}
@@ -232,8 +236,49 @@ class StandIn(ThreadingHTTPServer):
         self.world = World()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def asked(self, *ends: str) -> int:
+        """How many questions were asked at paths with these ends."""
+        return sum(path.endswith(ends) for path in self.world.seen)
+
+    def handle_error(self, *_: object) -> None:
+        """Says nothing of clients that went away."""
+
+    def close(self) -> None:
+        """Stops it."""
+        self.shutdown()
+        self.server_close()
+
     def watched(self, kind: str, name: str | None = None, prefix: str | None = None) -> Json:
         """A service of the health service's settings."""
         url = f"http://127.0.0.1:{self.server_port}/{kind}"
         service = {"name": name or kind, "kind": kind, "host": "127.0.0.1", "port": self.server_port, "url": url}
         return {**service, "prefix": f"/{kind}" if prefix is None else prefix}
+
+
+def settings_of(world: StandIn, folder: Path, *, metrics: bool = True) -> Json:
+    """Settings of a health service that watches the stand-in; its files are in the folder."""
+    now = time.time()
+    facts = {
+        "verification": {"time": now - 7300, "passed": 11, "failed": 0},
+        "builds": {
+            "images": {"base": {"time": now - 90_000, "succeeded": True}, "mlflow": {"time": now, "succeeded": True}}
+        },
+        "bases": {"times": {"trixie": now - 4 * 86_400}},
+    }
+    for name, value in SECRETS.items():
+        (folder / name).write_text(value)
+    for name, fact in facts.items():
+        (folder / f"{name}.json").write_text(json.dumps(fact))
+    services = [world.watched("ray", "ray-cpu"), world.watched("ray", "ray-gpu", prefix="/none")]
+    services += [world.watched("mlflow"), world.watched("marimo")]
+    services += [world.watched("exporter"), world.watched("prometheus")] if metrics else []
+    return {
+        "stack": "gpu",
+        "services": services,
+        "ray_nodes": ["ray-cpu", "ray-gpu"],
+        "secrets": str(folder),
+        "disks": {"scratch": str(folder)},
+        "facts": [str(folder)],
+        "alertmanager": f"127.0.0.1:{world.server_port}" if metrics else None,
+        "deadline": 8.0,
+    }
