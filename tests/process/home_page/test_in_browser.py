@@ -105,7 +105,8 @@ class TestReach:
             here = page.evaluate(
                 """() => { const at = document.activeElement, style = getComputedStyle(at);
                 const shown = at.matches("input") ? getComputedStyle(at.nextElementSibling) : style;
-                return [at === document.body ? "" : at.textContent.trim().slice(0, 30) || at.value || at.id, shown.outlineStyle]; }"""
+                const name = at.textContent.trim().slice(0, 30) || at.value || at.id;
+                return [at === document.body ? "" : name, shown.outlineStyle]; }"""
             )
             reached.append(here)
         assert not [name for name, outline in reached if outline == "none" and name]

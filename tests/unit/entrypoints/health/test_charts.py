@@ -46,7 +46,7 @@ def asked(result: Any, **chosen: Any) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def noon(monkeypatch: pytest.MonkeyPatch) -> int:
     """The first point of the last hour."""
-    monkeypatch.setattr(charts.time, "time", lambda: 1_800_000_017.4)
+    monkeypatch.setattr("time.time", lambda: 1_800_000_017.4)
     return 1_800_000_000 - 3600
 
 

@@ -71,7 +71,7 @@ class TestStream:
         async def look():
             return {}
 
-        async def read():
+        async def read() -> list[bytes]:
             return [event async for event in readers.follow(look)]
 
         reading = [asyncio.create_task(read()) for _ in range(5)]

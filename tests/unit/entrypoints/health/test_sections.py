@@ -125,13 +125,13 @@ class TestSections:
         assert "run <code>nvidia-smi &lt;x&gt;</code>" in html
 
     def test_texts_of_other_programs_are_escaped(self):
-        evil = {"name": EVIL, "status": EVIL}
         gpu = replace(GPU, host=EVIL, number=EVIL, model=EVIL, users=(GpuUser(who=EVIL, memory=1),))
-        run = replace(RUN, **evil, experiment=EVIL, user=EVIL, url=EVIL, metrics=((EVIL, 1.0),))
+        job = replace(JOB, name=EVIL, status=EVIL, program=EVIL)
+        run = replace(RUN, name=EVIL, status=EVIL, experiment=EVIL, user=EVIL, url=EVIL, metrics=((EVIL, 1.0),))
         alert = Alert(name=EVIL, severity=EVIL, since=EVIL, summary=EVIL, remedy=EVIL, labels={"service": EVIL})
         shown = moment(
-            node(EVIL), gpus=answered(gpu), jobs=answered(replace(JOB, **evil, program=EVIL)), runs=answered(run),
-            alerts=(alert,), disks=(Disk(name=EVIL, free=1, size=2),), exporter=WATCHED, mlflow=WATCHED,
+            node(EVIL), gpus=answered(gpu), jobs=answered(job), runs=answered(run), alerts=(alert,),
+            disks=(Disk(name=EVIL, free=1, size=2),), exporter=WATCHED, mlflow=WATCHED,
             times={"backup": Times(times={EVIL: NOW})},
             builds=Builds(images={EVIL: BuildFact(time=NOW, succeeded=True)}),
         )  # fmt: skip
