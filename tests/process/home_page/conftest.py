@@ -4,10 +4,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from contracts.document import SETTINGS_VARIABLE
@@ -40,8 +40,9 @@ def origin(world: StandIn, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The script of axe-core."""
-    return AXE_FILE_PATH.read_text()
+    """The script of axe-core, from a package that carries it."""
+    package = distribution("axe-playwright-python")
+    return Path(str(package.locate_file("axe_playwright_python/axe.min.js"))).read_text()
 
 
 @pytest.fixture(scope="module")
