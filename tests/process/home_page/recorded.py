@@ -230,6 +230,7 @@ class StandIn(ThreadingHTTPServer):
     """The server of the stand-in."""
 
     daemon_threads = True
+    request_queue_size = 128  # beyond 5, connections would wait a second
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
