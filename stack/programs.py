@@ -14,7 +14,7 @@ from config.project import FOLDER
 ENTRYPOINTS = FOLDER / "entrypoints"
 PACKAGES = ("entrypoints", "coordination", "contracts")  # those that programs in containers import from
 PROGRAMS_TARGET = "/run/cslr"
-GIVEN_WITH = (".html", ".css")
+GIVEN_WITH = (".html", ".css", ".js")
 HOOKS_PATH = f"{PROGRAMS_TARGET}/entrypoints/hooks/site"  # on PYTHONPATH
 
 
@@ -65,9 +65,8 @@ def imported_modules(module: str) -> tuple[str, ...]:
 
 
 def given_with(module: str) -> tuple[Path, ...]:
-    """The files that a module reads beside itself: those of its name, such as the template of a page."""
-    source = source_of(module)
-    return tuple(sorted(path for path in source.parent.glob(f"{source.stem}.*") if path.suffix in GIVEN_WITH))
+    """The files that a module reads beside itself, such as templates of a page: those in the folder of its name."""
+    return tuple(sorted(path for path in source_of(module).with_suffix("").glob("*") if path.suffix in GIVEN_WITH))
 
 
 @functools.cache  # most containers share most of their modules

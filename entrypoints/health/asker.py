@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Collection, Coroutine
+from collections.abc import Awaitable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -28,15 +28,23 @@ class Asker:
     due: float
 
     async def get(
-        self, service: WatchedService, path: str, token: str | None = None, accepted: Collection[int] = (200,)
+        self,
+        service: WatchedService,
+        path: str,
+        token: str | None = None,
+        accepted: Collection[int] = (200,),
+        question: Mapping[str, Any] | None = None,
     ) -> str:
         """Return the body of an answer with an accepted status; raises FailureError for any other.
 
-        Follows no redirect: the token stays here.
+        With a question, which becomes JSON, asks by POST. Follows no redirect: the token stays here.
         """
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         address = f"http://{service.host}:{service.port}{service.prefix}{path}"
-        async with self.http.get(address, headers=headers, allow_redirects=False) as response:
+        method = "GET" if question is None else "POST"
+        async with self.http.request(
+            method, address, json=question, headers=headers, allow_redirects=False
+        ) as response:
             if response.status in {401, 403} and token:
                 refused = f"{service.host}:{service.port} refuses this platform's token (HTTP {response.status})"
                 raise FailureError(Reason.ACCESS_DENIED, refused)

@@ -1,8 +1,6 @@
 """The report and the host's facts as series for Prometheus. What is not known has no series."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from prometheus_client.registry import Collector
 from contracts import facts
 from contracts.health import HealthSettings
 from contracts.status import ClusterStatus, HostState, RayStatus, State, Status
+from entrypoints.health.disks import Disk, disks_of
 from entrypoints.health.facts import fact, unreadable
 
 Rows = Iterable[tuple[tuple[str, ...], float]]
@@ -21,7 +20,9 @@ Rows = Iterable[tuple[tuple[str, ...], float]]
 def exposition(status: Status, settings: HealthSettings) -> bytes:
     """All series in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected([*_of_status(status), *_of_disks(settings.disks), *_of_facts(settings.facts)]))
+    registry.register(
+        _Collected([*_of_status(status), *_of_disks(disks_of(settings.disks)), *_of_facts(settings.facts)])
+    )
     return generate_latest(registry)
 
 
@@ -118,13 +119,9 @@ def _of_cluster(cluster: ClusterStatus) -> Iterator[Metric]:
     )
 
 
-def _of_disks(disks: Mapping[str, Path]) -> Iterator[Metric]:
-    found = {}
-    for name, folder in disks.items():
-        with suppress(OSError):
-            found[name] = os.statvfs(folder)
-    free = (((name,), disk.f_bavail * disk.f_frsize) for name, disk in found.items())
-    size = (((name,), disk.f_blocks * disk.f_frsize) for name, disk in found.items())
+def _of_disks(disks: tuple[Disk, ...]) -> Iterator[Metric]:
+    free = (((disk.name,), disk.free) for disk in disks)
+    size = (((disk.name,), disk.size) for disk in disks)
     yield from _gauge("disk_free_bytes", "Free space for users on a disk of this host.", ("disk",), free)
     yield from _gauge("disk_size_bytes", "Size of a disk of this host.", ("disk",), size)
 

@@ -49,8 +49,7 @@ class Monitor:
 
     async def alerts(self) -> tuple[Alert, ...]:
         """Return the alerts that fire."""
-        due = asyncio.get_running_loop().time() + self._settings.deadline
-        return await ask_alerts(self._settings.alertmanager, self._asker(due))
+        return await ask_alerts(self._settings.alertmanager, self.asker())
 
     async def watch(self) -> None:
         """Probe forever, so that changes are logged even without requests."""
@@ -61,8 +60,7 @@ class Monitor:
     async def _ask_all(self) -> Status:
         settings = self._settings
         self.secrets = Secrets(settings.secrets)
-        due = asyncio.get_running_loop().time() + settings.deadline
-        asker = self._asker(due)
+        asker = self.asker()
         look = last_look(settings.look)
         kept = [kept_service(service, look) for service in settings.services if service.kind in KINDS]
         plain = [service for service in settings.services if service.kind not in (Kind.RAY, *KINDS)]
@@ -81,8 +79,15 @@ class Monitor:
         self._ended = time.monotonic()
         return status
 
-    def _asker(self, due: float) -> Asker:
-        return Asker(self._http, self.secrets, self._settings.deadline, due)
+    def asker(self) -> Asker:
+        """The tools for questions that are asked from now on."""
+        deadline = self._settings.deadline
+        return Asker(self._http, self.secrets, deadline, asyncio.get_running_loop().time() + deadline)
+
+    def dashboard_of(self, ray: RayStatus) -> WatchedService | None:
+        """Where the head's dashboard answers."""
+        head = ray.head.node if ray.head else None
+        return self._gateway or next((node for node in self._expected if node.name == head), None)
 
     async def _ask_ray(self, asker: Asker) -> tuple[RayStatus, ClusterStatus | None]:
         election = self._settings.election

@@ -30,13 +30,14 @@ from contracts.status import Overall, State
 from coordination.errors import NodeError
 from entrypoints.health.metrics import exposition
 from entrypoints.health.monitor import Monitor, log
-from entrypoints.health.page import PAGE_HEADERS, page
+from entrypoints.health.page.routes import PATHS, HomePage, PageAnswer
 from entrypoints.health.targets import targets
 
 LOOKUP_THREADS = 32  # name look-ups that hang must not hold up the others
 
 SETTINGS: web.AppKey[HealthSettings] = web.AppKey("settings", HealthSettings)
 MONITOR: web.AppKey[Monitor] = web.AppKey("monitor", Monitor)
+HOME: web.AppKey[HomePage] = web.AppKey("home", HomePage)
 
 
 async def get_ping(request: web.Request) -> web.Response:
@@ -67,26 +68,28 @@ async def get_targets(request: web.Request) -> web.Response:
     return _answer(request, targets(await request.app[MONITOR].status(), request.app[SETTINGS]))
 
 
-async def get_page(request: web.Request) -> web.Response:
-    """The whole report as a page for people."""
-    monitor = request.app[MONITOR]
-    refresh = request.query.get("refresh") != "off"
-    status, alerts = await asyncio.gather(monitor.status(), monitor.alerts())
-    text = page(status, refresh=refresh, reached_at=request.url.host or "127.0.0.1", alerts=alerts)
-    return web.Response(text=monitor.secrets.redact(text), content_type="text/html", headers=PAGE_HEADERS)
-
-
 def _answer(request: web.Request, body: str, status: int = 200) -> web.Response:
     text = request.app[MONITOR].secrets.redact(body)
     return web.Response(text=text + "\n", content_type="application/json", status=status)
 
 
 async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update({"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
 
 
-ROUTES: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
-    "/": get_page,
+def _of_page(answer: PageAnswer) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return await answer(request.app[HOME], request)
+
+    return handler
+
+
+async def _end_streams(application: web.Application) -> None:
+    application[HOME].readers.end()
+
+
+ROUTES: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
     "/health": get_health,
     "/status": get_status,
     "/metrics": get_metrics,
@@ -100,6 +103,7 @@ async def _monitoring(application: web.Application) -> AsyncIterator[None]:
     connector = aiohttp.TCPConnector(force_close=True, limit=0, use_dns_cache=False)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
         application[MONITOR] = monitor = Monitor(application[SETTINGS], http)
+        application[HOME] = HomePage(application[SETTINGS], monitor)
         watch = asyncio.create_task(monitor.watch())
         yield
         watch.cancel()
@@ -111,7 +115,9 @@ def make_application(settings: HealthSettings) -> web.Application:
     application[SETTINGS] = settings
     application.cleanup_ctx.append(_monitoring)
     application.on_response_prepare.append(_set_headers)
+    application.on_shutdown.append(_end_streams)
     application.add_routes([web.get(path, handler) for path, handler in ROUTES.items()])
+    application.add_routes([web.get(path, _of_page(answer)) for path, answer in PATHS.items()])
     return application
 
 

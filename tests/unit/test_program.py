@@ -81,7 +81,20 @@ MODULES = {
         coordination.lease coordination.membership coordination.redis_client coordination.redis_users
         entrypoints.health.alerts entrypoints.health.asker entrypoints.health.election entrypoints.health.facts
         entrypoints.health.failure entrypoints.health.kept entrypoints.health.metrics entrypoints.health.monitor
-        entrypoints.health.page entrypoints.health.page.css entrypoints.health.page.html entrypoints.health.probes
+        entrypoints.health.disks entrypoints.health.page.assets entrypoints.health.page.assets.charts.js
+        entrypoints.health.page.assets.page.css entrypoints.health.page.assets.page.js
+        entrypoints.health.page.charts entrypoints.health.page.events entrypoints.health.page.gpus
+        entrypoints.health.page.jobs entrypoints.health.page.kept entrypoints.health.page.prometheus
+        entrypoints.health.page.routes entrypoints.health.page.runs entrypoints.health.page.snapshot
+        entrypoints.health.page.templates entrypoints.health.page.templates.alerts.html
+        entrypoints.health.page.templates.gpus.html entrypoints.health.page.templates.hosts.html
+        entrypoints.health.page.templates.jobs.html entrypoints.health.page.templates.macros.html
+        entrypoints.health.page.templates.nodes.html entrypoints.health.page.templates.page.html
+        entrypoints.health.page.templates.runs.html entrypoints.health.page.templates.services.html
+        entrypoints.health.page.templates.summary.html entrypoints.health.page.templates.tiles.html
+        entrypoints.health.page.templates.upkeep.html entrypoints.health.page.tiles
+        entrypoints.health.page.words
+        entrypoints.health.probes
         entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server
         entrypoints.health.targets""",
     "ray-gateway": """contracts.document contracts.gateway contracts.redis coordination.errors coordination.lease

@@ -1,0 +1,1 @@
+"""The health service's page for people: the group's home page."""

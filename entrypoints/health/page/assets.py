@@ -1,0 +1,45 @@
+"""The files that the page loads, all from this service: its style, its scripts, and uPlot from a package of PyPI."""
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import distribution
+from pathlib import Path
+
+FOLDER = Path(__file__).with_suffix("")
+# A package that carries uPlot's files as its authors built them (docs/decisions/0037-home-page.md).
+UPLOT_PACKAGE, UPLOT_FOLDER = "metaflow-card-uplot", "metaflow_extensions/card_uplot/plugins/cards/uplot/uplot"
+TYPES = {".css": "text/css", ".js": "text/javascript"}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file by its name, as it is sent."""
+
+    name: str
+    content: bytes
+
+    @property
+    def content_type(self) -> str:
+        """For browsers."""
+        return TYPES[Path(self.name).suffix]
+
+    @cached_property
+    def compressed(self) -> bytes:
+        """Its content by gzip."""
+        return gzip.compress(self.content, mtime=0)
+
+    @cached_property
+    def address(self) -> str:
+        """Relative to the page's; another content has another address, so browsers may keep the file."""
+        return f"assets/{self.name}?{hashlib.sha256(self.content).hexdigest()[:12]}"
+
+
+def assets() -> Mapping[str, Asset]:
+    """All files by name. Raises PackageNotFoundError or OSError where uPlot's package is not installed."""
+    own = [path for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES]
+    package = distribution(UPLOT_PACKAGE)
+    uplot = [Path(str(package.locate_file(f"{UPLOT_FOLDER}/uPlot.{end}"))) for end in ("iife.min.js", "min.css")]
+    return {path.name: Asset(path.name, path.read_bytes()) for path in (*own, *uplot)}

@@ -1,0 +1,80 @@
+// Keeps the page up to date without loading it again: the service streams each section that changed, as HTML.
+"use strict";
+
+(() => {
+  const RETRY = 15000; // milliseconds, where the service refuses a stream; the browser itself retries lost ones
+  const live = document.querySelector(".live");
+  const pause = document.getElementById("pause");
+  const pulse = document.getElementById("pulse");
+  let stream = null;
+  let later = 0;
+
+  /** Puts new HTML into a section; what is unfolded stays so, and what has the focus keeps it. */
+  function put(name, html) {
+    const section = document.getElementById(`section-${name}`);
+    if (!section || section.innerHTML === html) return;
+    const open = [...section.querySelectorAll("details")].map((one) => [one.id, one.open]);
+    const inside = () => [...section.querySelectorAll("a, button, summary")];
+    const focused = inside().indexOf(document.activeElement);
+    section.innerHTML = html;
+    for (const [id, state] of open) {
+      const found = id && section.querySelector(`#${id}`);
+      if (found) found.open = state;
+    }
+    if (focused >= 0) inside()[focused]?.focus({ preventScroll: true });
+  }
+
+  /** The title and icon of the tab; a change of the state is also said. */
+  function tell() {
+    const { title, colour } = document.querySelector(".headline").dataset;
+    if (document.title !== title) {
+      document.title = title;
+      document.getElementById("said").textContent = document.querySelector(".headline").textContent;
+    }
+    const icon = document.querySelector('link[rel="icon"]');
+    icon.href = icon.href.replace(/fill='[^']*'/, `fill='${colour}'`);
+  }
+
+  function take(event) {
+    const changed = JSON.parse(event.data);
+    for (const [name, html] of Object.entries(changed)) put(name, html);
+    tell();
+    const now = new Date();
+    const time = document.getElementById("as-of");
+    time.dateTime = now.toISOString();
+    time.textContent = now.toISOString().replace("T", " ").replace(/\..*/, " UTC");
+    pulse.textContent = `Live, ${now.toLocaleTimeString([], { hourCycle: "h23" })}`;
+  }
+
+  function close() {
+    stream?.close();
+    stream = null;
+    clearTimeout(later);
+  }
+
+  function open() {
+    close();
+    stream = new EventSource("events");
+    stream.onmessage = take;
+    stream.onerror = () => {
+      pulse.textContent = "Not connected: this is what was known last.";
+      if (stream?.readyState === EventSource.CLOSED) later = setTimeout(open, RETRY);
+    };
+  }
+
+  /** A page that nobody looks at asks for nothing. */
+  function follow() {
+    const paused = pause.getAttribute("aria-pressed") === "true";
+    if (paused || document.hidden) close();
+    else if (!stream) open();
+    if (paused) pulse.textContent = "Paused";
+  }
+
+  pause.addEventListener("click", () => {
+    pause.setAttribute("aria-pressed", String(pause.getAttribute("aria-pressed") !== "true"));
+    follow();
+  });
+  document.addEventListener("visibilitychange", follow);
+  live.hidden = false;
+  follow();
+})();

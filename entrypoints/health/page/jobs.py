@@ -1,0 +1,74 @@
+"""The queue of Ray jobs: those that run, those that wait, and the last that ended."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from contracts.health import WatchedService
+from contracts.status import Reason
+from entrypoints.health.asker import Asker
+from entrypoints.health.failure import FailureError
+
+JOBS_PATH = "/api/jobs/"
+ENDED_SHOWN = 5
+ORDER = {"RUNNING": 0, "PENDING": 1}  # statuses that a job leaves; the others are its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A Ray job. Times in seconds since 1970, None where Ray does not say."""
+
+    name: str
+    program: str
+    status: str
+    started: float | None
+    ended: float | None
+
+
+async def ask_jobs(dashboard: WatchedService, asker: Asker) -> tuple[Job, ...]:
+    """The jobs that run, then those that wait, then the last that ended; raises FailureError."""
+    text = await asker.in_time(asker.get(dashboard, JOBS_PATH, asker.secrets["ray-token"]))
+    return jobs_in(text, f"{dashboard.host}:{dashboard.port}")
+
+
+def jobs_in(text: str, address: str) -> tuple[Job, ...]:
+    """The jobs of an answer; raises FailureError."""
+    try:
+        found = [
+            Job(
+                name=str(one.get("submission_id") or one["job_id"]),
+                program=program_of(str(one.get("entrypoint") or "")),
+                status=str(one["status"]),
+                started=_seconds(one.get("start_time")),
+                ended=_seconds(one.get("end_time")),
+            )
+            for one in json.loads(text)
+        ]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise FailureError(Reason.WRONG_ANSWER, f"{address} does not list jobs as Ray does") from None
+    found.sort(key=lambda job: (ORDER.get(job.status, len(ORDER)), -(job.ended or job.started or 0)))
+    live = [job for job in found if job.status in ORDER]
+    return (*live, *[job for job in found if job.status not in ORDER][:ENDED_SHOWN])
+
+
+def program_of(entrypoint: str) -> str:
+    """The program of a command line, without its arguments and variables: these may hold secrets."""
+    try:
+        words = shlex.split(entrypoint)
+    except ValueError:
+        words = entrypoint.split()
+    while words and "=" in words[0]:
+        words = words[1:]
+    for before, word in zip(["", *words], words, strict=False):
+        if before == "-m":
+            return word
+        if before == "-c":
+            break
+        if word.endswith((".py", ".sh")):
+            return PurePath(word).name
+    return PurePath(words[0]).name if words else ""
+
+
+def _seconds(milliseconds: object) -> float | None:
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) and milliseconds else None

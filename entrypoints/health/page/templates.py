@@ -1,0 +1,132 @@
+"""The page's templates, filled by Jinja2, which escapes whatever comes from other programs.
+
+Each section is a template of its own: the page holds them all, and afterwards a stream sends those that changed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from contracts.status import HostState, Overall, State
+from entrypoints.health.page.charts import RANGES, charts_with
+from entrypoints.health.page.snapshot import Snapshot
+from entrypoints.health.page.tiles import tiles
+from entrypoints.health.page.words import clock, code, duration, gigabytes, iso, node_state, sentence
+from entrypoints.health.probes import in_words
+
+FOLDER = Path(__file__).with_suffix("")
+REFRESH_SECONDS = 5
+EVENTS_SHOWN = 10
+LOOPBACK = "127.0.0.1"
+# In the order of the page, with the charts between them; each is templates/NAME.html.
+HEADER, ABOVE, BELOW = "summary", ("alerts", "tiles", "services", "nodes", "gpus", "jobs", "runs"), ("hosts", "upkeep")
+PLAIN = ("alerts", "tiles")  # sections that have no frame
+MARKS = {
+    **dict.fromkeys((State.UP.value, Overall.HEALTHY.value, "alive", "SUCCEEDED", "FINISHED", "passed", "built"), "●"),
+    **dict.fromkeys((State.DOWN.value, Overall.UNHEALTHY.value, "missing", "FAILED", "failed", "lost"), "✕"),
+    **dict.fromkeys((State.STARTING.value, "RUNNING"), "◐"),
+    **dict.fromkeys((HostState.MAINTENANCE.value, "PENDING", "SCHEDULED"), "◌"),
+}
+OTHER_MARK = "○"
+ICON_COLOURS = {Overall.HEALTHY.value: "%231a7f37", Overall.UNHEALTHY.value: "%23cf222e"}
+# Kind of a service → the name of its page, and the path to it.
+FRONT_ENDS = {
+    "mlflow": ("MLflow", ""),
+    "marimo": ("Marimo notebooks", ""),
+    "transcription-frontend": ("Transcription", ""),
+    "prometheus": ("Prometheus", "/classic/graph"),
+}
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """A page that people open."""
+
+    name: str
+    url: str
+
+
+def _is_web(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+TEMPLATES.filters |= {
+    "clock": clock,
+    "code": code,
+    "duration": duration,
+    "gigabytes": gigabytes,
+    "in_words": in_words,
+    "iso": iso,
+    "node_state": node_state,
+    "sentence": sentence,
+}
+TEMPLATES.tests |= {"web": _is_web}
+TEMPLATES.globals |= {
+    "mark": lambda state: MARKS.get(state, OTHER_MARK),
+    "icon_colours": ICON_COLOURS,
+    "refresh_seconds": REFRESH_SECONDS,
+    "events_shown": EVENTS_SHOWN,
+    "above": ABOVE,
+    "below": BELOW,
+    "plain": PLAIN,
+    "ranges": RANGES,
+}
+
+
+def sections(shown: Snapshot, *, reached_at: str) -> dict[str, str]:
+    """The HTML of each section by name; empty where there is nothing to say."""
+    values = _values(shown, reached_at)
+    return {name: TEMPLATES.get_template(f"{name}.html").render(values).strip() for name in (HEADER, *ABOVE, *BELOW)}
+
+
+def page(shown: Snapshot, *, reached_at: str, addresses: Mapping[str, str], refresh: bool = True) -> str:
+    """The whole page as HTML; without scripts it loads itself again unless refresh is False.
+
+    reached_at is the host name that the reader used. A port that is open to the network is published on the loopback
+    address too, and is linked with the address that works for the reader. addresses: those of the files of the page.
+    """
+    return TEMPLATES.get_template("page.html").render(
+        _values(shown, reached_at),
+        sections=sections(shown, reached_at=reached_at),
+        refresh=refresh,
+        addresses=addresses,
+        charts=charts_with(shown.exporter) if shown.prometheus else {},
+    )
+
+
+def _values(shown: Snapshot, reached_at: str) -> dict[str, Any]:
+    def reachable(url: str) -> str:
+        parts = urlsplit(url)
+        if parts.hostname != LOOPBACK:
+            return url
+        host = f"[{reached_at}]" if ":" in reached_at else reached_at
+        return parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host).geturl()
+
+    return {
+        "shown": shown,
+        "status": shown.status,
+        "ray": shown.status.ray,
+        "cluster": shown.status.cluster,
+        "overall": shown.status.state.value,
+        "stack": shown.status.stack or "platform",
+        "reachable": reachable,
+        "tiles": tuple(tiles(shown)),
+        "front_ends": _front_ends(shown),
+    }
+
+
+def _front_ends(shown: Snapshot) -> list[FrontEnd]:
+    head = shown.status.ray.head
+    found = [FrontEnd("Ray dashboard", head.dashboard)] if head and head.dashboard else []
+    for service in shown.status.services:
+        if service.kind in FRONT_ENDS and service.url and _is_web(service.url):
+            name, path = FRONT_ENDS[service.kind]
+            found.append(FrontEnd(name, f"{service.url}{path}"))
+    return found

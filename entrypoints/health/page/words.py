@@ -1,0 +1,49 @@
+"""Figures and times in words for people."""
+
+import re
+from datetime import UTC, datetime
+
+from markupsafe import Markup, escape
+
+from contracts.status import NodeStatus
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+GIB = 2**30
+
+
+def clock(time_in_utc: str) -> str:
+    """``2026-11-28T03:21:55Z`` for people."""
+    return time_in_utc.replace("T", " ").replace("Z", " UTC")
+
+
+def code(text: str) -> Markup:
+    """A text whose `commands` are set as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def iso(seconds: float) -> str:
+    """Seconds since 1970 as ``2026-11-28T03:21:55Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min``, ``5 h``, ``2 d``."""
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def gigabytes(size: float) -> str:
+    """``4.0 GiB``; large sizes without a fraction."""
+    return f"{size / GIB:.0f} GiB" if size >= 100 * GIB else f"{size / GIB:.1f} GiB"
+
+
+def node_state(node: NodeStatus) -> str:
+    """Whether a node is there, lacks, or belongs to the past."""
+    return "alive" if node.alive else "missing" if node.expected else "old"
+
+
+def sentence(clause: str) -> str:
+    """A clause with a capital letter."""
+    return clause[:1].upper() + clause[1:]

@@ -1,0 +1,92 @@
+"""GPUs, jobs and runs as the page shows them."""
+
+import json
+
+import pytest
+
+from entrypoints.health.failure import FailureError
+from entrypoints.health.page.gpus import gpus_in, samples_in
+from entrypoints.health.page.jobs import ENDED_SHOWN, jobs_in, program_of
+
+EXPORTED = """
+# HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
+# TYPE DCGM_FI_DEV_GPU_UTIL gauge
+DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="GPU-b",modelName="H100",Hostname="gpu1"} 64
+DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a",modelName="H100",Hostname="gpu1"} 0
+DCGM_FI_DEV_FB_USED{gpu="1",UUID="GPU-b",modelName="H100",Hostname="gpu1"} 1024
+DCGM_FI_DEV_FB_FREE{gpu="1",UUID="GPU-b",modelName="H100",Hostname="gpu1"} 3072
+DCGM_FI_DEV_FB_USED{gpu="1",UUID="GPU-b",modelName="H100",Hostname="gpu1",GPU_I_PROFILE="1g",GPU_I_ID="3"} 7
+cslr_gpu_up{UUID="GPU-a",gpu="0"} 0
+cslr_gpu_up{UUID="GPU-b",gpu="1"} 1
+cslr_gpu_process_memory_bytes{UUID="GPU-b",service="ray-gpu",name="python",ray_job="03",ray_task="fit"} 1e9
+cslr_gpu_process_memory_bytes{UUID="GPU-b",service="",container="",name="python",ray_job="",ray_task=""} 2e9
+node_cpu_seconds_total{cpu="0",mode="idle"} 12
+"""
+
+
+class TestGpus:
+    def test_of_the_exporter_with_use_and_users(self):
+        first, second = gpus_in(samples_in(EXPORTED))
+        assert (first.host, first.number, first.up, first.use, first.memory) == ("gpu1", "0", False, 0.0, None)
+        assert (second.use, second.used, second.memory) == (64.0, 2**30, 2**32)
+        assert [(user.who, user.memory) for user in second.users] == [("python", 2e9), ("ray-gpu, job 03, fit", 1e9)]
+
+    def test_only_what_is_shown_is_parsed(self):
+        assert {sample.name for sample in samples_in(EXPORTED)} == {
+            "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "cslr_gpu_up",
+            "cslr_gpu_process_memory_bytes",
+        }  # fmt: skip
+
+    def test_none_without_figures(self):
+        assert gpus_in(samples_in("node_load1 1\n")) == ()
+
+
+def job(name: str, status: str, started: int | None = None) -> dict[str, object]:
+    return {"submission_id": name, "job_id": None, "status": status, "entrypoint": "python a.py", "start_time": started}
+
+
+class TestJobs:
+    def test_that_run_come_first_then_those_that_wait_then_the_last(self):
+        entries = [
+            job("old", "FAILED", 1000),
+            job("new", "SUCCEEDED", 9000),
+            job("wait", "PENDING"),
+            job("run", "RUNNING", 5000),
+        ]
+        assert [one.name for one in jobs_in(json.dumps(entries), "ray:8265")] == ["run", "wait", "new", "old"]
+
+    def test_that_ended_are_bounded_and_those_that_wait_are_not(self):
+        entries = [
+            job(f"{status}{number}", status, number) for status in ("STOPPED", "PENDING") for number in range(50)
+        ]
+        found = jobs_in(json.dumps(entries), "ray:8265")
+        assert sum(one.status == "PENDING" for one in found) == 50
+        assert sum(one.status == "STOPPED" for one in found) == ENDED_SHOWN
+
+    def test_of_a_driver_has_its_job_id(self):
+        (one,) = jobs_in('[{"job_id": "04000000", "status": "RUNNING", "entrypoint": "python a.py"}]', "ray:8265")
+        assert (one.name, one.program, one.started) == ("04000000", "a.py", None)
+
+    @pytest.mark.parametrize("answer", ["", "{}x", '{"a": 1}', "[1]", '[{"status": "RUNNING"}]'])
+    def test_anything_else_is_refused(self, answer):
+        with pytest.raises(FailureError, match="does not list jobs as Ray does"):
+            jobs_in(answer, "ray:8265")
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "program"),
+    [
+        ("python train.py --token hunter2", "train.py"),
+        ("TOKEN=hunter2 python -u jobs/train.py hunter2", "train.py"),
+        ("python -m lab.train hunter2", "lab.train"),
+        ("python -c \"login('hunter2')\"", "python"),
+        ("/opt/venv/bin/accelerate launch --x hunter2", "accelerate"),
+        ("bash run.sh hunter2", "run.sh"),
+        ("python 'unbalanced hunter2", "python"),
+        ("env TOKEN=hunter2", "env"),
+        ("", ""),
+        ("TOKEN=hunter2", ""),
+    ],
+)
+def test_program_of_a_job_is_shown_without_what_it_is_given(entrypoint, program):
+    assert program_of(entrypoint) == program

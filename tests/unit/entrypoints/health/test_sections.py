@@ -1,0 +1,155 @@
+"""What the page says of a moment."""
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+
+from contracts.alerts import Alert
+from contracts.facts import BuildFact, Builds, Times, VerificationFact
+from contracts.health import Kind, WatchedService
+from contracts.status import HeadStatus, NodeStatus, RayStatus, Reason, ServiceStatus, State, Status
+from entrypoints.health.asker import Answer
+from entrypoints.health.disks import Disk
+from entrypoints.health.failure import FailureError
+from entrypoints.health.page.gpus import Gpu, GpuUser
+from entrypoints.health.page.jobs import Job
+from entrypoints.health.page.runs import Run
+from entrypoints.health.page.snapshot import Snapshot
+from entrypoints.health.page.templates import page, sections
+
+EVIL = '<img src=x onerror="a">\'&`x`'
+ADDRESSES: dict[str, str] = defaultdict(str)
+NOW = 1_800_000_000.0
+WATCHED = WatchedService(name="mlflow", kind=Kind.MLFLOW, host="mlflow", port=5000)
+SERVICE = ServiceStatus(name="redis", kind="redis", state=State.UP, latency_ms=1.0, version="8", url="redis://h:1")
+GPU = Gpu(
+    host="gpu1", number="2", model="H100", up=True, use=98.0, used=70e9, memory=80e9, heat=79.0,
+    users=(GpuUser(who="ray-gpu, job 03", memory=60e9),),
+)  # fmt: skip
+JOB = Job(name="sweep", program="train.py", status="RUNNING", started=NOW - 7200, ended=None)
+RUN = Run(
+    name="lr", experiment="signs", user="anna", status="FINISHED", started=NOW - 90, ended=NOW - 30,
+    url="http://127.0.0.1:5000/#/experiments/1/runs/2", metrics=(("loss", 0.123456),),
+)  # fmt: skip
+
+
+def node(name: str, alive: bool = True, expected: bool = True) -> NodeStatus:
+    return NodeStatus(name=name, alive=alive, expected=expected, node_id=name, cpus=4, gpus=0, memory=2**32)
+
+
+def moment(*nodes: NodeStatus, **known: object) -> Snapshot:
+    head = HeadStatus(node="ray-cpu", address="10.0.0.1:6379", dashboard="http://127.0.0.1:8265") if nodes else None
+    ray = RayStatus(head=head, nodes=nodes, latency_ms=1.0)
+    status = Status(time="2027-01-15T08:00:00Z", stack="dev", services=(SERVICE,), ray=ray)
+    return replace(Snapshot(status=status, now=NOW), **known)  # type: ignore[arg-type]
+
+
+def answered(*found: object) -> Answer[tuple[object, ...]]:
+    return Answer(found, 1.0, None)
+
+
+FAILED: Answer[object] = Answer(None, None, FailureError(Reason.TIMEOUT, "no answer within 2 s"))
+
+
+def words(html: str) -> str:
+    """A section's text, one space between words."""
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+class TestSections:
+    def test_gpus_with_use_and_owner(self):
+        text = words(sections(moment(gpus=answered(GPU), exporter=WATCHED), reached_at="h")["gpus"])
+        assert "gpu1 2 H100 ● up 98 % 65.2 of 74.5 GiB 79 °C ray-gpu, job 03 55.9 GiB" in text
+
+    def test_lost_gpu(self):
+        gone = replace(GPU, up=False, use=None, used=None, memory=None, heat=None, users=())
+        found = sections(moment(gpus=answered(gone), exporter=WATCHED), reached_at="h")
+        assert "✕ lost nobody" in words(found["gpus"])
+        assert "✕" not in words(found["tiles"])  # its mark is the style's
+        assert 'class="tile bad"' in found["tiles"]
+
+    def test_jobs_and_runs(self):
+        shown = moment(node("ray-cpu"), jobs=answered(JOB), runs=answered(RUN), mlflow=WATCHED)
+        found = sections(shown, reached_at="10.0.0.7")
+        assert "sweep ◐ running train.py 2 h ago 2 h" in words(found["jobs"])
+        assert "lr ● finished signs anna loss 0.1235 2 min ago 1 min" in words(found["runs"])
+        assert 'href="http://10.0.0.7:5000/#/experiments/1/runs/2"' in found["runs"]
+        assert "Jobs 1 running, 0 waiting" in words(found["tiles"])
+
+    def test_upkeep(self):
+        shown = moment(
+            disks=(Disk(name="scratch", free=5 * 10**9, size=20 * 10**9),),
+            verification=VerificationFact(time=NOW - 3600, passed=10, failed=1),
+            builds=Builds(images={"base": BuildFact(time=NOW - 60, succeeded=False)}),
+            times={"certificates": Times(times={"lab": NOW + 86400 * 3}), "backup": Times(times={"nightly": NOW - 60})},
+        )
+        found = sections(shown, reached_at="h")
+        text = words(found["upkeep"])
+        assert "4.7 GiB free of 18.6 GiB" in text
+        assert "✕ failed 10 of 11 checks, 1 h ago" in text
+        assert "Certificates: lab expires in 3 d" in text
+        assert "Backups: nightly 1 min ago" in text
+        assert '<details id="builds" open>' in found["upkeep"]
+        assert found["tiles"].count('class="tile bad"') == 2
+
+    def test_nodes_of_the_past_are_folded_away(self):
+        old = [node(f"old{number}", alive=False, expected=False) for number in range(3)]
+        html = sections(moment(node("ray-cpu"), node("ray-gpu", alive=False), *old), reached_at="h")["nodes"]
+        there, _, folded = html.partition("<details")
+        assert "ray-cpu" in there
+        assert "✕ missing" in words(there)
+        assert "old1" not in there
+        assert folded.count('<tr role="row"><th') == 3 + 1
+        assert "3 that ended" in folded
+
+    def test_what_is_not_there_has_no_section(self):
+        found = sections(moment(), reached_at="h")
+        assert {name for name, html in found.items() if html} == {"summary", "tiles", "services"}
+
+    def test_what_has_not_answered_yet_or_fails_says_so(self):
+        for answer, said in ((None, "Asking …"), (FAILED, "no answer within 2 s")):
+            shown = moment(node("ray-cpu"), jobs=answer, runs=answer, gpus=answer, mlflow=WATCHED, exporter=WATCHED)
+            found = sections(shown, reached_at="h")
+            assert all(said in found[name] for name in ("gpus", "jobs", "runs"))
+
+    def test_front_ends_are_linked_as_the_reader_reaches_them(self):
+        notebooks = replace(SERVICE, name="marimo", kind="marimo", url="http://127.0.0.1:8080")
+        shown = moment(node("ray-cpu"))
+        shown = replace(shown, status=replace(shown.status, services=(SERVICE, notebooks)))
+        links = re.findall(r'href="([^"]+)">([^<]+)', sections(shown, reached_at="10.0.0.7")["summary"])
+        assert links == [("http://10.0.0.7:8265", "Ray dashboard"), ("http://10.0.0.7:8080", "Marimo notebooks")]
+
+    def test_alert_with_its_remedy(self):
+        alert = Alert(name="GpuHot", severity="warning", since="2026-11-28T03:21:55Z", remedy="run `nvidia-smi <x>`")
+        html = sections(moment(alerts=(alert,)), reached_at="h")["alerts"]
+        assert "run <code>nvidia-smi &lt;x&gt;</code>" in html
+
+    def test_texts_of_other_programs_are_escaped(self):
+        gpu = replace(GPU, host=EVIL, number=EVIL, model=EVIL, users=(GpuUser(who=EVIL, memory=1),))
+        job = replace(JOB, name=EVIL, status=EVIL, program=EVIL)
+        run = replace(RUN, name=EVIL, status=EVIL, experiment=EVIL, user=EVIL, url=EVIL, metrics=((EVIL, 1.0),))
+        alert = Alert(name=EVIL, severity=EVIL, since=EVIL, summary=EVIL, remedy=EVIL, labels={"service": EVIL})
+        shown = moment(
+            node(EVIL), gpus=answered(gpu), jobs=answered(job), runs=answered(run), alerts=(alert,),
+            disks=(Disk(name=EVIL, free=1, size=2),), exporter=WATCHED, mlflow=WATCHED,
+            times={"backup": Times(times={EVIL: NOW})},
+            builds=Builds(images={EVIL: BuildFact(time=NOW, succeeded=True)}),
+        )  # fmt: skip
+        text = page(shown, reached_at=EVIL, addresses=ADDRESSES)
+        assert "<img" not in text
+        assert 'onerror="' not in text
+        assert text.count("&lt;img") > 18
+
+
+class TestCharts:
+    def test_without_metrics_the_page_says_how_to_turn_them_on(self):
+        text = page(moment(), reached_at="h", addresses=ADDRESSES)
+        assert "ws set metrics.enabled true exporter.enabled true -s dev" in text
+        assert "<script" in text
+        assert "uPlot" not in text
+
+    def test_with_metrics_alone_it_says_what_the_exporter_adds(self):
+        text = page(moment(prometheus=WATCHED), reached_at="h", addresses=ADDRESSES)
+        assert "ws set exporter.enabled true -s dev" in text
+        assert 'id="chart-disk"' in text
+        assert 'id="chart-gpu"' not in text
