@@ -102,7 +102,7 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch, tmp_path) -> Iterator[World]:
+def world(monkeypatch, tmp_path) -> World:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     world = World()
 
@@ -115,11 +115,11 @@ def world(monkeypatch, tmp_path) -> Iterator[World]:
         return ""
 
     monkeypatch.setattr(nodes, "DockerApi", lambda: None)
-    monkeypatch.setattr(nodes.Snapshot, "take", lambda _api, _name: world)
-    monkeypatch.setattr(nodes.drains, "vacate", vacate)
-    monkeypatch.setattr(nodes.drains, "let_in", lambda *_: world.do("let in"))
-    monkeypatch.setattr(nodes.heads, "move", lambda *_: world.do("move head"))
-    monkeypatch.setattr(nodes.heads, "wait_for_candidate", lambda *_: world.do("candidate"))
+    monkeypatch.setattr("ws.rolling.snapshot.Snapshot.take", lambda _api, _name: world)
+    monkeypatch.setattr("ws.cluster.drain.vacate", vacate)
+    monkeypatch.setattr("ws.cluster.drain.let_in", lambda *_: world.do("let in"))
+    monkeypatch.setattr("ws.cluster.head.move", lambda *_: world.do("move head"))
+    monkeypatch.setattr("ws.cluster.head.wait_for_candidate", lambda *_: world.do("candidate"))
     monkeypatch.setattr(nodes, "problem_of", problem)
     monkeypatch.setattr(nodes, "leads", lambda _cluster: world.leads)
     return world
@@ -185,7 +185,7 @@ class TestWayBack:
         world.broken = {stage: WsError("no such device")}
         node = world.node()
         if stage == "let in":  # the way back does the same
-            world.restore = lambda *_: (world.do("restore"), world.broken.clear())  # type: ignore[method-assign]
+            world.restore = lambda *_: (world.do("restore"), world.broken.clear())
         with pytest.raises(NodeError, match=r"no such device\n  It runs as before again, image sha256:0123456789ab"):
             node.replace()
         assert world.did[-2:] == ["restore", "let in"]
@@ -230,7 +230,7 @@ class TestWork:
 
 
 def test_an_interrupted_node_is_found_by_the_next_run(world):
-    world.broken = {"change u": KeyboardInterrupt()}  # type: ignore[dict-item]
+    world.broken = {"change u": KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
         world.node().replace()
     assert Unfinished(IDENTITY).read() == "ray-cpu"
