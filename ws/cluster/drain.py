@@ -57,11 +57,11 @@ def vacate(access: Access, node: RayNode, seconds: int, say: Callable[[str], Non
     return left
 
 
-def let_in(access: Access, name: str, say: Callable[[str], None]) -> None:
+def let_in(access: Access, name: str, say: Callable[[str], None], seconds: float = RETURN_SECONDS) -> None:
     """Ends a node's time out, and waits until it has joined."""
     with access.answers():
         access.lease.set_maintenance(name, False)
-    _wait(access, lambda: _is_there(access, name), f"{name} joins", RETURN_SECONDS, say)
+    _wait(access, lambda: _is_there(access, name), f"{name} joins", seconds, say)
 
 
 def resume(access: Access, name: str, console: Console) -> None:

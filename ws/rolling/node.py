@@ -30,6 +30,7 @@ from ws.rolling.work import lasting, wait_for_its_end
 from ws.tables import plain_table
 
 HEAD_SECONDS = 120.0  # for a head, after Redis was replaced
+JOIN_SECONDS = 300.0  # the head may move meanwhile, and a busy host is slow: a needless way back costs more
 HEALTHY_SECONDS = 180.0  # for a container that is made again as it was
 STAGES = ("drained", "replaced", "joined", "verified")
 DONE = ("replaced", "removed")  # outcomes
@@ -180,9 +181,9 @@ class Node:
     def _join(self, say: Callable[[str], None]) -> None:
         membership = self._cluster.membership
         if membership is None or self.step.service != CANDIDATE:
-            drains.let_in(self._cluster, self.name, say)
+            drains.let_in(self._cluster, self.name, say, JOIN_SECONDS)
         elif not membership.static_head:
-            heads.wait_for_candidate(self._cluster, membership.host, drains.RETURN_SECONDS, say)
+            heads.wait_for_candidate(self._cluster, membership.host, JOIN_SECONDS, say)
 
     @contextmanager
     def _stage(self, stage: str) -> Iterator[None]:
