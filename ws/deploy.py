@@ -16,7 +16,7 @@ from config.project import FOLDER
 from embedded_engine.changes import EVERYTHING, Action, Change, Display, Guard, Result, Scope, unguarded
 from stack import running_work
 from stack.owner import RECORD, OwnerRecord
-from stack.running_work import RunningWork
+from stack.running_work import RAY_NODES, RunningWork
 from stack.state import DUMPS, stack_folder
 from ws import changes, firewall, services
 from ws.consent import Consent
@@ -99,7 +99,8 @@ class Session:
 
     def up(self, choice: Choice, consent: Consent, scope: Scope = EVERYTHING) -> Result:
         """Deploys the stack, or what is in `scope`. Ends no running work without consent. Raises `DeclinedError`."""
-        self._clear_away(self.run(choice, lambda engine: engine.leftovers()).changes, consent)
+        left = self.run(choice, lambda engine: engine.leftovers()).changes
+        self.clear_away([one for one in left if scope.whole or not one.name.endswith(RAY_NODES)], consent)
         running = running_work.look(self.identity)
         if running or running.pair:
             # Only then is a preview worth its time.
@@ -126,7 +127,7 @@ class Session:
     def _dumps(self) -> set[Path]:
         return set((stack_folder(self.identity) / DUMPS).glob("*"))
 
-    def _clear_away(self, left: list[Change], consent: Consent) -> None:
+    def clear_away(self, left: list[Change], consent: Consent) -> None:
         """Removes leftovers of an interrupted run. Raises `DeclinedError` and `WsError`."""
         if not left:
             return

@@ -60,6 +60,13 @@ def vacate(access: Access, node: RayNode, seconds: int, say: Callable[[str], Non
 def let_in(access: Access, name: str, say: Callable[[str], None], seconds: float = RETURN_SECONDS) -> None:
     """Ends a node's time out, and waits until it has joined."""
     with access.answers():
+        marked = name in access.lease.maintenance()
+    with suppress(NoHeadError):
+        if marked and (node := next((one for one in access.ray.nodes() if one.name == name and one.alive), None)):
+            # Ray cannot revoke a drain, so this Ray must end.
+            _ask_node(access, name, 0)
+            _wait(access, lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
+    with access.answers():
         access.lease.set_maintenance(name, False)
     _wait(access, lambda: _is_there(access, name), f"{name} joins", seconds, say)
 
@@ -75,10 +82,6 @@ def resume(access: Access, name: str, console: Console) -> None:
         return
     began = time.monotonic()
     with progress(console) as say:
-        if node and node.alive:  # Ray cannot revoke a drain, so this Ray must end
-            _ask_node(access, name, 0)
-            former = node
-            _wait(access, lambda: _is_gone(access, former), f"Ray ends on {name}", END_SECONDS, say)
         let_in(access, name, say)
     console.print(Text(f"{name} is back after {whole_duration(time.monotonic() - began)}", style="bold green"))
 

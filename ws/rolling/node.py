@@ -10,7 +10,7 @@ from rich.text import Text
 
 from build_report.units import whole_duration
 from docker_api.api import DockerApi
-from embedded_engine.changes import Result, Scope
+from embedded_engine.changes import Change, Guard, Result
 from verification.spec import VerificationSpec
 from ws import changes
 from ws.cluster import drain as drains
@@ -19,6 +19,7 @@ from ws.cluster.access import Access
 from ws.cluster.nodes import latest
 from ws.cluster.ray_api import NoHeadError
 from ws.consent import Consent
+from ws.cost import Cost
 from ws.deploy import Session
 from ws.errors import WsError, message
 from ws.progress import progress, wait_until
@@ -50,7 +51,7 @@ class Run:
     consent: Consent
     seconds: float  # for the work of a node to end
     revert: bool  # whether a node is made again as it was if its replacement fails
-    change: Callable[[Scope], Result]  # lets the engine make the changes in a scope
+    change: Callable[[Step, Guard], Result]  # lets the engine make the change of a step
 
     @property
     def others_may_lead(self) -> bool:
@@ -79,6 +80,7 @@ class Node:
         self._session, self._cluster, self._console = self.run.session, self.run.cluster, self.run.session.console
         self._unfinished = Unfinished(self._session.identity)
         self._container = self._session.identity.object_name(self.step.service)
+        self._consent = replace(self.run.consent, drain=None, unchanged=f"{self.name} was left as it is")
 
     def replace(self) -> None:
         """Takes the node through its stages. Raises `NodeError`, after the way back."""
@@ -132,9 +134,11 @@ class Node:
         change = self.step.change
         if change is None or not self.step.there:
             return
-        consent = replace(self.run.consent, drain=None, unchanged=f"{self.name} was left as it is")
         with progress(self._console) as say:
-            wait_for_its_end(lambda: lasting(self._session.cost([change])), self.run.seconds, consent, say)
+            wait_for_its_end(lambda: self._ends(change), self.run.seconds, self._consent, say)
+
+    def _ends(self, change: Change) -> Cost:
+        return lasting(self._session.cost([change]))
 
     # --- the stages ---
 
@@ -166,7 +170,8 @@ class Node:
         if self.step.change is None:
             return
         with self._stage("replaced"):
-            result = self.run.change(self.step.scope)
+            # On a single host, a job may have begun since.
+            result = self.run.change(self.step, lambda change: self._consent.objection(self._ends(change)))
             if not result.ok:
                 changes.show_failures(result, self._console)
                 raise WsError(f"its container was not replaced: {changes.counts(result, planned=False)}")

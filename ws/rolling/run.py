@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from embedded_engine.changes import Action, Change, Result, Scope
+from embedded_engine.changes import Action, Change, Guard, Result
 from stack import running_work
 from stack.advertised_facts import versions as configured_versions
 from stack.running_work import RAY_NODES, RunningWork
@@ -18,7 +18,7 @@ from ws.errors import WsError
 from ws.history.recording import Recording
 from ws.rolling import versions
 from ws.rolling.node import DONE, Node, NodeError, Run, leads, table
-from ws.rolling.plan import CANDIDATE, Place, Plan, Role, Step, plan
+from ws.rolling.plan import CANDIDATE, Place, Plan, Role, Step, plan, service_of
 from ws.rolling.turn import Unfinished, turn_in_cluster, turn_on_host
 from ws.rolling.verify import planned_spec
 
@@ -155,8 +155,11 @@ class Rolling:
 
     # --- results ---
 
-    def _change(self, scope: Scope) -> Result:
-        return self._add(self.session.run(self.choice, lambda engine: engine.up(scope)))
+    def _change(self, step: Step, guard: Guard) -> Result:
+        # With Pulumi: a container that was made again as it was, which its state does not know.
+        left = self.session.run(self.choice, lambda engine: engine.leftovers()).changes
+        self.session.clear_away([one for one in left if service_of(one) == step.service], self.consent)
+        return self._add(self.session.run(self.choice, lambda engine: engine.up(step.scope), guard=guard))
 
     def _add(self, result: Result) -> Result:
         """Adds what a part of the run did, if anything, in place of what earlier parts said of the same resource."""

@@ -66,7 +66,8 @@ def _renew(access: Access, key: str, mine: str, over: threading.Event) -> None:
     """With a connection of its own. While Redis is replaced it does not answer; a new primary may lack the key."""
     while not over.wait(RENEW_SECONDS):
         with contextlib.suppress(OSError, RedisRefusedError):
-            access.lease.link.command("SET", key, mine, "PX", int(TTL_SECONDS * 1000))
+            if access.lease.link.command("GET", key) in (None, mine):
+                access.lease.link.command("SET", key, mine, "PX", int(TTL_SECONDS * 1000))
 
 
 class Unfinished:

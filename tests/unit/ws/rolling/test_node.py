@@ -10,7 +10,7 @@ from rich.console import Console
 
 from config.cluster import Membership
 from config.cluster_file import parse
-from embedded_engine.changes import CONTAINER, Action, Change, Result, Scope
+from embedded_engine.changes import CONTAINER, Action, Change, Guard, Result
 from stack.identity import StackIdentity
 from ws.cluster.ray_api import Work
 from ws.consent import Command, Consent, DeclinedError
@@ -76,8 +76,8 @@ class World:
 
     # Of the run.
 
-    def change(self, scope: Scope) -> Result:
-        self.do(f"change {','.join(sorted(scope.only or ()))}")
+    def change(self, step: Step, _guard: Guard) -> Result:
+        self.do(f"change {','.join(sorted(step.scope.only or ()))}")
         return Result(changes=[])
 
     def node(self, service: str = "ray-cpu", role: Role = Role.WORKER, *, revert: bool = True, **step: Any) -> Node:
