@@ -29,6 +29,26 @@ HOST_KEY = "cslr:host"
 REAL_GCS = HOST_RAY_PORTS["ray-head"]["--port"]
 
 
+class ClusterSsh(Settings):
+    """How `ws cluster up` works on a host."""
+
+    destination: str | None = Field(
+        default=None,
+        pattern=r"^[^\s-]\S*$",  # no option of ssh
+        description="Destination for OpenSSH, also a name of its config. Unset: the host's address, as the same user.",
+        examples=["ops@alpha.example.org"],
+    )
+    folder: str | None = Field(
+        default=None,
+        pattern=r"^/",
+        description="Folder of the project on the host. Unset: as on the host on which `ws cluster up` runs.",
+        examples=["/srv/platform"],
+    )
+    stack: str | None = Field(
+        default=None, pattern=r"^[\w.][\w.-]*$", description="Name of the host's stack. Unset: the host's name."
+    )
+
+
 class ClusterHost(Settings):
     """A host of the cluster."""
 
@@ -38,6 +58,7 @@ class ClusterHost(Settings):
     names: Annotated[tuple[ReachedName, ...], AsTuple] = Field(
         default=(), description="Names by which people reach it, such as `alpha.example.org`."
     )
+    ssh: ClusterSsh = Field(default=ClusterSsh(), description="How `ws cluster up` works on it.")
 
 
 class ClusterRedis(Settings):

@@ -1,6 +1,6 @@
 """An engine's report of a run: changes and their result. Does not import Pulumi, which is slow to load."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -66,6 +66,24 @@ class Display(Protocol):
     def interrupted(self) -> None:
         """The run was interrupted, and waits for what is under way."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """The resources that a run may change, by URN; it leaves all others as they are."""
+
+    only: Set[str] | None = None  # None: all
+    without: Set[str] = frozenset()
+
+    def __contains__(self, urn: str) -> bool:
+        return urn not in self.without and (self.only is None or urn in self.only)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it leaves nothing out."""
+        return self.only is None and not self.without
+
+
+EVERYTHING = Scope()
 
 # Called before an existing object ends. Returns why it must not, or an empty text.
 Guard = Callable[[Change], str]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from docker_api.api import DockerError
 from docker_api.builds import BuildError
-from embedded_engine.changes import Action, Change, Display, Guard, unguarded
+from embedded_engine.changes import EVERYTHING, Action, Change, Display, Guard, Scope, unguarded
 from embedded_engine.differences import differences
 from embedded_engine.program import Outcome
 from embedded_engine.registration import Registration
@@ -26,7 +26,9 @@ class Deployment:
         preview: bool,
         cancelled: threading.Event,
         guard: Guard = unguarded,
+        scope: Scope = EVERYTHING,
     ) -> None:
+        self._scope = scope
         self._types = types
         self._display = display
         self._preview = preview
@@ -65,6 +67,8 @@ class Deployment:
     def _apply(self, wanted: Registration, change: Change) -> Actual | None:
         resource = self._type_of(wanted)
         actual = resource.read(wanted)
+        if wanted.urn not in self._scope:
+            return actual
         change.action, change.reasons = self._decide(wanted, resource, actual)
         if change.action is Action.REPLACE and resource.replaces_dependents:
             with self._lock:

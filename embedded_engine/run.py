@@ -14,6 +14,7 @@ from docker_api.api import DockerApi, DockerError
 from embedded_engine.changes import (
     COMMAND,
     CONTAINER,
+    EVERYTHING,
     IMAGE,
     NETWORK,
     PULLED_IMAGE,
@@ -23,6 +24,7 @@ from embedded_engine.changes import (
     Display,
     Guard,
     Result,
+    Scope,
     unguarded,
 )
 from embedded_engine.deployment import Deployment
@@ -77,14 +79,14 @@ class Engine:
         """What `up` would do; changes nothing."""
         return self._pass(preview=True)
 
-    def up(self) -> Result:
+    def up(self, scope: Scope = EVERYTHING) -> Result:
         """Brings the host to the state that the program declares. Continues an interrupted or failed run."""
         with stack_lock(self._state, self._stack), self._cancellable():
             # Errors of the program, and types that the engine does not support, show before anything changes.
-            plan = self._pass(preview=True)
+            plan = self._pass(preview=True, scope=scope)
             if plan.failed or plan.unchanged:
                 return plan
-            return self._pass(preview=False)
+            return self._pass(preview=False, scope=scope)
 
     def destroy(self, *, volumes: bool = False) -> Result:
         """Removes the stack's containers and networks, and with `volumes` its data. Images stay."""
@@ -111,15 +113,15 @@ class Engine:
             self._cancelled.set()
             self._display.interrupted()
 
-    def _pass(self, *, preview: bool) -> Result:
+    def _pass(self, *, preview: bool, scope: Scope = EVERYTHING) -> Result:
         deployment = Deployment(
-            self._types(), self._display, preview=preview, cancelled=self._cancelled, guard=self._guard
+            self._types(), self._display, preview=preview, cancelled=self._cancelled, guard=self._guard, scope=scope
         )
         monitor = Monitor(deployment.handle)
         outputs = run_program(self._folder, self._config, monitor, preview=preview, on_interrupt=self.cancel)
         result = Result(changes=list(deployment.changes.values()), outputs=outputs)
         try:
-            orphans = self._orphans(set(deployment.changes))
+            orphans = [one for one in self._orphans(set(deployment.changes)) if one.urn in scope]
         except DockerError:
             if not result.failed:
                 raise

@@ -6,7 +6,7 @@ Owns the client container and removes it whatever happens. The checks themselves
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, cast
 
 import docker
@@ -42,12 +42,15 @@ class ClientError(Exception):
     """The client container gave no report. The message is one sentence."""
 
 
-def verify(spec: VerificationSpec, progress: Progress) -> Report:
-    """Runs all checks within the spec's deadline. `progress` gets a line as each ends. Raises nothing of Docker."""
+def verify(spec: VerificationSpec, progress: Progress, checks: Sequence[str] = ()) -> Report:
+    """Runs all checks, or some of the client's and those that they need, within the spec's deadline.
+
+    `progress` gets a line as each ends. Raises nothing of Docker.
+    """
     began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     try:
         engine = docker.from_env()
-        report = run_client(engine, spec, progress)
+        report = run_client(engine, spec, progress, checks)
         # If no head answers, Marimo cannot connect either.
         if spec.marimo and spec.nodes and "connect" not in {check.name for check in report.failures}:
             # Something is always left for it, even if the client took more than its share.
@@ -85,7 +88,9 @@ def explain(error: Exception, spec: VerificationSpec) -> str:
 
 
 @contextlib.contextmanager
-def client_container(engine: docker.DockerClient, spec: VerificationSpec, seconds: float) -> Iterator[Container]:
+def client_container(
+    engine: docker.DockerClient, spec: VerificationSpec, seconds: float, checks: Sequence[str] = ()
+) -> Iterator[Container]:
     """The client, created but not started. Removed at the end, as are leftovers of an interrupted run."""
     name = f"{spec.project}-{spec.stack}-verify"
     remove(engine, name)
@@ -107,7 +112,7 @@ def client_container(engine: docker.DockerClient, spec: VerificationSpec, second
         yield engine.containers.create(
             spec.client.image,
             entrypoint=["sh"],
-            command=[WITH_PYTHON, PROGRAM],
+            command=[WITH_PYTHON, PROGRAM, *(("--checks", ",".join(checks)) if checks else ())],
             name=name,
             hostname=HOSTNAME,
             extra_hosts={HOSTNAME: "127.0.0.1"},  # on the host network nothing else resolves it
@@ -145,11 +150,13 @@ def limited(spec: VerificationSpec, seconds: float) -> str:
     return spec.model_copy(update={"deadline": seconds, "settle": min(spec.settle, seconds)}).model_dump_json()
 
 
-def run_client(engine: docker.DockerClient, spec: VerificationSpec, progress: Progress) -> Report:
+def run_client(
+    engine: docker.DockerClient, spec: VerificationSpec, progress: Progress, checks: Sequence[str] = ()
+) -> Report:
     """Runs the checks in the client container. Raises ClientError and Docker's errors."""
     reserve = MARGIN + (MARIMO_SECONDS if spec.marimo else 0)
     seconds = max(spec.deadline - reserve, spec.deadline / 2)
-    with client_container(engine, spec, seconds) as container:
+    with client_container(engine, spec, seconds, checks) as container:
         container.start()
         threading.Thread(target=follow, args=(container, progress), daemon=True).start()
         try:

@@ -105,27 +105,52 @@ def up(
             "verified, and attaches to no logs (`ws logs -f` does).",
         ),
     ] = False,
+    rolling: Annotated[
+        bool,
+        typer.Option(
+            "--rolling",
+            help="Replace Ray nodes one by one: drain (--drain TIME, default 10m), replace, wait until healthy, "
+            "verify. The head comes last. Stop at the first failure.",
+        ),
+    ] = False,
+    revert: Annotated[
+        bool,
+        typer.Option(
+            "--revert/--no-revert", help="With --rolling: make a node whose replacement fails again as it was."
+        ),
+    ] = True,
 ) -> None:
     """Set up this host, deploy the stack file to it, and verify the result.
 
     If running jobs, drivers or notebooks would end, lists them and asks first. Without a terminal it then changes
     nothing, unless --yes or --drain is given.
+
+    With --rolling, --drain says how long the work of each node may take to end. Tasks that have not ended then run
+    again elsewhere; jobs whose drivers are on the node end with consent only (asked, or --yes).
     """
     from stack.history import Operation
     from ws.history.recording import recorded
 
     began = time.monotonic()
+    if not (revert or rolling):
+        raise typer.BadParameter("it has a meaning only with --rolling.", param_hint="--no-revert")
     session = _session(stack, rebuild=build)
-    consent = _consent("ws up", stack, engine, yes=yes, drain=drain)
+    consent = _consent(f"ws up{' --rolling' if rolling else ''}", stack, engine, yes=yes, drain=drain)
     session.prepare_host()
     choice = session.choose(engine)
     with recorded(session, Operation.UP, choice.name) as recording:
-        if session.changes_over(choice):
-            consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine recreates all containers"))
-            ask(f"Stack {stack} was made by the {session.maker} engine. Its containers will be recreated.", yes=yes)
-            session.change_over()
-        recording.result = session.up(choice, consent)
-        session.report(recording.result)
+        if rolling and session.maker:  # else there is nothing yet that could be replaced
+            from ws.rolling.run import Rolling
+
+            Rolling(session=session, choice=choice, consent=consent, revert=revert).run(recording)
+        else:
+            if session.changes_over(choice):
+                consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine recreates all containers"))
+                ask(f"Stack {stack} was made by the {session.maker} engine. Its containers will be recreated.", yes=yes)
+                session.change_over()
+            recording.result = session.up(choice, consent)
+            session.report(recording.result)
+    assert recording.result is not None  # noqa: S101  (both ways set it)
     session.show_end(recording.result, time.monotonic() - began)
 
 

@@ -48,6 +48,7 @@ class Consent:
     console: Console
     yes: bool = False
     drain: float | None = None  # seconds
+    unchanged: str = "Nothing was changed"  # how a refusal begins
     agreed: set[tuple[Kind, str]] = field(default_factory=set)
 
     def obtain(self, look: Callable[[], Cost]) -> None:
@@ -114,7 +115,7 @@ class Consent:
         if not self._asks():
             raise DeclinedError(self._refusal(found))
         if not typer.confirm("End it and continue?"):
-            raise DeclinedError("Nothing was changed.")
+            raise DeclinedError(f"{self.unchanged}.")
 
     def _refusal(self, found: Cost) -> str:
         what = in_words(found.works) if found.works else "running work"
@@ -123,7 +124,7 @@ class Consent:
         waits = [work for work in found.works if work.kind not in DOES_NOT_END]
         if self.command.drains and (waits or not found.known):
             remedies.insert(0, f"  Wait for its end:   {self.command.with_option('--drain 2h')}")
-        return "\n".join([f"Nothing was changed: {what} {verb}, and there is no terminal to ask on.", *remedies])
+        return "\n".join([f"{self.unchanged}: {what} {verb}, and there is no terminal to ask on.", *remedies])
 
     # --- draining ---
 

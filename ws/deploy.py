@@ -13,10 +13,10 @@ from rich.text import Text
 from build_report.units import whole_duration
 from config.keys import HOST_ALONE, PREFLIGHT_KEY
 from config.project import FOLDER
-from embedded_engine.changes import Action, Change, Display, Guard, Result, unguarded
+from embedded_engine.changes import EVERYTHING, Action, Change, Display, Guard, Result, Scope, unguarded
 from stack import running_work
 from stack.owner import RECORD, OwnerRecord
-from stack.running_work import RunningWork
+from stack.running_work import RAY_NODES, RunningWork
 from stack.state import DUMPS, stack_folder
 from ws import changes, firewall, services
 from ws.consent import Consent
@@ -50,6 +50,7 @@ class Session:
         self.identity = stack.identity
         self.console = console
         self.begun: list[Change] = []  # what its runs began, for the record of one that does not end
+        self._said: set[str] = set()  # by the program
 
     def say(self, text: str, style: str = "dim") -> None:
         """Prints one line of progress."""
@@ -100,24 +101,26 @@ class Session:
             finally:
                 self.begun += display.begun
 
-    def up(self, choice: Choice, consent: Consent) -> Result:
-        """Deploys the stack, and ends no running work without consent. Raises `DeclinedError`."""
-        self._clear_away(self.run(choice, lambda engine: engine.leftovers()).changes, consent)
+    def up(self, choice: Choice, consent: Consent, scope: Scope = EVERYTHING) -> Result:
+        """Deploys the stack, or what is in `scope`. Ends no running work without consent. Raises `DeclinedError`."""
+        left = self.run(choice, lambda engine: engine.leftovers()).changes
+        self.clear_away([one for one in left if scope.whole or not one.name.endswith(RAY_NODES)], consent)
         running = running_work.look(self.identity)
         if running or running.pair:
             # Only then is a preview worth its time.
             planned = self.run(choice, lambda engine: engine.preview())
             if planned.failed or planned.unchanged:
                 return planned
-            consent.obtain(lambda: self.cost(planned.changes))
-            if any(stop.service in REDIS for stop in stops(planned.changes, running.services)):
+            changing = [change for change in planned.changes if change.urn in scope]
+            consent.obtain(lambda: self.cost(changing))
+            if any(stop.service in REDIS for stop in stops(changing, running.services)):
                 self.give_redis_away()
 
         def objection(change: Change) -> str:
             return consent.objection(self.cost([change])) if concerns(change) else ""
 
         before = self._dumps()
-        result = self.run(choice, lambda engine: engine.up(), guard=objection)
+        result = self.run(choice, lambda engine: engine.up(scope), guard=objection)
         for dump in sorted(self._dumps() - before):
             self.say(
                 f"Kept MLflow's database as it was before. To go back to it, with the former version: "
@@ -128,7 +131,7 @@ class Session:
     def _dumps(self) -> set[Path]:
         return set((stack_folder(self.identity) / DUMPS).glob("*"))
 
-    def _clear_away(self, left: list[Change], consent: Consent) -> None:
+    def clear_away(self, left: list[Change], consent: Consent) -> None:
         """Removes leftovers of an interrupted run. Raises `DeclinedError` and `WsError`."""
         if not left:
             return
@@ -303,8 +306,8 @@ class Session:
 
     @contextlib.contextmanager
     def program_speaks(self) -> Iterator[None]:
-        """Shows each message of the program once, although the embedded engine runs it twice."""
-        log, handler = logging.getLogger(PROGRAM_LOG), _Once(self.say)
+        """Shows each message of the program once, although a command may run it several times."""
+        log, handler = logging.getLogger(PROGRAM_LOG), _Once(self.say, self._said)
         log.setLevel(logging.INFO)
         log.propagate = False
         log.addHandler(handler)
@@ -321,10 +324,10 @@ class Session:
 class _Once(logging.Handler):
     """Passes each distinct message on once."""
 
-    def __init__(self, say: Callable[[str, str], None]) -> None:
+    def __init__(self, say: Callable[[str, str], None], said: set[str]) -> None:
         super().__init__(logging.INFO)
         self._say = say
-        self._said: set[str] = set()
+        self._said = said
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()

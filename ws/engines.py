@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from embedded_engine.changes import Result
+from embedded_engine.changes import EVERYTHING, Result, Scope
 from ws.engine_names import EngineName, EngineOption
 from ws.errors import WsError
 from ws.pulumi.cli import Availability
@@ -17,8 +17,8 @@ class DeploymentEngine(Protocol):
     def preview(self) -> Result:
         """Returns the changes that `up` would make; changes nothing."""
 
-    def up(self) -> Result:
-        """Brings the host to the state that the program declares."""
+    def up(self, scope: Scope = EVERYTHING) -> Result:
+        """Brings the host, or what is in `scope`, to the state that the program declares."""
 
     def destroy(self, *, volumes: bool = False) -> Result:
         """Removes what `up` made; data only with `volumes`."""

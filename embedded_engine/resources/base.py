@@ -80,6 +80,15 @@ def remove_container(api: DockerApi, identifier: str) -> None:
             raise
 
 
+def leave_network(api: DockerApi, network: str, identifier: str) -> None:
+    """Takes a container out of a network, if it is in it."""
+    try:
+        api.call("POST", f"/networks/{network}/disconnect", body={"Container": identifier, "Force": True})
+    except DockerError as error:
+        if error.status not in (403, GONE):  # it is in none before its first start, says newer Engine
+            raise
+
+
 class DockerObjects:
     """Common methods of all types of Docker objects."""
 

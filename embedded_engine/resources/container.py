@@ -16,6 +16,7 @@ from embedded_engine.resources.base import (
     Progress,
     ResourceError,
     engine_labels,
+    leave_network,
     refuse_foreign,
     remove_container,
 )
@@ -89,25 +90,17 @@ class Container(DockerObjects):
         networks = _networks(wanted.inputs)
         there = (self.api.find(f"/containers/{identifier}/json") or {}).get("NetworkSettings", {}).get("Networks", {})
         if networks and wanted.inputs["networkMode"] in there:
-            self._leave(wanted.inputs["networkMode"], identifier)
+            leave_network(self.api, wanted.inputs["networkMode"], identifier)
         for network in networks:
             name = network["name"]
             if name in there:
                 if there[name].get("NetworkID") in ("", (self.api.find(f"/networks/{name}") or {}).get("Id")):
                     continue
-                self._leave(name, identifier)
+                leave_network(self.api, name, identifier)
             ipam = {"IPv4Address": network["ipv4Address"]} if "ipv4Address" in network else {}
             endpoint = {"Aliases": network["aliases"], "IPAMConfig": ipam, "DriverOpts": {}}
             body = {"Container": identifier, "EndpointConfig": endpoint}
             self.api.call("POST", f"/networks/{name}/connect", body=body)
-
-    def _leave(self, network: str, identifier: str) -> None:
-        try:
-            body = {"Container": identifier, "Force": True}
-            self.api.call("POST", f"/networks/{network}/disconnect", body=body)
-        except DockerError as error:
-            if error.status not in (403, 404):  # it is in none before its first start, says newer Engine
-                raise
 
     def _start(self, wanted: Registration, identifier: str, progress: Progress, verb: str = "start") -> Actual:
         progress("starting")

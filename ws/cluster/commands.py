@@ -1,12 +1,16 @@
 """The commands on a running cluster. Implementations are imported when called, so that help appears at once."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from ws.paths import there
 from ws.terminal import FAILED, HELP, AsJson, Stack, out
+
+CLUSTER_FILE = Path("cluster.yaml")
 
 node = typer.Typer(help="The Ray nodes of the cluster.", no_args_is_help=True, context_settings=HELP)
 head = typer.Typer(help="The head of the cluster.", no_args_is_help=True, context_settings=HELP)
@@ -155,6 +159,40 @@ def cluster_key(stack: Stack = "dev") -> None:
     from ws.cluster.hosts import show_key
 
     show_key(stack, out)
+
+
+@cluster.command("up")
+def cluster_up(
+    file: Annotated[
+        Path, typer.Option("--cluster", metavar="FILE", help="The cluster file.", callback=there)
+    ] = CLUSTER_FILE,
+    drain: Annotated[
+        str, typer.Option(metavar="TIME", help="How long the work of each node may take to end (600, 30m, 2h).")
+    ] = "10m",
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="End the jobs, drivers and sessions that have not ended by then.")
+    ] = False,
+    revert: Annotated[
+        bool, typer.Option("--revert/--no-revert", help="Make a node whose replacement fails again as it was.")
+    ] = True,
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Print the commands for each host in their order, and run none.")
+    ] = False,
+) -> None:
+    """Run `ws up --rolling` on every host over SSH, one host after the other, the head's last.
+
+    Uses OpenSSH's client and its config, and asks for no password. Stops at the first failure; run again, it goes on.
+    """
+    from ws.drain_option import parse_duration
+    from ws.rolling.walk import Walk
+
+    parse_duration(drain)  # each host gets it as text
+    options = ("--drain", drain, *(("--yes",) if yes else ()), *(() if revert else ("--no-revert",)))
+    walk = Walk.of(file, options, out)
+    if only_print:
+        walk.show_commands()
+    else:
+        walk.run()
 
 
 @cluster.command("check")

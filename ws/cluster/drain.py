@@ -36,18 +36,39 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
     if node is None:
         console.print(f"{name} is drained already; to let it join again: ws node resume {name} --stack {access.stack}")
         return
-    _ask_node(access, name, seconds)
     began = time.monotonic()
     with progress(console) as say:
-        left = _wait_for_work(access, node, began + seconds, say)
-        if not left and not _is_gone_surely(access, node):
-            _ask_node(access, name, 0)  # no work is left
-        _wait(access, lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
+        left = vacate(access, node, seconds, say)
     if left:
-        _say_what_was_ended(left, seconds, console)
+        console.print(Text(ended_by_force(left, seconds), style="yellow"), soft_wrap=True)
     took = whole_duration(time.monotonic() - began)
     console.print(Text(f"{name} is drained ({took})", style="bold green"))
     console.print(f"It stays out, even if its container restarts, until: ws node resume {name} -s {access.stack}")
+
+
+def vacate(access: Access, node: RayNode, seconds: int, say: Callable[[str], None]) -> Work:
+    """Lets a node's running work end, ends Ray there, and keeps it out; returns the work that did not end by itself."""
+    began = time.monotonic()
+    _ask_node(access, node.name, seconds)
+    left = _wait_for_work(access, node, began + seconds, say)
+    if not left and not _is_gone_surely(access, node):
+        _ask_node(access, node.name, 0)  # no work is left
+    _wait(access, lambda: _is_gone(access, node), f"Ray ends on {node.name}", END_SECONDS, say)
+    return left
+
+
+def let_in(access: Access, name: str, say: Callable[[str], None], seconds: float = RETURN_SECONDS) -> None:
+    """Ends a node's time out, and waits until it has joined."""
+    with access.answers():
+        marked = name in access.lease.maintenance()
+    with suppress(NoHeadError):
+        if marked and (node := next((one for one in access.ray.nodes() if one.name == name and one.alive), None)):
+            # Ray cannot revoke a drain, so this Ray must end.
+            _ask_node(access, name, 0)
+            _wait(access, lambda: _is_gone(access, node), f"Ray ends on {name}", END_SECONDS, say)
+    with access.answers():
+        access.lease.set_maintenance(name, False)
+    _wait(access, lambda: _is_there(access, name), f"{name} joins", seconds, say)
 
 
 def resume(access: Access, name: str, console: Console) -> None:
@@ -61,13 +82,7 @@ def resume(access: Access, name: str, console: Console) -> None:
         return
     began = time.monotonic()
     with progress(console) as say:
-        if node and node.alive:  # Ray cannot revoke a drain, so this Ray must end
-            _ask_node(access, name, 0)
-            former = node
-            _wait(access, lambda: _is_gone(access, former), f"Ray ends on {name}", END_SECONDS, say)
-        with access.answers():
-            access.lease.set_maintenance(name, False)
-        _wait(access, lambda: _is_there(access, name), f"{name} joins", RETURN_SECONDS, say)
+        let_in(access, name, say)
     console.print(Text(f"{name} is back after {whole_duration(time.monotonic() - began)}", style="bold green"))
 
 
@@ -210,9 +225,9 @@ def _is_there(access: Access, name: str) -> bool:
     return any(one.alive for one in access.ray.nodes() if one.name == name)
 
 
-def _say_what_was_ended(left: Work, seconds: int, console: Console) -> None:
-    text = f"Not ended by itself within {seconds} s, and ended now: {left} ({_names(left)})"
-    console.print(Text(text, style="yellow"), soft_wrap=True)
+def ended_by_force(left: Work, seconds: int) -> str:
+    """What a drain had to end."""
+    return f"Not ended by itself within {seconds} s, and ended now: {left} ({_names(left)})"
 
 
 def _names(work: Work) -> str:

@@ -1,7 +1,7 @@
 """`ws head`: who leads, who would be next, and the planned move to another host."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -226,3 +226,14 @@ def _check_candidate(access: Access, host: str) -> None:
         raise WsError(f"the cluster has no host {in_words(host)}.\n  {did_you_mean(host, membership.cluster.hosts)}")
     if host not in membership.candidates:
         raise WsError(f"{host} never leads: {membership.names('head_whitelist')} does not name it.")
+
+
+def wait_for_candidate(access: Access, host: str, seconds: float, say: Callable[[str], None]) -> None:
+    """Waits until a host's agent stands for election, or leads. Raises `WsError` if it does not."""
+
+    def missing() -> str:
+        state = next((one.state for one in look(access).candidates if one.host == host), "is no candidate")
+        return "" if state in ("leads", "cordoned") or _can_lead(state) else f"{host}: {state}"
+
+    if not wait_until(missing, seconds, say):
+        raise WsError(f"{missing()}, so it could not lead.\n  See: ws head show --stack {access.stack}")

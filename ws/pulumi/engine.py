@@ -19,6 +19,7 @@ from docker_api.api import DockerApi, DockerError
 from embedded_engine.changes import (
     COMMAND,
     CONTAINER,
+    EVERYTHING,
     IMAGE,
     NETWORK,
     Action,
@@ -26,6 +27,7 @@ from embedded_engine.changes import (
     Display,
     ProgramError,
     Result,
+    Scope,
     name_in,
 )
 from embedded_engine.differences import UNKNOWN, differences
@@ -94,12 +96,14 @@ class PulumiEngine:
         """Returns the changes that `up` would make; changes nothing, except that the backend gets the stack."""
         return self._run("preview", *self._interference())
 
-    def up(self) -> Result:
+    def up(self, scope: Scope = EVERYTHING) -> Result:
         """Brings the host to the state that the program declares. Recreates objects that disappeared without Pulumi."""
+        options = (*_named(scope), *self._interference(scope))
         with sampled_run(_docker_root()):
             # Resources that do not depend on a failed one are created, as with the embedded engine.
-            result = self._run("up", "--yes", "--skip-preview", "--continue-on-error", *self._interference())
-        host = host_now(self._identity) if result.ok else None
+            result = self._run("up", "--yes", "--skip-preview", "--continue-on-error", *options)
+        # A refresh looks at nothing outside of the scope.
+        host = host_now(self._identity) if result.ok and scope.whole else None
         Left(host=host, images=self._images).write(self._identity)
         return result
 
@@ -125,7 +129,7 @@ class PulumiEngine:
         """The stack's outputs; a stack that Pulumi does not know has none."""
         return self._stack_json("output", "--json")
 
-    def _interference(self) -> tuple[str, ...]:
+    def _interference(self, scope: Scope = EVERYTHING) -> tuple[str, ...]:
         """The options with which Pulumi repairs changes that others made on the host since the last deployment.
 
         A refresh takes long, and is only needed after such changes. Even a refresh does not detect a missing image: the
@@ -140,7 +144,7 @@ class PulumiEngine:
         forgotten = self._images.keys() - self._known("urn") if gone or self._rebuild else frozenset()
         self._images = {urn: tag for urn, tag in self._images.items() if urn not in forgotten}
         anew = gone | {urn for urn in self._images if self._rebuild and f"{IMAGE}::" in urn}
-        return (*refresh, *(f"--replace={urn}" for urn in self._images if urn in anew))
+        return (*refresh, *(f"--replace={urn}" for urn in self._images if urn in anew and urn in scope))
 
     def _known(self, key: str) -> frozenset[str]:
         """A property, such as ``urn``, of all resources in Pulumi's state of the stack."""
@@ -371,6 +375,12 @@ def _image_left(step: dict[str, Any]) -> str | None:
 def _unknown(one: StackObject) -> Change:
     kind = CONTAINER if one.kind == "container" else NETWORK
     return Change(urn=one.name, type=kind, name=one.name, action=Action.DELETE, reasons=["left by an interrupted run"])
+
+
+def _named(scope: Scope) -> Iterator[str]:
+    """The options that limit a run."""
+    yield from (f"--target={urn}" for urn in sorted(scope.only or ()))
+    yield from (f"--exclude={urn}" for urn in sorted(scope.without))
 
 
 def _docker_root() -> Path | None:

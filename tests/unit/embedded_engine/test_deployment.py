@@ -8,6 +8,7 @@ import pytest
 
 from docker_api.api import DockerError
 from docker_api.builds import BuildError
+from embedded_engine.changes import EVERYTHING, Scope
 from embedded_engine.deployment import Action, Change, Deployment
 from embedded_engine.registration import Registration, recorded
 from embedded_engine.resources.base import Actual, Progress, ResourceError
@@ -101,10 +102,12 @@ class Host:
         self.guarded.append(f"{change.name}: {change.action}")
         return self.objection
 
-    def run(self, *registrations: Registration, preview: bool = False) -> dict[str, Change]:
+    def run(self, *registrations: Registration, preview: bool = False, scope: Scope = EVERYTHING) -> dict[str, Change]:
         """One run of a program with these resources, in this order; what happened to each."""
         types = {CONTAINER: self.containers, NETWORK: self.networks, IMAGE: self.images}
-        deployment = Deployment(types, self.shown, preview=preview, cancelled=self.cancelled, guard=self.guard)
+        deployment = Deployment(
+            types, self.shown, preview=preview, cancelled=self.cancelled, guard=self.guard, scope=scope
+        )
         self.outcomes = {r.name: deployment.handle(r) for r in registrations}
         return {change.name: change for change in deployment.changes.values()}
 
@@ -149,6 +152,30 @@ class TestGuard:
     def test_it_knows_what_will_be(self, host):
         host.run(REDIS)
         assert host.run(BIGGER)["redis"].after["memory"] == 1024
+
+
+class TestScope:
+    """A run that may change some resources alone: the rolling replacement's, one node after the other."""
+
+    OTHER = wanted("ray-cpu", name="cslr-dev-ray-cpu", memory=512)
+    OTHER_BIGGER = wanted("ray-cpu", name="cslr-dev-ray-cpu", memory=1024)
+
+    @pytest.mark.parametrize("scope", [Scope(only={OTHER.urn}), Scope(without={REDIS.urn})])
+    def test_what_is_outside_stays_as_it_is_and_gives_its_outputs(self, host, scope):
+        host.run(REDIS, self.OTHER)
+        changes = host.run(BIGGER, self.OTHER_BIGGER, scope=scope)
+        assert {name: change.action for name, change in changes.items()} == {
+            "redis": Action.SAME, "ray-cpu": Action.REPLACE,
+        }  # fmt: skip
+        assert host.outcomes["redis"] == ("id of redis", {"name": "redis"})
+        assert host.containers.done[2:] == ["delete ray-cpu", "create ray-cpu"]
+
+    def test_what_is_outside_and_not_there_is_not_made(self, host):
+        assert host.run(REDIS, self.OTHER, scope=Scope(only={self.OTHER.urn}))["redis"].action is Action.SAME
+        assert host.containers.done == ["create ray-cpu"]
+
+    def test_everything_is_the_whole(self):
+        assert (EVERYTHING.whole, "any" in EVERYTHING, Scope(only=set()).whole) == (True, True, False)
 
 
 class TestDecision:

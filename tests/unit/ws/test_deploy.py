@@ -9,6 +9,7 @@ from rich.console import Console
 import program
 from contracts.document import SETTINGS_VARIABLE
 from docker_api.api import DockerError
+from embedded_engine.changes import EVERYTHING, Scope
 from embedded_engine.deployment import Action, Change
 from embedded_engine.run import Result
 from stack import running_work
@@ -68,8 +69,8 @@ class Engine:
         self.world.did.append("preview")
         return Result(changes=self.world.planned)
 
-    def up(self) -> Result:
-        self.world.did.append("up")
+    def up(self, scope: Scope = EVERYTHING) -> Result:
+        self.world.did.append("up" if scope.whole else "part")
         self.world.works = (*self.world.works, LATER)
         self.world.objections = [self.guard(change) for change in self.world.planned]
         return Result(changes=self.world.planned)

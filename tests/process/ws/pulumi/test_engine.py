@@ -13,6 +13,7 @@ import pytest
 
 from build_report.runs import current_run
 from build_report.store import Store
+from embedded_engine.changes import Scope
 from embedded_engine.deployment import Action, Change
 from embedded_engine.lock import LockedError
 from embedded_engine.program import ProgramError
@@ -300,6 +301,17 @@ class TestStack:
         engine._rebuild = True
         engine.up()
         assert self.replaced(deployed) == [[], [], [f"--replace={urn(IMAGE, 'redis')}"]]
+
+    def test_a_part_of_the_stack_is_named_and_the_host_is_looked_at_again_after_it(self, deployed):
+        done = ([step("resOutputsEvent", "same")], "", 0)
+        engine, _ = deployed(done, done, done)
+        engine.up()
+        engine.up(Scope(only={"urn::b", "urn::a"}))
+        engine.up(Scope(without={"urn::c"}))
+        named = [[word for word in call if word.startswith(("--target", "--exclude"))] for call in deployed.calls()]
+        assert named == [[], ["--target=urn::a", "--target=urn::b"], ["--exclude=urn::c"]]
+        # A refresh looks at the named part alone, so it says nothing of the rest.
+        assert ["--refresh" in call for call in deployed.calls()] == [True, False, True]
 
     @staticmethod
     def replaced(deployed) -> list[list[str]]:

@@ -1,0 +1,66 @@
+"""`ws` on a host of a cluster: over OpenSSH's client, or without it where that is this machine."""
+
+import shlex
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from config.cluster import ClusterHost
+from config.project import FOLDER
+from coordination.own_address import source_address
+
+# No question can be answered here. A host that is off must not be waited for, also in the middle of a run.
+OPTIONS = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15")
+SECONDS = 60.0  # for a question, not for a run
+FAILED = 255  # how OpenSSH's client ends if it failed itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """One host, and how it is worked on."""
+
+    name: str
+    destination: str
+    folder: str
+    stack: str
+    here: bool  # whether it is this machine
+
+    @classmethod
+    def of(cls, name: str, host: ClusterHost) -> "Remote":
+        """As the cluster file says."""
+        return cls(
+            name=name,
+            destination=host.ssh.destination or host.address,
+            folder=host.ssh.folder or str(FOLDER),
+            stack=host.ssh.stack or name,
+            here=source_address(host.address) == host.address,
+        )
+
+    def shell(self, *words: str) -> str:
+        """The command there, for a shell."""
+        return f"cd {shlex.quote(self.folder)} && {shlex.join(('bin/ws', *words, '--stack', self.stack))}"
+
+    def command(self, *words: str) -> tuple[str, ...]:
+        """The command here."""
+        text = self.shell(*words)
+        return ("sh", "-c", text) if self.here else ("ssh", *OPTIONS, "--", self.destination, text)
+
+    def for_people(self, *words: str) -> str:
+        """The command, to be typed on this machine."""
+        text = self.shell(*words)
+        return text if self.here else shlex.join(("ssh", self.destination, text))
+
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs a short command to its end. Raises `OSError` and `subprocess.TimeoutExpired`."""
+        return subprocess.run(
+            self.command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+
+    def follow(self, words: tuple[str, ...], say: Callable[[str], None]) -> int:
+        """Runs a long command, line by line. Its exit code."""
+        with subprocess.Popen(
+            self.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            for line in process.stdout or ():
+                say(line.rstrip("\n"))
+            return process.wait()
