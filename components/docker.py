@@ -101,10 +101,15 @@ class Healthcheck:
     retries: int = 10
     start_period: int = 60
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command that Docker runs."""
+        return "sh", "-c", CHECK, str(self.timeout), *self.command
+
     def declare(self) -> docker.ContainerHealthcheckArgs:
         """The health check in the provider's form."""
         return docker.ContainerHealthcheckArgs(
-            tests=["CMD", "sh", "-c", CHECK, str(self.timeout), *self.command],
+            tests=["CMD", *self.words],
             interval=duration(self.interval),
             timeout=duration(CALM_SECONDS + self.timeout + MARGIN_SECONDS),
             retries=self.retries,

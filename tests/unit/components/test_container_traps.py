@@ -314,7 +314,9 @@ class TestReadiness:
 
     def test_healthcheck_is_no_shell_string(self):
         """The provider splits none, and words with blanks stay whole."""
-        assert Healthcheck(command=("a b", "$(c)")).declare().tests[-2:] == ["a b", "$(c)"]
+        check = Healthcheck(command=("a b", "$(c)"))
+        assert check.words[-2:] == ("a b", "$(c)")
+        assert check.declare().tests == ["CMD", *check.words]
 
     def test_stopped_container_is_started_again(self, inputs):
         assert inputs["mustRun"] is True
