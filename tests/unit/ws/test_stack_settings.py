@@ -34,7 +34,7 @@ class Engine:
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def nothing(self) -> Result:
+    def nothing(self, *_scope: object) -> Result:
         return Result(changes=[])
 
     up = preview = leftovers = nothing
