@@ -428,7 +428,10 @@ def logs(
             show_default=False,
         ),
     ] = None,
-    probes: Annotated[bool, typer.Option("--all", "-a", help="Include requests of health checks.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", "-a", help="Include requests of health checks; with --job also what Ray says of itself."),
+    ] = False,
     job: Annotated[
         str | None, typer.Option(metavar="ID", help="Only of this job, by its submission ID or Ray's ID.")
     ] = None,
@@ -460,6 +463,8 @@ def logs(
     """Show the services' logs and the files of Ray's sessions, by time, also of containers that are gone.
 
     Leaves out requests of the platform's own health checks. What it read, it says on stderr.
+
+    Exit code: 1 if options select entries and there are none, as of grep, or on failure.
     """
     from dataclasses import replace
 
@@ -478,6 +483,7 @@ def logs(
         since=moment(since),
         until=moment(until),
         follow=follow,
+        everything=everything,
     )
     check(query)
     query = replace(query, tail=parse_tail(tail, query))
@@ -486,7 +492,9 @@ def logs(
         raise WsError(f"stack {stack} only builds images. For their builds, see: ws report")
     # Ctrl-C is the normal way to stop following.
     with contextlib.suppress(KeyboardInterrupt):
-        show_logs(session.stack, query, job=job, probes=probes, as_json=as_json, out=out, err=err)
+        found = show_logs(session.stack, query, job=job, probes=everything, as_json=as_json, out=out, err=err)
+        if query.filters and not found:
+            raise typer.Exit(FAILED)
 
 
 @app.command("exec", context_settings={"allow_interspersed_args": False})

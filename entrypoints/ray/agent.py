@@ -40,6 +40,7 @@ from coordination.redis_client import Address
 from entrypoints.command_line import dispatch
 from entrypoints.log import logger
 from entrypoints.ray.command import (
+    AGENT_PORT,
     CLIENT_PORT,
     DASHBOARD_PORT,
     GCS_PORT,
@@ -51,8 +52,9 @@ from entrypoints.ray.command import (
 )
 from entrypoints.ray.container import software_versions, state_folder
 from entrypoints.ray.epoch_store import EpochStore, lock
+from entrypoints.ray.jobs import Jobs, end_lost_jobs
 from entrypoints.ray.launcher import begin, prepare
-from entrypoints.ray.node_guard import Guard
+from entrypoints.ray.node_guard import Guard, token
 from entrypoints.ray.scratch import Layout, prepare_folders
 from entrypoints.ray.supervision import Stop, Watched, adopt_orphans, end_descendants, reap
 from entrypoints.ray.watchdog import Heartbeat, watchdog
@@ -164,6 +166,7 @@ class Agent:
         self._config = config
         self._node = settings.node
         self._lease = lease
+        self._jobs = Jobs(lambda: str(self._dashboard), token(settings.guard.token_file))
         self._instance = uuid.uuid4().hex
         self._epoch_store = EpochStore(settings.state_folder)
         self._state = election.AgentState()
@@ -379,6 +382,8 @@ class Agent:
             if head.cancelled.wait(0.05):
                 return
         self._events.put(_OfHead(election.HeadServes(), head))
+        lost = (self._jobs, self._node.ports[AGENT_PORT], head.cancelled)
+        threading.Thread(target=end_lost_jobs, args=lost, daemon=True).start()
         self._spare_at = boottime() + SPARE_SECONDS
         healthy_at: float | None = None
         while not head.cancelled.wait(HEALTH_SECONDS):

@@ -12,13 +12,10 @@ import json
 import os
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from entrypoints.ray.jobs import Job, Jobs
 from entrypoints.ray.memory_guard import PROC, Process, open_files, remove, write_to_stderr_of
 from entrypoints.ray.scratch import (
     BLOCK,
@@ -41,61 +38,7 @@ LOGS_SHARE = 0.10  # of the limit, for the output of Ray, its workers and jobs
 # A temporary file, or the logs of an ended session, not touched for this long may go when room is needed.
 OLD_SECONDS = 24 * 3600
 ENDED_SECONDS = 60.0  # how long Ray has to delete the objects of an ended job itself
-API_SECONDS = 5.0
 GIVE_UP_SECONDS = 15.0  # for a job to end and free its space, before the next one is ended
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of the cluster as Ray's API lists it."""
-
-    identifier: str  # Ray's, in hexadecimal; empty until its driver has connected
-    submission: str  # empty for a job that was not submitted, but connected
-    running: bool
-    process: int | None  # of its driver
-    address: str  # of its driver's node
-
-
-class Jobs:
-    """Lists and stops jobs through Ray's API on the head's dashboard. Raises OSError or ValueError."""
-
-    def __init__(self, dashboard: Callable[[], str], token: str) -> None:
-        self._dashboard = dashboard
-        self._token = token
-
-    def all(self) -> list[Job]:
-        """Return every job that Ray knows."""
-        found = []
-        for entry in self._call("GET", "/api/jobs/"):
-            driver = entry.get("driver_info") or {}
-            number = str(driver.get("pid") or "")
-            found.append(
-                Job(
-                    identifier=entry.get("job_id") or "",
-                    submission=entry.get("submission_id") or "",
-                    running=entry["status"] in ("PENDING", "RUNNING"),
-                    process=int(number) if number.isdigit() else None,
-                    address=driver.get("node_ip_address") or "",
-                )
-            )
-        return found
-
-    def with_actors(self) -> set[str]:
-        """Return the IDs of jobs with living actors: detached actors and their objects outlive their job."""
-        path = "/api/v0/actors?limit=10000&filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
-        return {str(entry["job_id"]) for entry in self._call("GET", path)["data"]["result"]["result"]}
-
-    def stop(self, job: Job) -> None:
-        """Stop a submitted job."""
-        self._call("POST", f"/api/jobs/{job.submission}/stop")
-
-    def _call(self, method: str, path: str) -> Any:  # noqa: ANN401 (JSON)
-        url = f"http://{self._dashboard()}{path}"
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        request = urllib.request.Request(url, method=method, headers=headers)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=API_SECONDS) as answer:
-            return json.load(answer)
 
 
 class Janitor:

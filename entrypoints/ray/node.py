@@ -20,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,8 +47,9 @@ from entrypoints.ray.command import (
     worker_environment,
 )
 from entrypoints.ray.container import own_address, state_folder
+from entrypoints.ray.jobs import Jobs, end_lost_jobs
 from entrypoints.ray.launcher import begin, prepare
-from entrypoints.ray.node_guard import STATE_FILE, Guard
+from entrypoints.ray.node_guard import STATE_FILE, Guard, token
 from entrypoints.ray.redis_relay import GCS_ENVIRONMENT, RelayProcess
 from entrypoints.ray.scratch import Layout, prepare_folders
 from entrypoints.ray.single_host import OneHostElection, Question, Role, http_failure
@@ -179,6 +181,9 @@ def run_on_one_host(
             gcs_port, dashboard_port = node.ports[GCS_PORT], node.ports[DASHBOARD_PORT]
             NodeState("head", gcs=f"{name}:{gcs_port}", dashboard=f"127.0.0.1:{dashboard_port}").write()
             begin(ray, *start_of_head(settings, link.address, relay.start(link.address), role))
+            jobs = Jobs(lambda: f"127.0.0.1:{dashboard_port}", token(settings.guard.token_file))
+            lost = (jobs, node.ports[AGENT_PORT], threading.Event())
+            threading.Thread(target=end_lost_jobs, args=lost, daemon=True).start()
         gcs = role.head or Address("127.0.0.1", node.ports[GCS_PORT])
         return supervise(ray, stop, election.keep, RETRY_SECONDS, gcs.answers, guard.replace_ended)
     finally:

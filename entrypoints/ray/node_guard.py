@@ -21,7 +21,8 @@ from pathlib import Path
 from contracts.document import SETTINGS_VARIABLE, dump, load_settings
 from contracts.ray_node import GuardSettings
 from entrypoints.ray.container import state_folder
-from entrypoints.ray.janitor import Janitor, Jobs
+from entrypoints.ray.janitor import Janitor
+from entrypoints.ray.jobs import Jobs
 from entrypoints.ray.memory_guard import Cgroup, MemoryGuard
 from entrypoints.ray.process_guard import ProcessGuard, limit_for
 from entrypoints.ray.scratch import Layout

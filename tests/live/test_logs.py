@@ -67,9 +67,9 @@ def job(user: User) -> str:
     return found.id
 
 
-def logs(stack: LiveStack, *options: str) -> str:
+def logs(stack: LiveStack, *options: str, code: int = 0) -> str:
     done = stack.ws("logs", *options)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == code, done.stdout
     return done.stdout
 
 
@@ -84,6 +84,8 @@ def finds_the_job(stack: LiveStack, job: str) -> None:
     text = "\n".join(entry["text"] for entry in found)
     assert "the driver says hello" in text
     assert "sum 5" in text
+    assert "(square pid=" not in text, "what the tasks print stands there once"
+    assert not sources & {"raylet.out", "gcs_server.out", "dashboard.log"}, "what Ray says of itself"
 
 
 class TestJob:
@@ -121,10 +123,14 @@ class TestMerged:
         assert "Left out" in text
         assert "Read Docker's logs of ray-cpu." in text
 
+    def test_a_node_that_is_not_there_is_refused(self, stack):
+        assert "no node ray-gpus on this host. It has: ray-cpu." in logs(stack, "--node", "ray-gpus", code=1)
+
     def test_since_leaves_out_what_was_before(self, stack, job, user):
         # Only what is new of a service that is quiet.
         time.sleep(2)
-        assert not entries(stack, "--since", "1s", "--job", job, "--source", "job-driver-*")
+        said = logs(stack, "--since", "1s", "--job", job, "--source", "job-driver-*", code=1)
+        assert "No entry matches the options." in said
 
     def test_follows_a_job(self, stack, job, user):
         with stack.ws_started("logs", "ray-cpu", "--follow", "--tail", "0", "--source", "job-driver-*") as process:

@@ -238,6 +238,23 @@ class TestDrain:
         assert "kept:" in user.log(short)
 
 
+class TestRestartOfTheHead:
+    def test_ends_a_job_and_says_so_to_all_who_ask(self, stack, engine, user, job):
+        stack.container("ray-cpu").restart()
+
+        def has_failed() -> bool:
+            try:
+                return bool(user.status(job) == "FAILED")
+            except (requests.RequestException, AssertionError):  # the dashboard starts
+                return False
+
+        wait_until(has_failed, "that Ray fails the job", 120)
+        stack.configure(MORE_MEMORY)
+        preview = stack.ws("preview", "--engine", engine)
+        assert "memory: " in preview.stdout
+        assert "would end" not in preview.stdout, preview.stdout
+
+
 def test_with_yes_the_stack_is_taken_down_under_a_job(stack, job):
     down = stack.ws("down", "--volumes", "--yes")
     assert down.returncode == 0, down.stdout

@@ -107,16 +107,17 @@ MODULES = {
         contracts.redis coordination.election coordination.errors coordination.lease
         coordination.own_address coordination.redis_client coordination.redis_users entrypoints.command_line
         entrypoints.log entrypoints.ray.agent entrypoints.ray.command entrypoints.ray.container
-        entrypoints.ray.epoch_store entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher
-        entrypoints.ray.memory_guard entrypoints.ray.node_guard entrypoints.ray.process_guard entrypoints.ray.scratch
-        entrypoints.ray.supervision entrypoints.ray.watchdog""",
+        entrypoints.ray.epoch_store entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.jobs
+        entrypoints.ray.launcher entrypoints.ray.memory_guard entrypoints.ray.node_guard
+        entrypoints.ray.process_guard entrypoints.ray.scratch entrypoints.ray.supervision entrypoints.ray.watchdog""",
     "ray-cpu": """contracts.document contracts.gpus contracts.ray_memory contracts.ray_node contracts.ray_nodes
         contracts.redis contracts.status coordination.errors
         coordination.lease
         coordination.membership coordination.own_address coordination.redis_client coordination.redis_users
         entrypoints.command_line entrypoints.gpu_devices entrypoints.log entrypoints.ray.command
         entrypoints.ray.container
-        entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.launcher entrypoints.ray.memory_guard
+        entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.jobs entrypoints.ray.launcher
+        entrypoints.ray.memory_guard
         entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process_guard entrypoints.ray.redis_relay
         entrypoints.ray.scratch entrypoints.ray.single_host entrypoints.ray.supervision entrypoints.ray.worker""",
     "marimo": """entrypoints.marimo.notebook_packages entrypoints.marimo.server

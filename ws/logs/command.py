@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from fnmatch import filter as filter_names
 
 import docker
 import typer
@@ -56,12 +57,15 @@ class Read:
     services: list[str] = field(default_factory=list)  # whose containers' logs
     sessions: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: int = 0
+    aside: int = 0
+    shown: int = 0  # entries
     hints: list[str] = field(default_factory=list)
 
     def add(self, summary: Summary) -> None:
         """Adds what the reader of files says."""
         self.sessions.update(summary.read)
         self.left_out += summary.left_out
+        self.aside += summary.aside
         self.hints += summary.problems
 
     def sentences(self) -> Iterator[str]:
@@ -75,15 +79,17 @@ class Read:
             yield "Read nothing: no log matches the options."
         if self.left_out:
             yield f"Left out {self.left_out:,} earlier lines; --tail N or --tail all shows them."
+        if self.aside:
+            yield f"Left out {self.aside:,} lines that Ray says of itself or repeats; --all shows them."
         yield from self.hints
 
 
 def show_logs(
     configured: StackSettings, query: Query, *, job: str | None, probes: bool, as_json: bool, out: Console, err: Console
-) -> None:
-    """Prints the wanted entries on `out`, and on `err` what was read."""
+) -> bool:
+    """Prints the wanted entries on `out`, and on `err` what was read. Returns whether there were any."""
     found = of_stack(configured.identity, DockerApi())
-    _refuse(configured, query.services, found)
+    _refuse(configured, query, found)
     read = Read()
     if job:
         names = job_names(configured, job)
@@ -94,14 +100,22 @@ def show_logs(
     read.services = [one.service for one in wanted]
     logs = [ContainerLog(one, client, probes=probes) for one in wanted]
     scratch = Scratch.of(configured.identity, found) if _may_have_files(query, found) else None
-    show = printer(out, {*(one.service for one in found), *RAY_SERVICES}, as_json=as_json)
+    print_entry = printer(out, {*(one.service for one in found), *RAY_SERVICES}, as_json=as_json)
+
+    def show(entry: Entry) -> None:
+        read.shown += 1
+        print_entry(entry)
+
     with ExitStack() as opened:
         files = opened.enter_context(scratch.reading(client, query)) if scratch else None
         if query.follow:
             _follow(Live(logs, files, query), query, read, show, out, err)
         else:
             _history(logs, files, query, read, show)
+            if query.filters and not read.shown:
+                read.hints.append("No entry matches the options.")
             _tell(read, out, err)
+    return read.shown > 0
 
 
 def _history(
@@ -156,11 +170,17 @@ def _may_have_files(query: Query, found: Sequence[Container]) -> bool:
     return bool(works.union(RAY_SERVICES).intersection(query.services))
 
 
-def _refuse(configured: StackSettings, services: Sequence[str], found: Sequence[Container]) -> None:
+def _refuse(configured: StackSettings, query: Query, found: Sequence[Container]) -> None:
     stack = configured.identity.stack
     if not found:
         raise WsError(f"stack {stack} has no containers. Start it with: ws up --stack {stack}")
     # A Ray node that was taken out of the stack file has left its files.
     known = {one.service for one in found}
-    if unknown := [service for service in services if service not in known.union(RAY_SERVICES)]:
+    if unknown := [service for service in query.services if service not in known.union(RAY_SERVICES)]:
         raise WsError(f"stack {stack} has no service {', '.join(unknown)}. It has: {', '.join(sorted(known))}.")
+    nodes = {one.node for one in found}
+    if unknown := [name for name in query.nodes if not filter_names(nodes.union(RAY_SERVICES), name)]:
+        here = sorted(one.node for one in found if one.service in RAY_SERVICES)
+        raise WsError(
+            f"stack {stack} has no node {', '.join(unknown)} on this host. It has: {', '.join(here) or 'none'}."
+        )

@@ -22,6 +22,7 @@ class Kind:
     name: re.Pattern[str]
     joined: bool  # whether a line without a time belongs to the one before it
     of_one_job: bool = False  # if there is one in its name
+    rays_own: bool = False  # whether a process of Ray's writes it, and no program of a user
 
 
 # In this order; the last one is for Ray's own processes.
@@ -32,11 +33,14 @@ KINDS = (
         of_one_job=True,
     ),
     Kind(re.compile(r"job-driver-(?P<job>.+)\.log"), joined=False, of_one_job=True),
-    Kind(re.compile(r"python-core-driver-(?P<job>[0-9a-f]{8}).*\.log"), joined=True, of_one_job=True),
-    Kind(re.compile(r"runtime_env_setup-(?P<job>[0-9a-f]{8})\.log"), joined=True, of_one_job=True),
+    Kind(re.compile(r"python-core-driver-(?P<job>[0-9a-f]{8}).*\.log"), joined=True, of_one_job=True, rays_own=True),
+    Kind(re.compile(r"runtime_env_setup-(?P<job>[0-9a-f]{8})\.log"), joined=True, of_one_job=True, rays_own=True),
     Kind(re.compile(r"ray_client_server.*\.(?:out|err|log)"), joined=False),
-    Kind(re.compile(r".+\.(?:out|err|log)"), joined=True),
+    Kind(re.compile(r".+\.(?:out|err|log)"), joined=True, rays_own=True),
 )
+# What a task prints stands in its worker's file, and once more in its driver's log. There it has an address if the task
+# ran on another node, whose files may be on another host.
+REPEATED = re.compile(r"\([^()]* pid=\d+\) ")
 CONTAINER_KIND = Kind(re.compile(""), joined=False)
 # `raylet.1.out` (C++) and `dashboard.log.1` (Python)
 ROTATED = re.compile(r"(?P<stem>.+?)(?:\.\d+)?(?P<kind>\.(?:out|err|log))(?:\.\d+)?")
@@ -63,6 +67,7 @@ LEVEL_PLACES = (
 )
 
 
+@functools.lru_cache(maxsize=4096)
 def kind_of(file_name: str) -> tuple[Kind, str] | None:
     """The kind of a file and the job in its name; None for a file that is no log."""
     rotated = ROTATED.fullmatch(file_name)
@@ -73,6 +78,14 @@ def kind_of(file_name: str) -> tuple[Kind, str] | None:
             job = found.groupdict().get("job") or ""
             return kind, "" if job == NO_JOB else job
     return None
+
+
+def is_aside(source: str, level: str, text: str) -> bool:
+    """Whether an entry is no output of the user's programs: what Ray says of itself, but errors; or a repetition."""
+    known = kind_of(source.rpartition("/")[2])
+    if known and known[0].rays_own:
+        return LEVELS.get(level, 0) < LEVELS["error"]
+    return source.startswith("job-driver-") and bool(REPEATED.match(text))
 
 
 def time_of(text: str) -> float | None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ws.logs.entry import Entry
-from ws.logs.kinds import LEVELS
+from ws.logs.kinds import LEVELS, is_aside
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Query:
     until: float | None = None
     tail: int | None = None  # lines of each service; None: all
     follow: bool = False
+    everything: bool = False  # of a job also what is no output of its programs
 
     @classmethod
     def from_json(cls, text: str) -> Query:
@@ -45,6 +46,11 @@ class Query:
     def selects_lines(self) -> bool:
         """Whether lines must be looked at to know which are wanted."""
         return bool(self.task or self.jobs or self.level or self.grep or self.since or self.until)
+
+    @property
+    def filters(self) -> bool:
+        """Whether it may take nothing although there are logs."""
+        return bool(self.selects_lines or self.nodes or self.sources)
 
     def takes(self, service: str, node: str, source: str) -> bool:
         """Whether a log may have wanted entries."""
@@ -64,6 +70,11 @@ class Query:
             and (not self.jobs or entry.job in self.jobs or bool(self._names_job.search(entry.text)))
             and (not self.grep or bool(self._wanted.search(entry.plain)))
         )
+
+    def leaves_out(self, entry: Entry) -> bool:
+        """Whether an entry of one of Ray's files that is admitted is shown only where somebody asks for it."""
+        asked = self.everything or self.sources or self.level
+        return bool(self.jobs) and not asked and is_aside(entry.source, entry.level, entry.plain)
 
     @cached_property
     def _names_job(self) -> re.Pattern[str]:

@@ -40,6 +40,7 @@ class Summary:
 
     read: dict[str, dict[str, int]] = field(default_factory=dict)  # service → session → number of files
     left_out: int = 0  # lines
+    aside: int = 0  # lines that are no output of the user's programs
     problems: list[str] = field(default_factory=list)
 
 

@@ -65,6 +65,7 @@ class Reader:
     def __init__(self, root: Path, nodes: dict[str, str], query: Query) -> None:
         self._root, self._nodes, self._query = root, nodes, query
         self._logs: dict[tuple[int, int], Log] = {}
+        self._aside = 0  # lines of a job's log that nobody asked for
 
     def history(self) -> Iterator[Entry]:
         """The wanted entries of all files, by time."""
@@ -86,7 +87,7 @@ class Reader:
             sessions[log.file.session] = sessions.get(log.file.session, 0) + 1
         problems = [log.problem for log in self._logs.values() if log.problem]
         left_out += sum(log.skipped for log in self._logs.values())
-        return json.dumps({"read": read, "left_out": left_out, "problems": problems})
+        return json.dumps({"read": read, "left_out": left_out, "aside": self._aside, "problems": problems})
 
     def _find(self) -> None:
         query = self._query
@@ -101,7 +102,11 @@ class Reader:
                 self._logs[file.inode] = Log(file)
 
     def _wanted(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        return (entry for entry in entries if self._query.admits(entry))
+        for entry in filter(self._query.admits, entries):
+            if self._query.leaves_out(entry):
+                self._aside += entry.lines
+            else:
+                yield entry
 
 
 def run(root: Path, nodes: dict[str, str], query: Query) -> None:

@@ -54,7 +54,7 @@ class TestReader:
         assert process.stdout is not None
         entry, summary = map(json.loads, process.stdout)
         assert (entry[1:4], entry[7][-3:]) == (["ray-cpu", "a-ray-cpu", "raylet.out"], "two")
-        assert summary == {"read": {"ray-cpu": {"session_1": 1}}, "left_out": 1, "problems": []}
+        assert summary == {"read": {"ray-cpu": {"session_1": 1}}, "left_out": 1, "aside": 0, "problems": []}
         assert process.wait(timeout=30) == 0
 
     def test_follows_until_it_is_ended(self, start, raylet):

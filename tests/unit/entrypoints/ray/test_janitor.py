@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from entrypoints.ray import janitor, scratch
-from entrypoints.ray.janitor import Janitor, Job
+from entrypoints.ray.janitor import Janitor
+from entrypoints.ray.jobs import Job
 from entrypoints.ray.scratch import Layout, Use, job_of, measure
 
 MB = 10**6

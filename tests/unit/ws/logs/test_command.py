@@ -11,6 +11,7 @@ import typer
 import ws.logs
 from stack.identity import StackIdentity
 from ws import cli
+from ws.logs import command
 from ws.logs.command import Read, check, parse_tail
 from ws.logs.containers import Container, ContainerLog
 from ws.logs.entry import Entry
@@ -174,3 +175,35 @@ class TestLastMessage:
 
     def test_says_that_nothing_was_read(self):
         assert list(Read().sentences()) == ["Read nothing: no log matches the options."]
+
+
+class TestMatches:
+    @pytest.fixture(autouse=True)
+    def host(self, monkeypatch, tmp_path) -> None:
+        """Redis and a Ray node, whose containers say one line."""
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setattr(command, "DockerApi", lambda: None)
+        monkeypatch.setattr(command, "of_stack", lambda *_: [container("redis"), container("ray-cpu")])
+        monkeypatch.setattr("docker.from_env", lambda **_: FakeDocker(["Ready to accept connections"]))
+
+    @pytest.mark.parametrize(
+        ("options", "code"),
+        [
+            ([], 0), (["--grep", "Ready"], 0), (["--grep", "nothing of the kind"], 1), (["--tail", "0"], 0),
+            (["--level", "error"], 1), (["--node", "a-ray-*"], 0), (["--source", "raylet*"], 1),
+        ],
+    )  # fmt: skip
+    def test_none_is_1_as_of_grep_and_is_said(self, capsys, options, code):
+        assert cli.main(["logs", *options]) == code
+        said = capsys.readouterr()
+        assert ("No entry matches the options." in said.err) == bool(code)
+
+    @pytest.mark.parametrize("node", ["b-ray-cpu", "b-*"])
+    def test_a_node_that_is_not_there_is_refused_with_those_that_are(self, capsys, node):
+        assert cli.main(["logs", "--node", node]) == 1
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"stack dev has no node {node} on this host. It has: a-ray-cpu." in said
+
+    def test_a_node_that_was_taken_out_may_have_left_files(self, capsys):
+        assert cli.main(["logs", "--node", "ray-gpu"]) == 1
+        assert "No entry matches" in capsys.readouterr().err

@@ -13,6 +13,8 @@ from ws.logs.files import first_data, last_lines
 from ws.logs.query import Query
 from ws.logs.reader import Reader
 
+JOB = ("raysubmit_A1", "01000000")
+
 
 def texts(found: Any) -> list[str]:
     return [entry.text.splitlines()[0].rpartition(": ")[2].rpartition(" -- ")[2] for entry in found[0]]
@@ -67,9 +69,29 @@ class TestEntries:
 
 class TestFilters:
     def test_job(self, read):
-        entries, _ = read(jobs=("raysubmit_A1", "01000000"))
-        assert {entry.source for entry in entries} == {f"{WORKER}.out", "job-driver-raysubmit_A1.log", "raylet.out"}
-        assert len(entries) == 5
+        entries, summary = read(jobs=JOB)
+        assert {entry.source for entry in entries} == {f"{WORKER}.out", "job-driver-raysubmit_A1.log"}
+        assert len(entries) == 4
+        assert summary["aside"] == 2, "lines of raylet.out"
+
+    @pytest.mark.parametrize("asked", [{"everything": True}, {"level": "warning"}, {"sources": ("raylet*",)}])
+    def test_job_with_what_ray_says_of_itself(self, read, asked):
+        entries, summary = read(jobs=JOB, **asked)
+        assert "slow, job_id=01000000\n  and its details" in "".join(entry.text for entry in entries)
+        assert summary["aside"] == 0
+
+    def test_job_with_errors_of_rays_own(self, scratch, read):
+        with (scratch / f"ray-cpu/ray/{NEW}/logs/raylet.out").open("a") as raylet:
+            raylet.write("[2026-11-28 03:00:10,000 E 7 7] (raylet) worker_pool.cc:9: no worker for job 01000000\n")
+        assert "no worker for job 01000000" in read(jobs=JOB)[0][-1].text
+
+    def test_job_without_repetitions_of_what_its_tasks_print(self, scratch, read):
+        with (scratch / f"ray-cpu/ray/{NEW}/logs/job-driver-raysubmit_A1.log").open("a") as driver:
+            driver.write("\x1b[36m(square pid=4711)\x1b[0m square of 3\n(square pid=9, ip=10.0.0.11) square of 4\n")
+        entries, summary = read(jobs=JOB)
+        said = [entry.text for entry in entries if "square of" in entry.text]
+        assert sorted(said) == ["(square pid=9, ip=10.0.0.11) square of 4", "square of 3"]
+        assert summary["aside"] == 3
 
     def test_task(self, read):
         assert texts(read(task="cu*")) == ["cube of 3"]
