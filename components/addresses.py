@@ -11,6 +11,7 @@ from config.ports import (
     ALERTMANAGER,
     BRIDGE_RAY_PORTS,
     EXPORTER,
+    GRAFANA,
     HOST_RAY_PORTS,
     MARIMO,
     METRICS_FLAG,
@@ -37,6 +38,7 @@ WATCHED = {
     "transcription": (Kind.TRANSCRIPTION, TRANSCRIPTION),
     "alertmanager": (Kind.ALERTMANAGER, ALERTMANAGER),
     "prometheus": (Kind.PROMETHEUS, PROMETHEUS),
+    "grafana": (Kind.GRAFANA, GRAFANA),
 }
 # Services that answer nobody: the health service hears of them from the keeper.
 KEPT = {"keeper": Kind.KEEPER, "firewall": Kind.FIREWALL}

@@ -13,6 +13,8 @@ from components.alert_routes import AlertSecrets
 from components.alertmanager import Alertmanager, AlertmanagerArgs
 from components.exporter import Exporter, ExporterArgs
 from components.firewall import Firewall, FirewallArgs
+from components.grafana import Grafana, GrafanaArgs
+from components.grafana_files import Panels, panels
 from components.health import Health, HealthArgs
 from components.image_set import ImageSet, ImageSetArgs
 from components.keeper import TOLD, DockerSocket, Keeper, KeeperArgs
@@ -32,8 +34,9 @@ from components.transcription_frontend import TranscriptionFrontend, Transcripti
 from components.verification import Verification, VerificationArgs
 from components.workspace import Workspace, WorkspaceArgs, report_path
 from config.cluster import Membership
+from config.notation import EVERYWHERE
 from config.platform import PlatformSettings
-from config.ports import RAY_DASHBOARD
+from config.ports import GRAFANA, PROMETHEUS, RAY_DASHBOARD
 from preflight.outside import guarded
 from stack import advertised_facts
 from stack.env_secrets import EnvSecrets
@@ -47,6 +50,7 @@ from stack.state import HostFiles
 from verification.expectation import Expectation
 from verification.record import FILE as RECORD
 
+DASHBOARDS = "dashboards"  # folder to which Ray's head writes Grafana's dashboards
 LINKS = "links"  # folder of files with the addresses at which people open MLflow and Marimo
 
 
@@ -98,6 +102,7 @@ class Platform(pulumi.ComponentResource):
         network_args = RayNetworkArgs(identity=args.identity, settings=settings.network)
         self.network = network = RayNetwork("network", network_args, self._child)
         links = args.files.open_folder(LINKS, addresses.link_files(settings, self._topology, args.own_addresses))
+        enabled = settings.services()
         host = Host(
             identity=args.identity,
             network=network,
@@ -110,10 +115,10 @@ class Platform(pulumi.ComponentResource):
             topology=self._topology,
             workspace=Workspace("workspace", self._workspace_args(settings), self._child),
             proxy=self._proxy,
+            panels=self._panels(settings) if "grafana" in enabled else Panels(),
             links=Mount(source=links, target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
             python=args.python,
         )
-        enabled = settings.services()
         if "firewall" in enabled:
             firewall_args = FirewallArgs(
                 settings=settings.firewall,
@@ -219,6 +224,22 @@ class Platform(pulumi.ComponentResource):
         )
         self.services["exporter"] = Exporter("exporter", exporter_args, self._child)
 
+    def _panels(self, settings: PlatformSettings) -> Panels:
+        own = {"grafana": ("grafana", GRAFANA), "prometheus": ("prometheus", PROMETHEUS)}
+        if isinstance(self._topology, ClusterHost):  # Ray's head is on the host's network, where no name is known
+            own = {name: (self._on_host(settings, name), settings.service(name).host_ports["port",]) for name in own}
+        asked = {name: f"{address}:{port}" for name, (address, port) in own.items()}
+        return panels(self.urls()["grafana"], self._dashboards_folder(settings), **asked)
+
+    @staticmethod
+    def _on_host(settings: PlatformSettings, service: str) -> str:
+        address = settings.bind_address(service)
+        return "127.0.0.1" if address in EVERYWHERE else address
+
+    def _dashboards_folder(self, settings: PlatformSettings) -> str:
+        user = settings.service("ray-head" if settings.ray.head.enabled else "ray-cpu").user
+        return self._args.files.told(DASHBOARDS, uid=user_id(user))
+
     def _declare_metrics(self, settings: PlatformSettings, host: Host) -> None:
         enabled = settings.services()
         if "redis-exporter" in enabled:
@@ -247,6 +268,16 @@ class Platform(pulumi.ComponentResource):
             services=enabled,
         )
         self.services["prometheus"] = Prometheus("prometheus", prometheus_args, self._child)
+        if "grafana" in enabled:
+            grafana_args = GrafanaArgs(
+                settings=settings.metrics.grafana,
+                host=host,
+                image=self._images.image_id("grafana"),
+                url=self.urls()["grafana"],
+                interval=settings.metrics.interval,
+                dashboards=self._dashboards_folder(settings),
+            )
+            self.services["grafana"] = Grafana("grafana", grafana_args, self._child)
 
     def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
         args, users = self._args, list(settings.workspace_users.values())

@@ -86,6 +86,7 @@ class RayNode(Service):
                     defaults={
                         **ray_defaults(name, host),
                         **host.topology.node_defaults,
+                        **(host.panels.environment if leads else {}),
                         **(QUIET_GIT if args.tracking_uri else {}),
                     },
                     user=node.env,
@@ -110,6 +111,7 @@ class RayNode(Service):
                     *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=node.user),
                     *redis_users(host, node.user, leads=leads),
+                    *(host.panels.mounts if leads else ()),
                     *host.env_secrets(name),
                     *extra_mounts(node.volumes),
                 ),
@@ -154,7 +156,7 @@ class RayHead(Service):
                 memory=settings.memory,
                 user=settings.user,
                 env=Environment(
-                    defaults=ray_defaults(name, host),
+                    defaults={**ray_defaults(name, host), **host.panels.environment},
                     user=settings.env,
                     required={
                         **ray_environment(name, host),
@@ -168,6 +170,7 @@ class RayHead(Service):
                     *host.workspace.mounts,
                     host.secrets.mount("ray-token", user=settings.user),
                     *redis_users(host, settings.user, leads=True),
+                    *host.panels.mounts,
                     state_mount(host, settings.user),
                     *host.env_secrets(name),
                     *extra_mounts(settings.volumes),

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from config.ports import ALERTMANAGER, EXPORTER, HEALTH, POSTGRES_EXPORTER, PROMETHEUS, REDIS_EXPORTER
+from config.ports import ALERTMANAGER, EXPORTER, GRAFANA, HEALTH, POSTGRES_EXPORTER, PROMETHEUS, REDIS_EXPORTER
 
 # Service → its port inside the network, where it answers GET /metrics.
 ASKED = {
@@ -20,6 +20,7 @@ ASKED = {
     "exporter": EXPORTER,
     "redis-exporter": REDIS_EXPORTER,
     "postgres-exporter": POSTGRES_EXPORTER,
+    "grafana": GRAFANA,
 }
 DISCOVERY_SECONDS = 15
 LONGEST_SCRAPE = 10  # seconds

@@ -1,12 +1,13 @@
 """The base class of service components, with their common inputs, program mounts and container."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_docker as docker
 
 from components.docker import ContainerSpec, PublishedPort, data_volume, run_container
+from components.grafana_files import Panels
 from components.network import RayNetwork
 from components.topology import Topology
 from components.volume_owner import give_volume
@@ -35,6 +36,7 @@ class Host:
     python: str  # the interpreter of this program, for the commands that it declares
     proxy: HttpProxy
     links: Mount  # links that tasks and notebooks print for people (entrypoints/hooks/mlflow_links.py)
+    panels: Panels = field(default_factory=Panels)  # of Ray's dashboard, if there is Grafana
     first: tuple[pulumi.Resource, ...] = ()  # resources that every container waits for
 
     def program(self, file: str) -> Mount:

@@ -17,6 +17,7 @@ SECRETS = {
     "cslr:rayToken": "Token of the Ray cluster, shared by all its hosts and users.",
     "cslr:marimoToken": "Token that opens the notebooks.",
     "cslr:transcriptionToken": "Token of the transcription service.",
+    "cslr:grafanaPassword": "Password of Grafana's user `admin`.",
 }
 CLUSTER_KEY_SECRET = {
     "cslr:clusterKey": "Cluster key, the same on all hosts. The other secrets are derived from it.",

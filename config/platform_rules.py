@@ -50,6 +50,7 @@ MINIMUM_MEMORY = {
     "redis-exporter": "32m",
     "postgres-exporter": "32m",
     "prometheus": "192m",
+    "grafana": "192m",
 }
 MINIMUM_SCRATCH = "1g"
 LARGEST_SHM = 0.4  # of a service's memory, beside the object store's 30 %
@@ -71,6 +72,7 @@ DATA_TARGETS = {
     "transcription": "/data",
     "alertmanager": "/alertmanager",
     "prometheus": "/prometheus",
+    "grafana": "/var/lib/grafana",
 }
 # Folders of every container that belong to the platform or to the kernel.
 RESERVED_TARGETS = (
@@ -92,6 +94,7 @@ RESERVED_ENVIRONMENT = (
     "CSLR_",
     "FIREWALL_",
     "GATEWAY_",
+    "GF_PATHS_",
     "KEEPER_",
     "MLFLOW_TRACKING_URI",
     "MLFLOW_STATIC_PREFIX",

@@ -53,6 +53,7 @@ SERVICES = {
     "redis-exporter": ("metrics", "redis_exporter"),
     "postgres-exporter": ("metrics", "postgres_exporter"),
     "prometheus": ("metrics",),
+    "grafana": ("metrics", "grafana"),
 }
 RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
 # Service → the one whose image it runs.
@@ -70,6 +71,7 @@ PART_OF = {
     "alertmanager": ("prometheus",),
     "redis-exporter": ("prometheus", "redis"),
     "postgres-exporter": ("prometheus", "postgres"),
+    "grafana": ("prometheus",),
 }
 MIB, GIB = 2**20, 2**30
 
@@ -141,6 +143,13 @@ class ImageSettings(Settings):
     reference: ImageReference | None = Field(
         default=None, description="The image to pull, with its tag or digest. Only with `source: pull`."
     )
+
+
+class PulledImageSettings(ImageSettings):
+    """The image of a service that no package brings, so that it cannot be built here."""
+
+    source: Literal["pull"] = Field(default="pull", description="`pull`: no package brings it, so it is not built.")
+    reference: ImageReference = Field(description="The image to pull, with its tag or digest.")
 
 
 class VolumeMount(Settings):
@@ -536,6 +545,19 @@ class PostgresExporterSettings(ServiceSettings):
     memory: MemoryLimit = 64 * MIB
 
 
+class GrafanaSettings(SinglePortSettings):
+    """Grafana: dashboards of the figures, and panels in Ray's. Its image is pulled. Runs beside Prometheus."""
+
+    data_key = "data"
+    enabled: bool = Field(default=False, description="Whether this host runs Grafana, which an image registry brings.")
+    image: PulledImageSettings = PulledImageSettings(reference="grafana/grafana:12.3.0")
+    cpus: CpuLimit = 0.5
+    memory: MemoryLimit = 384 * MIB
+    user: User = Field(default="472:0", description="User and group in the container: those of Grafana's image.")
+    port: HostPort = Field(default=3000, description=PORT)
+    data: DataLocation = None
+
+
 class RetentionSettings(Settings):
     """How long figures are kept: until either limit is reached."""
 
@@ -560,4 +582,5 @@ class MetricsSettings(SinglePortSettings):
     alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     redis_exporter: RedisExporterSettings = RedisExporterSettings()
     postgres_exporter: PostgresExporterSettings = PostgresExporterSettings()
+    grafana: GrafanaSettings = GrafanaSettings()
     data: DataLocation = None

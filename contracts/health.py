@@ -20,6 +20,7 @@ class Kind(enum.Enum):
     TRANSCRIPTION_FRONTEND = "transcription-frontend"
     PROMETHEUS = "prometheus"
     ALERTMANAGER = "alertmanager"
+    GRAFANA = "grafana"
     KEEPER = "keeper"
     FIREWALL = "firewall"
     RAY = "ray"

@@ -1,4 +1,4 @@
-"""The platform's five secrets: their sources, and the files in which containers get them.
+"""The platform's six secrets: their sources, and the files in which containers get them.
 
 A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
 use into the state folder, or made from the key of its cluster (``cluster_key.py``). No secret is ever an environment
@@ -20,6 +20,7 @@ SECRETS = {
     "ray-token": "rayToken",
     "marimo-token": "marimoToken",
     "transcription-token": "transcriptionToken",
+    "grafana-password": "grafanaPassword",
 }
 MINIMUM_LENGTH = 8
 SECRETS_TARGET = "/run/secrets"

@@ -26,6 +26,7 @@ SECRETS = {
     "postgres-password": (("postgres",), "Postgres asks for the password in"),
     "marimo-token": (("marimo",), "Marimo asks for the token in"),
     "transcription-token": (("transcription",), "The transcription service asks for the token in"),
+    "grafana-password": (("grafana",), "Grafana asks user admin for the password in"),
     "ray-token": (("ray-cpu", "ray-gpu"), "Ray clients and jobs need the token in"),
 }
 

@@ -146,7 +146,8 @@ class RemoteImage(DockerObjects):
         except RegistryError as error:
             raise ResourceError(
                 f"{reference} cannot be pulled: {error}\n"
-                "  Where the registry cannot be reached, load it by hand (docker load), or set `source: build`."
+                "  Where the registry cannot be reached, load it by hand (docker load), set `source: build` if the\n"
+                "  platform builds it, or disable the service."
             ) from error
         found = self.api.find(f"/images/{reference}/json")
         if found is None:

@@ -187,6 +187,19 @@ async def probe_prometheus(service: WatchedService, asker: Asker) -> None:
     await asker.get(service, "/-/ready")
 
 
+async def probe_grafana(service: WatchedService, asker: Asker) -> str:
+    """Ask for health, which says whether its database is well; returns the version."""
+    answer = await asker.get(service, "/api/health", accepted=(200, 503))
+    try:
+        found = json.loads(answer)
+        database, version = str(found["database"]), str(found["version"])
+    except (ValueError, TypeError, LookupError):
+        raise FailureError(Reason.WRONG_ANSWER, f"{service.host}:{service.port} is no Grafana") from None
+    if database != "ok":
+        raise FailureError(Reason.WRONG_ANSWER, f"its database is not well: {database}")
+    return version_in(version, service)
+
+
 PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | Finding | None]]] = {
     Kind.REDIS: probe_redis,
     Kind.POSTGRES: probe_postgres,
@@ -197,4 +210,5 @@ PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | F
     Kind.TRANSCRIPTION: probe_transcription,
     Kind.PROMETHEUS: probe_prometheus,
     Kind.ALERTMANAGER: probe_prometheus,
+    Kind.GRAFANA: probe_grafana,
 }

@@ -317,6 +317,7 @@ class TestSecrets:
             "ray-token",
             "marimo-token",
             TRANSCRIPTION,
+            "grafana-password",
             "salt",
         }
         said = everything_said(dev)
@@ -621,6 +622,67 @@ class TestImages:
         deployed = deploy(ALL_PULLED, state_home=state_home)
         spec = VerificationSpec.model_validate_json(deployed.verification_spec)
         assert set(spec.versions.model_dump().values()) == {None}
+
+
+class TestGrafana:
+    SETTINGS: ClassVar = {"metrics": {"enabled": True, "grafana": {"enabled": True, "port": 3001}}}
+    VARIABLES: ClassVar = {
+        "RAY_GRAFANA_HOST": "http://grafana:3000",
+        "RAY_GRAFANA_IFRAME_HOST": "http://127.0.0.1:3001",
+        "RAY_PROMETHEUS_HOST": "http://prometheus:9090",
+        "RAY_PROMETHEUS_NAME": "Prometheus",
+        "RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR": "/run/dashboards",
+    }
+
+    @pytest.fixture(scope="class")
+    def deployed(self, state_home) -> Deployed:
+        return deploy(self.SETTINGS, state_home=state_home)
+
+    def test_is_off_unless_asked_for(self, dev, state_home):
+        assert "grafana" not in dev.containers
+        assert not {name for name in dev.containers["ray-cpu"].env if name.startswith(("RAY_GRAFANA", "RAY_PROM"))}
+        assert "grafana" not in deploy({"metrics": {"enabled": True}}, state_home=state_home).containers
+        assert "grafana" not in deploy({"metrics": {"grafana": {"enabled": True}}}, state_home=state_home).containers
+
+    def test_runs_a_pulled_image_as_its_user_and_with_no_more_rights_than_others(self, deployed):
+        (pulled,) = deployed.of_type(REMOTE_IMAGE).values()
+        assert pulled.inputs["name"].startswith("grafana/grafana:")
+        container = deployed.containers["grafana"]
+        assert (container.inputs["user"], container.inputs["readOnly"]) == ("472:0", True)
+        assert container.inputs["capabilities"] == {"drops": ["ALL"]}
+        assert deployed.outputs["urls"]["grafana"] == "http://127.0.0.1:3001"
+
+    def test_has_its_password_in_a_file_and_no_other_secret(self, deployed):
+        container = deployed.containers["grafana"]
+        assert [t for t in container.mounts if t.startswith("/run/secrets/")] == ["/run/secrets/grafana-password"]
+        assert deployed.generated_secrets()["grafana-password"] not in everything_said(deployed)
+
+    def test_reads_what_rays_head_writes(self, deployed):
+        ray, grafana = (deployed.containers[name].mounts["/run/dashboards"] for name in ("ray-cpu", "grafana"))
+        assert ray["source"] == grafana["source"]
+        assert (ray["readOnly"], grafana["readOnly"]) == (False, True)
+
+    def test_is_where_rays_dashboard_looks_for_it(self, deployed):
+        assert self.VARIABLES.items() <= deployed.containers["ray-cpu"].env.items()
+        assert not self.VARIABLES.keys() & deployed.containers["marimo"].env.keys()
+
+    def test_in_a_cluster_is_found_on_the_host_by_a_head_there(self, state_home):
+        settings = {"metrics": {"enabled": True, "grafana": {"enabled": True}}}
+        deployed = deploy(settings, state_home=state_home, stack="beta", cluster=CLUSTER)
+        head = deployed.containers["ray-head"]
+        assert head.env["RAY_GRAFANA_HOST"] == "http://127.0.0.1:3000"
+        assert head.env["RAY_PROMETHEUS_HOST"] == "http://127.0.0.1:9090"
+        assert "RAY_GRAFANA_HOST" not in deployed.containers["ray-cpu"].env
+        assert (
+            head.mounts["/run/dashboards"]["source"]
+            == deployed.containers["grafana"].mounts["/run/dashboards"]["source"]
+        )
+
+    def test_is_never_built(self, state_home):
+        with pytest.raises(ProgramError, match=r"metrics\.grafana\.image\.source"):
+            deploy(
+                merged(self.SETTINGS, {"metrics": {"grafana": {"image": {"source": "build"}}}}), state_home=state_home
+            )
 
 
 class TestDisabledServices:

@@ -13,7 +13,7 @@ URLS = {"mlflow": {"base_url": "/mlflow"}, "marimo": {"base_url": "/marimo"}}
 OFF_BY_DEFAULT = {
     name: {"enabled": True} for name in ("gpu", "exporter", "metrics", "transcription", "transcription_frontend")
 }
-ONE_HOST = merged(URLS, OFF_BY_DEFAULT, {"ray": {"gpu": {"enabled": True}}})
+ONE_HOST = merged(URLS, OFF_BY_DEFAULT, {"metrics": {"grafana": {"enabled": True}}, "ray": {"gpu": {"enabled": True}}})
 OF_A_CLUSTER = {"redis": "gamma", "redis-replica": "beta", "ray-gateway": "beta", "ray-head": "beta"}
 USERS = "the-users-own"
 # Service → the variables whose required value stays, with the user's after it where they are lists.

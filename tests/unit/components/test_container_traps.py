@@ -37,7 +37,10 @@ CANONICAL = re.compile(r"([1-9]\d*h[1-5]?\dm|([1-9]|[1-5]\d)m)?[1-5]?\ds", re.AS
 @pytest.fixture(scope="module")
 def gpu(tmp_path_factory) -> Deployed:
     """A stack that uses every feature of the factory: GPUs, shared memory, several ports, volumes."""
-    more = {"redis": {"env": {"ZONE": "b", "ALPHA": "a"}, "volumes": [{"source": "old", "target": "/backups"}]}}
+    more = {
+        "redis": {"env": {"ZONE": "b", "ALPHA": "a"}, "volumes": [{"source": "old", "target": "/backups"}]},
+        "metrics": {"grafana": {"enabled": True}},
+    }
     optional = ("exporter", "metrics", "transcription", "transcription_frontend")
     off_by_default = {name: {"enabled": True} for name in optional}
     settings = merged(stack_settings("gpu"), {"gpu": {"devices": [2, 0]}}, off_by_default, more)
@@ -66,6 +69,7 @@ ON_THE_BRIDGE = (
     "redis-exporter",
     "postgres-exporter",
     "prometheus",
+    "grafana",
 )
 ON_THE_HOST = ("ray-gateway", "ray-head", "ray-cpu", "ray-gpu")
 

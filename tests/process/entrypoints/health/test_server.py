@@ -1034,6 +1034,23 @@ class TestMetrics:
         assert code == 200
         assert 'id="alerts"' not in text
 
+    @pytest.mark.parametrize(
+        ("answer", "state", "said"),
+        [
+            ((200, '{"database": "ok", "version": "12.3.0"}'), "up", None),
+            ((503, '{"database": "failing", "version": "12.3.0"}'), "down", "its database is not well: failing"),
+            ((200, "<html>"), "down", "is no Grafana"),
+        ],
+        ids=["well", "ill", "another program"],
+    )
+    async def test_grafana_is_watched(self, platform, answer, state, said):
+        platform.watch("grafana", await platform.run_http(HttpService({"/api/health": answer})))
+        await platform.start()
+        found = await platform.service("grafana")
+        assert found["state"] == state
+        assert found["version"] == ("12.3.0" if state == "up" else None)
+        assert said is None or said in found["error"]
+
     async def test_prometheus_and_alertmanager_are_watched(self, platform):
         platform.watch("prometheus", await platform.run_http(HttpService({"/-/ready": (200, "ready")})))
         platform.watch("alertmanager", await platform.run_http(HttpService({"/-/ready": (503, "")})))
