@@ -58,9 +58,9 @@ class TestPage:
             assert len(answer.content) < 150_000
 
     def test_shows_the_jobs_and_runs_of_the_verification_and_its_gpus(self, stack):
-        wait_until(lambda: "verification-model" in requests.get(HEALTH, timeout=SECONDS).text, "the run", SECONDS)
+        wait_until(lambda: "cslr-verification" in requests.get(HEALTH, timeout=SECONDS).text, "the runs", SECONDS)
         text = requests.get(HEALTH, timeout=SECONDS).text
-        for shown in ("raysubmit_", "cslr-verification", "succeeded", "checks", "free of", "live-home"):
+        for shown in ("raysubmit_", "succeeded", "finished", "checks", "free of", "live-home"):
             assert shown in text
         assert text.count('data-label="Heat"') == 2
 

@@ -85,7 +85,7 @@
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      padding: [10, 8, 0, 0],
+      padding: [10, 20, 0, 0],
       scales: { y: { range: [0, figure.dataset.unit === "percent" ? 100 : highest * 1.05 || 1] } },
       axes: [
         { ...axis, space: 70, size: 26, values: (_, ticks) => ticks.map(timeOf) },
