@@ -130,44 +130,49 @@ def main() -> int:
         "--packages", type=Path, metavar="FOLDER", help="with what Ray Tune needs; without it, no Tune run"
     )
     packages: Path | None = parser.parse_args().packages
-    before, said = machine(), Tee()
-    with tempfile.TemporaryDirectory() as name, Cluster.make(Path(tempfile.gettempdir(), "cslr-cluster")) as cluster:
-        Path(name).chmod(0o755)
-        shared = Path(name, "shared")
-        shared.mkdir()
-        shared.chmod(0o777)
-        source = Path(name, "rolling_work.py")
-        source.write_text(Path(rolling_work.__file__).read_text())
-        mounts = {SOURCE: source, SHARED: shared, **({PACKAGES: packages.resolve()} if packages else {})}
-        volumes = [
-            {"source": str(path), "target": target, "read_only": target != SHARED} for target, path in mounts.items()
-        ]
-        deployed = merged(SETTINGS, {"ray": {"cpu": {"volumes": volumes}}})
-        for stack in cluster.stacks.values():
-            stack.settings = deployed
-            stack.configure()
+    where = machine()
+    with tempfile.TemporaryDirectory() as folder, Cluster.make(Path(tempfile.gettempdir(), "cslr-cluster")) as cluster:
+        shared = prepare(cluster, Path(folder), packages)
         cluster.up_all()
-        nodes = cluster.nodes(leader := cluster.leader())
-        kinds = ("tasks", "trials") if packages else ("tasks",)
-        jobs = {kind: Job.submit(cluster, f"{leader}-ray-cpu", kind) for kind in kinds}
-        for kind in kinds:
-            wait_until(lambda kind=kind: any(shared.glob(f"{kind[:-1]}-*")), f"{kind} that run", 180)  # type: ignore[misc]
-        for stack in cluster.stacks.values():
-            stack.configure({"ray": {"cpu": {"memory": "2100m"}, "head": {"memory": "2100m"}}})
-        began = time.monotonic()
-        console = Console(file=said, width=WIDE)
-        stopped = walk(cluster, SHORT, console)
-        first = time.monotonic() - began
-        if f"Stopped at {leader}" not in stopped:
-            raise SystemExit(stopped or "the drivers ended too soon")
-        results = {kind: job.result() for kind, job in jobs.items()}
-        waited = time.monotonic() - began - first
-        if again := walk(cluster, LONG, console):
-            raise SystemExit(again)
-        total = time.monotonic() - began
-        print(json.dumps(results))
-        write_section("rolling", section(said.getvalue(), nodes, results, (first, waited, total), before))
+        write_section("rolling", measure(cluster, shared, ("tasks", "trials") if packages else ("tasks",), where))
     return 0
+
+
+def prepare(cluster: Cluster, folder: Path, packages: Path | None) -> Path:
+    """Mounts the programs, and the folder that the hosts share, into the workers to come; returns the latter."""
+    folder.chmod(0o755)
+    shared, source = folder / "shared", folder / "rolling_work.py"
+    shared.mkdir()
+    shared.chmod(0o777)
+    source.write_text(Path(rolling_work.__file__).read_text())
+    mounts = {SOURCE: source, SHARED: shared, **({PACKAGES: packages.resolve()} if packages else {})}
+    volumes = [{"source": str(path), "target": place, "read_only": place != SHARED} for place, path in mounts.items()]
+    for stack in cluster.stacks.values():
+        stack.settings = merged(SETTINGS, {"ray": {"cpu": {"volumes": volumes}}})
+        stack.configure()
+    return shared
+
+
+def measure(cluster: Cluster, shared: Path, kinds: tuple[str, ...], where: dict[str, str]) -> str:
+    """Replaces every node under work; the section."""
+    said = Tee()
+    console = Console(file=said, width=WIDE)
+    nodes = cluster.nodes(leader := cluster.leader())
+    jobs = {kind: Job.submit(cluster, f"{leader}-ray-cpu", kind) for kind in kinds}
+    for kind in kinds:
+        wait_until(lambda kind=kind: any(shared.glob(f"{kind[:-1]}-*")), f"{kind} that run", 180)  # type: ignore[misc]
+    for stack in cluster.stacks.values():
+        stack.configure({"ray": {"cpu": {"memory": "2100m"}, "head": {"memory": "2100m"}}})
+    began = time.monotonic()
+    stopped = walk(cluster, SHORT, console)
+    first = time.monotonic() - began
+    if f"Stopped at {leader}" not in stopped:
+        raise SystemExit(stopped or "the drivers ended too soon")
+    results = {kind: job.result() for kind, job in jobs.items()}
+    waited = time.monotonic() - began - first
+    if again := walk(cluster, LONG, console):
+        raise SystemExit(again)
+    return section(said.getvalue(), nodes, results, (first, waited, time.monotonic() - began), where)
 
 
 def section(

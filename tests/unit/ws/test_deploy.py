@@ -28,6 +28,7 @@ JOB = Work(kind=Kind.JOB, identifier="raysubmit_x", what="python train.py", node
 LATER = Work(kind=Kind.JOB, identifier="raysubmit_y", what="python eval.py", node="ray-cpu")
 HEAD = Deployed(service="ray-cpu", name="cslr-lab-ray-cpu", running=True, healthy=True)
 NAME = "docker:index/container:Container"
+WRONG_CALL = 2
 
 
 def change(action: Action = Action.REPLACE) -> Change:
@@ -243,3 +244,9 @@ class TestBuildOption:
         for options in ([], ["--build"], ["-d"], ["-d", "--build"]):
             assert cli.main(["up", *options]) == 1
         assert asked == [False, True, False, True]
+
+
+class TestRollingOption:
+    def test_the_way_back_is_of_a_rolling_replacement_alone(self, capsys):
+        assert cli.main(["up", "--no-revert"]) == WRONG_CALL
+        assert "--no-revert: it has a meaning only with --rolling" in " ".join(capsys.readouterr().err.split())
