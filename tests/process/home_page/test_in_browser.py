@@ -154,7 +154,7 @@ class TestWeight:
         plain, compressed = sum(map(len, bodies.values())), sum(len(gzip.compress(body)) for body in bodies.values())
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
         record_property("home_page", f"{plain} bytes, compressed {compressed}, first paint after {paint:.0f} ms")
-        assert {Path(url.partition("?")[0]).name for url in bodies} >= {"page.css", "page.js", "charts.js", "charts"}
+        assert {Path(url.partition("?")[0]).name for url in bodies} >= {"page.js", "charts.js", "charts"}
         assert plain < WEIGHT
 
     def test_no_secret_in_what_it_loads(self, page: Page):
