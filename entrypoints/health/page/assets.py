@@ -1,7 +1,11 @@
-"""The files that the page loads, all from this service: its style, its scripts, and uPlot from a package of PyPI."""
+"""What the page is made of besides its HTML, all from this service: style, scripts, and uPlot from a package of PyPI.
+
+The style stands in the page, so that the first paint waits for no other file; the policy allows it by its hash.
+"""
 
 import gzip
 import hashlib
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +15,8 @@ from pathlib import Path
 FOLDER = Path(__file__).with_suffix("")
 # A package that carries uPlot's files as its authors built them (docs/decisions/0037-home-page.md).
 UPLOT_PACKAGE, UPLOT_FOLDER = "metaflow-card-uplot", "metaflow_extensions/card_uplot/plugins/cards/uplot/uplot"
+STYLE = (FOLDER / "page.css").read_text(encoding="utf-8")
+STYLE_HASH = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 
@@ -38,8 +44,11 @@ class Asset:
 
 
 def assets() -> Mapping[str, Asset]:
-    """All files by name. Raises PackageNotFoundError or OSError where uPlot's package is not installed."""
-    own = [path for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES]
+    """All files that the page loads, by name.
+
+    Raises PackageNotFoundError or OSError where uPlot's package is not installed.
+    """
+    own = sorted(FOLDER.glob("*.js"))
     package = distribution(UPLOT_PACKAGE)
     uplot = [Path(str(package.locate_file(f"{UPLOT_FOLDER}/uPlot.{end}"))) for end in ("iife.min.js", "min.css")]
     return {path.name: Asset(path.name, path.read_bytes()) for path in (*own, *uplot)}

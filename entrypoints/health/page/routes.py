@@ -10,7 +10,7 @@ from aiohttp import web
 
 from contracts.health import HealthSettings
 from entrypoints.health.monitor import Monitor
-from entrypoints.health.page.assets import Asset, assets
+from entrypoints.health.page.assets import STYLE_HASH, Asset, assets
 from entrypoints.health.page.charts import RANGES
 from entrypoints.health.page.events import MOST_READERS, Readers, TooManyReadersError
 from entrypoints.health.page.snapshot import Board
@@ -20,9 +20,15 @@ from entrypoints.health.page.templates import page, sections
 PATIENCE = 0.05  # seconds
 SLOWEST_READER = 30.0  # seconds for one event; the stream of a slower one ends
 KEPT = "public, max-age=31536000, immutable"  # of files whose address tells their content
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        f"style-src 'self' 'sha256-{STYLE_HASH}'",
+        "img-src data:",
+        "connect-src 'self'",
+        *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
+    )
 )
 METRICS_OFF = "metrics are off; turn them on: ws set metrics.enabled true exporter.enabled true -s {0} && ws up -s {0}"
 

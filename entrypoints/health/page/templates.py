@@ -10,8 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from contracts.status import HostState, Overall, State
+from entrypoints.health.page.assets import STYLE
 from entrypoints.health.page.charts import RANGES, charts_with
 from entrypoints.health.page.snapshot import Snapshot
 from entrypoints.health.page.tiles import tiles
@@ -77,6 +79,7 @@ TEMPLATES.globals |= {
     "below": BELOW,
     "plain": PLAIN,
     "ranges": RANGES,
+    "style": Markup(STYLE),  # noqa: S704 - our own file
 }
 
 

@@ -74,7 +74,23 @@
     pause.setAttribute("aria-pressed", String(pause.getAttribute("aria-pressed") !== "true"));
     follow();
   });
-  document.addEventListener("visibilitychange", follow);
+
+  /** The files of the charts, one after the other. */
+  function loadCharts() {
+    const files = document.getElementById("charts").dataset.files;
+    for (const file of files?.split(" ") ?? []) {
+      const style = file.includes(".css?");
+      const made = document.createElement(style ? "link" : "script");
+      Object.assign(made, style ? { rel: "stylesheet", href: file } : { src: file, async: false });
+      document.head.append(made);
+    }
+  }
+
   live.hidden = false;
-  follow();
+  // After the first paint, which need not wait for any of this.
+  requestAnimationFrame(() => setTimeout(() => {
+    document.addEventListener("visibilitychange", follow);
+    follow();
+    loadCharts();
+  }));
 })();
