@@ -4,17 +4,15 @@ The program sees the beginning, and the verification, which runs after everythin
 verification, only Pulumi knows.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from config.encryption import Passphrase
-from config.problems import ConfigError
-from config.project import FOLDER, commit, version
+from config.project import FOLDER
 from config.stack_file import StackFile
-from stack.history import History, Operation, Outcome, Record, who
+from stack.history import History, Operation, Outcome
 from stack.identity import ASKS
-from stack.kept_files import kept_files
+from stack.new_record import new_record
 from stack.stack import Stack
 
 
@@ -22,22 +20,13 @@ def begin(stack: Stack) -> Callable[[str], None]:
     """Writes the record. Returns a function that adds the result of the verification, when that has passed."""
     if ASKS in stack.environment:
         return lambda _: None
-    files: dict[str, str] = {}
-    masked: tuple[str, ...] = ()
-    with suppress(ConfigError):
-        file = StackFile.read(FOLDER, stack.identity.stack, Passphrase(stack.environment))
-        files, masked = kept_files(file, FOLDER)
     history = History(stack.identity)
-    record = Record(
-        operation=Operation.UP,
-        engine="pulumi",
-        who=who(stack.environment),
-        started=time.time(),
-        version=version(),
-        commit=commit(),
+    record = new_record(
+        Operation.UP,
+        "pulumi",
+        stack.environment,
+        lambda: StackFile.read(FOLDER, stack.identity.stack, Passphrase(stack.environment)),
         outcome=Outcome.UNKNOWN,
-        files=files,
-        masked=masked,
     )
     try:
         begun = history.begin(record)

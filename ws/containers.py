@@ -1,7 +1,8 @@
 """A stack's containers in Docker."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rich.text import Text
@@ -29,7 +30,12 @@ class ContainerState:
     engine: EngineName  # the engine that made it
     compose: bool = False  # whether Docker Compose did, from the file that `ws generate` writes
     image_id: str = ""
-    drift: tuple[str, ...] = ()  # fields in which it is not as the embedded engine made it
+    inspected: dict[str, Any] = field(default_factory=dict, repr=False)  # all that Docker says of it
+
+    @cached_property
+    def drift(self) -> tuple[str, ...]:
+        """The fields in which it is not as the embedded engine made it; compared where somebody asks."""
+        return drifted_fields(self.inspected) if self.inspected else ()
 
     @classmethod
     def of(cls, found: dict[str, Any], inspected: dict[str, Any]) -> "ContainerState":
@@ -56,7 +62,7 @@ class ContainerState:
             else EngineName.PULUMI,
             compose=COMPOSE_LABEL in found["Labels"],
             image_id=inspected["Image"],
-            drift=drifted_fields(inspected),
+            inspected=inspected,
         )
 
 

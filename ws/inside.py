@@ -27,16 +27,22 @@ SHELL = ENTER + "if command -v bash >/dev/null; then exec bash; else exec sh; fi
 
 def running(identity: StackIdentity, service: str) -> ContainerState:
     """The container of a service, which runs. Raises `WsError`."""
+    found = there(identity, service)
+    if found.state != "running":
+        raise WsError(
+            f"{service} of stack {identity.stack} does not run: {found.status}.\n"
+            f"  `ws logs {service} -s {identity.stack}` says why; `ws up -s {identity.stack}` starts it."
+        )
+    return found
+
+
+def there(identity: StackIdentity, service: str) -> ContainerState:
+    """The container of a service, running or not. Raises `WsError`."""
     found = {one.service: one for one in containers(identity)}
     if not found:
         raise WsError(f"stack {identity.stack} is not deployed. Start it with: ws up --stack {identity.stack}")
     if service not in found:
         raise WsError(f"stack {identity.stack} has no service {service}. It has: {', '.join(sorted(found))}.")
-    if found[service].state != "running":
-        raise WsError(
-            f"{service} of stack {identity.stack} does not run: {found[service].status}.\n"
-            f"  `ws logs {service} -s {identity.stack}` says why; `ws up -s {identity.stack}` starts it."
-        )
     return found[service]
 
 

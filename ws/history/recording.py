@@ -1,7 +1,6 @@
 """Records a command's run on a stack in its history."""
 
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from config.problems import ConfigError
-from config.project import FOLDER, commit, version
 from docker_api.api import DockerApi, DockerError
 from embedded_engine.changes import Action, Result
-from stack.history import MOST_CHANGES, Changed, History, Operation, Outcome, Record, RunImage, first_line, who
+from stack.history import MOST_CHANGES, Changed, History, Operation, Outcome, Record, RunImage, first_line
 from stack.identity import StackIdentity
-from stack.kept_files import kept_files
+from stack.new_record import new_record
 from ws.changes import kind
 from ws.consent import DeclinedError
 from ws.containers import containers
@@ -39,7 +36,16 @@ def recorded(
     """Records what happens in the block. A run that the user declines leaves no record: it changes nothing."""
     recording, history = Recording(), History(session.identity)
     try:
-        record = history.begin(_begun(session, operation, engine, returned_to))
+        record = history.begin(
+            new_record(
+                operation,
+                engine,
+                session.stack.environment,
+                lambda: session.stack.file,
+                returned_to=returned_to,
+                process=os.getpid(),
+            )
+        )
     except OSError as error:  # a gap in the history is no reason to stop a deployment
         session.say(f"This run is not in the history: {history.folder}: {error.strerror}", "yellow")
         yield recording
@@ -61,26 +67,6 @@ def recorded(
         if ended:
             with suppress(OSError):
                 history.write(ended)
-
-
-def _begun(session: "Session", operation: Operation, engine: str, returned_to: int | None) -> Record:
-    files: dict[str, str] = {}
-    masked: tuple[str, ...] = ()
-    if operation is not Operation.DOWN:
-        with suppress(ConfigError):
-            files, masked = kept_files(session.stack.file, FOLDER)
-    return Record(
-        operation=operation,
-        engine=engine,
-        who=who(session.stack.environment),
-        started=time.time(),
-        version=version(),
-        commit=commit(),
-        files=files,
-        masked=masked,
-        returned_to=returned_to,
-        process=os.getpid(),
-    )
 
 
 def _ended(session: "Session", record: Record, result: Result | None, error: Exception | None = None) -> Record:

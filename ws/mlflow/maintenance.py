@@ -15,8 +15,8 @@ from docker_api.database_dump import DUMP, MAGIC, SECONDS, DumpError, keep, outp
 from stack.identity import StackIdentity
 from stack.programs import run_python
 from stack.state import DUMPS, stack_folder
-from ws.containers import ContainerState, containers
 from ws.errors import WsError
+from ws.inside import running, there
 
 STOP_SECONDS = 20
 
@@ -48,7 +48,7 @@ def database_restore(identity: StackIdentity, file: Path) -> str:
                 raise WsError(f"{file} is not a dump of `ws mlflow dump` or `pg_dump --format=custom`")
     except OSError as error:
         raise WsError(f"{file} cannot be read: {error.strerror}") from None
-    postgres, mlflow = _running(identity, "postgres"), _find(identity, "mlflow")
+    postgres, mlflow = running(identity, "postgres"), there(identity, "mlflow")
     client = docker.from_env(timeout=SECONDS)
     server = client.containers.get(mlflow.identifier)
     try:
@@ -74,28 +74,10 @@ def _target(file: Path | None) -> Iterator[IO[bytes]]:
 
 def _output(identity: StackIdentity, service: str, command: Sequence[str]) -> Iterator[bytes]:
     """The output of a program in a service's container. Raises `WsError` with its error message."""
-    found = _running(identity, service)
+    found = running(identity, service)
     try:
         yield from output(docker.from_env(timeout=SECONDS), found.identifier, list(command))
     except APIError as error:
         raise WsError(f"{found.name} cannot run a program: {error.explanation or error}.") from None
     except DumpError as error:
         raise WsError(f"{service} of stack {identity.stack} could not do it: {error}") from None
-
-
-def _running(identity: StackIdentity, service: str) -> ContainerState:
-    """The container of a service that runs. Raises `WsError`."""
-    found = _find(identity, service)
-    if found.state != "running":
-        raise WsError(f"{found.name} does not run ({found.status}). Start it with: ws up --stack {identity.stack}")
-    return found
-
-
-def _find(identity: StackIdentity, service: str) -> ContainerState:
-    """The container of a service. Raises `WsError`."""
-    found = next((one for one in containers(identity) if one.service == service), None)
-    if found is None:
-        raise WsError(
-            f"stack {identity.stack} has no {service} on this host. Start it with: ws up --stack {identity.stack}"
-        )
-    return found

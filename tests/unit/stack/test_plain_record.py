@@ -2,7 +2,7 @@
 
 import pytest
 
-from stack import plain_record
+from stack import new_record, plain_record
 from stack.history import History, Outcome
 from stack.identity import ASKS, StackIdentity
 from stack.stack import Stack
@@ -13,8 +13,9 @@ IDENTITY = StackIdentity(project="cslr", stack="dev")
 @pytest.fixture
 def begin(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(plain_record, "commit", lambda: "abc")
-    monkeypatch.setattr(plain_record, "FOLDER", tmp_path)
+    monkeypatch.setattr(new_record, "commit", lambda: "abc")
+    for module in (plain_record, new_record):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
     (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
     (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
 

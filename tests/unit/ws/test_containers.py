@@ -1,6 +1,7 @@
 """A container as the Engine's listing and inspection show it."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -39,6 +40,13 @@ class TestListing:
     def test_words_of_docker_are_kept_and_not_read(self):
         found = container(Status="running", Health={"Status": "unhealthy"})
         assert (found.status, found.health) == ("Up 2 hours (healthy)", "unhealthy")
+
+    def test_is_compared_with_what_it_was_made_with_only_where_that_is_asked_for(self, monkeypatch):
+        compare = Mock(return_value=("memory",))
+        monkeypatch.setattr("ws.containers.drifted_fields", compare)
+        found = container(Status="running")
+        compare.assert_not_called()
+        assert found.drift == ("memory",)
 
     def test_published_ports_are_named(self):
         assert container(Status="running").ports == ("127.0.0.1:6381 → 6379",)

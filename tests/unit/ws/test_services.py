@@ -1,6 +1,5 @@
 """What `ws ps`, `ws up` and `ws doctor` show about a running stack, from Docker and the health service's report."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,7 +78,7 @@ class TestUses:
     def test_drift_has_a_column_where_there_is_any(self):
         found = [container("redis"), container("mlflow")]
         assert "Drift" not in printed(containers_table(found, REPORT))
-        found[0] = replace(found[0], drift=("memory", "restart"))
+        vars(found[0])["drift"] = ("memory", "restart")
         lines = lines_of(containers_table(found, REPORT))
         assert "memory, restart" in lines["redis"]
         assert "memory" not in lines["mlflow"]

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from embedded_engine.changes import Action, Change, Display, Result
+from stack import new_record
 from stack.history import History, Operation, Outcome, RunImage
 from testing.stack_files import configured
 from ws.consent import DeclinedError
@@ -28,8 +29,8 @@ def change(name: str, action: Action, error: str | None = None) -> Change:
 @pytest.fixture
 def session(tmp_path, monkeypatch) -> Session:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(recording, "commit", lambda: "abc")
-    monkeypatch.setattr(recording, "FOLDER", tmp_path)
+    monkeypatch.setattr(new_record, "commit", lambda: "abc")
+    monkeypatch.setattr(new_record, "FOLDER", tmp_path)
     monkeypatch.setattr(
         recording, "running_images", lambda _: {"redis": RunImage(identifier="sha256:1", tags=("r:1",))}
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from embedded_engine.changes import Action, Change, Result
 from embedded_engine.drift import Observation
+from stack import new_record
 from stack.history import History, Record
 from testing.stack_files import configured
 from ws import deploy
@@ -139,12 +140,12 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch) -> World:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for module in (rollback, recording, values):
+    for module in (rollback, new_record, values):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
     world = World(tmp_path)
     monkeypatch.setattr(rollback, "DockerApi", lambda: world.docker)
     monkeypatch.setattr(rollback, "observe", lambda *_: world.observed)
-    monkeypatch.setattr(recording, "commit", lambda: "abc")
+    monkeypatch.setattr(new_record, "commit", lambda: "abc")
     monkeypatch.setattr(recording, "running_images", lambda _: {})
     monkeypatch.setattr(deploy.Session, "choose", lambda *_: Choice(name=world.engine))
     monkeypatch.setattr(deploy.Session, "maker", EngineName.EMBEDDED)
