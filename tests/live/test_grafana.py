@@ -65,7 +65,7 @@ def stack(docker_engine, tmp_path_factory) -> Iterator[LiveStack]:
         done = running.ws("up", "--engine", "embedded", "--yes")
         assert done.returncode == 0, done.stdout
         yield running
-    docker_engine.images.remove(IMAGE, force=True)
+    running.engine.images.remove(IMAGE, force=True)
 
 
 def test_gets_all_that_it_reads_and_writes(stack):
