@@ -1,7 +1,7 @@
 """Grafana on the real Docker Engine, as far as no registry is needed: all that it is given, and what Ray makes of it.
 
 A stand-in of an image runs in its place: it has the program's name, reads every file that Grafana would, and answers
-its health check. About four minutes.
+its health check and Prometheus. About four minutes.
 """
 
 import io
@@ -35,6 +35,7 @@ cat /run/secrets/grafana-password /run/cslr/grafana.ini "$GF_PATHS_PROVISIONING"
 touch "$GF_PATHS_DATA/grafana.db" "$GF_PATHS_LOGS/log"
 mkdir -p /tmp/www/api
 echo '{"database": "ok", "version": "12.3.0"}' > /tmp/www/api/health
+echo 'grafana_build_info{version="12.3.0"} 1' > /tmp/www/metrics
 exec busybox httpd -f -p 3000 -h /tmp/www
 """
 SECONDS = 90.0
@@ -64,7 +65,7 @@ def stack(docker_engine, tmp_path_factory) -> Iterator[LiveStack]:
         done = running.ws("up", "--engine", "embedded", "--yes")
         assert done.returncode == 0, done.stdout
         yield running
-    docker_engine.images.remove(IMAGE, force=True)
+    running.engine.images.remove(IMAGE, force=True)
 
 
 def test_gets_all_that_it_reads_and_writes(stack):
