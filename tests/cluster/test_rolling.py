@@ -57,7 +57,9 @@ class Driver:
         self._container.exec_run(ENOUGH)
         self._thread.join(180)
         self._container.exec_run(["rm", *ENOUGH[1:]])
-        found: dict[str, Any] = json.loads(self._lines[-1])
+        results = [line for line in self._lines if line.startswith("{")]  # Ray's own lines are between them
+        assert results, "\n".join(self._lines[-20:])
+        found: dict[str, Any] = json.loads(results[-1])
         return found
 
 
