@@ -148,7 +148,7 @@ class TestMerged:
 
 def readers(stack: LiveStack) -> str:
     """The names of readers that are there."""
-    filters = {"name": stack.identity.object_name("logs-")}
+    filters: dict[str, str | list[str] | bool] = {"name": stack.identity.object_name("logs-")}
     there = stack.engine.containers.list(all=True, filters=filters, ignore_removed=True)  # a reader removes itself
     return " ".join(str(container.name) for container in there)
 
