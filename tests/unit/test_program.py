@@ -635,8 +635,9 @@ class TestGrafana:
     }
 
     @pytest.fixture(scope="class")
-    def deployed(self, state_home) -> Deployed:
-        return deploy(self.SETTINGS, state_home=state_home)
+    @classmethod
+    def deployed(cls, state_home) -> Deployed:
+        return deploy(cls.SETTINGS, state_home=state_home)
 
     def test_is_off_unless_asked_for(self, dev, state_home):
         assert "grafana" not in dev.containers

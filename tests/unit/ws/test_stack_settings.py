@@ -56,7 +56,7 @@ def reads(tmp_path, monkeypatch):
     monkeypatch.setattr(deploy.Session, "maker", None)
     monkeypatch.setattr(running_work, "look", lambda _: running_work.RunningWork())
     monkeypatch.setattr("ws.containers.containers", lambda _: [])
-    monkeypatch.setattr("ws.history.recording.commit", lambda: "")
+    monkeypatch.setattr("stack.new_record.commit", lambda: "")
     (tmp_path / "Pulumi.yaml").write_text("name: cslr\n")
     (tmp_path / "Pulumi.lab.yaml").write_text("config:\n  cslr:platform: {}\n")
     passphrase = encryption.Passphrase({"PULUMI_CONFIG_PASSPHRASE": "correct horse"})
