@@ -8,15 +8,13 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from contracts.document import SETTINGS_VARIABLE
+from testing.browser import DESK, PATIENCE, started
 from testing.harness import PROJECT
 from testing.servers import free_port, server_process
 from tests.process.home_page.recorded import StandIn, settings_of
-
-DESK = {"width": 1280, "height": 800}
-PATIENCE = 20_000  # milliseconds, on a busy machine
 
 
 @pytest.fixture
@@ -47,13 +45,9 @@ def axe() -> str:
 
 @pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
-    """Debian's Chromium, for one module: while it is there, this thread runs an event loop, and can run no other."""
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        # Its sandbox wants a user that is not root, and a kernel that lets it make namespaces.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    """One for each module, since it occupies the thread's event loop."""
+    with started(chromium) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

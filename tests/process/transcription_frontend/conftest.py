@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from images.catalog import CATALOG
+from testing.browser import DESK, PATIENCE, started
 from testing.harness import PROJECT
 from tests.process.transcription_frontend.recorded import MEDIUM, TOKEN, Running, Service
 
 FOLDER = CATALOG["transcription-frontend"].folder
 WORKSHOP = PROJECT / "build" / "transcription-frontend"  # kept from run to run, unknown to Git
 MODULES = "node_modules"
-DESK = {"width": 1280, "height": 800}
-PATIENCE = 20_000  # milliseconds, on a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -72,13 +71,9 @@ def service(running: Running) -> Service:
 
 @pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
-    """Debian's Chromium, for one module: while it is there, this thread runs an event loop, and can run no other."""
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        # Its sandbox wants a user that is not root, and a kernel that lets it make namespaces.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    """One for each module, since it occupies the thread's event loop."""
+    with started(chromium) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
