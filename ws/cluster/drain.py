@@ -57,7 +57,7 @@ def vacate(access: Access, node: RayNode, seconds: int, say: Callable[[str], Non
     return left
 
 
-def let_in(access: Access, name: str, say: Callable[[str], None], seconds: float = RETURN_SECONDS) -> None:
+def let_in(access: Access, name: str, say: Callable[[str], None], seconds: float) -> None:
     """Ends a node's time out, and waits until it has joined."""
     with access.answers():
         marked = name in access.lease.maintenance()
@@ -82,7 +82,7 @@ def resume(access: Access, name: str, console: Console) -> None:
         return
     began = time.monotonic()
     with progress(console) as say:
-        let_in(access, name, say)
+        let_in(access, name, say, RETURN_SECONDS)
     console.print(Text(f"{name} is back after {whole_duration(time.monotonic() - began)}", style="bold green"))
 
 
