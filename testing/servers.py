@@ -1,6 +1,7 @@
 """Servers for single tests, on free ports of this host."""
 
 import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -8,12 +9,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+# Below those that Linux gives to clients: one of these could take the port before the server that it is meant for.
+PORTS = range(27_000, 30_000)
+
 
 def free_port() -> int:
     """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no port of {PORTS} is free")
 
 
 def wait_for_port(port: int, seconds: float = 10) -> None:

@@ -87,6 +87,10 @@ class TestCharts:
         expect(column).to_have_text("Now")
         page.keyboard.press("ArrowLeft")
         expect(column).not_to_have_text("Now")
+        with page.expect_response(lambda answer: "range=hour" in answer.url):
+            page.evaluate("document.querySelector('.ranges input').click()")
+        page.wait_for_function("document.querySelector('#chart-gpu .plot') === document.activeElement")
+        expect(column).not_to_have_text("Now")
         page.keyboard.press("Escape")
         expect(column).to_have_text("Now")
 

@@ -65,7 +65,9 @@
 
   function draw(figure, chart, times) {
     const focused = document.activeElement?.closest("figure") === figure;
-    drawn.get(figure)?.plot.destroy();
+    const former = drawn.get(figure)?.plot;
+    const pointed = former?.data[0][former.cursor.idx ?? -1]; // the time that the reader is at
+    former?.destroy();
     figure.querySelectorAll(".plot, .legend, .note").forEach((old) => old.remove());
     figure.hidden = chart.series.length === 0;
     if (figure.hidden) return;
@@ -92,7 +94,10 @@
         { ...axis, size: 68, space: 32, ...(figure.dataset.unit === "bytes" && { incrs: POWERS }), values: (_, ticks) => ticks.map(unit) },
       ],
       series: [{}, ...chart.series.map((series, index) => ({ label: series.name, stroke: colours[index], width: 1.6, dash: index % 2 ? [6, 3] : undefined, points: { show: false } }))],
-      hooks: { setCursor: [(plot) => tell(figure, chart, unit, times, plot.cursor.idx ?? null)] },
+      hooks: {
+        setCursor: [(plot) => tell(figure, chart, unit, times, plot.cursor.idx ?? null)],
+        ready: [(plot) => pointed === undefined || pointAt(plot, Math.min(times.at(-1), Math.max(times[0], pointed)))],
+      },
     };
     const plot = new uPlot(options, [times, ...chart.series.map((series) => series.values)], place);
     drawn.set(figure, { plot, legend });
@@ -106,6 +111,8 @@
     return last.step > 3600 ? time.toLocaleDateString([], { day: "numeric", month: "short" }) : time.toLocaleTimeString([], OF_DAY);
   }
 
+  const pointAt = (plot, time) => plot.setCursor({ left: plot.valToPos(time, "x"), top: 10 });
+
   /** Arrow keys move through time, Escape leaves it. */
   function move(event, plot, times) {
     const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
@@ -116,7 +123,7 @@
       return;
     }
     const at = Math.min(times.length - 1, Math.max(0, (plot.cursor.idx ?? times.length) + steps));
-    plot.setCursor({ left: plot.valToPos(times[at], "x"), top: 10 });
+    pointAt(plot, times[at]);
   }
 
   function redraw() {
@@ -131,6 +138,7 @@
     try {
       const answer = await fetch(`api/charts?range=${range}`);
       const found = await answer.json();
+      if (range !== ranges.querySelector(":checked").value) return; // another one was chosen meanwhile
       if (!answer.ok) throw new Error(found.error);
       last = found;
       redraw();
