@@ -61,7 +61,7 @@ def notices(settings: AlertmanagerSettings, secrets: AlertSecrets, stack: str) -
     """Says so where alerts are sent nowhere."""
     if not any((secrets.slack, secrets.discord, secrets.webhook, settings.mail)):
         yield Notice(
-            f"alerts are sent nowhere: only `ws alert list -s {stack}` and the health page show them. "
+            f"alerts are sent nowhere: only `ws alert list -s {stack}` and the home page show them. "
             "To send them to Slack, for example: "
             f"{secret_command(stack, f'{NAME}:{SLACK}')} (docs/metrics.md)"
         )

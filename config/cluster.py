@@ -35,7 +35,7 @@ class ClusterSsh(Settings):
     destination: str | None = Field(
         default=None,
         pattern=r"^[^\s-]\S*$",  # no option of ssh
-        description="Destination for OpenSSH, also a name of its config. Unset: the host's address, as the same user.",
+        description="OpenSSH's destination: `user@host`, or a name of its config. Unset: the host's address.",
         examples=["ops@alpha.example.org"],
     )
     folder: str | None = Field(

@@ -146,9 +146,9 @@ class ImageSettings(Settings):
 
 
 class PulledImageSettings(ImageSettings):
-    """The image of a service that no package brings, so that it cannot be built here."""
+    """The image of a service that neither Debian nor PyPI has, so it cannot be built here."""
 
-    source: Literal["pull"] = Field(default="pull", description="`pull`: no package brings it, so it is not built.")
+    source: Literal["pull"] = Field(default="pull", description="`pull`: it cannot be built here.")
     reference: ImageReference = Field(description="The image to pull, with its tag or digest.")
 
 
@@ -546,10 +546,10 @@ class PostgresExporterSettings(ServiceSettings):
 
 
 class GrafanaSettings(SinglePortSettings):
-    """Grafana: dashboards of the figures, and panels in Ray's. Its image is pulled. Runs beside Prometheus."""
+    """Grafana: dashboards of the figures, also in Ray's dashboard. Its image is pulled. Runs beside Prometheus."""
 
     data_key = "data"
-    enabled: bool = Field(default=False, description="Whether this host runs Grafana, which an image registry brings.")
+    enabled: bool = Field(default=False, description="Whether this host runs Grafana; its image is pulled.")
     image: PulledImageSettings = PulledImageSettings(reference="grafana/grafana:12.3.0")
     cpus: CpuLimit = 0.5
     memory: MemoryLimit = 384 * MIB

@@ -115,9 +115,7 @@ def up(
     ] = False,
     revert: Annotated[
         bool,
-        typer.Option(
-            "--revert/--no-revert", help="With --rolling: make a node whose replacement fails again as it was."
-        ),
+        typer.Option("--revert/--no-revert", help="With --rolling: restore the former container of a node that fails."),
     ] = True,
 ) -> None:
     """Set up this host, deploy the stack file to it, and verify the result.
@@ -423,14 +421,14 @@ def logs(
             "--tail",
             "-n",
             metavar="N|all",
-            help="Lines to show per service, of its container and of Ray's files each; 100, but all with options that "
-            "select lines.",
+            help="Lines to show per service, from its container and from Ray's files each. By default 100, or all if "
+            "other options select lines.",
             show_default=False,
         ),
     ] = None,
     everything: Annotated[
         bool,
-        typer.Option("--all", "-a", help="Include requests of health checks; with --job also what Ray says of itself."),
+        typer.Option("--all", "-a", help="Include requests of health checks; with --job also messages of Ray itself."),
     ] = False,
     job: Annotated[
         str | None, typer.Option(metavar="ID", help="Only of this job, by its submission ID or Ray's ID.")
@@ -462,9 +460,9 @@ def logs(
 ) -> None:
     """Show the services' logs and the files of Ray's sessions, by time, also of containers that are gone.
 
-    Leaves out requests of the platform's own health checks. What it read, it says on stderr.
+    Leaves out requests of the platform's own health checks. Says on stderr what it read.
 
-    Exit code: 1 if options select entries and there are none, as of grep, or on failure.
+    Exit code: 1 if the options match no entry, as with grep, or on failure.
     """
     from dataclasses import replace
 

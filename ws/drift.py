@@ -72,7 +72,7 @@ def table(observation: Observation) -> Table:
 
 
 def show(report: Report, console: Console) -> None:
-    """The table, what it is compared with, and what is no drift but not deployed."""
+    """The table, what it is compared with, and what is not deployed yet."""
     found, stack = report.observation, report.stack
     base = f"number {report.deployed.number} of `ws history`" if report.deployed else "the stack file"
     if found.drifts:
@@ -84,7 +84,7 @@ def show(report: Report, console: Console) -> None:
         console.print(Text(f"No drift: the host is as {base} says", style="bold green"), soft_wrap=True)
     if report.edited or found.pending:
         names = f" ({', '.join(found.pending)})" if found.pending else ""
-        sentence = f"Changes of the stack file or the project are not deployed yet{names}; they are no drift"
+        sentence = f"Changes of the stack file or the project are not deployed yet{names}, and do not count as drift"
         console.print(Text(f"{sentence}. They are shown by: ws preview -s {stack}", style="dim"), soft_wrap=True)
 
 

@@ -56,7 +56,7 @@ def outdated(found: Iterable[ContainerState], alerts: Iterable[Alert]) -> str:
     ill = any(one.service == HEALTH and one.health not in ("healthy", "starting") for one in found)
     if not ill and not any(one.name == HEALTH_DOWN for one in alerts):
         return ""
-    return "The health service does not answer: alerts on what it watches are as it last told, and no new one comes"
+    return "The health service does not answer: alerts on what it watches keep their last state, and no new ones come"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ alert = typer.Typer(help="Alerts of the stack's metrics.", no_args_is_help=True,
 
 @alert.command("list")
 def list_alerts(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """List the alerts that fire, since when, where and what helps; and the silences."""
+    """List the alerts that fire, with their remedies, and the silences."""
     from ws.alerts import view
     from ws.alerts.client import outdated
 
@@ -51,7 +51,7 @@ def silence(
     comment: Annotated[str, typer.Option("--comment", "-c", help="Why, for others.")] = "by ws alert silence",
     stack: Stack = "dev",
 ) -> None:
-    """Tell nobody of some alerts for a while: ws alert silence DiskLow host=gpu1 --for 2h --comment "cleaning up"."""
+    """Send no messages about matching alerts: ws alert silence DiskLow host=gpu1 --for 2h --comment "cleaning up"."""
     from ws.alerts import view
 
     labels = matched(of)
@@ -79,7 +79,7 @@ def unsilence(
     found = [one for one in manager.silences() if identifier and one.identifier.startswith(identifier)]
     if len(found) != 1:
         known = ", ".join(one.identifier for one in found or manager.silences()) or "none"
-        problem = "is the beginning of several silences" if found else "is no silence that is in force"
+        problem = "matches several silences" if found else "matches no silence in force"
         raise WsError(f"{identifier!r} {problem}. There are: {known}.")
     manager.unsilence(found[0].identifier)
     out.print(Text(f"No longer silenced: {', '.join(found[0].matchers)}"), soft_wrap=True)

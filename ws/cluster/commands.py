@@ -173,7 +173,7 @@ def cluster_up(
         bool, typer.Option("--yes", "-y", help="End the jobs, drivers and sessions that have not ended by then.")
     ] = False,
     revert: Annotated[
-        bool, typer.Option("--revert/--no-revert", help="Make a node whose replacement fails again as it was.")
+        bool, typer.Option("--revert/--no-revert", help="Restore the former container of a node that fails.")
     ] = True,
     only_print: Annotated[
         bool, typer.Option("--print", help="Print the commands for each host in their order, and run none.")
@@ -181,7 +181,7 @@ def cluster_up(
 ) -> None:
     """Run `ws up --rolling` on every host over SSH, one host after the other, the head's last.
 
-    Uses OpenSSH's client and its config, and asks for no password. Stops at the first failure; run again, it goes on.
+    Uses OpenSSH's client and its config, and asks for no password. Stops at the first failure; run again, it continues.
     """
     from ws.drain_option import parse_duration
     from ws.rolling.walk import Walk

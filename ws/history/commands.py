@@ -58,7 +58,7 @@ def history(
 
 
 def drift(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Show what on this host is not as the stack was deployed, field by field. Changes nothing.
+    """Show, field by field, how this host differs from the last deployment. Changes nothing.
 
     Exit code: 0 no drift, 3 drift, 1 failure.
     """
@@ -83,7 +83,7 @@ def rollback(
     present_images: Annotated[
         bool,
         typer.Option(
-            "--present-images", help="Return to the stack file alone, with the images that this checkout makes of it."
+            "--present-images", help="Return only to the stack file, with the images that this checkout builds from it."
         ),
     ] = False,
 ) -> None:

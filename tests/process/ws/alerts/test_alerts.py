@@ -88,7 +88,7 @@ class TestList:
             fire(manager, {"labels": {"alertname": "HealthDown", "severity": "critical"}, "annotations": {}})
         else:
             monkeypatch.setattr(commands, "_containers", lambda _: [container("health", "exited", "exited")])
-        assert "The health service does not answer: alerts on what it watches are as it last told" in ws("list")
+        assert "The health service does not answer: alerts on what it watches keep their last state" in ws("list")
         assert "does not answer" in json.loads(ws("list", "--json"))["doubt"]
 
     def test_says_that_nothing_fires(self, ws):
@@ -136,7 +136,7 @@ class TestSilence:
     def test_that_is_not_there_cannot_be_ended(self, ws):
         result = CliRunner().invoke(app, ["alert", "unsilence", "nothing"])
         assert isinstance(result.exception, WsError)
-        assert "'nothing' is no silence" in str(result.exception)
+        assert "'nothing' matches no silence" in str(result.exception)
 
     @pytest.mark.parametrize("words", [["=x"], ["host="], ["DiskLow", "NoHead"], ["DiskLow", "--for", "soon"]], ids=str)
     def test_that_is_meaningless_is_refused(self, manager, monkeypatch, words):
