@@ -120,6 +120,8 @@ class Node:
 
     def _wait_for_head(self) -> None:
         """Redis, and with it the head, may have been replaced just now."""
+        if not self.step.there:  # it may be the head itself
+            return
 
         def missing() -> str:
             try:

@@ -181,6 +181,17 @@ class TestStages:
         node.replace()
         assert (node.name, world.did) == ("ray-cpu", ["change u", "let in", "verify"])
 
+    def test_of_one_that_does_not_run_needs_no_head_which_it_may_be_itself(self, world, monkeypatch):
+        monkeypatch.setattr(nodes, "HEAD_SECONDS", 0.0)
+        world.node(there=False).replace()
+        assert world.did == ["change u", "let in", "verify"]
+
+    def test_of_one_that_runs_waits_for_a_head(self, world, monkeypatch):
+        monkeypatch.setattr(nodes, "HEAD_SECONDS", 0.0)
+        with pytest.raises(NodeError, match="there is no head after 0 s"):
+            world.node().replace()
+        assert world.did == []
+
     def test_of_one_that_leaves(self, world):
         change = Change(urn="u", type=CONTAINER, name="ray-cpu-container", action=Action.DELETE)
         node = world.node(change=change)
