@@ -237,7 +237,8 @@ def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> _Answer:
     places: dict[str, str] = {}
     addresses: dict[str, str] = {}
     leads = ""
-    for node in alive:
+    # The nodes of one of several hosts share its address. There the head's own node, which runs no driver, yields.
+    for node in sorted(alive, key=lambda one: not one.head):
         places[node.identifier] = addresses[node.address] = services.get(node.name, "")
         if node.head:
             leads = services.get(node.name, "")

@@ -12,7 +12,7 @@ from typing import Any
 from config.notation import MEBIBYTE, format_quantity
 from embedded_engine.changes import CONTAINER, NETWORK, UNHEALTHY, Action, Change
 from stack.running_words import in_words, printable
-from stack.running_work import Deployed, Kind, RunningWork, Work
+from stack.running_work import RAY_NODES, Deployed, Kind, RunningWork, Work
 from ws.changes import condensed
 
 MOST_REASONS = 2
@@ -192,8 +192,10 @@ def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True
         notebooks = (work for work in running.works if work.kind is Kind.NOTEBOOK)
         told.end(notebooks, str(by_service["marimo"]))
     for service, why in running.not_asked.items():
-        because = str(by_service[service]) if service in by_service else told.ray_ends if service != "marimo" else ""
-        if because:
+        # One Ray node is asked for all of them, and for what ends with the head.
+        concerned = (service, *RAY_NODES) if service in RAY_NODES else (service,)
+        because = next((str(by_service[one]) for one in concerned if one in by_service), "")
+        if because := because or (told.ray_ends if service in RAY_NODES else ""):
             told.ends.append(End(works=(), because=because, not_asked=why))
     return Cost(ends=tuple(told.ends), notices=tuple(told.notices))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import threading
 import urllib.error
@@ -75,9 +76,12 @@ class Jobs:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310 (http, Ray's own)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=API_SECONDS) as answer:
-            content: bytes = answer.read()
-            return content
+        try:
+            with opener.open(request, timeout=API_SECONDS) as answer:
+                content: bytes = answer.read()
+                return content
+        except http.client.HTTPException as error:  # such as an answer that broke off
+            raise OSError(f"{url} does not answer in full: {error!r}") from error
 
 
 def end_lost_jobs(jobs: Jobs, agent_port: int, ended: threading.Event) -> None:

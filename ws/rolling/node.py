@@ -89,35 +89,39 @@ class Node:
         try:
             self._wait_for_head()
             self._wait_for_work()
+            self._tell_of_drain()
         except WsError as error:
             self.outcome = "left as it was"
             raise NodeError(str(error)) from error
         self._unfinished.write(self.step.service)
+        with self._told_if_interrupted():
+            try:
+                self._stages()
+            except Exception as error:
+                why = message(error)
+                if why is None:
+                    raise
+                raise NodeError(f"{why}\n  {self._way_back(api, before)}.") from error
+        self._unfinished.clear()
+        self.outcome = "removed" if self.step.leaves else "replaced"
+
+    @contextmanager
+    def _told_if_interrupted(self) -> Iterator[None]:
+        """Also on the way back."""
         try:
-            self._leave()
-            self._change()
-            if self.step.leaves:
-                with self._cluster.answers():
-                    self._cluster.lease.forget(self.name)
-            else:
-                self._come_back()
+            yield
         except KeyboardInterrupt:
             self.outcome = "interrupted"
             text = f"Interrupted at {self.name}, which may be out of the cluster now. To go on: {self.run.again}"
             self._session.say(text, "yellow")
             raise
-        except Exception as error:
-            why = message(error)
-            if why is None:
-                raise
-            raise NodeError(f"{why}\n  {self._way_back(api, before)}.") from error
-        self._unfinished.clear()
-        self.outcome = "removed" if self.step.leaves else "replaced"
 
     # --- before anything changes ---
 
     def _wait_for_head(self) -> None:
         """Redis, and with it the head, may have been replaced just now."""
+        if not self.step.there:  # it may be the head itself
+            return
 
         def missing() -> str:
             try:
@@ -140,7 +144,25 @@ class Node:
     def _ends(self, change: Change) -> Cost:
         return lasting(self._session.cost([change]))
 
+    def _tell_of_drain(self) -> None:
+        """By a person: it ends with the replacement, which lets the node in."""
+        if self.step.leaves or self._unfinished.read() == self.step.service:
+            return
+        with self._cluster.answers():
+            drained = self.name in self._cluster.lease.maintenance()
+        if drained:
+            self._session.say(f"  {self.name} was drained before; once replaced, it joins again", "yellow")
+
     # --- the stages ---
+
+    def _stages(self) -> None:
+        self._leave()
+        self._change()
+        if self.step.leaves:
+            with self._cluster.answers():
+                self._cluster.lease.forget(self.name)
+        else:
+            self._come_back()
 
     def _leave(self) -> None:
         """A worker is drained, a head moves to another host. A candidate has nothing to leave."""
@@ -159,7 +181,7 @@ class Node:
         node = next((one for one in latest(self._cluster.ray.nodes()) if one.name == self.name and one.alive), None)
         if node is None:  # it is broken, or an interrupted run drained it
             return
-        seconds = int(self.run.seconds)
+        seconds = max(int(self.run.seconds), 1)  # with 0 the node may be gone before Ray is asked the second time
         with self._stage("drained"), progress(self._console) as say:
             left = drains.vacate(self._cluster, node, seconds, say)
         if left:

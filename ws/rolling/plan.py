@@ -86,7 +86,8 @@ def plan(changes: Iterable[Change], place: Place, *, last: str) -> Plan:
         )
     nodes = {service_of(change): change for change in changing if _is_node(change)}
     steps = [_step(service, change, place) for service, change in nodes.items()]
-    if place.unfinished and place.unfinished not in nodes:
+    # One that is not there any more, such as after `ws up` without it, would be waited for in vain.
+    if place.unfinished in place.running and place.unfinished not in nodes:
         steps.append(_step(place.unfinished, None, place))
     return Plan(
         before=tuple(change for change in changing if not _is_node(change) and change.name != last),

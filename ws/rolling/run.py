@@ -103,7 +103,8 @@ class Rolling:
             self.session.report(self._add(self.session.up(self.choice, self.consent, planned.first)))
             self.session.rebuild = False  # it has been done
             planned, spec = self._planned()  # images that were built now have their IDs
-            run = replace(run, spec=spec)
+            # A Redis that was replaced has ended the connection to it.
+            run = replace(run, spec=spec, cluster=access(self.session.stack))
         if spec:
             self._refuse_versions_of_images(planned, spec)
         nodes = [Node(run, step) for step in planned.steps]

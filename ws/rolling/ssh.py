@@ -13,6 +13,7 @@ from coordination.own_address import source_address
 OPTIONS = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15")
 SECONDS = 60.0  # for a question, not for a run
 FAILED = 255  # how OpenSSH's client ends if it failed itself
+UNREADABLE = "replace"  # what a host shows before it runs a command may be in any encoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,24 @@ class Remote:
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Runs a short command to its end. Raises `OSError` and `subprocess.TimeoutExpired`."""
         return subprocess.run(
-            self.command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
+            self.command(*words),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors=UNREADABLE,
+            timeout=SECONDS,
+            check=False,
         )
 
     def follow(self, words: tuple[str, ...], say: Callable[[str], None]) -> int:
         """Runs a long command, line by line. Its exit code."""
         with subprocess.Popen(
-            self.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            self.command(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors=UNREADABLE,
         ) as process:
             for line in process.stdout or ():
                 say(line.rstrip("\n"))

@@ -58,8 +58,10 @@ def turn_in_cluster(access: Access) -> Iterator[None]:
         over.set()
         renewing.join()
         with contextlib.suppress(OSError, RedisRefusedError):
-            if access.lease.link.command("GET", key) == mine:
-                access.lease.link.command("DEL", key)
+            # By a connection of its own: a Redis that was replaced meanwhile has ended the first one.
+            link = replace(access).lease.link
+            if link.command("GET", key) == mine:
+                link.command("DEL", key)
 
 
 def _renew(access: Access, key: str, mine: str, over: threading.Event) -> None:

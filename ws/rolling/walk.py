@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from build_report.units import whole_duration
 from config.cluster_file import EXAMPLE, parse
-from config.project import NAME, state_root
+from config.project import state_root
 from config.yaml_file import InvalidYamlError, read_yaml
 from embedded_engine.lock import stack_lock
 from ws.errors import WsError
@@ -54,9 +55,8 @@ class Walk:
 
     def run(self) -> None:
         """Walks. Raises `WsError` where a host fails, or cannot be reached; then nothing was changed anywhere."""
-        with stack_lock(
-            state_root() / NAME / f"cluster-{self.name}", self.name, work="rolling replacement of a cluster"
-        ):
+        # In a folder of its own: beside those of the stacks, one of them could have the same name.
+        with stack_lock(state_root() / "clusters" / self.name, self.name, work="rolling replacement of a cluster"):
             if unreachable := self._unreachable():
                 self._say(f"Run these in this order, each when the one before has ended well{self._note}:", "bold")
                 self._print(self.hosts)
@@ -82,7 +82,12 @@ class Walk:
             self._say(f"{host.name} ({number} of {len(order)})", "bold")
             began = time.monotonic()
             self.outcomes[host.name] = "interrupted"
-            code = host.follow(self.command, lambda line, name=host.name: self._say(f"{name} | {line}", ""))  # type: ignore[misc]
+            try:
+                code = host.follow(self.command, self._said_by(host))
+            except KeyboardInterrupt:
+                text = f"Interrupted. What began on {host.name} may go on there for a while: {host.for_people('ps')}"
+                self._say(text, "yellow")
+                raise
             self.seconds[host.name] = time.monotonic() - began
             self.outcomes[host.name] = "failed" if code else "done"
             if code:
@@ -109,7 +114,11 @@ class Walk:
             return "OpenSSH's client, ssh, is not installed here"
         except subprocess.TimeoutExpired as error:
             return f"no answer within {error.timeout:.0f} s"
-        return (done.stderr or done.stdout).strip().splitlines()[-1] if done.returncode else ""
+        if not done.returncode:
+            return ""
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
+        # A banner comes before what OpenSSH says; what `ws` says ends with the remedy.
+        return said[-1] if done.returncode == FAILED else " ".join(map(str.strip, said))
 
     def _ordered(self) -> tuple[Remote, ...]:
         """The head's host last, so that the head moves once, and to a host that is done."""
@@ -136,6 +145,9 @@ class Walk:
     def _print(self, order: tuple[Remote, ...]) -> None:
         for host in order:
             self.console.print(Text(host.for_people(*self.command)), soft_wrap=True)
+
+    def _said_by(self, host: Remote) -> Callable[[str], None]:
+        return lambda line: self._say(f"{host.name} | {line}", "")
 
     def _say(self, text: str, style: str) -> None:
         self.console.print(Text(text, style=style), soft_wrap=True)

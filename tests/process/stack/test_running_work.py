@@ -229,6 +229,20 @@ class TestRay:
         assert found.head == "ray-head"
         assert found.several_hosts
 
+    @pytest.mark.parametrize("head_first", [True, False])
+    def test_a_driver_on_the_host_of_the_head_is_at_its_worker(self, answers, container, server, head_first):
+        nodes = [node(HEAD_NODE, "alpha-ray-head", head=True), node(GPU_NODE, "alpha-ray-cpu")]
+        answers.states["nodes"] = nodes if head_first else nodes[::-1]
+        answers.jobs = [driver("python interactive.py")]
+        told = {SETTINGS_VARIABLE: f'{{"guard": {dump(GuardSettings(service="ray-cpu", dashboard=server))}}}'}
+        found = asked(
+            tuple(
+                container(name, env={"RAY_NODE_NAME": f"alpha-{name}", **told}, several_hosts=True, ports={})
+                for name in ("ray-cpu", "ray-head")
+            )
+        )
+        assert kinds(found) == [("driver", "python interactive.py", "ray-cpu")]
+
     def test_ten_thousand_jobs_are_no_matter(self, answers, container):
         answers.jobs = [job(name=f"raysubmit_{number:05}") for number in range(10_000)]
         began = time.monotonic()

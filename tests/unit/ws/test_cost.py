@@ -227,6 +227,10 @@ class TestNotAsked:
         ]
         assert not found.known
 
+    def test_one_node_is_asked_for_the_others(self):
+        (end,) = of(change("ray-gpu"), running=self.RUNNING).ends
+        assert str(end).startswith("running work is not known and may end: ray-gpu is replaced")
+
     def test_it_is_no_matter_for_what_else_changes(self):
         assert not of(change("marimo"), running=self.RUNNING)
 

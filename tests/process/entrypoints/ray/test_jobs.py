@@ -20,6 +20,7 @@ class Head:
     def __init__(self) -> None:
         self.codes: dict[str, list[int]] = {"/api/jobs/": [], WAKES: []}  # of the next answers
         self.jobs: list[Any] = []
+        self.broken = False  # whether the next answer ends before its end
         self.asked: list[tuple[str, str]] = []
 
     def code(self, path: str) -> int:
@@ -40,7 +41,8 @@ def port(head, monkeypatch) -> Iterator[int]:
             head.asked.append((self.path, self.headers["Authorization"]))
             body = json.dumps(head.jobs).encode()
             self.send_response(head.code(self.path))
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) + head.broken))
+            head.broken = False
             self.end_headers()
             self.wfile.write(body)
 
@@ -79,6 +81,13 @@ def test_a_head_that_only_starts_is_asked_again(head, port):
     head.codes = {"/api/jobs/": [503, 503], WAKES: [500]}
     end_lost(port)
     assert [path for path, _ in head.asked] == [*["/api/jobs/"] * 3, WAKES, "/api/jobs/", WAKES]
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(head, port):
+    head.jobs = [job("RUNNING")]
+    head.broken = True
+    end_lost(port)
+    assert [path for path, _ in head.asked] == ["/api/jobs/", "/api/jobs/", WAKES]
 
 
 def test_a_head_that_has_ended_is_not_asked(head, port):

@@ -11,7 +11,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from embedded_engine.lock import LockedError
+from embedded_engine.lock import LockedError, stack_lock
+from stack.identity import StackIdentity
+from stack.state import stack_folder
 from ws.errors import WsError
 from ws.rolling.ssh import OPTIONS
 from ws.rolling.walk import Walk
@@ -19,6 +21,9 @@ from ws.rolling.walk import Walk
 HOSTS = ("alpha", "beta", "gamma")
 SSH = """
 import os, sys
+if os.path.exists(os.path.join({root!r}, "banner")):
+    sys.stderr.buffer.write(b"Zutritt nur f\\xfcr Befugte\\n")
+    sys.stderr.flush()
 *options, destination, command = sys.argv[1:]
 assert options == {options!r}, options
 if os.path.exists(os.path.join({root!r}, "off", destination)):
@@ -33,6 +38,10 @@ assert sys.argv[-2] == "--stack"
 if words[:2] == ["head", "show"]:
     leader = (root / "leader").read_text()
     print(json.dumps({{"head": {{"host": leader}} if leader else None}}))
+elif words[0] == "ps" and (root / "no-docker" / stack).exists():
+    reason = (root / "no-docker" / stack).read_text()
+    print(reason, end="", file=sys.stderr)
+    sys.exit(1)
 elif words[0] == "up":
     with (root / "ran").open("a") as file:
         file.write(json.dumps([stack, *words]) + "\\n")
@@ -44,7 +53,7 @@ elif words[0] == "up":
 class Hosts:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.output = root, io.StringIO()
-        for folder in ("off", "broken", "path", "there/bin"):
+        for folder in ("off", "broken", "no-docker", "path", "there/bin"):
             (root / folder).mkdir(parents=True)
         self.program(root / "path" / "ssh", SSH.format(options=[*OPTIONS, "--"], root=str(root)))
         self.program(root / "there" / "bin" / "ws", WS.format(root=str(root)))
@@ -102,6 +111,46 @@ def test_without_a_way_to_every_host_nothing_is_changed_and_the_commands_are_pri
         hosts.walk().run()
     assert hosts.ran == []
     assert hosts.output.getvalue().count("bin/ws up --rolling --stack") == len(HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "Docker does not answer: refused\n  Run `ws doctor`.\n",
+            "alpha: Docker does not answer: refused Run `ws doctor`.",
+        ),
+        ("\n", "alpha: exit code 1"),
+    ],
+)
+def test_what_a_host_says_itself_is_shown_whole(hosts, said, expected):
+    (hosts.root / "no-docker" / "alpha").write_text(said)
+    with pytest.raises(WsError) as refused:
+        hosts.walk().run()
+    assert expected in str(refused.value)
+
+
+def test_a_banner_may_be_in_any_encoding(hosts):
+    (hosts.root / "banner").touch()
+    hosts.walk().run()
+    assert [stack for stack, *_ in hosts.ran] == ["alpha", "lab-gamma", "beta"]
+    assert "alpha | Zutritt nur f\N{REPLACEMENT CHARACTER}r Befugte" in hosts.output.getvalue()
+
+
+def test_an_interrupt_says_where_something_may_go_on(hosts, monkeypatch):
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ws.rolling.ssh.Remote.follow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hosts.walk().run()
+    assert "What began on alpha may go on there for a while: ssh 203.0.113.1" in hosts.output.getvalue()
+
+
+def test_a_stack_may_have_the_name_of_a_cluster(hosts):
+    others = StackIdentity(project="cslr", stack="cluster-lab")
+    with stack_lock(stack_folder(others), others.stack):
+        hosts.walk().run()
 
 
 def test_without_ssh_the_reason_is_told(hosts, monkeypatch):

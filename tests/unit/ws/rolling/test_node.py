@@ -34,11 +34,13 @@ class World:
 
     def __init__(self) -> None:
         self.did: list[str] = []
-        self.broken: dict[str, Exception] = {}
+        self.broken: dict[str, BaseException] = {}
         self.leads = False
         self.alive = True
+        self.seconds = 0  # that the work of a drained node had
         self.there = False  # the former container, after it was replaced
         self.left = Work((), ())
+        self.drained: set[str] = set()  # nodes that are to stay out
         self.output = io.StringIO()
         self.console = Console(file=self.output, width=200)
         self.identity = IDENTITY
@@ -71,6 +73,9 @@ class World:
     def lease(self) -> "World":
         return self
 
+    def maintenance(self) -> set[str]:
+        return self.drained
+
     def forget(self, name: str) -> None:
         self.do(f"forget {name}")
 
@@ -80,10 +85,18 @@ class World:
         self.do(f"change {','.join(sorted(step.scope.only or ()))}")
         return Result(changes=[])
 
-    def node(self, service: str = "ray-cpu", role: Role = Role.WORKER, *, revert: bool = True, **step: Any) -> Node:
+    def node(
+        self,
+        service: str = "ray-cpu",
+        role: Role = Role.WORKER,
+        *,
+        revert: bool = True,
+        seconds: float = 60,
+        **step: Any,
+    ) -> Node:
         change = Change(urn="u", type=CONTAINER, name=f"{service}-container", action=Action.REPLACE)
         run = Run(
-            session=self, cluster=self, spec=object(), seconds=60, revert=revert, change=self.change,  # type: ignore[arg-type]
+            session=self, cluster=self, spec=object(), seconds=seconds, revert=revert, change=self.change,  # type: ignore[arg-type]
             consent=Consent(command=Command(words="ws up --rolling", stack="lab"), console=self.console),
         )  # fmt: skip
         return Node(run, Step(**{"service": service, "role": role, "change": change, "there": True, **step}))
@@ -106,8 +119,9 @@ def world(monkeypatch, tmp_path) -> World:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     world = World()
 
-    def vacate(*_: object) -> Work:
+    def vacate(_cluster: object, _node: object, seconds: int, _say: object) -> Work:
         world.do("drain")
+        world.seconds = seconds
         return world.left
 
     def problem(*_: object) -> str:
@@ -167,6 +181,17 @@ class TestStages:
         node.replace()
         assert (node.name, world.did) == ("ray-cpu", ["change u", "let in", "verify"])
 
+    def test_of_one_that_does_not_run_needs_no_head_which_it_may_be_itself(self, world, monkeypatch):
+        monkeypatch.setattr(nodes, "HEAD_SECONDS", 0.0)
+        world.node(there=False).replace()
+        assert world.did == ["change u", "let in", "verify"]
+
+    def test_of_one_that_runs_waits_for_a_head(self, world, monkeypatch):
+        monkeypatch.setattr(nodes, "HEAD_SECONDS", 0.0)
+        with pytest.raises(NodeError, match="there is no head after 0 s"):
+            world.node().replace()
+        assert world.did == []
+
     def test_of_one_that_leaves(self, world):
         change = Change(urn="u", type=CONTAINER, name="ray-cpu-container", action=Action.DELETE)
         node = world.node(change=change)
@@ -177,6 +202,21 @@ class TestStages:
         world.left = Work(("train",), ())
         world.node().replace()
         assert "Not ended by itself within 60 s, and ended now: 1 task, 0 actors (train)" in world.output.getvalue()
+
+    def test_without_time_for_work_the_drain_is_still_one(self, world):
+        world.node(seconds=0).replace()
+        assert world.seconds == 1, "a drain of 0 s may have ended the node before it is asked again"
+
+    def test_one_that_a_person_drained_joins_again_and_that_is_told(self, world):
+        world.drained = {"lab-ray-cpu"}
+        world.node().replace()
+        assert "lab-ray-cpu was drained before; once replaced, it joins again" in world.output.getvalue()
+
+    def test_one_that_an_interrupted_run_drained_is_nobody_elses(self, world):
+        world.drained = {"lab-ray-cpu"}
+        Unfinished(IDENTITY).write("ray-cpu")
+        world.node().replace()
+        assert "was drained before" not in world.output.getvalue()
 
 
 class TestWayBack:
@@ -210,6 +250,14 @@ class TestWayBack:
         with pytest.raises(NodeError, match=r"it is not healthy\n  Let it in .*: ws node resume lab-ray-cpu"):
             world.node().replace()
         assert Unfinished(IDENTITY).read() == "ray-cpu"
+
+    def test_that_is_interrupted_says_how_to_go_on(self, world):
+        world.broken = {"verify": WsError("no task ran"), "restore": KeyboardInterrupt()}
+        node = world.node()
+        with pytest.raises(KeyboardInterrupt):
+            node.replace()
+        assert (node.outcome, Unfinished(IDENTITY).read()) == ("interrupted", "ray-cpu")
+        assert "To go on: ws up --rolling -s lab" in world.output.getvalue()
 
     def test_a_defect_of_this_program_is_not_hidden(self, world):
         world.broken = {"verify": KeyError("x")}

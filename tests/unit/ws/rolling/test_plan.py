@@ -55,6 +55,9 @@ class TestOrder:
         (step,) = planned([], unfinished="ray-cpu").steps
         assert (step.service, step.change, step.scope.only) == ("ray-cpu", None, set())
 
+    def test_one_that_is_not_there_any_more_is_not_waited_for(self):
+        assert planned([], unfinished="ray-gpu", running={"ray-cpu"}).steps == ()
+
     def test_without_changed_nodes_there_are_no_steps(self):
         assert planned(replaced("mlflow")).steps == ()
 

@@ -42,6 +42,7 @@ class World:
         self.now = {"ray": "2.60.0", "python": "3.14.1"}
         self.then = dict(self.now)
         self.images = dict(self.now)
+        self.clusters: list[Any] = []  # access to the cluster, as it was made, and with which a node was replaced
         self.output = io.StringIO()
         self.session = Session(configured(stack="lab"), Console(file=self.output, width=200))
         self.consent = Consent(command=Command(words="ws up --rolling", stack="lab"), console=self.session.console)
@@ -71,6 +72,7 @@ class World:
 
     def replace(self, node: Any) -> None:
         self.did.append(f"node {node.name}")
+        self.clusters.append(node.run.cluster)
         if node.name == self.broken:
             raise NodeError("no such device\n  It runs as before again.")
         node.outcome = "replaced"
@@ -89,7 +91,8 @@ def world(monkeypatch, tmp_path) -> World:
     world = World()
 
     @contextlib.contextmanager
-    def turn(_cluster: object) -> Iterator[None]:
+    def turn(cluster: object) -> Iterator[None]:
+        world.clusters.append(cluster)
         yield
 
     class Cluster:
@@ -120,6 +123,12 @@ class TestParts:
         world.previews = [[IMAGE_CHANGE, NODE], [NODE, change("ray-cpu-container")]]
         world.run()
         assert world.did == ["without urn::ray-gpu-container", "node ray-gpu", "node ray-cpu", "whole"]
+
+    def test_a_connection_from_before_is_not_used_after(self, world):
+        world.previews = [[IMAGE_CHANGE, NODE], [NODE]]
+        world.run()
+        turn, node = world.clusters
+        assert node is not turn, "Redis may have been replaced, and with it the connection"
 
     def test_without_changed_nodes_it_is_a_plain_up(self, world):
         world.previews = [[IMAGE_CHANGE]]
