@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from config.ports import GATEWAY_PORTS, HEAD_FLAGS, HOST_RAY_PORTS
+from stack.programs import run_module
 from testing import tcp_probe
 from testing.cluster.cluster import REDIS_HOST, REDIS_PORT, Cluster
 from testing.cluster.hosts import Host, run
@@ -68,7 +69,10 @@ def open_leader(cluster: Cluster, leader: Host) -> Iterator[Host]:
     container.stop(timeout=15)
     yield leader
     container.start()
-    wait_until(lambda: not reached(cluster, (leader.address, NODES[0])), "the rules after a start", 30)
+    # A port that does not answer in time proves no rule.
+    health = list(run_module("entrypoints.firewall", "health"))
+    wait_until(lambda: container.exec_run(health).exit_code == 0, "the rules after a start", 30)
+    assert not reached(cluster, (leader.address, NODES[0]))
 
 
 def test_reaches_what_people_use_on_every_host(cluster: Cluster):
