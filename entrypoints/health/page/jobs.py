@@ -1,6 +1,7 @@
 """The queue of Ray jobs: those that run, those that wait, and the last that ended."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -12,6 +13,8 @@ from entrypoints.health.failure import FailureError
 
 JOBS_PATH = "/api/jobs/"
 ENDED_SHOWN = 5
+COMMAND = re.compile(r"-[a-zA-Z]*c")  # an option after which a command follows: -c, -lc
+SCRIPT = re.compile(r"[^-\s=][^\s=]*\.(py|sh)")
 ORDER = {"RUNNING": 0, "PENDING": 1}  # statuses that a job leaves; the others are its end
 
 
@@ -53,21 +56,26 @@ def jobs_in(text: str, address: str) -> tuple[Job, ...]:
 
 
 def program_of(entrypoint: str) -> str:
-    """The program of a command line, without its arguments and variables: these may hold secrets."""
+    """The program of a command line, without its arguments and variables: these may hold secrets.
+
+    A script that stands in the command line itself, as of ``python -c`` or ``bash -lc``, is an argument too.
+    """
     try:
         words = shlex.split(entrypoint)
     except ValueError:
-        words = entrypoint.split()
+        words = entrypoint.split()[:1]
     while words and "=" in words[0]:
         words = words[1:]
+    of_python = False  # whether Python itself reads the next word
     for before, word in zip(["", *words], words, strict=False):
-        if before == "-m":
+        if before == "-m" and of_python:
             return word
-        if before == "-c":
+        if COMMAND.fullmatch(before):
             break
-        if word.endswith((".py", ".sh")):
+        if SCRIPT.fullmatch(word):
             return PurePath(word).name
-    return PurePath(words[0]).name if words else ""
+        of_python = PurePath(word).name.startswith("python") or (of_python and word.startswith("-"))
+    return PurePath(words[0].split()[0]).name if words and words[0].strip() else ""
 
 
 def _seconds(milliseconds: object) -> float | None:
