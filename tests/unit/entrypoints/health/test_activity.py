@@ -1,12 +1,16 @@
 """GPUs, jobs and runs as the page shows them."""
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
 
+from contracts.health import Kind, WatchedService
 from entrypoints.health.failure import FailureError
 from entrypoints.health.page.gpus import gpus_in, samples_in
 from entrypoints.health.page.jobs import ENDED_SHOWN, jobs_in, program_of
+from entrypoints.health.page.runs import ask_runs
 
 EXPORTED = """
 # HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
@@ -73,6 +77,29 @@ class TestJobs:
             jobs_in(answer, "ray:8265")
 
 
+class Mlflow:
+    """Answers as MLflow does, with a run in its first experiment, which many others followed."""
+
+    experiments = tuple(range(200, 0, -1))
+
+    async def get(self, service: WatchedService, path: str, question: dict[str, Any]) -> str:
+        if path.endswith("experiments/search"):
+            found = [{"experiment_id": str(one), "name": f"e{one}"} for one in self.experiments]
+            return json.dumps({"experiments": found[: question["max_results"]]})
+        run = {"info": {"run_id": "r", "run_name": "lr", "experiment_id": "1", "status": "FINISHED"}, "data": {}}
+        return json.dumps({"runs": [run]} if "1" in question["experiment_ids"] else {})
+
+    async def in_time(self, question):
+        return await question
+
+
+class TestRuns:
+    def test_of_an_experiment_that_was_made_long_ago(self):
+        mlflow = WatchedService(name="mlflow", kind=Kind.MLFLOW, host="mlflow", port=5000)
+        (one,) = asyncio.run(ask_runs(mlflow, Mlflow()))  # type: ignore[arg-type]
+        assert (one.name, one.experiment) == ("lr", "e1")
+
+
 @pytest.mark.parametrize(
     ("entrypoint", "program"),
     [
@@ -86,6 +113,14 @@ class TestJobs:
         ("env TOKEN=hunter2", "env"),
         ("", ""),
         ("TOKEN=hunter2", ""),
+        ("bash -lc 'TOKEN=hunter2 python train.py'", "bash"),
+        ("sh -ec 'cd /work; TOKEN=hunter2 python train.py'", "sh"),
+        ("accelerate launch -m hunter2", "accelerate"),
+        ("python -u -m lab.train", "lab.train"),
+        ("python tool -m hunter2", "python"),
+        ("run --token=hunter2.py", "run"),
+        ("'python train --token hunter2'", "python"),
+        ("TOKEN='my hunter2 python train.py", ""),
     ],
 )
 def test_program_of_a_job_is_shown_without_what_it_is_given(entrypoint, program):
