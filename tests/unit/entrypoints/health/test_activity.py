@@ -1,16 +1,23 @@
 """GPUs, jobs and runs as the page shows them."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contracts.health import Kind, WatchedService
+from entrypoints.health.asker import Asker
 from entrypoints.health.failure import FailureError
+from entrypoints.health.page import jobs
 from entrypoints.health.page.gpus import gpus_in, samples_in
-from entrypoints.health.page.jobs import ENDED_SHOWN, jobs_in, program_of
+from entrypoints.health.page.jobs import ENDED_SHOWN, JOBS_PATH, LARGEST_LIST, jobs_in, program_of
 from entrypoints.health.page.runs import ask_runs
+from entrypoints.health.secrets import Secrets
+from entrypoints.hooks.package_hooks import ENDED_JOBS_KEPT
 
 EXPORTED = """
 # HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
@@ -45,6 +52,23 @@ class TestGpus:
         assert gpus_in(samples_in("node_load1 1\n")) == ()
 
 
+class Http:
+    """A session that answers every request with the same text."""
+
+    status = 200
+
+    def __init__(self, text: str) -> None:
+        self.text = text.encode()
+        self.content = self
+
+    @contextlib.asynccontextmanager
+    async def request(self, *_: object, **__: object) -> AsyncIterator["Http"]:
+        yield self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield self.text
+
+
 def job(name: str, status: str, started: int | None = None) -> dict[str, object]:
     return {"submission_id": name, "job_id": None, "status": status, "entrypoint": "python a.py", "start_time": started}
 
@@ -66,6 +90,21 @@ class TestJobs:
         found = jobs_in(json.dumps(entries), "ray:8265")
         assert sum(one.status == "PENDING" for one in found) == 50
         assert sum(one.status == "STOPPED" for one in found) == ENDED_SHOWN
+
+    def test_command_lines_of_those_that_are_not_shown_are_not_read(self, monkeypatch):
+        read = []
+        monkeypatch.setattr(jobs, "program_of", lambda text: read.append(text) or "")
+        jobs_in(json.dumps([job(f"job{number}", "SUCCEEDED", number) for number in range(500)]), "ray:8265")
+        assert len(read) == ENDED_SHOWN
+
+    def test_all_that_ray_keeps_fit_in_the_answer(self):
+        entry = {**job("raysubmit_0123456789abcdef", "SUCCEEDED", 1_760_000_000_000), "more": "x" * 2000}
+        text = json.dumps([entry] * (ENDED_JOBS_KEPT * 11 // 10))
+        asker = Asker(Http(text), Secrets(Path("none")), 2.0, 0.0)  # type: ignore[arg-type]
+        ray = WatchedService(name="ray", kind=Kind.RAY, host="ray", port=8265)
+        assert asyncio.run(asker.get(ray, JOBS_PATH, largest=LARGEST_LIST)) == text
+        with pytest.raises(FailureError, match="more than"):
+            asyncio.run(asker.get(ray, JOBS_PATH))
 
     def test_of_a_driver_has_its_job_id(self):
         (one,) = jobs_in('[{"job_id": "04000000", "status": "RUNNING", "entrypoint": "python a.py"}]', "ray:8265")
