@@ -92,8 +92,13 @@ class TestJobs:
         assert sum(one.status == "STOPPED" for one in found) == ENDED_SHOWN
 
     def test_command_lines_of_those_that_are_not_shown_are_not_read(self, monkeypatch):
-        read = []
-        monkeypatch.setattr(jobs, "program_of", lambda text: read.append(text) or "")
+        read: list[str] = []
+
+        def program_of(text: str) -> str:
+            read.append(text)
+            return ""
+
+        monkeypatch.setattr(jobs, "program_of", program_of)
         jobs_in(json.dumps([job(f"job{number}", "SUCCEEDED", number) for number in range(500)]), "ray:8265")
         assert len(read) == ENDED_SHOWN
 
