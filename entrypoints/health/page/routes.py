@@ -60,6 +60,8 @@ class HomePage:
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
         """The sections that change, for as long as the reader is there."""
+        if request.method != "GET":  # HEAD, to which an answer without an end would be sent
+            raise web.HTTPMethodNotAllowed(request.method, ["GET"])
 
         async def look() -> dict[str, str]:
             found = sections(await self._board.snapshot(), reached_at=reached_at(request))

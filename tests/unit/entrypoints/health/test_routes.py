@@ -37,13 +37,16 @@ class TestReachedAt:
         assert reached_at(got("/", header)) == "127.0.0.1"
 
 
+def home_page() -> HomePage:
+    settings, http = HealthSettings(stack="dev"), None
+    return HomePage(settings, Monitor(settings, http))  # type: ignore[arg-type]
+
+
 class TestAssets:
     async def kept(self, address: str) -> str | None:
-        settings = HealthSettings(stack="dev")
-        http: Any = None
         request: Any = got(f"/{address}")
         request._match_info = {"name": "page.js"}
-        return (await HomePage(settings, Monitor(settings, http)).get_asset(request)).headers.get("Cache-Control")
+        return (await home_page().get_asset(request)).headers.get("Cache-Control")
 
     def test_are_kept_under_the_address_of_their_content_alone(self):
         address = assets()["page.js"].address
@@ -73,6 +76,14 @@ class TestStream:
             return stream.done() and isinstance(stream.exception(), TimeoutError)
 
         assert asyncio.run(ends())
+
+    def test_has_no_head_alone(self):
+        async def ask() -> None:
+            async with asyncio.timeout(PATIENCE):
+                await home_page().get_events(make_mocked_request("HEAD", "/events"))
+
+        with pytest.raises(web.HTTPMethodNotAllowed):
+            asyncio.run(ask())
 
 
 def test_a_disk_without_a_size_is_left_out(monkeypatch, tmp_path: Path):
