@@ -237,8 +237,8 @@ class Platform(pulumi.ComponentResource):
         return "127.0.0.1" if address in EVERYWHERE else address
 
     def _dashboards_folder(self, settings: PlatformSettings) -> str:
-        user = settings.service("ray-head" if settings.ray.head.enabled else "ray-cpu").user
-        return self._args.files.told(DASHBOARDS, uid=user_id(user))
+        leaders = ("ray-head",) if settings.ray.head.enabled else settings.head_candidates or ("ray-cpu",)
+        return self._args.files.told(DASHBOARDS, uid=user_id(settings.service(leaders[0]).user))
 
     def _declare_metrics(self, settings: PlatformSettings, host: Host) -> None:
         enabled = settings.services()

@@ -34,6 +34,7 @@ class Asker:
         token: str | None = None,
         accepted: Collection[int] = (200,),
         question: Mapping[str, Any] | None = None,
+        largest: int = LARGEST_ANSWER,
     ) -> str:
         """Return the body of an answer with an accepted status; raises FailureError for any other.
 
@@ -54,8 +55,8 @@ class Asker:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
-                if len(body) > LARGEST_ANSWER:
-                    size = f"{service.host}:{service.port} answers with more than {LARGEST_ANSWER} bytes"
+                if len(body) > largest:
+                    size = f"{service.host}:{service.port} answers with more than {largest} bytes"
                     raise FailureError(Reason.WRONG_ANSWER, size)
         return body.decode("utf-8", "replace")
 

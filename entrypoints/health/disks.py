@@ -17,10 +17,11 @@ class Disk:
 
 
 def disks_of(folders: Mapping[str, Path]) -> tuple[Disk, ...]:
-    """The disks on which the folders are; without those whose folder cannot be read."""
+    """The disks on which the folders are; without those whose folder cannot be read, or that have no size."""
     found = []
     for name, folder in folders.items():
         with suppress(OSError):
             disk = os.statvfs(folder)
-            found.append(Disk(name=name, free=disk.f_bavail * disk.f_frsize, size=disk.f_blocks * disk.f_frsize))
+            if disk.f_blocks:
+                found.append(Disk(name=name, free=disk.f_bavail * disk.f_frsize, size=disk.f_blocks * disk.f_frsize))
     return tuple(found)

@@ -8,7 +8,7 @@ Healthy means that every configured service answers and every expected Ray node 
 In a cluster of several hosts, each host has its own health service, which shows the host and the cluster.
 
 Settings: contracts/health.py, as JSON in CSLR_SETTINGS. A mistake there ends the program with exit status 2 and a
-sentence. Needs aiohttp, jinja2, prometheus-client, redis and psycopg.
+sentence. Needs aiohttp, jinja2, prometheus-client, redis, psycopg, and uPlot's package (page/assets.py).
 """
 
 import asyncio

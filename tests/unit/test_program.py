@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 from itertools import combinations
 from pathlib import Path
@@ -662,6 +663,12 @@ class TestGrafana:
         ray, grafana = (deployed.containers[name].mounts["/run/dashboards"] for name in ("ray-cpu", "grafana"))
         assert ray["source"] == grafana["source"]
         assert (ray["readOnly"], grafana["readOnly"]) == (False, True)
+
+    def test_folder_belongs_to_the_node_that_leads(self, state_home):
+        ray = {"cpu": {"enabled": False}, "gpu": {"enabled": True, "user": "2000:2000"}}
+        deployed = deploy(merged(self.SETTINGS, {"ray": ray, "gpu": {"enabled": True}}), state_home=state_home)
+        folder = Path(deployed.containers["ray-gpu"].mounts["/run/dashboards"]["source"])
+        assert folder.stat().st_uid == 2000 or os.getuid() != 0
 
     def test_is_where_rays_dashboard_looks_for_it(self, deployed):
         assert self.VARIABLES.items() <= deployed.containers["ray-cpu"].env.items()

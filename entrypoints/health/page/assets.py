@@ -38,9 +38,14 @@ class Asset:
         return gzip.compress(self.content, mtime=0)
 
     @cached_property
+    def version(self) -> str:
+        """Another for another content."""
+        return hashlib.sha256(self.content).hexdigest()[:12]
+
+    @property
     def address(self) -> str:
         """Relative to the page's; another content has another address, so browsers may keep the file."""
-        return f"assets/{self.name}?{hashlib.sha256(self.content).hexdigest()[:12]}"
+        return f"assets/{self.name}?{self.version}"
 
 
 def assets() -> Mapping[str, Asset]:

@@ -14,7 +14,7 @@ from entrypoints.health.page.assets import STYLE_HASH, Asset, assets
 from entrypoints.health.page.charts import RANGES
 from entrypoints.health.page.events import MOST_READERS, Readers, TooManyReadersError
 from entrypoints.health.page.snapshot import Board
-from entrypoints.health.page.templates import page, sections
+from entrypoints.health.page.templates import LOOPBACK, page, sections
 
 # The page is painted with what is known by then, and the stream brings the rest.
 PATIENCE = 0.05  # seconds
@@ -60,6 +60,8 @@ class HomePage:
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
         """The sections that change, for as long as the reader is there."""
+        if request.method != "GET":  # HEAD, to which an answer without an end would be sent
+            raise web.HTTPMethodNotAllowed(request.method, ["GET"])
 
         async def look() -> dict[str, str]:
             found = sections(await self._board.snapshot(), reached_at=reached_at(request))
@@ -87,7 +89,10 @@ class HomePage:
         asset = self._assets.get(request.match_info["name"])
         if asset is None:
             raise web.HTTPNotFound
-        response = web.Response(content_type=asset.content_type, charset="utf-8", headers={"Cache-Control": KEPT})
+        response = web.Response(content_type=asset.content_type, charset="utf-8")
+        # A page of another version asks for another content, which must not be kept under that address.
+        if request.query_string == asset.version:
+            response.headers["Cache-Control"] = KEPT
         if "gzip" in request.headers.get("Accept-Encoding", ""):
             response.headers["Content-Encoding"] = "gzip"
             response.body = asset.compressed
@@ -107,15 +112,18 @@ async def _stream(request: web.Request, events: AsyncGenerator[bytes, None]) -> 
         return web.Response(status=503, text=text, headers={"Retry-After": "30"})
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
     await response.prepare(request)
-    await response.write(first)
+    await asyncio.wait_for(response.write(first), SLOWEST_READER)
     async for event in events:
         await asyncio.wait_for(response.write(event), SLOWEST_READER)
     return response
 
 
 def reached_at(request: web.Request) -> str:
-    """The host name that the reader used."""
-    return request.url.host or "127.0.0.1"
+    """The host name that the reader used; this host's loopback where the header names none."""
+    try:
+        return request.url.host or LOOPBACK
+    except ValueError:  # such as a port that is no number
+        return LOOPBACK
 
 
 def _json(found: dict[str, Any], status: int = 200) -> web.Response:

@@ -10,7 +10,9 @@ from entrypoints.health.asker import Asker
 from entrypoints.health.failure import FailureError
 
 EXPERIMENTS_PATH, RUNS_PATH = "/api/2.0/mlflow/experiments/search", "/api/2.0/mlflow/runs/search"
-EXPERIMENTS_ASKED = 50  # those that were changed last
+# Those that were made or renamed last: a new run does not count as a change of its experiment (mlflow#24912), so that a
+# few would leave out the runs of old experiments, such as the default one.
+EXPERIMENTS_ASKED = 1000
 RUNS_SHOWN = 6
 METRICS_SHOWN = 3
 

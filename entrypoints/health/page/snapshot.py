@@ -102,7 +102,11 @@ class Board:
     def _asked(
         self, question: Callable[[WatchedService, Asker], Awaitable[Found]], of: WatchedService | None, seconds: float
     ) -> Kept[Answer[Found]] | None:
-        return Kept(lambda: timed(question(of, self._monitor.asker()), of), seconds) if of else None
+        if of is None:
+            return None
+        return Kept(
+            lambda: timed(question(of, self._monitor.asker()), of), seconds, lambda answer: bool(answer.failure)
+        )
 
     async def _ask_jobs(self) -> Answer[tuple[Job, ...]] | None:
         dashboard = self._monitor.dashboard_of((await self._monitor.status()).ray)

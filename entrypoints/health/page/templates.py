@@ -23,6 +23,7 @@ from entrypoints.health.probes import in_words
 FOLDER = Path(__file__).with_suffix("")
 REFRESH_SECONDS = 5
 EVENTS_SHOWN = 10
+JOBS_SHOWN = 50  # a sweep of thousands must not make a page of megabytes, which each open page would get anew
 LOOPBACK = "127.0.0.1"
 # In the order of the page, with the charts between them; each is templates/NAME.html.
 HEADER, ABOVE, BELOW = "summary", ("alerts", "tiles", "services", "nodes", "gpus", "jobs", "runs"), ("hosts", "upkeep")
@@ -41,6 +42,7 @@ FRONT_ENDS = {
     "marimo": ("Marimo notebooks", ""),
     "transcription-frontend": ("Transcription", ""),
     "prometheus": ("Prometheus", "/classic/graph"),
+    "grafana": ("Grafana", ""),
 }
 
 
@@ -75,6 +77,7 @@ TEMPLATES.globals |= {
     "icon_colours": ICON_COLOURS,
     "refresh_seconds": REFRESH_SECONDS,
     "events_shown": EVENTS_SHOWN,
+    "jobs_shown": JOBS_SHOWN,
     "above": ABOVE,
     "below": BELOW,
     "plain": PLAIN,

@@ -22,8 +22,14 @@ def code(text: str) -> Markup:
 
 
 def iso(seconds: float) -> str:
-    """Seconds since 1970 as ``2026-11-28T03:21:55Z``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Seconds since 1970 as ``2026-11-28T03:21:55Z``; empty for what is no time, such as milliseconds given as seconds.
+
+    Clients of MLflow and programs that leave facts set times as they like, which must not cost the whole page.
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def duration(seconds: float) -> str:

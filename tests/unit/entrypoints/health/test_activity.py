@@ -1,12 +1,23 @@
 """GPUs, jobs and runs as the page shows them."""
 
+import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from contracts.health import Kind, WatchedService
+from entrypoints.health.asker import Asker
 from entrypoints.health.failure import FailureError
+from entrypoints.health.page import jobs
 from entrypoints.health.page.gpus import gpus_in, samples_in
-from entrypoints.health.page.jobs import ENDED_SHOWN, jobs_in, program_of
+from entrypoints.health.page.jobs import ENDED_SHOWN, JOBS_PATH, LARGEST_LIST, jobs_in, program_of
+from entrypoints.health.page.runs import ask_runs
+from entrypoints.health.secrets import Secrets
+from entrypoints.hooks.package_hooks import ENDED_JOBS_KEPT
 
 EXPORTED = """
 # HELP DCGM_FI_DEV_GPU_UTIL GPU utilization (in %).
@@ -41,6 +52,23 @@ class TestGpus:
         assert gpus_in(samples_in("node_load1 1\n")) == ()
 
 
+class Http:
+    """A session that answers every request with the same text."""
+
+    status = 200
+
+    def __init__(self, text: str) -> None:
+        self.text = text.encode()
+        self.content = self
+
+    @contextlib.asynccontextmanager
+    async def request(self, *_: object, **__: object) -> AsyncIterator["Http"]:
+        yield self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield self.text
+
+
 def job(name: str, status: str, started: int | None = None) -> dict[str, object]:
     return {"submission_id": name, "job_id": None, "status": status, "entrypoint": "python a.py", "start_time": started}
 
@@ -63,6 +91,26 @@ class TestJobs:
         assert sum(one.status == "PENDING" for one in found) == 50
         assert sum(one.status == "STOPPED" for one in found) == ENDED_SHOWN
 
+    def test_command_lines_of_those_that_are_not_shown_are_not_read(self, monkeypatch):
+        read: list[str] = []
+
+        def program_of(text: str) -> str:
+            read.append(text)
+            return ""
+
+        monkeypatch.setattr(jobs, "program_of", program_of)
+        jobs_in(json.dumps([job(f"job{number}", "SUCCEEDED", number) for number in range(500)]), "ray:8265")
+        assert len(read) == ENDED_SHOWN
+
+    def test_all_that_ray_keeps_fit_in_the_answer(self):
+        entry = {**job("raysubmit_0123456789abcdef", "SUCCEEDED", 1_760_000_000_000), "more": "x" * 2000}
+        text = json.dumps([entry] * (ENDED_JOBS_KEPT * 11 // 10))
+        asker = Asker(Http(text), Secrets(Path("none")), 2.0, 0.0)  # type: ignore[arg-type]
+        ray = WatchedService(name="ray", kind=Kind.RAY, host="ray", port=8265)
+        assert asyncio.run(asker.get(ray, JOBS_PATH, largest=LARGEST_LIST)) == text
+        with pytest.raises(FailureError, match="more than"):
+            asyncio.run(asker.get(ray, JOBS_PATH))
+
     def test_of_a_driver_has_its_job_id(self):
         (one,) = jobs_in('[{"job_id": "04000000", "status": "RUNNING", "entrypoint": "python a.py"}]', "ray:8265")
         assert (one.name, one.program, one.started) == ("04000000", "a.py", None)
@@ -71,6 +119,29 @@ class TestJobs:
     def test_anything_else_is_refused(self, answer):
         with pytest.raises(FailureError, match="does not list jobs as Ray does"):
             jobs_in(answer, "ray:8265")
+
+
+class Mlflow:
+    """Answers as MLflow does, with a run in its first experiment, which many others followed."""
+
+    experiments = tuple(range(200, 0, -1))
+
+    async def get(self, service: WatchedService, path: str, question: dict[str, Any]) -> str:
+        if path.endswith("experiments/search"):
+            found = [{"experiment_id": str(one), "name": f"e{one}"} for one in self.experiments]
+            return json.dumps({"experiments": found[: question["max_results"]]})
+        run = {"info": {"run_id": "r", "run_name": "lr", "experiment_id": "1", "status": "FINISHED"}, "data": {}}
+        return json.dumps({"runs": [run]} if "1" in question["experiment_ids"] else {})
+
+    async def in_time(self, question):
+        return await question
+
+
+class TestRuns:
+    def test_of_an_experiment_that_was_made_long_ago(self):
+        mlflow = WatchedService(name="mlflow", kind=Kind.MLFLOW, host="mlflow", port=5000)
+        (one,) = asyncio.run(ask_runs(mlflow, Mlflow()))  # type: ignore[arg-type]
+        assert (one.name, one.experiment) == ("lr", "e1")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +157,14 @@ class TestJobs:
         ("env TOKEN=hunter2", "env"),
         ("", ""),
         ("TOKEN=hunter2", ""),
+        ("bash -lc 'TOKEN=hunter2 python train.py'", "bash"),
+        ("sh -ec 'cd /work; TOKEN=hunter2 python train.py'", "sh"),
+        ("accelerate launch -m hunter2", "accelerate"),
+        ("python -u -m lab.train", "lab.train"),
+        ("python tool -m hunter2", "python"),
+        ("run --token=hunter2.py", "run"),
+        ("'python train --token hunter2'", "python"),
+        ("TOKEN='my hunter2 python train.py", ""),
     ],
 )
 def test_program_of_a_job_is_shown_without_what_it_is_given(entrypoint, program):

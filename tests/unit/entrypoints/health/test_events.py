@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from entrypoints.health.page import events
+from entrypoints.health.page import events, kept
 from entrypoints.health.page.events import Readers, TooManyReadersError
 from entrypoints.health.page.kept import Kept
 
@@ -119,6 +119,16 @@ class TestKeptAnswer:
         going_on.clear()
         assert await kept.get(patience=0.01) == "answer"
         going_on.set()
+
+    async def test_a_failure_is_kept_for_a_shorter_time(self, monkeypatch):
+        monkeypatch.setattr(kept, "FAILURE_SECONDS", 0.0)
+        answers = iter(["no", "yes", "never asked"])
+
+        async def ask():
+            return next(answers)
+
+        asked = Kept(ask, seconds=3600, is_failure=lambda answer: answer == "no")
+        assert [await asked.get() for _ in range(3)] == ["no", "yes", "yes"]
 
     async def test_a_question_that_fails_is_asked_again(self):
         answers = iter([OSError("no"), "answer"])

@@ -1,8 +1,11 @@
 """What the page says of a moment."""
 
+import math
 import re
 from collections import defaultdict
 from dataclasses import replace
+
+import pytest
 
 from contracts.alerts import Alert
 from contracts.facts import BuildFact, Builds, Times, VerificationFact
@@ -15,7 +18,7 @@ from entrypoints.health.page.gpus import Gpu, GpuUser
 from entrypoints.health.page.jobs import Job
 from entrypoints.health.page.runs import Run
 from entrypoints.health.page.snapshot import Snapshot
-from entrypoints.health.page.templates import page, sections
+from entrypoints.health.page.templates import JOBS_SHOWN, page, sections
 
 EVIL = '<img src=x onerror="a">\'&`x`'
 ADDRESSES: dict[str, str] = defaultdict(str)
@@ -76,18 +79,41 @@ class TestSections:
         assert 'href="http://10.0.0.7:5000/#/experiments/1/runs/2"' in found["runs"]
         assert "Jobs 1 running, 0 waiting" in words(found["tiles"])
 
+    def test_many_jobs_are_counted_and_the_first_shown(self):
+        jobs = [replace(JOB, name=f"job{number}", status="PENDING") for number in range(JOBS_SHOWN + 7)]
+        found = sections(moment(node("ray-cpu"), jobs=answered(*jobs)), reached_at="h")
+        assert found["jobs"].count('scope="row"') == JOBS_SHOWN
+        assert "7 more are left out" in found["jobs"]
+        assert f"0 running, {JOBS_SHOWN + 7} waiting" in words(found["tiles"])
+
+    @pytest.mark.parametrize("time", [NOW * 1e3, NOW * 1e9, -1e18, math.nan, math.inf], ids=str)
+    def test_a_time_that_no_calendar_has_is_left_out(self, time):
+        run, job = replace(RUN, started=time), replace(JOB, started=time)
+        shown = moment(
+            node("ray-cpu"), jobs=answered(job), runs=answered(run), mlflow=WATCHED,
+            times={name: Times(times={"x": time}) for name in ("bases", "backup", "certificates")},
+        )  # fmt: skip
+        found = sections(shown, reached_at="h")
+        assert "sweep ◐ running train.py" in words(found["jobs"])
+        assert "lr ● finished" in words(found["runs"])
+        assert "<time" not in found["jobs"] + found["runs"] + found["upkeep"]
+
     def test_upkeep(self):
         shown = moment(
             disks=(Disk(name="scratch", free=5 * 10**9, size=20 * 10**9),),
             verification=VerificationFact(time=NOW - 3600, passed=10, failed=1),
             builds=Builds(images={"base": BuildFact(time=NOW - 60, succeeded=False)}),
-            times={"certificates": Times(times={"lab": NOW + 86400 * 3}), "backup": Times(times={"nightly": NOW - 60})},
+            times={
+                "certificates": Times(times={"lab": NOW + 86400 * 3, "old": NOW - 86400 * 2}),
+                "backup": Times(times={"nightly": NOW - 60}),
+            },
         )
         found = sections(shown, reached_at="h")
         text = words(found["upkeep"])
         assert "4.7 GiB free of 18.6 GiB" in text
         assert "✕ failed 10 of 11 checks, 1 h ago" in text
         assert "Certificates: lab expires in 3 d" in text
+        assert "Certificates: old expired 2 d ago" in text
         assert "Backups: nightly 1 min ago" in text
         assert '<details id="builds" open>' in found["upkeep"]
         assert found["tiles"].count('class="tile bad"') == 2
@@ -114,10 +140,15 @@ class TestSections:
 
     def test_front_ends_are_linked_as_the_reader_reaches_them(self):
         notebooks = replace(SERVICE, name="marimo", kind="marimo", url="http://127.0.0.1:8080")
+        grafana = replace(SERVICE, name="grafana", kind="grafana", url="http://127.0.0.1:3000")
         shown = moment(node("ray-cpu"))
-        shown = replace(shown, status=replace(shown.status, services=(SERVICE, notebooks)))
+        shown = replace(shown, status=replace(shown.status, services=(SERVICE, notebooks, grafana)))
         links = re.findall(r'href="([^"]+)">([^<]+)', sections(shown, reached_at="10.0.0.7")["summary"])
-        assert links == [("http://10.0.0.7:8265", "Ray dashboard"), ("http://10.0.0.7:8080", "Marimo notebooks")]
+        assert links == [
+            ("http://10.0.0.7:8265", "Ray dashboard"),
+            ("http://10.0.0.7:8080", "Marimo notebooks"),
+            ("http://10.0.0.7:3000", "Grafana"),
+        ]
 
     def test_alert_with_its_remedy(self):
         alert = Alert(name="GpuHot", severity="warning", since="2026-11-28T03:21:55Z", remedy="run `nvidia-smi <x>`")
