@@ -35,7 +35,7 @@ def load(cls: type[T], text: str) -> T:
     """Return the dataclass that a document holds; raises DocumentError."""
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter by thousands of brackets
         raise DocumentError(f"{cls.__name__} is not JSON: {error}") from None
     return decode(cls, found)
 

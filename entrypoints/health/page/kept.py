@@ -12,7 +12,8 @@ FAILURE_SECONDS = 10.0
 class Kept(Generic[Result]):
     """Asks when somebody wants the answer and the last one is old; many readers cost one question.
 
-    An answer that says a failure is old after FAILURE_SECONDS at the latest: what failed may work again soon.
+    An answer that says a failure is old after FAILURE_SECONDS at the latest: what failed may work again soon. One is
+    kept for at least `ease` times as long as it took, so that a question that is hard to answer is not asked all the time.
     """
 
     def __init__(
@@ -20,10 +21,12 @@ class Kept(Generic[Result]):
         ask: Callable[[], Awaitable[Result]],
         seconds: float,
         is_failure: Callable[[Result], bool] = lambda _: False,
+        ease: float = 0.0,
     ) -> None:
         self._ask = ask
         self._seconds = seconds
         self._is_failure = is_failure
+        self._ease = ease
         self._kept = seconds
         self._question: asyncio.Task[None] | None = None
         self._answer: Result | None = None
@@ -43,9 +46,11 @@ class Kept(Generic[Result]):
         return self._answer
 
     async def _renew(self) -> None:
+        began = time.monotonic()
         try:
             self._answer = answer = await self._ask()
             self._answered = time.monotonic()
-            self._kept = min(self._seconds, FAILURE_SECONDS) if self._is_failure(answer) else self._seconds
+            kept = min(self._seconds, FAILURE_SECONDS) if self._is_failure(answer) else self._seconds
+            self._kept = max(kept, self._ease * (self._answered - began))
         finally:
             self._question = None

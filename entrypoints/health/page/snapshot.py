@@ -23,6 +23,7 @@ from entrypoints.health.page.kept import Kept
 from entrypoints.health.page.runs import Run, ask_runs
 
 FRESH_SECONDS = 1.0  # of what changes at once
+JOBS_EASE = 10.0  # Ray's dashboard reads each of its records of jobs, up to thousands, for one answer
 SLOW_SECONDS = 10.0  # of what costs other services more
 Found = TypeVar("Found")
 TIMES = (facts.BASES, facts.BACKUP, facts.CERTIFICATES)
@@ -58,7 +59,7 @@ class Board:
         self._mlflow = mlflow = _watched(settings, Kind.MLFLOW)
         self._status = Kept(monitor.status, FRESH_SECONDS)
         self._alerts = Kept(monitor.alerts, FRESH_SECONDS)
-        self._jobs = Kept(self._ask_jobs, FRESH_SECONDS)
+        self._jobs = Kept(self._ask_jobs, FRESH_SECONDS, ease=JOBS_EASE)
         self._gpus = (
             self._asked(gpus_of_all_hosts, prometheus, FRESH_SECONDS)
             if prometheus

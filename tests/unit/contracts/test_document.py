@@ -84,6 +84,7 @@ class TestRoundTrip:
 class TestRefusal:
     def test_text_that_is_not_json(self):
         assert refusal("{").startswith("Whole is not JSON")
+        assert refusal("[" * 100_000).startswith("Whole is not JSON")
 
     @pytest.mark.parametrize("text", ["[]", "null", '"x"'])
     def test_json_that_is_not_an_object(self, text: str):

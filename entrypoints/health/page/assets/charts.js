@@ -129,7 +129,7 @@
   function redraw() {
     if (!last) return;
     const times = Array.from({ length: last.points }, (_, index) => last.start + index * last.step);
-    for (const figure of figures) draw(figure, last.charts[figure.id.replace("chart-", "")], times);
+    for (const figure of figures) draw(figure, last.charts[figure.id.replace("chart-", "")] ?? { series: [] }, times);
     note.textContent = figures.every((figure) => figure.hidden) ? "No figures yet: Prometheus has only just started to collect them." : "";
   }
 

@@ -130,6 +130,17 @@ class TestKeptAnswer:
         asked = Kept(ask, seconds=3600, is_failure=lambda answer: answer == "no")
         assert [await asked.get() for _ in range(3)] == ["no", "yes", "yes"]
 
+    async def test_a_question_that_takes_long_is_asked_less_often(self):
+        asked = []
+
+        async def ask():
+            asked.append(1)
+            await asyncio.sleep(0.02)
+            return len(asked)
+
+        eased = Kept(ask, seconds=0, ease=1e6)
+        assert [await eased.get(), await eased.get()] == [1, 1]
+
     async def test_a_question_that_fails_is_asked_again(self):
         answers = iter([OSError("no"), "answer"])
 
