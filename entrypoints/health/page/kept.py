@@ -13,7 +13,7 @@ class Kept(Generic[Result]):
     """Asks when somebody wants the answer and the last one is old; many readers cost one question.
 
     An answer that says a failure is old after FAILURE_SECONDS at the latest: what failed may work again soon. One is
-    kept for at least `ease` times as long as it took, so that a question that is hard to answer is not asked all the time.
+    kept for at least `ease` times as long as it took, so that a question that takes long is not asked all the time.
     """
 
     def __init__(
