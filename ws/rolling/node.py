@@ -100,6 +100,7 @@ class Node:
             except Exception as error:
                 why = message(error)
                 if why is None:
+                    self.outcome = "failed"
                     raise
                 raise NodeError(f"{why}\n  {self._way_back(api, before)}.") from error
         self._unfinished.clear()

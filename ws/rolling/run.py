@@ -10,7 +10,7 @@ from stack.running_work import RAY_NODES, RunningWork
 from verification.spec import VerificationSpec
 from ws import changes as shown_changes
 from ws.cluster.access import Access, access
-from ws.consent import Consent
+from ws.consent import Consent, DeclinedError
 from ws.containers import containers
 from ws.deploy import VERIFICATION, Session
 from ws.engines import Choice
@@ -67,7 +67,13 @@ class Rolling:
                     with turn_in_cluster(cluster):
                         self._roll(planned, spec, cluster)
                 # What is left, and the verification of the stack.
-                self.session.report(self._add(self.session.up(self.choice, self.consent)))
+                try:
+                    self.session.report(self._add(self.session.up(self.choice, self.consent)))
+                except DeclinedError as error:
+                    if not planned.steps:
+                        raise
+                    # Not as one that changed nothing, of which the history keeps no record.
+                    raise WsError(f"The nodes were replaced, but not the rest: {error}") from error
         finally:
             recording.result = Result(changes=self.changes, outputs=self.outputs)
 

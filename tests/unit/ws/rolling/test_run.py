@@ -12,7 +12,7 @@ from embedded_engine.changes import CONTAINER, EVERYTHING, IMAGE, Action, Change
 from stack import running_work
 from stack.running_work import Deployed, Kind, RunningWork, Work
 from testing.stack_files import configured
-from ws.consent import Command, Consent
+from ws.consent import Command, Consent, DeclinedError
 from ws.containers import ContainerState
 from ws.deploy import Session
 from ws.engine_names import EngineName
@@ -39,6 +39,7 @@ class World:
         self.did: list[str] = []
         self.previews: list[list[Change]] = [[NODE]]
         self.broken = ""  # the service whose node fails
+        self.declines = False  # whether the user declines what comes after the nodes
         self.now = {"ray": "2.60.0", "python": "3.14.1"}
         self.then = dict(self.now)
         self.images = dict(self.now)
@@ -59,6 +60,8 @@ class World:
     # Of the session.
 
     def up(self, _choice: Choice, _consent: Consent, scope: Scope = EVERYTHING) -> Result:
+        if self.declines:
+            raise DeclinedError("Nothing was changed.")
         self.did.append("whole" if scope.whole else f"without {','.join(sorted(scope.without))}")
         return Result(changes=[change("verification", Action.UPDATE)], outputs={"urls": {}})
 
@@ -155,6 +158,12 @@ class TestStop:
             "  Replaced before, and stays so: ray-gpu. To go on: ws up --rolling -s lab"
         )
         assert world.did == ["node ray-gpu", "node ray-cpu"]
+
+    def test_a_refusal_after_the_nodes_is_no_run_that_changed_nothing(self, world):
+        world.declines = True
+        with pytest.raises(WsError, match="The nodes were replaced, but not the rest: Nothing was changed") as stopped:
+            world.run()
+        assert not isinstance(stopped.value, DeclinedError)
 
     def test_nodes_after_it_are_not_reached(self, world):
         world.previews, world.broken = [[NODE, change("ray-cpu-container")]], "ray-gpu"
