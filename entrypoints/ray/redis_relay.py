@@ -32,8 +32,8 @@ START_SECONDS = 30.0  # for the relay's start, also on a busy machine
 RETRY_SECONDS = 0.2
 CONNECT_SECONDS = 2.0
 LIMIT = 512 * 2**20  # bytes of one line or value, as Redis has it
-# Ray asks Redis ten times a second whether it is there. The relay notices that itself, so that once is enough: to ask
-# and to answer took 0.8 % of a core of an idle stack.
+# Ray asks Redis ten times a second whether it is there. The relay notices that itself, so that once is enough, and
+# costs an idle stack less (docs/benchmarks.md).
 GCS_ENVIRONMENT = {"RAY_gcs_redis_heartbeat_interval_milliseconds": "1000"}
 LOGIN = (b"AUTH", b"HELLO", b"SELECT", b"CLIENT")  # commands to repeat on a new connection
 
