@@ -96,23 +96,6 @@ def test_reads_the_dashboards_that_rays_head_writes(stack):
         assert dashboard["panels"]
 
 
-def test_is_where_rays_dashboard_sends_browsers(stack):
-    token = (stack.state / "generated" / "ray-token").read_text()
-
-    def told(path: str) -> dict[str, Any]:
-        answer = requests.get(
-            f"http://127.0.0.1:24201/api/{path}", headers={"Authorization": f"Bearer {token}"}, timeout=SECONDS
-        )
-        body: dict[str, Any] = answer.json()
-        return body
-
-    wait_until(lambda: bool(told("grafana_health")["result"]), "Ray's word on Grafana", SECONDS)
-    data = told("grafana_health")["data"]
-    assert data["grafanaHost"] == f"http://127.0.0.1:{PORT}"
-    assert data["dashboardDatasource"] == "Prometheus"
-    assert told("prometheus_health")["result"]
-
-
 def test_second_up_changes_nothing(stack):
     done = stack.ws("preview", "--expect-no-changes", "--engine", "embedded")
     assert done.returncode == 0, done.stdout
