@@ -17,7 +17,7 @@ from entrypoints.health import facts
 from entrypoints.health.alerts import ask_alerts
 from entrypoints.health.asker import Asker
 from entrypoints.health.election import ask_election, cluster_status
-from entrypoints.health.kept import KINDS, kept_service, last_look
+from entrypoints.health.keeper_look import KINDS, kept_service, last_look
 from entrypoints.health.probes import ask_service
 from entrypoints.health.ray_cluster import ask_ray, node_by_name, ray_service, scratch_of
 from entrypoints.health.secrets import Secrets

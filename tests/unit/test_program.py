@@ -81,7 +81,7 @@ MODULES = {
         contracts.ray_nodes contracts.status coordination.errors
         coordination.lease coordination.membership coordination.redis_client coordination.redis_users
         entrypoints.health.alerts entrypoints.health.asker entrypoints.health.election entrypoints.health.facts
-        entrypoints.health.failure entrypoints.health.kept entrypoints.health.metrics entrypoints.health.monitor
+        entrypoints.health.failure entrypoints.health.keeper_look entrypoints.health.metrics entrypoints.health.monitor
         entrypoints.health.disks entrypoints.health.page.assets entrypoints.health.page.assets.charts.js
         entrypoints.health.page.assets.page.css entrypoints.health.page.assets.page.js
         entrypoints.health.page.charts entrypoints.health.page.events entrypoints.health.page.gpus

@@ -8,7 +8,7 @@ from contracts.document import dump
 from contracts.health import Kind, WatchedService
 from contracts.keeper import Look
 from contracts.status import Reason, State
-from entrypoints.health.kept import STALE_SECONDS, kept_service, last_look
+from entrypoints.health.keeper_look import STALE_SECONDS, kept_service, last_look
 
 KEEPER = WatchedService(name="keeper", kind=Kind.KEEPER, host="keeper", port=0)
 FIREWALL = WatchedService(name="firewall", kind=Kind.FIREWALL, host="firewall", port=0)
