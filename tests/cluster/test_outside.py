@@ -45,6 +45,11 @@ def reached(cluster: Cluster, *targets: tuple[str, int]) -> list[tuple[str, int]
     return tcp_probe.answered(outside(cluster, tcp_probe.SOURCE, json.dumps(targets)))
 
 
+def wait_for_all(cluster: Cluster, *targets: tuple[str, int]) -> None:
+    """Until all of them answer there: the GCS of a new head answers some seconds before its dashboard does."""
+    wait_until(lambda: reached(cluster, *targets) == [*targets], f"an answer of each of {targets}", 60)
+
+
 def ipv6_of(host: Host) -> str:
     """The address that each interface gives itself."""
     said = run("ip", "-n", host.namespace, "-6", "-json", "address", "show", "dev", "eth0", "scope", "link")
@@ -77,7 +82,7 @@ def open_leader(cluster: Cluster, leader: Host) -> Iterator[Host]:
 
 def test_reaches_what_people_use_on_every_host(cluster: Cluster):
     targets = [(host.address, port) for host in cluster.hosts.values() for port in PEOPLES]
-    assert reached(cluster, *targets) == targets
+    wait_for_all(cluster, *targets)
 
 
 def test_reaches_no_port_of_ray_and_no_redis(cluster: Cluster, leader: Host):
@@ -92,9 +97,8 @@ def test_reaches_none_over_ipv6_either(cluster: Cluster, leader: Host):
 
 def test_would_reach_them_without_the_firewall(cluster: Cluster, open_leader: Host):
     """Else the tests above say nothing."""
-    targets = [(open_leader.address, port) for port in (*HEADS, *NODES)]
-    assert reached(cluster, *targets) == targets
-    assert reached(cluster, (ipv6_of(open_leader), NODES[0]))
+    wait_for_all(cluster, *[(open_leader.address, port) for port in (*HEADS, *NODES)])
+    wait_for_all(cluster, (ipv6_of(open_leader), NODES[0]))
 
 
 def test_cannot_end_the_head_by_a_message(cluster: Cluster, leader: Host):
