@@ -178,8 +178,8 @@ class Rolling:
         left = [one for one in self._leftovers() if service_of(one) == step.service]
         self.session.clear_away(left, self.consent)
         result = self._add(self.session.run(self.choice, lambda engine: engine.up(step.scope), guard=guard))
-        # Pulumi verifies the stack after each node. A failure is no reason to take the node back, which has checks of
-        # its own, and the stack is verified again at the end.
+        # Pulumi verifies the stack after each node, though out of scope, and with the expectations of before the
+        # change: it fails by that alone. The node has checks of its own, and the stack is verified again at the end.
         return replace(result, changes=[change for change in result.changes if change.name != VERIFICATION])
 
     def _add(self, result: Result) -> Result:
