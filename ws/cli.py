@@ -509,7 +509,7 @@ def logs(
             out=out,
             err=err,
         )
-        if query.filters and not found:
+        if (query.filters or host) and not found:
             raise typer.Exit(FAILED)
 
 

@@ -85,7 +85,7 @@ class RayApi:
             JobEntry(
                 identifier=job.get("job_id") or "",
                 submission=job.get("submission_id") or "",
-                address=(job.get("driver_info") or {}).get("node_ip_address") or "",
+                address=_driver_address(job),
                 ended=job["end_time"] / 1000 if job.get("end_time") else None,
             )
             for job in self._get("/api/jobs/")
@@ -139,3 +139,9 @@ class RayApi:
 
     def _no_answer(self, error: Exception) -> NoHeadError:
         return NoHeadError(f"The dashboard at {self.url} does not answer ({error}).")
+
+
+def _driver_address(job: dict[str, Any]) -> str:
+    """A driver that never connects to Ray is only known by the agent that started it."""
+    connected = (job.get("driver_info") or {}).get("node_ip_address")
+    return connected or urllib.parse.urlsplit(job.get("driver_agent_http_address") or "").hostname or ""

@@ -70,7 +70,7 @@ class Read:
         self.hints += summary.problems
 
     def sentences(self) -> Iterator[str]:
-        """The parts of the last message."""
+        """The parts of the last message, without the hints."""
         if self.services:
             yield f"Read Docker's logs of {', '.join(self.services)}."
         for service, sessions in sorted(self.sessions.items()):
@@ -82,7 +82,6 @@ class Read:
             yield f"Left out {self.left_out:,} earlier lines; --tail N or --tail all shows them."
         if self.aside:
             yield f"Left out {self.aside:,} lines that Ray says of itself or repeats; --all shows them."
-        yield from self.hints
 
 
 def show_logs(
@@ -189,7 +188,8 @@ def _last(entries: Iterable[Entry], lines: int | None, read: Read) -> Iterable[E
 
 def _tell(read: Read, out: Console, err: Console) -> None:
     out.file.flush()  # both may go to one file
-    err.print(Text(" ".join(read.sentences()), style="dim"), soft_wrap=True)
+    for line in (" ".join(read.sentences()), *read.hints):
+        err.print(Text(line, style="dim"), soft_wrap=True)
 
 
 def _may_have_files(query: Query, found: Sequence[Container]) -> bool:

@@ -71,7 +71,7 @@ class Scope:
         membership = self.configured.membership
         if membership and host in membership.cluster.hosts:
             return Remote.of(host, membership.cluster.hosts[host]).for_people("logs", *options)
-        return f"`ws logs {' '.join(options)}` there"
+        return f"`{' '.join(('ws', 'logs', *options))}` there"
 
     def host_at(self, address: str) -> str:
         """The name of the host with an address, or the address."""
@@ -89,6 +89,7 @@ class Elsewhere:
     zone: tzinfo
     logs: list[RemoteLog] = field(default_factory=list)
     answered: list[RayNode] = field(default_factory=list)
+    unanswered: set[str] = field(default_factory=set)  # addresses
     found: set[tuple[str, str]] = field(default_factory=set)  # address and name of each file
     read: dict[str, dict[str, int]] = field(default_factory=dict)  # as in a summary, with one session
     problems: list[str] = field(default_factory=list)
@@ -132,7 +133,7 @@ class Elsewhere:
         """What was read, and what could not be."""
         problems = [*self.problems, *(log.problem for log in self.logs if log.problem), *self._driver_problem(query)]
         if cut := [log.file.source for log in self.logs if log.cut]:
-            problems.append(f"Of {', '.join(cut)} only the last {MOST_LINES:,} lines were read; on its host all are.")
+            problems.append(f"Of {', '.join(cut)} only the last {MOST_LINES:,} lines were read; on their host are all.")
         return Summary(read=self.read, aside=sum(log.aside for log in self.logs), problems=problems)
 
     def _list(self, query: Query) -> None:
@@ -147,10 +148,14 @@ class Elsewhere:
 
     def _add(self, node: RayNode, files: list[RemoteFile] | str, query: Query) -> None:
         if isinstance(files, str):
-            options = ("--job", self.scope.job.names[0]) if self.scope.job else ()
+            job = self.scope.job
+            ran_driver = job is not None and job.driver is not None and job.driver.address == node.address
             self.problems.append(
-                f"{node.name} was not read: {files} To read it there: {self.scope.command(node.host, *options)}"
+                f"Node {node.name}{', where its driver ran,' if ran_driver else ''} was not read, since its agent does "
+                f"not answer the head ({files.rstrip('.')}). To read its logs there: "
+                + self.scope.command(node.host, *(("--job", job.names[0]) if job else ()))
             )
+            self.unanswered.add(node.address)
             return
         self.answered.append(node)
         if len(files) > MOST_FILES:
@@ -215,7 +220,7 @@ class Elsewhere:
         if driver is None or not source or query.follow or not query.takes_source(source):
             return
         # The head has a file of this name as well, with what it said before the driver began.
-        if driver.address in ("", *self.own_addresses) or (driver.address, source) in self.found:
+        if driver.address in ("", *self.own_addresses, *self.unanswered) or (driver.address, source) in self.found:
             return
         host = self.scope.host_at(driver.address)
         runs = any(node.address == driver.address for node in self.others)
