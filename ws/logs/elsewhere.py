@@ -30,6 +30,7 @@ from ws.stack_settings import StackSettings
 ALL = "all"
 AT_ONCE = 8  # requests to the dashboard
 MOST_FILES = 400  # of a node
+MOST_FAILURES = 8  # of a node, before its other files are left out
 MOST_FOLLOWED = 40  # of Ray's 100 requests at a time to the State API
 
 
@@ -120,21 +121,35 @@ class Elsewhere:
 
     def read_at(self, query: Query) -> tuple[str, ...]:
         """The addresses of nodes whose workers' files are read: a driver's log need not repeat them."""
+        here = [node for node in self.nodes if self.scope.here and self.scope.is_here(node)]
+        own = {node.address for node in here if query.takes_node(service_of(node), node.name)}
         if query.follow:
-            return tuple(self.own_addresses)  # of another host's driver, in whose log the others' lines are read
-        return (OWN, *self.own_addresses, *(node.address for node in self.answered))
+            return tuple(own)  # of another host's driver, in whose log the others' lines are read
+        return (OWN, *own, *(node.address for node in self.answered))
 
     def entries(self, query: Query) -> Iterator[Iterator[Entry]]:
         """The wanted entries of each file."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            yield from map(iter, list(pool.map(lambda log: log.read(query), self.logs)))
+            yield from map(iter, list(pool.map(partial(self._entries_of, query), self.logs)))
+
+    def _entries_of(self, query: Query, log: RemoteLog) -> list[Entry]:
+        # Each file of a host that was lost meanwhile would be waited for.
+        if sum(bool(other.problem) for other in self.logs if other.node == log.node) < MOST_FAILURES:
+            return log.read(query)
+        log.problem = "not tried"
+        return []
 
     def summary(self, query: Query) -> Summary:
         """What was read, and what could not be."""
-        problems = [*self.problems, *(log.problem for log in self.logs if log.problem), *self._driver_problem(query)]
+        problems = [*self.problems, *self._unread(), *self._driver_problem(query)]
         if cut := [log.file.source for log in self.logs if log.cut]:
             problems.append(f"Of {', '.join(cut)} only the last {MOST_LINES:,} lines were read; on their host are all.")
         return Summary(read=self.read, aside=sum(log.aside for log in self.logs), problems=problems)
+
+    def _unread(self) -> Iterator[str]:
+        for name in self.read:
+            if failed := [log for log in self.logs if log.node == name and log.problem]:
+                yield f"{len(failed)} files of {name} were not read: {failed[0].file.source}: {failed[0].problem}"
 
     def _list(self, query: Query) -> None:
         wanted = [node for node in self.others if self.scope.takes(node, query)]
@@ -164,12 +179,13 @@ class Elsewhere:
         self.read[node.name] = {"": len(files)}
         self.found |= {(node.address, file.source) for file in files}
         for file in files:
-            self._read(file, partial(self._alive, node.name) if query.follow else partial(_known, node))
+            find = partial(self._alive, node.name) if query.follow else partial(_known, node)
+            self._read(file, find, node=node.name)
 
-    def _read(self, file: RemoteFile, find: Callable[[], RayNode | None]) -> None:
+    def _read(self, file: RemoteFile, find: Callable[[], RayNode | None], *, node: str = "") -> None:
         driver = self.scope.job.driver if self.scope.job else None
         undated = (driver.ended if driver else None) or time.time()
-        self.logs.append(RemoteLog(ray=self.ray, file=file, find=find, zone=self.zone, undated=undated))
+        self.logs.append(RemoteLog(ray=self.ray, file=file, node=node, find=find, zone=self.zone, undated=undated))
 
     def _files(self, node: RayNode, query: Query) -> list[RemoteFile] | str:
         """The wanted files of a node, those that matter most first, or why it does not answer."""

@@ -52,6 +52,7 @@ class RemoteLog:
 
     ray: RayApi
     file: RemoteFile
+    node: str = ""  # its name, if it is known
     find: Callable[[], RayNode | None]  # the node, which may have restarted or not be there yet
     zone: tzinfo
     undated: float  # the time of a file without times
@@ -72,7 +73,7 @@ class RemoteLog:
             with self.ray.log(node, self.file.source, lines=lines) as blocks:
                 texts = [text.lstrip("\0") for text in split(blocks)]  # what the janitor released
         except (WsError, OSError) as error:
-            self.problem = f"{self.file.source}: {error}"
+            self.problem = str(error)
             return []
         self.cut = lines == MOST_LINES and len(texts) >= lines
         entries = [entry for text in texts for entry in grouper.feed(text)]

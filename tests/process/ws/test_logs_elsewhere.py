@@ -66,7 +66,10 @@ class Dashboard(BaseHTTPRequestHandler):
             self._send(200, self.streams.popleft())
         else:
             self.asked.append(query)
-            lines = self.answers["files"][query["filename"]].splitlines(keepends=True)
+            if (text := self.answers["files"].get(query["filename"])) is None:
+                self._send(500, b"A file is not found at: ...")
+                return
+            lines = text.splitlines(keepends=True)
             self._send(200, "".join(lines[-int(query["lines"]) :]).encode())
 
     def _send(self, status: int, body: bytes) -> None:
@@ -174,6 +177,18 @@ class TestJob:
     def test_that_never_connected_to_ray_has_a_host_as_well(self, dashboard, ray):
         dashboard.answers["jobs"][0]["driver_info"] = None
         assert ray.jobs()[0].address == "10.202.0.77"
+
+    def test_keeps_what_tasks_print_on_hosts_that_are_not_read(self, logs):
+        assert any("ip=10.202.0.10" in entry["text"] for entry in logs(job=JOB, hosts=("beta",))[0])
+        assert any("ip=10.202.0.10" in entry["text"] for entry in logs(job=JOB, nodes=("beta-*",))[0])
+
+    def test_of_a_host_that_is_lost_meanwhile_is_not_waited_for_with_each_file(self, logs, dashboard, monkeypatch):
+        monkeypatch.setattr(elsewhere, "AT_ONCE", 1)
+        monkeypatch.setattr(elsewhere, "MOST_FAILURES", 2)
+        dashboard.answers["files"].clear()
+        found, said = logs(job=JOB)
+        assert (found, len(dashboard.asked)) == ([], 2)
+        assert said.count("files of beta-ray-cpu were not read: ") == 1
 
 
 class TestHosts:
