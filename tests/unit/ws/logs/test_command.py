@@ -198,6 +198,12 @@ class TestMatches:
         said = capsys.readouterr()
         assert ("No entry matches the options." in said.err) == bool(code)
 
+    def test_none_of_a_host_is_1_too(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(command, "show_logs", lambda *_, hosts, **__: asked.append(hosts))
+        assert [cli.main(["logs", *options]) for options in ([], ["--host", "b", "--host", "c"])] == [0, 1]
+        assert asked == [(), ("b", "c")]
+
     @pytest.mark.parametrize("node", ["b-ray-cpu", "b-*"])
     def test_a_node_that_is_not_there_is_refused_with_those_that_are(self, capsys, node):
         assert cli.main(["logs", "--node", node]) == 1
