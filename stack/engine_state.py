@@ -1,11 +1,17 @@
 """Asks the engine that runs this program which resources of the stack are in its state, whatever its backend is."""
 
+import time
+from typing import Any
+
 import pulumi
 
 from stack.owner import Known
 
 READ_STATE = "pulumi:pulumi:readStackResourceOutputs"  # a built-in function of Pulumi, without a provider
 EMBEDDED = "embedded"  # the key by which the embedded engine answers it
+# A file backend is not read and written atomically: at the start of a run the engine writes while the program reads.
+HALF_WRITTEN = "failed to load checkpoint"
+ATTEMPTS, PAUSE_SECONDS = 5, 0.2
 NOBODYS = "organization"  # name of the only organization in backends without organizations
 
 
@@ -17,7 +23,7 @@ def stack_reference() -> str:
 
 def known() -> Known:
     """The engine, and which Docker objects are in its state. 50 ms on a stack of the whole platform."""
-    answer = pulumi.runtime.invoke(READ_STATE, {"stackName": stack_reference()}).value or {}
+    answer = _state()
     if EMBEDDED in answer:
         return Known(engine="embedded")
     resources = (answer.get("outputs") or {}).values()
@@ -25,3 +31,15 @@ def known() -> Known:
         resource["outputs"].get("id") for resource in resources if str(resource.get("type")).startswith("docker:")
     }
     return Known(engine="pulumi", identifiers=frozenset(filter(None, identifiers)))
+
+
+def _state() -> dict[str, Any]:
+    left = ATTEMPTS
+    while True:
+        left -= 1
+        try:
+            return pulumi.runtime.invoke(READ_STATE, {"stackName": stack_reference()}).value or {}
+        except Exception as error:  # the SDK raises no other class
+            if HALF_WRITTEN not in str(error) or not left:
+                raise
+            time.sleep(PAUSE_SECONDS)

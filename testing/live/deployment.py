@@ -199,7 +199,7 @@ class LiveStack:
 
     def containers(self) -> dict[str, Container]:
         """The stack's containers by service, running or not."""
-        found = self.engine.containers.list(all=True, filters={"label": self._labels})
+        found = self.engine.containers.list(all=True, filters={"label": self._labels}, ignore_removed=True)
         return {container.labels["cslr.component"]: container for container in found}
 
     def container(self, service: str) -> Container:
