@@ -9,10 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from contracts.health import HealthSettings
-from entrypoints.health.monitor import Monitor
+from entrypoints.health.monitor import Monitor, log
 from entrypoints.health.page.assets import STYLE_HASH, Asset, assets
 from entrypoints.health.page.charts import RANGES
 from entrypoints.health.page.events import MOST_READERS, Readers, TooManyReadersError
+from entrypoints.health.page.faults import FaultLog
 from entrypoints.health.page.snapshot import Board
 from entrypoints.health.page.templates import LOOPBACK, page, sections
 
@@ -42,6 +43,7 @@ class HomePage:
         self._board = Board(monitor, settings)
         self._assets: Mapping[str, Asset] = assets()
         self._addresses = {name: asset.address for name, asset in self._assets.items()}
+        self._faults = FaultLog(lambda name, trace: log(monitor.secrets, event="section", name=name, error=trace))
         self.readers = Readers()
 
     async def get_page(self, request: web.Request) -> web.Response:
@@ -51,6 +53,7 @@ class HomePage:
             reached_at=reached_at(request),
             refresh=request.query.get("refresh") != "off",
             addresses=self._addresses,
+            broken=self._faults.tell,
         )
         response = web.Response(text=self._monitor.secrets.redact(text), content_type="text/html")
         response.headers["Content-Security-Policy"] = POLICY
@@ -64,7 +67,8 @@ class HomePage:
             raise web.HTTPMethodNotAllowed(request.method, ["GET"])
 
         async def look() -> dict[str, str]:
-            found = sections(await self._board.snapshot(), reached_at=reached_at(request))
+            shown = await self._board.snapshot()
+            found = sections(shown, reached_at=reached_at(request), broken=self._faults.tell)
             return {name: self._monitor.secrets.redact(text) for name, text in found.items()}
 
         async with aclosing(self.readers.follow(look)) as events:

@@ -17,6 +17,7 @@ from entrypoints.health.disks import Disk, disks_of
 from entrypoints.health.facts import fact
 from entrypoints.health.monitor import Monitor
 from entrypoints.health.page.charts import RANGES, ask_charts, charts_with
+from entrypoints.health.page.faults import noted
 from entrypoints.health.page.gpus import Gpu, gpus_of_all_hosts, gpus_of_exporter
 from entrypoints.health.page.jobs import Job, ask_jobs
 from entrypoints.health.page.kept import Kept
@@ -46,6 +47,7 @@ class Snapshot:
     prometheus: WatchedService | None = None
     exporter: WatchedService | None = None
     mlflow: WatchedService | None = None
+    faults: Mapping[str, Exception] = field(default_factory=dict)  # section → why nothing is known for it
 
 
 class Board:
@@ -73,32 +75,43 @@ class Board:
 
     async def snapshot(self, patience: float | None = None) -> Snapshot:
         """This moment; what takes longer than patience in seconds is as it was when it was known last."""
+        faults: dict[str, Exception] = {}
         status, alerts, jobs, gpus, runs = await asyncio.gather(
             self._status.get(patience),
-            self._alerts.get(patience),
-            self._jobs.get(patience),
-            _answer(self._gpus, patience),
-            _answer(self._runs, patience),
+            _answer(self._alerts.get(patience), "alerts", faults),
+            _answer(self._jobs.get(patience), "jobs", faults),
+            _answer(self._gpus.get(patience) if self._gpus else None, "gpus", faults),
+            _answer(self._runs.get(patience) if self._runs else None, "runs", faults),
         )
-        folders = self._settings.facts
         return Snapshot(
             status=status or await self._monitor.status(),
             alerts=alerts or (),
             gpus=gpus,
             jobs=jobs,
             runs=runs,
-            disks=disks_of(self._settings.disks),
-            verification=fact(folders, facts.VERIFICATION, VerificationFact),
-            builds=fact(folders, facts.BUILDS, Builds),
-            times={name: found for name in TIMES if (found := fact(folders, name, Times))},
+            **self._of_host(faults),
             prometheus=self._prometheus,
             exporter=self._exporter,
             mlflow=self._mlflow,
+            faults=faults,
         )
+
+    def _of_host(self, faults: dict[str, Exception]) -> dict[str, Any]:
+        """What this host's files and disks say."""
+        folders = self._settings.facts
+        with noted(faults, "upkeep"):
+            return {
+                "disks": disks_of(self._settings.disks),
+                "verification": fact(folders, facts.VERIFICATION, VerificationFact),
+                "builds": fact(folders, facts.BUILDS, Builds),
+                "times": {name: known for name in TIMES if (known := fact(folders, name, Times))},
+            }
+        return {}
 
     async def charts(self, name: str) -> Answer[dict[str, Any]] | None:
         """The charts of a range by its name; None without Prometheus."""
-        return await _answer(self._charts[name], None)
+        kept = self._charts[name]
+        return await kept.get() if kept else None
 
     def _asked(
         self, question: Callable[[WatchedService, Asker], Awaitable[Found]], of: WatchedService | None, seconds: float
@@ -114,8 +127,10 @@ class Board:
         return await timed(ask_jobs(dashboard, self._monitor.asker()), dashboard) if dashboard else None
 
 
-async def _answer(kept: Kept[Answer[Found]] | None, patience: float | None) -> Answer[Found] | None:
-    return await kept.get(patience) if kept else None
+async def _answer(asked: Awaitable[Found] | None, section: str, faults: dict[str, Exception]) -> Found | None:
+    with noted(faults, section):
+        return await asked if asked else None
+    return None
 
 
 def _watched(settings: HealthSettings, kind: Kind) -> WatchedService | None:

@@ -26,10 +26,12 @@
 
   /** The title and icon of the tab; a change of the state is also said. */
   function tell() {
-    const { title, colour } = document.querySelector(".headline").dataset;
+    const headline = document.querySelector(".headline");
+    if (!headline) return; // the section is broken, and says so
+    const { title, colour } = headline.dataset;
     if (document.title !== title) {
       document.title = title;
-      document.getElementById("said").textContent = document.querySelector(".headline").textContent;
+      document.getElementById("said").textContent = headline.textContent;
     }
     const icon = document.querySelector('link[rel="icon"]');
     icon.href = icon.href.replace(/fill='[^']*'/, `fill='${colour}'`);

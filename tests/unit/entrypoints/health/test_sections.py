@@ -4,6 +4,7 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from contracts.status import HeadStatus, NodeStatus, RayStatus, Reason, ServiceS
 from entrypoints.health.asker import Answer
 from entrypoints.health.disks import Disk
 from entrypoints.health.failure import FailureError
+from entrypoints.health.page import faults
+from entrypoints.health.page.faults import FaultLog
 from entrypoints.health.page.gpus import Gpu, GpuUser
 from entrypoints.health.page.jobs import Job
 from entrypoints.health.page.runs import Run
@@ -170,6 +173,45 @@ class TestSections:
         assert "<img" not in text
         assert 'onerror="' not in text
         assert text.count("&lt;img") > 18
+
+
+class TestFault:
+    """Of one section, which costs no other."""
+
+    STRANGE: Any = "yesterday"
+    SHOWN = moment(node("ray-cpu"), jobs=answered(replace(JOB, started=STRANGE)), runs=answered(RUN), mlflow=WATCHED)
+
+    def test_is_said_in_its_place_with_its_name_and_where_its_trace_is(self):
+        told: list[tuple[str, Exception]] = []
+        found = sections(self.SHOWN, reached_at="h", broken=lambda *fault: told.append(fault))
+        assert [(name, type(error)) for name, error in told] == [("jobs", TypeError)]
+        text = words(found["jobs"])
+        assert "The section “jobs” cannot be shown : TypeError. The other sections are not affected." in text
+        assert "ws logs health -s dev" in text
+        assert '<h2 id="jobs">Jobs</h2>' in found["jobs"]
+        assert "lr ● finished" in words(found["runs"])
+
+    @pytest.mark.parametrize("name", ["summary", "alerts", "tiles", "upkeep"])
+    def test_of_what_is_asked_for_it_is_said_too(self, name):
+        text = page(
+            moment(faults={name: OSError("hunter2")}), reached_at="h", addresses=ADDRESSES, broken=lambda *_: None
+        )
+        assert f"The section “{name}” cannot be shown</strong>: OSError" in text
+        assert "hunter2" not in text
+        assert len(re.findall(r"<h1\b", text)) == 1
+
+    def test_is_logged_once_in_a_while_with_its_trace(self, monkeypatch):
+        said: list[tuple[str, str]] = []
+        log = FaultLog(lambda *fault: said.append(fault))
+        for _ in range(3):
+            sections(self.SHOWN, reached_at="h", broken=log.tell)
+        log.tell("jobs", ValueError("another"))
+        assert [name for name, _ in said] == ["jobs", "jobs"]
+        assert "jobs.html" in said[0][1]
+        assert "unsupported operand" in said[0][1]
+        monkeypatch.setattr(faults, "AGAIN_SECONDS", 0.0)
+        sections(self.SHOWN, reached_at="h", broken=log.tell)
+        assert len(said) == 3
 
 
 class TestCharts:
