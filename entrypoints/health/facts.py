@@ -12,6 +12,8 @@ Fact = TypeVar("Fact")
 KINDS: dict[str, type[Any]] = {
     facts.VERIFICATION: facts.VerificationFact,
     facts.BUILDS: facts.Builds,
+    facts.HISTORY: facts.PastRuns,
+    facts.DRIFT: facts.DriftFact,
     **dict.fromkeys((facts.BASES, facts.BACKUP, facts.CERTIFICATES), facts.Times),
 }
 

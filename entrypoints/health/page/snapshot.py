@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from contracts import facts
 from contracts.alerts import Alert
-from contracts.facts import Builds, Times, VerificationFact
+from contracts.facts import Builds, DriftFact, PastRuns, Times, VerificationFact
 from contracts.health import HealthSettings, Kind, WatchedService
 from contracts.status import Status
 from entrypoints.health.asker import Answer, Asker, timed
@@ -43,6 +43,8 @@ class Snapshot:
     disks: tuple[Disk, ...] = ()
     verification: VerificationFact | None = None
     builds: Builds | None = None
+    history: PastRuns | None = None
+    drift: DriftFact | None = None
     times: Mapping[str, Times] = field(default_factory=dict)  # fact → its times
     prometheus: WatchedService | None = None
     exporter: WatchedService | None = None
@@ -98,15 +100,20 @@ class Board:
 
     def _of_host(self, faults: dict[str, Exception]) -> dict[str, Any]:
         """What this host's files and disks say."""
-        folders = self._settings.facts
+        folders, found = self._settings.facts, dict[str, Any]()
         with noted(faults, "upkeep"):
-            return {
+            found |= {
                 "disks": disks_of(self._settings.disks),
                 "verification": fact(folders, facts.VERIFICATION, VerificationFact),
                 "builds": fact(folders, facts.BUILDS, Builds),
                 "times": {name: known for name in TIMES if (known := fact(folders, name, Times))},
             }
-        return {}
+        with noted(faults, "deployment"):
+            found |= {
+                "history": fact(folders, facts.HISTORY, PastRuns),
+                "drift": fact(folders, facts.DRIFT, DriftFact),
+            }
+        return found
 
     async def charts(self, name: str) -> Answer[dict[str, Any]] | None:
         """The charts of a range by its name; None without Prometheus."""

@@ -18,7 +18,7 @@ from entrypoints.health.page.charts import RANGES, charts_with
 from entrypoints.health.page.faults import Broken, reraised
 from entrypoints.health.page.snapshot import Snapshot
 from entrypoints.health.page.tiles import tiles
-from entrypoints.health.page.words import clock, code, duration, gigabytes, iso, node_state, sentence
+from entrypoints.health.page.words import clock, code, counted, duration, gigabytes, iso, node_state, sentence
 from entrypoints.health.probes import in_words
 
 FOLDER = Path(__file__).with_suffix("")
@@ -27,13 +27,30 @@ EVENTS_SHOWN = 10
 JOBS_SHOWN = 50  # a sweep of thousands must not make a page of megabytes, which each open page would get anew
 LOOPBACK = "127.0.0.1"
 # In the order of the page, with the charts between them; each is templates/NAME.html.
-HEADER, ABOVE, BELOW = "summary", ("alerts", "tiles", "services", "nodes", "gpus", "jobs", "runs"), ("hosts", "upkeep")
+HEADER, ABOVE, BELOW = (
+    "summary",
+    ("alerts", "tiles", "services", "nodes", "gpus", "jobs", "runs"),
+    ("hosts", "deployment", "upkeep"),
+)
 PLAIN = ("alerts", "tiles")  # sections that have no frame
 TITLES = {"gpus": "GPUs", "nodes": "Ray nodes", "runs": "Last MLflow runs", "tiles": "At a glance"}  # else as the name
 MARKS = {
-    **dict.fromkeys((State.UP.value, Overall.HEALTHY.value, "alive", "SUCCEEDED", "FINISHED", "passed", "built"), "●"),
-    **dict.fromkeys((State.DOWN.value, Overall.UNHEALTHY.value, "missing", "FAILED", "failed", "lost"), "✕"),
-    **dict.fromkeys((State.STARTING.value, "RUNNING"), "◐"),
+    **dict.fromkeys(
+        (
+            State.UP.value,
+            Overall.HEALTHY.value,
+            "alive",
+            "SUCCEEDED",
+            "FINISHED",
+            "passed",
+            "built",
+            "done",
+            "unchanged",
+        ),
+        "●",
+    ),
+    **dict.fromkeys((State.DOWN.value, Overall.UNHEALTHY.value, "missing", "FAILED", "failed", "lost", "drift"), "✕"),
+    **dict.fromkeys((State.STARTING.value, "RUNNING", "running"), "◐"),
     **dict.fromkeys((HostState.MAINTENANCE.value, "PENDING", "SCHEDULED"), "◌"),
 }
 OTHER_MARK = "○"
@@ -66,6 +83,7 @@ TEMPLATES = Environment(
 TEMPLATES.filters |= {
     "clock": clock,
     "code": code,
+    "counted": counted,
     "duration": duration,
     "gigabytes": gigabytes,
     "in_words": in_words,

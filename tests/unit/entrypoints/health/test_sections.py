@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contracts.alerts import Alert
-from contracts.facts import BuildFact, Builds, Times, VerificationFact
+from contracts.facts import BuildFact, Builds, Difference, DriftFact, PastRun, PastRuns, Times, VerificationFact
 from contracts.health import Kind, WatchedService
 from contracts.status import HeadStatus, NodeStatus, RayStatus, Reason, ServiceStatus, State, Status
 from entrypoints.health.asker import Answer
@@ -121,6 +121,39 @@ class TestSections:
         assert '<details id="builds" open>' in found["upkeep"]
         assert found["tiles"].count('class="tile bad"') == 2
 
+    def test_last_runs_with_who_when_and_what_changed(self):
+        done = PastRun(
+            number=7, operation="up", who="anna (as root)", time=NOW - 7200, outcome="done", seconds=42.0,
+            counts={"replace": 1, "create": 2, "same": 20}, changed=("mlflow-container", "redis-data"),
+            verification="11 of 11 passed",
+        )  # fmt: skip
+        failed = PastRun(
+            number=8, operation="rollback", who="ben", time=NOW - 60, outcome="failed", returned_to=5, failed=("redis",)
+        )
+        found = sections(moment(history=PastRuns(runs=(failed, done))), reached_at="h")
+        text = words(found["deployment"])
+        assert "8 rollback to 5 ✕ failed ben 1 min ago nothing failed: redis" in text
+        assert "7 up ● done verification: 11 of 11 passed anna (as root) 2 h ago 42 s 2 created, 1 replaced" in text
+        assert "mlflow-container, redis-data" in text
+        assert "Drift has not been checked yet: ws drift -s dev" in text
+
+    def test_drift_with_names_and_when_it_was_looked_for(self):
+        memory = Difference(kind="container", name="cslr-dev-redis", field="memory")
+        drift = DriftFact(time=NOW - 180, compared_with=7, differences=(memory, replace(memory, field="")), left_out=3)
+        run = PastRun(number=8, operation="up", who="ben", time=NOW - 60, outcome="running")
+        found = sections(moment(drift=drift, history=PastRuns(runs=(run,))), reached_at="h")
+        text = words(found["deployment"])
+        assert "✕ drift The host differs from what was deployed in 5 places" in text
+        assert "checked 3 min ago by ws drift , before the last run below" in text
+        assert "cslr-dev-redis container memory cslr-dev-redis container all of it: missing or not declared" in text
+        assert "3 more are left out" in text
+        assert "Drift 5 checked 3 min ago" in words(found["tiles"])
+
+    def test_no_drift(self):
+        found = sections(moment(drift=DriftFact(time=NOW - 180, compared_with=None)), reached_at="h")
+        assert "● unchanged The host is as it was deployed checked 3 min ago" in words(found["deployment"])
+        assert "Drift none" in words(found["tiles"])
+
     def test_nodes_of_the_past_are_folded_away(self):
         old = [node(f"old{number}", alive=False, expected=False) for number in range(3)]
         html = sections(moment(node("ray-cpu"), node("ray-gpu", alive=False), *old), reached_at="h")["nodes"]
@@ -168,11 +201,15 @@ class TestSections:
             disks=(Disk(name=EVIL, free=1, size=2),), exporter=WATCHED, mlflow=WATCHED,
             times={"backup": Times(times={EVIL: NOW})},
             builds=Builds(images={EVIL: BuildFact(time=NOW, succeeded=True)}),
+            drift=DriftFact(time=NOW, compared_with=1, differences=(Difference(kind=EVIL, name=EVIL, field=EVIL),)),
+            history=PastRuns(runs=(PastRun(
+                number=1, operation=EVIL, who=EVIL, time=NOW, outcome=EVIL, changed=(EVIL,), failed=(EVIL,),
+            ),)),
         )  # fmt: skip
         text = page(shown, reached_at=EVIL, addresses=ADDRESSES)
         assert "<img" not in text
         assert 'onerror="' not in text
-        assert text.count("&lt;img") > 18
+        assert text.count("&lt;img") > 26
 
 
 class TestFault:
