@@ -71,7 +71,9 @@ class Board:
         )
         self._runs = self._asked(ask_runs, mlflow, SLOW_SECONDS)
         self._charts = {
-            name: self._asked(partial(ask_charts, charts_with(exporter), wanted), prometheus, wanted.kept)
+            name: self._asked(
+                partial(ask_charts, charts_with(exporter), wanted), prometheus, wanted.kept, settings.charts_deadline
+            )
             for name, wanted in RANGES.items()
         }
 
@@ -121,12 +123,16 @@ class Board:
         return await kept.get() if kept else None
 
     def _asked(
-        self, question: Callable[[WatchedService, Asker], Awaitable[Found]], of: WatchedService | None, seconds: float
+        self,
+        question: Callable[[WatchedService, Asker], Awaitable[Found]],
+        of: WatchedService | None,
+        seconds: float,
+        deadline: float | None = None,
     ) -> Kept[Answer[Found]] | None:
         if of is None:
             return None
         return Kept(
-            lambda: timed(question(of, self._monitor.asker()), of), seconds, lambda answer: bool(answer.failure)
+            lambda: timed(question(of, self._monitor.asker(deadline)), of), seconds, lambda answer: bool(answer.failure)
         )
 
     async def _ask_jobs(self) -> Answer[tuple[Job, ...]] | None:

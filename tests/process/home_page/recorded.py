@@ -111,6 +111,7 @@ class World:
     alerts: list[Json] = field(default_factory=list)
     mlflow_up: bool = True
     prometheus_up: bool = True
+    prometheus_takes: float = 0.0  # seconds for a stretch of figures
     gpu_up: bool = True
     seen: list[str] = field(default_factory=list)
 
@@ -141,6 +142,7 @@ class World:
         if path == "/prometheus/api/v1/query":
             return {"data": {"result": self._gpus()}}
         if path == "/prometheus/api/v1/query_range":
+            time.sleep(self.prometheus_takes)
             return {"data": {"result": _series(**{key: values[0] for key, values in query.items()})}}
         return fixed.get(path)
 

@@ -142,6 +142,16 @@ class TestCharts:
         assert answer.status == 502
         assert "Prometheus does not answer" in (await answer.json())["error"]
 
+    async def test_have_longer_than_a_round_of_probes(self, settings, world):
+        world.world.prometheus_takes = 1.0
+        impatient = replace(settings, deadline=0.5)
+        async with TestClient(TestServer(make_application(impatient))) as client:
+            assert (await client.get("/api/charts?range=week")).status == 200
+        hasty = replace(settings, charts_deadline=0.5)
+        async with TestClient(TestServer(make_application(hasty))) as client:
+            answer = await client.get("/api/charts?range=week")
+            assert "no answer within 0.5 s" in (await answer.json())["error"]
+
     async def test_many_pages_cost_one_question(self, client, world):
         await asyncio.gather(*(client.get("/api/charts?range=week") for _ in range(10)))
         once = world.asked("query_range")
