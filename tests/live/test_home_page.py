@@ -66,7 +66,7 @@ class TestPage:
 
     def test_stream_tells_a_service_that_goes(self, stack):
         with requests.get(f"{HEALTH}/events", stream=True, timeout=SECONDS) as answer:
-            lines = (line for line in answer.iter_lines() if line)
+            lines = (line for line in answer.iter_lines() if line.startswith(b"data: "))
             assert "services" in json.loads(next(lines).removeprefix(b"data: "))
             stack.container("exporter").stop()
             told = (json.loads(line.removeprefix(b"data: ")).get("summary", "") for line in lines)

@@ -1,6 +1,7 @@
 """The page's addresses: ``/``, ``/events``, ``/api/charts`` and ``/assets``. Nothing can be changed by them."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -8,14 +9,14 @@ from typing import Any
 
 from aiohttp import web
 
-from contracts.health import HealthSettings
+from contracts.health import HealthSettings, Kind
 from entrypoints.health.monitor import Monitor, log
-from entrypoints.health.page.assets import STYLE_HASH, Asset, assets
-from entrypoints.health.page.charts import RANGES
+from entrypoints.health.page.assets import STYLE, STYLE_HASH, Asset, assets
+from entrypoints.health.page.charts import RANGES, charts_with
 from entrypoints.health.page.events import MOST_READERS, Readers, TooManyReadersError
 from entrypoints.health.page.faults import FaultLog
-from entrypoints.health.page.snapshot import Board
-from entrypoints.health.page.templates import LOOPBACK, page, sections
+from entrypoints.health.page.snapshot import Board, watched
+from entrypoints.health.page.templates import LOOPBACK, frame, page, sections
 
 # The page is painted with what is known by then, and the stream brings the rest.
 PATIENCE = 0.05  # seconds
@@ -44,7 +45,8 @@ class HomePage:
         self._assets: Mapping[str, Asset] = assets()
         self._addresses = {name: asset.address for name, asset in self._assets.items()}
         self._faults = FaultLog(lambda name, trace: log(monitor.secrets, event="section", name=name, error=trace))
-        self.readers = Readers()
+        self._version = version_of(settings, self._assets)
+        self.readers = Readers(self._version)
 
     async def get_page(self, request: web.Request) -> web.Response:
         """The page with everything that is known."""
@@ -53,6 +55,7 @@ class HomePage:
             reached_at=reached_at(request),
             refresh=request.query.get("refresh") != "off",
             addresses=self._addresses,
+            version=self._version,
             broken=self._faults.tell,
         )
         response = web.Response(text=self._monitor.secrets.redact(text), content_type="text/html")
@@ -120,6 +123,13 @@ async def _stream(request: web.Request, events: AsyncGenerator[bytes, None]) -> 
     async for event in events:
         await asyncio.wait_for(response.write(event), SLOWEST_READER)
     return response
+
+
+def version_of(settings: HealthSettings, files: Mapping[str, Asset]) -> str:
+    """Another where a page that is open would be another one but for its sections, which the stream brings."""
+    charts = sorted(charts_with(watched(settings, Kind.EXPORTER))) if watched(settings, Kind.PROMETHEUS) else []
+    parts = (frame(), STYLE, *(files[name].version for name in sorted(files)), *charts)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def reached_at(request: web.Request) -> str:

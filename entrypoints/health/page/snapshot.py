@@ -58,9 +58,9 @@ class Board:
     def __init__(self, monitor: Monitor, settings: HealthSettings) -> None:
         self._monitor = monitor
         self._settings = settings
-        self._prometheus = prometheus = _watched(settings, Kind.PROMETHEUS)
-        self._exporter = exporter = _watched(settings, Kind.EXPORTER)
-        self._mlflow = mlflow = _watched(settings, Kind.MLFLOW)
+        self._prometheus = prometheus = watched(settings, Kind.PROMETHEUS)
+        self._exporter = exporter = watched(settings, Kind.EXPORTER)
+        self._mlflow = mlflow = watched(settings, Kind.MLFLOW)
         self._status = Kept(monitor.status, FRESH_SECONDS)
         self._alerts = Kept(monitor.alerts, FRESH_SECONDS)
         self._jobs = Kept(self._ask_jobs, FRESH_SECONDS, ease=JOBS_EASE)
@@ -146,5 +146,6 @@ async def _answer(asked: Awaitable[Found] | None, section: str, faults: dict[str
     return None
 
 
-def _watched(settings: HealthSettings, kind: Kind) -> WatchedService | None:
+def watched(settings: HealthSettings, kind: Kind) -> WatchedService | None:
+    """The first service of a kind; None where there is none."""
     return next((service for service in settings.services if service.kind is kind), None)

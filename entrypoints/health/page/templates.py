@@ -133,20 +133,28 @@ def page(
     reached_at: str,
     addresses: Mapping[str, str],
     refresh: bool = True,
+    version: str = "",
     broken: Broken = reraised,
 ) -> str:
     """The whole page as HTML; without scripts it loads itself again unless refresh is False.
 
     reached_at is the host name that the reader used. A port that is open to the network is published on the loopback
     address too, and is linked with the address that works for the reader. addresses: those of the files of the page.
+    version: the one that the stream of this service tells.
     """
     return TEMPLATES.get_template("page.html").render(
         _values(shown, reached_at),
         sections=sections(shown, reached_at=reached_at, broken=broken),
         refresh=refresh,
         addresses=addresses,
+        version=version,
         charts=charts_with(shown.exporter) if shown.prometheus else {},
     )
+
+
+def frame() -> str:
+    """What is around the sections: their order, and the template of the page."""
+    return " ".join((*ABOVE, *BELOW, (FOLDER / "page.html").read_text(encoding="utf-8")))
 
 
 def _values(shown: Snapshot, reached_at: str) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The home page in a real browser, against answers as the services give them."""
 
 import gzip
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
-from playwright.sync_api import Browser, Page, Response, expect
+from playwright.sync_api import Browser, Page, Response, Route, expect
 
 from tests.process.home_page.recorded import ALERT, SECRET_ARGUMENT, SECRETS, StandIn, job
 
@@ -53,6 +55,39 @@ class TestLive:
         expect(page.get_by_role("cell", name="172.28.0.99")).to_be_visible()
         expect(link).to_be_focused()
         assert page.locator("#old-nodes").get_attribute("open") is not None
+
+    def test_that_brings_nothing_is_noticed_and_opened_anew(self, page: Page):
+        (server,) = [one for one in psutil.Process().children() if "entrypoints.health.server" in one.cmdline()]
+        page.clock.install()
+        page.reload()
+        expect(page.locator("#pulse")).to_contain_text("Live")
+        server.suspend()  # no connection ends by that
+        try:
+            page.clock.fast_forward(21_000)
+            expect(page.locator("#pulse")).to_contain_text("Not connected")
+        finally:
+            server.resume()
+        expect(page.locator("#pulse")).to_contain_text("Live")
+
+    def test_page_of_another_version_loads_itself_again_once(self, browser: Browser, origin: str):
+        page = browser.new_context().new_page()
+        loads: list[str] = []
+        page.on("domcontentloaded", lambda _: loads.append(page.url))
+
+        def old(route: Route) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, body=re.sub('data-version="[^"]*"', 'data-version="old"', answer.text()))
+
+        page.route(f"{origin}/", old)
+        page.goto(origin)
+        expect(page.locator("#pulse")).to_contain_text("Live")
+        page.wait_for_timeout(6000)  # longer than between two events
+        assert len(loads) == 2
+        page.unroute(f"{origin}/")
+        page.reload()
+        expect(page.locator("#pulse")).to_contain_text("Live")
+        assert len(loads) == 3
+        page.context.close()
 
     def test_without_scripts_it_says_the_same(self, browser: Browser, page: Page):
         context = browser.new_context(java_script_enabled=False)

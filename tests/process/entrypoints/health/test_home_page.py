@@ -57,6 +57,7 @@ def without(settings: HealthSettings, kind: Kind) -> HealthSettings:
 async def first_event(answer: ClientResponse) -> dict[str, str]:
     line = await asyncio.wait_for(answer.content.readline(), PATIENCE)
     found: dict[str, str] = json.loads(line.removeprefix(b"data: "))
+    assert (await answer.content.readline()).startswith(b"id: ")
     await answer.content.readline()
     return found
 
