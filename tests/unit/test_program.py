@@ -321,6 +321,7 @@ class TestSecrets:
             "marimo-token",
             TRANSCRIPTION,
             "grafana-password",
+            "grafana-secret-key",
             "salt",
         }
         said = everything_said(dev)
@@ -658,8 +659,9 @@ class TestGrafana:
 
     def test_has_its_password_in_a_file_and_no_other_secret(self, deployed):
         container = deployed.containers["grafana"]
-        assert [t for t in container.mounts if t.startswith("/run/secrets/")] == ["/run/secrets/grafana-password"]
-        assert deployed.generated_secrets()["grafana-password"] not in everything_said(deployed)
+        secrets = ("grafana-password", "grafana-secret-key")
+        assert [t for t in container.mounts if t.startswith("/run/secrets/")] == [f"/run/secrets/{s}" for s in secrets]
+        assert not [s for s in secrets if deployed.generated_secrets()[s] in everything_said(deployed)]
 
     def test_reads_what_rays_head_writes(self, deployed):
         ray, grafana = (deployed.containers[name].mounts["/run/dashboards"] for name in ("ray-cpu", "grafana"))
