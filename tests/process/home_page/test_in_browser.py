@@ -129,6 +129,22 @@ class TestCharts:
         page.keyboard.press("Escape")
         expect(column).to_have_text("Now")
 
+    def test_are_told_in_words_too(self, page: Page):
+        charts(page)
+        plot = page.locator("#chart-gpu .plot")
+        figure = r"\d+(\.\d+)? %"
+        told = (
+            rf"GPU use over the last hour\. gpu1 GPU 0: now {figure}, lowest {figure}, highest {figure}; gpu1 GPU 1: "
+        )
+        expect(plot).to_have_attribute("aria-label", re.compile(told))
+        expect(page.get_by_role("table", name="GPU use, figures").get_by_role("columnheader")).to_have_text(
+            ["Now", "Lowest", "Highest"]
+        )
+        plot.focus()
+        page.keyboard.press("Home")
+        said = page.get_by_role("status").first
+        expect(said).to_have_text(re.compile(rf"\d\d:\d\d: gpu1 GPU 0 {figure}, gpu1 GPU 1 {figure}"))
+
     def test_that_fail_say_why(self, page: Page, world: StandIn):
         charts(page)
         world.world.prometheus_up = False
