@@ -10,6 +10,9 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, Response, Route, expect
 
+from testing.live.reverse_proxy import ReverseProxy, running
+from testing.live.reverse_proxy import Route as ProxyRoute
+from testing.servers import free_port
 from tests.process.home_page.recorded import ALERT, SECRET_ARGUMENT, SECRETS, StandIn, job
 
 PHONE = {"width": 390, "height": 844}
@@ -88,6 +91,17 @@ class TestLive:
         expect(page.locator("#pulse")).to_contain_text("Live")
         assert len(loads) == 3
         page.context.close()
+
+    def test_below_a_path_behind_a_reverse_proxy(self, browser: Browser, origin: str, world: StandIn):
+        context, port = browser.new_context(), free_port()
+        route = ProxyRoute(port=int(origin.rpartition(":")[2]), keeps_prefix=False)
+        with running(ReverseProxy(routes={"/home": route}), port):
+            page = context.new_page()
+            page.goto(f"http://127.0.0.1:{port}/home/")
+            charts(page)
+            world.world.mlflow_up = False
+            expect(page.get_by_text("Not up: mlflow", exact=True)).to_be_visible()
+            context.close()
 
     def test_without_scripts_it_says_the_same(self, browser: Browser, page: Page):
         context = browser.new_context(java_script_enabled=False)
