@@ -151,7 +151,7 @@ class TestSections:
 
     def test_no_drift(self):
         found = sections(moment(drift=DriftFact(time=NOW - 180, compared_with=None)), reached_at="h")
-        assert "● unchanged The host is as it was deployed checked 3 min ago" in words(found["deployment"])
+        assert "● unchanged The host is as it was deployed , checked 3 min ago" in words(found["deployment"])
         assert "Drift none" in words(found["tiles"])
 
     def test_nodes_of_the_past_are_folded_away(self):
