@@ -194,6 +194,9 @@ class TestReach:
             "[...document.querySelectorAll('main *')].filter((at) => at.getBoundingClientRect().right > innerWidth + 1)"
         )
         assert page.evaluate(f"{wide}.map((at) => at.outerHTML.slice(0, 120))") == []
+        beyond = """[...document.querySelectorAll('.card :is(table, p, dl)')].filter((at) =>
+            at.getBoundingClientRect().right > at.closest('.card').getBoundingClientRect().right)"""
+        assert page.evaluate(f"{beyond}.map((at) => at.outerHTML.slice(0, 120))") == []
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE], ids=["desk", "phone"])
