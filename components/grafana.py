@@ -66,7 +66,10 @@ class Grafana(Service):
                         for number, (target, text) in enumerate(documents.items())
                     ),
                     Mount(source=args.dashboards, target=grafana_files.DASHBOARDS, read_only=True),
-                    host.secrets.mount(grafana_files.PASSWORD, user=settings.user),
+                    *(
+                        host.secrets.mount(secret, user=settings.user)
+                        for secret in (grafana_files.PASSWORD, grafana_files.SECRET_KEY)
+                    ),
                     self._data(settings.data, "data", grafana_files.DATA),
                     *extra_mounts(settings.volumes),
                 ),

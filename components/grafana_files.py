@@ -17,7 +17,8 @@ from stack.mount import Mount
 from stack.programs import PROGRAMS_TARGET
 from stack.secrets import SECRETS_TARGET
 
-PASSWORD = "grafana-password"  # noqa: S105 - the name of the file
+# Names of files.
+PASSWORD, SECRET_KEY = "grafana-password", "grafana-secret-key"
 DATA, DASHBOARDS = "/var/lib/grafana", "/run/dashboards"
 SETTINGS, PROVISIONING = f"{PROGRAMS_TARGET}/grafana.ini", f"{PROGRAMS_TARGET}/grafana"
 # Variables win over grafana.ini, and Grafana's image sets these.
@@ -60,6 +61,8 @@ def settings(url: str) -> str:
         "security": {
             "admin_user": "admin",
             "admin_password": f"$__file{{{SECRETS_TARGET}/{PASSWORD}}}",
+            # By default it is one that everybody knows from Grafana's own files.
+            "secret_key": f"$__file{{{SECRETS_TARGET}/{SECRET_KEY}}}",
             "allow_embedding": "true",  # Ray's dashboard shows panels in frames
             "disable_gravatar": "true",
         },

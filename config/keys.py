@@ -18,6 +18,7 @@ SECRETS = {
     "cslr:marimoToken": "Token that opens the notebooks.",
     "cslr:transcriptionToken": "Token of the transcription service.",
     "cslr:grafanaPassword": "Password of Grafana's user `admin`.",
+    "cslr:grafanaSecretKey": "Key with which Grafana encrypts secrets in its database.",
 }
 CLUSTER_KEY_SECRET = {
     "cslr:clusterKey": "Cluster key, the same on all hosts. The other secrets are derived from it.",

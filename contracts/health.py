@@ -72,3 +72,4 @@ class HealthSettings:
     facts: tuple[Path, ...] = ()  # folders with documents of contracts/facts.py
     alertmanager: str | None = None  # host:port; None: this host has none
     deadline: float = 2.0  # seconds for all probes of a round
+    charts_deadline: float = 20.0  # seconds for all charts of a range: Prometheus reads a week from its disk

@@ -240,22 +240,29 @@ class Told:
         self._file = file
         self._known: object = None
         self._time = 0.0
+        self._complaint = ""
 
     def write(self, known: object, document: object, now: float, *, again: float | None = None) -> None:
         """Replace what it says if `known` is new, or `again` seconds have passed.
 
-        A disk that is full costs others what they would read, and must cost nothing here.
+        A disk that is full costs others what they would read, and must cost nothing here: the next call tries again.
         """
         if known == self._known and (again is None or now - self._time < again):
             return
         draft = self._file.with_suffix(".draft")
         try:
-            draft.write_text(dump(document), encoding="utf-8")
+            draft.unlink(missing_ok=True)  # what is there may be a pipe, on which a writer would wait
+            with draft.open("x", encoding="utf-8") as file:
+                file.write(dump(document))
             draft.chmod(0o644)
             draft.replace(self._file)
         except OSError as error:
-            say(f"{self._file} cannot be written: {error.strerror}")
-        self._known, self._time = known, now
+            complaint = f"{self._file} cannot be written: {error.strerror}"
+            if complaint != self._complaint:
+                say(f"{complaint}. This is tried again every {LOOK_SECONDS:.0f} s.")
+            self._complaint = complaint
+            return
+        self._known, self._time, self._complaint = known, now, ""
 
 
 class Keeper:

@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from contracts.facts import HISTORY, PastRun, PastRuns
+from stack import facts
 from stack.identity import StackIdentity
 from stack.state import make_closed, stack_folder, write_atomically
 
@@ -24,6 +26,7 @@ MOST_BYTES = 8 * 1024**2  # of all records
 MOST_TEXT = 512 * 1024  # characters of the files in one record; larger ones are not kept
 MOST_CHANGES = 200  # named in one record
 MOST_ERROR = 300  # characters
+TOLD_RUNS, TOLD_NAMES = 5, 8  # runs that the health service shows, and resources in each
 BEGUN_SECONDS = 10.0  # for which a file may be empty whose number a run has just taken
 CLOCK_SECONDS = 5.0  # by which the start of a process, counted from the boot, may be off
 LOGIN_USERS = ("SUDO_USER", "DOAS_USER")  # variables with the user who called sudo or doas
@@ -141,10 +144,20 @@ class History:
         """Replaces a record; not one that was removed meanwhile, as by ``ws down -v``."""
         if self._path(record.number).exists():
             write_atomically(self._path(record.number), record.model_dump_json(indent=1).encode(), 0o600)
+            self.tell()
 
     def remove(self, record: Record) -> None:
         """Removes the record of a run that changed nothing because the user declined."""
         self._path(record.number).unlink(missing_ok=True)
+        self.tell()
+
+    def tell(self) -> None:
+        """Lets the health service know the last runs, without what only the stack's owner may read."""
+        if not self.folder.is_dir():
+            return
+        last = [_settled(record) for _, record in self._read(TOLD_RUNS) if record]
+        with suppress(OSError):  # the page then shows what was known before
+            facts.write(self.folder.parent, HISTORY, PastRuns(runs=tuple(map(_told, reversed(last)))))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.json"
@@ -152,8 +165,9 @@ class History:
     def _files(self) -> list[Path]:
         return sorted((path for path in self.folder.glob("*.json") if path.stem.isdigit()), key=_number)
 
-    def _read(self) -> Iterator[tuple[Path, Record | None]]:
-        for path in self._files():
+    def _read(self, last: int = 0) -> Iterator[tuple[Path, Record | None]]:
+        """All, or those with the highest numbers."""
+        for path in self._files()[-last:]:
             try:
                 text, age = path.read_bytes(), time.time() - path.stat().st_mtime
             except FileNotFoundError:  # it was dropped meanwhile
@@ -220,6 +234,23 @@ def _parsed(text: bytes) -> Record | None:
         return Record.model_validate_json(text)
     except ValidationError:
         return None
+
+
+def _told(record: Record) -> PastRun:
+    done = [one.name for one in record.changed if not one.failed]
+    return PastRun(
+        number=record.number,
+        operation=record.operation.value,
+        who=record.who,
+        time=record.started,
+        outcome=record.outcome.value,
+        seconds=record.seconds,
+        returned_to=record.returned_to,
+        counts=record.counts,
+        changed=tuple(done[:TOLD_NAMES]),
+        failed=tuple(one.name for one in record.changed if one.failed)[:TOLD_NAMES],
+        verification=record.verification,
+    )
 
 
 def _settled(record: Record) -> Record:

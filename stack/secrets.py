@@ -1,4 +1,4 @@
-"""The platform's six secrets: their sources, and the files in which containers get them.
+"""The platform's seven secrets: their sources, and the files in which containers get them.
 
 A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
 use into the state folder, or made from the key of its cluster (``cluster_key.py``). No secret is ever an environment
@@ -21,6 +21,7 @@ SECRETS = {
     "marimo-token": "marimoToken",
     "transcription-token": "transcriptionToken",
     "grafana-password": "grafanaPassword",
+    "grafana-secret-key": "grafanaSecretKey",
 }
 MINIMUM_LENGTH = 8
 SECRETS_TARGET = "/run/secrets"

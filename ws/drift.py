@@ -1,5 +1,6 @@
 """Implements `ws drift`: what on the host is not as the stack was deployed. Changes nothing."""
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -10,16 +11,21 @@ from rich.text import Text
 
 from config.keys import PREFLIGHT_KEY
 from config.project import FOLDER
+from contracts.facts import DRIFT, Difference, DriftFact
 from embedded_engine.comparison import MISSING
 from embedded_engine.drift import Observation, observe
+from stack import facts
 from stack.history import Record
+from stack.identity import StackIdentity
 from stack.kept_files import kept_files
+from stack.state import stack_folder
 from ws.deploy import Session
 from ws.errors import WsError
 from ws.history.reading import read
 from ws.history.restoring import restored_texts
 from ws.tables import plain_table
 
+MOST_TOLD = 40  # differences that the health service shows
 LOOKING = {PREFLIGHT_KEY: False}  # config of a run that only looks
 
 
@@ -61,6 +67,19 @@ def find(session: Session) -> Report:
         deployed=deployed,
         edited=edited,
     )
+
+
+def tell(report: Report, identity: StackIdentity) -> None:
+    """Lets the health service know what differs, without values: its page has no login."""
+    found = report.observation.drifts
+    told = DriftFact(
+        time=time.time(),
+        compared_with=report.deployed.number if report.deployed else None,
+        differences=tuple(Difference(kind=one.kind, name=one.name, field=one.field) for one in found[:MOST_TOLD]),
+        left_out=len(found[MOST_TOLD:]),
+    )
+    with suppress(OSError):  # the page then shows what was known before, with its time
+        facts.write(stack_folder(identity), DRIFT, told)
 
 
 def table(observation: Observation) -> Table:

@@ -6,12 +6,15 @@ from typing import Any, TypeVar
 
 from contracts import facts
 from contracts.document import DocumentError, load
+from entrypoints.regular_file import read_text
 
 Fact = TypeVar("Fact")
 # Facts by their names, and what they hold.
 KINDS: dict[str, type[Any]] = {
     facts.VERIFICATION: facts.VerificationFact,
     facts.BUILDS: facts.Builds,
+    facts.HISTORY: facts.PastRuns,
+    facts.DRIFT: facts.DriftFact,
     **dict.fromkeys((facts.BASES, facts.BACKUP, facts.CERTIFICATES), facts.Times),
 }
 
@@ -43,4 +46,4 @@ def unreadable(folders: Iterable[Path]) -> dict[str, str]:
 
 
 def _read(folder: Path, name: str, kind: type[Fact]) -> Fact:
-    return load(kind, (folder / f"{name}.json").read_text(encoding="utf-8"))
+    return load(kind, read_text(folder / f"{name}.json"))

@@ -9,6 +9,7 @@ from contracts.keeper import Look
 from contracts.status import Reason, ServiceStatus
 from entrypoints.health.failure import FailureError
 from entrypoints.health.probes import Finding, service_status
+from entrypoints.regular_file import read_text
 
 KINDS = (Kind.KEEPER, Kind.FIREWALL)
 STALE_SECONDS = 60.0  # the keeper writes at least each quarter of a minute, unless Docker does not answer
@@ -17,7 +18,7 @@ STALE_SECONDS = 60.0  # the keeper writes at least each quarter of a minute, unl
 def last_look(path: Path | None) -> Look | None:
     """What the keeper saw last; None where it has not looked yet."""
     try:
-        return load(Look, path.read_text(encoding="utf-8")) if path else None
+        return load(Look, read_text(path)) if path else None
     except (OSError, ValueError, DocumentError):
         return None
 

@@ -79,10 +79,10 @@ class Monitor:
         self._ended = time.monotonic()
         return status
 
-    def asker(self) -> Asker:
-        """The tools for questions that are asked from now on."""
-        deadline = self._settings.deadline
-        return Asker(self._http, self.secrets, deadline, asyncio.get_running_loop().time() + deadline)
+    def asker(self, deadline: float | None = None) -> Asker:
+        """The tools for questions that are asked from now on; deadline in seconds, by default that of the probes."""
+        seconds = deadline or self._settings.deadline
+        return Asker(self._http, self.secrets, seconds, asyncio.get_running_loop().time() + seconds)
 
     def dashboard_of(self, ray: RayStatus) -> WatchedService | None:
         """Where the head's dashboard answers."""

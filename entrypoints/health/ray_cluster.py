@@ -13,6 +13,7 @@ from coordination.membership import HeadState
 from entrypoints.health.asker import Answer, Asker, timed
 from entrypoints.health.failure import FailureError
 from entrypoints.health.probes import WARN_SHARE, Finding, ProbeWarning, in_words, service_status
+from entrypoints.regular_file import read_text
 
 GCS_PORT = 6379
 DASHBOARD_PORT = 8265
@@ -149,7 +150,7 @@ class Scratch:
 def scratch_of(path: Path | None) -> Scratch:
     """Read a guard's report; without one nothing is known."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        report = json.loads(read_text(path)) if path else {}
         usage = Usage(name="scratch", used=int(report["used"]), limit=int(report["limit"]))
         age, full, message = time.time() - float(report["time"]), bool(report["full"]), str(report["message"])
     except (OSError, ValueError, LookupError, TypeError):

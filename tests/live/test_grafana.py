@@ -31,7 +31,8 @@ IMAGE, PORT = "cslr-test/grafana:stand-in", 24207
 WITH_GRAFANA = {"metrics": {"grafana": {"enabled": True, "port": PORT, "image": {"reference": IMAGE}}}}
 PROGRAM = """#!/bin/sh
 set -e
-cat /run/secrets/grafana-password /run/cslr/grafana.ini "$GF_PATHS_PROVISIONING"/*/stack.yaml > /dev/null
+cat /run/secrets/grafana-password /run/secrets/grafana-secret-key > /dev/null
+cat /run/cslr/grafana.ini "$GF_PATHS_PROVISIONING"/*/stack.yaml > /dev/null
 touch "$GF_PATHS_DATA/grafana.db" "$GF_PATHS_LOGS/log"
 mkdir -p /tmp/www/api
 echo '{"database": "ok", "version": "12.3.0"}' > /tmp/www/api/health

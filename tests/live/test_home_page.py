@@ -1,6 +1,7 @@
 """The home page of a stack with metrics on the real Docker Engine: charts with figures, GPUs, jobs and runs."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,12 +67,23 @@ class TestPage:
 
     def test_stream_tells_a_service_that_goes(self, stack):
         with requests.get(f"{HEALTH}/events", stream=True, timeout=SECONDS) as answer:
-            lines = (line for line in answer.iter_lines() if line)
+            lines = (line for line in answer.iter_lines() if line.startswith(b"data: "))
             assert "services" in json.loads(next(lines).removeprefix(b"data: "))
             stack.container("exporter").stop()
             told = (json.loads(line.removeprefix(b"data: ")).get("summary", "") for line in lines)
             assert next(text for text in told if "Not up: exporter" in text)
         stack.container("exporter").start()
+
+    def test_shows_the_runs_on_the_stack_and_the_drift_that_was_found(self, stack):
+        text = requests.get(HEALTH, timeout=SECONDS).text
+        assert "Drift has not been checked yet" in text
+        assert re.search(r'data-label="Result"><span class="state done">', text)
+        assert stack.ws("drift").returncode == 0
+        assert "The host is as it was deployed" in requests.get(HEALTH, timeout=SECONDS).text
+        stack.container("exporter").update(mem_limit="200m", memswap_limit="200m")
+        assert stack.ws("drift").returncode == 3
+        shown = requests.get(HEALTH, timeout=SECONDS).text
+        assert re.search(r"live-home-exporter</th><td[^>]*>container</td><td[^>]*>memory</td>", shown)
 
     def test_no_secret_is_on_it(self, stack):
         text = requests.get(HEALTH, timeout=SECONDS).text

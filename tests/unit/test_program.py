@@ -84,17 +84,19 @@ MODULES = {
         entrypoints.health.failure entrypoints.health.keeper_look entrypoints.health.metrics entrypoints.health.monitor
         entrypoints.health.disks entrypoints.health.page.assets entrypoints.health.page.assets.charts.js
         entrypoints.health.page.assets.page.css entrypoints.health.page.assets.page.js
-        entrypoints.health.page.charts entrypoints.health.page.events entrypoints.health.page.gpus
+        entrypoints.health.page.charts entrypoints.health.page.events entrypoints.health.page.faults
+        entrypoints.health.page.gpus
         entrypoints.health.page.jobs entrypoints.health.page.kept entrypoints.health.page.prometheus
         entrypoints.health.page.routes entrypoints.health.page.runs entrypoints.health.page.snapshot
         entrypoints.health.page.templates entrypoints.health.page.templates.alerts.html
+        entrypoints.health.page.templates.broken.html entrypoints.health.page.templates.deployment.html
         entrypoints.health.page.templates.gpus.html entrypoints.health.page.templates.hosts.html
         entrypoints.health.page.templates.jobs.html entrypoints.health.page.templates.macros.html
         entrypoints.health.page.templates.nodes.html entrypoints.health.page.templates.page.html
         entrypoints.health.page.templates.runs.html entrypoints.health.page.templates.services.html
         entrypoints.health.page.templates.summary.html entrypoints.health.page.templates.tiles.html
         entrypoints.health.page.templates.upkeep.html entrypoints.health.page.tiles
-        entrypoints.health.page.words
+        entrypoints.health.page.words entrypoints.regular_file
         entrypoints.health.probes
         entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server
         entrypoints.health.targets""",
@@ -319,6 +321,7 @@ class TestSecrets:
             "marimo-token",
             TRANSCRIPTION,
             "grafana-password",
+            "grafana-secret-key",
             "salt",
         }
         said = everything_said(dev)
@@ -656,8 +659,9 @@ class TestGrafana:
 
     def test_has_its_password_in_a_file_and_no_other_secret(self, deployed):
         container = deployed.containers["grafana"]
-        assert [t for t in container.mounts if t.startswith("/run/secrets/")] == ["/run/secrets/grafana-password"]
-        assert deployed.generated_secrets()["grafana-password"] not in everything_said(deployed)
+        secrets = ("grafana-password", "grafana-secret-key")
+        assert [t for t in container.mounts if t.startswith("/run/secrets/")] == [f"/run/secrets/{s}" for s in secrets]
+        assert not [s for s in secrets if deployed.generated_secrets()[s] in everything_said(deployed)]
 
     def test_reads_what_rays_head_writes(self, deployed):
         ray, grafana = (deployed.containers[name].mounts["/run/dashboards"] for name in ("ray-cpu", "grafana"))

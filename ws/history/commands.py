@@ -58,7 +58,8 @@ def history(
 
 
 def drift(stack: Stack = "dev", as_json: AsJson = False) -> None:
-    """Show, field by field, how this host differs from the last deployment. Changes nothing.
+    """Show, field by field, how this host differs from the last deployment. Changes nothing; the home page shows what
+    it found.
 
     Exit code: 0 no drift, 3 drift, 1 failure.
     """
@@ -67,6 +68,7 @@ def drift(stack: Stack = "dev", as_json: AsJson = False) -> None:
     session = _session(stack)
     with session.program_speaks():
         report = comparison.find(session)
+    comparison.tell(report, session.identity)
     if as_json:
         print(json.dumps(report.as_json(), indent=2))
     else:

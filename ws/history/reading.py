@@ -19,4 +19,5 @@ def read(session: "Session") -> list[Record]:
             f"{join(['rm', *map(str, damaged)])}",
             "yellow",
         )
+    history.tell()  # of a run that was killed nobody has told the end
     return history.records()

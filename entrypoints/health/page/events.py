@@ -1,4 +1,4 @@
-"""The stream of a page that is open (server-sent events): each section that changed, and the time of each look."""
+"""The stream of a page that is open (server-sent events): each section that changed, and the page's version."""
 
 import asyncio
 import json
@@ -13,9 +13,10 @@ class TooManyReadersError(Exception):
 
 
 class Readers:
-    """The pages that are open, each with a stream."""
+    """The pages that are open, each with a stream; the ID of its events is the version that a page would have now."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
+        self._version = version
         self._ending = asyncio.Event()
         self.count = 0
 
@@ -32,7 +33,8 @@ class Readers:
             sent: dict[str, str] = {}
             while not self._ending.is_set():
                 found = await look()
-                yield event({name: text for name, text in found.items() if sent.get(name) != text})
+                changed = {name: text for name, text in found.items() if sent.get(name) != text}
+                yield event(changed, self._version)
                 sent = found
                 await self._pause()
         finally:
@@ -46,6 +48,6 @@ class Readers:
             return
 
 
-def event(changed: dict[str, str]) -> bytes:
+def event(changed: dict[str, str], version: str) -> bytes:
     """One event; without changes it tells the reader, and whatever is between, that the stream lives."""
-    return f"data: {json.dumps(changed)}\n\n".encode()
+    return f"data: {json.dumps(changed)}\nid: {version}\n\n".encode()

@@ -1,6 +1,7 @@
 """The page's addresses: ``/``, ``/events``, ``/api/charts`` and ``/assets``. Nothing can be changed by them."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -8,13 +9,14 @@ from typing import Any
 
 from aiohttp import web
 
-from contracts.health import HealthSettings
-from entrypoints.health.monitor import Monitor
-from entrypoints.health.page.assets import STYLE_HASH, Asset, assets
-from entrypoints.health.page.charts import RANGES
+from contracts.health import HealthSettings, Kind
+from entrypoints.health.monitor import Monitor, log
+from entrypoints.health.page.assets import STYLE, STYLE_HASH, Asset, assets
+from entrypoints.health.page.charts import RANGES, charts_with
 from entrypoints.health.page.events import MOST_READERS, Readers, TooManyReadersError
-from entrypoints.health.page.snapshot import Board
-from entrypoints.health.page.templates import LOOPBACK, page, sections
+from entrypoints.health.page.faults import FaultLog
+from entrypoints.health.page.snapshot import Board, watched
+from entrypoints.health.page.templates import LOOPBACK, frame, page, sections
 
 # The page is painted with what is known by then, and the stream brings the rest.
 PATIENCE = 0.05  # seconds
@@ -42,7 +44,9 @@ class HomePage:
         self._board = Board(monitor, settings)
         self._assets: Mapping[str, Asset] = assets()
         self._addresses = {name: asset.address for name, asset in self._assets.items()}
-        self.readers = Readers()
+        self._faults = FaultLog(lambda name, trace: log(monitor.secrets, event="section", name=name, error=trace))
+        self._version = version_of(settings, self._assets)
+        self.readers = Readers(self._version)
 
     async def get_page(self, request: web.Request) -> web.Response:
         """The page with everything that is known."""
@@ -51,6 +55,8 @@ class HomePage:
             reached_at=reached_at(request),
             refresh=request.query.get("refresh") != "off",
             addresses=self._addresses,
+            version=self._version,
+            broken=self._faults.tell,
         )
         response = web.Response(text=self._monitor.secrets.redact(text), content_type="text/html")
         response.headers["Content-Security-Policy"] = POLICY
@@ -64,7 +70,8 @@ class HomePage:
             raise web.HTTPMethodNotAllowed(request.method, ["GET"])
 
         async def look() -> dict[str, str]:
-            found = sections(await self._board.snapshot(), reached_at=reached_at(request))
+            shown = await self._board.snapshot()
+            found = sections(shown, reached_at=reached_at(request), broken=self._faults.tell)
             return {name: self._monitor.secrets.redact(text) for name, text in found.items()}
 
         async with aclosing(self.readers.follow(look)) as events:
@@ -116,6 +123,13 @@ async def _stream(request: web.Request, events: AsyncGenerator[bytes, None]) -> 
     async for event in events:
         await asyncio.wait_for(response.write(event), SLOWEST_READER)
     return response
+
+
+def version_of(settings: HealthSettings, files: Mapping[str, Asset]) -> str:
+    """Another where a page that is open would be another one but for its sections, which the stream brings."""
+    charts = sorted(charts_with(watched(settings, Kind.EXPORTER))) if watched(settings, Kind.PROMETHEUS) else []
+    parts = (frame(), STYLE, *(files[name].version for name in sorted(files)), *charts)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def reached_at(request: web.Request) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from contracts import facts
 from contracts.alerts import Alert
-from contracts.facts import Builds, Times, VerificationFact
+from contracts.facts import Builds, DriftFact, PastRuns, Times, VerificationFact
 from contracts.health import HealthSettings, Kind, WatchedService
 from contracts.status import Status
 from entrypoints.health.asker import Answer, Asker, timed
@@ -17,6 +17,7 @@ from entrypoints.health.disks import Disk, disks_of
 from entrypoints.health.facts import fact
 from entrypoints.health.monitor import Monitor
 from entrypoints.health.page.charts import RANGES, ask_charts, charts_with
+from entrypoints.health.page.faults import noted
 from entrypoints.health.page.gpus import Gpu, gpus_of_all_hosts, gpus_of_exporter
 from entrypoints.health.page.jobs import Job, ask_jobs
 from entrypoints.health.page.kept import Kept
@@ -42,10 +43,13 @@ class Snapshot:
     disks: tuple[Disk, ...] = ()
     verification: VerificationFact | None = None
     builds: Builds | None = None
+    history: PastRuns | None = None
+    drift: DriftFact | None = None
     times: Mapping[str, Times] = field(default_factory=dict)  # fact → its times
     prometheus: WatchedService | None = None
     exporter: WatchedService | None = None
     mlflow: WatchedService | None = None
+    faults: Mapping[str, Exception] = field(default_factory=dict)  # section → why nothing is known for it
 
 
 class Board:
@@ -54,9 +58,9 @@ class Board:
     def __init__(self, monitor: Monitor, settings: HealthSettings) -> None:
         self._monitor = monitor
         self._settings = settings
-        self._prometheus = prometheus = _watched(settings, Kind.PROMETHEUS)
-        self._exporter = exporter = _watched(settings, Kind.EXPORTER)
-        self._mlflow = mlflow = _watched(settings, Kind.MLFLOW)
+        self._prometheus = prometheus = watched(settings, Kind.PROMETHEUS)
+        self._exporter = exporter = watched(settings, Kind.EXPORTER)
+        self._mlflow = mlflow = watched(settings, Kind.MLFLOW)
         self._status = Kept(monitor.status, FRESH_SECONDS)
         self._alerts = Kept(monitor.alerts, FRESH_SECONDS)
         self._jobs = Kept(self._ask_jobs, FRESH_SECONDS, ease=JOBS_EASE)
@@ -67,46 +71,68 @@ class Board:
         )
         self._runs = self._asked(ask_runs, mlflow, SLOW_SECONDS)
         self._charts = {
-            name: self._asked(partial(ask_charts, charts_with(exporter), wanted), prometheus, wanted.kept)
+            name: self._asked(
+                partial(ask_charts, charts_with(exporter), wanted), prometheus, wanted.kept, settings.charts_deadline
+            )
             for name, wanted in RANGES.items()
         }
 
     async def snapshot(self, patience: float | None = None) -> Snapshot:
         """This moment; what takes longer than patience in seconds is as it was when it was known last."""
+        faults: dict[str, Exception] = {}
         status, alerts, jobs, gpus, runs = await asyncio.gather(
             self._status.get(patience),
-            self._alerts.get(patience),
-            self._jobs.get(patience),
-            _answer(self._gpus, patience),
-            _answer(self._runs, patience),
+            _answer(self._alerts.get(patience), "alerts", faults),
+            _answer(self._jobs.get(patience), "jobs", faults),
+            _answer(self._gpus.get(patience) if self._gpus else None, "gpus", faults),
+            _answer(self._runs.get(patience) if self._runs else None, "runs", faults),
         )
-        folders = self._settings.facts
         return Snapshot(
             status=status or await self._monitor.status(),
             alerts=alerts or (),
             gpus=gpus,
             jobs=jobs,
             runs=runs,
-            disks=disks_of(self._settings.disks),
-            verification=fact(folders, facts.VERIFICATION, VerificationFact),
-            builds=fact(folders, facts.BUILDS, Builds),
-            times={name: found for name in TIMES if (found := fact(folders, name, Times))},
+            **self._of_host(faults),
             prometheus=self._prometheus,
             exporter=self._exporter,
             mlflow=self._mlflow,
+            faults=faults,
         )
+
+    def _of_host(self, faults: dict[str, Exception]) -> dict[str, Any]:
+        """What this host's files and disks say."""
+        folders, found = self._settings.facts, dict[str, Any]()
+        with noted(faults, "upkeep"):
+            found |= {
+                "disks": disks_of(self._settings.disks),
+                "verification": fact(folders, facts.VERIFICATION, VerificationFact),
+                "builds": fact(folders, facts.BUILDS, Builds),
+                "times": {name: known for name in TIMES if (known := fact(folders, name, Times))},
+            }
+        with noted(faults, "deployment"):
+            found |= {
+                "history": fact(folders, facts.HISTORY, PastRuns),
+                "drift": fact(folders, facts.DRIFT, DriftFact),
+            }
+        return found
 
     async def charts(self, name: str) -> Answer[dict[str, Any]] | None:
         """The charts of a range by its name; None without Prometheus."""
-        return await _answer(self._charts[name], None)
+        kept = self._charts[name]
+        return await kept.get() if kept else None
 
     def _asked(
-        self, question: Callable[[WatchedService, Asker], Awaitable[Found]], of: WatchedService | None, seconds: float
+        self,
+        question: Callable[[WatchedService, Asker], Awaitable[Found]],
+        of: WatchedService | None,
+        seconds: float,
+        deadline: float | None = None,
     ) -> Kept[Answer[Found]] | None:
         if of is None:
             return None
         return Kept(
-            lambda: timed(question(of, self._monitor.asker()), of), seconds, lambda answer: bool(answer.failure)
+            lambda: timed(question(of, self._monitor.asker(deadline)), of), seconds, lambda answer: bool(answer.failure)
         )
 
     async def _ask_jobs(self) -> Answer[tuple[Job, ...]] | None:
@@ -114,9 +140,12 @@ class Board:
         return await timed(ask_jobs(dashboard, self._monitor.asker()), dashboard) if dashboard else None
 
 
-async def _answer(kept: Kept[Answer[Found]] | None, patience: float | None) -> Answer[Found] | None:
-    return await kept.get(patience) if kept else None
+async def _answer(asked: Awaitable[Found] | None, section: str, faults: dict[str, Exception]) -> Found | None:
+    with noted(faults, section):
+        return await asked if asked else None
+    return None
 
 
-def _watched(settings: HealthSettings, kind: Kind) -> WatchedService | None:
+def watched(settings: HealthSettings, kind: Kind) -> WatchedService | None:
+    """The first service of a kind; None where there is none."""
     return next((service for service in settings.services if service.kind is kind), None)

@@ -15,9 +15,10 @@ from markupsafe import Markup
 from contracts.status import HostState, Overall, State
 from entrypoints.health.page.assets import STYLE
 from entrypoints.health.page.charts import RANGES, charts_with
+from entrypoints.health.page.faults import Broken, reraised
 from entrypoints.health.page.snapshot import Snapshot
 from entrypoints.health.page.tiles import tiles
-from entrypoints.health.page.words import clock, code, duration, gigabytes, iso, node_state, sentence
+from entrypoints.health.page.words import clock, code, counted, duration, gigabytes, iso, node_state, sentence
 from entrypoints.health.probes import in_words
 
 FOLDER = Path(__file__).with_suffix("")
@@ -26,12 +27,30 @@ EVENTS_SHOWN = 10
 JOBS_SHOWN = 50  # a sweep of thousands must not make a page of megabytes, which each open page would get anew
 LOOPBACK = "127.0.0.1"
 # In the order of the page, with the charts between them; each is templates/NAME.html.
-HEADER, ABOVE, BELOW = "summary", ("alerts", "tiles", "services", "nodes", "gpus", "jobs", "runs"), ("hosts", "upkeep")
+HEADER, ABOVE, BELOW = (
+    "summary",
+    ("alerts", "tiles", "services", "nodes", "gpus", "jobs", "runs"),
+    ("hosts", "deployment", "upkeep"),
+)
 PLAIN = ("alerts", "tiles")  # sections that have no frame
+TITLES = {"gpus": "GPUs", "nodes": "Ray nodes", "runs": "Last MLflow runs", "tiles": "At a glance"}  # else as the name
 MARKS = {
-    **dict.fromkeys((State.UP.value, Overall.HEALTHY.value, "alive", "SUCCEEDED", "FINISHED", "passed", "built"), "●"),
-    **dict.fromkeys((State.DOWN.value, Overall.UNHEALTHY.value, "missing", "FAILED", "failed", "lost"), "✕"),
-    **dict.fromkeys((State.STARTING.value, "RUNNING"), "◐"),
+    **dict.fromkeys(
+        (
+            State.UP.value,
+            Overall.HEALTHY.value,
+            "alive",
+            "SUCCEEDED",
+            "FINISHED",
+            "passed",
+            "built",
+            "done",
+            "unchanged",
+        ),
+        "●",
+    ),
+    **dict.fromkeys((State.DOWN.value, Overall.UNHEALTHY.value, "missing", "FAILED", "failed", "lost", "drift"), "✕"),
+    **dict.fromkeys((State.STARTING.value, "RUNNING", "running"), "◐"),
     **dict.fromkeys((HostState.MAINTENANCE.value, "PENDING", "SCHEDULED"), "◌"),
 }
 OTHER_MARK = "○"
@@ -64,6 +83,7 @@ TEMPLATES = Environment(
 TEMPLATES.filters |= {
     "clock": clock,
     "code": code,
+    "counted": counted,
     "duration": duration,
     "gigabytes": gigabytes,
     "in_words": in_words,
@@ -81,30 +101,60 @@ TEMPLATES.globals |= {
     "above": ABOVE,
     "below": BELOW,
     "plain": PLAIN,
+    "header": HEADER,
+    "titles": TITLES,
     "ranges": RANGES,
     "style": Markup(STYLE),  # noqa: S704 - our own file
 }
 
 
-def sections(shown: Snapshot, *, reached_at: str) -> dict[str, str]:
-    """The HTML of each section by name; empty where there is nothing to say."""
+def sections(shown: Snapshot, *, reached_at: str, broken: Broken = reraised) -> dict[str, str]:
+    """The HTML of each section by name; empty where there is nothing to say.
+
+    A section that cannot be shown says so in its place, and broken is told why.
+    """
     values = _values(shown, reached_at)
-    return {name: TEMPLATES.get_template(f"{name}.html").render(values).strip() for name in (HEADER, *ABOVE, *BELOW)}
+    found = {}
+    for name in (HEADER, *ABOVE, *BELOW):
+        try:
+            if name in shown.faults:
+                raise shown.faults[name]
+            found[name] = TEMPLATES.get_template(f"{name}.html").render(values).strip()
+        except Exception as error:  # noqa: BLE001 - one section's surprise must not be the whole page's
+            broken(name, error)
+            fault = {"name": name, "error": type(error).__name__, "stack": values["stack"]}
+            found[name] = TEMPLATES.get_template("broken.html").render(fault).strip()
+    return found
 
 
-def page(shown: Snapshot, *, reached_at: str, addresses: Mapping[str, str], refresh: bool = True) -> str:
+def page(
+    shown: Snapshot,
+    *,
+    reached_at: str,
+    addresses: Mapping[str, str],
+    refresh: bool = True,
+    version: str = "",
+    broken: Broken = reraised,
+) -> str:
     """The whole page as HTML; without scripts it loads itself again unless refresh is False.
 
     reached_at is the host name that the reader used. A port that is open to the network is published on the loopback
     address too, and is linked with the address that works for the reader. addresses: those of the files of the page.
+    version: the one that the stream of this service tells.
     """
     return TEMPLATES.get_template("page.html").render(
         _values(shown, reached_at),
-        sections=sections(shown, reached_at=reached_at),
+        sections=sections(shown, reached_at=reached_at, broken=broken),
         refresh=refresh,
         addresses=addresses,
+        version=version,
         charts=charts_with(shown.exporter) if shown.prometheus else {},
     )
+
+
+def frame() -> str:
+    """What is around the sections: their order, and the template of the page."""
+    return " ".join((*ABOVE, *BELOW, (FOLDER / "page.html").read_text(encoding="utf-8")))
 
 
 def _values(shown: Snapshot, reached_at: str) -> dict[str, Any]:
@@ -123,8 +173,9 @@ def _values(shown: Snapshot, reached_at: str) -> dict[str, Any]:
         "overall": shown.status.state.value,
         "stack": shown.status.stack or "platform",
         "reachable": reachable,
-        "tiles": tuple(tiles(shown)),
-        "front_ends": _front_ends(shown),
+        # Called in their sections, whose fault it is where they fail.
+        "tiles": lambda: tuple(tiles(shown)),
+        "front_ends": lambda: _front_ends(shown),
     }
 
 

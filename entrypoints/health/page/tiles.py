@@ -29,6 +29,7 @@ def tiles(shown: Snapshot) -> Iterator[Tile]:
     yield from _jobs(shown)
     yield from _disk(shown)
     yield from _verification(shown)
+    yield from _drift(shown)
 
 
 def _services(shown: Snapshot) -> Tile:
@@ -105,4 +106,18 @@ def _verification(shown: Snapshot) -> Iterator[Tile]:
         note=f"passed, {duration(shown.now - verified.time)} ago",
         state="bad" if verified.failed else "good",
         section="upkeep",
+    )
+
+
+def _drift(shown: Snapshot) -> Iterator[Tile]:
+    found = shown.drift
+    if not found:
+        return
+    number = len(found.differences) + found.left_out
+    yield Tile(
+        name="Drift",
+        value=str(number) if number else "none",
+        note=f"checked {duration(shown.now - found.time)} ago",
+        state="bad" if number else "good",
+        section="deployment",
     )

@@ -1,12 +1,21 @@
 """Figures and times in words for people."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
 from contracts.status import NodeStatus
 
+# What was done to resources → its word.
+DONE = {
+    "create": "created",
+    "update": "updated",
+    "replace": "replaced",
+    "repair": "repaired",
+    "delete": "deleted",
+}
 MINUTE, HOUR, DAY = 60, 3600, 86400
 GIB = 2**30
 
@@ -19,6 +28,11 @@ def clock(time_in_utc: str) -> str:
 def code(text: str) -> Markup:
     """A text whose `commands` are set as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """``2 created, 1 replaced``; what stayed the same is not told."""
+    return ", ".join(f"{counts[action]} {word}" for action, word in DONE.items() if counts.get(action))
 
 
 def iso(seconds: float) -> str:

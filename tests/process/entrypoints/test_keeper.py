@@ -1,6 +1,7 @@
 """entrypoints/keeper.py: which containers it restarts and when, and how it speaks to Docker."""
 
 import json
+import os
 import signal
 import socketserver
 import tempfile
@@ -238,6 +239,19 @@ class TestListing:
         docker.add("mlflow", "healthy")
         look(listing, 110)
         assert len(load(ContainerList, file.read_text()).containers) == 2
+
+    def test_that_could_not_be_written_is_written_as_soon_as_it_can_be(self, docker, tmp_path, capsys):
+        engine = Engine(str(tmp_path / "docker.sock"), STACK, "keeper")
+        folder = tmp_path / "told"
+        keeping = Keeper(engine, keeper.HEARTBEAT, Told(folder / "containers.json"), Told(folder / "look.json"))
+        docker.add("redis", "healthy")
+        look(keeping, 100, 105)
+        assert capsys.readouterr().out.count("cannot be written: No such file or directory") == 2
+        folder.mkdir()
+        os.mkfifo(folder / "look.draft")
+        look(keeping, 110)
+        assert len(load(ContainerList, (folder / "containers.json").read_text()).containers) == 1
+        assert load(Look, (folder / "look.json").read_text()).services == {"redis": "healthy"}
 
     def test_that_cannot_be_written_keeps_nobody_from_being_restarted(self, docker, tmp_path, capsys):
         engine = Engine(str(tmp_path / "docker.sock"), STACK, "keeper")

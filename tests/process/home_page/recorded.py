@@ -111,6 +111,7 @@ class World:
     alerts: list[Json] = field(default_factory=list)
     mlflow_up: bool = True
     prometheus_up: bool = True
+    prometheus_takes: float = 0.0  # seconds for a stretch of figures
     gpu_up: bool = True
     seen: list[str] = field(default_factory=list)
 
@@ -141,6 +142,7 @@ class World:
         if path == "/prometheus/api/v1/query":
             return {"data": {"result": self._gpus()}}
         if path == "/prometheus/api/v1/query_range":
+            time.sleep(self.prometheus_takes)
             return {"data": {"result": _series(**{key: values[0] for key, values in query.items()})}}
         return fixed.get(path)
 
@@ -256,6 +258,22 @@ class StandIn(ThreadingHTTPServer):
         return {**service, "prefix": f"/{kind}" if prefix is None else prefix}
 
 
+def past_runs(now: float) -> list[Json]:
+    """The last runs on the stack, as its history tells them."""
+    deployed = {"operation": "up", "outcome": "done", "verification": "11 of 11 passed"}
+    return [
+        {
+            **deployed, "number": 12, "who": "anna (as root)", "time": now - 7400, "seconds": 74.0,
+            "counts": {"replace": 2, "same": 29}, "changed": ["mlflow-container", "ray-gpu-container"],
+        },
+        {
+            **deployed, "number": 11, "who": "ben", "time": now - 90_000, "seconds": 31.0, "outcome": "failed",
+            "counts": {"same": 28}, "failed": ["mlflow-container"], "verification": "",
+        },
+        {**deployed, "number": 10, "who": "anna", "time": now - 180_000, "seconds": 190.0, "counts": {"create": 25}},
+    ]  # fmt: skip
+
+
 def settings_of(world: StandIn, folder: Path, *, metrics: bool = True) -> Json:
     """Settings of a health service that watches the stand-in; its files are in the folder."""
     now = time.time()
@@ -265,6 +283,12 @@ def settings_of(world: StandIn, folder: Path, *, metrics: bool = True) -> Json:
             "images": {"base": {"time": now - 90_000, "succeeded": True}, "mlflow": {"time": now, "succeeded": True}}
         },
         "bases": {"times": {"trixie": now - 4 * 86_400}},
+        "history": {"runs": past_runs(now)},
+        "drift": {
+            "time": now - 540,
+            "compared_with": 12,
+            "differences": [{"kind": "container", "name": "cslr-gpu-mlflow", "field": "memory"}],
+        },
     }
     for name, value in SECRETS.items():
         (folder / name).write_text(value)

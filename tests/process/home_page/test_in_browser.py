@@ -1,13 +1,18 @@
 """The home page in a real browser, against answers as the services give them."""
 
 import gzip
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
-from playwright.sync_api import Browser, Page, Response, expect
+from playwright.sync_api import Browser, Page, Response, Route, expect
 
+from testing.live.reverse_proxy import ReverseProxy, running
+from testing.live.reverse_proxy import Route as ProxyRoute
+from testing.servers import free_port
 from tests.process.home_page.recorded import ALERT, SECRET_ARGUMENT, SECRETS, StandIn, job
 
 PHONE = {"width": 390, "height": 844}
@@ -54,6 +59,50 @@ class TestLive:
         expect(link).to_be_focused()
         assert page.locator("#old-nodes").get_attribute("open") is not None
 
+    def test_that_brings_nothing_is_noticed_and_opened_anew(self, page: Page):
+        (server,) = [one for one in psutil.Process().children() if "entrypoints.health.server" in one.cmdline()]
+        page.clock.install()
+        page.reload()
+        expect(page.locator("#pulse")).to_contain_text("Live")
+        server.suspend()  # no connection ends by that
+        try:
+            page.clock.fast_forward(21_000)
+            expect(page.locator("#pulse")).to_contain_text("Not connected")
+        finally:
+            server.resume()
+        expect(page.locator("#pulse")).to_contain_text("Live")
+
+    def test_page_of_another_version_loads_itself_again_once(self, browser: Browser, origin: str):
+        page = browser.new_context().new_page()
+        loads: list[str] = []
+        page.on("domcontentloaded", lambda _: loads.append(page.url))
+
+        def old(route: Route) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, body=re.sub('data-version="[^"]*"', 'data-version="old"', answer.text()))
+
+        page.route(f"{origin}/", old)
+        page.goto(origin)
+        expect(page.locator("#pulse")).to_contain_text("Live")
+        page.wait_for_timeout(6000)  # longer than between two events
+        assert len(loads) == 2
+        page.unroute(f"{origin}/")
+        page.reload()
+        expect(page.locator("#pulse")).to_contain_text("Live")
+        assert len(loads) == 3
+        page.context.close()
+
+    def test_below_a_path_behind_a_reverse_proxy(self, browser: Browser, origin: str, world: StandIn):
+        context, port = browser.new_context(), free_port()
+        route = ProxyRoute(port=int(origin.rpartition(":")[2]), keeps_prefix=False)
+        with running(ReverseProxy(routes={"/home": route}), port):
+            page = context.new_page()
+            page.goto(f"http://127.0.0.1:{port}/home/")
+            charts(page)
+            world.world.mlflow_up = False
+            expect(page.get_by_text("Not up: mlflow", exact=True)).to_be_visible()
+            context.close()
+
     def test_without_scripts_it_says_the_same(self, browser: Browser, page: Page):
         context = browser.new_context(java_script_enabled=False)
         plain = context.new_page()
@@ -94,6 +143,22 @@ class TestCharts:
         page.keyboard.press("Escape")
         expect(column).to_have_text("Now")
 
+    def test_are_told_in_words_too(self, page: Page):
+        charts(page)
+        plot = page.locator("#chart-gpu .plot")
+        figure = r"\d+(\.\d+)? %"
+        told = (
+            rf"GPU use over the last hour\. gpu1 GPU 0: now {figure}, lowest {figure}, highest {figure}; gpu1 GPU 1: "
+        )
+        expect(plot).to_have_attribute("aria-label", re.compile(told))
+        expect(page.get_by_role("table", name="GPU use, figures").get_by_role("columnheader")).to_have_text(
+            ["Now", "Lowest", "Highest"]
+        )
+        plot.focus()
+        page.keyboard.press("Home")
+        said = page.get_by_role("status").first
+        expect(said).to_have_text(re.compile(rf"\d\d:\d\d: gpu1 GPU 0 {figure}, gpu1 GPU 1 {figure}"))
+
     def test_that_fail_say_why(self, page: Page, world: StandIn):
         charts(page)
         world.world.prometheus_up = False
@@ -129,6 +194,9 @@ class TestReach:
             "[...document.querySelectorAll('main *')].filter((at) => at.getBoundingClientRect().right > innerWidth + 1)"
         )
         assert page.evaluate(f"{wide}.map((at) => at.outerHTML.slice(0, 120))") == []
+        beyond = """[...document.querySelectorAll('.card :is(table, p, dl)')].filter((at) =>
+            at.getBoundingClientRect().right > at.closest('.card').getBoundingClientRect().right)"""
+        assert page.evaluate(f"{beyond}.map((at) => at.outerHTML.slice(0, 120))") == []
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("size", [{"width": 1280, "height": 800}, PHONE], ids=["desk", "phone"])

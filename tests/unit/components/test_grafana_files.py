@@ -18,6 +18,10 @@ class TestSettings:
         text = grafana_files.settings("http://127.0.0.1:3000")
         assert read(text)["security"]["admin_password"] == "$__file{/run/secrets/grafana-password}"
 
+    def test_key_of_its_database_is_no_published_one(self):
+        text = grafana_files.settings("http://127.0.0.1:3000")
+        assert read(text)["security"]["secret_key"] == "$__file{/run/secrets/grafana-secret-key}"
+
     def test_let_nobody_look_without_a_login(self):
         found = read(grafana_files.settings("http://127.0.0.1:3000"))
         assert found["auth.anonymous"]["enabled"] == "false"

@@ -1,14 +1,17 @@
 """Records of a stack's runs: numbers, bounds, who, and runs whose process has gone."""
 
 import os
+import shutil
 import stat
 import time
 from types import SimpleNamespace
 
 import pytest
 
+from contracts.document import load
+from contracts.facts import PastRuns
 from stack import history
-from stack.history import History, Operation, Outcome, Record, before, first_line, who
+from stack.history import Changed, History, Operation, Outcome, Record, before, first_line, who
 from stack.identity import StackIdentity
 
 IDENTITY = StackIdentity(project="cslr", stack="dev")
@@ -150,3 +153,51 @@ def test_only_successful_deployments_can_be_returned_to():
     assert record(operation=Operation.ROLLBACK, outcome="done").deployed
     assert not record(operation="down", outcome="done").deployed
     assert not record(outcome="failed").deployed
+
+
+class TestTold:
+    """What the health service shows of the last runs."""
+
+    def told(self, kept: History) -> PastRuns:
+        return load(PastRuns, (kept.folder.parent / "facts/history.json").read_text())
+
+    def test_is_the_last_five_the_newest_first_as_they_are_now(self, kept):
+        for _ in range(6):
+            kept.begin(record(outcome="done"))
+        running = kept.begin(record(process=os.getpid()))
+        assert [(one.number, one.outcome) for one in self.told(kept).runs] == [
+            (7, "running"), (6, "done"), (5, "done"), (4, "done"), (3, "done"),
+        ]  # fmt: skip
+        kept.remove(running)
+        assert [one.number for one in self.told(kept).runs] == [6, 5, 4, 3, 2]
+
+    def test_says_who_what_and_how_but_neither_error_nor_files(self, kept):
+        begun = kept.begin(record(files={"Pulumi.dev.yaml": "hunter2"}, images={"redis": {"identifier": "sha256:1"}}))
+        names = [f"redis-{number}" for number in range(12)]
+        changed = [Changed(name=name, kind="container", action="create") for name in names]
+        changed.append(Changed(name="mlflow", kind="container", action="update", failed=True))
+        ended = begun.ended(Outcome.FAILED, counts={"create": 12}, changed=tuple(changed), error="hunter2: no password")
+        kept.write(ended)
+        (one,) = self.told(kept).runs
+        assert (one.who, one.operation, one.outcome, one.counts) == ("anna", "up", "failed", {"create": 12})
+        assert one.changed == tuple(names[:8])
+        assert one.failed == ("mlflow",)
+        assert "hunter2" not in (kept.folder.parent / "facts/history.json").read_text()
+
+    def test_of_a_killed_run_is_told_anew_when_somebody_reads(self, kept, monkeypatch):
+        kept.begin(record(process=os.getpid()))
+        monkeypatch.setattr(history, "_lives", lambda _: False)
+        kept.tell()
+        assert [one.outcome for one in self.told(kept).runs] == ["interrupted"]
+
+    def test_does_not_bring_back_a_folder_that_was_removed(self, kept):
+        begun = kept.begin(record())
+        shutil.rmtree(kept.folder.parent)
+        kept.write(begun.ended(Outcome.DONE))
+        kept.remove(begun)
+        assert not kept.folder.parent.exists()
+
+    def test_that_cannot_be_written_stops_no_run(self, kept):
+        kept.folder.parent.mkdir(parents=True)
+        (kept.folder.parent / "facts").touch()
+        assert kept.begin(record()).number == 1

@@ -2,13 +2,19 @@
 
 import io
 import json
+import time
+from dataclasses import replace
 
 import pytest
+import typer
 from rich.console import Console
 
+from contracts.document import load
+from contracts.facts import Difference, DriftFact
 from embedded_engine.comparison import Drift
 from embedded_engine.drift import Observation
 from stack.history import History, Record
+from stack.state import stack_folder
 from testing.stack_files import configured
 from ws import cli, deploy, drift
 from ws.deploy import Session
@@ -138,3 +144,26 @@ class TestExitCode:
             {"kind": "container", "name": "cslr-dev-redis", "field": "memory", "difference": "512m → 1g"}
         ]
         assert found["pending"] == ["cslr-dev-health"]
+
+
+class TestPage:
+    """What the home page is told."""
+
+    def test_is_what_differs_with_its_time_and_without_values(self, session, compared, monkeypatch):
+        deployed(session)
+        monkeypatch.setattr(drift, "MOST_TOLD", 1)
+        other = Drift(kind="container", name="cslr-dev-redis", field="memory", difference="512m → 1g")
+        found = drift.Report(stack="dev", observation=Observation(drifts=(*FOUND.drifts, other, other)))
+        drift.tell(replace(drift.find(session), observation=found.observation), session.identity)
+        text = (stack_folder(session.identity) / "facts/drift.json").read_text()
+        told = load(DriftFact, text)
+        assert told.differences == (Difference(kind="container", name="cslr-dev-redis", field="memory"),)
+        assert (told.compared_with, told.left_out) == (1, 2)
+        assert abs(told.time - time.time()) < 3600
+        assert "512m" not in text
+
+    def test_is_written_by_the_command(self, session, compared, monkeypatch):
+        monkeypatch.setattr(commands, "_session", lambda _: session)
+        with pytest.raises(typer.Exit):
+            commands.drift("dev")
+        assert (stack_folder(session.identity) / "facts/drift.json").is_file()

@@ -37,11 +37,13 @@
     return made;
   };
 
-  /** The lines' names with their figure where the pointer is, or else the last one, and their highest. */
-  function legendOf(chart, unit) {
-    const table = element("table", "", { class: "legend" });
+  const EXTREMES = [["Lowest", Math.min], ["Highest", Math.max]];
+
+  /** The lines' names with their figure where the pointer is, or else the last one, their lowest and their highest. */
+  function legendOf(chart, unit, title) {
+    const table = element("table", "", { class: "legend", "aria-label": `${title}, figures` });
     const head = table.createTHead().insertRow();
-    for (const [text, kind] of [["", ""], ["Now", "n"], ["Highest", "n"]]) {
+    for (const [text, kind] of [["", ""], ["Now", "n"], ...EXTREMES.map(([text]) => [text, "n"])]) {
       head.append(text ? element("th", text, { scope: "col", class: kind }) : element("td"));
     }
     const body = table.createTBody();
@@ -49,9 +51,27 @@
       const row = body.insertRow();
       const name = element("th", "", { scope: "row" });
       name.append(element("span", "", { class: `key key-${index + 1}${index % 2 ? " dashed" : ""}`, "aria-hidden": "true" }), series.name);
-      row.append(name, element("td", "", { class: "n" }), element("td", unit(Math.max(...known(series.values))), { class: "n" }));
+      row.append(name, element("td", "", { class: "n" }));
+      for (const [, extreme] of EXTREMES) row.append(element("td", unit(extreme(...known(series.values))), { class: "n" }));
     });
     return table;
+  }
+
+  /** The chart in words, for who does not see it. */
+  function inWords(title, chart, unit) {
+    const range = ranges.querySelector(":checked").value;
+    const lines = chart.series.map((series) => {
+      const values = known(series.values);
+      const extremes = EXTREMES.map(([text, extreme]) => `${text.toLowerCase()} ${unit(extreme(...values))}`);
+      return `${series.name}: now ${unit(values.at(-1))}, ${extremes.join(", ")}`;
+    });
+    return `${title} over the last ${range}. ${lines.join("; ")}. Arrow keys move through time.`;
+  }
+
+  /** The figures where the reader is, who may not see them change. */
+  function say(chart, unit, times, at) {
+    const figures = chart.series.map((series) => `${series.name} ${series.values[at] === null ? "no figure" : unit(series.values[at])}`);
+    document.getElementById("said").textContent = `${new Date(times[at] * 1000).toLocaleTimeString([], OF_DAY)}: ${figures.join(", ")}`;
   }
 
   function tell(figure, chart, unit, times, at) {
@@ -73,8 +93,8 @@
     if (figure.hidden) return;
     const unit = UNITS[figure.dataset.unit];
     const title = figure.querySelector("figcaption").textContent;
-    const place = element("div", "", { class: "plot", tabindex: "0", role: "img", "aria-label": `${title} over time, with the figures in the table below; arrow keys move through time` });
-    const legend = legendOf(chart, unit);
+    const place = element("div", "", { class: "plot", tabindex: "0", role: "img", "aria-label": inWords(title, chart, unit) });
+    const legend = legendOf(chart, unit, title);
     figure.append(place, legend);
     if (chart.left_out) figure.append(element("p", `${chart.left_out} lower ones are left out.`, { class: "note" }));
     const style = getComputedStyle(figure);
@@ -102,7 +122,7 @@
     const plot = new uPlot(options, [times, ...chart.series.map((series) => series.values)], place);
     drawn.set(figure, { plot, legend });
     tell(figure, chart, unit, times, null);
-    place.addEventListener("keydown", (event) => move(event, plot, times));
+    place.addEventListener("keydown", (event) => move(event, plot, times, (at) => say(chart, unit, times, at)));
     if (focused) place.focus({ preventScroll: true });
   }
 
@@ -114,7 +134,7 @@
   const pointAt = (plot, time) => plot.setCursor({ left: plot.valToPos(time, "x"), top: 10 });
 
   /** Arrow keys move through time, Escape leaves it. */
-  function move(event, plot, times) {
+  function move(event, plot, times, said) {
     const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     if (steps === undefined && event.key !== "Escape") return;
     event.preventDefault();
@@ -124,6 +144,7 @@
     }
     const at = Math.min(times.length - 1, Math.max(0, (plot.cursor.idx ?? times.length) + steps));
     pointAt(plot, times[at]);
+    said(at);
   }
 
   function redraw() {

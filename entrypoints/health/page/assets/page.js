@@ -2,12 +2,14 @@
 "use strict";
 
 (() => {
-  const RETRY = 15000; // milliseconds, where the service refuses a stream; the browser itself retries lost ones
+  const RETRY = 15000; // milliseconds, where the service refuses a stream; the browser itself retries those that end
+  const SILENCE = 20000; // after which a stream is dead, of which the browser may hear nothing: an event comes each 5 s
   const live = document.querySelector(".live");
   const pause = document.getElementById("pause");
   const pulse = document.getElementById("pulse");
   let stream = null;
   let later = 0;
+  let silent = 0;
 
   /** Puts new HTML into a section; what is unfolded stays so, and what has the focus keeps it. */
   function put(name, html) {
@@ -26,16 +28,40 @@
 
   /** The title and icon of the tab; a change of the state is also said. */
   function tell() {
-    const { title, colour } = document.querySelector(".headline").dataset;
+    const headline = document.querySelector(".headline");
+    if (!headline) return; // the section is broken, and says so
+    const { title, colour } = headline.dataset;
     if (document.title !== title) {
       document.title = title;
-      document.getElementById("said").textContent = document.querySelector(".headline").textContent;
+      document.getElementById("said").textContent = headline.textContent;
     }
     const icon = document.querySelector('link[rel="icon"]');
     icon.href = icon.href.replace(/fill='[^']*'/, `fill='${colour}'`);
   }
 
+  /** A stream that brings nothing, as after the network or the computer was away, is opened anew. */
+  function expect() {
+    clearTimeout(silent);
+    silent = setTimeout(() => {
+      lost();
+      open();
+    }, SILENCE);
+  }
+
+  const lost = () => {
+    pulse.textContent = "Not connected: this is what was known last.";
+  };
+
+  /** A service of another version has another page; once, should what comes be the old one again. */
+  function compare(version) {
+    if (version === document.body.dataset.version || sessionStorage.getItem("loaded-for") === version) return;
+    sessionStorage.setItem("loaded-for", version);
+    location.reload();
+  }
+
   function take(event) {
+    expect();
+    compare(event.lastEventId);
     const changed = JSON.parse(event.data);
     for (const [name, html] of Object.entries(changed)) put(name, html);
     tell();
@@ -50,14 +76,16 @@
     stream?.close();
     stream = null;
     clearTimeout(later);
+    clearTimeout(silent);
   }
 
   function open() {
     close();
     stream = new EventSource("events");
     stream.onmessage = take;
+    expect();
     stream.onerror = () => {
-      pulse.textContent = "Not connected: this is what was known last.";
+      lost();
       if (stream?.readyState === EventSource.CLOSED) later = setTimeout(open, RETRY);
     };
   }

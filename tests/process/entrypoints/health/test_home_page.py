@@ -16,7 +16,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from contracts.document import load
 from contracts.health import HealthSettings, Kind
-from entrypoints.health.page import events, routes
+from entrypoints.health.disks import disks_of
+from entrypoints.health.page import events, routes, snapshot
+from entrypoints.health.page.jobs import Job, ask_jobs
 from entrypoints.health.server import HOME, make_application
 from tests.process.home_page.recorded import PROGRAM, SECRET_ARGUMENT, SECRETS, StandIn, settings_of
 
@@ -55,6 +57,7 @@ def without(settings: HealthSettings, kind: Kind) -> HealthSettings:
 async def first_event(answer: ClientResponse) -> dict[str, str]:
     line = await asyncio.wait_for(answer.content.readline(), PATIENCE)
     found: dict[str, str] = json.loads(line.removeprefix(b"data: "))
+    assert (await answer.content.readline()).startswith(b"id: ")
     await answer.content.readline()
     return found
 
@@ -140,6 +143,16 @@ class TestCharts:
         assert answer.status == 502
         assert "Prometheus does not answer" in (await answer.json())["error"]
 
+    async def test_have_longer_than_a_round_of_probes(self, settings, world):
+        world.world.prometheus_takes = 1.0
+        impatient = replace(settings, deadline=0.5)
+        async with TestClient(TestServer(make_application(impatient))) as client:
+            assert (await client.get("/api/charts?range=week")).status == 200
+        hasty = replace(settings, charts_deadline=0.5)
+        async with TestClient(TestServer(make_application(hasty))) as client:
+            answer = await client.get("/api/charts?range=week")
+            assert "no answer within 0.5 s" in (await answer.json())["error"]
+
     async def test_many_pages_cost_one_question(self, client, world):
         await asyncio.gather(*(client.get("/api/charts?range=week") for _ in range(10)))
         once = world.asked("query_range")
@@ -179,6 +192,33 @@ class TestStream:
             await asyncio.wait_for(server.close(), PATIENCE)
             for answer in answers:
                 answer.close()
+
+
+class TestFault:
+    @pytest.mark.parametrize("fails", [ask_jobs.__name__, disks_of.__name__])
+    async def test_of_one_section_costs_neither_the_page_nor_the_stream(self, client, monkeypatch, capsys, fails):
+        def surprise(*_: object) -> Any:
+            raise RuntimeError(f"surprise with {SECRETS['ray-token']}")
+
+        async def strange(*_: object) -> Any:
+            return (Job(name="x", program="x", status="RUNNING", started="yesterday", ended=None),)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(snapshot, fails, strange if fails == "ask_jobs" else surprise)
+        section = "jobs" if fails == "ask_jobs" else "upkeep"
+        answer = await client.get("/")
+        text = await answer.text()
+        assert answer.status == 200
+        assert f"The section “{section}” cannot be shown" in text
+        assert "resnet-lr3e-4" in text
+        async with client.get("/events") as stream:
+            found = await first_event(stream)
+        assert f"The section “{section}” cannot be shown" in found[section]
+        assert "resnet-lr3e-4" in found["runs"]
+        logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        (line,) = [line for line in logged if line["event"] == "section"]
+        assert line["name"] == section
+        assert "Traceback" in line["error"]
+        assert SECRETS["ray-token"] not in line["error"]
 
 
 class TestIdle:

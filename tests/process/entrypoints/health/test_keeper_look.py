@@ -1,5 +1,6 @@
 """Keeper and firewall, by what the keeper wrote."""
 
+import os
 import time
 
 import pytest
@@ -68,6 +69,11 @@ class TestLastLook:
         found = last_look(file)
         assert found is not None
         assert found.services == {"firewall": "exited"}
+
+    def test_that_is_a_pipe_keeps_nobody_waiting(self, tmp_path):
+        file = tmp_path / "look.json"
+        os.mkfifo(file)
+        assert last_look(file) is None
 
     @pytest.mark.parametrize("text", [None, "", "{}", "no JSON"])
     def test_that_cannot_be_read_is_none(self, tmp_path, text):

@@ -1,6 +1,7 @@
 """The health service's series, and the targets that it tells Prometheus."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from entrypoints.health.facts import unreadable
 from entrypoints.health.metrics import exposition
 from entrypoints.health.monitor import Monitor
 from entrypoints.health.targets import targets
+from entrypoints.regular_file import LARGEST
 from stack import facts
 
 NO_RAY = RayStatus(head=None, nodes=(), latency_ms=None)
@@ -158,6 +160,16 @@ class TestUnreadableFacts:
         found = unreadable((tmp_path,))
         assert str(tmp_path / "bases.json") in found["bases"]
         assert str(tmp_path / "backup.json") in found["backup"]
+
+    def test_that_are_pipes_devices_or_huge_keep_nobody_waiting(self, tmp_path):
+        os.mkfifo(tmp_path / "bases.json")
+        (tmp_path / "backup.json").symlink_to("/dev/zero")
+        with (tmp_path / "certificates.json").open("wb") as file:
+            file.truncate(LARGEST + 1)
+        found = unreadable((tmp_path,))
+        assert "not a regular file" in found["bases"]
+        assert "not a regular file" in found["backup"]
+        assert f"larger than {LARGEST} bytes" in found["certificates"]
 
     @pytest.mark.asyncio
     async def test_are_logged_once(self, tmp_path, capsys):

@@ -21,9 +21,9 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def changed(event: bytes) -> dict[str, str]:
     assert event.startswith(b"data: ")
-    assert event.endswith(b"\n\n")
-    assert event.count(b"\n") == 2
-    found: dict[str, str] = json.loads(event[6:])
+    assert event.endswith(b"\nid: v1\n\n")
+    assert event.count(b"\n") == 3
+    found: dict[str, str] = json.loads(event[6:].partition(b"\n")[0])
     return found
 
 
@@ -34,12 +34,12 @@ class TestStream:
         async def look():
             return next(looks)
 
-        async with aclosing(Readers().follow(look)) as stream:
+        async with aclosing(Readers("v1").follow(look)) as stream:
             assert [changed(await anext(stream)) for _ in range(3)] == [{"a": "1\n2", "b": "1"}, {"b": "2"}, {}]
 
     async def test_readers_are_bounded_and_one_that_goes_makes_room(self, monkeypatch):
         monkeypatch.setattr(events, "MOST_READERS", 2)
-        readers = Readers()
+        readers = Readers("v1")
 
         async def look():
             return {}
@@ -55,7 +55,7 @@ class TestStream:
         assert readers.count == 2
 
     async def test_a_look_that_fails_makes_room(self):
-        readers = Readers()
+        readers = Readers("v1")
 
         async def look():
             raise OSError("no")
@@ -66,7 +66,7 @@ class TestStream:
 
     async def test_the_end_ends_all_at_once(self, monkeypatch):
         monkeypatch.setattr(events, "SECONDS", 3600.0)
-        readers = Readers()
+        readers = Readers("v1")
 
         async def look():
             return {}
@@ -78,7 +78,7 @@ class TestStream:
         while readers.count < 5:
             await asyncio.sleep(0.01)
         readers.end()
-        assert await asyncio.wait_for(asyncio.gather(*reading), PATIENCE) == [[b"data: {}\n\n"]] * 5
+        assert await asyncio.wait_for(asyncio.gather(*reading), PATIENCE) == [[b"data: {}\nid: v1\n\n"]] * 5
         assert readers.count == 0
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from contracts.health import HealthSettings
+from contracts.health import HealthSettings, Kind, WatchedService
 from entrypoints.health.disks import disks_of
 from entrypoints.health.monitor import Monitor
 from entrypoints.health.page import routes
 from entrypoints.health.page.assets import assets
-from entrypoints.health.page.routes import HomePage, reached_at
+from entrypoints.health.page.routes import HomePage, reached_at, version_of
 
 PATIENCE = 20.0  # seconds, on a busy machine
 
@@ -53,6 +54,19 @@ class TestAssets:
         assert asyncio.run(self.kept(address)) == routes.KEPT
         assert asyncio.run(self.kept(f"{address}0")) is None
         assert asyncio.run(self.kept("assets/page.js")) is None
+
+
+class TestVersion:
+    PROMETHEUS = WatchedService(name="prometheus", kind=Kind.PROMETHEUS, host="prometheus", port=9090)
+
+    def test_is_another_with_other_files_or_charts_but_not_with_other_services(self):
+        plain, files = HealthSettings(stack="dev"), assets()
+        known = version_of(plain, files)
+        redis = replace(self.PROMETHEUS, kind=Kind.REDIS)
+        assert version_of(replace(plain, services=(redis,)), files) == known
+        other = {**files, "page.js": replace(files["page.js"], content=b"other")}
+        assert version_of(plain, other) != known
+        assert version_of(replace(plain, services=(self.PROMETHEUS,)), files) != known
 
 
 class TestStream:

@@ -4,16 +4,19 @@ import math
 import re
 from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from contracts.alerts import Alert
-from contracts.facts import BuildFact, Builds, Times, VerificationFact
+from contracts.facts import BuildFact, Builds, Difference, DriftFact, PastRun, PastRuns, Times, VerificationFact
 from contracts.health import Kind, WatchedService
 from contracts.status import HeadStatus, NodeStatus, RayStatus, Reason, ServiceStatus, State, Status
 from entrypoints.health.asker import Answer
 from entrypoints.health.disks import Disk
 from entrypoints.health.failure import FailureError
+from entrypoints.health.page import faults
+from entrypoints.health.page.faults import FaultLog
 from entrypoints.health.page.gpus import Gpu, GpuUser
 from entrypoints.health.page.jobs import Job
 from entrypoints.health.page.runs import Run
@@ -118,6 +121,39 @@ class TestSections:
         assert '<details id="builds" open>' in found["upkeep"]
         assert found["tiles"].count('class="tile bad"') == 2
 
+    def test_last_runs_with_who_when_and_what_changed(self):
+        done = PastRun(
+            number=7, operation="up", who="anna (as root)", time=NOW - 7200, outcome="done", seconds=42.0,
+            counts={"replace": 1, "create": 2, "same": 20}, changed=("mlflow-container", "redis-data"),
+            verification="11 of 11 passed",
+        )  # fmt: skip
+        failed = PastRun(
+            number=8, operation="rollback", who="ben", time=NOW - 60, outcome="failed", returned_to=5, failed=("redis",)
+        )
+        found = sections(moment(history=PastRuns(runs=(failed, done))), reached_at="h")
+        text = words(found["deployment"])
+        assert "8 rollback to 5 ✕ failed ben 1 min ago nothing failed: redis" in text
+        assert "7 up ● done verification: 11 of 11 passed anna (as root) 2 h ago 42 s 2 created, 1 replaced" in text
+        assert "mlflow-container, redis-data" in text
+        assert "Drift has not been checked yet: ws drift -s dev" in text
+
+    def test_drift_with_names_and_when_it_was_looked_for(self):
+        memory = Difference(kind="container", name="cslr-dev-redis", field="memory")
+        drift = DriftFact(time=NOW - 180, compared_with=7, differences=(memory, replace(memory, field="")), left_out=3)
+        run = PastRun(number=8, operation="up", who="ben", time=NOW - 60, outcome="running")
+        found = sections(moment(drift=drift, history=PastRuns(runs=(run,))), reached_at="h")
+        text = words(found["deployment"])
+        assert "✕ drift The host differs from what was deployed in 5 places" in text
+        assert "checked 3 min ago by ws drift , before the last run below" in text
+        assert "cslr-dev-redis container memory cslr-dev-redis container all of it: missing or not declared" in text
+        assert "3 more are left out" in text
+        assert "Drift 5 checked 3 min ago" in words(found["tiles"])
+
+    def test_no_drift(self):
+        found = sections(moment(drift=DriftFact(time=NOW - 180, compared_with=None)), reached_at="h")
+        assert "● unchanged The host is as it was deployed , checked 3 min ago" in words(found["deployment"])
+        assert "Drift none" in words(found["tiles"])
+
     def test_nodes_of_the_past_are_folded_away(self):
         old = [node(f"old{number}", alive=False, expected=False) for number in range(3)]
         html = sections(moment(node("ray-cpu"), node("ray-gpu", alive=False), *old), reached_at="h")["nodes"]
@@ -165,11 +201,54 @@ class TestSections:
             disks=(Disk(name=EVIL, free=1, size=2),), exporter=WATCHED, mlflow=WATCHED,
             times={"backup": Times(times={EVIL: NOW})},
             builds=Builds(images={EVIL: BuildFact(time=NOW, succeeded=True)}),
+            drift=DriftFact(time=NOW, compared_with=1, differences=(Difference(kind=EVIL, name=EVIL, field=EVIL),)),
+            history=PastRuns(runs=(PastRun(
+                number=1, operation=EVIL, who=EVIL, time=NOW, outcome=EVIL, changed=(EVIL,), failed=(EVIL,),
+            ),)),
         )  # fmt: skip
         text = page(shown, reached_at=EVIL, addresses=ADDRESSES)
         assert "<img" not in text
         assert 'onerror="' not in text
-        assert text.count("&lt;img") > 18
+        assert text.count("&lt;img") > 26
+
+
+class TestFault:
+    """Of one section, which costs no other."""
+
+    STRANGE: Any = "yesterday"
+    SHOWN = moment(node("ray-cpu"), jobs=answered(replace(JOB, started=STRANGE)), runs=answered(RUN), mlflow=WATCHED)
+
+    def test_is_said_in_its_place_with_its_name_and_where_its_trace_is(self):
+        told: list[tuple[str, Exception]] = []
+        found = sections(self.SHOWN, reached_at="h", broken=lambda *fault: told.append(fault))
+        assert [(name, type(error)) for name, error in told] == [("jobs", TypeError)]
+        text = words(found["jobs"])
+        assert "The section “jobs” cannot be shown : TypeError. The other sections are not affected." in text
+        assert "ws logs health -s dev" in text
+        assert '<h2 id="jobs">Jobs</h2>' in found["jobs"]
+        assert "lr ● finished" in words(found["runs"])
+
+    @pytest.mark.parametrize("name", ["summary", "alerts", "tiles", "upkeep"])
+    def test_of_what_is_asked_for_it_is_said_too(self, name):
+        text = page(
+            moment(faults={name: OSError("hunter2")}), reached_at="h", addresses=ADDRESSES, broken=lambda *_: None
+        )
+        assert f"The section “{name}” cannot be shown</strong>: OSError" in text
+        assert "hunter2" not in text
+        assert len(re.findall(r"<h1\b", text)) == 1
+
+    def test_is_logged_once_in_a_while_with_its_trace(self, monkeypatch):
+        said: list[tuple[str, str]] = []
+        log = FaultLog(lambda *fault: said.append(fault))
+        for _ in range(3):
+            sections(self.SHOWN, reached_at="h", broken=log.tell)
+        log.tell("jobs", ValueError("another"))
+        assert [name for name, _ in said] == ["jobs", "jobs"]
+        assert "jobs.html" in said[0][1]
+        assert "unsupported operand" in said[0][1]
+        monkeypatch.setattr(faults, "AGAIN_SECONDS", 0.0)
+        sections(self.SHOWN, reached_at="h", broken=log.tell)
+        assert len(said) == 3
 
 
 class TestCharts:

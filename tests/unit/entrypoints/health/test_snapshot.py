@@ -32,7 +32,7 @@ def test_charts_that_prometheus_could_not_give_are_asked_for_again_soon(monkeypa
     asker, http = Asker(), None
     settings = HealthSettings(stack="dev", services=(PROMETHEUS,))
     monitor: Any = Monitor(settings, http)  # type: ignore[arg-type]
-    monkeypatch.setattr(monitor, "asker", lambda: asker)
+    monkeypatch.setattr(monitor, "asker", lambda _: asker)
     monkeypatch.setattr(kept, "FAILURE_SECONDS", 0.0)
 
     async def ask_twice() -> list[bool]:
