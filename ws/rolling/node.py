@@ -18,7 +18,7 @@ from ws.cluster import head as heads
 from ws.cluster.access import Access
 from ws.cluster.nodes import latest
 from ws.cluster.ray_api import NoHeadError
-from ws.consent import Consent
+from ws.consent import Consent, DeclinedError
 from ws.cost import Cost
 from ws.deploy import Session
 from ws.errors import WsError, message
@@ -39,6 +39,10 @@ DONE = ("replaced", "removed")  # outcomes
 
 class NodeError(WsError):
     """A node was not replaced: why, and what became of it."""
+
+
+class StillRunsError(WsError):
+    """What began on a node while it was drained may not be ended: why, and how to go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,9 @@ class Node:
         with self._told_if_interrupted():
             try:
                 self._stages()
+            except StillRunsError as error:
+                self.outcome = "draining"
+                raise NodeError(str(error)) from error
             except Exception as error:
                 why = message(error)
                 if why is None:
@@ -145,6 +152,10 @@ class Node:
     def _ends(self, change: Change) -> Cost:
         return lasting(self._session.cost([change]))
 
+    def _began_since(self, change: Change) -> Cost:
+        """What the change ends and nobody was asked about, since it began after that."""
+        return self._consent.unasked(self._ends(change))
+
     def _tell_of_drain(self) -> None:
         """By a person: it ends with the replacement, which lets the node in."""
         if self.step.leaves or self._unfinished.read() == self.step.service:
@@ -167,26 +178,38 @@ class Node:
 
     def _leave(self) -> None:
         """A worker is drained, a head moves to another host. A candidate has nothing to leave."""
-        if not self.step.there or self.step.change is None:
+        change = self.step.change
+        if not self.step.there or change is None:
             return
-        if self.step.service == CANDIDATE:
-            # The head may have moved here since the plan was made.
-            if not (leads(self._cluster) and self.run.others_may_lead):
-                return
+        if self.step.role is Role.WORKER:
+            self._drain(change)
+            return
+        self._consent.obtain(lambda: self._began_since(change))
+        # The head may have moved here since the plan was made.
+        if self.step.service == CANDIDATE and leads(self._cluster) and self.run.others_may_lead:
             with self._stage("drained"):
                 heads.move(self._cluster, None, self._console)
-        elif self.step.role is Role.WORKER:
-            self._drain()
 
-    def _drain(self) -> None:
+    def _drain(self, change: Change) -> None:
         node = next((one for one in latest(self._cluster.ray.nodes()) if one.name == self.name and one.alive), None)
         if node is None:  # it is broken, or an interrupted run drained it
             return
         seconds = max(int(self.run.seconds), 1)  # with 0 the node may be gone before Ray is asked the second time
         with self._stage("drained"), progress(self._console) as say:
-            left = drains.vacate(self._cluster, node, seconds, say)
+            left = drains.vacate(
+                self._cluster, node, seconds, say, lambda left: self._wait_for_what_began(change, left, say)
+            )
         if left:
             self._session.say(f"  {drains.ended_by_force(left, seconds)}", "yellow")
+
+    def _wait_for_what_began(self, change: Change, seconds: float, say: Callable[[str], None]) -> None:
+        """In the drain: Ray gives the node no new work, but a program that runs there can still connect to it."""
+        consent = replace(self._consent, unchanged=f"{self.name} still runs, and gets no new work")
+        try:
+            wait_for_its_end(lambda: self._began_since(change), seconds, consent, say)
+        except DeclinedError as error:
+            resume = f"ws node resume {self.name} --stack {self._session.identity.stack}"
+            raise StillRunsError(f"{error}\n  Let it in again, which ends what runs there:  {resume}") from error
 
     def _change(self) -> None:
         """The engine replaces this one container, and waits until it is healthy."""
