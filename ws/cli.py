@@ -128,15 +128,17 @@ def up(
     """
     from stack.history import Operation
     from ws.history.recording import recorded
+    from ws.turn import turn
 
     began = time.monotonic()
     if not (revert or rolling):
         raise typer.BadParameter("it has a meaning only with --rolling.", param_hint="--no-revert")
     session = _session(stack, rebuild=build)
-    consent = _consent(f"ws up{' --rolling' if rolling else ''}", stack, engine, yes=yes, drain=drain)
+    words = f"ws up{' --rolling' if rolling else ''}"
+    consent = _consent(words, stack, engine, yes=yes, drain=drain)
     session.prepare_host()
     choice = session.choose(engine)
-    with recorded(session, Operation.UP, choice.name) as recording:
+    with turn(session.identity, words), recorded(session, Operation.UP, choice.name) as recording:
         if rolling and session.maker:  # else there is nothing yet that could be replaced
             from ws.rolling.run import Rolling
 
@@ -200,11 +202,13 @@ def down(
     from ws.cluster_test.command import remove as remove_test_network
     from ws.engine_names import EngineName
     from ws.history.recording import recorded
+    from ws.turn import turn
     from ws.volumes import in_words
 
     session = _session(stack)
     consent = _consent("ws down", stack, EngineOption.AUTO, yes=yes, drain=drain)
-    with recorded(session, Operation.DOWN, session.maker or EngineName.EMBEDDED) as recording:
+    maker = session.maker or EngineName.EMBEDDED
+    with turn(session.identity, "ws down"), recorded(session, Operation.DOWN, maker) as recording:
         consent.obtain(lambda: session.cost_of_end("the stack is taken down"))
         if volumes:
             for line in in_words(session.identity):

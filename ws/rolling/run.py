@@ -19,7 +19,7 @@ from ws.history.recording import Recording
 from ws.rolling import versions
 from ws.rolling.node import DONE, Node, NodeError, Run, leads, table
 from ws.rolling.plan import CANDIDATE, Place, Plan, Role, Step, plan, service_of
-from ws.rolling.turn import Unfinished, turn_in_cluster, turn_on_host
+from ws.rolling.turn import Unfinished, turn_in_cluster
 from ws.rolling.verify import planned_spec
 
 DRAIN_SECONDS = 600.0  # for the work of a node to end, unless the user says otherwise
@@ -59,21 +59,20 @@ class Rolling:
                 f"  Keep the engine: ws up --rolling --stack {self.stack} --engine {self.session.maker}"
             )
         try:
-            with turn_on_host(self.session.identity):
-                self._refuse_configured_versions()
-                planned, spec = self._planned()
-                if planned.steps:
-                    cluster = access(self.session.stack)
-                    with turn_in_cluster(cluster):
-                        self._roll(planned, spec, cluster)
-                # What is left, and the verification of the stack.
-                try:
-                    self.session.report(self._add(self.session.up(self.choice, self.consent)))
-                except DeclinedError as error:
-                    if not planned.steps:
-                        raise
-                    # Not as one that changed nothing, of which the history keeps no record.
-                    raise WsError(f"The nodes were replaced, but not the rest: {error}") from error
+            self._refuse_configured_versions()
+            planned, spec = self._planned()
+            if planned.steps:
+                cluster = access(self.session.stack)
+                with turn_in_cluster(cluster):
+                    self._roll(planned, spec, cluster)
+            # What is left, and the verification of the stack.
+            try:
+                self.session.report(self._add(self.session.up(self.choice, self.consent)))
+            except DeclinedError as error:
+                if not planned.steps:
+                    raise
+                # Not as one that changed nothing, of which the history keeps no record.
+                raise WsError(f"The nodes were replaced, but not the rest: {error}") from error
         finally:
             recording.result = Result(changes=self.changes, outputs=self.outputs)
 
