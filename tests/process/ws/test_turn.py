@@ -25,6 +25,7 @@ with turn(StackIdentity(project="cslr", stack="dev"), "ws up --rolling"):
 def rolling(tmp_path, monkeypatch):
     """Another process that replaces nodes, between two runs of its engine."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")  # whatever is not refused must reach no stack
     with subprocess.Popen([sys.executable, "-c", HOLDER], cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
