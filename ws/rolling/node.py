@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -131,16 +132,7 @@ class Node:
         if not self.step.there:  # it may be the head itself
             return
 
-        def missing() -> str:
-            try:
-                self._cluster.ray.nodes()
-            except NoHeadError as error:
-                return str(error)
-            return ""
-
-        with progress(self._console) as say:
-            if not wait_until(missing, HEAD_SECONDS, say):
-                raise WsError(f"there is no head after {HEAD_SECONDS:.0f} s: {missing()}")
+        wait_for_head(self._cluster, HEAD_SECONDS, self._console, "This node was left as it is")
 
     def _wait_for_work(self) -> None:
         change = self.step.change
@@ -268,6 +260,29 @@ class Node:
         self._unfinished.clear()
         self.outcome = "reverted" if replaced else "left as it was"
         return f"It runs as before again, image {before.image[:19]}" if replaced else "It was let in again as it was"
+
+
+def wait_for_head(cluster: Access, seconds: float, console: Console, unchanged: str) -> None:
+    """Waits until a head answers. Raises `WsError`, which begins with what was not changed."""
+
+    def missing() -> str:
+        try:
+            cluster.ray.nodes()
+        except NoHeadError as error:
+            return str(error)
+        return ""
+
+    with progress(console) as say:
+        if wait_until(missing, seconds, say):
+            return
+    stack = cluster.stack
+    logs = f"ws head show -s {stack}, ws logs ray-head -s {stack}" if cluster.membership else f"ws logs -s {stack}"
+    raise WsError(
+        f"{unchanged}: no head of Ray answers after {seconds:.0f} s, and without one no node can be drained or "
+        f"verified. {missing()}\n"
+        f"  Why that is:  ws doctor -s {stack}, {logs}\n"
+        f"  If the head needs what `up` would change:  ws up -s {stack} (replaces this host's nodes at once)"
+    )
 
 
 def leads(cluster: Access) -> bool:

@@ -17,11 +17,12 @@ from ws.engines import Choice
 from ws.errors import WsError
 from ws.history.recording import Recording
 from ws.rolling import versions
-from ws.rolling.node import DONE, Node, NodeError, Run, leads, table
+from ws.rolling.node import DONE, Node, NodeError, Run, leads, table, wait_for_head
 from ws.rolling.plan import CANDIDATE, Place, Plan, Role, Step, plan, service_of
 from ws.rolling.turn import Unfinished, turn_in_cluster
 from ws.rolling.verify import planned_spec
 
+EARLY_SECONDS = 30.0  # for a head before anything was changed: it may be moving just now
 DRAIN_SECONDS = 600.0  # for the work of a node to end, unless the user says otherwise
 OF_ONE_HOST = (
     "It leads this single host, so all of Ray restarts with it: jobs, drivers, actors, Ray Client sessions. They are "
@@ -104,6 +105,8 @@ class Rolling:
             change=self._change,
         )
         self._show(planned, run)
+        if any(step.there for step in planned.steps):
+            wait_for_head(cluster, EARLY_SECONDS, self.session.console, "Nothing was changed")
         if planned.before:
             self.session.report(self._add(self.session.up(self.choice, self.consent, planned.first)))
             self.session.rebuild = False  # it has been done

@@ -200,7 +200,7 @@ class TestStages:
 
     def test_of_one_that_runs_waits_for_a_head(self, world, monkeypatch):
         monkeypatch.setattr(nodes, "HEAD_SECONDS", 0.0)
-        with pytest.raises(NodeError, match="there is no head after 0 s"):
+        with pytest.raises(NodeError, match="This node was left as it is: no head of Ray answers after 0 s"):
             world.node().replace()
         assert world.did == []
 
