@@ -117,6 +117,10 @@ def up(
         bool,
         typer.Option("--revert/--no-revert", help="With --rolling: restore the former container of a node that fails."),
     ] = True,
+    followed: Annotated[
+        bool,
+        typer.Option("--followed", hidden=True, help="End in good order when stdin ends, as `ws cluster up` asks."),
+    ] = False,
 ) -> None:
     """Set up this host, deploy the stack file to it, and verify the result.
 
@@ -128,9 +132,11 @@ def up(
     """
     from stack.history import Operation
     from ws.history.recording import recorded
+    from ws.rolling.follower import Follower
     from ws.turn import turn
 
     began = time.monotonic()
+    whole = Follower.of_this_run().whole if followed else contextlib.nullcontext
     if not (revert or rolling):
         raise typer.BadParameter("it has a meaning only with --rolling.", param_hint="--no-revert")
     session = _session(stack, rebuild=build)
@@ -142,7 +148,7 @@ def up(
         if rolling and session.maker:  # else there is nothing yet that could be replaced
             from ws.rolling.run import Rolling
 
-            Rolling(session=session, choice=choice, consent=consent, revert=revert).run(recording)
+            Rolling(session=session, choice=choice, consent=consent, revert=revert, whole=whole).run(recording)
         else:
             if session.changes_over(choice):
                 consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine recreates all containers"))

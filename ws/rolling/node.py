@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
@@ -57,6 +57,7 @@ class Run:
     seconds: float  # for the work of a node to end
     revert: bool  # whether a node is made again as it was if its replacement fails
     change: Callable[[Step, Guard], Result]  # lets the engine make the change of a step
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext  # in which a node goes through its stages
 
     @property
     def others_may_lead(self) -> bool:
@@ -98,8 +99,8 @@ class Node:
         except WsError as error:
             self.outcome = "left as it was"
             raise NodeError(str(error)) from error
-        self._unfinished.write(self.step.service)
-        with self._told_if_interrupted():
+        with self.run.whole(), self._told_if_interrupted():
+            self._unfinished.write(self.step.service)
             try:
                 self._stages()
             except StillRunsError as error:
@@ -111,8 +112,8 @@ class Node:
                     self.outcome = "failed"
                     raise
                 raise NodeError(f"{why}\n  {self._way_back(api, before)}.") from error
-        self._unfinished.clear()
-        self.outcome = "removed" if self.step.leaves else "replaced"
+            self._unfinished.clear()
+            self.outcome = "removed" if self.step.leaves else "replaced"
 
     @contextmanager
     def _told_if_interrupted(self) -> Iterator[None]:

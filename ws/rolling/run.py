@@ -1,5 +1,7 @@
 """Runs a rolling replacement on this host: what is no node first, then the nodes of the plan, then a whole `ws up`."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,6 +45,7 @@ class Rolling:
     choice: Choice
     consent: Consent  # its time to drain is that of each node
     revert: bool = True
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext  # what must not end in its middle
     changes: list[Change] = field(default_factory=list)  # of all parts of the run
     outputs: dict[str, Any] = field(default_factory=dict)
 
@@ -103,6 +106,7 @@ class Rolling:
             seconds=DRAIN_SECONDS if self.consent.drain is None else self.consent.drain,
             revert=self.revert,
             change=self._change,
+            whole=self.whole,
         )
         self._show(planned, run)
         if any(step.there for step in planned.steps):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -325,6 +326,20 @@ def test_an_interrupted_node_is_found_by_the_next_run(world):
         world.node().replace()
     assert Unfinished(IDENTITY).read() == "ray-cpu"
     assert "To go on: ws up --rolling -s lab" in world.output.getvalue()
+
+
+def test_an_interrupt_that_waits_for_the_node_comes_after_it(world):
+    @contextlib.contextmanager
+    def whole() -> Iterator[None]:
+        yield
+        raise KeyboardInterrupt
+
+    node = world.node()
+    node.run = replace(node.run, whole=whole)
+    with pytest.raises(KeyboardInterrupt):
+        node.replace()
+    assert (node.outcome, Unfinished(IDENTITY).read()) == ("replaced", "")
+    assert "may be out of the cluster" not in world.output.getvalue()
 
 
 def test_the_table_says_what_came_of_each(world):
