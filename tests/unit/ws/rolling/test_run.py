@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from embedded_engine.changes import CONTAINER, EVERYTHING, IMAGE, Action, Change, Result, Scope
+from embedded_engine.changes import CONTAINER, EVERYTHING, IMAGE, Action, Change, Result, Scope, unguarded
 from stack import running_work
 from stack.running_work import Deployed, Kind, RunningWork, Work
 from testing.stack_files import configured
@@ -41,6 +41,8 @@ class World:
         self.previews: list[list[Change]] = [[NODE]]
         self.broken = ""  # the service whose node fails
         self.no_head = False
+        self.left: list[Change] = []  # containers that the engine's state does not know
+        self.overrides: list[object] = []  # of the config, for each run of the engine
         self.declines = False  # whether the user declines what comes after the nodes
         self.now = {"ray": "2.60.0", "python": "3.14.1"}
         self.then = dict(self.now)
@@ -67,11 +69,13 @@ class World:
         self.did.append("whole" if scope.whole else f"without {','.join(sorted(scope.without))}")
         return Result(changes=[change("verification", Action.UPDATE)], outputs={"urls": {}})
 
-    def engine(self, _choice: Choice, action: Callable[[Any], Result], **_: object) -> Result:
-        return action(self)
+    def engine(self, _choice: Choice, action: Callable[[Any], Result], overrides: object = None, **_: object) -> Result:
+        self.overrides.append(overrides)
+        return action(Engine(self))
 
-    def preview(self) -> Result:
-        return Result(changes=self.previews.pop(0) if len(self.previews) > 1 else self.previews[0])
+    def clear_away(self, left: list[Change], _consent: Consent) -> None:
+        self.did += [f"removed {one.name}" for one in left]
+        self.left = [one for one in self.left if one not in left]
 
     # Of the cluster.
 
@@ -88,6 +92,23 @@ class World:
         if node.name == self.broken:
             raise NodeError("no such device\n  It runs as before again.")
         node.outcome = "replaced"
+
+
+class Engine:
+    """What the engine of a session finds and does."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def leftovers(self) -> Result:
+        return Result(changes=list(self._world.left))
+
+    def preview(self) -> Result:
+        previews = self._world.previews
+        return Result(changes=previews.pop(0) if len(previews) > 1 else previews[0])
+
+    def up(self, _scope: Scope) -> Result:
+        return Result(changes=[NODE, change("verification", error="exit status 1")])
 
 
 def container(service: str) -> ContainerState:
@@ -126,6 +147,7 @@ def world(monkeypatch, tmp_path) -> World:
     monkeypatch.setattr("ws.rolling.node.Node.replace", lambda node: world.replace(node))
     monkeypatch.setattr(world.session, "up", world.up)
     monkeypatch.setattr(world.session, "run", world.engine)
+    monkeypatch.setattr(world.session, "clear_away", world.clear_away)
     monkeypatch.setattr("ws.deploy.Session.maker", EngineName.EMBEDDED)
     return world
 
@@ -202,6 +224,30 @@ class TestStop:
         with pytest.raises(WsError, match="The preview failed"):
             world.run()
         assert world.did == []
+
+
+class TestLeftovers:
+    """Containers that the state of Pulumi does not know."""
+
+    def test_a_node_that_runs_as_before_again_is_replaced_in_its_turn(self, world):
+        world.left = [change("cslr-lab-ray-gpu", Action.DELETE)]
+        world.run()
+        assert world.session.changing_over in world.overrides, "the preview is refused otherwise"
+        assert world.did == ["node ray-gpu", "whole"]
+
+    def test_others_are_removed_first(self, world):
+        world.left = [change("cslr-lab-marimo", Action.DELETE)]
+        world.run()
+        assert world.session.changing_over not in world.overrides
+        assert world.did == ["removed cslr-lab-marimo", "node ray-gpu", "whole"]
+
+
+def test_the_stacks_verification_after_a_node_takes_no_node_back(world, monkeypatch):
+    """Pulumi runs it with whatever it follows; it comes again at the end."""
+    changed: list[Result] = []
+    monkeypatch.setattr(world, "replace", lambda node: changed.append(node.run.change(node.step, unguarded)))
+    world.run()
+    assert [result.ok for result in changed] == [True]
 
 
 class TestVersions:
