@@ -37,13 +37,18 @@ while not os.path.exists("/tmp/enough"):
 seen += [one for one, data in ray.get(kept) if len(data) == 1_000_000]
 print(json.dumps({"tasks": number, "lost": sorted(set(range(number)) - set(seen)), "all": len(seen)}), flush=True)
 """
-# Holds the drain of the node that is its argument.
+# Holds the drain of the node that is its argument, until it is told to end.
 TASK = """
-import sys, time, ray
+import os, sys, time, ray
 ray.init("127.0.0.2:6379", log_to_driver=False, logging_level="ERROR")
-task = ray.remote(resources={sys.argv[1]: 0.001})(lambda: time.sleep(20))
+
+@ray.remote(resources={sys.argv[1]: 0.001})
+def hold():
+    while not os.path.exists("/tmp/over"):
+        time.sleep(0.1)
+
 print("began", flush=True)
-ray.get(task.remote())
+ray.get(hold.remote())
 print("{}", flush=True)
 """
 ENOUGH = ["touch", "/tmp/enough"]
@@ -153,6 +158,7 @@ def test_a_driver_that_begins_in_the_drain_is_not_ended_unasked(cluster: Cluster
     assert state(cluster, node) == "draining"
     result = drivers[0].result()
     assert (result["lost"], result["all"]) == ([], result["tasks"])
+    cluster.container(leader, "ray-cpu").exec_run(["touch", "/tmp/over"])
     assert task.result() == {}
     cluster.ws(leader, "node", "resume", node)
 
