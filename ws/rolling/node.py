@@ -12,6 +12,8 @@ from rich.text import Text
 from build_report.units import whole_duration
 from docker_api.api import DockerApi
 from embedded_engine.changes import Change, Guard, Result
+from stack.running_words import in_words, listed
+from stack.running_work import Work
 from verification.spec import VerificationSpec
 from ws import changes
 from ws.cluster import drain as drains
@@ -34,6 +36,7 @@ from ws.tables import plain_table
 HEAD_SECONDS = 120.0  # for a head, after Redis was replaced
 JOIN_SECONDS = 300.0  # the head may move meanwhile, and a busy host is slow: a needless way back costs more
 HEALTHY_SECONDS = 180.0  # for a container that is made again as it was
+ENDED_BY_RAY = "Ray ended the node as soon as no task or actor was left on it, and with it what began in the drain"
 STAGES = ("drained", "replaced", "joined", "verified")
 DONE = ("replaced", "removed")  # outcomes
 
@@ -188,12 +191,25 @@ class Node:
         if node is None:  # it is broken, or an interrupted run drained it
             return
         seconds = max(int(self.run.seconds), 1)  # with 0 the node may be gone before Ray is asked the second time
+        seen: tuple[Work, ...] = ()  # what began meanwhile, as long as it was not asked about
+
         with self._stage("drained"), progress(self._console) as say:
-            left = drains.vacate(
-                self._cluster, node, seconds, say, lambda left: self._wait_for_what_began(change, left, say)
-            )
+
+            def look(text: str) -> None:
+                nonlocal seen
+                say(text)
+                seen = self._began_since(change).works
+
+            def before_end(left: float) -> None:
+                nonlocal seen
+                seen = ()
+                self._wait_for_what_began(change, left, say)
+
+            left = drains.vacate(self._cluster, node, seconds, look, before_end)
         if left:
             self._session.say(f"  {drains.ended_by_force(left, seconds)}", "yellow")
+        if seen:
+            self._session.say(f"  {ENDED_BY_RAY}: {in_words(seen)} ({'; '.join(listed(seen))})", "yellow")
 
     def _wait_for_what_began(self, change: Change, seconds: float, say: Callable[[str], None]) -> None:
         """In the drain: Ray gives the node no new work, but a program that runs there can still connect to it."""

@@ -46,6 +46,7 @@ class World:
         self.left = Work((), ())
         self.drained: set[str] = set()  # nodes that are to stay out
         self.works: tuple[Running, ...] = ()  # what the replacement would end
+        self.ended_by_ray = False  # before the run would have ended the node
         self.begins_after = ""  # what was done before that work began
         self.output = io.StringIO()
         self.console = Console(file=self.output, width=200)
@@ -128,11 +129,17 @@ def world(monkeypatch, tmp_path) -> World:
     world = World()
 
     def vacate(
-        _cluster: object, _node: object, seconds: int, _say: object, before_end: Callable[[float], None]
+        _cluster: object,
+        _node: object,
+        seconds: int,
+        say: Callable[[str], None],
+        before_end: Callable[[float], None],
     ) -> Work:
         world.do("drain")
         world.seconds = seconds
-        before_end(0.0)
+        say("waiting for 1 task")
+        if not world.ended_by_ray:
+            before_end(0.0)
         world.do("end")
         return world.left
 
@@ -303,6 +310,11 @@ class TestWork:
         world.node(yes=True).replace()
         assert world.did[:3] == ["drain", "end", "change u"]
         assert "1 driver would end: ray-cpu is replaced" in world.output.getvalue()
+
+    def test_that_began_in_the_drain_and_ended_with_rays_own_end_is_told(self, world):
+        world.works, world.begins_after, world.ended_by_ray = (DRIVER,), "drain", True
+        world.node().replace()
+        assert "and with it what began in the drain: 1 driver (" in world.output.getvalue()
 
     def test_that_was_agreed_to_before_the_drain_is_not_asked_about_again(self, world):
         world.works = (DRIVER,)
