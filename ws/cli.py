@@ -465,7 +465,16 @@ def logs(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to then.")] = None,
     node: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only of this Ray node; `*` stands for anything.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only of this Ray node, also on another host; `*` stands for anything."),
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|all",
+            help="Ray's files of this host of the cluster, through its head; `all`: of every host, with this one's "
+            "containers. Docker's logs are only read on their host: ssh HOST bin/ws logs.",
+        ),
     ] = None,
     source: Annotated[
         list[str] | None,
@@ -507,8 +516,17 @@ def logs(
         raise WsError(f"stack {stack} only builds images. For their builds, see: ws report")
     # Ctrl-C is the normal way to stop following.
     with contextlib.suppress(KeyboardInterrupt):
-        found = show_logs(session.stack, query, job=job, probes=everything, as_json=as_json, out=out, err=err)
-        if query.filters and not found:
+        found = show_logs(
+            session.stack,
+            query,
+            hosts=tuple(host or ()),
+            job=job,
+            probes=everything,
+            as_json=as_json,
+            out=out,
+            err=err,
+        )
+        if (query.filters or host) and not found:
             raise typer.Exit(FAILED)
 
 

@@ -14,6 +14,7 @@ import pytest
 from testing.harness import merged
 from testing.live.deployment import SMALL, LiveStack, deployed, wait_until
 from testing.live.users import User
+from ws.cluster.ray_api import RayApi
 
 pytestmark = pytest.mark.live
 
@@ -117,6 +118,17 @@ class TestMerged:
         assert {"container", "raylet.out", "gcs_server.out", "dashboard.log"} <= {entry["source"] for entry in found}
         assert {"redis", "health", "ray-cpu"} <= {entry["service"] for entry in found}
         assert [entry["time"] for entry in found] == sorted(entry["time"] for entry in found)
+
+    def test_a_nodes_files_can_be_read_through_the_dashboard(self, stack, job, user):
+        """As those of other hosts are; recorded answers stand for them in tests/process/ws/test_logs_elsewhere.py."""
+        ray, source = RayApi(user.dashboard, user.token), f"job-driver-{job}.log"
+        node = next(node for node in ray.nodes() if node.alive)
+        assert {source, "raylet.out"} <= set(ray.log_files(node))
+        with ray.log(node, source, lines=1000) as blocks:
+            assert b"".join(blocks).decode() == user.log(job)
+        with ray.log(node, source, lines=1, follow=True) as blocks:
+            assert next(blocks).decode() == user.log(job).splitlines(keepends=True)[-1]
+        assert "the cluster has no host beta. It has: none." in logs(stack, "--host", "beta", code=1)
 
     def test_a_tail_says_what_it_left_out(self, stack, job):
         text = logs(stack, "ray-cpu", "--tail", "3")

@@ -15,6 +15,7 @@ from config.services import RAY_NODES
 from docker_api.api import DockerApi
 from ws.errors import WsError
 from ws.logs.containers import Container, ContainerLog, of_stack
+from ws.logs.elsewhere import Elsewhere, Scope
 from ws.logs.entry import CONTAINER, Entry, Tail
 from ws.logs.jobs import job_names
 from ws.logs.kinds import LEVELS
@@ -69,7 +70,7 @@ class Read:
         self.hints += summary.problems
 
     def sentences(self) -> Iterator[str]:
-        """The parts of the last message."""
+        """The parts of the last message, without the hints."""
         if self.services:
             yield f"Read Docker's logs of {', '.join(self.services)}."
         for service, sessions in sorted(self.sessions.items()):
@@ -81,26 +82,45 @@ class Read:
             yield f"Left out {self.left_out:,} earlier lines; --tail N or --tail all shows them."
         if self.aside:
             yield f"Left out {self.aside:,} lines that Ray says of itself or repeats; --all shows them."
-        yield from self.hints
 
 
 def show_logs(
-    configured: StackSettings, query: Query, *, job: str | None, probes: bool, as_json: bool, out: Console, err: Console
+    configured: StackSettings,
+    query: Query,
+    *,
+    hosts: tuple[str, ...] = (),
+    job: str | None,
+    probes: bool,
+    as_json: bool,
+    out: Console,
+    err: Console,
 ) -> bool:
     """Prints the wanted entries on `out`, and on `err` what was read. Returns whether there were any."""
     found = of_stack(configured.identity, DockerApi())
-    _refuse(configured, query, found)
+    _refuse_services(configured, query, found)
     read = Read()
-    if job:
-        names = job_names(configured, job)
+    names = job_names(configured, job) if job else None
+    if names:
         query = replace(query, jobs=names.names)
         read.hints += [names.hint] if names.hint else []
+    scope = Scope(configured=configured, hosts=hosts, found=found, job=names)
+    others = _ask(scope, query, read)
+    _refuse_nodes(scope, query, others, read)
+    read_at = others.read_at(query) if others else query.read_at
+    if not query.follow:
+        query = replace(query, read_at=read_at)
     client = docker.from_env(timeout=SILENCE_SECONDS)
-    wanted = [one for one in found if query.takes(one.service, one.node, CONTAINER)]
+    wanted = [one for one in found if scope.here and query.takes(one.service, one.node, CONTAINER)]
     read.services = [one.service for one in wanted]
     logs = [ContainerLog(one, client, probes=probes) for one in wanted]
-    scratch = Scratch.of(configured.identity, found) if _may_have_files(query, found) else None
-    print_entry = printer(out, {*(one.service for one in found), *RAY_SERVICES}, as_json=as_json)
+    has_files = scope.here and _may_have_files(query, found)
+    scratch = Scratch.of(configured.identity, found) if has_files else None
+    remote = others.logs if others else []
+    answered = others.answered if others else []
+    if others and query.follow:
+        read.add(others.summary(query))
+    known = {*(one.service for one in found), *RAY_SERVICES, *(node.name for node in answered)}
+    print_entry = printer(out, known, as_json=as_json)
 
     def show(entry: Entry) -> None:
         read.shown += 1
@@ -109,9 +129,10 @@ def show_logs(
     with ExitStack() as opened:
         files = opened.enter_context(scratch.reading(client, query)) if scratch else None
         if query.follow:
-            _follow(Live(logs, files, query), query, read, show, out, err)
+            live = Live([*logs, *remote], files, replace(query, read_at=read_at), remote=bool(remote))
+            _follow(live, query, read, show, out, err)
         else:
-            _history(logs, files, query, read, show)
+            _history(logs, files, others, query, read, show)
             if query.filters and not read.shown:
                 read.hints.append("No entry matches the options.")
             _tell(read, out, err)
@@ -119,13 +140,21 @@ def show_logs(
 
 
 def _history(
-    logs: Sequence[ContainerLog], files: Iterator[Entry | Summary] | None, query: Query, read: Read, show: Printer
+    logs: Sequence[ContainerLog],
+    files: Iterator[Entry | Summary] | None,
+    others: Elsewhere | None,
+    query: Query,
+    read: Read,
+    show: Printer,
 ) -> None:
     streams = [log.entries(query) for log in logs]
     streams += [_entries(files, read)] if files is not None else []
+    streams += others.entries(query) if others else []
     for entry in _last(by_time(streams), query.tail, read):
         show(entry)
     read.left_out += sum(log.left_out for log in logs)
+    if others:
+        read.add(others.summary(query))
 
 
 def _follow(live: Live, query: Query, read: Read, show: Printer, out: Console, err: Console) -> None:
@@ -159,7 +188,8 @@ def _last(entries: Iterable[Entry], lines: int | None, read: Read) -> Iterable[E
 
 def _tell(read: Read, out: Console, err: Console) -> None:
     out.file.flush()  # both may go to one file
-    err.print(Text(" ".join(read.sentences()), style="dim"), soft_wrap=True)
+    for line in (" ".join(read.sentences()), *read.hints):
+        err.print(Text(line, style="dim"), soft_wrap=True)
 
 
 def _may_have_files(query: Query, found: Sequence[Container]) -> bool:
@@ -170,7 +200,23 @@ def _may_have_files(query: Query, found: Sequence[Container]) -> bool:
     return bool(works.union(RAY_SERVICES).intersection(query.services))
 
 
-def _refuse(configured: StackSettings, query: Query, found: Sequence[Container]) -> None:
+def _ask(scope: Scope, query: Query, read: Read) -> Elsewhere | None:
+    """What is read of other hosts; None if nothing is, or the head does not answer."""
+    if not scope.asks(query):
+        return None
+    try:
+        others = Elsewhere.ask(scope)
+    except (WsError, OSError) as error:
+        if not scope.here:
+            raise
+        if not scope.job:  # which was asked for and told already
+            read.hints.append(f"{error} So no logs of other hosts are shown.")
+        return None
+    others.look(query)
+    return others
+
+
+def _refuse_services(configured: StackSettings, query: Query, found: Sequence[Container]) -> None:
     stack = configured.identity.stack
     if not found:
         raise WsError(f"stack {stack} has no containers. Start it with: ws up --stack {stack}")
@@ -178,9 +224,15 @@ def _refuse(configured: StackSettings, query: Query, found: Sequence[Container])
     known = {one.service for one in found}
     if unknown := [service for service in query.services if service not in known.union(RAY_SERVICES)]:
         raise WsError(f"stack {stack} has no service {', '.join(unknown)}. It has: {', '.join(sorted(known))}.")
-    nodes = {one.node for one in found}
-    if unknown := [name for name in query.nodes if not filter_names(nodes.union(RAY_SERVICES), name)]:
-        here = sorted(one.node for one in found if one.service in RAY_SERVICES)
+
+
+def _refuse_nodes(scope: Scope, query: Query, others: Elsewhere | None, read: Read) -> None:
+    elsewhere = [node.name for node in others.others] if others else []
+    nodes = {*(one.node for one in scope.found), *RAY_SERVICES, *elsewhere}
+    if unknown := [name for name in query.nodes if not filter_names(nodes, name)]:
+        there = sorted([*(one.node for one in scope.found if one.service in RAY_SERVICES), *elsewhere])
+        where = "" if elsewhere else " on this host"
         raise WsError(
-            f"stack {stack} has no node {', '.join(unknown)} on this host. It has: {', '.join(here) or 'none'}."
+            f"stack {scope.configured.identity.stack} has no node {', '.join(unknown)}{where}. "
+            f"It has: {', '.join(there) or 'none'}. {' '.join(read.hints)}".rstrip()
         )

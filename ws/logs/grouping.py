@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import tzinfo
 
 from ws.logs.entry import COLOURS, Entry
 from ws.logs.kinds import LEVELS, Kind, level_of, time_of
@@ -21,9 +22,12 @@ MARK = re.compile(r":(?P<what>job_id|task_name|actor_name):(?P<value>.*)")
 class Grouper:
     """The state between two lines of one log."""
 
-    def __init__(self, pattern: Entry, kind: Kind, *, undated: float) -> None:
-        """`pattern` has the fields that all entries share; `undated` is the time if no line has one."""
+    def __init__(self, pattern: Entry, kind: Kind, *, undated: float, zone: tzinfo | None = None) -> None:
+        """`pattern` has the fields that all entries share; `undated` is the time if no line has one; `zone` is that of
+        times in lines, if it is not this process's.
+        """
         self._pattern = pattern
+        self._zone = zone
         self._kind = kind
         self._undated = undated
         self._arrival: float | None = None
@@ -46,7 +50,7 @@ class Grouper:
             )
             return
         plain = COLOURS.sub("", text) if "\x1b" in text else text
-        own = time_of(plain)
+        own = time_of(plain, self._zone)
         if not self._continues(plain, timed=own is not None):
             yield from self._end()
             self._begins_with_time = own is not None

@@ -14,6 +14,7 @@ class JobNames:
 
     names: tuple[str, ...]
     hint: str = ""  # why there may be more of it than what is found
+    driver: JobEntry | None = None  # as Ray lists it, if it does
 
 
 def job_names(configured: StackSettings, job: str) -> JobNames:
@@ -28,15 +29,6 @@ def job_names(configured: StackSettings, job: str) -> JobNames:
         if job in (found.submission, found.identifier):
             return JobNames(
                 names=tuple(name for name in (found.submission, found.identifier) if name),
-                hint=_elsewhere(configured, found),
+                driver=found,
             )
     return JobNames(names=(job,), hint=f"Ray knows no job {job}; what is left of it in logs is shown.")
-
-
-def _elsewhere(configured: StackSettings, job: JobEntry) -> str:
-    """In a cluster, says where the driver's log is if that is on another host."""
-    own = configured.membership
-    if own is None or job.address in ("", own.address):
-        return ""
-    name = job.submission or job.identifier
-    return f"Its driver ran on another host, {job.address}: `ws logs --job {name}` there shows the driver's log."

@@ -9,7 +9,9 @@ import calendar
 import functools
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 NO_JOB = "ffffffff"  # in the name of a worker that was started before it had one
@@ -39,8 +41,9 @@ KINDS = (
     Kind(re.compile(r".+\.(?:out|err|log)"), joined=True, rays_own=True),
 )
 # What a task prints stands in its worker's file, and once more in its driver's log. There it has an address if the task
-# ran on another node, whose files may be on another host.
-REPEATED = re.compile(r"\([^()]* pid=\d+\) ")
+# ran at another than the driver's.
+REPEATED = re.compile(r"\([^()]* pid=\d+(?:, ip=(?P<address>[^()]*))?\) ")
+OWN = ""  # the address of a driver's own node
 CONTAINER_KIND = Kind(re.compile(""), joined=False)
 # `raylet.1.out` (C++) and `dashboard.log.1` (Python)
 ROTATED = re.compile(r"(?P<stem>.+?)(?:\.\d+)?(?P<kind>\.(?:out|err|log))(?:\.\d+)?")
@@ -80,31 +83,34 @@ def kind_of(file_name: str) -> tuple[Kind, str] | None:
     return None
 
 
-def is_aside(source: str, level: str, text: str) -> bool:
-    """Whether an entry is no output of the user's programs: what Ray says of itself, but errors; or a repetition."""
+def is_aside(source: str, level: str, text: str, read_at: Collection[str]) -> bool:
+    """Whether an entry is no output of the user's programs: what Ray says of itself, but errors; or a repetition of
+    a line of a worker's file, if those at its address are read as well.
+    """
     known = kind_of(source.rpartition("/")[2])
     if known and known[0].rays_own:
         return LEVELS.get(level, 0) < LEVELS["error"]
-    return source.startswith("job-driver-") and bool(REPEATED.match(text))
+    repeated = REPEATED.match(text) if source.startswith("job-driver-") else None
+    return repeated is not None and (repeated["address"] or OWN) in read_at
 
 
-def time_of(text: str) -> float | None:
-    """The time with which a line begins, in seconds since 1970; without a zone it is that of this process."""
+def time_of(text: str, local: tzinfo | None = None) -> float | None:
+    """The time with which a line begins, in seconds since 1970; without a zone it is `local`, or this process's."""
     for pattern in TIMES if text[:1] == "{" else TIMES[:1]:
         if found := pattern.match(text):
-            minute = _minute(found["date"].replace("T", " "), found["zone"] or "")
+            minute = _minute(found["date"].replace("T", " "), found["zone"] or "", local)
             return None if minute is None else minute + float(f"{found['seconds']}.{found['fraction'] or 0}")
     return None
 
 
 @functools.lru_cache(maxsize=1024)
-def _minute(date: str, zone: str) -> float | None:
+def _minute(date: str, zone: str, local: tzinfo | None) -> float | None:
     try:
         parts = time.strptime(date, "%Y-%m-%d %H:%M")
     except ValueError:  # the 99th of something
         return None
     if not zone:
-        return time.mktime(parts)
+        return datetime(*parts[:5], tzinfo=local).timestamp() if local else time.mktime(parts)
     sign, hours, minutes = (1, 0, 0) if zone == "Z" else (int(f"{zone[0]}1"), int(zone[1:3]), int(zone[-2:]))
     return calendar.timegm(parts) - sign * (hours * 3600 + minutes * 60)
 

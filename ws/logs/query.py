@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ws.logs.entry import Entry
-from ws.logs.kinds import LEVELS, is_aside
+from ws.logs.kinds import LEVELS, OWN, is_aside
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Query:
     tail: int | None = None  # lines of each service; None: all
     follow: bool = False
     everything: bool = False  # of a job also what is no output of its programs
+    read_at: tuple[str, ...] = (OWN,)  # addresses of nodes whose workers' files are read, besides drivers' logs
 
     @classmethod
     def from_json(cls, text: str) -> Query:
@@ -54,10 +55,16 @@ class Query:
 
     def takes(self, service: str, node: str, source: str) -> bool:
         """Whether a log may have wanted entries."""
-        return (
-            (not self.services or service in self.services)
-            and (not self.nodes or any(fnmatchcase(node, pattern) for pattern in self.nodes))
-            and (not self.sources or any(fnmatchcase(source, pattern) for pattern in self.sources))
+        return self.takes_source(source) and self.takes_node(service, node)
+
+    def takes_source(self, source: str) -> bool:
+        """Whether a file of that name may, on any node."""
+        return not self.sources or any(fnmatchcase(source, pattern) for pattern in self.sources)
+
+    def takes_node(self, service: str, node: str) -> bool:
+        """Whether some log of a node may."""
+        return (not self.services or service in self.services) and (
+            not self.nodes or any(fnmatchcase(node, pattern) for pattern in self.nodes)
         )
 
     def admits(self, entry: Entry) -> bool:
@@ -74,7 +81,7 @@ class Query:
     def leaves_out(self, entry: Entry) -> bool:
         """Whether an entry of one of Ray's files that is admitted is shown only where somebody asks for it."""
         asked = self.everything or self.sources or self.level
-        return bool(self.jobs) and not asked and is_aside(entry.source, entry.level, entry.plain)
+        return bool(self.jobs) and not asked and is_aside(entry.source, entry.level, entry.plain, self.read_at)
 
     @cached_property
     def _names_job(self) -> re.Pattern[str]:

@@ -170,8 +170,8 @@ class TestLastMessage:
             "Read Docker's logs of redis.",
             "Read 5 files of Ray of 2 sessions of ray-cpu.",
             "Left out 1,234 earlier lines; --tail N or --tail all shows them.",
-            "x: denied",
         ]
+        assert read.hints == ["x: denied"]
 
     def test_says_that_nothing_was_read(self):
         assert list(Read().sentences()) == ["Read nothing: no log matches the options."]
@@ -197,6 +197,12 @@ class TestMatches:
         assert cli.main(["logs", *options]) == code
         said = capsys.readouterr()
         assert ("No entry matches the options." in said.err) == bool(code)
+
+    def test_none_of_a_host_is_1_too(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(command, "show_logs", lambda *_, hosts, **__: asked.append(hosts))
+        assert [cli.main(["logs", *options]) for options in ([], ["--host", "b", "--host", "c"])] == [0, 1]
+        assert asked == [(), ("b", "c")]
 
     @pytest.mark.parametrize("node", ["b-ray-cpu", "b-*"])
     def test_a_node_that_is_not_there_is_refused_with_those_that_are(self, capsys, node):

@@ -20,14 +20,14 @@ KNOWN = [
 def ask(monkeypatch):
     """Asks a head that knows these jobs, or one that raises."""
 
-    def run(job: str, *, error: Exception | None = None, own: str | None = None) -> JobNames:
+    def run(job: str, *, error: Exception | None = None) -> JobNames:
         def known() -> list[JobEntry]:
             if error:
                 raise error
             return KNOWN
 
         monkeypatch.setattr(jobs, "access", lambda _: SimpleNamespace(ray=SimpleNamespace(jobs=known)))
-        configured: Any = SimpleNamespace(membership=SimpleNamespace(address=own) if own else None)
+        configured: Any = None
         return job_names(configured, job)
 
     return run
@@ -35,15 +35,11 @@ def ask(monkeypatch):
 
 @pytest.mark.parametrize("job", ["01000000", "raysubmit_A"])
 def test_either_names_the_other(ask, job):
-    assert ask(job) == JobNames(names=("raysubmit_A", "01000000"))
+    assert ask(job) == JobNames(names=("raysubmit_A", "01000000"), driver=KNOWN[0])
 
 
 def test_a_driver_without_a_submission_has_one_name(ask):
-    assert ask("02000000", own="10.0.0.1") == JobNames(names=("02000000",))
-
-
-def test_a_driver_on_another_host_is_named(ask):
-    assert "10.0.0.2: `ws logs --job raysubmit_A` there" in ask("01000000", own="10.0.0.1").hint
+    assert ask("02000000") == JobNames(names=("02000000",), driver=KNOWN[1])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Names of files, times and levels, as the programs write them."""
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from tests.unit.ws.logs.ray_sessions import CLOCK
@@ -21,6 +23,10 @@ class TestTimes:
     )
     def test_are_found(self, line):
         assert time_of(line) == CLOCK + 0.25
+
+    def test_are_of_a_zone_unless_they_name_another(self):
+        berlin = ZoneInfo("Europe/Berlin")
+        assert time_of("2026-11-28 04:00:00,250 text", berlin) == time_of("2026-11-28T03:00:00.25Z", berlin)
 
     @pytest.mark.parametrize("line", ["", "text", "at 2026-11-28 03:00:00", "2026-99-99 03:00:00 text", "[1] text"])
     def test_are_not_found_elsewhere(self, line):

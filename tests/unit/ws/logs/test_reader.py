@@ -92,6 +92,8 @@ class TestFilters:
         said = [entry.text for entry in entries if "square of" in entry.text]
         assert sorted(said) == ["(square pid=9, ip=10.0.0.11) square of 4", "square of 3"]
         assert summary["aside"] == 3
+        entries, _ = read(jobs=JOB, read_at=("", "10.0.0.11"))
+        assert [entry.text for entry in entries if "square of" in entry.text] == ["square of 3"]
 
     def test_task(self, read):
         assert texts(read(task="cu*")) == ["cube of 3"]
