@@ -3,11 +3,22 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from embedded_engine.changes import Result
 from testing.harness import PROJECT
+from ws import cli
+from ws.deploy import Session
+from ws.engine_names import EngineName
+from ws.engines import Choice
+from ws.history.recording import Recording
+from ws.rolling.follower import Follower
+from ws.rolling.run import Rolling
 
 RUN = """
 import pathlib, signal, sys, time
@@ -84,3 +95,28 @@ def test_after_what_must_be_whole_although_nobody_reads_what_it_says(runs, tmp_p
 def test_a_connection_that_only_falls_silent_counts_as_ended(runs, tmp_path):
     runs.append(run := Run(tmp_path, silence=0.5))
     assert run.end == (130, "interrupted")
+
+
+@pytest.mark.parametrize("words", [(), ("--followed",)])
+def test_a_command_is_followed_only_if_it_is_told_so(monkeypatch, tmp_path, words):
+    followers: list[object] = []
+    follower = SimpleNamespace(whole=partial(nullcontext))
+
+    def made() -> SimpleNamespace:
+        followers.append(follower)
+        return follower
+
+    def run(rolling: Rolling, recording: Recording) -> None:
+        assert rolling.whole is (follower.whole if words else nullcontext)
+        recording.result = Result(changes=[])
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
+    monkeypatch.setattr(Follower, "of_this_run", made)
+    monkeypatch.setattr(Rolling, "run", run)
+    monkeypatch.setattr(Session, "maker", EngineName.EMBEDDED)
+    monkeypatch.setattr(Session, "prepare_host", lambda _: None)
+    monkeypatch.setattr(Session, "choose", lambda *_: Choice(name=EngineName.EMBEDDED))
+    monkeypatch.setattr(Session, "show_end", lambda *_: None)
+    assert cli.main(["up", "--rolling", *words]) == cli.DONE
+    assert len(followers) == len(words)
