@@ -108,7 +108,9 @@ def walk(cluster: Cluster, drain: str, console: Console) -> str:
         for name, stack in cluster.stacks.items()
     )
     try:
-        Walk(name="rig", hosts=hosts, options=("--drain", drain), console=console).run()
+        Walk(
+            name="rig", hosts=hosts, options=("--drain", drain), again="python -m bench.rolling", console=console
+        ).run()
     except WsError as error:
         return str(error)
     return ""

@@ -15,6 +15,7 @@ from coordination.redis_client import RedisLink, RedisRefusedError, Reply
 
 MEMBER_SECONDS = 10.0  # a host whose last report is older is not up
 HISTORY_SHOWN = 20
+NO_KEY = -2  # what PTTL answers for a key that is not there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,9 +209,9 @@ def read_state(link: RedisLink, namespace: str) -> ClusterState:
 
 
 def _times_left(link: RedisLink, names: Collection[str], key: Callable[[str], str]) -> dict[str, int]:
-    """Return the milliseconds that are left of each expiring mark, by name."""
+    """Return the milliseconds that are left of each mark that is there, by name; -1 for one that does not expire."""
     left = link.transaction(*(("PTTL", key(name)) for name in names)) if names else []
-    return {name: number for name, number in zip(names, map(_number, left), strict=True) if number > 0}
+    return {name: number for name, number in zip(names, map(_number, left), strict=True) if number != NO_KEY}
 
 
 def _words(reply: Reply) -> list[str]:

@@ -15,8 +15,11 @@ class LockedError(Exception):
 
 
 @contextmanager
-def stack_lock(folder: Path, stack: str, *, work: str = "run") -> Iterator[None]:
-    """Holds the lock of a stack, or of some `work` on it. Raises `LockedError` at once if another process has it."""
+def stack_lock(folder: Path, stack: str, *, work: str = "run", holder: str = "") -> Iterator[None]:
+    """Holds the lock of a stack, or of some `work` on it. Raises `LockedError` at once if another process has it.
+
+    `holder`: the command that holds it, which the others name.
+    """
     make_closed(folder)
     with (folder / "lock").open("a+") as file:
         try:
@@ -28,6 +31,7 @@ def stack_lock(folder: Path, stack: str, *, work: str = "run") -> Iterator[None]
                 "  Wait until it has ended, or end it, and run this again."
             ) from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} since {datetime.now().astimezone():%H:%M:%S}")
+        process = f"process {os.getpid()} since {datetime.now().astimezone():%H:%M:%S}"
+        file.write(f"{holder}, {process}" if holder else process)
         file.flush()
         yield

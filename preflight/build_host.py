@@ -75,7 +75,7 @@ def disk_suffices(tags: Sequence[tuple[BuildTarget, str]], host: BuildHost) -> I
             f"the {missing} images that are missing need {needed / GB:.1f} GB, and {SPARE / GB:.0f} GB to be built in, "
             f"but {host.docker_root} has {host.free / GB:.1f} GB left",
             "Free that much, for example of what is no longer wanted of this project; or build fewer:",
-            ("ws matrix --prune", Set(("minimal",), value=True)),
+            ("ws matrix --prune --no-build", Set(("minimal",), value=True)),
         )
 
 

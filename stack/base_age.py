@@ -72,5 +72,5 @@ def warning(found: BaseAge, today: date) -> str:
         return ""
     return (
         f"The base image {found.tag} is {days} days old, and so are its security updates. "
-        "`ws matrix --refresh-bases` renews all bases; the next `ws up` of each stack rebuilds its images on them"
+        "`ws matrix --refresh-bases --no-build` renews all bases; the next `ws up` of each stack rebuilds its images"
     )

@@ -35,6 +35,8 @@ CLIENT_SERVER = "ray.util.client.server"  # the driver that stands in for one co
 # Actors that Ray starts for itself.
 INTERNAL_ACTORS = ("_ray_internal_", "_ray_")
 SUPERVISOR = "_ray_internal_job_actor_"  # and the submission ID: the actor in which a submitted job runs
+JOB_ID_DIGITS = 8
+UNENDED = ("PENDING", "RUNNING")  # of a job
 IDLE = ("waiting: ", "drained: ")  # entrypoints/ray/node.py
 
 
@@ -243,7 +245,11 @@ def _of_dashboard(dashboard: "_Http", services: Mapping[str, str]) -> _Answer:
         if node.head:
             leads = services.get(node.name, "")
     jobs, actors = dashboard.get("/api/jobs/"), dashboard.states("actors", state="ALIVE")
-    works = [*_jobs(_living(jobs, actors), places, addresses, leads), *_actors(actors, places)]
+    living = list(_living(jobs, actors))
+    drivers: dict[str, str] = {}
+    if len(alive) > 1 and any(entry.get("type") == "DRIVER" and entry.get("status") in UNENDED for entry in living):
+        drivers = _drivers(dashboard.states("workers", worker_type="DRIVER"), places)
+    works = [*_jobs(living, places, addresses, drivers, leads), *_actors(actors, places)]
     if len(alive) > 1:  # one of them may end without the others
         works += _tasks(dashboard.states("tasks", state="RUNNING"), places)
     return _Answer(works=tuple(works), head=leads)
@@ -261,14 +267,24 @@ def _living(jobs: Any, actors: list[Json]) -> Iterator[Json]:  # noqa: ANN401 (J
             yield job
 
 
+def _drivers(workers: Iterable[Json], places: Mapping[str, str]) -> dict[str, str]:
+    """Job → the service of its driver. A driver's worker ID begins with its job's."""
+    return {
+        str(worker.get("worker_id") or "")[:JOB_ID_DIGITS]: places.get(worker.get("node_id") or "", "")
+        for worker in workers
+        if worker.get("is_alive")
+    }
+
+
 def _jobs(
     entries: Iterable[Json],
     places: Mapping[str, str],
     addresses: Mapping[str, str],
+    drivers: Mapping[str, str],
     head: str,
 ) -> Iterator[Work]:
     for entry in entries:
-        if entry.get("status") not in ("PENDING", "RUNNING"):
+        if entry.get("status") not in UNENDED:
             continue
         since = entry["start_time"] / 1000 if entry.get("start_time") else None
         command = str(entry.get("entrypoint") or "")
@@ -284,7 +300,7 @@ def _jobs(
                 identifier=str(entry.get("job_id")),
                 what=command,
                 since=since,
-                node=addresses.get(at, ""),
+                node=drivers.get(str(entry.get("job_id")), addresses.get(at, "")),
             )
 
 

@@ -117,6 +117,10 @@ def up(
         bool,
         typer.Option("--revert/--no-revert", help="With --rolling: restore the former container of a node that fails."),
     ] = True,
+    followed: Annotated[
+        bool,
+        typer.Option("--followed", hidden=True, help="End in good order when stdin ends, as `ws cluster up` asks."),
+    ] = False,
 ) -> None:
     """Set up this host, deploy the stack file to it, and verify the result.
 
@@ -128,19 +132,23 @@ def up(
     """
     from stack.history import Operation
     from ws.history.recording import recorded
+    from ws.rolling.follower import Follower
+    from ws.turn import turn
 
     began = time.monotonic()
+    whole = Follower.of_this_run().whole if followed else contextlib.nullcontext
     if not (revert or rolling):
         raise typer.BadParameter("it has a meaning only with --rolling.", param_hint="--no-revert")
     session = _session(stack, rebuild=build)
-    consent = _consent(f"ws up{' --rolling' if rolling else ''}", stack, engine, yes=yes, drain=drain)
+    words = f"ws up{' --rolling' if rolling else ''}"
+    consent = _consent(words, stack, engine, yes=yes, drain=drain)
     session.prepare_host()
     choice = session.choose(engine)
-    with recorded(session, Operation.UP, choice.name) as recording:
+    with turn(session.identity, words), recorded(session, Operation.UP, choice.name) as recording:
         if rolling and session.maker:  # else there is nothing yet that could be replaced
             from ws.rolling.run import Rolling
 
-            Rolling(session=session, choice=choice, consent=consent, revert=revert).run(recording)
+            Rolling(session=session, choice=choice, consent=consent, revert=revert, whole=whole).run(recording)
         else:
             if session.changes_over(choice):
                 consent.obtain(lambda: session.cost_of_end(f"the {choice.name} engine recreates all containers"))
@@ -200,11 +208,13 @@ def down(
     from ws.cluster_test.command import remove as remove_test_network
     from ws.engine_names import EngineName
     from ws.history.recording import recorded
+    from ws.turn import turn
     from ws.volumes import in_words
 
     session = _session(stack)
     consent = _consent("ws down", stack, EngineOption.AUTO, yes=yes, drain=drain)
-    with recorded(session, Operation.DOWN, session.maker or EngineName.EMBEDDED) as recording:
+    maker = session.maker or EngineName.EMBEDDED
+    with turn(session.identity, "ws down"), recorded(session, Operation.DOWN, maker) as recording:
         consent.obtain(lambda: session.cost_of_end("the stack is taken down"))
         if volumes:
             for line in in_words(session.identity):
@@ -216,7 +226,7 @@ def down(
         session.report(result)
     kept = "" if volumes else ". Data stays; -v removes it"
     if session.only_builds:
-        kept = ". Images stay; `ws matrix --prune` removes old ones"
+        kept = ". Images stay; `ws matrix --prune --no-build` removes old ones"
     out.print(Text(changes.counts(result, planned=False).capitalize() + kept, style="bold green"))
 
 
@@ -281,6 +291,9 @@ def matrix(
             "with their next `up`.",
         ),
     ] = False,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Do what --prune and --refresh-bases say, and build nothing afterwards.")
+    ] = False,
     only_list: Annotated[bool, typer.Option("--list", help="Show what would be built, and build nothing.")] = False,
     yes: Yes = False,
 ) -> None:
@@ -295,6 +308,8 @@ def matrix(
     from ws.matrix import tags
 
     tags.check(also_tag)
+    if no_build and not (prune or refresh_bases):
+        raise typer.BadParameter("it has a meaning only with --prune or --refresh-bases.", param_hint="--no-build")
     session = _session(stack)
     named = {"cuda": cuda, "python": python, "targets": target, "phases": phase}
     options = family.selected(named, service or (), whole=everything)
@@ -302,13 +317,15 @@ def matrix(
     options |= {"registry": registry} if registry is not None else {}
     options |= {key: True for key, said in (("minimal", minimal), ("push", push)) if said}
     session.check_config()
-    if not only_list:
+    if not (only_list or no_build):
         session.prepare_host()
     if refresh_bases:
         _refresh_bases(session, only_list=only_list)
-    planned = family.plan(session, options)
+    planned = None if no_build else family.plan(session, options)
     if prune:
         _prune(session, planned, yes=yes, only_list=only_list)
+    if planned is None:
+        return
     out.print(family.table(planned, out.width))
     out.print(Text(family.in_words(planned), style="bold"))
     if only_list:
@@ -685,8 +702,8 @@ def _consent(words: str, stack: str, engine: EngineOption, *, yes: bool, drain: 
     return Consent(command=command, console=out, yes=yes, drain=None if drain is None else parse_duration(drain))
 
 
-def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -> None:
-    """Shows unused images, and removes them."""
+def _prune(session: "Session", planned: "Plan | None", *, yes: bool, only_list: bool) -> None:
+    """Shows unused images, and removes them. `planned`: what is built afterwards, if anything."""
     from build_report.store import Store
     from build_report.units import size
     from config.project import FOLDER
@@ -699,8 +716,8 @@ def _prune(session: "Session", planned: "Plan", *, yes: bool, only_list: bool) -
     own = session.stack
     others = [StackSettings.read(stack, own.environment) for stack in stacks(FOLDER) if stack != own.file.stack]
     # Images that only this run's options select, and their bases, may be in no stack file.
-    this_run = own.file.config.laid_over(planned.without(()))
-    wanted = prune.wanted_tags([*(stack.file.config for stack in (own, *others)), this_run])
+    this_run = [own.file.config.laid_over(planned.without(()))] if planned else []
+    wanted = prune.wanted_tags([*(stack.file.config for stack in (own, *others)), *this_run])
     old = prune.look(api, wanted, Store().step_names())
     out.print(cache.table(list(old.cache)))
     for reference in old.images:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import typer
 from rich.console import Console
@@ -76,6 +76,12 @@ class Consent:
             show_ends(again, self.console)
             self._ask(again)
             self._agree(again)
+
+    def unasked(self, found: Cost) -> Cost:
+        """What of it no one has agreed to yet."""
+        new = set(self._new(found))
+        ends = (replace(end, works=tuple(work for work in end.works if work in new)) for end in found.ends)
+        return replace(found, ends=tuple(end for end in ends if end.works or end.not_asked))
 
     def objection(self, found: Cost) -> str:
         """Why this work must not be ended; empty if it may. Called right before the change."""

@@ -46,13 +46,25 @@ def drain(access: Access, name: str, seconds: int, console: Console) -> None:
     console.print(f"It stays out, even if its container restarts, until: ws node resume {name} -s {access.stack}")
 
 
-def vacate(access: Access, node: RayNode, seconds: int, say: Callable[[str], None]) -> Work:
-    """Lets a node's running work end, ends Ray there, and keeps it out; returns the work that did not end by itself."""
+def vacate(
+    access: Access,
+    node: RayNode,
+    seconds: int,
+    say: Callable[[str], None],
+    before_end: Callable[[float], None] | None = None,
+) -> Work:
+    """Lets a node's running work end, ends Ray there, and keeps it out; returns the work that did not end by itself.
+
+    `before_end` is called right before Ray ends there, with the seconds that are left of its time. If it raises, the
+    node keeps what runs on it, without a deadline, and gets no new work.
+    """
     began = time.monotonic()
-    _ask_node(access, node.name, seconds)
+    _ask_node(access, node.name, seconds, ends_by_itself=before_end is None)
     left = _wait_for_work(access, node, began + seconds, say)
-    if not left and not _is_gone_surely(access, node):
-        _ask_node(access, node.name, 0)  # no work is left
+    if before_end and not _is_gone_surely(access, node):
+        before_end(max(began + seconds - time.monotonic(), 0.0))
+    if (before_end or not left) and not _is_gone_surely(access, node):
+        _ask_node(access, node.name, 0)  # no work is left, or it may end
     _wait(access, lambda: _is_gone(access, node), f"Ray ends on {node.name}", END_SECONDS, say)
     return left
 
@@ -143,8 +155,11 @@ def _drainable(access: Access, name: str) -> RayNode | None:
     raise WsError(f"{name} is gone: {why}. See: ws node list --stack {access.stack}")
 
 
-def _ask_node(access: Access, name: str, seconds: int) -> None:
-    """Marks the node, and makes Ray give it no new work. Any Ray container of this host can ask the GCS for that."""
+def _ask_node(access: Access, name: str, seconds: int, *, ends_by_itself: bool = True) -> None:
+    """Marks the node, and makes Ray give it no new work. Any Ray container of this host can ask the GCS for that.
+
+    After these seconds the node ends its Ray, unless it is to wait until it is asked again.
+    """
     helpers = [one for one in containers(access.identity) if one.service in RAY_SERVICES and one.state == "running"]
     if not helpers:
         raise WsError(
@@ -153,7 +168,7 @@ def _ask_node(access: Access, name: str, seconds: int) -> None:
         )
     command = list(run_module("entrypoints.ray.node", "drain", name, "--seconds", str(seconds)))
     with access.answers():
-        newly = _mark(access, name, max(seconds, ASK_SECONDS))
+        newly = _mark(access, name, max(seconds, ASK_SECONDS) if ends_by_itself else None)
     done = docker.from_env(timeout=120).containers.get(helpers[0].name).exec_run(command)
     output = done.output.decode(errors="replace") if isinstance(done.output, bytes) else ""
     answer = _last_json(output)
@@ -169,10 +184,11 @@ def _ask_node(access: Access, name: str, seconds: int) -> None:
             access.lease.link.command("DEL", drain_key(access.namespace, name))
 
 
-def _mark(access: Access, name: str, seconds: float) -> bool:
-    """Marks a node as drained, with its deadline; returns whether it was not marked before."""
-    # The deadline first: a mark without one would end the node at once.
-    access.lease.link.command("SET", drain_key(access.namespace, name), 1, "PX", int(seconds * 1000))
+def _mark(access: Access, name: str, seconds: float | None) -> bool:
+    """Marks a node as drained, with its deadline if it has one; returns whether it was not marked before."""
+    # Its time first: a mark without any would end the node at once.
+    deadline = () if seconds is None else ("PX", int(seconds * 1000))
+    access.lease.link.command("SET", drain_key(access.namespace, name), 1, *deadline)
     return access.lease.set_maintenance(name, True)
 
 

@@ -113,7 +113,7 @@ def base_images(facts: Facts) -> Row:
 
 def base_age_rows(facts: Facts) -> list[Row]:
     """How old base images are, and with them the security updates of everything on them."""
-    name, remedy = "Age of bases", "`ws matrix --refresh-bases` renews them; then `ws up` of each stack"
+    name, remedy = "Age of bases", "`ws matrix --refresh-bases --no-build` renews them; then `ws up` of each stack"
     old = [base for base in facts.bases if base.days(facts.today) > OLD_DAYS]
     found = [
         Row(name=name, state=State.WARN, detail=f"{base.tag} is {base.days(facts.today)} days old", remedy=remedy)
@@ -135,7 +135,8 @@ def disk(facts: Facts) -> Row:
     detail = f"{facts.disk_free / 1e9:.0f} GB free in {docker_root}"
     if facts.disk_free < DISK_BYTES:
         remedy = (
-            "free 20 GB: `docker system df -v` shows what takes it; old images of this project: `ws matrix --prune`"
+            "free 20 GB: `docker system df -v` shows what takes it; old images of this project: "
+            "`ws matrix --prune --no-build`"
         )
         return Row(name="Disk", state=State.FAIL, detail=detail, remedy=remedy)
     return Row(name="Disk", state=State.OK, detail=detail)

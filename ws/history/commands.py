@@ -99,13 +99,15 @@ def rollback(
     from ws.drain_option import parse_duration
     from ws.history.rollback import roll_back
     from ws.stack_settings import open_stack
+    from ws.turn import turn
 
     session = Session(open_stack(stack), out)
     words = ["ws rollback", *([str(number)] if number else []), *(["--present-images"] if present_images else [])]
     command = Command(words=" ".join(words), stack=stack)
     consent = Consent(command=command, console=out, yes=yes, drain=None if drain is None else parse_duration(drain))
     began = time.monotonic()
-    earlier, result = roll_back(session, number, consent, yes=yes, present_images=present_images)
+    with turn(session.identity, command.words):
+        earlier, result = roll_back(session, number, consent, yes=yes, present_images=present_images)
     earlier.show_end(result, time.monotonic() - began)
 
 

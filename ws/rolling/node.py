@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from build_report.units import whole_duration
 from docker_api.api import DockerApi
 from embedded_engine.changes import Change, Guard, Result
+from stack.running_words import in_words, listed
+from stack.running_work import Work
 from verification.spec import VerificationSpec
 from ws import changes
 from ws.cluster import drain as drains
@@ -18,7 +21,7 @@ from ws.cluster import head as heads
 from ws.cluster.access import Access
 from ws.cluster.nodes import latest
 from ws.cluster.ray_api import NoHeadError
-from ws.consent import Consent
+from ws.consent import Consent, DeclinedError
 from ws.cost import Cost
 from ws.deploy import Session
 from ws.errors import WsError, message
@@ -33,12 +36,17 @@ from ws.tables import plain_table
 HEAD_SECONDS = 120.0  # for a head, after Redis was replaced
 JOIN_SECONDS = 300.0  # the head may move meanwhile, and a busy host is slow: a needless way back costs more
 HEALTHY_SECONDS = 180.0  # for a container that is made again as it was
+ENDED_BY_RAY = "Ray ended the node as soon as no task or actor was left on it, and with it what began in the drain"
 STAGES = ("drained", "replaced", "joined", "verified")
 DONE = ("replaced", "removed")  # outcomes
 
 
 class NodeError(WsError):
     """A node was not replaced: why, and what became of it."""
+
+
+class StillRunsError(WsError):
+    """What began on a node while it was drained may not be ended: why, and how to go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,7 @@ class Run:
     seconds: float  # for the work of a node to end
     revert: bool  # whether a node is made again as it was if its replacement fails
     change: Callable[[Step, Guard], Result]  # lets the engine make the change of a step
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext  # in which a node goes through its stages
 
     @property
     def others_may_lead(self) -> bool:
@@ -93,18 +102,21 @@ class Node:
         except WsError as error:
             self.outcome = "left as it was"
             raise NodeError(str(error)) from error
-        self._unfinished.write(self.step.service)
-        with self._told_if_interrupted():
+        with self.run.whole(), self._told_if_interrupted():
+            self._unfinished.write(self.step.service)
             try:
                 self._stages()
+            except StillRunsError as error:
+                self.outcome = "draining"
+                raise NodeError(str(error)) from error
             except Exception as error:
                 why = message(error)
                 if why is None:
                     self.outcome = "failed"
                     raise
                 raise NodeError(f"{why}\n  {self._way_back(api, before)}.") from error
-        self._unfinished.clear()
-        self.outcome = "removed" if self.step.leaves else "replaced"
+            self._unfinished.clear()
+            self.outcome = "removed" if self.step.leaves else "replaced"
 
     @contextmanager
     def _told_if_interrupted(self) -> Iterator[None]:
@@ -124,16 +136,7 @@ class Node:
         if not self.step.there:  # it may be the head itself
             return
 
-        def missing() -> str:
-            try:
-                self._cluster.ray.nodes()
-            except NoHeadError as error:
-                return str(error)
-            return ""
-
-        with progress(self._console) as say:
-            if not wait_until(missing, HEAD_SECONDS, say):
-                raise WsError(f"there is no head after {HEAD_SECONDS:.0f} s: {missing()}")
+        wait_for_head(self._cluster, HEAD_SECONDS, self._console, "This node was left as it is")
 
     def _wait_for_work(self) -> None:
         change = self.step.change
@@ -144,6 +147,10 @@ class Node:
 
     def _ends(self, change: Change) -> Cost:
         return lasting(self._session.cost([change]))
+
+    def _began_since(self, change: Change) -> Cost:
+        """What the change ends and nobody was asked about, since it began after that."""
+        return self._consent.unasked(self._ends(change))
 
     def _tell_of_drain(self) -> None:
         """By a person: it ends with the replacement, which lets the node in."""
@@ -167,26 +174,51 @@ class Node:
 
     def _leave(self) -> None:
         """A worker is drained, a head moves to another host. A candidate has nothing to leave."""
-        if not self.step.there or self.step.change is None:
+        change = self.step.change
+        if not self.step.there or change is None:
             return
-        if self.step.service == CANDIDATE:
-            # The head may have moved here since the plan was made.
-            if not (leads(self._cluster) and self.run.others_may_lead):
-                return
+        if self.step.role is Role.WORKER:
+            self._drain(change)
+            return
+        self._consent.obtain(lambda: self._began_since(change))
+        # The head may have moved here since the plan was made.
+        if self.step.service == CANDIDATE and leads(self._cluster) and self.run.others_may_lead:
             with self._stage("drained"):
                 heads.move(self._cluster, None, self._console)
-        elif self.step.role is Role.WORKER:
-            self._drain()
 
-    def _drain(self) -> None:
+    def _drain(self, change: Change) -> None:
         node = next((one for one in latest(self._cluster.ray.nodes()) if one.name == self.name and one.alive), None)
         if node is None:  # it is broken, or an interrupted run drained it
             return
         seconds = max(int(self.run.seconds), 1)  # with 0 the node may be gone before Ray is asked the second time
+        seen: tuple[Work, ...] = ()  # what began meanwhile, as long as it was not asked about
+
         with self._stage("drained"), progress(self._console) as say:
-            left = drains.vacate(self._cluster, node, seconds, say)
+
+            def look(text: str) -> None:
+                nonlocal seen
+                say(text)
+                seen = self._began_since(change).works
+
+            def before_end(left: float) -> None:
+                nonlocal seen
+                seen = ()
+                self._wait_for_what_began(change, left, say)
+
+            left = drains.vacate(self._cluster, node, seconds, look, before_end)
         if left:
             self._session.say(f"  {drains.ended_by_force(left, seconds)}", "yellow")
+        if seen:
+            self._session.say(f"  {ENDED_BY_RAY}: {in_words(seen)} ({'; '.join(listed(seen))})", "yellow")
+
+    def _wait_for_what_began(self, change: Change, seconds: float, say: Callable[[str], None]) -> None:
+        """In the drain: Ray gives the node no new work, but a program that runs there can still connect to it."""
+        consent = replace(self._consent, unchanged=f"{self.name} still runs, and gets no new work")
+        try:
+            wait_for_its_end(lambda: self._began_since(change), seconds, consent, say)
+        except DeclinedError as error:
+            resume = f"ws node resume {self.name} --stack {self._session.identity.stack}"
+            raise StillRunsError(f"{error}\n  Let it in again, which ends what runs there:  {resume}") from error
 
     def _change(self) -> None:
         """The engine replaces this one container, and waits until it is healthy."""
@@ -245,6 +277,29 @@ class Node:
         self._unfinished.clear()
         self.outcome = "reverted" if replaced else "left as it was"
         return f"It runs as before again, image {before.image[:19]}" if replaced else "It was let in again as it was"
+
+
+def wait_for_head(cluster: Access, seconds: float, console: Console, unchanged: str) -> None:
+    """Waits until a head answers. Raises `WsError`, which begins with what was not changed."""
+
+    def missing() -> str:
+        try:
+            cluster.ray.nodes()
+        except NoHeadError as error:
+            return str(error)
+        return ""
+
+    with progress(console) as say:
+        if wait_until(missing, seconds, say):
+            return
+    stack = cluster.stack
+    logs = f"ws head show -s {stack}, ws logs ray-head -s {stack}" if cluster.membership else f"ws logs -s {stack}"
+    raise WsError(
+        f"{unchanged}: no head of Ray answers after {seconds:.0f} s, and without one no node can be drained or "
+        f"verified. {missing()}\n"
+        f"  Why that is:  ws doctor -s {stack}, {logs}\n"
+        f"  If the head needs what `up` would change:  ws up -s {stack} (replaces this host's nodes at once)"
+    )
 
 
 def leads(cluster: Access) -> bool:

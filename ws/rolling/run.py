@@ -1,6 +1,7 @@
 """Runs a rolling replacement on this host: what is no node first, then the nodes of the plan, then a whole `ws up`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,11 +19,12 @@ from ws.engines import Choice
 from ws.errors import WsError
 from ws.history.recording import Recording
 from ws.rolling import versions
-from ws.rolling.node import DONE, Node, NodeError, Run, leads, table
+from ws.rolling.node import DONE, Node, NodeError, Run, leads, table, wait_for_head
 from ws.rolling.plan import CANDIDATE, Place, Plan, Role, Step, plan, service_of
-from ws.rolling.turn import Unfinished, turn_in_cluster, turn_on_host
+from ws.rolling.turn import Unfinished, turn_in_cluster
 from ws.rolling.verify import planned_spec
 
+EARLY_SECONDS = 30.0  # for a head before anything was changed: it may be moving just now
 DRAIN_SECONDS = 600.0  # for the work of a node to end, unless the user says otherwise
 OF_ONE_HOST = (
     "It leads this single host, so all of Ray restarts with it: jobs, drivers, actors, Ray Client sessions. They are "
@@ -43,6 +45,7 @@ class Rolling:
     choice: Choice
     consent: Consent  # its time to drain is that of each node
     revert: bool = True
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext  # what must not end in its middle
     changes: list[Change] = field(default_factory=list)  # of all parts of the run
     outputs: dict[str, Any] = field(default_factory=dict)
 
@@ -60,21 +63,20 @@ class Rolling:
                 f"  Keep the engine: ws up --rolling --stack {self.stack} --engine {self.session.maker}"
             )
         try:
-            with turn_on_host(self.session.identity):
-                self._refuse_configured_versions()
-                planned, spec = self._planned()
-                if planned.steps:
-                    cluster = access(self.session.stack)
-                    with turn_in_cluster(cluster):
-                        self._roll(planned, spec, cluster)
-                # What is left, and the verification of the stack.
-                try:
-                    self.session.report(self._add(self.session.up(self.choice, self.consent)))
-                except DeclinedError as error:
-                    if not planned.steps:
-                        raise
-                    # Not as one that changed nothing, of which the history keeps no record.
-                    raise WsError(f"The nodes were replaced, but not the rest: {error}") from error
+            self._refuse_configured_versions()
+            planned, spec = self._planned()
+            if planned.steps:
+                cluster = access(self.session.stack)
+                with turn_in_cluster(cluster):
+                    self._roll(planned, spec, cluster)
+            # What is left, and the verification of the stack.
+            try:
+                self.session.report(self._add(self.session.up(self.choice, self.consent)))
+            except DeclinedError as error:
+                if not planned.steps:
+                    raise
+                # Not as one that changed nothing, of which the history keeps no record.
+                raise WsError(f"The nodes were replaced, but not the rest: {error}") from error
         finally:
             recording.result = Result(changes=self.changes, outputs=self.outputs)
 
@@ -115,8 +117,11 @@ class Rolling:
             seconds=DRAIN_SECONDS if self.consent.drain is None else self.consent.drain,
             revert=self.revert,
             change=self._change,
+            whole=self.whole,
         )
         self._show(planned, run)
+        if any(step.there for step in planned.steps):
+            wait_for_head(cluster, EARLY_SECONDS, self.session.console, "Nothing was changed")
         if planned.before:
             self.session.report(self._add(self.session.up(self.choice, self.consent, planned.first)))
             self.session.rebuild = False  # it has been done

@@ -1,6 +1,6 @@
-"""Whose turn it is: one rolling replacement at a time, on a host and in a cluster; and what an interrupted one left.
+"""Whose turn it is in a cluster: one rolling replacement at a time; and what an interrupted one left.
 
-A cluster's turn is a key in its Redis that expires, so that the end of a killed run is not waited for.
+The turn is a key in its Redis that expires, so that the end of a killed run is not waited for.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from coordination.lease import prefix
 from coordination.redis_client import RedisRefusedError
-from embedded_engine.lock import stack_lock
 from stack.identity import StackIdentity
 from stack.state import stack_folder, write_atomically
 from ws.cluster.access import Access
@@ -22,14 +21,6 @@ from ws.errors import WsError
 FOLDER, UNFINISHED = "rolling", "unfinished"
 TTL_SECONDS = 60.0
 RENEW_SECONDS = 15.0
-WORK = "rolling replacement"
-
-
-@contextlib.contextmanager
-def turn_on_host(identity: StackIdentity) -> Iterator[None]:
-    """Holds this stack's turn. Raises `LockedError` if another process has it."""
-    with stack_lock(stack_folder(identity) / FOLDER, identity.stack, work=WORK):
-        yield
 
 
 @contextlib.contextmanager

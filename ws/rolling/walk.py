@@ -1,6 +1,7 @@
 """`ws cluster up`: runs `ws up --rolling` on the hosts of a cluster, one after the other, the head's host last."""
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,10 +17,12 @@ from config.project import state_root
 from config.yaml_file import InvalidYamlError, read_yaml
 from embedded_engine.lock import stack_lock
 from ws.errors import WsError
+from ws.rolling.follower import SILENCE_SECONDS
 from ws.rolling.ssh import FAILED, Remote
 from ws.tables import plain_table
 
 ROLLING = ("up", "--rolling")
+ENDS = "Its run there ends by itself, after the node in work if there is one"
 
 
 @dataclass(kw_only=True)
@@ -29,6 +32,7 @@ class Walk:
     name: str  # of the cluster
     hosts: tuple[Remote, ...]  # in the order of the file
     options: tuple[str, ...]  # of `ws up --rolling`
+    again: str  # the command that goes on
     console: Console
     outcomes: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -46,7 +50,8 @@ class Walk:
         except InvalidYamlError as error:
             raise WsError(f"{file} is not valid YAML: {error}\n  {EXAMPLE} shows how it is written.") from error
         hosts = tuple(Remote.of(name, host) for name, host in cluster.hosts.items())
-        return cls(name=cluster.name, hosts=hosts, options=options, console=console)
+        again = shlex.join(("ws", "cluster", "up", "--cluster", str(file), *options))
+        return cls(name=cluster.name, hosts=hosts, options=options, again=again, console=console)
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -82,22 +87,29 @@ class Walk:
             self._say(f"{host.name} ({number} of {len(order)})", "bold")
             began = time.monotonic()
             self.outcomes[host.name] = "interrupted"
+            left = ", ".join(one.name for one in order[number:]) or "none"
+            go_on = (
+                f"Hosts not reached: {left}.\n"
+                f"  Look at it there:  {host.for_people('ps')}\n"
+                f"  Then go on, hosts that are done have nothing left to change:  {self.again}"
+            )
             try:
-                code = host.follow(self.command, self._said_by(host))
+                code = host.follow(self.command, self._said_by(host), self._interrupted(host))
             except KeyboardInterrupt:
-                text = f"Interrupted. What began on {host.name} may go on there for a while: {host.for_people('ps')}"
-                self._say(text, "yellow")
+                self._say(f"Interrupted at {host.name}. {go_on}", "yellow")
                 raise
             self.seconds[host.name] = time.monotonic() - began
             self.outcomes[host.name] = "failed" if code else "done"
-            if code:
-                why = "the connection ended" if code == FAILED and not host.here else f"exit code {code}"
-                left = ", ".join(one.name for one in order[number:]) or "none"
+            if code == FAILED and not host.here:
                 raise WsError(
-                    f"Stopped at {host.name} ({why}): its output is above. Hosts not reached: {left}.\n"
-                    f"  Look at it there:  {host.for_people('ps')}\n"
-                    "  Then go on with the same command: hosts that are done have nothing left to change."
+                    f"The connection to {host.name} ended. {ENDS}, within {SILENCE_SECONDS:.0f} s if there is none. "
+                    f"{go_on}"
                 )
+            if code:
+                raise WsError(f"Stopped at {host.name} (exit code {code}): its output is above. {go_on}")
+
+    def _interrupted(self, host: Remote) -> Callable[[], None]:
+        return lambda: self._say(f"Interrupted at {host.name}. {ENDS}. Interrupt again to not wait for it", "yellow")
 
     def _unreachable(self) -> dict[str, str]:
         """Host → why it cannot be worked on."""

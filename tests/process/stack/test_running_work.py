@@ -63,6 +63,7 @@ class Answers:
             "nodes": [node(HEAD_NODE, "ray-cpu", head=True)],
             "actors": [],
             "tasks": [],
+            "workers": [],
         }
         self.sessions: Any = {}
         self.runs: Any = []
@@ -77,7 +78,7 @@ class Answers:
         if what in self.states:
             wanted = parse_qs(parts.query).get("filter_values", [""])[0]
             there = [*self.states[what], *(self.supervisors() if what == "actors" else ())]
-            found = [entry for entry in there if not wanted or entry["state"] == wanted]
+            found = [entry for entry in there if wanted in ("", entry.get("state"), entry.get("worker_type"))]
             return {"data": {"result": {"result": found}}}
         if parts.path.endswith("/mlflow/experiments/search"):
             return {"experiments": [{"experiment_id": "0"}]}
@@ -242,6 +243,27 @@ class TestRay:
             )
         )
         assert kinds(found) == [("driver", "python interactive.py", "ray-cpu")]
+
+    @pytest.mark.parametrize("at", ["ray-cpu", "ray-gpu"])
+    def test_a_driver_on_a_host_of_two_nodes_is_at_its_own(self, answers, container, server, at):
+        """Both have the host's address, which is all that the list of jobs says."""
+        ids = {"ray-head": HEAD_NODE, "ray-cpu": OTHER_NODE, "ray-gpu": GPU_NODE}
+        answers.states["nodes"] = [node(ids[name], f"alpha-{name}", head=name == "ray-head") for name in ids]
+        answers.jobs = [driver("python interactive.py", 5), driver("python ended.py", 6, "SUCCEEDED")]
+        answers.states["workers"] = [
+            {"worker_id": f"0{number}000000{'f' * 48}", "worker_type": kind, "node_id": ids[name], "is_alive": alive}
+            for number, kind, name, alive in (
+                (5, "DRIVER", at, True), (6, "DRIVER", "ray-cpu", False), (7, "WORKER", "ray-head", True),
+            )
+        ]  # fmt: skip
+        told = {SETTINGS_VARIABLE: f'{{"guard": {dump(GuardSettings(service="ray-cpu", dashboard=server))}}}'}
+        found = asked(
+            tuple(
+                container(name, env={"RAY_NODE_NAME": f"alpha-{name}", **told}, several_hosts=True, ports={})
+                for name in ids
+            )
+        )
+        assert kinds(found) == [("driver", "python interactive.py", at)]
 
     def test_ten_thousand_jobs_are_no_matter(self, answers, container):
         answers.jobs = [job(name=f"raysubmit_{number:05}") for number in range(10_000)]

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from contracts.ray_nodes import RayNode
 from coordination.lease import Grant, Lease, Member
+from coordination.membership import drain_key
 from coordination.redis_client import Address, RedisLink
 from stack.cluster_key import key_file
 from testing.redis_access import access_on
@@ -169,8 +170,10 @@ def asked(led, monkeypatch):
     """What nodes were asked; the mark is set, and with 0 seconds Ray ends there."""
     questions: list[tuple[str, int]] = []
 
-    def ask(access: PlayedAccess, name: str, seconds: int) -> None:
+    def ask(access: PlayedAccess, name: str, seconds: int, *, ends_by_itself: bool = True) -> None:
         questions.append((name, seconds))
+        if not ends_by_itself:
+            drain._mark(access, name, None)
         access.lease.set_maintenance(name, True)
         if seconds == 0:
             access.played.end(name)
@@ -198,8 +201,31 @@ class TestDrain:
         drain.drain(led, "beta-ray-cpu", 1, console)
         assert "Not ended by itself within 1 s, and ended now: 1 task, 0 actors (train)" in said(console)
 
+    def test_what_began_meanwhile_is_asked_about_right_before_the_end(self, led, asked):
+        led.played.works = [Work(("train",), ())]
+        seen: list[tuple[int, bool]] = []
+        beta = entry("beta-ray-cpu")
+
+        def before_end(left: float) -> None:
+            seen.append((int(left), led.played.nodes()[1].alive))
+
+        drain.vacate(led, beta, 1, lambda _: None, before_end)
+        assert (seen, asked) == ([(0, True)], [("beta-ray-cpu", 1), ("beta-ray-cpu", 0)])
+
+    def test_what_may_not_be_ended_keeps_its_node_and_has_no_deadline(self, led, asked):
+        led.played.works = [Work((), ())]
+
+        def refuse(_left: float) -> None:
+            raise WsError("1 driver would end")
+
+        with pytest.raises(WsError, match="1 driver would end"):
+            drain.vacate(led, entry("beta-ray-cpu"), 1, lambda _: None, refuse)
+        assert asked == [("beta-ray-cpu", 1)]
+        assert led.lease.link.command("PTTL", drain_key(led.namespace, "beta-ray-cpu")) == -1
+        assert led.state().draining == ("beta-ray-cpu",)
+
     def test_a_node_that_does_not_end_is_an_error(self, led, asked, console, monkeypatch):
-        monkeypatch.setattr(drain, "_ask_node", lambda *_: None)
+        monkeypatch.setattr(drain, "_ask_node", lambda *_, **__: None)
         with pytest.raises(WsError, match="Ray ends on beta-ray-cpu: not within"):
             drain.drain(led, "beta-ray-cpu", 60, console)
 

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from rich.console import Console
 from embedded_engine.lock import LockedError, stack_lock
 from stack.identity import StackIdentity
 from stack.state import stack_folder
+from testing.live.deployment import wait_until
 from ws.errors import WsError
-from ws.rolling.ssh import OPTIONS
+from ws.rolling.ssh import OPTIONS, Remote
 from ws.rolling.walk import Walk
 
 HOSTS = ("alpha", "beta", "gamma")
@@ -43,9 +45,16 @@ elif words[0] == "ps" and (root / "no-docker" / stack).exists():
     print(reason, end="", file=sys.stderr)
     sys.exit(1)
 elif words[0] == "up":
+    assert words.pop() == "--followed"
     with (root / "ran").open("a") as file:
         file.write(json.dumps([stack, *words]) + "\\n")
-    print("node 1 of 1")
+    print("node 1 of 1", flush=True)
+    if (root / "long" / stack).exists():
+        while line := sys.stdin.readline():  # until nobody follows
+            (root / "beats").open("a").write(line)
+        print("node 1 of 1 is whole", flush=True)
+    if (root / "cut" / stack).exists():
+        sys.exit(255)
     sys.exit(1 if (root / "broken" / stack).exists() else 0)
 """
 
@@ -53,7 +62,7 @@ elif words[0] == "up":
 class Hosts:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.output = root, io.StringIO()
-        for folder in ("off", "broken", "no-docker", "path", "there/bin"):
+        for folder in ("off", "broken", "no-docker", "long", "cut", "path", "there/bin"):
             (root / folder).mkdir(parents=True)
         self.program(root / "path" / "ssh", SSH.format(options=[*OPTIONS, "--"], root=str(root)))
         self.program(root / "there" / "bin" / "ws", WS.format(root=str(root)))
@@ -137,14 +146,53 @@ def test_a_banner_may_be_in_any_encoding(hosts):
     assert "alpha | Zutritt nur f\N{REPLACEMENT CHARACTER}r Befugte" in hosts.output.getvalue()
 
 
-def test_an_interrupt_says_where_something_may_go_on(hosts, monkeypatch):
-    def interrupted(*_: object) -> int:
-        raise KeyboardInterrupt
+def test_an_interrupt_lets_the_run_end_in_good_order_and_says_where_it_stood(hosts, monkeypatch):
+    (hosts.root / "long" / "lab-gamma").touch()
+    said = Walk._said_by
 
-    monkeypatch.setattr("ws.rolling.ssh.Remote.follow", interrupted)
+    def said_by(walk: Walk, host: Remote) -> Callable[[str], None]:
+        def interrupt(line: str) -> None:
+            said(walk, host)(line)
+            if (host.name, line) == ("gamma", "node 1 of 1"):
+                raise KeyboardInterrupt
+
+        return interrupt
+
+    monkeypatch.setattr(Walk, "_said_by", said_by)
+    with pytest.raises(KeyboardInterrupt):
+        hosts.walk("--drain", "5m").run()
+    shown = hosts.output.getvalue()
+    assert "gamma | node 1 of 1 is whole" in shown, "its last lines are shown"
+    assert shown.index("Its run there ends by itself, after the node in work") < shown.index("is whole")
+    assert "Interrupted at gamma. Hosts not reached: beta.\n  Look at it there:  ssh ops@gamma " in shown
+    assert f"ws cluster up --cluster {hosts.file} --drain 5m" in shown
+    assert [stack for stack, *_ in hosts.ran] == ["alpha", "lab-gamma"]
+
+
+def test_a_run_hears_that_it_is_followed(hosts, monkeypatch):
+    (hosts.root / "long" / "lab-gamma").touch()
+    beats = hosts.root / "beats"
+    monkeypatch.setattr("ws.rolling.ssh.BEAT_SECONDS", 0.01)
+
+    def end(_walk: Walk, _host: Remote) -> Callable[[str], None]:
+        def interrupt(line: str) -> None:
+            if line == "node 1 of 1" and (hosts.root / "ran").read_text().count("\n") > 1:
+                wait_until(beats.exists, "a beat", 30)
+                raise KeyboardInterrupt
+
+        return interrupt
+
+    monkeypatch.setattr(Walk, "_said_by", end)
     with pytest.raises(KeyboardInterrupt):
         hosts.walk().run()
-    assert "What began on alpha may go on there for a while: ssh 203.0.113.1" in hosts.output.getvalue()
+    assert beats.read_text().startswith("\n")
+
+
+def test_a_lost_connection_says_on_which_host_and_how_to_go_on(hosts):
+    (hosts.root / "cut" / "lab-gamma").touch()
+    with pytest.raises(WsError, match=r"The connection to gamma ended\. Its run there ends by itself") as stopped:
+        hosts.walk().run()
+    assert [words in str(stopped.value) for words in ("ssh ops@gamma ", "ws cluster up --cluster ")] == [True] * 2
 
 
 def test_a_stack_may_have_the_name_of_a_cluster(hosts):

@@ -1,14 +1,17 @@
 """`ws matrix --prune` removes only unused images of this project."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config.stack_file import stacks
+from stack import base_age
 from testing.harness import PROJECT
 from testing.stack_files import read_stack_config
+from ws import cli
+from ws.matrix import prune
 from ws.matrix.prune import (
     TARGET_LABEL,
     TITLE_LABEL,
@@ -218,3 +221,43 @@ class TestWanted:
     def test_are_asked_for_without_making_anything(self, state):
         wanted_tags([read_stack_config(PROJECT, "matrix")])
         assert list(state.iterdir()) == []
+
+
+class TestWithoutBuilding:
+    """As the alerts DiskLow and BaseImageOld advise."""
+
+    @pytest.fixture
+    def removed(self, monkeypatch, tmp_path) -> list[Old]:
+        """What was removed. Neither a plan nor a build is possible."""
+        removed: list[Old] = []
+
+        def remove(_api: object, old: Old) -> list[str]:
+            removed.append(old)
+            return []
+
+        def fail(*_: object, **__: object) -> NoReturn:
+            raise AssertionError
+
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
+        monkeypatch.setattr("docker_api.api.DockerApi", lambda: None)
+        monkeypatch.setattr(prune, "wanted_tags", lambda configs: {str(len(list(configs)))})
+        monkeypatch.setattr(prune, "look", lambda *_: Old(images=("cslr/runtime:old",)))
+        monkeypatch.setattr(prune, "remove", remove)
+        for name in ("ws.matrix.plan.plan", "ws.matrix.run.build", "ws.deploy.Session.prepare_host"):
+            monkeypatch.setattr(name, fail)
+        return removed
+
+    def test_what_is_old_is_removed_and_that_is_all(self, removed, capsys):
+        assert cli.main(["matrix", "--prune", "--no-build", "--yes"]) == cli.DONE
+        assert [old.images for old in removed] == [("cslr/runtime:old",)]
+        assert "1 images and 0 records" in capsys.readouterr().out
+
+    def test_bases_get_the_day_and_that_is_all(self, removed, capsys):
+        assert cli.main(["matrix", "--refresh-bases", "--no-build"]) == cli.DONE
+        assert base_age.DAY.fullmatch(base_age.edition())
+        assert removed == []
+
+    def test_alone_it_has_no_meaning(self, removed, capsys):
+        assert cli.main(["matrix", "--no-build"]) == 2
+        assert "it has a meaning only with" in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from config.cluster import Membership
 from config.cluster_file import parse
 from embedded_engine.changes import CONTAINER, Action, Change, Guard, Result
 from stack.identity import StackIdentity
+from stack.running_work import Kind
+from stack.running_work import Work as Running
 from ws.cluster.ray_api import Work
 from ws.consent import Command, Consent, DeclinedError
-from ws.cost import Cost
+from ws.cost import Cost, End
 from ws.errors import WsError
 from ws.rolling import node as nodes
 from ws.rolling.node import Node, NodeError, Run, table
@@ -22,6 +25,7 @@ from ws.rolling.plan import CANDIDATE, Role, Step
 from ws.rolling.turn import Unfinished
 
 IDENTITY = StackIdentity(project="cslr", stack="lab")
+DRIVER = Running(kind=Kind.DRIVER, identifier="05000000", what="python train.py", node="ray-cpu")
 HOSTS = {"lab": {"address": "10.0.0.1"}, "beta": {"address": "10.0.0.2"}}
 
 
@@ -41,6 +45,9 @@ class World:
         self.there = False  # the former container, after it was replaced
         self.left = Work((), ())
         self.drained: set[str] = set()  # nodes that are to stay out
+        self.works: tuple[Running, ...] = ()  # what the replacement would end
+        self.ended_by_ray = False  # before the run would have ended the node
+        self.begins_after = ""  # what was done before that work began
         self.output = io.StringIO()
         self.console = Console(file=self.output, width=200)
         self.identity = IDENTITY
@@ -60,7 +67,8 @@ class World:
         self.output.write(f"{text}\n")
 
     def cost(self, _changes: list[Change]) -> Cost:
-        return Cost()
+        works = tuple(work for work in self.works if not self.begins_after or self.begins_after in self.did)
+        return Cost(ends=(End(works=works, because="ray-cpu is replaced"),)) if works else Cost()
 
     def nodes(self) -> list[Any]:
         return [RayNode()] if self.alive else []
@@ -92,12 +100,13 @@ class World:
         *,
         revert: bool = True,
         seconds: float = 60,
+        yes: bool = False,
         **step: Any,
     ) -> Node:
         change = Change(urn="u", type=CONTAINER, name=f"{service}-container", action=Action.REPLACE)
         run = Run(
             session=self, cluster=self, spec=object(), seconds=seconds, revert=revert, change=self.change,  # type: ignore[arg-type]
-            consent=Consent(command=Command(words="ws up --rolling", stack="lab"), console=self.console),
+            consent=Consent(command=Command(words="ws up --rolling", stack="lab"), console=self.console, yes=yes),
         )  # fmt: skip
         return Node(run, Step(**{"service": service, "role": role, "change": change, "there": True, **step}))
 
@@ -119,15 +128,26 @@ def world(monkeypatch, tmp_path) -> World:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     world = World()
 
-    def vacate(_cluster: object, _node: object, seconds: int, _say: object) -> Work:
+    def vacate(
+        _cluster: object,
+        _node: object,
+        seconds: int,
+        say: Callable[[str], None],
+        before_end: Callable[[float], None],
+    ) -> Work:
         world.do("drain")
         world.seconds = seconds
+        say("waiting for 1 task")
+        if not world.ended_by_ray:
+            before_end(0.0)
+        world.do("end")
         return world.left
 
     def problem(*_: object) -> str:
         world.do("verify")
         return ""
 
+    monkeypatch.setattr("ws.consent.SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(nodes, "DockerApi", lambda: None)
     monkeypatch.setattr("ws.rolling.snapshot.Snapshot.take", lambda _api, _name: world)
     monkeypatch.setattr("ws.cluster.drain.vacate", vacate)
@@ -143,7 +163,7 @@ class TestStages:
     def test_of_a_worker(self, world):
         node = world.node()
         node.replace()
-        assert world.did == ["drain", "change u", "let in", "verify"]
+        assert world.did == ["drain", "end", "change u", "let in", "verify"]
         assert (node.name, node.outcome, list(node.seconds)) == ("lab-ray-cpu", "replaced", list(nodes.STAGES))
 
     def test_of_one_that_ray_does_not_know(self, world):
@@ -188,7 +208,7 @@ class TestStages:
 
     def test_of_one_that_runs_waits_for_a_head(self, world, monkeypatch):
         monkeypatch.setattr(nodes, "HEAD_SECONDS", 0.0)
-        with pytest.raises(NodeError, match="there is no head after 0 s"):
+        with pytest.raises(NodeError, match="This node was left as it is: no head of Ray answers after 0 s"):
             world.node().replace()
         assert world.did == []
 
@@ -196,7 +216,7 @@ class TestStages:
         change = Change(urn="u", type=CONTAINER, name="ray-cpu-container", action=Action.DELETE)
         node = world.node(change=change)
         node.replace()
-        assert (world.did, node.outcome) == (["drain", "change u", "forget lab-ray-cpu"], "removed")
+        assert (world.did, node.outcome) == (["drain", "end", "change u", "forget lab-ray-cpu"], "removed")
 
     def test_work_that_did_not_end_by_itself_is_told(self, world):
         world.left = Work(("train",), ())
@@ -276,6 +296,41 @@ class TestWork:
             node.replace()
         assert (world.did, node.outcome, Unfinished(IDENTITY).read()) == ([], "left as it was", "")
 
+    def test_that_began_in_the_drain_is_not_ended_without_consent(self, world):
+        world.works, world.begins_after = (DRIVER,), "drain"
+        node = world.node()
+        said = "lab-ray-cpu still runs, and gets no new work: 1 driver would end(.|\n)*--yes\n.*ws node resume"
+        with pytest.raises(NodeError, match=said):
+            node.replace()
+        assert (world.did, node.outcome) == (["drain"], "draining"), "the way back would end it as well"
+        assert Unfinished(IDENTITY).read() == "ray-cpu", "the next run goes on there"
+
+    def test_that_began_in_the_drain_ends_with_consent(self, world):
+        world.works, world.begins_after = (DRIVER,), "drain"
+        world.node(yes=True).replace()
+        assert world.did[:3] == ["drain", "end", "change u"]
+        assert "1 driver would end: ray-cpu is replaced" in world.output.getvalue()
+
+    def test_that_began_in_the_drain_and_ended_with_rays_own_end_is_told(self, world):
+        world.works, world.begins_after, world.ended_by_ray = (DRIVER,), "drain", True
+        world.node().replace()
+        assert "and with it what began in the drain: 1 driver (" in world.output.getvalue()
+
+    def test_that_was_agreed_to_before_the_drain_is_not_asked_about_again(self, world):
+        world.works = (DRIVER,)
+        node = world.node(seconds=0)
+        node._consent.agreed.add((DRIVER.kind, DRIVER.identifier))
+        node.replace()
+        assert world.did[:2] == ["drain", "end"]
+
+    def test_that_began_since_the_question_keeps_the_head_where_it_is(self, world, monkeypatch):
+        world.leads = world.there = True
+        monkeypatch.setattr(nodes, "wait_for_its_end", lambda *_: setattr(world, "works", (DRIVER,)))
+        node = world.node(CANDIDATE, Role.HEAD)
+        with pytest.raises(NodeError, match="lab-ray-head was left as it is: 1 driver would end"):
+            node.replace()
+        assert (world.did, node.outcome) == (["restore", "candidate"], "left as it was")
+
 
 def test_an_interrupted_node_is_found_by_the_next_run(world):
     world.broken = {"change u": KeyboardInterrupt()}
@@ -283,6 +338,20 @@ def test_an_interrupted_node_is_found_by_the_next_run(world):
         world.node().replace()
     assert Unfinished(IDENTITY).read() == "ray-cpu"
     assert "To go on: ws up --rolling -s lab" in world.output.getvalue()
+
+
+def test_an_interrupt_that_waits_for_the_node_comes_after_it(world):
+    @contextlib.contextmanager
+    def whole() -> Iterator[None]:
+        yield
+        raise KeyboardInterrupt
+
+    node = world.node()
+    node.run = replace(node.run, whole=whole)
+    with pytest.raises(KeyboardInterrupt):
+        node.replace()
+    assert (node.outcome, Unfinished(IDENTITY).read()) == ("replaced", "")
+    assert "may be out of the cluster" not in world.output.getvalue()
 
 
 def test_the_table_says_what_came_of_each(world):

@@ -12,6 +12,7 @@ from embedded_engine.changes import CONTAINER, EVERYTHING, IMAGE, Action, Change
 from stack import running_work
 from stack.running_work import Deployed, Kind, RunningWork, Work
 from testing.stack_files import configured
+from ws.cluster.ray_api import NoHeadError
 from ws.consent import Command, Consent, DeclinedError
 from ws.containers import ContainerState
 from ws.deploy import Session
@@ -39,6 +40,7 @@ class World:
         self.did: list[str] = []
         self.previews: list[list[Change]] = [[NODE]]
         self.broken = ""  # the service whose node fails
+        self.no_head = False
         self.left: list[Change] = []  # containers that the engine's state does not know
         self.overrides: list[object] = []  # of the config, for each run of the engine
         self.declines = False  # whether the user declines what comes after the nodes
@@ -74,6 +76,13 @@ class World:
     def clear_away(self, left: list[Change], _consent: Consent) -> None:
         self.did += [f"removed {one.name}" for one in left]
         self.left = [one for one in self.left if one not in left]
+
+    # Of the cluster.
+
+    def nodes(self) -> list[Any]:
+        if self.no_head:
+            raise NoHeadError("The dashboard at http://127.0.0.1:8265 does not answer.")
+        return []
 
     # Of the nodes.
 
@@ -120,7 +129,11 @@ def world(monkeypatch, tmp_path) -> World:
         yield
 
     class Cluster:
-        membership = None
+        membership, stack = None, "lab"
+
+        @property
+        def ray(self) -> World:
+            return world
 
     deployed = tuple(Deployed(service=one, name=one, running=True, healthy=True) for one in ("ray-cpu", "ray-gpu"))
     monkeypatch.setattr(running_work, "look", lambda *_: RunningWork(head="ray-cpu", services=deployed))
@@ -193,6 +206,18 @@ class TestStop:
             world.run()
         assert world.did == ["node ray-gpu"]
         assert "not reached" in world.output.getvalue()
+
+    def test_without_a_head_before_anything_is_changed_it_says_what_helps(self, world, monkeypatch):
+        monkeypatch.setattr(runs, "EARLY_SECONDS", 0.1)
+        monkeypatch.setattr("ws.progress.time.sleep", lambda _: None)
+        world.no_head, world.previews = True, [[IMAGE_CHANGE, NODE]]
+        with pytest.raises(WsError) as stopped:
+            world.run()
+        assert world.did == []
+        said = str(stopped.value)
+        assert said.startswith("Nothing was changed: no head of Ray answers after 0 s")
+        assert [word in said for word in ("does not answer", "ws doctor -s lab", "ws logs -s lab")] == [True] * 3
+        assert "ws up -s lab (replaces this host's nodes at once)" in said
 
     def test_a_failed_preview_changes_nothing(self, world):
         world.previews = [[change("ray-gpu-container", error="no such key")]]
