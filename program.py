@@ -4,7 +4,6 @@ import platform as machine
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -22,6 +21,7 @@ from config.keys import SECRET_TEXTS
 from config.load import config_value, load
 from config.packages import load_lock
 from config.platform import KEY, PlatformSettings
+from config.project import FOLDER
 from config.ray_wheel import check_wheel
 from config.remedies import secret_command
 from config.services import RAY_NODES
@@ -184,7 +184,7 @@ def claim(stack: Stack) -> owner.Situation | None:
     """
     if GENERATES in stack.environment or (not stack.owner_counts and stack.dry_run):
         return None
-    now = owner.look(stack.identity, known(), Path(__file__).parent.parent, stack.environment)
+    now = owner.look(stack.identity, known(), FOLDER, stack.environment)
     if stack.owner_counts:
         owner.check(now)
         if notice := owner.another_checkout(now):

@@ -12,6 +12,7 @@ import pytest
 
 from components.image_set import IMAGES
 from components.keeper import CONTAINERS, LOOK, TOLD_TARGET, DockerSocket, docker_socket
+from config.project import FOLDER
 from config.services import IMAGE_OF, SERVICES
 from contracts.document import SETTINGS_VARIABLE, dump, load, load_settings
 from contracts.firewall import FirewallSettings
@@ -22,6 +23,7 @@ from contracts.keeper import KeeperSettings
 from contracts.ray_node import AgentSettings, NodeSettings
 from contracts.transcription import TranscriptionSettings
 from embedded_engine.program import ProgramError
+from stack.owner import RECORD
 from stack.programs import source_of
 from stack.pulumi_internals import Unknown
 from testing.harness import (
@@ -1139,3 +1141,10 @@ def test_every_container_goes_through_the_factory(dev):
 def test_resources_hold_no_secret_wrappers(dev):
     """Nothing secret reaches an engine, so nothing need be encrypted in its state."""
     assert [r.name for r in dev.resources.values() if r.secret_inputs] == []
+
+
+def test_the_owners_record_names_this_checkout(tmp_path):
+    """By it, another copy of the program is noticed that deploys the same stack."""
+    deploy({}, state_home=tmp_path)
+    (record,) = tmp_path.rglob(RECORD)
+    assert json.loads(record.read_text())["checkout"] == str(FOLDER)
