@@ -10,6 +10,7 @@ from ws import cli
 from ws.deploy import Session
 from ws.engine_names import EngineName
 from ws.engines import Choice
+from ws.terminal import FAILED
 
 HOLDER = """
 import sys, time
@@ -38,7 +39,7 @@ def test_beside_a_rolling_replacement_every_other_is_refused(rolling, monkeypatc
     monkeypatch.setattr(Session, "prepare_host", lambda _: None)
     monkeypatch.setattr(Session, "choose", lambda *_: Choice(name=EngineName.EMBEDDED))
     monkeypatch.setattr(Session, "maker", EngineName.EMBEDDED)
-    assert cli.main(words.split()) == cli.FAILED
+    assert cli.main(words.split()) == FAILED
     said = capsys.readouterr().err
     assert f"another run works on stack dev (ws up --rolling, process {rolling.pid} since " in said
     assert "Wait until it has ended" in said
