@@ -14,7 +14,7 @@ from stack.running_words import in_words, line, listed
 from stack.running_work import Kind, Work
 from ws.cost import DOES_NOT_END, Cost
 from ws.errors import WsError
-from ws.progress import progress
+from ws.progress import paused, progress
 
 POLL_SECONDS = 2.0
 SETTLE_SECONDS = 3.0  # in which a driver that has just ended, such as the last verification's, leaves the list
@@ -120,8 +120,17 @@ class Consent:
     def _ask(self, found: Cost) -> None:
         if not self._asks():
             raise DeclinedError(self._refusal(found))
-        if not typer.confirm("End it and continue?"):
+        if not self._confirmed("End it and continue?"):
             raise DeclinedError(f"{self.unchanged}.")
+
+    def _confirmed(self, question: str) -> bool:
+        """The answer; an interrupt is a no, so that the command can say what it has changed before."""
+        with paused():
+            try:
+                return typer.confirm(question)
+            except typer.Abort:
+                self.console.print()
+                return False
 
     def _refusal(self, found: Cost) -> str:
         what = in_words(found.works) if found.works else "running work"
@@ -162,7 +171,7 @@ class Consent:
                 f"  End it as well:     {self.command.with_option('--drain 2h --yes')}"
             )
         self.console.print(Text(sentence, style="yellow"))
-        if not typer.confirm("Wait for the rest, then end it?"):
+        if not self._confirmed("Wait for the rest, then end it?"):
             raise DeclinedError("Nothing was changed.")
         self.agreed.update((work.kind, work.identifier) for work in stays)
 

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.status import Status
 from rich.text import Text
 
 PLAIN_SECONDS = 10.0  # between two lines, where lines stay for ever
+_shown: list[Status] = []  # the changing lines of this process
 
 
 @contextlib.contextmanager
@@ -15,7 +17,11 @@ def progress(console: Console) -> Iterator[Callable[[str], None]]:
     """Yields a function that shows what is being waited for."""
     if console.is_terminal and not console.is_dumb_terminal:
         with console.status("") as status:
-            yield lambda text: status.update(Text(text))
+            _shown.append(status)
+            try:
+                yield lambda text: status.update(Text(text))
+            finally:
+                _shown.remove(status)
         return
     last = [-PLAIN_SECONDS]
 
@@ -25,6 +31,19 @@ def progress(console: Console) -> Iterator[Callable[[str], None]]:
             console.print(Text(text), soft_wrap=True)
 
     yield say
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """Removes the changing line while a question is asked: it would overwrite that."""
+    hidden = list(_shown)
+    for status in reversed(hidden):
+        status.stop()
+    try:
+        yield
+    finally:
+        for status in hidden:
+            status.start()
 
 
 def wait_until(

@@ -14,6 +14,7 @@ from ws import cli, consent
 from ws.consent import Command, Consent, DeclinedError
 from ws.cost import Cost, End
 from ws.drain_option import parse_duration, with_time
+from ws.progress import progress
 
 JOB = Work(kind=Kind.JOB, identifier="raysubmit_x", what="python train.py")
 LATER = Work(kind=Kind.JOB, identifier="raysubmit_later", what="python eval.py")
@@ -129,6 +130,32 @@ class TestOnATerminal:
         person.sits_there(False)
         with pytest.raises(DeclinedError, match=r"Nothing was changed\."):
             person.run(costs(JOB))
+
+    def test_an_interrupt_of_the_question_is_a_no(self, person, monkeypatch):
+        """A rolling replacement may have replaced nodes before, which it must tell and record."""
+
+        def interrupted(_question: str) -> bool:
+            raise typer.Abort
+
+        person.sits_there()
+        monkeypatch.setattr(typer, "confirm", interrupted)
+        with pytest.raises(DeclinedError, match=r"Nothing was changed\."):
+            person.run(costs(JOB))
+
+    def test_no_line_of_progress_overwrites_the_question(self, person, monkeypatch):
+        person.sits_there()
+        person.console = Console(file=person.output, force_terminal=True, _environ={"TERM": "xterm"})
+        hidden, shown = "\x1b[?25l", "\x1b[?25h"  # the cursor, while such a line changes and after it
+
+        def confirm(_question: str) -> bool:
+            assert person.told.rfind(hidden) < person.told.rfind(shown)
+            return True
+
+        monkeypatch.setattr(typer, "confirm", confirm)
+        with progress(person.console):
+            person.run(costs(JOB))
+            assert person.told.rfind(shown) < person.told.rfind(hidden), "it goes on"
+        assert person.told.rfind(hidden) < person.told.rfind(shown)
 
     def test_yes_goes_on(self, person):
         person.sits_there(True)
