@@ -65,7 +65,7 @@ class Consent:
             try:
                 found = self._drained(found, look)
             except KeyboardInterrupt:
-                self.console.print("\nNothing was changed.")
+                self.console.print(f"\n{self.unchanged}.")
                 raise
         if self.yes or not (self._new(found) or not found.known):
             self._agree(found)
@@ -154,7 +154,7 @@ class Consent:
             while (left := _waited_for(found)) or not found.known:
                 passed = time.monotonic() - began
                 if passed >= seconds:
-                    raise DeclinedError(_too_long(found, left, passed))
+                    raise DeclinedError(f"{self.unchanged}: {_too_long(found, left, passed)}")
                 say(f"Waiting for {_in_short(left) or found.ends[-1]}; {whole_duration(seconds - passed)} left")
                 time.sleep(min(POLL_SECONDS, seconds - passed))
                 found = look()
@@ -167,12 +167,11 @@ class Consent:
         sentence = f"{in_words(stays)} will not end by {itself}, and would be ended"
         if not self._asks():
             raise DeclinedError(
-                f"Nothing was changed: {sentence}.\n"
-                f"  End it as well:     {self.command.with_option('--drain 2h --yes')}"
+                f"{self.unchanged}: {sentence}.\n  End it as well:     {self.command.with_option('--drain 2h --yes')}"
             )
         self.console.print(Text(sentence, style="yellow"))
         if not self._confirmed("Wait for the rest, then end it?"):
-            raise DeclinedError("Nothing was changed.")
+            raise DeclinedError(f"{self.unchanged}.")
         self.agreed.update((work.kind, work.identifier) for work in stays)
 
 
@@ -206,6 +205,6 @@ def _in_short(works: list[Work]) -> str:
 
 def _too_long(found: Cost, left: list[Work], seconds: float) -> str:
     if not left:
-        return f"Nothing was changed: after {whole_duration(seconds)} {found.ends[-1]}."
+        return f"after {whole_duration(seconds)} {found.ends[-1]}."
     lines = "".join(f"\n    {text}" for text in listed(left))
-    return f"Nothing was changed: not ended after {whole_duration(seconds)}: {in_words(left)}{lines}"
+    return f"not ended after {whole_duration(seconds)}: {in_words(left)}{lines}"

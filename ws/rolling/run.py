@@ -26,6 +26,7 @@ from ws.rolling.verify import planned_spec
 
 EARLY_SECONDS = 30.0  # for a head before anything was changed: it may be moving just now
 DRAIN_SECONDS = 600.0  # for the work of a node to end, unless the user says otherwise
+NO_MORE = "Nothing more was changed"
 OF_ONE_HOST = (
     "It leads this single host, so all of Ray restarts with it: jobs, drivers, actors, Ray Client sessions. They are "
     "waited for; what has not ended then ends with consent only"
@@ -70,8 +71,9 @@ class Rolling:
                 with turn_in_cluster(cluster):
                     self._roll(planned, spec, cluster)
             # What is left, and the verification of the stack.
+            consent = replace(self.consent, unchanged=NO_MORE) if planned.steps else self.consent
             try:
-                self.session.report(self._add(self.session.up(self.choice, self.consent)))
+                self.session.report(self._add(self.session.up(self.choice, consent)))
             except DeclinedError as error:
                 if not planned.steps:
                     raise
@@ -85,7 +87,7 @@ class Rolling:
         previewed = self.session.run(self.choice, lambda engine: engine.preview(), self._previewed_with())
         if previewed.failed:
             shown_changes.show_failures(previewed, self.session.console)
-            raise WsError("The preview failed. Nothing more was changed.")
+            raise WsError(f"The preview failed. {NO_MORE}.")
         running = running_work.look(self.session.identity)
         place = place_of(running, self._leads() or running.head, Unfinished(self.session.identity).read())
         last = self.session.last_verification

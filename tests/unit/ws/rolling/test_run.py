@@ -63,9 +63,9 @@ class World:
 
     # Of the session.
 
-    def up(self, _choice: Choice, _consent: Consent, scope: Scope = EVERYTHING) -> Result:
+    def up(self, _choice: Choice, consent: Consent, scope: Scope = EVERYTHING) -> Result:
         if self.declines:
-            raise DeclinedError("Nothing was changed.")
+            raise DeclinedError(f"{consent.unchanged}.")
         self.did.append("whole" if scope.whole else f"without {','.join(sorted(scope.without))}")
         return Result(changes=[change("verification", Action.UPDATE)], outputs={"urls": {}})
 
@@ -196,7 +196,7 @@ class TestStop:
 
     def test_a_refusal_after_the_nodes_is_no_run_that_changed_nothing(self, world):
         world.declines = True
-        with pytest.raises(WsError, match="The nodes were replaced, but not the rest: Nothing was changed") as stopped:
+        with pytest.raises(WsError, match="replaced, but not the rest: Nothing more was changed") as stopped:
             world.run()
         assert not isinstance(stopped.value, DeclinedError)
 
