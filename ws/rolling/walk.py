@@ -91,7 +91,7 @@ class Walk:
             go_on = (
                 f"Hosts not reached: {left}.\n"
                 f"  Look at it there:  {host.for_people('ps')}\n"
-                f"  Then go on, hosts that are done have nothing left to change:  {self.again}"
+                f"  Then go on (hosts that are done have nothing left to change):  {self.again}"
             )
             try:
                 code = host.follow(self.command, self._said_by(host), self._interrupted(host))
@@ -109,7 +109,7 @@ class Walk:
                 raise WsError(f"Stopped at {host.name} (exit code {code}): its output is above. {go_on}")
 
     def _interrupted(self, host: Remote) -> Callable[[], None]:
-        return lambda: self._say(f"Interrupted at {host.name}. {ENDS}. Interrupt again to not wait for it", "yellow")
+        return lambda: self._say(f"Interrupted at {host.name}. {ENDS}. Interrupt again to stop waiting for it", "yellow")
 
     def _unreachable(self) -> dict[str, str]:
         """Host → why it cannot be worked on."""
