@@ -109,7 +109,7 @@ class Walk:
                 raise WsError(f"Stopped at {host.name} (exit code {code}): its output is above. {go_on}")
 
     def _interrupted(self, host: Remote) -> Callable[[], None]:
-        return lambda: self._say(f"Interrupted at {host.name}. {ENDS}. Interrupt again to stop waiting for it", "yellow")
+        return lambda: self._say(f"Interrupted at {host.name}. {ENDS}. Interrupt again to stop waiting", "yellow")
 
     def _unreachable(self) -> dict[str, str]:
         """Host → why it cannot be worked on."""
