@@ -158,13 +158,17 @@ def _history(
 
 
 def _follow(live: Live, query: Query, read: Read, show: Printer, out: Console, err: Console) -> None:
-    for number, batch in enumerate(live.batches()):
+    told = False
+    for batch in live.batches():
         entries = _entries(batch, read)
-        for entry in _last(entries, query.tail, read) if number == 0 else entries:
+        for entry in entries if told else _last(entries, query.tail, read):
             show(entry)
-        if number == 0:
+        if not told:
             _tell(read, out, err)
+            told = True
         out.file.flush()
+    if not told:  # there is nothing to follow, and why is told all the same
+        _tell(read, out, err)
 
 
 def _entries(came: Iterable[Entry | Summary], read: Read) -> Iterator[Entry]:

@@ -224,6 +224,13 @@ class TestHosts:
 
 
 class TestFollowed:
+    def test_without_anything_to_follow_says_why(self, logs, dashboard):
+        _, said = logs(hosts=("gamma",), follow=True, tail=2)
+        assert "Host gamma has no running Ray node. To read its logs there: ssh 10.202.0.78" in said
+        dashboard.agents_answer = False
+        _, said = logs(hosts=("beta",), follow=True, tail=2)
+        assert "Node beta-ray-cpu was not read" in said
+
     def test_goes_on_behind_a_lost_connection(self, dashboard, ray, monkeypatch):
         monkeypatch.setattr(remote_log, "RETRY_SECONDS", 0.01)
         said = [f"tick {number}\n".encode() for number in range(6)]
