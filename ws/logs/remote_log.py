@@ -107,14 +107,18 @@ class RemoteLog:
 
 
 def behind(lines: Iterator[str], place: list[str], most: int) -> Iterator[str]:
-    """The lines behind a place, which is several lines; all of them if it does not come within the first ones."""
+    """The lines behind a place, which is several lines; all of them if it does not come within the first ones.
+
+    A file that has begun anew, as in a node's next session, lacks the place: what comes after its last lines is new.
+    """
     passed: list[str] = []
+    begun = time.monotonic()
     for text in lines if place else ():
         passed.append(text)
         if passed[-len(place) :] == place:
             passed = []
             break
-        if len(passed) >= most:
+        if len(passed) >= most or time.monotonic() - begun > HISTORY_SECONDS:
             break
     yield from passed
     yield from lines

@@ -241,3 +241,10 @@ class TestFollowed:
         log = RemoteLog(ray=ray, file=file, find=lambda: node, zone=UTC, undated=0.0)
         texts = [text for _, text in itertools.islice(log.lines(Query(follow=True)), 6)]
         assert texts == [f"tick {number}" for number in range(6)]
+
+    def test_a_file_that_has_begun_anew_is_shown_before_it_is_as_long_as_asked_for(self, monkeypatch):
+        clock, came = itertools.count(), itertools.count()
+        monkeypatch.setattr(remote_log, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        found = remote_log.behind(map("tick {}".format, came), ["of the former session"], 10_000)
+        assert list(itertools.islice(found, 5)) == [f"tick {number}" for number in range(5)]
+        assert next(came) < 10
