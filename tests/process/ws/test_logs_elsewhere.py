@@ -209,6 +209,11 @@ class TestHosts:
         with pytest.raises(WsError, match=r"has no node delta-\*\. It has: beta-ray-cpu, ray-cpu\."):
             logs(nodes=("delta-*",))
 
+    def test_names_of_their_files_cannot_change_the_terminal(self, logs, dashboard):
+        dashboard.answers["logs"]["data"]["result"]["internal"] = ["\x1b[2Jgone.log"]
+        _, said = logs(hosts=("beta",), tail=2)
+        assert "of beta-ray-cpu were not read: \\x1b[2Jgone.log: " in said
+
     def test_an_unknown_one_is_refused(self, logs):
         with pytest.raises(WsError, match=r"the cluster has no host delta\. It has: alpha, beta, gamma\."):
             logs(hosts=("delta",))
