@@ -154,6 +154,13 @@ class TestSections:
         assert "● unchanged The host is as it was deployed , checked 3 min ago" in words(found["deployment"])
         assert "Drift none" in words(found["tiles"])
 
+    @pytest.mark.parametrize(("ago", "state"), [(240, "bad"), (60, "")])
+    def test_drift_from_before_the_last_run_is_neither_good_nor_bad(self, ago, state):
+        drift = DriftFact(time=NOW - 180, compared_with=7, left_out=1)
+        run = PastRun(number=8, operation="up", who="ben", time=NOW - ago, outcome="done")
+        found = sections(moment(drift=drift, history=PastRuns(runs=(run,))), reached_at="h")
+        assert f'href="#deployment" class="tile {state}"' in found["tiles"]
+
     def test_nodes_of_the_past_are_folded_away(self):
         old = [node(f"old{number}", alive=False, expected=False) for number in range(3)]
         html = sections(moment(node("ray-cpu"), node("ray-gpu", alive=False), *old), reached_at="h")["nodes"]
