@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contracts.ray_nodes import RayNode
 from ws.cluster.access import access
-from ws.cluster.ray_api import RayApi
+from ws.cluster.ray_api import RayApi, counted
 from ws.errors import WsError
 from ws.logs.containers import Container
 from ws.logs.entry import Entry
@@ -149,7 +149,8 @@ class Elsewhere:
     def _unread(self) -> Iterator[str]:
         for name in self.read:
             if failed := [log for log in self.logs if log.node == name and log.problem]:
-                yield f"{len(failed)} files of {name} were not read: {failed[0].file.source}: {failed[0].problem}"
+                number = counted(len(failed), "file")
+                yield f"Could not read {number} of {name}: {failed[0].file.source}: {failed[0].problem}"
 
     def _list(self, query: Query) -> None:
         wanted = [node for node in self.others if self.scope.takes(node, query)]
@@ -174,7 +175,9 @@ class Elsewhere:
             return
         self.answered.append(node)
         if len(files) > MOST_FILES:
-            self.problems.append(f"Left out {len(files) - MOST_FILES} of {len(files)} files of {node.name}.")
+            self.problems.append(
+                f"Left out {len(files) - MOST_FILES} of {len(files)} files of {node.name}; --source selects."
+            )
             files = files[:MOST_FILES]
         self.read[node.name] = {"": len(files)}
         self.found |= {(node.address, file.source) for file in files}

@@ -7,6 +7,7 @@ driver of the job ran there. Two of its tasks ran on each node.
 import io
 import itertools
 import json
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -188,7 +189,7 @@ class TestJob:
         dashboard.answers["files"].clear()
         found, said = logs(job=JOB)
         assert (found, len(dashboard.asked)) == ([], 2)
-        assert said.count("files of beta-ray-cpu were not read: ") == 1
+        assert said.count("files of beta-ray-cpu: ") == 1
 
 
 class TestHosts:
@@ -209,10 +210,16 @@ class TestHosts:
         with pytest.raises(WsError, match=r"has no node delta-\*\. It has: beta-ray-cpu, ray-cpu\."):
             logs(nodes=("delta-*",))
 
+    def test_with_too_many_files_say_what_helps(self, logs, monkeypatch):
+        monkeypatch.setattr(elsewhere, "MOST_FILES", 3)
+        _, said = logs(hosts=("beta",), tail=2)
+        assert "Read 3 files of Ray of beta-ray-cpu." in said
+        assert re.search(r"Left out \d+ of \d+ files of beta-ray-cpu; --source selects\.", said)
+
     def test_names_of_their_files_cannot_change_the_terminal(self, logs, dashboard):
         dashboard.answers["logs"]["data"]["result"]["internal"] = ["\x1b[2Jgone.log"]
         _, said = logs(hosts=("beta",), tail=2)
-        assert "of beta-ray-cpu were not read: \\x1b[2Jgone.log: " in said
+        assert "Could not read 1 file of beta-ray-cpu: \\x1b[2Jgone.log: " in said
 
     def test_an_unknown_one_is_refused(self, logs):
         with pytest.raises(WsError, match=r"the cluster has no host delta\. It has: alpha, beta, gamma\."):
