@@ -46,7 +46,7 @@ class Scope:
     @property
     def here(self) -> bool:
         """Whether this host's logs are wanted."""
-        return not self.hosts or bool({ALL, self.own}.intersection(self.hosts))
+        return self.names(self.own)
 
     @property
     def own(self) -> str:
@@ -60,8 +60,12 @@ class Scope:
 
     def takes(self, node: RayNode, query: Query) -> bool:
         """Whether a node on another host is wanted."""
-        by_host = bool({ALL, node.host}.intersection(self.hosts)) if self.hosts else bool(query.nodes or self.job)
+        by_host = self.names(node.host) if self.hosts else bool(query.nodes or self.job)
         return by_host and query.takes_node(service_of(node), node.name)
+
+    def names(self, host: str) -> bool:
+        """Whether the options leave a host in; without any they leave in all."""
+        return not self.hosts or bool({ALL, host}.intersection(self.hosts))
 
     def is_here(self, node: RayNode) -> bool:
         """Whether a node is one of this host's."""
@@ -217,17 +221,19 @@ class Elsewhere:
         file = RemoteFile.of(driver_log(submission))
         here = job.driver and job.driver.address in self.own_addresses
         if submission and file and not here and query.takes_source(file.source):
-            self._read(file, lambda: self._driver_node(submission))
+            self._read(file, lambda: self._driver_node(submission, query))
 
-    def _driver_node(self, submission: str) -> RayNode | None:
-        """The node that has the log of a submission's driver; None as long as there is none on another host."""
+    def _driver_node(self, submission: str, query: Query) -> RayNode | None:
+        """The node that has the log of a submission's driver; None as long as no wanted one on another host has."""
         address = next((job.address for job in self.ray.jobs() if job.submission == submission), "")
         here = [node for node in self.ray.nodes() if node.alive and node.address == address]
         return next(
             (
                 node
                 for node in here
-                if not self.scope.is_here(node) and driver_log(submission) in self.ray.log_files(node)
+                if not self.scope.is_here(node)
+                and self.scope.takes(node, query)
+                and driver_log(submission) in self.ray.log_files(node)
             ),
             None,
         )
@@ -242,8 +248,11 @@ class Elsewhere:
         if driver.address in ("", *self.own_addresses, *self.unanswered) or (driver.address, source) in self.found:
             return
         host = self.scope.host_at(driver.address)
-        runs = any(node.address == driver.address for node in self.others)
-        why = "whose Ray nodes did not give its log" if runs else "which has no running Ray node"
+        there = [node for node in self.others if node.address == driver.address]
+        wanted = any(self.scope.takes(node, query) for node in there) if there else self.scope.names(host)
+        if not wanted:
+            return
+        why = "whose Ray nodes did not give its log" if there else "which has no running Ray node"
         command = self.scope.command(host, "--job", driver.submission)
         yield f"Its driver ran on host {host}, {why}. To read it there: {command}"
 

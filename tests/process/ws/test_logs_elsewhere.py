@@ -175,6 +175,22 @@ class TestJob:
         assert "Its driver ran on host beta, which has no running Ray node" in said
         assert f"To read it there: {THERE} --job {JOB} --stack beta'" in said
 
+    @pytest.mark.parametrize(
+        ("options", "beta_runs"),
+        [
+            ({"hosts": ("alpha",)}, True),
+            ({"hosts": ("alpha",)}, False),
+            ({"nodes": ("ray-cpu",)}, True),
+            ({"services": ("ray-gpu",)}, True),
+        ],
+    )
+    def test_elsewhere_is_not_told_of_where_it_is_not_wanted(self, logs, dashboard, options, beta_runs):
+        for node in dashboard.answers["nodes"]["data"]["result"]["result"]:
+            node["state"] = "ALIVE" if node["is_head_node"] or (beta_runs and node["state"] == "ALIVE") else "DEAD"
+        found, said = logs(job=JOB, **options)
+        assert found == []
+        assert "driver ran" not in said
+
     def test_that_never_connected_to_ray_has_a_host_as_well(self, dashboard, ray):
         dashboard.answers["jobs"][0]["driver_info"] = None
         assert ray.jobs()[0].address == "10.202.0.77"
@@ -236,6 +252,28 @@ class TestHosts:
 
 
 class TestFollowed:
+    @pytest.mark.parametrize(
+        ("options", "node"),
+        [
+            ({}, "beta-ray-cpu"),
+            ({"hosts": ("beta",)}, "beta-ray-cpu"),
+            ({"services": ("ray-cpu",)}, "beta-ray-cpu"),
+            ({"hosts": ("alpha",)}, None),
+            ({"nodes": ("ray-*",)}, None),
+            ({"services": ("ray-gpu",)}, None),
+        ],
+    )
+    def test_driver_is_of_the_hosts_and_nodes_that_are_wanted(self, logs, monkeypatch, options, node):
+        followed: list[Any] = []
+
+        def live(logs: list[Any], *_: object, **__: object) -> Any:
+            followed.extend(log.find() for log in logs if isinstance(log, RemoteLog))
+            return SimpleNamespace(batches=lambda: ())
+
+        monkeypatch.setattr(command, "Live", live)
+        logs(job=JOB, follow=True, **options)
+        assert [found.name if found else None for found in followed] == [node]
+
     def test_without_anything_to_follow_says_why(self, logs, dashboard):
         _, said = logs(hosts=("gamma",), follow=True, tail=2)
         assert "Host gamma has no running Ray node. To read its logs there: ssh 10.202.0.78" in said
