@@ -137,6 +137,11 @@ class TestSections:
         assert "mlflow-container, redis-data" in text
         assert "Drift has not been checked yet: ws drift -s dev" in text
 
+    def test_a_run_that_was_killed_is_not_said_to_have_changed_nothing(self):
+        """It has left no word of what it did."""
+        killed = PastRun(number=9, operation="up", who="ben", time=NOW - 60, outcome="interrupted")
+        assert "nothing" not in words(sections(moment(history=PastRuns(runs=(killed,))), reached_at="h")["deployment"])
+
     def test_drift_with_names_and_when_it_was_looked_for(self):
         memory = Difference(kind="container", name="cslr-dev-redis", field="memory")
         drift = DriftFact(time=NOW - 180, compared_with=7, differences=(memory, replace(memory, field="")), left_out=3)
