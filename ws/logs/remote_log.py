@@ -24,6 +24,7 @@ MOST_LINES = 10_000  # of one file
 RECENT = 20  # lines by which a reader finds its place again
 RETRY_SECONDS = 5.0
 HISTORY_SECONDS = 2.0  # after which a followed line is taken to be new
+PLACE_SECONDS = 10.0  # in which it finds its place again, if the file still has it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +88,11 @@ class RemoteLog:
             with suppress(WsError, OSError):
                 if node := self.find():
                     self.grouper = self.grouper or self._grouper(node)
-                    with self.ray.log(node, self.file.source, lines=wanted, follow=True) as blocks:
+                    # Behind a lost connection its place must be among them, and what was written meanwhile.
+                    lines = max(wanted, MARGIN) if recent else wanted
+                    with self.ray.log(node, self.file.source, lines=lines, follow=True) as blocks:
                         begun = time.monotonic()
-                        for text in behind(split(blocks), list(recent), wanted):
+                        for text in behind(split(blocks), list(recent), lines):
                             recent.append(text)
                             yield (time.time() if time.monotonic() - begun > HISTORY_SECONDS else None), text
             time.sleep(RETRY_SECONDS)
@@ -118,7 +121,7 @@ def behind(lines: Iterator[str], place: list[str], most: int) -> Iterator[str]:
         if passed[-len(place) :] == place:
             passed = []
             break
-        if len(passed) >= most or time.monotonic() - begun > HISTORY_SECONDS:
+        if len(passed) >= most or time.monotonic() - begun > PLACE_SECONDS:
             break
     yield from passed
     yield from lines

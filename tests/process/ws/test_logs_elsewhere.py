@@ -4,6 +4,7 @@ The cluster had a head with the node `ray-cpu`, here, and `beta-ray-cpu` on anot
 driver of the job ran there. Two of its tasks ran on each node.
 """
 
+import contextlib
 import io
 import itertools
 import json
@@ -297,4 +298,19 @@ class TestFollowed:
         monkeypatch.setattr(remote_log, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         found = remote_log.behind(map("tick {}".format, came), ["of the former session"], 10_000)
         assert list(itertools.islice(found, 5)) == [f"tick {number}" for number in range(5)]
-        assert next(came) < 10
+        assert next(came) < 20
+
+    @pytest.mark.parametrize("tail", [3, 30])
+    def test_loses_and_repeats_no_line_where_few_were_asked_for(self, monkeypatch, tail):
+        monkeypatch.setattr(remote_log, "RETRY_SECONDS", 0.0)
+        written = iter((50, 100))
+
+        @contextlib.contextmanager
+        def log(*_: object, lines: int, follow: bool) -> Iterator[Iterator[bytes]]:
+            assert follow
+            yield iter([f"tick {number}\n".encode() for number in range(next(written))][-lines:])
+
+        file, ray, node = RemoteFile.of(DRIVER), SimpleNamespace(log=log), SimpleNamespace(name="beta-ray-cpu")
+        followed = RemoteLog(ray=ray, file=file, find=lambda: node, zone=UTC, undated=0.0)  # type: ignore[arg-type, return-value]
+        texts = [text for _, text in itertools.islice(followed.lines(Query(follow=True, tail=tail)), tail + 50)]
+        assert texts == [f"tick {number}" for number in range(50 - tail, 100)]
