@@ -72,7 +72,7 @@ class RemoteLog:
                 return []
             grouper = self._grouper(node)
             with self.ray.log(node, self.file.source, lines=lines) as blocks:
-                texts = [text.lstrip("\0") for text in split(blocks)]  # what the janitor released
+                texts = list(lines_of(blocks))
         except (WsError, OSError) as error:
             self.problem = str(error)
             return []
@@ -92,7 +92,7 @@ class RemoteLog:
                     lines = max(wanted, MARGIN) if recent else wanted
                     with self.ray.log(node, self.file.source, lines=lines, follow=True) as blocks:
                         begun = time.monotonic()
-                        for text in behind(split(blocks), list(recent), lines):
+                        for text in behind(lines_of(blocks), list(recent), lines):
                             recent.append(text)
                             yield (time.time() if time.monotonic() - begun > HISTORY_SECONDS else None), text
             time.sleep(RETRY_SECONDS)
@@ -107,6 +107,11 @@ class RemoteLog:
                 self.aside += entry.lines
             else:
                 yield entry
+
+
+def lines_of(blocks: Iterator[bytes]) -> Iterator[str]:
+    """The lines of a file, without the zeros at its beginning in place of what the janitor released."""
+    return (text.lstrip("\0") for text in split(blocks))
 
 
 def behind(lines: Iterator[str], place: list[str], most: int) -> Iterator[str]:

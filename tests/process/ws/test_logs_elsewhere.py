@@ -285,6 +285,7 @@ class TestFollowed:
     def test_goes_on_behind_a_lost_connection(self, dashboard, ray, monkeypatch):
         monkeypatch.setattr(remote_log, "RETRY_SECONDS", 0.01)
         said = [f"tick {number}\n".encode() for number in range(6)]
+        said[0] = bytes(4096) + said[0]  # what the janitor released
         dashboard.streams.extend([b"".join(said[:3]), b"".join(said[:5]), b"".join(said)])
         node = next(node for node in ray.nodes() if node.name == "beta-ray-cpu" and node.alive)
         file = RemoteFile.of(DRIVER)
