@@ -20,7 +20,7 @@ from ws.logs.entry import CONTAINER, Entry, Tail
 from ws.logs.jobs import job_names
 from ws.logs.kinds import LEVELS
 from ws.logs.merging import Live, by_time
-from ws.logs.printing import Printer, printer
+from ws.logs.printing import Printer, plain, printer
 from ws.logs.query import Query
 from ws.logs.ray_files import SCRATCH, Scratch, Summary
 from ws.stack_settings import StackSettings
@@ -158,13 +158,17 @@ def _history(
 
 
 def _follow(live: Live, query: Query, read: Read, show: Printer, out: Console, err: Console) -> None:
-    for number, batch in enumerate(live.batches()):
+    told = False
+    for batch in live.batches():
         entries = _entries(batch, read)
-        for entry in _last(entries, query.tail, read) if number == 0 else entries:
+        for entry in entries if told else _last(entries, query.tail, read):
             show(entry)
-        if number == 0:
+        if not told:
             _tell(read, out, err)
+            told = True
         out.file.flush()
+    if not told:  # there is nothing to follow, and why is told all the same
+        _tell(read, out, err)
 
 
 def _entries(came: Iterable[Entry | Summary], read: Read) -> Iterator[Entry]:
@@ -189,7 +193,7 @@ def _last(entries: Iterable[Entry], lines: int | None, read: Read) -> Iterable[E
 def _tell(read: Read, out: Console, err: Console) -> None:
     out.file.flush()  # both may go to one file
     for line in (" ".join(read.sentences()), *read.hints):
-        err.print(Text(line, style="dim"), soft_wrap=True)
+        err.print(Text(plain(line), style="dim"), soft_wrap=True)
 
 
 def _may_have_files(query: Query, found: Sequence[Container]) -> bool:

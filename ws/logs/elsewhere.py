@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contracts.ray_nodes import RayNode
 from ws.cluster.access import access
-from ws.cluster.ray_api import RayApi
+from ws.cluster.ray_api import RayApi, counted
 from ws.errors import WsError
 from ws.logs.containers import Container
 from ws.logs.entry import Entry
@@ -46,7 +46,7 @@ class Scope:
     @property
     def here(self) -> bool:
         """Whether this host's logs are wanted."""
-        return not self.hosts or bool({ALL, self.own}.intersection(self.hosts))
+        return self.names(self.own)
 
     @property
     def own(self) -> str:
@@ -60,8 +60,12 @@ class Scope:
 
     def takes(self, node: RayNode, query: Query) -> bool:
         """Whether a node on another host is wanted."""
-        by_host = bool({ALL, node.host}.intersection(self.hosts)) if self.hosts else bool(query.nodes or self.job)
+        by_host = self.names(node.host) if self.hosts else bool(query.nodes or self.job)
         return by_host and query.takes_node(service_of(node), node.name)
+
+    def names(self, host: str) -> bool:
+        """Whether the options leave a host in; without any they leave in all."""
+        return not self.hosts or bool({ALL, host}.intersection(self.hosts))
 
     def is_here(self, node: RayNode) -> bool:
         """Whether a node is one of this host's."""
@@ -149,7 +153,8 @@ class Elsewhere:
     def _unread(self) -> Iterator[str]:
         for name in self.read:
             if failed := [log for log in self.logs if log.node == name and log.problem]:
-                yield f"{len(failed)} files of {name} were not read: {failed[0].file.source}: {failed[0].problem}"
+                number = counted(len(failed), "file")
+                yield f"Could not read {number} of {name}: {failed[0].file.source}: {failed[0].problem}"
 
     def _list(self, query: Query) -> None:
         wanted = [node for node in self.others if self.scope.takes(node, query)]
@@ -174,7 +179,9 @@ class Elsewhere:
             return
         self.answered.append(node)
         if len(files) > MOST_FILES:
-            self.problems.append(f"Left out {len(files) - MOST_FILES} of {len(files)} files of {node.name}.")
+            self.problems.append(
+                f"Left out {len(files) - MOST_FILES} of {len(files)} files of {node.name}; --source selects."
+            )
             files = files[:MOST_FILES]
         self.read[node.name] = {"": len(files)}
         self.found |= {(node.address, file.source) for file in files}
@@ -214,17 +221,19 @@ class Elsewhere:
         file = RemoteFile.of(driver_log(submission))
         here = job.driver and job.driver.address in self.own_addresses
         if submission and file and not here and query.takes_source(file.source):
-            self._read(file, lambda: self._driver_node(submission))
+            self._read(file, lambda: self._driver_node(submission, query))
 
-    def _driver_node(self, submission: str) -> RayNode | None:
-        """The node that has the log of a submission's driver; None as long as there is none on another host."""
+    def _driver_node(self, submission: str, query: Query) -> RayNode | None:
+        """The node that has the log of a submission's driver; None as long as no wanted one on another host has."""
         address = next((job.address for job in self.ray.jobs() if job.submission == submission), "")
         here = [node for node in self.ray.nodes() if node.alive and node.address == address]
         return next(
             (
                 node
                 for node in here
-                if not self.scope.is_here(node) and driver_log(submission) in self.ray.log_files(node)
+                if not self.scope.is_here(node)
+                and self.scope.takes(node, query)
+                and driver_log(submission) in self.ray.log_files(node)
             ),
             None,
         )
@@ -239,8 +248,11 @@ class Elsewhere:
         if driver.address in ("", *self.own_addresses, *self.unanswered) or (driver.address, source) in self.found:
             return
         host = self.scope.host_at(driver.address)
-        runs = any(node.address == driver.address for node in self.others)
-        why = "whose Ray nodes did not give its log" if runs else "which has no running Ray node"
+        there = [node for node in self.others if node.address == driver.address]
+        wanted = any(self.scope.takes(node, query) for node in there) if there else self.scope.names(host)
+        if not wanted:
+            return
+        why = "whose Ray nodes did not give its log" if there else "which has no running Ray node"
         command = self.scope.command(host, "--job", driver.submission)
         yield f"Its driver ran on host {host}, {why}. To read it there: {command}"
 

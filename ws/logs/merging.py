@@ -106,8 +106,10 @@ class Live:
             yield Summary()
 
     def _read(self, reader: Iterator[Any]) -> None:
-        # A removed container ends its stream, one way or another.
-        with suppress(docker.errors.DockerException, requests.RequestException, OSError):
-            for came in reader:
-                self._came.put(came)
-        self._came.put(None)
+        try:
+            # A removed container ends its stream, one way or another.
+            with suppress(docker.errors.DockerException, requests.RequestException, OSError):
+                for came in reader:
+                    self._came.put(came)
+        finally:
+            self._came.put(None)  # after a defect too: else the end is waited for in vain

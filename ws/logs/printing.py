@@ -27,6 +27,11 @@ def harmless(line: str) -> str:
     return COLOURS_OR_CONTROL.sub(lambda found: found[1] or ascii(found[0])[1:-1], line)
 
 
+def plain(text: str) -> str:
+    """A name, or a message about one, whose control characters are written out: programs choose names of files."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def short(source: str) -> str:
     """A file's name without the long ID of a worker: ``worker-4711.out``."""
     found = WORKER.fullmatch(source)
@@ -42,7 +47,7 @@ def printer(console: Console, services: Iterable[str], *, as_json: bool) -> Prin
     colours = dict(zip(names, cycle(SERVICE_COLOURS), strict=False))
 
     def show(entry: Entry) -> None:
-        source = "" if entry.source == CONTAINER else f"{short(entry.source)}: "
+        source = "" if entry.source == CONTAINER else f"{plain(short(entry.source))}: "
         name = f"{entry.service:<{width}} │ "
         for line in entry.text.split("\n"):
             text = harmless(line)

@@ -24,6 +24,7 @@ MOST_LINES = 10_000  # of one file
 RECENT = 20  # lines by which a reader finds its place again
 RETRY_SECONDS = 5.0
 HISTORY_SECONDS = 2.0  # after which a followed line is taken to be new
+PLACE_SECONDS = 10.0  # in which it finds its place again, if the file still has it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class RemoteLog:
                 return []
             grouper = self._grouper(node)
             with self.ray.log(node, self.file.source, lines=lines) as blocks:
-                texts = [text.lstrip("\0") for text in split(blocks)]  # what the janitor released
+                texts = list(lines_of(blocks))
         except (WsError, OSError) as error:
             self.problem = str(error)
             return []
@@ -87,9 +88,11 @@ class RemoteLog:
             with suppress(WsError, OSError):
                 if node := self.find():
                     self.grouper = self.grouper or self._grouper(node)
-                    with self.ray.log(node, self.file.source, lines=wanted, follow=True) as blocks:
+                    # Behind a lost connection its place must be among them, and what was written meanwhile.
+                    lines = max(wanted, MARGIN) if recent else wanted
+                    with self.ray.log(node, self.file.source, lines=lines, follow=True) as blocks:
                         begun = time.monotonic()
-                        for text in behind(split(blocks), list(recent), wanted):
+                        for text in behind(lines_of(blocks), list(recent), lines):
                             recent.append(text)
                             yield (time.time() if time.monotonic() - begun > HISTORY_SECONDS else None), text
             time.sleep(RETRY_SECONDS)
@@ -106,15 +109,24 @@ class RemoteLog:
                 yield entry
 
 
+def lines_of(blocks: Iterator[bytes]) -> Iterator[str]:
+    """The lines of a file, without the zeros at its beginning in place of what the janitor released."""
+    return (text.lstrip("\0") for text in split(blocks))
+
+
 def behind(lines: Iterator[str], place: list[str], most: int) -> Iterator[str]:
-    """The lines behind a place, which is several lines; all of them if it does not come within the first ones."""
+    """The lines behind a place, which is several lines; all of them if it does not come within the first ones.
+
+    A file that has begun anew, as in a node's next session, lacks the place: what comes after its last lines is new.
+    """
     passed: list[str] = []
+    begun = time.monotonic()
     for text in lines if place else ():
         passed.append(text)
         if passed[-len(place) :] == place:
             passed = []
             break
-        if len(passed) >= most:
+        if len(passed) >= most or time.monotonic() - begun > PLACE_SECONDS:
             break
     yield from passed
     yield from lines

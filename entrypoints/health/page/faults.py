@@ -29,12 +29,15 @@ class FaultLog:
 
     def __init__(self, say: Callable[[str, str], None]) -> None:
         self._say = say
-        self._said: dict[tuple[str, str], float] = {}
+        self._said: dict[tuple[str, ...], float] = {}
 
     def tell(self, section: str, error: Exception) -> None:
         """Logs a section's fault unless it was logged a short time ago."""
-        trace, now = "".join(traceback.format_exception(error)), time.monotonic()
-        self._said = {fault: at for fault, at in self._said.items() if now - at < AGAIN_SECONDS}
-        if (section, trace) not in self._said:
-            self._said[section, trace] = now
-            self._say(section, trace)
+        # Readers share the answer's exception, and each adds its own steps to the trace.
+        origin = traceback.extract_tb(error.__traceback__)[-1:]
+        fault = (section, *traceback.format_exception_only(error), *map(str, origin))
+        now = time.monotonic()
+        self._said = {said: at for said, at in self._said.items() if now - at < AGAIN_SECONDS}
+        if fault not in self._said:
+            self._said[fault] = now
+            self._say(section, "".join(traceback.format_exception(error)))

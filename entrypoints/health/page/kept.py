@@ -41,8 +41,8 @@ class Kept(Generic[Result]):
             self._question = asyncio.create_task(self._renew())
         if (question := self._question) is not None:
             await asyncio.wait({question}, timeout=patience)
-            if question.done():
-                question.result()
+            if question.done() and (error := question.exception()):
+                raise error  # unlike result(), keeps its trace where several readers wait
         return self._answer
 
     async def _renew(self) -> None:

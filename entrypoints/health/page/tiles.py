@@ -114,10 +114,12 @@ def _drift(shown: Snapshot) -> Iterator[Tile]:
     if not found:
         return
     number = len(found.differences) + found.left_out
+    runs = shown.history.runs if shown.history else ()
+    outdated = bool(runs) and runs[0].time > found.time  # the run may have undone it, or caused some
     yield Tile(
         name="Drift",
         value=str(number) if number else "none",
         note=f"checked {duration(shown.now - found.time)} ago",
-        state="bad" if number else "good",
+        state="" if outdated else "bad" if number else "good",
         section="deployment",
     )

@@ -4,9 +4,11 @@ The cluster had a head with the node `ray-cpu`, here, and `beta-ray-cpu` on anot
 driver of the job ran there. Two of its tasks ran on each node.
 """
 
+import contextlib
 import io
 import itertools
 import json
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -174,6 +176,22 @@ class TestJob:
         assert "Its driver ran on host beta, which has no running Ray node" in said
         assert f"To read it there: {THERE} --job {JOB} --stack beta'" in said
 
+    @pytest.mark.parametrize(
+        ("options", "beta_runs"),
+        [
+            ({"hosts": ("alpha",)}, True),
+            ({"hosts": ("alpha",)}, False),
+            ({"nodes": ("ray-cpu",)}, True),
+            ({"services": ("ray-gpu",)}, True),
+        ],
+    )
+    def test_elsewhere_is_not_told_of_where_it_is_not_wanted(self, logs, dashboard, options, beta_runs):
+        for node in dashboard.answers["nodes"]["data"]["result"]["result"]:
+            node["state"] = "ALIVE" if node["is_head_node"] or (beta_runs and node["state"] == "ALIVE") else "DEAD"
+        found, said = logs(job=JOB, **options)
+        assert found == []
+        assert "driver ran" not in said
+
     def test_that_never_connected_to_ray_has_a_host_as_well(self, dashboard, ray):
         dashboard.answers["jobs"][0]["driver_info"] = None
         assert ray.jobs()[0].address == "10.202.0.77"
@@ -188,7 +206,7 @@ class TestJob:
         dashboard.answers["files"].clear()
         found, said = logs(job=JOB)
         assert (found, len(dashboard.asked)) == ([], 2)
-        assert said.count("files of beta-ray-cpu were not read: ") == 1
+        assert said.count("files of beta-ray-cpu: ") == 1
 
 
 class TestHosts:
@@ -209,6 +227,17 @@ class TestHosts:
         with pytest.raises(WsError, match=r"has no node delta-\*\. It has: beta-ray-cpu, ray-cpu\."):
             logs(nodes=("delta-*",))
 
+    def test_with_too_many_files_say_what_helps(self, logs, monkeypatch):
+        monkeypatch.setattr(elsewhere, "MOST_FILES", 3)
+        _, said = logs(hosts=("beta",), tail=2)
+        assert "Read 3 files of Ray of beta-ray-cpu." in said
+        assert re.search(r"Left out \d+ of \d+ files of beta-ray-cpu; --source selects\.", said)
+
+    def test_names_of_their_files_cannot_change_the_terminal(self, logs, dashboard):
+        dashboard.answers["logs"]["data"]["result"]["internal"] = ["\x1b[2Jgone.log"]
+        _, said = logs(hosts=("beta",), tail=2)
+        assert "Could not read 1 file of beta-ray-cpu: \\x1b[2Jgone.log: " in said
+
     def test_an_unknown_one_is_refused(self, logs):
         with pytest.raises(WsError, match=r"the cluster has no host delta\. It has: alpha, beta, gamma\."):
             logs(hosts=("delta",))
@@ -224,9 +253,39 @@ class TestHosts:
 
 
 class TestFollowed:
+    @pytest.mark.parametrize(
+        ("options", "node"),
+        [
+            ({}, "beta-ray-cpu"),
+            ({"hosts": ("beta",)}, "beta-ray-cpu"),
+            ({"services": ("ray-cpu",)}, "beta-ray-cpu"),
+            ({"hosts": ("alpha",)}, None),
+            ({"nodes": ("ray-*",)}, None),
+            ({"services": ("ray-gpu",)}, None),
+        ],
+    )
+    def test_driver_is_of_the_hosts_and_nodes_that_are_wanted(self, logs, monkeypatch, options, node):
+        followed: list[Any] = []
+
+        def live(logs: list[Any], *_: object, **__: object) -> Any:
+            followed.extend(log.find() for log in logs if isinstance(log, RemoteLog))
+            return SimpleNamespace(batches=lambda: ())
+
+        monkeypatch.setattr(command, "Live", live)
+        logs(job=JOB, follow=True, **options)
+        assert [found.name if found else None for found in followed] == [node]
+
+    def test_without_anything_to_follow_says_why(self, logs, dashboard):
+        _, said = logs(hosts=("gamma",), follow=True, tail=2)
+        assert "Host gamma has no running Ray node. To read its logs there: ssh 10.202.0.78" in said
+        dashboard.agents_answer = False
+        _, said = logs(hosts=("beta",), follow=True, tail=2)
+        assert "Node beta-ray-cpu was not read" in said
+
     def test_goes_on_behind_a_lost_connection(self, dashboard, ray, monkeypatch):
         monkeypatch.setattr(remote_log, "RETRY_SECONDS", 0.01)
         said = [f"tick {number}\n".encode() for number in range(6)]
+        said[0] = bytes(4096) + said[0]  # what the janitor released
         dashboard.streams.extend([b"".join(said[:3]), b"".join(said[:5]), b"".join(said)])
         node = next(node for node in ray.nodes() if node.name == "beta-ray-cpu" and node.alive)
         file = RemoteFile.of(DRIVER)
@@ -234,3 +293,25 @@ class TestFollowed:
         log = RemoteLog(ray=ray, file=file, find=lambda: node, zone=UTC, undated=0.0)
         texts = [text for _, text in itertools.islice(log.lines(Query(follow=True)), 6)]
         assert texts == [f"tick {number}" for number in range(6)]
+
+    def test_a_file_that_has_begun_anew_is_shown_before_it_is_as_long_as_asked_for(self, monkeypatch):
+        clock, came = itertools.count(), itertools.count()
+        monkeypatch.setattr(remote_log, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        found = remote_log.behind(map("tick {}".format, came), ["of the former session"], 10_000)
+        assert list(itertools.islice(found, 5)) == [f"tick {number}" for number in range(5)]
+        assert next(came) < 20
+
+    @pytest.mark.parametrize("tail", [3, 30])
+    def test_loses_and_repeats_no_line_where_few_were_asked_for(self, monkeypatch, tail):
+        monkeypatch.setattr(remote_log, "RETRY_SECONDS", 0.0)
+        written = iter((50, 100))
+
+        @contextlib.contextmanager
+        def log(*_: object, lines: int, follow: bool) -> Iterator[Iterator[bytes]]:
+            assert follow
+            yield iter([f"tick {number}\n".encode() for number in range(next(written))][-lines:])
+
+        file, ray, node = RemoteFile.of(DRIVER), SimpleNamespace(log=log), SimpleNamespace(name="beta-ray-cpu")
+        followed = RemoteLog(ray=ray, file=file, find=lambda: node, zone=UTC, undated=0.0)  # type: ignore[arg-type, return-value]
+        texts = [text for _, text in itertools.islice(followed.lines(Query(follow=True, tail=tail)), tail + 50)]
+        assert texts == [f"tick {number}" for number in range(50 - tail, 100)]

@@ -137,6 +137,11 @@ class TestSections:
         assert "mlflow-container, redis-data" in text
         assert "Drift has not been checked yet: ws drift -s dev" in text
 
+    def test_a_run_that_was_killed_is_not_said_to_have_changed_nothing(self):
+        """It has left no word of what it did."""
+        killed = PastRun(number=9, operation="up", who="ben", time=NOW - 60, outcome="interrupted")
+        assert "nothing" not in words(sections(moment(history=PastRuns(runs=(killed,))), reached_at="h")["deployment"])
+
     def test_drift_with_names_and_when_it_was_looked_for(self):
         memory = Difference(kind="container", name="cslr-dev-redis", field="memory")
         drift = DriftFact(time=NOW - 180, compared_with=7, differences=(memory, replace(memory, field="")), left_out=3)
@@ -153,6 +158,13 @@ class TestSections:
         found = sections(moment(drift=DriftFact(time=NOW - 180, compared_with=None)), reached_at="h")
         assert "● unchanged The host is as it was deployed , checked 3 min ago" in words(found["deployment"])
         assert "Drift none" in words(found["tiles"])
+
+    @pytest.mark.parametrize(("ago", "state"), [(240, "bad"), (60, "")])
+    def test_drift_from_before_the_last_run_is_neither_good_nor_bad(self, ago, state):
+        drift = DriftFact(time=NOW - 180, compared_with=7, left_out=1)
+        run = PastRun(number=8, operation="up", who="ben", time=NOW - ago, outcome="done")
+        found = sections(moment(drift=drift, history=PastRuns(runs=(run,))), reached_at="h")
+        assert f'href="#deployment" class="tile {state}"' in found["tiles"]
 
     def test_nodes_of_the_past_are_folded_away(self):
         old = [node(f"old{number}", alive=False, expected=False) for number in range(3)]

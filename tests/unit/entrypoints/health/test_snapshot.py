@@ -8,6 +8,8 @@ from contracts.status import Reason
 from entrypoints.health.failure import FailureError
 from entrypoints.health.monitor import Monitor
 from entrypoints.health.page import kept
+from entrypoints.health.page.faults import FaultLog
+from entrypoints.health.page.kept import Kept
 from entrypoints.health.page.snapshot import Board
 
 PROMETHEUS = WatchedService(name="prometheus", kind=Kind.PROMETHEUS, host="prometheus", port=9090)
@@ -43,3 +45,26 @@ def test_charts_that_prometheus_could_not_give_are_asked_for_again_soon(monkeypa
         return [first.failure is None, second.failure is None]
 
     assert asyncio.run(ask_twice()) == [False, True]
+
+
+def test_a_fault_that_several_readers_meet_is_logged_once_with_the_place_where_it_was_raised():
+    said: list[str] = []
+    log = FaultLog(lambda _, trace: said.append(trace))
+
+    async def surprise() -> None:
+        await asyncio.sleep(0)
+        raise RuntimeError("surprise")
+
+    async def read(question: Kept[None]) -> None:
+        try:
+            await question.get()
+        except RuntimeError as error:
+            log.tell("jobs", error)
+
+    async def readers() -> None:
+        question = Kept(surprise, 1.0)
+        await asyncio.gather(*(read(question) for _ in range(3)))
+
+    asyncio.run(readers())
+    (trace,) = said
+    assert "in surprise" in trace

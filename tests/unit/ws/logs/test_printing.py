@@ -64,6 +64,11 @@ class TestPeople:
     def test_long_names_are_short(self, source, seen):
         assert short(source) == seen
 
+    @pytest.mark.parametrize("terminal", [False, True])
+    def test_a_files_name_cannot_change_the_terminal(self, terminal):
+        text = shown(entry("x", service="ray-cpu", source="\x1b[2J\x1b]0;title\x07.log"), terminal=terminal)
+        assert "\\x1b[2J\\x1b]0;title\\x07.log: " in text
+
 
 class TestJson:
     def test_is_one_object_a_line(self):
