@@ -30,8 +30,8 @@ def interrupt(*_):
 signal.signal(signal.SIGTERM, interrupt)
 silence, done = float(sys.argv[1]), pathlib.Path(sys.argv[2])
 Follower.__init__.__defaults__ = (Follower.__init__.__defaults__[0], silence)
-follower = Follower.of_this_run()
 try:
+    follower = Follower.of_this_run()
     if "whole" in sys.argv:
         with follower.whole():
             print("in the middle", flush=True)
