@@ -37,10 +37,12 @@ SHORT, LONG = "30s", "15m"  # for the work of a node: first less than a trial ta
 STAGE = re.compile(rf"(\S+): ({'|'.join(STAGES)}) after ([\d.]+) s")
 TEXT = """\
 `ws cluster up` over three hosts of this machine, namespaces with a Docker Engine each: {nodes} nodes of 1 CPU, and a
-standby head. Work runs on all of them, its drivers on the host that leads. With `--drain {short}` it took {first:.0f} s
-for the first two hosts and up to the third, at which it stopped, since the drivers still ran; none of them ended.
-{waited:.0f} s later they had ended by themselves, and the same command with `--drain {long}` did the rest: {total:.0f}
-s in all. Seconds:"""
+standby head. Work runs on all of them, its drivers on the host that leads. {course} Seconds:"""
+STOPPED = """\
+With `--drain {short}` it took {first:.0f} s for the first two hosts and up to the third, at which it stopped, since the
+drivers still ran; none of them ended. {waited:.0f} s later they had ended by themselves, and the same command with
+`--drain {long}` did the rest: {total:.0f} s in all."""
+WHOLE = "With `--drain {short}` it took {first:.0f} s; the drivers had ended by themselves before their host's turn."
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -168,19 +170,19 @@ def measure(cluster: Cluster, shared: Path, kinds: tuple[str, ...], where: dict[
     began = time.monotonic()
     stopped = walk(cluster, SHORT, console)
     first = time.monotonic() - began
-    if f"Stopped at {leader}" not in stopped:
-        raise SystemExit(stopped or "the drivers ended too soon")
+    if stopped and f"Stopped at {leader}" not in stopped:
+        raise SystemExit(stopped)
     results = {kind: job.result() for kind, job in jobs.items()}
     waited = time.monotonic() - began - first
-    if again := walk(cluster, LONG, console):
+    if stopped and (again := walk(cluster, LONG, console)):
         raise SystemExit(again)
-    return section(said.getvalue(), nodes, results, (first, waited, time.monotonic() - began), where)
+    seconds = {"first": first, "waited": waited, "total": time.monotonic() - began}
+    course = (STOPPED if stopped else WHOLE).format(short=SHORT, long=LONG, **seconds)
+    return section(said.getvalue(), nodes, results, course, where)
 
 
-def section(
-    output: str, nodes: list[str], results: dict[str, Any], seconds: tuple[float, float, float], where: dict[str, str]
-) -> str:
-    """The section of the document."""
+def section(output: str, nodes: list[str], results: dict[str, Any], course: str, where: dict[str, str]) -> str:
+    """The section of the document. `course`: in words, how the replacement went."""
     times: dict[str, dict[str, str]] = {}
     for node, stage, took in STAGE.findall(output):
         times.setdefault(node, {})[stage] = took
@@ -188,7 +190,6 @@ def section(
         f"| {node} | {' | '.join(found.get(stage, '') for stage in STAGES)} | {sum(map(float, found.values())):.1f} |"
         for node, found in times.items()
     ]
-    first, waited, total = seconds
     found = results["tasks"]
     lines = [
         f"- {rolling_work.NUMBER} tasks of {rolling_work.SECONDS} s, max_retries as by default: {found['right']} right "
@@ -201,7 +202,7 @@ def section(
             f"{trials['from 0']} from the beginning, {trials['seconds']} s in all"
         )
     facts = {**where, "commit": version_of("git", "rev-parse", "--short", "HEAD")}
-    text = TEXT.format(short=SHORT, long=LONG, nodes=len(nodes), first=first, waited=waited, total=total)
+    text = TEXT.format(nodes=len(nodes), course=course)
     return "\n".join([
         "## A rolling replacement",
         "",
