@@ -103,7 +103,7 @@ class Session:
 
     def up(self, choice: Choice, consent: Consent, scope: Scope = EVERYTHING) -> Result:
         """Deploys the stack, or what is in `scope`. Ends no running work without consent. Raises `DeclinedError`."""
-        left = self.run(choice, lambda engine: engine.leftovers()).changes
+        left = self.leftovers(choice)
         self.clear_away([one for one in left if scope.whole or not one.name.endswith(RAY_NODES)], consent)
         running = running_work.look(self.identity)
         if running or running.pair:
@@ -130,6 +130,10 @@ class Session:
 
     def _dumps(self) -> set[Path]:
         return set((stack_folder(self.identity) / DUMPS).glob("*"))
+
+    def leftovers(self, choice: Choice) -> list[Change]:
+        """With Pulumi: containers and networks that its state does not know, of an interrupted run or a way back."""
+        return self.run(choice, lambda engine: engine.leftovers()).changes
 
     def clear_away(self, left: list[Change], consent: Consent) -> None:
         """Removes leftovers of an interrupted run. Raises `DeclinedError` and `WsError`."""

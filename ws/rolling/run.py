@@ -96,14 +96,10 @@ class Rolling:
 
     def _previewed_with(self) -> Mapping[str, object] | None:
         """Config for the preview: nodes that were made again as they were are replaced in their turn."""
-        left = self._leftovers()
+        left = self.session.leftovers(self.choice)
         nodes = [one for one in left if service_of(one) in RAY_NODES]
         self.session.clear_away([one for one in left if one not in nodes], self.consent)
         return self.session.changing_over if nodes else None
-
-    def _leftovers(self) -> list[Change]:
-        """With Pulumi: containers that its state does not know, such as one that was made again as it was."""
-        return self.session.run(self.choice, lambda engine: engine.leftovers()).changes
 
     def _leads(self) -> str:
         """The service that leads on this host of several, by the lease: a busy dashboard may not answer."""
@@ -182,7 +178,7 @@ class Rolling:
     # --- results ---
 
     def _change(self, step: Step, guard: Guard) -> Result:
-        left = [one for one in self._leftovers() if service_of(one) == step.service]
+        left = [one for one in self.session.leftovers(self.choice) if service_of(one) == step.service]
         self.session.clear_away(left, self.consent)
         result = self._add(self.session.run(self.choice, lambda engine: engine.up(step.scope), guard=guard))
         # Pulumi verifies the stack after each node, though out of scope, and with the expectations of before the
