@@ -21,14 +21,14 @@ PIP_INSTALL := $(PIP) --require-hashes
 INSTALL_WS := $(PIP) --no-deps --no-build-isolation --editable .
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
-.PHONY: help up preview down matrix docker-build report ps logs doctor check test test-process test-cluster test-images test-live \
+.PHONY: help up preview down matrix docker-build report ps logs doctor check test test-process test-cluster test-images test-live test-chaos \
 	coverage docs lint hooks lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: STACK=$(STACK)  ENGINE=$(ENGINE) (auto, pulumi, embedded)  VOLUMES=1 (down: the data too)"
-	@echo "  Tests:     make test-process, test-cluster, test-images, test-live (CONTRIBUTING.md)"
+	@echo "  Tests:     make test-process, test-cluster, test-images, test-live, test-chaos (CONTRIBUTING.md)"
 	@echo "  More:      bin/ws --help"
 
 up: .venv/ready ## Set this host up, deploy the stack and verify it
@@ -65,7 +65,7 @@ check: .venv/ready-dev ## Fast checks without Docker or root: linters, types, un
 test: .venv/ready-dev ## Install what the tests need and run them all; ARGS=tests/unit for those without Docker
 	@.venv/bin/python -m testing.lanes $(ARGS)
 
-test-process test-cluster test-images test-live: test-%: .venv/ready-dev
+test-process test-cluster test-images test-live test-chaos: test-%: .venv/ready-dev
 	@.venv/bin/python -m testing.lanes $* $(ARGS)
 
 coverage: .venv/ready-dev ## Measure what unit and process tests cover

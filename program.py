@@ -1,6 +1,5 @@
 """Declares a stack of either kind: one deploys a host's part of the platform, the other only builds images."""
 
-import platform as machine
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from functools import partial
@@ -11,14 +10,16 @@ import pulumi
 from components import alert_routes
 from components.alert_routes import AlertSecrets
 from components.image_family import ImageFamily, family_args, planned_tags
-from components.keeper import docker_socket
+from components.keeper import docker_socket, engine_hostname
 from components.network import RayNetwork
 from components.platform import Platform, PlatformArgs
 from config import matrix
 from config.builds import BuildSettings
 from config.cluster_file import find_membership
-from config.keys import SECRET_TEXTS
+from config.devel_keys import load_keys
+from config.keys import ENV_SECRETS, SECRET_TEXTS
 from config.load import config_value, load
+from config.own_dockerfile import check_dockerfiles
 from config.packages import load_lock
 from config.platform import KEY, PlatformSettings
 from config.project import FOLDER
@@ -26,20 +27,25 @@ from config.ray_wheel import check_wheel
 from config.remedies import secret_command
 from config.services import RAY_NODES
 from contracts.facts import BASES, Times
+from contracts.queue import ROLE
 from docker_api.api import DockerApi, DockerError
+from policy import gate
+from policy.resource import Surroundings
 from preflight import build_host, docker_engine, host, outside
 from preflight import cluster as cluster_checks
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers, shared_users
 from preflight.host_facts import outside_addresses
-from stack import base_age, env_secrets, owner, plain_record, rejoin
+from stack import base_age, env_secrets, owner, plain_record, rejoin, tls, unfinished_restore
 from stack import facts as host_facts
 from stack.advertised_facts import MACHINE
 from stack.engine_state import known
+from stack.env_secrets import EnvSecrets
 from stack.identity import ASKS, GENERATES
 from stack.pulumi_internals import register_stack_outputs
 from stack.running_words import warning
 from stack.running_work import look
+from stack.secrets import SECRETS, SecretFiles
 from stack.sources import ANSWERS_FILE, Sources, TorchChoice, choose_sources
 from stack.stack import Stack
 
@@ -66,6 +72,9 @@ def declare_platform(stack: Stack) -> Outputs:
     lock = load_lock(settings.images, settings.variant, stack_file=stack.file, key=KEY)
     settings = settings.with_packages(lock)
     check_wheel(settings.images, stack_file=stack.file, key=KEY)
+    check_dockerfiles(settings, stack_file=stack.file, key=KEY)
+    site = tls.load_site(settings, stack_file=stack.file, key=KEY)
+    settings = settings.with_login_keys(load_keys(settings, stack_file=stack.file, key=KEY))
     facts = None
     if stack.preflight:
         docker_engine.refuse_other_system()
@@ -84,7 +93,7 @@ def declare_platform(stack: Stack) -> Outputs:
         settings = settings.without("firewall")
     for notice in env_secrets.notices(settings):
         pulumi.warn(notice.text)
-    own = env_secrets.EnvSecrets.resolve(
+    own = EnvSecrets.resolve(
         settings,
         stack.files,
         stack.config,
@@ -101,7 +110,10 @@ def declare_platform(stack: Stack) -> Outputs:
         for notice in cluster_checks.check(settings, facts, cluster):
             (pulumi.warn if notice.warning else pulumi.info)(notice.text)
     sources = sources_of(stack, settings.images, torch=settings.torch)
+    alert_secrets = alert_secrets_of(stack, settings)
+    gate.enforce(surroundings(stack, settings, secrets, own, alert_secrets), dry_run=stack.dry_run)
     verified = note(now, stack)
+    hostname, own_addresses = engine_hostname(docker_socket()), outside_addresses()
     platform = Platform(
         "platform",
         PlatformArgs(
@@ -113,15 +125,19 @@ def declare_platform(stack: Stack) -> Outputs:
             sources=sources,
             socket=docker_socket(),
             python=stack.python,
-            hostname=machine.node() if docker_socket() else "",
-            alert_secrets=alert_secrets_of(stack, settings),
-            own_addresses=outside_addresses(),
+            hostname=hostname,
+            alert_secrets=alert_secrets,
+            certificate=tls.certificate_folder(
+                settings, stack.files, stack.identity, site=site, hostname=hostname, own_addresses=own_addresses
+            ),
+            own_addresses=own_addresses,
         ),
     )
     join_again(now, stack, platform.network)
     outputs: dict[str, Any] = {
         "urls": platform.urls(),
         "sources": {"bases": sources.bases, "torch": sources.torch},
+        **({"ssh": ssh, "login_keys": [key.words for key in settings.login_keys]} if (ssh := platform.ssh()) else {}),
         **(
             {"single_point": point} if membership and (point := cluster_checks.single_point(membership.cluster)) else {}
         ),
@@ -130,6 +146,24 @@ def declare_platform(stack: Stack) -> Outputs:
         return outputs
     platform.verification.result.apply(verified)
     return {**outputs, "verification": said_of(platform.verification.result, stack, now)}
+
+
+def surroundings(
+    stack: Stack, settings: PlatformSettings, secrets: SecretFiles, own: EnvSecrets, alerts: AlertSecrets
+) -> Surroundings:
+    """What the rules of hardening have to know of a stack, beside its resources."""
+    chosen = {name for name, key in SECRETS.items() if stack.config(key) is not None}
+    values = secrets.all(roles=(ROLE,), people=settings.marimo.users if settings.marimo.enabled else ())
+    addresses = {name: value for name, value in vars(alerts).items() if value}
+    socket = docker_socket()
+    return Surroundings(
+        settings=settings,
+        state=str(stack.files.folder),
+        socket=socket.path if socket else None,
+        tags=GENERATES in stack.environment,
+        secrets={name: value for name, value in values.items() if name not in chosen},
+        own_secrets={**{name: values[name] for name in chosen}, **own.values, **addresses},
+    )
 
 
 def warn_of_running_work(stack: Stack) -> None:
@@ -156,10 +190,10 @@ def alert_secrets_of(stack: Stack, settings: PlatformSettings) -> AlertSecrets:
 
 
 def warn_of_plain_secrets(stack: Stack) -> None:
-    """Refuses secrets in plain text, which readers of the stack file or its history would know."""
-    for key in SECRET_TEXTS:
+    """Warns of secrets in plain text, which readers of the stack file or its history would know."""
+    for key in (*SECRET_TEXTS, ENV_SECRETS):
         if stack.config(key.partition(":")[2]) is not None and not pulumi.runtime.is_config_secret(key):
-            command = secret_command(stack.identity.stack, key)
+            command = secret_command(stack.identity.stack, f"{key}.NAME" if key == ENV_SECRETS else key)
             pulumi.warn(f"{stack.file}: {key}: is in plain text. This asks for it, and keeps it encrypted: {command}")
 
 
@@ -171,6 +205,7 @@ def declare_family(stack: Stack) -> Outputs:
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))
     if stack.preflight:
         build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
+    gate.enforce(Surroundings(state=str(stack.files.folder)), dry_run=stack.dry_run)
     note(now, stack)
     family, sources = ImageFamily("family", args), args.sources
     return {"images": family.tags(), "sources": {"bases": sources.bases, "pyg": sources.pyg, "nvidia": sources.nvidia}}
@@ -180,10 +215,11 @@ def claim(stack: Stack) -> owner.Situation | None:
     """Makes sure that this engine owns the stack's objects; None if that is not checked, or nothing is deployed.
 
     Raises:
-        SettingsError: another state knows it.
+        SettingsError: another state knows it, or a restore of it has not ended.
     """
     if GENERATES in stack.environment or (not stack.owner_counts and stack.dry_run):
         return None
+    unfinished_restore.check(stack.identity, stack.environment)
     now = owner.look(stack.identity, known(), FOLDER, stack.environment)
     if stack.owner_counts:
         owner.check(now)

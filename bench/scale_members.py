@@ -24,8 +24,9 @@ from entrypoints.ray.node import WATCH_SECONDS
 
 # As stack/advertised_facts.py publishes them.
 FACTS = {
-    "cuda": "13.1.1", "python": "3.14", "ray": "2.60.0", "packages": "none", "subnet": "172.28.0.0/16",
-    "stack": "host-0000", "nodes": ["ray-head", "ray-cpu"], "machine": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG",
+    "cuda": "13.1.1", "python": "3.14", "ray": "2.60.0", "packages": "none", "checkpoints": "",
+    "subnet": "172.28.0.0/16", "stack": "host-0000", "nodes": ["ray-head", "ray-cpu"],
+    "machine": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG",
 }  # fmt: skip
 Answer = TypeVar("Answer")
 STACK_BYTES = 256 * 1024  # of a thread

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from build_report.records import Image, Subject
 from build_report.units import percent, size
 from images.budgets import Budgets
+from images.layers import OTHER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +35,11 @@ def exceeded(budgets: Budgets, subject: Subject, image: Image) -> list[Excess]:
         if limit and count > limit[1]:
             found.append(Excess(entry=f'{table}.{name}."{limit[0]}"', size=count, limit=limit[1]))
     return found
+
+
+def over_limit(key: str, limit: int, image: Image) -> list[Excess]:
+    """The layers of a stack's own Dockerfile, if they exceed the limit that a key says: all whose step is none of the
+    platform's.
+    """
+    size = image.layer_sizes.get(OTHER, 0)
+    return [Excess(entry=key, size=size, limit=limit)] if size > limit else []

@@ -31,6 +31,7 @@ python=$(command -v python3 || command -v python) && exec "$python" -B -c "$1"
 exit 0
 """
 SECONDS = 180.0
+LABEL = {"cslr.component": "build-report"}
 MEMORY = 2**30  # bytes
 LOG_LINES = 5
 # Errors of an image without a shell, or for another architecture.
@@ -100,7 +101,7 @@ def _container(engine: docker.DockerClient, image_id: str, platform: str) -> Ite
             security_opt=["no-new-privileges"],
             mem_limit=MEMORY,
             healthcheck={"test": ["NONE"]},
-            labels={"cslr.component": "build-report"},
+            labels=LABEL,
             # The list is read from the log, which not every log driver supports.
             log_config=LogConfig(type=LogConfig.types.JSON),
         )

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from build_report.records import Layer
 from docker_api.api import DockerApi, Json
-from images.layers import BASE, layer_of
+from images.layers import BASE, OTHER, layer_of
 
-OTHER = "other"
 BASE_LABEL = "cslr.base.source"  # every base image has it, and what is built on it inherits it
 BASE_REPOSITORY = re.compile(r"(^|/)base:")  # of a tag
 BUILDKIT = re.compile(r"^(RUN|COPY|ADD|WORKDIR) ")  # what makes a layer, be it empty

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -20,13 +21,14 @@ from build_report.store import Store, StoreError
 from config.project import FOLDER
 
 if TYPE_CHECKING:
+    from build_report.budget import Excess
     from docker_api.api import DockerApi, Json
 
 ENVIRONMENT = "CSLR_BUILD"
 IMAGE_ID = "CSLR_IMAGE_ID"  # where it is known, Docker need not be asked
 WITHIN, OVER, WRONG_CALL = 0, 1, 2
 
-TEXTS, OPTIONAL = ("tag", "image", "flavour", "platform"), ("target", "variant", "budget")
+TEXTS, OPTIONAL = ("tag", "image", "flavour", "platform"), ("target", "variant", "budget", "limit", "limit_key")
 
 
 class MeasureError(ReportError):
@@ -40,6 +42,7 @@ class Spec:
     tag: str
     subject: Subject
     budget: Path | None  # the table of budgets, if there is one
+    limit: tuple[str, int] | None = None  # of the layers above the platform's: the key that says it, and bytes
 
 
 def read_spec(text: str | None) -> Spec:
@@ -54,6 +57,8 @@ def read_spec(text: str | None) -> Spec:
         raise MeasureError(f"{ENVIRONMENT} must be an object with {', '.join((*TEXTS, *OPTIONAL))}")
     wrong = [f"{key} must be a string" for key in TEXTS if not (isinstance(values.get(key), str) and values[key])]
     wrong += [f"{key} must be a string or null" for key in OPTIONAL if not isinstance(values.get(key), str | None)]
+    limit = values.get("limit")
+    wrong += ["limit must be a number of bytes, with limit_key"] if limit and not _is_limit(limit, values) else []
     wrong += [f"{key} is unknown" for key in values if key not in (*TEXTS, *OPTIONAL)]
     if wrong:
         raise MeasureError(f"{ENVIRONMENT} does not describe an image: {'; '.join(wrong)}")
@@ -65,7 +70,16 @@ def read_spec(text: str | None) -> Spec:
         flavour=values["flavour"] if values.get("variant") else "cuda",
         platform=values["platform"],
     )
-    return Spec(tag=values["tag"], subject=subject, budget=Path(values["budget"]) if values.get("budget") else None)
+    return Spec(
+        tag=values["tag"],
+        subject=subject,
+        budget=Path(values["budget"]) if values.get("budget") else None,
+        limit=(values.get("limit_key") or "", int(limit)) if limit else None,
+    )
+
+
+def _is_limit(limit: object, values: dict[str, object]) -> bool:
+    return isinstance(limit, str) and limit.isdecimal() and bool(values.get("limit_key"))
 
 
 def measure(spec: Spec, image_id: str | None, store: Store) -> int:
@@ -195,29 +209,37 @@ def _unrecorded(api: "DockerApi", spec: Spec, found: "Json", image: Image, store
 
 def _over_budget(spec: Spec, build: Build, image: Image, store: Store) -> str:
     """The message for an image over its budget; empty for others."""
-    if spec.budget is None:
-        return ""
-    from build_report.budget import exceeded
-    from build_report.compare import with_previous
-    from images.budgets import BudgetError, load
-    from images.catalog import CATALOG
-
-    try:
-        budgets = load(FOLDER / spec.budget, frozenset(CATALOG))
-    except BudgetError as error:
-        raise MeasureError(str(error)) from None
-    excesses = exceeded(budgets, spec.subject, image)
+    excesses = list(_excesses(spec, image))
     if not excesses:
         return ""
+    from build_report.compare import with_previous
+
     comparison = with_previous(replace(build, subject=spec.subject), image, store, store.image)
     return "\n".join(
         (
             f"{spec.tag} is over its size budget:",
             *(f"  {excess.text}" for excess in excesses),
             f"  {comparison.text if comparison else 'There is no earlier build to compare with.'}",
-            f"  Remove what grew, or raise the limit in {spec.budget}.",
+            f"  Remove what grew, or raise {spec.limit[0] if spec.limit else f'the limit in {spec.budget}'}.",
         )
     )
+
+
+def _excesses(spec: Spec, image: Image) -> Iterator["Excess"]:
+    if spec.budget is None and spec.limit is None:
+        return  # and nothing needs to be imported
+    from build_report.budget import exceeded, over_limit
+    from images.budgets import BudgetError, load
+    from images.catalog import CATALOG
+
+    if spec.limit:
+        yield from over_limit(*spec.limit, image)
+    if spec.budget:
+        try:
+            budgets = load(FOLDER / spec.budget, frozenset(CATALOG))
+        except BudgetError as error:
+            raise MeasureError(str(error)) from None
+        yield from exceeded(budgets, spec.subject, image)
 
 
 def _seconds(text: str) -> float:

@@ -5,9 +5,8 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from typing import Literal
 
-from build_report.layers import OTHER
 from build_report.records import PUSHING, Build, Image, Layer
-from images.layers import ALL, BASE, layer_of
+from images.layers import ALL, BASE, OTHER, layer_of
 
 Cache = Literal["cold", "partly", "warm", "unknown", "here"]  # here: nothing was built
 EXPORT, PUSH = "export", "push"

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 from components.topology import Topology
 from config.addresses import Reach, prefix_of
+from config.devel import host_entry
+from config.notation import NOTEBOOKS, listed_as
 from config.platform import PlatformSettings
 from config.ports import (
     ALERTMANAGER,
     BRIDGE_RAY_PORTS,
+    DEVEL,
     EXPORTER,
     GRAFANA,
     HOST_RAY_PORTS,
@@ -18,13 +21,16 @@ from config.ports import (
     MLFLOW,
     POSTGRES,
     PROMETHEUS,
+    QUEUE,
     RAY_DASHBOARD,
     REDIS,
     TRANSCRIPTION,
     TRANSCRIPTION_FRONTEND,
 )
 from config.services import RAY_NODES
+from contracts.devel import USER
 from contracts.health import Kind, WatchedService
+from stack.identity import StackIdentity
 
 # Services besides Ray that the health service probes inside the bridge network: kind and port.
 WATCHED = {
@@ -33,6 +39,8 @@ WATCHED = {
     "postgres": (Kind.POSTGRES, POSTGRES),
     "mlflow": (Kind.MLFLOW, MLFLOW),
     "marimo": (Kind.MARIMO, MARIMO),
+    "queue": (Kind.QUEUE, QUEUE),
+    "devel": (Kind.DEVEL, DEVEL),
     "transcription-frontend": (Kind.TRANSCRIPTION_FRONTEND, TRANSCRIPTION_FRONTEND),
     "exporter": (Kind.EXPORTER, EXPORTER),
     "transcription": (Kind.TRANSCRIPTION, TRANSCRIPTION),
@@ -41,8 +49,14 @@ WATCHED = {
     "grafana": (Kind.GRAFANA, GRAFANA),
 }
 # Services that answer nobody: the health service hears of them from the keeper.
-KEPT = {"keeper": Kind.KEEPER, "firewall": Kind.FIREWALL}
-SCHEMES = {"redis": "redis", "redis-replica": "redis", "postgres": "postgresql"}  # of services that are not web pages
+KEPT = {"keeper": Kind.KEEPER, "firewall": Kind.FIREWALL, "tls": Kind.TLS}
+# Of services that are not web pages: how their URLs begin.
+BEGINNINGS = {
+    "redis": "redis://",
+    "redis-replica": "redis://",
+    "postgres": "postgresql://",
+    "devel": f"ssh://{USER}@",
+}
 
 
 def urls(settings: PlatformSettings, topology: Topology, own_addresses: tuple[str, ...]) -> dict[str, str]:
@@ -53,8 +67,20 @@ def urls(settings: PlatformSettings, topology: Topology, own_addresses: tuple[st
 
 def _link(service: str, reach: Reach) -> str:
     """The URL of a service. Only web pages can be behind a reverse proxy."""
-    scheme = SCHEMES.get(service)
-    return f"{scheme}://{reach.address}" if scheme else reach.link
+    beginning = BEGINNINGS.get(service)
+    return f"{beginning}{reach.address}" if beginning else reach.link
+
+
+def ssh(settings: PlatformSettings, identity: StackIdentity, own_addresses: tuple[str, ...]) -> str | None:
+    """The command that logs in to the devel container, and the lines for `~/.ssh/config`; None without one."""
+    reach = settings.reach("devel", own_addresses) if "devel" in settings.services() else None
+    if reach is None:
+        return None
+    host, _, port = reach.address.partition(":")
+    known = next(iter((*(name.partition(":")[0] for name in settings.names), *own_addresses)), "THIS-HOST")
+    entry = host_entry(identity.object_name("devel"), host=host, port=int(port))
+    jump = "" if reach.addresses else f"\n    # from other computers:  ProxyJump {known}"
+    return f"ssh -p {port} {USER}@{host}\n{entry}{jump}"
 
 
 def watched_services(settings: PlatformSettings, topology: Topology) -> tuple[WatchedService, ...]:
@@ -81,9 +107,9 @@ def _watched(
         return WatchedService(
             name=topology.node(name), kind=Kind.RAY, host=host, port=RAY_DASHBOARD, url=links.get(linked)
         )
-    if name not in WATCHED:
+    if listed_as(name) not in WATCHED:
         return None
-    kind, port = WATCHED[name]
+    kind, port = WATCHED[listed_as(name)]
     prefix = prefix_of(settings.base_url(name))
     return WatchedService(name=name, kind=kind, host=name, port=port, url=links.get(name), prefix=prefix)
 
@@ -113,7 +139,11 @@ def link_files(settings: PlatformSettings, topology: Topology, own_addresses: tu
     def own(service: str) -> Reach | None:
         return settings.reach(service, own_addresses) if service in settings.services() else None
 
-    mlflow, notebooks = topology.reach_of_mlflow(own("mlflow")), own("marimo")
+    mlflow = topology.reach_of_mlflow(own("mlflow"))
     links = {"inside": topology.mlflow_url, "outside": mlflow.link} if mlflow else {}
-    origins = {"origins": notebooks.origins if notebooks else ()}
-    return {"mlflow.json": json.dumps(links), "marimo.json": json.dumps(origins)}
+    # Each person's server takes requests of its own pages alone: a browser sends its cookie to all ports of a host.
+    reaches = {service: own(service) for service in (NOTEBOOKS, *settings.notebooks)}
+    return {
+        "mlflow.json": json.dumps(links),
+        **{f"{name}.json": json.dumps({"origins": reach.origins if reach else ()}) for name, reach in reaches.items()},
+    }

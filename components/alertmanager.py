@@ -15,9 +15,8 @@ from components.go_program import go_limits
 from components.service import Host, Service, extra_mounts
 from config.ports import ALERTMANAGER
 from config.services import AlertmanagerSettings
-from stack.secrets import SECRETS_TARGET
+from stack.secrets import ALERT_ROUTES, SECRETS_TARGET
 
-CONFIGURATION = "alertmanager.yaml"
 DATA = "/alertmanager"
 
 
@@ -45,7 +44,7 @@ class Alertmanager(Service):
                 image=args.image,
                 command=(
                     "prometheus-alertmanager",
-                    f"--config.file={SECRETS_TARGET}/{CONFIGURATION}",
+                    f"--config.file={SECRETS_TARGET}/{ALERT_ROUTES}",
                     f"--storage.path={DATA}",
                     f"--web.listen-address=0.0.0.0:{ALERTMANAGER}",
                     "--cluster.listen-address=",  # it has no peers
@@ -58,7 +57,7 @@ class Alertmanager(Service):
                 ports=self._publish(ALERTMANAGER, settings.port),
                 mounts=(
                     host.secrets.document(
-                        CONFIGURATION,
+                        ALERT_ROUTES,
                         alert_routes.configuration(settings, args.secrets, proxied=proxied),
                         user=settings.user,
                     ),

@@ -15,6 +15,7 @@ from components.environment import Environment
 from components.keeper import LOOK, TOLD_TARGET
 from components.service import Host, Service, extra_mounts
 from components.workspace import SCRATCH
+from config.notation import person_of
 from config.ports import HEALTH
 from config.services import HealthSettings
 from contracts import health
@@ -23,6 +24,7 @@ from contracts.health import WatchedService
 from stack import facts
 from stack.mount import Mount
 from stack.programs import run_module, run_python
+from stack.secrets import NOTEBOOK_TOKEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,8 @@ class Health(Service):
     def __init__(self, name: str, args: HealthArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:health:Health", name, deployed_on=args.host, port=HEALTH, opts=opts)
         settings, host = args.settings, args.host
+        # Those of single people are theirs: their notebooks are asked for what needs none.
+        notebooks = () if any(person_of(one.name) for one in args.watched) else (NOTEBOOK_TOKEN,)
         program = health.HealthSettings(
             stack=host.identity.stack,
             services=args.watched,
@@ -85,7 +89,7 @@ class Health(Service):
                     *((Mount(source=args.told, target=str(TOLD_TARGET), read_only=True),) if args.told else ()),
                     *(
                         host.secrets.mount(secret, user=settings.user)
-                        for secret in ("postgres-password", "ray-token", "marimo-token")
+                        for secret in ("postgres-password", "ray-token", *notebooks)
                     ),
                     host.secrets.redis_user("redis-reader", user=settings.user),
                     *extra_mounts(settings.volumes),

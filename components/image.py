@@ -159,7 +159,11 @@ class ImageVariant(pulumi.ComponentResource):
                 # Saves a request to Docker. A pushed image is known by its name in the registry.
                 **({} if args.push else {"CSLR_IMAGE_ID": self.image_id}),
             },
-            triggers=[self.image_id, *([hashlib.sha256(budget.read_bytes()).hexdigest()] if budget else [])],
+            triggers=[
+                self.image_id,
+                *([hashlib.sha256(budget.read_bytes()).hexdigest()] if budget else []),
+                *([str(image.limit.size)] if image.limit else []),
+            ],
             opts=after_build,
         )
         self.register_outputs({"tag": self.tag, "image_id": self.image_id})
@@ -262,12 +266,12 @@ def _content(args: ImageVariantArgs) -> Recipe:
 def _budget(args: ImageVariantArgs) -> Path | None:
     """The file of the image's size budgets, beside its Dockerfile."""
     path = args.image.folder / args.image.sizes
-    return path if path.is_file() else None
+    return path if path.is_file() and not args.image.limit else None
 
 
 def _report_spec(args: ImageVariantArgs, tag: str) -> dict[str, str | None]:
     """Input of `build_report.measure` for an image."""
-    budget = _budget(args)
+    budget, limit = _budget(args), args.image.limit
     return {
         "tag": tag,
         "image": args.image.name,
@@ -276,6 +280,7 @@ def _report_spec(args: ImageVariantArgs, tag: str) -> dict[str, str | None]:
         "flavour": args.flavour,
         "platform": args.platform,
         "budget": str(budget.relative_to(FOLDER)) if budget else None,
+        **({"limit": str(limit.size), "limit_key": limit.key} if limit else {}),
     }
 
 

@@ -1,15 +1,16 @@
 """The images of one stack: assigns one to each service, builds each once, and limits concurrent builds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 
 from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, PulledImage
 from config.packages import lock_name
 from config.platform import PlatformSettings
-from config.services import IMAGE_OF, RayNodeSettings, TranscriptionSettings
+from config.problems import dotted
+from config.services import SERVICES, OwnImageSettings, RayNodeSettings, TranscriptionSettings, image_owner
 from images.base.recipe import Suite
-from images.catalog import CATALOG, PACKAGES, RAY_WHEEL, Image, packages_image, ray_wheel_image
+from images.catalog import CATALOG, PACKAGES, RAY_WHEEL, Image, SizeLimit, own_image, packages_image, ray_wheel_image
 from stack.sources import Sources, indices
 
 # Service → image that is built for it; services that run another one's image are not listed.
@@ -19,9 +20,12 @@ IMAGES = {
     "postgres": "postgres",
     "mlflow": "mlflow",
     "health": "health",
+    "queue": "queue",
+    "devel": "devel-ssh",
     "transcription-frontend": "transcription-frontend",
     "exporter": "system-info-exporter",
     "prometheus": "metrics",
+    "tls": "nginx",
     "transcription": "transcription-backend",
     "ray-cpu": "ray-runtime",
     "ray-gpu": "ray-runtime",
@@ -30,6 +34,7 @@ IMAGES = {
 LEAN_IMAGE = "ray-lean"
 TRANSCRIPTION_ON_GPUS = "transcription-backend-cuda"
 WITH_PACKAGES = ("ray-cpu", "ray-gpu", "marimo")  # services that run users' code
+DEVEL = IMAGES["devel"]  # and this one, below its own layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +56,9 @@ class ImageSet:
         self._bases: dict[Suite, BaseImage] = {}
         self._built: dict[str, ImageVariant] = {}
         self._pulled: dict[str, PulledImage] = {}
+        self._own: dict[tuple[object, ...], ImageVariant] = {}
         services = args.settings.services()
-        self._images = {service: self._declare(IMAGE_OF.get(service, service)) for service in services}
+        self._images = {service: self._declare(image_owner(service)) for service in services}
 
     def image_id(self, service: str) -> pulumi.Output[str]:
         """The ID of the image of an enabled service."""
@@ -64,18 +70,63 @@ class ImageSet:
             if source.reference not in self._pulled:
                 self._pulled[source.reference] = PulledImage(f"{service}-image", source.reference, self._opts)
             return self._pulled[source.reference]
+        if isinstance(source, OwnImageSettings) and source.is_own and source.path:
+            return self._with_dockerfile(service, source.path, source)
         settings = self._args.settings.service(service)
-        lean = isinstance(settings, RayNodeSettings) and not settings.torch
+        lean = self._is_lean(service)
         name = LEAN_IMAGE if lean else IMAGES[service]
         if isinstance(settings, TranscriptionSettings) and settings.variant == "cuda":
             name = TRANSCRIPTION_ON_GPUS
+        if name == DEVEL and self._is_extended:
+            return self._devel(CATALOG[name])
+        return (
+            self._extended(self._below(lean)) if service in WITH_PACKAGES and self._is_extended else self._family(name)
+        )
+
+    def _is_lean(self, service: str) -> bool:
+        settings = self._args.settings.service(service)
+        return isinstance(settings, RayNodeSettings) and not settings.torch
+
+    @property
+    def _is_extended(self) -> bool:
+        """Whether the stack file asks for more than the family's images hold."""
         images = self._args.settings.images
-        if service in WITH_PACKAGES and (images.packages or images.apt):
-            # One image for all services with torch, Marimo included, so that there is one layer and one build.
-            return self._with_packages(next(own for own, below in PACKAGES.items() if lean == (below == LEAN_IMAGE)))
-        if service in WITH_PACKAGES and images.ray:
-            return self._with_ray(LEAN_IMAGE if lean else IMAGES["marimo"])
-        return self._family(name)
+        return bool(images.packages or images.apt or images.ray)
+
+    @staticmethod
+    def _below(lean: bool) -> str:
+        """One image for all services with torch, Marimo included, so that there is one layer and one build."""
+        return LEAN_IMAGE if lean else IMAGES["marimo"]
+
+    def _devel(self, image: Image) -> ImageVariant:
+        """The image to log in to, with what the stack file asks for. That has budgets of its own."""
+        own = replace(image, shown_as=f"{image.name}-{self._args.stack}", sizes="")
+        self._built[image.name] = self._build(own, self._extended(str(image.parent)))
+        return self._built[image.name]
+
+    def _extended(self, below: str) -> ImageVariant:
+        """An image of the family with what the stack file asks for."""
+        images = self._args.settings.images
+        if images.packages or images.apt:
+            return self._with_packages(next(own for own, under in PACKAGES.items() if under == below))
+        return self._with_ray(below) if images.ray else self._family(below)
+
+    def _with_dockerfile(self, service: str, dockerfile: str, source: OwnImageSettings) -> ImageVariant:
+        """The image of a stack's own Dockerfile, which several services can share."""
+        lean = self._is_lean(service)
+        wanted = dockerfile, source.target, source.size_limit, lean
+        if wanted not in self._own:
+            image = own_image(
+                service,
+                stack=self._args.stack,
+                parent=self._below(lean),
+                dockerfile=dockerfile,
+                target=source.target,
+                limit=SizeLimit(key=dotted((*SERVICES[service], "image", "size_limit")), size=source.size_limit),
+            )
+            built = self._built[image.name] = self._build(image, self._extended(self._below(lean)))
+            self._own[wanted] = built
+        return self._own[wanted]
 
     def _family(self, name: str) -> ImageVariant:
         if name not in self._built:

@@ -3,6 +3,7 @@
 Owns the only container that has the Docker socket, and therefore no network and no secret.
 """
 
+import platform as machine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def docker_socket() -> DockerSocket | None:
         return DockerSocket(path=str(path), group=path.stat().st_gid) if path else None
     except OSError:
         return None
+
+
+def engine_hostname(socket: DockerSocket | None) -> str:
+    """The name of this host; empty where the Docker Engine is on another."""
+    return machine.node() if socket else ""
 
 
 @dataclass(frozen=True, kw_only=True)

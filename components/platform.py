@@ -11,6 +11,7 @@ import pulumi
 from components import addresses
 from components.alert_routes import AlertSecrets
 from components.alertmanager import Alertmanager, AlertmanagerArgs
+from components.devel import Devel, DevelArgs
 from components.exporter import Exporter, ExporterArgs
 from components.firewall import Firewall, FirewallArgs
 from components.grafana import Grafana, GrafanaArgs
@@ -21,22 +22,26 @@ from components.keeper import TOLD, DockerSocket, Keeper, KeeperArgs
 from components.marimo import Marimo, MarimoArgs
 from components.mlflow import MLflow, MLflowArgs
 from components.network import RayNetwork, RayNetworkArgs
+from components.nginx_conf import FrontEnd
 from components.postgres import Postgres, PostgresArgs
 from components.postgres_exporter import PostgresExporter, PostgresExporterArgs
 from components.prometheus import Prometheus, PrometheusArgs
+from components.queue import Queue, QueueArgs
 from components.ray import RayGateway, RayGatewayArgs, RayHead, RayHeadArgs, RayNode, RayNodeArgs
 from components.redis import Redis, RedisArgs, RedisReplica
 from components.redis_exporter import RedisExporter, RedisExporterArgs
 from components.service import Host, Service
+from components.tls import Tls, TlsArgs
 from components.topology import ClusterHost, topology_of
 from components.transcription import Transcription, TranscriptionArgs
 from components.transcription_frontend import TranscriptionFrontend, TranscriptionFrontendArgs
 from components.verification import Verification, VerificationArgs
 from components.workspace import Workspace, WorkspaceArgs, report_path
 from config.cluster import Membership
-from config.notation import EVERYWHERE
+from config.notation import EVERYWHERE, NOTEBOOKS, person_of
 from config.platform import PlatformSettings
 from config.ports import GRAFANA, PROMETHEUS, RAY_DASHBOARD
+from config.tls import web_port
 from preflight.outside import guarded
 from stack import advertised_facts
 from stack.env_secrets import EnvSecrets
@@ -68,6 +73,7 @@ class PlatformArgs:
     socket: DockerSocket | None  # of the Docker Engine; None where it is on another host
     python: str  # the interpreter of this program, for the commands that it declares
     hostname: str = ""  # of this host; empty where the Docker Engine is on another
+    certificate: str = ""  # folder of this host with the certificate of web services; empty without TLS
     own_addresses: tuple[str, ...] = ()  # of this host, for ports on all addresses; the best-known one first
 
 
@@ -97,6 +103,10 @@ class Platform(pulumi.ComponentResource):
         """The URL of each published service, for people and clients."""
         return addresses.urls(self._args.settings, self._topology, self._args.own_addresses)
 
+    def ssh(self) -> str | None:
+        """How people log in to the devel container, if there is one."""
+        return addresses.ssh(self._args.settings, self._args.identity, self._args.own_addresses)
+
     def _declare_services(self, settings: PlatformSettings) -> None:
         args = self._args
         network_args = RayNetworkArgs(identity=args.identity, settings=settings.network)
@@ -118,6 +128,7 @@ class Platform(pulumi.ComponentResource):
             panels=self._panels(settings) if "grafana" in enabled else Panels(),
             links=Mount(source=links, target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
             python=args.python,
+            behind_tls=settings.behind_tls,
         )
         if "firewall" in enabled:
             firewall_args = FirewallArgs(
@@ -146,20 +157,15 @@ class Platform(pulumi.ComponentResource):
                 alertmanager=addresses.alertmanager(settings),
             )
             self.services["health"] = Health("health", health_args, self._child)
+        if "queue" in enabled:
+            self._declare_queue(settings, host)
         transcription = self._declare_transcription(settings, host) if "transcription" in enabled else None
         if isinstance(self._topology, ClusterHost):
             self._declare_head(settings, host, self._topology.membership)
         self._declare_nodes(settings, host, transcription.ray_mounts if transcription else ())
-        if "marimo" in enabled:
-            marimo_args = MarimoArgs(
-                settings=settings.marimo,
-                host=host,
-                image=self._images.image_id("marimo"),
-                ray_address=self._topology.ray_address,
-                tracking_uri=self._topology.mlflow_url,
-                after=[self.services[name] for name in settings.ray_nodes] + ([mlflow] if mlflow else []),
-            )
-            self.services["marimo"] = Marimo("marimo", marimo_args, self._child)
+        self._declare_notebooks(settings, host, mlflow)
+        if "devel" in enabled:
+            self._declare_devel(settings, host)
         if "keeper" in enabled and args.socket:
             keeper_args = KeeperArgs(
                 settings=settings.keeper,
@@ -182,6 +188,7 @@ class Platform(pulumi.ComponentResource):
             self._declare_exporter(settings, host)
         if "prometheus" in enabled:
             self._declare_metrics(settings, host)
+        self._declare_tls(settings, host)
 
     def _told(self) -> str | None:
         """The folder in which the keeper lists the stack's containers; None where nobody writes or nobody reads it."""
@@ -189,6 +196,49 @@ class Platform(pulumi.ComponentResource):
         if args.socket is None or "keeper" not in enabled or not {"health", "exporter"} & {*enabled}:
             return None
         return args.files.told(TOLD, uid=user_id(args.settings.keeper.user))
+
+    def _declare_queue(self, settings: PlatformSettings, host: Host) -> None:
+        args = QueueArgs(
+            settings=settings.queue,
+            host=host,
+            image=self._images.image_id("queue"),
+            postgres=self._postgres,
+            tracking_uri=self._topology.mlflow_url,
+            dashboards=self._dashboards(),
+        )
+        self.services["queue"] = Queue("queue", args, self._child)
+
+    def _declare_notebooks(self, settings: PlatformSettings, host: Host, mlflow: MLflow | None) -> None:
+        for name in settings.notebooks if settings.marimo.enabled else ():
+            person = person_of(name)
+            marimo_args = MarimoArgs(
+                settings=settings.marimo.of(person) if person else settings.marimo,
+                host=host,
+                image=self._images.image_id(name),
+                person=person,
+                ray_address=self._topology.ray_address,
+                tracking_uri=self._topology.mlflow_url,
+                datasets=settings.datasets_of(name),
+                after=[self.services[node] for node in settings.ray_nodes] + ([mlflow] if mlflow else []),
+            )
+            self.services[name] = Marimo(name, marimo_args, self._child)
+
+    def _declare_devel(self, settings: PlatformSettings, host: Host) -> None:
+        shared = self.services.get(NOTEBOOKS)
+        dashboards = self._dashboards() if settings.ray_nodes else ()
+        args = DevelArgs(
+            settings=settings.devel,
+            host=host,
+            image=self._images.image_id("devel"),
+            keys=settings.login_keys,
+            ray_address=self._topology.ray_address,
+            dashboard=dashboards[0] if dashboards else None,
+            tracking_uri=self._topology.mlflow_url,
+            notebooks=shared.notebooks if isinstance(shared, Marimo) else None,
+            datasets=settings.datasets_of("devel"),
+            after=[self.services[node] for node in settings.ray_nodes],
+        )
+        self.services["devel"] = Devel("devel", args, self._child)
 
     def _declare_transcription(self, settings: PlatformSettings, host: Host) -> Transcription:
         args = TranscriptionArgs(
@@ -198,6 +248,7 @@ class Platform(pulumi.ComponentResource):
             gpus=settings.gpus_of("transcription"),
             tracking_uri=self._topology.mlflow_url,
             dashboards=self._dashboards(),
+            datasets=settings.datasets_of("transcription"),
         )
         transcription = Transcription("transcription", args, self._child)
         self.services["transcription"] = transcription
@@ -279,6 +330,28 @@ class Platform(pulumi.ComponentResource):
             )
             self.services["grafana"] = Grafana("grafana", grafana_args, self._child)
 
+    def _declare_tls(self, settings: PlatformSettings, host: Host) -> None:
+        """Declare nginx, after all services whose ports it takes over."""
+        if "tls" not in settings.services():
+            return
+        behind = [name for name in settings.behind_tls if name in self.services]
+        front_ends = []
+        for name in behind:
+            reach, port = settings.reach(name, self._args.own_addresses), web_port(name)
+            if reach and port:
+                # Marimo takes the websocket of any page: upstream looks at no Origin there.
+                origins = reach.origins if name in settings.notebooks else None
+                front_ends.append(FrontEnd(service=name, port=port, published=reach.port, origins=origins))
+        args = TlsArgs(
+            settings=settings.tls,
+            host=host,
+            image=self._images.image_id("tls"),
+            front_ends=tuple(front_ends),
+            certificate=self._args.certificate,
+            after=[self.services[name] for name in behind],
+        )
+        self.services["tls"] = Tls("tls", args, self._child)
+
     def _workspace_args(self, settings: PlatformSettings) -> WorkspaceArgs:
         args, users = self._args, list(settings.workspace_users.values())
         return WorkspaceArgs(
@@ -287,6 +360,8 @@ class Platform(pulumi.ComponentResource):
             scratch=settings.ray.scratch,
             scratch_limit=settings.ray.scratch_limit,
             home=settings.ray.home,
+            checkpoints=settings.ray.checkpoints_folder,
+            storage_path=settings.ray.storage_path,
             user=users[0].user if users else settings.health.user,
             pulled=any(service.image.source == "pull" for service in users),
             package_index=settings.images.mirrors.pypi,
@@ -303,7 +378,7 @@ class Platform(pulumi.ComponentResource):
             self.services["redis-replica"] = RedisReplica("redis-replica", replica_args, self._child)
 
     def _declare_tracking(self, settings: PlatformSettings, host: Host) -> MLflow | None:
-        postgres = Postgres(
+        self._postgres = postgres = Postgres(
             "postgres",
             PostgresArgs(settings=settings.postgres, host=host, image=self._images.image_id("postgres")),
             self._child,
@@ -358,6 +433,7 @@ class Platform(pulumi.ComponentResource):
                 tracking_uri=self._topology.mlflow_url,
                 gpus=settings.gpus_of(name),
                 mounts=mounts,
+                datasets=settings.datasets_of(name),
                 after=[*stores, *started] if self._topology.first_node_leads else stores,
             )
             started.append(RayNode(name, node_args, self._child))

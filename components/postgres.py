@@ -1,6 +1,6 @@
-"""Postgres: MLflow's backend store.
+"""Postgres: the store of MLflow and of the queue.
 
-Owns the container and its data volume; the entry script creates role and database. Does not own MLflow's schema.
+Owns the container and its data volume; the entry script creates roles and databases. Does not own their schemas.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from components.environment import Environment
 from components.service import Host, Service, extra_mounts
 from config.ports import POSTGRES
 from config.services import PostgresSettings
+from contracts import queue
 from stack.programs import program_path
 
 FORMER_NAMES = ("mlflow-postgres",)  # of this platform's predecessor, which notebooks and scripts may still have
@@ -50,6 +51,8 @@ class Postgres(Service):
                     self._data(settings.data, "data", "/var/lib/postgresql/data"),
                     host.program("postgres.sh"),
                     host.secrets.mount("postgres-password", user=settings.user),
+                    # Also without a queue, so that enabling one does not restart Postgres under MLflow.
+                    host.secrets.postgres_role(queue.ROLE, user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),
                 shm_bytes=128 * MEBIBYTE,

@@ -6,7 +6,7 @@ cluster of several, `RayHead` can run the head (entrypoints/ray/agent.py), `RayG
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pulumi
@@ -14,9 +14,10 @@ import pulumi
 from components.docker import MEBIBYTE, ContainerSpec, Healthcheck
 from components.environment import Environment
 from components.ray_limits import RAY_LIMITS
-from components.service import Host, Service, distinct, extra_mounts
+from components.service import Host, Service, dataset_mounts, distinct, extra_mounts
 from components.topology import RESOLVER_OPTIONS, ClusterHost
 from config.cluster import Membership
+from config.datasets import DatasetSettings
 from config.ports import (
     BRIDGE_RAY_PORTS,
     GATEWAY_LOOPBACK,
@@ -63,6 +64,7 @@ class RayNodeArgs:
     tracking_uri: str | None  # where tasks log their runs; the node does not wait for it
     gpus: Gpus = NO_GPUS
     mounts: tuple[Mount, ...] = ()  # of services whose jobs run on the node
+    datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
     after: Sequence[pulumi.Resource] = ()
 
 
@@ -113,6 +115,7 @@ class RayNode(Service):
                     *redis_users(host, node.user, leads=leads),
                     *(host.panels.mounts if leads else ()),
                     *host.env_secrets(name),
+                    *dataset_mounts(name, args.datasets),
                     *extra_mounts(node.volumes),
                 ),
                 shm_bytes=shared_memory(node.memory, node.shm),
@@ -293,7 +296,10 @@ def ray_defaults(name: str, host: Host) -> Mapping[str, str]:
 def node_settings(name: str, args: RayNodeArgs) -> ray_node.NodeSettings:
     """Settings of a node's program."""
     topology = args.host.topology
-    node = node_config(name, args.host, cpus=args.node.logical_cpus, memory=args.node.memory, gpus=args.gpus)
+    node = replace(
+        node_config(name, args.host, cpus=args.node.logical_cpus, memory=args.node.memory, gpus=args.gpus),
+        datasets=tuple(sorted(args.datasets)),
+    )
     guard = guard_settings(name, args.host, node.cpus)
     secret = "redis-agent" if name in topology.leaders else "redis-reader"
     redis = redis_access(topology.redis_addresses, topology.namespace, secret)

@@ -15,9 +15,9 @@ from components.service import Host, Service, extra_mounts
 from config.ports import REDIS, REDIS_EXPORTER
 from config.services import RedisExporterSettings
 from coordination import redis_users
+from stack.secrets import REDIS_EXPORTER as PASSWORDS
 from stack.secrets import SECRETS_TARGET
 
-PASSWORDS = "redis-exporter.json"
 ADDRESS = f"redis:{REDIS}"
 
 

@@ -1,6 +1,6 @@
 """The base class of service components, with their common inputs, program mounts and container."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -12,7 +12,10 @@ from components.network import RayNetwork
 from components.topology import Topology
 from components.volume_owner import give_volume
 from components.workspace import Workspace
+from config.datasets import DatasetSettings
 from config.services import VolumeMount
+from config.tls import web_port
+from contracts.datasets import target
 from stack import programs
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
@@ -37,6 +40,7 @@ class Host:
     proxy: HttpProxy
     links: Mount  # links that tasks and notebooks print for people (entrypoints/hooks/mlflow_links.py)
     panels: Panels = field(default_factory=Panels)  # of Ray's dashboard, if there is Grafana
+    behind_tls: tuple[str, ...] = ()  # services whose web port the service `tls` publishes in their place
     first: tuple[pulumi.Resource, ...] = ()  # resources that every container waits for
 
     def program(self, file: str) -> Mount:
@@ -51,6 +55,11 @@ class Host:
     def module(self, *names: str) -> tuple[Mount, ...]:
         """Mounts of modules that a container starts (full names), of their imports, and of with_python.sh."""
         return (self.program("with_python.sh"), *self._modules(names))
+
+    def examples(self) -> Mount:
+        """The mount of the archive of the examples."""
+        source = self.files.document(programs.EXAMPLES, programs.examples())
+        return Mount(source=source, target=programs.program_path(programs.EXAMPLES), read_only=True)
 
     def ray_hooks(self) -> tuple[Mount, ...]:
         """Mounts of the hooks into Ray and of the sitecustomize module that installs them (HOOKS_PATH)."""
@@ -77,6 +86,14 @@ def extra_mounts(volumes: Sequence[VolumeMount]) -> tuple[Mount, ...]:
     )
 
 
+def dataset_mounts(service: str, datasets: Mapping[str, DatasetSettings]) -> tuple[Mount, ...]:
+    """The mounts of a host's datasets in a service."""
+    return tuple(
+        Mount(source=each.source, target=target(service, name), read_only=each.read_only)
+        for name, each in datasets.items()
+    )
+
+
 class Service(pulumi.ComponentResource):
     """A component with one container. Ready when that container is healthy."""
 
@@ -93,7 +110,9 @@ class Service(pulumi.ComponentResource):
         self._deployed_on = deployed_on
 
     def _publish(self, internal: int, external: int | None) -> tuple[PublishedPort, ...]:
-        """The service's published port; none if the settings name no host port."""
+        """The service's published port; none if the settings name no host port, or nginx publishes it."""
+        if self.host in self._deployed_on.behind_tls and internal == web_port(self.host):
+            return ()
         address = self._deployed_on.bind_address(self.host)
         return (PublishedPort(internal=internal, external=external, ip=address),) if external else ()
 

@@ -5,14 +5,15 @@ it GPUs that no Ray node offers: one that it took would be one that Ray believes
 cluster, whose nodes then mount what a file needs.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import pulumi
 
 from components.docker import ContainerSpec, Healthcheck
 from components.environment import Environment
-from components.service import Host, Service, extra_mounts
+from components.service import Host, Service, dataset_mounts, extra_mounts
+from config.datasets import DatasetSettings
 from config.ports import TRANSCRIPTION
 from config.services import TranscriptionSettings
 from contracts import transcription
@@ -37,6 +38,7 @@ class TranscriptionArgs:
     gpus: Gpus
     tracking_uri: str | None  # MLflow
     dashboards: tuple[str, ...]  # of Ray, as host:port
+    datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
 
 
 class Transcription(Service):
@@ -86,6 +88,7 @@ class Transcription(Service):
                     host.secrets.mount("transcription-token", user=settings.user),
                     *((host.secrets.mount("ray-token", user=settings.user),) if self._on_ray else ()),
                     *self._read(TARGETS),
+                    *dataset_mounts(name, args.datasets),
                     *extra_mounts(settings.volumes),
                 ),
             )

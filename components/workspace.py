@@ -3,7 +3,7 @@
 Owns two volumes, or uses folders of the host in their place: the scratch folder (Ray's sessions, spilled objects,
 temporary files, package caches, uploads), whose size each node's guard limits (entrypoints/ray/node_guard.py), and the
 home folder (results, checkpoints, model caches), which belongs only to the users. Both have the same paths in Ray's
-nodes and in notebooks.
+nodes and in notebooks, and so has the folder for checkpoints that several hosts share, if there is one.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.docker import data_volume
+from contracts import checkpoints
 from stack.identity import StackIdentity
 from stack.mount import Mount
 from stack.secrets import user_id
@@ -31,6 +32,8 @@ class WorkspaceArgs:
     scratch: str | None  # a volume's name or a folder of the host; None: a volume of this stack
     scratch_limit: int  # bytes, of all services of the host together
     home: str | None
+    checkpoints: str | None  # a folder of the host
+    storage_path: str | None  # of Ray Train and Tune; None: `~/ray_results`
     user: str  # uid:gid that the containers run as
     pulled: bool  # whether any image is pulled: it lacks the folders that give a new volume its owner
     package_index: str | None  # package index at run time; None: the default of pip and uv
@@ -41,6 +44,7 @@ class Workspace(pulumi.ComponentResource):
 
     scratch: Mount
     home: Mount
+    mounts: tuple[Mount, ...]  # for a container that works in it
 
     def __init__(self, name: str, args: WorkspaceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:workspace:Workspace", name, None, opts)
@@ -48,12 +52,9 @@ class Workspace(pulumi.ComponentResource):
         self._args = args
         self.scratch = self._mount(SCRATCH_VOLUME, args.scratch, SCRATCH)
         self.home = self._mount(HOME_VOLUME, args.home, HOME)
+        shared = (Mount(source=args.checkpoints, target=checkpoints.FOLDER),) if args.checkpoints else ()
+        self.mounts = (self.scratch, self.home, *shared)
         self.register_outputs({"scratch": self.scratch.source, "home": self.home.source})
-
-    @property
-    def mounts(self) -> tuple[Mount, Mount]:
-        """Mounts for a container that works in it."""
-        return self.scratch, self.home
 
     @property
     def watched(self) -> Mount:
@@ -69,10 +70,16 @@ class Workspace(pulumi.ComponentResource):
             "CSLR_SCRATCH": SCRATCH,
             "UV_CACHE_DIR": f"{SCRATCH}/cache/uv",
             "PIP_CACHE_DIR": f"{SCRATCH}/cache/pip",
+            **({checkpoints.VARIABLE: path} if (path := self._args.storage_path) else {}),
             **({"UV_DEFAULT_INDEX": index, "PIP_INDEX_URL": index} if index else {}),
             # The base carries the site's certificate authorities, which pip, uv and requests do not read by themselves.
             **({} if self._args.pulled else dict.fromkeys(CERTIFICATE_VARIABLES, CERTIFICATES)),
         }
+
+    @property
+    def storage_path(self) -> str:
+        """Where Ray Train and Tune keep checkpoints by default, as nodes and notebooks see it: a path or a URL."""
+        return self._args.storage_path or f"{HOME}/ray_results"
 
     @property
     def scratch_limit(self) -> int:

@@ -6,6 +6,7 @@ without a port where that is the scheme's own.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import urlsplit
 
 from config.types import EVERYWHERE
@@ -31,6 +32,7 @@ class Reach:
     names: tuple[str, ...] = ()  # of the host, with or without a port
     aliases: tuple[str, ...] = ()  # more names, which need not resolve elsewhere: not used in links
     base_url: str | None = None  # behind a reverse proxy: /path or https://host/path
+    scheme: Literal["http", "https"] = "http"  # of the published port
 
     @property
     def prefix(self) -> str:
@@ -49,7 +51,7 @@ class Reach:
         """The URL that a person opens: at the reverse proxy, the first name, or else the best address."""
         if self.base_url and not self.base_url.startswith("/"):
             return self.base_url.rstrip("/")
-        return f"http://{self.address}{self.prefix}"
+        return f"{self.scheme}://{self.address}{self.prefix}"
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ class Reach:
 
     def _origins(self) -> Iterator[str]:
         for host in self.addresses:
-            yield origin("http", host, self.port)
+            yield origin(self.scheme, host, self.port)
             if self.base_url and self.base_url.startswith("/"):  # which does not say where the proxy is
                 yield from (f"{scheme}://{host}" for scheme in SCHEMES)
         for name in (*self.names, *self.aliases):
@@ -74,7 +76,7 @@ class Reach:
                     yield from (origin(scheme, spelling, int(port)) for scheme in SCHEMES)
                 else:
                     # Beside the published port: a reverse proxy on the ports that browsers leave out.
-                    yield origin("http", spelling, self.port)
+                    yield origin(self.scheme, spelling, self.port)
                     yield from (f"{scheme}://{spelling}" for scheme in SCHEMES)
         if self.base_url and not self.base_url.startswith("/"):
             url = urlsplit(self.base_url)

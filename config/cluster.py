@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from config.addresses import Reach
+from config.datasets import ClusterDatasetSettings, DatasetSettings
 from config.ports import HOST_RAY_PORTS
 from config.services import ProxyAddress, Settings
 from config.types import (
     AsMapping,
     AsTuple,
     ClusterName,
+    DatasetName,
     HeadAddress,
     HostName,
     HostPort,
@@ -104,6 +106,11 @@ class ClusterSettings(Settings):
     )
     redis: ClusterRedis = Field(examples=[{"host": "gamma"}])
     mlflow: ClusterMLflow | None = Field(default=None, description="Unset: experiments are not tracked.")
+    datasets: Annotated[dict[DatasetName, ClusterDatasetSettings], AsMapping] = Field(
+        default={},
+        description="Folders that nodes, notebooks and transcription have at `/data/NAME`: name → `source`, `hosts`, "
+        "`read_only` (docs/datasets.md).",
+    )
 
     @property
     def single_head(self) -> str | None:
@@ -118,6 +125,11 @@ class ClusterSettings(Settings):
             return (self.single_head,) if self.single_head else ()
         return tuple(self.hosts) if self.head_whitelist is None else self.head_whitelist
 
+    def holders(self, dataset: str) -> tuple[str, ...]:
+        """Hosts that hold a dataset."""
+        hosts = self.datasets[dataset].hosts
+        return tuple(self.hosts) if hosts is None else hosts
+
 
 # Service → the host of a cluster that runs it, where the cluster and not the stack decides that.
 _HOSTS_OF: Mapping[str, Callable[[ClusterSettings], tuple[str | None, ...]]] = {
@@ -130,6 +142,8 @@ _HOSTS_OF: Mapping[str, Callable[[ClusterSettings], tuple[str | None, ...]]] = {
 }
 CLUSTER_SERVICES = tuple(_HOSTS_OF)
 ON_THE_LAN = ("redis", "redis-replica", "mlflow")  # what other hosts connect to, besides Ray
+# Published on a host's address in the cluster. The port of the queue is the stack's own decision.
+OPEN_TO_HOSTS = (*ON_THE_LAN, "queue")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +219,12 @@ class Membership:
     def namespace(self) -> str:
         """The part of all keys in Redis that is this cluster's."""
         return f"cslr-{self.cluster.name}"
+
+    @property
+    def datasets(self) -> dict[str, DatasetSettings]:
+        """The datasets that this host holds, by name."""
+        cluster = self.cluster
+        return {name: each.held for name, each in cluster.datasets.items() if self.host in cluster.holders(name)}
 
     def runs(self, service: str) -> bool:
         """Whether the cluster has this host run the service; it has nothing against one that each stack decides on."""

@@ -4,17 +4,20 @@ Reads and validates them, and finds out which of the hosts this is. An error nam
 and the keys as they are in that file.
 """
 
-import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from config import datasets
 from config.cluster import HOST_KEY, KEY, REAL_GCS, ClusterSettings, Membership
 from config.explain import explained
+from config.json_text import parse_json
 from config.keys import CLUSTER_KEY_SECRET
 from config.ports import host_ports
+from config.problems import Path as KeyPath
 from config.problems import Problem, Remove, Set, SettingsError, closest, did_you_mean, dotted
 from config.project import FOLDER
 from config.services import SERVICES
@@ -22,6 +25,7 @@ from config.yaml_file import InvalidYamlError, read_yaml
 from coordination.own_address import source_address
 
 EXAMPLE = "cluster.example.yaml"
+LONGEST_NAME = 255  # characters of a file's path that a message shows
 
 ConfigText = Callable[[str], str | None]  # the text of a key of this project: "cluster", "host"
 
@@ -75,19 +79,21 @@ def parse(raw: object, *, file: str, key: str) -> ClusterSettings:
 def _read(text: str, stack_file: str, folder: Path) -> tuple[object, str, str]:
     """The block, the file that holds it, and its key in there."""
     try:
-        raw = json.loads(text)
+        raw = parse_json(text)
     except ValueError:
         raw = text
     if not isinstance(raw, str):
         return raw, stack_file, KEY
-    path = folder / raw
+    path, name = folder / raw, raw[:LONGEST_NAME]
     try:
         return read_yaml(path), raw, ""
     except FileNotFoundError:
-        reason, advice = f"{folder} has no file {raw!r}", "Write it, the same for all hosts, for example from:"
-        raise SettingsError([Problem((), reason, advice, (f"cp {EXAMPLE} {raw}",))], stack_file, KEY) from None
-    except OSError as error:
-        problem = Problem((), f"{raw} cannot be read: {error.strerror}", "Name a YAML file beside the stack files.")
+        reason, advice = f"{folder} has no file {name!r}", "Write it, the same for all hosts, for example from:"
+        command = f"cp {EXAMPLE} {shlex.quote(name)}"
+        raise SettingsError([Problem((), reason, advice, (command,))], stack_file, KEY) from None
+    except (OSError, ValueError) as error:  # the latter for a NUL
+        reason = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}"
+        problem = Problem((), reason, "Name a YAML file beside the stack files.")
         raise SettingsError([problem], stack_file, KEY) from None
     except InvalidYamlError as error:
         reason = f"is not valid YAML: {error}"
@@ -150,13 +156,15 @@ def named_hosts_exist(cluster: ClusterSettings) -> Iterator[Problem]:
         if name is not None and name not in cluster.hosts:
             meant = closest(name, cluster.hosts) or next(iter(cluster.hosts), "alpha")
             yield Problem(path, _unknown(name), did_you_mean(name, cluster.hosts), (Set(path, meant),))
-    whitelist = cluster.head_whitelist or ()
-    for index, name in enumerate(whitelist):
-        entry = ("head_whitelist", index)
-        if name not in cluster.hosts:
-            yield Problem(entry, _unknown(name), did_you_mean(name, cluster.hosts), (Remove(entry),))
-        elif name in whitelist[:index]:
-            yield Problem(entry, f"{name} is listed twice", "Remove the second entry:", (Remove(entry),))
+    lists: dict[KeyPath, tuple[str, ...]] = {("head_whitelist",): cluster.head_whitelist or ()}
+    lists |= {(datasets.KEY, name, "hosts"): each.hosts or () for name, each in cluster.datasets.items()}
+    for key, names in lists.items():
+        for index, name in enumerate(names):
+            entry: KeyPath = (*key, index)
+            if name not in cluster.hosts:
+                yield Problem(entry, _unknown(name), did_you_mean(name, cluster.hosts), (Remove(entry),))
+            elif name in names[:index]:
+                yield Problem(entry, f"{name} is listed twice", "Remove the second entry:", (Remove(entry),))
 
 
 def _unknown(name: str) -> str:
@@ -172,6 +180,20 @@ def somebody_may_lead(cluster: ClusterSettings) -> Iterator[Problem]:
             "List the hosts that may lead, or remove the key, so that all may:",
             (Set(("head_whitelist",), list(cluster.hosts)[:3]),),
         )
+
+
+def datasets_are_held(cluster: ClusterSettings) -> Iterator[Problem]:
+    """A dataset is on some host, and no folder that hosts themselves depend on."""
+    yield from datasets.problems(cluster.datasets)
+    for name, dataset in cluster.datasets.items():
+        if dataset.hosts == ():
+            path = (datasets.KEY, name, "hosts")
+            yield Problem(
+                path,
+                f"it is empty, so no host holds {name}",
+                "List the hosts that hold it, or remove the key where all do:",
+                (Set(path, list(cluster.hosts)[:3]), Remove(path)),
+            )
 
 
 def head_address_is_one_of_a_head(cluster: ClusterSettings) -> Iterator[Problem]:
@@ -255,6 +277,7 @@ CHECKS: tuple[Callable[[ClusterSettings], Iterator[Problem]], ...] = (
     addresses_are_distinct,
     named_hosts_exist,
     somebody_may_lead,
+    datasets_are_held,
     head_address_is_one_of_a_head,
     replica_is_elsewhere,
     ports_are_outside_the_plan,

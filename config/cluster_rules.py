@@ -22,6 +22,7 @@ DECIDED_BY_THE_CLUSTER: dict[Path, tuple[str, str | None]] = {
     ("ray", "gpu", "ports"): ("Ray has the same ports on every host (docs/several-hosts.md)", None),
     ("redis", "port"): ("other hosts must know it too", "redis.port"),
     ("redis", "replica", "port"): ("other hosts must know it too", "redis.replica_port"),
+    ("datasets",): ("which hosts hold them is the same for all hosts", "datasets"),
     ("mlflow", "port"): ("other hosts must know it too", "mlflow.port"),
     ("mlflow", "base_url"): ("other hosts must know it too", "mlflow.base_url"),
 }

@@ -1,12 +1,11 @@
 """Loads validated settings from the text of a stack file: first the models, then the cross-field rules."""
 
-import json
-
 from pydantic import ValidationError
 
 from config import cluster_rules, platform_rules
 from config.cluster import Membership
 from config.explain import explained
+from config.json_text import parse_json
 from config.platform import KEY, PlatformSettings
 from config.problems import SettingsError
 
@@ -14,7 +13,7 @@ from config.problems import SettingsError
 def config_value(text: str | None) -> object:
     """The value of a config key from its text: JSON, as objects are kept; other text is left for `load` to explain."""
     try:
-        return json.loads(text) if text else None
+        return parse_json(text) if text else None
     except ValueError:
         return text
 

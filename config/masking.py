@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from config.keys import ENV_SECRETS, SECRET_TEXTS
 from config.project import NAME
 from config.stack_file import StackFile
+from config.yaml_file import dump_yaml
 
 MASK = "[secret]"
 SECRET_KEYS = frozenset({*SECRET_TEXTS, ENV_SECRETS})
@@ -24,7 +23,7 @@ def masked(file: StackFile) -> tuple[str, tuple[str, ...]]:
     if not secret:
         return file.text, ()
     content = {**file.content, "config": {key: MASK if key in secret else value for key, value in config.items()}}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True), secret
+    return dump_yaml(content, allow_unicode=True), secret
 
 
 def _plain_secrets(config: dict[Any, Any]) -> Iterator[str]:

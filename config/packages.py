@@ -9,6 +9,7 @@ from config.builds import ImagesSettings
 from config.problems import Path as Key
 from config.problems import Problem, Remove, SettingsError
 from config.project import FOLDER
+from coordination.regular_file import refuse_others
 from images import packages_lock
 from images.packages_lock import PackagesLock
 from images.variants import Variant
@@ -34,6 +35,7 @@ def load_lock(
         return None
     name, folder = lock_name(stack_file), folder or FOLDER
     try:
+        refuse_others(folder / name)
         lock = packages_lock.read(folder / name)
     except OSError as error:
         reason = f"are not locked: {name} {'is missing' if not (folder / name).exists() else error.strerror}"

@@ -13,10 +13,17 @@ from typing import Annotated, Literal, TypeVar, cast
 from pydantic import Field, PrivateAttr
 
 from config.addresses import Reach, published_on
+from config.backup import BackupSettings
 from config.builds import ImagesSettings
-from config.cluster import CLUSTER_SERVICES, ON_THE_LAN, Membership
+from config.cluster import CLUSTER_SERVICES, OPEN_TO_HOSTS, Membership
+from config.datasets import USERS as DATASET_USERS
+from config.datasets import DatasetSettings
+from config.devel import DevelSettings
+from config.notation import NOTEBOOKS, listed_as, notebooks_of, person_of
 from config.ports import RAY_DASHBOARD
 from config.problems import Path
+from config.public_keys import PublicKey
+from config.queue import QueueSettings
 from config.services import (
     PART_OF,
     RAY_NODES,
@@ -28,6 +35,7 @@ from config.services import (
     MarimoSettings,
     MetricsSettings,
     MLflowSettings,
+    OwnImageSettings,
     PostgresSettings,
     RayNodeSettings,
     RaySettings,
@@ -36,13 +44,27 @@ from config.services import (
     Settings,
     TranscriptionFrontendSettings,
     TranscriptionSettings,
+    image_owner,
 )
-from config.types import AsTuple, BindAddress, Devices, NearName, NetworkName, ProxyUrl, ReachedName, Subnet
+from config.tls import TlsSettings, web_port
+from config.types import (
+    AsMapping,
+    AsTuple,
+    BindAddress,
+    DatasetName,
+    Devices,
+    NearName,
+    NetworkName,
+    ProxyUrl,
+    ReachedName,
+    Subnet,
+)
 from contracts.gpus import ALL_GPUS, NO_GPUS, Gpus
 from images.packages_lock import PackagesLock
 from images.variants import Variant, resolve
 
 KEY = "cslr:platform"
+OTHERS_WITH_SECRETS = ("mlflow", "queue", "devel")  # services with `env_secrets`, besides nodes and notebooks
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -109,22 +131,32 @@ class PlatformSettings(Settings):
     network: NetworkSettings = NetworkSettings()
     firewall: FirewallSettings = FirewallSettings()
     gpu: GpuSettings = GpuSettings()
+    datasets: Annotated[dict[DatasetName, DatasetSettings], AsMapping] = Field(
+        default={},
+        description="Folders of this host that nodes, notebooks and transcription have at `/data/NAME`: name → "
+        "`source`, `read_only` (docs/datasets.md).",
+    )
     images: ImagesSettings = ImagesSettings()
     ray: RaySettings = RaySettings()
     redis: RedisSettings = RedisSettings()
     postgres: PostgresSettings = PostgresSettings()
     mlflow: MLflowSettings = MLflowSettings()
     marimo: MarimoSettings = MarimoSettings()
+    queue: QueueSettings = QueueSettings()
+    devel: DevelSettings = DevelSettings()
     transcription: TranscriptionSettings = TranscriptionSettings()
     health: HealthSettings = HealthSettings()
     keeper: KeeperSettings = KeeperSettings()
     transcription_frontend: TranscriptionFrontendSettings = TranscriptionFrontendSettings()
     exporter: ExporterSettings = ExporterSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tls: TlsSettings = TlsSettings()
     cluster_test: ClusterTestSettings = ClusterTestSettings()
+    backup: BackupSettings = BackupSettings()
 
     _membership: Membership | None = PrivateAttr(default=None)
     _lock: PackagesLock | None = PrivateAttr(default=None)
+    _login_keys: tuple[PublicKey, ...] = PrivateAttr(default=())
 
     @property
     def membership(self) -> Membership | None:
@@ -135,6 +167,17 @@ class PlatformSettings(Settings):
     def packages_lock(self) -> PackagesLock | None:
         """The lock of the packages that the images of this stack get; None for those of the family alone."""
         return self._lock
+
+    @property
+    def login_keys(self) -> tuple[PublicKey, ...]:
+        """The public keys that `devel.keys` names, also those in files."""
+        return self._login_keys
+
+    def with_login_keys(self, keys: tuple[PublicKey, ...]) -> "PlatformSettings":
+        """The same with the keys of the people who log in to the devel container."""
+        copy = self.model_copy()
+        copy._login_keys = keys
+        return copy
 
     def with_packages(self, lock: PackagesLock | None) -> "PlatformSettings":
         """The same with the lock of its own packages."""
@@ -151,6 +194,7 @@ class PlatformSettings(Settings):
         copy = _with(copy, SERVICES["redis-replica"], {"port": cluster.redis.replica_port})
         if cluster.mlflow:
             copy = _with(copy, SERVICES["mlflow"], {"port": cluster.mlflow.port, "base_url": cluster.mlflow.base_url})
+        copy = copy.model_copy(update={"datasets": membership.datasets})
         copy._membership = membership
         return copy
 
@@ -164,6 +208,8 @@ class PlatformSettings(Settings):
         Raises:
             KeyError: no service has that name.
         """
+        if (person := person_of(name)) is not None:
+            return self.marimo.of(person)
         node: object = self
         for step in SERVICES[name]:
             node = getattr(node, step)
@@ -172,7 +218,14 @@ class PlatformSettings(Settings):
     @property
     def paths(self) -> dict[str, Path]:
         """The path of each enabled service below the key."""
-        return {name: SERVICES[name] for name in self.services()}
+        return {name: self.key(name) for name in self.services()}
+
+    def key(self, service: str, *steps: str | int) -> Path:
+        """The path below the key of what a service is told: of a person's notebooks the person's own, where it is."""
+        path, person = SERVICES[listed_as(service)], person_of(service)
+        if person is not None and len(steps) == 1 and getattr(self.marimo.users[person], str(steps[0]), None):
+            return (*path, "users", person, *steps)
+        return (*path, *steps)
 
     @property
     def env_secrets(self) -> dict[Path, tuple[str, ...]]:
@@ -182,10 +235,12 @@ class PlatformSettings(Settings):
 
     def env_secrets_of(self, service: str) -> tuple[str, ...]:
         """Those that a service is given."""
-        owners: dict[Path, RaySettings | MarimoSettings | MLflowSettings] = {
+        owners: dict[Path, RaySettings | MarimoSettings | MLflowSettings | QueueSettings | DevelSettings] = {
             ("ray", "env_secrets"): self.ray,
             ("marimo", "env_secrets"): self.marimo,
             ("mlflow", "env_secrets"): self.mlflow,
+            ("queue", "env_secrets"): self.queue,
+            ("devel", "env_secrets"): self.devel,
         }
         owner = owners.get(self.env_secrets_key(service))
         return owner.env_secrets if owner else ()
@@ -195,19 +250,34 @@ class PlatformSettings(Settings):
         """The path of the key that names them for a service; empty for one that can have none."""
         if service in (*RAY_NODES, "ray-head"):
             return ("ray", "env_secrets")
-        return (service, "env_secrets") if service in ("marimo", "mlflow") else ()
+        return (listed_as(service), "env_secrets") if listed_as(service) in (NOTEBOOKS, *OTHERS_WITH_SECRETS) else ()
 
     def services(self) -> tuple[str, ...]:
         """Names of the enabled services, in the order that they start in."""
         return tuple(
-            name for name in SERVICES if all(self.service(needed).enabled for needed in (name, *PART_OF.get(name, ())))
+            each
+            for name in SERVICES
+            if all(self.service(needed).enabled for needed in (name, *PART_OF.get(name, ())))
+            for each in (self.notebooks if name == NOTEBOOKS else (name,))
         )
+
+    @property
+    def notebooks(self) -> tuple[str, ...]:
+        """The services that serve notebooks, where they are enabled: one of each person, or one for all."""
+        return tuple(map(notebooks_of, self.marimo.users)) or (NOTEBOOKS,)
 
     @property
     def ray_nodes(self) -> dict[str, RayNodeSettings]:
         """The enabled Ray nodes of this host, by name."""
         nodes = {"ray-cpu": self.ray.cpu, "ray-gpu": self.ray.gpu}
         return {name: node for name, node in nodes.items() if node.enabled}
+
+    @property
+    def own_images(self) -> dict[str, OwnImageSettings]:
+        """The images that this host builds from Dockerfiles of its owner, by the service whose key names them."""
+        owners = dict.fromkeys(map(image_owner, self.services()))
+        images = {name: self.service(name).image for name in owners}
+        return {name: image for name, image in images.items() if isinstance(image, OwnImageSettings) and image.is_own}
 
     def gpus_of(self, service: str) -> Gpus:
         """The GPUs that a service gets."""
@@ -220,8 +290,13 @@ class PlatformSettings(Settings):
     def workspace_users(self) -> dict[str, ServiceSettings]:
         """The enabled services of this host that work in its scratch and home, by name."""
         head = {"ray-head": self.ray.head} if self.ray.head.enabled else {}
-        notebooks = {"marimo": self.marimo} if self.marimo.enabled else {}
-        return {**self.ray_nodes, **head, **notebooks}
+        notebooks = {name: self.service(name) for name in self.notebooks} if self.marimo.enabled else {}
+        devel = {"devel": self.devel} if self.devel.enabled else {}
+        return {**self.ray_nodes, **head, **notebooks, **devel}
+
+    def datasets_of(self, service: str) -> dict[str, DatasetSettings]:
+        """The datasets of this host that a service mounts, by name."""
+        return self.datasets if listed_as(service) in DATASET_USERS else {}
 
     @property
     def head_candidates(self) -> tuple[str, ...]:
@@ -245,7 +320,7 @@ class PlatformSettings(Settings):
     def published_ports(self) -> list[tuple[Path, int]]:
         """Path below the key and port, for each port of this host that an enabled service publishes."""
         return [
-            ((*SERVICES[name], *path), port)
+            (self.key(name, *path), port)
             for name in self.services()
             if not (self.membership and name in RAY_NODES)  # on the host network, with the ports of config/ports.py
             for path, port in self.service(name).host_ports.items()
@@ -253,7 +328,7 @@ class PlatformSettings(Settings):
 
     def bind_address(self, service: str) -> str:
         """The address of this host on which a service's ports are published."""
-        return self.membership.address if self.membership and service in ON_THE_LAN else self.network.bind_address
+        return self.membership.address if self.membership and service in OPEN_TO_HOSTS else self.network.bind_address
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -265,13 +340,22 @@ class PlatformSettings(Settings):
 
     def base_url(self, service: str) -> str | None:
         """The service's URL or path at a reverse proxy, if it is behind one."""
-        settings = self.ray if SERVICES[service][0] == "ray" else self.service(service)
+        settings = self.ray if self.key(service)[0] == "ray" else self.service(service)
         return getattr(settings, "base_url", None)
+
+    @property
+    def behind_tls(self) -> tuple[str, ...]:
+        """The enabled services whose web port the service `tls` publishes in their place."""
+        return tuple(name for name in self.services() if web_port(name)) if self.tls.enabled else ()
+
+    def web_port_of(self, service: str) -> int | None:
+        """The port of this host on which people reach a service's pages; None where it is not published."""
+        ports = self.service(service).host_ports
+        return ports.get(("port",), ports.get(("ports", "dashboard")))
 
     def reach(self, service: str, own_addresses: Sequence[str]) -> Reach | None:
         """How people reach a service of this host; None if it has no port for people."""
-        ports = self.service(service).host_ports
-        port, address = ports.get(("port",), ports.get(("ports", "dashboard"))), self.bind_address(service)
+        port, address = self.web_port_of(service), self.bind_address(service)
         if self.membership and service == "ray-gateway":  # which listens by itself, where all hosts of the cluster do
             port, address = RAY_DASHBOARD, self.membership.address
         if port is None:
@@ -282,6 +366,7 @@ class PlatformSettings(Settings):
             names=self.names,
             aliases=(self.membership.host,) if self.membership else (),
             base_url=self.base_url(service),
+            scheme="https" if service in self.behind_tls else "http",
         )
 
 

@@ -4,17 +4,22 @@ Each check is a function from the settings to the problems that it finds; ``CHEC
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pydantic_core import PydanticCustomError
 
+from config import datasets
 from config.addresses import NAMES_VARIABLE, env_names
 from config.builds import build_problems
 from config.cluster import ON_THE_LAN
+from config.devel_keys import keys_are_usable
 from config.mount_sources import is_within, refusal
+from config.notation import NOTEBOOKS, listed_as, notebooks_of
+from config.own_dockerfile import dockerfiles_are_named
 from config.platform import PlatformSettings
 from config.ports import RAY_GCS
-from config.problems import Path, Problem, Remove, Set, Together, did_you_mean, dotted
+from config.problems import Path, Problem, Remove, Set, Together, did_you_mean, distinct, dotted
+from config.queue_rules import queue_can_tell, queue_has_a_cluster, queue_users_differ
 from config.services import (
     IMAGE_OF,
     RAY_NODES,
@@ -23,10 +28,14 @@ from config.services import (
     MarimoSettings,
     RayNodeSettings,
     ServiceSettings,
+    image_owner,
 )
+from config.tls import files_are_named
 from config.transcription_rules import jobs_on_ray_can_run
 from config.transcription_variant import transcription_has_its_gpus
 from config.types import check_reached_name, format_quantity, is_path, parse_quantity
+from contracts import checkpoints
+from contracts.datasets import target
 from images.variants import ImpossiblePair, resolve
 
 # Service → the least memory that it starts with.
@@ -42,6 +51,8 @@ MINIMUM_MEMORY = {
     "ray-cpu": "2g",
     "ray-gpu": "2g",
     "marimo": "1g",
+    "queue": "96m",
+    "devel": "512m",
     "transcription": "1g",
     "keeper": "48m",
     "transcription-frontend": "32m",
@@ -51,8 +62,10 @@ MINIMUM_MEMORY = {
     "postgres-exporter": "32m",
     "prometheus": "192m",
     "grafana": "192m",
+    "tls": "32m",
 }
 MINIMUM_SCRATCH = "1g"
+LAST_PORT = 65535
 LARGEST_SHM = 0.4  # of a service's memory, beside the object store's 30 %
 # Service → the service that it needs, and why.
 NEEDS = {
@@ -69,6 +82,8 @@ DATA_TARGETS = {
     "postgres": "/var/lib/postgresql/data",
     "mlflow": "/mlflow/artifacts",
     "marimo": "/workspace/notebooks",
+    "queue": "/data",
+    "devel": "/host-keys",
     "transcription": "/data",
     "alertmanager": "/alertmanager",
     "prometheus": "/prometheus",
@@ -113,15 +128,15 @@ NO_SECRET = re.compile(r"PATH|IFS|ENV|HOME|PYTHON(PATH|HOME)|LD_\w+|cslr_\w+")
 
 def run(settings: PlatformSettings) -> list[Problem]:
     """Every problem of settings whose keys are each valid on their own."""
-    return [problem for check in CHECKS for problem in check(settings)]
+    return distinct(problem for check in CHECKS for problem in check(settings))
 
 
 def _key(service: str, *steps: str | int) -> Path:
-    return (*SERVICES[service], *steps)
+    return (*SERVICES[listed_as(service)], *steps)
 
 
 def _defaults(settings: PlatformSettings, service: str) -> ServiceSettings:
-    return type(settings)().service(service)
+    return type(settings)().service(listed_as(service))
 
 
 def ports_are_distinct(settings: PlatformSettings) -> Iterator[Problem]:
@@ -159,16 +174,31 @@ def ports_are_distinct(settings: PlatformSettings) -> Iterator[Problem]:
         )
 
 
+def ports_of_people_exist(settings: PlatformSettings) -> Iterator[Problem]:
+    """The ports that people get by their order end where all ports do."""
+    for service in settings.notebooks if settings.marimo.enabled else ():
+        port = settings.service(service).host_ports["port",]
+        if port > LAST_PORT:
+            key = settings.key(service, "port")
+            yield Problem(
+                key,
+                f"{service} would get port {port}, and ports end at {LAST_PORT}",
+                "Count from a lower one; its default is:",
+                (Set(key, _defaults(settings, service).host_ports["port",]),),
+            )
+            return
+
+
 def memory_suffices(settings: PlatformSettings) -> Iterator[Problem]:
     """Each enabled service gets the memory that it needs to start."""
     for name in settings.services():
-        memory, minimum = settings.service(name).memory, MINIMUM_MEMORY[name]
+        memory, minimum = settings.service(name).memory, MINIMUM_MEMORY[listed_as(name)]
         if memory < parse_quantity(minimum):
             yield Problem(
-                _key(name, "memory"),
-                f"{format_quantity(memory)} is less than the {minimum} that {name} needs to start",
+                settings.key(name, "memory"),
+                f"{format_quantity(memory)} is less than the {minimum} that {listed_as(name)} needs to start",
                 "Give it at least that much; its default is:",
-                (Set(_key(name, "memory"), format_quantity(_defaults(settings, name).memory)),),
+                (Set(settings.key(name, "memory"), format_quantity(_defaults(settings, name).memory)),),
             )
 
 
@@ -183,8 +213,10 @@ def work_has_room(settings: PlatformSettings) -> Iterator[Problem]:
         )
     users: dict[str, RayNodeSettings | MarimoSettings] = dict(settings.ray_nodes)
     if settings.marimo.enabled:
-        users["marimo"] = settings.marimo
-    for name, service in users.items():
+        people = settings.marimo.users
+        users |= {notebooks_of(name): settings.marimo.of(name) for name in people} or {NOTEBOOKS: settings.marimo}
+    for service_name, service in users.items():
+        name = listed_as(service_name)
         largest = int(service.memory * LARGEST_SHM) // 2**20 * 2**20
         if service.shm and service.shm > largest:
             yield Problem(
@@ -250,7 +282,7 @@ def gpu_services_have_gpus(settings: PlatformSettings) -> Iterator[Problem]:
 
 def images_have_one_source(settings: PlatformSettings) -> Iterator[Problem]:
     """An image to pull has a reference, an image to build has none."""
-    for name in (name for name in settings.services() if name not in IMAGE_OF):
+    for name in dict.fromkeys(map(image_owner, settings.services())):
         image = settings.service(name).image
         source, reference = _key(name, "image", "source"), _key(name, "image", "reference")
         if image.source == "pull" and image.reference is None:
@@ -260,7 +292,7 @@ def images_have_one_source(settings: PlatformSettings) -> Iterator[Problem]:
                 "Name the image to pull, or build it here:",
                 (Set(reference, f"registry.example.org/{name}:1.0"), Set(source, "build")),
             )
-        if image.source == "build" and image.reference is not None:
+        if image.source != "pull" and image.reference is not None:
             yield Problem(
                 reference,
                 f"{image.reference} would be ignored, since the image of {name} is built here",
@@ -296,6 +328,8 @@ def borrowed_images_have_no_source(settings: PlatformSettings) -> Iterator[Probl
 def needed_services_are_enabled(settings: PlatformSettings) -> Iterator[Problem]:
     """Each service has the service that keeps its state."""
     needs = dict(NEEDS)
+    if not settings.membership:  # queue_rules.py sees to it in a cluster, which decides where Postgres is
+        needs["queue"] = ("postgres", "the queue keeps its jobs in Postgres")
     if not settings.ray.head_address:
         needs |= dict.fromkeys(settings.head_candidates, ("redis", "a head keeps the Ray cluster's state in Redis"))
     enabled = settings.services()
@@ -312,7 +346,7 @@ def needed_services_are_enabled(settings: PlatformSettings) -> Iterator[Problem]
 def data_is_not_shared(settings: PlatformSettings) -> Iterator[Problem]:
     """No two services keep their own data in one location."""
     owners: dict[str, Path] = {}
-    for path, location in _own_locations(settings):
+    for path, location in own_locations(settings):
         owner = owners.setdefault(location, path)
         if owner != path:
             yield Problem(
@@ -323,7 +357,7 @@ def data_is_not_shared(settings: PlatformSettings) -> Iterator[Problem]:
             )
 
 
-def _own_locations(settings: PlatformSettings) -> Iterator[tuple[Path, str]]:
+def own_locations(settings: PlatformSettings) -> Iterator[tuple[Path, str]]:
     """Key and place of what is kept where the stack file says."""
     for name in settings.services():
         service = settings.service(name)
@@ -350,7 +384,7 @@ def without_hint(reason: str, path: Path) -> str:
 
 def mounted(settings: PlatformSettings) -> Iterator[tuple[Path, Path, str, bool]]:
     """Each mount that a stack file names: the key to remove, its key, its volume or path, and whether it is written."""
-    for path, source in _own_locations(settings):
+    for path, source in own_locations(settings):
         yield path, path, source, True
     for name in settings.services():
         for key, location in settings.service(name).read_locations.items():
@@ -361,19 +395,27 @@ def mounted(settings: PlatformSettings) -> Iterator[tuple[Path, Path, str, bool]
             yield path, (*path, "source"), volume.source, not volume.read_only
 
 
+def datasets_are_not_the_hosts_own(settings: PlatformSettings) -> Iterator[Problem]:
+    """See `datasets.problems`; those of a cluster are checked with its file."""
+    if not settings.membership:
+        yield from datasets.problems(settings.datasets)
+
+
 def mounts_do_not_collide(settings: PlatformSettings) -> Iterator[Problem]:
     """Extra volumes have targets of their own, and neither lie in nor hide what the platform mounts."""
     for name in settings.services():
-        used = (
-            {DATA_TARGETS[name]: f"the service's own {settings.service(name).data_key}"} if name in DATA_TARGETS else {}
-        )
+        own = DATA_TARGETS.get(listed_as(name))
+        used = {own: f"the service's own {settings.service(name).data_key}"} if own else {}
+        shared = {target(name, dataset): f"the dataset {dataset}" for dataset in settings.datasets_of(name)}
+        if settings.ray.checkpoints_folder and name in settings.workspace_users:
+            shared[checkpoints.FOLDER] = "the folder of ray.checkpoints"
         for index, volume in enumerate(settings.service(name).volumes):
             path = _key(name, "volumes", index)
-            reserved = next(
-                (t for t in RESERVED_TARGETS if is_within(volume.target, t) or is_within(t, volume.target)), None
-            )
+            reserved = _beside(volume.target, RESERVED_TARGETS)
             image = volume.target in IMAGES_FOLDERS or any(is_within(volume.target, tree) for tree in IMAGES_TREES)
             owner = f"{reserved}, which belongs to the platform" if reserved else used.get(volume.target)
+            if dataset := _beside(volume.target, shared):
+                owner = shared[dataset]
             owner = owner or ("what the image itself has there, and cannot do without" if image else None)
             used.setdefault(volume.target, f"volumes[{index}]")
             if owner:
@@ -383,6 +425,11 @@ def mounts_do_not_collide(settings: PlatformSettings) -> Iterator[Problem]:
                     "Mount it elsewhere, for example:",
                     (Set((*path, "target"), f"/mnt/volume{index}"),),
                 )
+
+
+def _beside(wanted: str, taken: Iterable[str]) -> str | None:
+    """The first target that another one lies in or hides."""
+    return next((one for one in taken if is_within(wanted, one) or is_within(one, wanted)), None)
 
 
 def environment_is_not_the_platforms(settings: PlatformSettings) -> Iterator[Problem]:
@@ -457,25 +504,38 @@ def env_secrets_are_no_others(settings: PlatformSettings) -> Iterator[Problem]:
                 yield Problem(path, reason, "Remove it there:", (Remove(plain[name]),))
 
 
+def tls_has_its_files(settings: PlatformSettings) -> Iterator[Problem]:
+    """See `tls.files_are_named`; what is in the files is checked before a deployment (stack/tls.py)."""
+    yield from files_are_named(settings.tls, several_hosts=settings.membership is not None)
+
+
 CHECKS: tuple[Callable[[PlatformSettings], Iterator[Problem]], ...] = (
     variant_exists,
     builds_can_be_made,
     gpu_services_have_gpus,
     transcription_has_its_gpus,
     images_have_one_source,
+    dockerfiles_are_named,
     borrowed_images_have_no_source,
     services_of_clusters_are_not_alone,
+    queue_has_a_cluster,
+    queue_users_differ,
+    queue_can_tell,
+    keys_are_usable,
     needed_services_are_enabled,
     whitelist_names_nodes,
     ports_are_distinct,
+    ports_of_people_exist,
     memory_suffices,
     work_has_room,
     data_is_not_shared,
     host_is_not_mounted,
+    datasets_are_not_the_hosts_own,
     mounts_do_not_collide,
     environment_is_not_the_platforms,
     environment_is_read_by_something,
     names_of_mlflow_are_exact,
     env_secrets_are_no_others,
     jobs_on_ray_can_run,
+    tls_has_its_files,
 )

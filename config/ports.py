@@ -20,8 +20,11 @@ ALERTMANAGER = 9093
 GRAFANA = 3000
 REDIS_EXPORTER = 9121
 POSTGRES_EXPORTER = 9187
+QUEUE = 8070
+DEVEL = 2222
 TRANSCRIPTION = 8090
 TRANSCRIPTION_FRONTEND = 8091
+TLS_PING = 8099  # on the loopback of its container; the next one if a service is published on it
 
 # Where workers and clients look for Ray's head, in both plans: on the bridge the head itself, else the gateway.
 RAY_GCS = 6379

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from config.remedies import set_command, stack_of, unset_command
+from coordination.printable import printable
 
 MOST_PROBLEMS = 50  # that one message shows
 LOGIN = re.compile(r"//[^/?#\s]*@")  # user and password of a URL
@@ -63,6 +64,15 @@ class Problem:
         return "\n".join(lines)
 
 
+def distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems in their order, each once: what is wrong for all people's notebooks is found for each."""
+    found: list[Problem] = []
+    for problem in problems:
+        if problem not in found:
+            found.append(problem)
+    return found
+
+
 @dataclass(frozen=True)
 class Notice:
     """A finding that does not stop a deployment: a sentence without its full stop."""
@@ -73,6 +83,9 @@ class Notice:
 
 class ConfigError(Exception):
     """A stack file that cannot be read; says which, why and what to do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 class SettingsError(Exception):
@@ -85,7 +98,7 @@ class SettingsError(Exception):
         shown = [problem.text(file, key) for problem in self.problems[:MOST_PROBLEMS]]
         more += max(len(self.problems) - MOST_PROBLEMS, 0)
         others = [f"{file}: and {more} other problem{'s' * (more > 1)}. Correct these first."] if more else []
-        super().__init__("\n".join([*shown, *others]))
+        super().__init__(printable("\n".join([*shown, *others])))
 
 
 def dotted(path: Path, key: str = "") -> str:

@@ -15,6 +15,7 @@ from config.builds import ImagesSettings, RayWheelSettings
 from config.problems import Path as Key
 from config.problems import Problem, Remove, Set, SettingsError
 from config.project import FOLDER
+from coordination.regular_file import refuse_others
 
 KEY: Key = ("images", "ray")
 
@@ -59,6 +60,7 @@ def name_problems(wheel: RayWheelSettings, python: str) -> Iterator[Problem]:
 
 def _file_problems(wheel: RayWheelSettings, path: Path) -> Iterator[Problem]:
     try:
+        refuse_others(path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -22,11 +22,12 @@ from config.keys import (
     WEBHOOKS,
 )
 from config.matrix import MatrixSettings
+from config.own_dockerfile import OWNERS
 from config.platform import KEY, PlatformSettings
 from config.problems import dotted
 from config.project import FOLDER
 from config.schema import HOST, Node, stack_schema
-from config.services import IMAGE_OF, SERVICES
+from config.services import IMAGE_OF, SERVICES, OwnImageSettings
 
 REFERENCE_FILE = FOLDER / "docs" / "stack-config.md"
 # Keys that every service has with the same default: the reference lists them once.
@@ -71,7 +72,12 @@ def reference() -> str:
     lines += ["## Keys of every service", "", "`ray.cpu`, `ray.gpu` and every other service have these keys. But"]
     borrowers = ", ".join(f"`{dotted(SERVICES[name])}`" for name in IMAGE_OF)
     lines += [f"{borrowers} have no `image`: they use the images of other services.", ""]
-    lines += [*_table([*common, *mount]), "", "## Secrets", ""]
+    lines += [*_table([*common, *mount]), ""]
+    owners = ", ".join(f"`{dotted(SERVICES[name])}`" for name in OWNERS)
+    lines += [f"These images can also be built from a Dockerfile of your own: {owners}.", ""]
+    own = definitions[OwnImageSettings.__name__]["properties"]
+    lines += [*_table(list(_keys(("image",), {key: own[key] for key in own if key != "reference"}, definitions))), ""]
+    lines += ["## Secrets", ""]
     lines += [
         f"These keys stand beside `{KEY}`. The platform generates passwords and tokens on first use; on a host of a",
         "cluster, it derives them from the cluster key. To set one yourself, run `ws set rayToken`, which prompts for",
@@ -154,6 +160,11 @@ def _sections(path: tuple[str, ...], node: Node, definitions: dict[str, Node]) -
     for name, inner in node["properties"].items():
         resolved = _resolve(inner, definitions)
         here = (*path, name)
+        if "properties" not in resolved:  # a mapping with names of people's own
+            yield _Section(
+                name=".".join(here), text=resolved["description"], keys=list(_keys(path, {name: inner}, definitions))
+            )
+            continue
         services = {n: p for n, p in resolved["properties"].items() if _is_service(_resolve(p, definitions))}
         hidden = {*services, *(COMMON_KEYS if _is_service(resolved) else ())}
         own = {n: p for n, p in resolved["properties"].items() if n not in hidden}

@@ -8,13 +8,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from config.notation import listed_as
 from config.problems import Path
 from config.types import (
     AsMapping,
+    AsPeople,
     AsTuple,
     BaseUrl,
+    Checkpoints,
     Cpus,
     DashboardUrl,
+    DockerfilePath,
+    Duration,
     EnvironmentName,
     EnvironmentValue,
     HeadAddress,
@@ -24,13 +29,17 @@ from config.types import (
     MailAddress,
     MailServer,
     Memory,
+    PersonName,
     Seconds,
     Share,
     Source,
+    StageName,
     Target,
     Url,
     User,
+    is_path,
 )
+from contracts.checkpoints import FOLDER as CHECKPOINTS_TARGET
 
 # Service → its path below KEY, in the order that they start in.
 SERVICES = {
@@ -45,6 +54,8 @@ SERVICES = {
     "ray-cpu": ("ray", "cpu"),
     "ray-gpu": ("ray", "gpu"),
     "marimo": ("marimo",),
+    "queue": ("queue",),
+    "devel": ("devel",),
     "transcription": ("transcription",),
     "keeper": ("keeper",),
     "transcription-frontend": ("transcription_frontend",),
@@ -54,6 +65,7 @@ SERVICES = {
     "postgres-exporter": ("metrics", "postgres_exporter"),
     "prometheus": ("metrics",),
     "grafana": ("metrics", "grafana"),
+    "tls": ("tls",),
 }
 RAY_NODES = ("ray-cpu", "ray-gpu")  # those that compute
 # Service → the one whose image it runs.
@@ -74,6 +86,13 @@ PART_OF = {
     "grafana": ("prometheus",),
 }
 MIB, GIB = 2**20, 2**30
+
+
+def image_owner(service: str) -> str:
+    """The service whose key names the image that a service runs: its own, or one that shares it."""
+    name = listed_as(service)
+    return IMAGE_OF.get(name, name)
+
 
 PORT = "Host port, on `network.bind_address`."
 
@@ -143,6 +162,34 @@ class ImageSettings(Settings):
     reference: ImageReference | None = Field(
         default=None, description="The image to pull, with its tag or digest. Only with `source: pull`."
     )
+
+
+class OwnImageSettings(ImageSettings):
+    """The image of a service that runs users' code: it can also be built from a Dockerfile of your own."""
+
+    # Wider than in the base class, which every other service has.
+    source: Literal["build", "pull", "dockerfile"] = Field(  # type: ignore[assignment]
+        default="build",
+        description="`build` the image here, `pull` it, or build your own `dockerfile` on it (docs/own-dockerfile.md).",
+    )
+    path: DockerfilePath | None = Field(
+        default=None,
+        description="Your Dockerfile, relative to the project folder: `docker/mine/Dockerfile`. Its folder is the "
+        "context of the build. Only with `source: dockerfile`.",
+    )
+    target: StageName | None = Field(
+        default=None, description="The Dockerfile's stage to build. Unset: its last. Only with `source: dockerfile`."
+    )
+    size_limit: Memory = Field(
+        default=5 * GIB,
+        description="How large the layers of your Dockerfile may be: the deployment stops at more. Only with "
+        "`source: dockerfile`.",
+    )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is built from a Dockerfile of the stack's owner."""
+        return self.source == "dockerfile"
 
 
 class PulledImageSettings(ImageSettings):
@@ -253,6 +300,7 @@ class RayGpuPorts(RayPorts):
 class RayNodeSettings(ServiceSettings):
     """A Ray node of this host."""
 
+    image: OwnImageSettings = OwnImageSettings()
     torch: bool = Field(
         default=True,
         description="Whether its built image has PyTorch and PyG. Without them, it is a tenth of the size.",
@@ -339,6 +387,13 @@ class RaySettings(Settings):
         description="Where `HOME` of nodes and notebooks is kept, with results (`~/ray_results`) and caches of models: "
         "a volume's name or an absolute path. Unset: a volume of this stack.",
     )
+    checkpoints: Checkpoints | None = Field(
+        default=None,
+        description="Where Ray Train and Tune keep results and checkpoints unless a program says: a folder that all "
+        "hosts mount, such as NFS, seen at `/checkpoints`, or an `s3://` or `gs://` URL (docs/checkpoints.md). Unset: "
+        "`~/ray_results` in `home`, which a single host's nodes and notebooks share.",
+        examples=["/mnt/nfs/checkpoints"],
+    )
     env_secrets: EnvSecretNames = ()
     head: RayHeadSettings = RayHeadSettings()
     gateway: RayGatewaySettings = RayGatewaySettings()
@@ -348,7 +403,17 @@ class RaySettings(Settings):
     @property
     def work_locations(self) -> dict[str, str | None]:
         """Where the work of jobs and notebooks lies, by key."""
-        return {"scratch": self.scratch, "home": self.home}
+        return {"scratch": self.scratch, "home": self.home, "checkpoints": self.checkpoints_folder}
+
+    @property
+    def storage_path(self) -> str | None:
+        """What Ray Train and Tune are told, as nodes and notebooks see it; None: Ray's own default."""
+        return CHECKPOINTS_TARGET if self.checkpoints_folder else self.checkpoints
+
+    @property
+    def checkpoints_folder(self) -> str | None:
+        """The folder of this host that holds checkpoints, if one is named."""
+        return self.checkpoints if self.checkpoints and is_path(self.checkpoints) else None
 
 
 class RedisReplicaSettings(SinglePortSettings):
@@ -398,10 +463,22 @@ class MLflowSettings(SinglePortSettings):
     artifacts: DataLocation = None
 
 
+class NotebookUserSettings(Settings):
+    """What a person's notebooks have in place of what `marimo` says for all."""
+
+    cpus: CpuLimit | None = Field(default=None, description="Limit of CPU cores. Unset: `marimo.cpus`.")
+    memory: MemoryLimit | None = Field(default=None, description="Limit of memory. Unset: `marimo.memory`.")
+    port: HostPort | None = Field(
+        default=None,
+        description="Host port. Unset: `marimo.port` for the first of `users`, the next one for the second, and so on.",
+    )
+
+
 class MarimoSettings(SinglePortSettings):
     """Marimo: notebooks connected to the Ray cluster and to MLflow."""
 
     data_key = "notebooks"
+    image: OwnImageSettings = OwnImageSettings()
     cpus: CpuLimit = 1.0
     memory: MemoryLimit = 4 * GIB
     env_secrets: EnvSecretNames = ()
@@ -409,6 +486,35 @@ class MarimoSettings(SinglePortSettings):
     base_url: ProxyAddress = None
     shm: SharedMemory = None
     notebooks: DataLocation = None
+    users: Annotated[dict[PersonName, NotebookUserSettings], AsPeople] = Field(
+        default={},
+        description="People with notebooks of their own: a list of names, or name → `cpus`, `memory`, `port`. Each "
+        "has a container, a volume and a token. Unset: one notebook server for all (docs/notebooks.md).",
+    )
+    idle: Duration | None = Field(
+        default=None,
+        description="Time after which the kernel of a notebook that nobody uses and that computes nothing is ended, so "
+        "that its memory and its Ray client are free again: `2h`. Unset: never.",
+    )
+
+    def of(self, person: str) -> "MarimoSettings":
+        """The settings of the service that is one person's.
+
+        Raises:
+            KeyError: it is none of `users`.
+        """
+        own = self.users[person]
+        port = own.port or self.port + list(self.users).index(person)
+        return self.model_copy(
+            update={
+                "cpus": own.cpus or self.cpus,
+                "memory": own.memory or self.memory,
+                "port": port,
+                "base_url": f"{self.base_url.rstrip('/')}/{person}" if self.base_url else None,
+                "notebooks": self.notebooks and f"{self.notebooks}{'/' if is_path(self.notebooks) else '-'}{person}",
+                "users": {},
+            }
+        )
 
 
 class HealthSettings(SinglePortSettings):

@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from config.encryption import Decrypter, Passphrase
 from config.problems import ConfigError, closest, dotted, show
-from config.yaml_file import NO_TEXT, InvalidYamlError, no_garbage_collection, parse_yaml
+from config.yaml_file import NO_TEXT, InvalidYamlError, dump_yaml, no_garbage_collection, parse_yaml
+from coordination.regular_file import read_text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 # The other top-level keys of a stack file; see sdk/go/common/workspace/project.go.
@@ -59,7 +58,7 @@ class StackFile:
         refuse_name(folder, stack)
         path = stack_file(folder, stack)
         project = project_of(folder)
-        if not path.is_file():
+        if not path.exists():
             raise ConfigError(
                 f"{path.name}: there is no such stack file.\n"
                 f"  {_choose(folder)}, or copy one of them to {path.name} and edit it."
@@ -97,7 +96,7 @@ class StackFile:
         replaced = {*values, *(key.partition(":")[2] for key in values)}  # Pulumi takes a key without the project too
         kept = {key: value for key, value in (content.get("config") or {}).items() if key not in replaced}
         content["config"] = kept | dict(values)
-        copy.write_text(yaml.safe_dump(content, sort_keys=False))
+        copy.write_text(dump_yaml(content))
 
 
 def refuse_name(folder: Path, stack: str) -> None:
@@ -177,8 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8", newline="") as file:  # a copy keeps the ends of lines
-            return file.read()
+        return read_text(path)  # with the ends of lines as they are, which a copy keeps
     except OSError as error:
         raise ConfigError(f"{path.name}: cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -33,9 +33,15 @@ SPARE_SUBNETS = (
 LARGEST_NETWORK, SMALLEST_NETWORK = 12, 27  # prefix lengths
 LARGEST_MEMORY = 2**46  # bytes, 64 TiB: more is a slip of the keyboard
 LARGEST_CPUS = 4096
+CHECKPOINT_SCHEMES = ("s3", "gs")  # object stores that Ray can write to with what the images hold
 MOST_ENTRIES = 1000  # of a list or a mapping
+LONGEST_PERSON = 32  # characters
+NODE_ENDS = ("-ray-cpu", "-ray-gpu", "-ray-head")  # by which the name of a Ray node, or of its container, is known
+DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
+SHORTEST_DURATION, LONGEST_DURATION = 10, 30 * DURATIONS["d"]
 
 _QUANTITY = re.compile(r"(\d{1,20}(?:\.\d{1,9})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_DECIMAL = re.compile(r"[-+]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:e[-+]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -72,13 +78,22 @@ def spare_subnet(used: Sequence[str]) -> str:
     return next(free, "10.64.0.0/20")
 
 
-def _parse_cpus(value: object) -> float:
+def _number(value: object) -> float:
+    """A number, or its text in decimal digits: `float` takes `1_0`, `٣` and spaces as well. NaN for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return math.nan
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        return math.nan
     try:
-        number = Decimal(str(value)) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-    except (InvalidOperation, ValueError):  # no number, or an integer too long to print
-        number = None
-    if number is None or not number.is_finite():
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _parse_cpus(value: object) -> float:
+    if not math.isfinite(_number(value)):
         raise refuse("must be a number of CPU cores, such as 2 or 0.5")
+    number = Decimal(str(value))
     if not 0 < number <= LARGEST_CPUS:
         raise refuse(f"must be more than 0 and at most {LARGEST_CPUS} CPU cores")
     if number != round(number, 2):
@@ -87,22 +102,42 @@ def _parse_cpus(value: object) -> float:
 
 
 def _parse_share(value: object) -> float:
-    try:
-        share = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-    except (ValueError, OverflowError):
-        share = math.nan
+    share = _number(value)
     if not 0 <= share <= 1:
         raise refuse("must be a share from 0 to 1, such as 0.25")
     return share
 
 
+def _parse_amount(value: object) -> float:
+    amount = _number(value)
+    if math.isnan(amount) and isinstance(value, str):
+        amount = float(parse_quantity(value))
+    if not 0 < amount <= LARGEST_MEMORY:
+        raise refuse("must be a number or a quantity above 0, such as 4, 0.5 or 64g")
+    return amount
+
+
 def _parse_seconds(value: object) -> float:
-    try:
-        seconds = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-    except (ValueError, OverflowError):
-        seconds = math.nan
+    seconds = _number(value)
     if not 0.1 <= seconds <= 60:
         raise refuse("must be a number of seconds from 0.1 to 60")
+    return seconds
+
+
+def parse_duration(value: object) -> int:
+    """Seconds of a duration such as ``90s``, ``30m``, ``2h`` or ``1d``; a whole number counts seconds.
+
+    Raises:
+        PydanticCustomError: it is none, or shorter or longer than makes sense.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        seconds = value
+    elif isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,9})([smhd])", value)):
+        seconds = int(match[1]) * DURATIONS[match[2]]
+    else:
+        raise refuse("must be a duration such as 30m, 2h or 1d, or a whole number of seconds")
+    if not SHORTEST_DURATION <= seconds <= LONGEST_DURATION:
+        raise refuse(f"must be from {SHORTEST_DURATION}s to {LONGEST_DURATION // DURATIONS['d']}d")
     return seconds
 
 
@@ -210,7 +245,7 @@ def _is_ipv4(text: str) -> bool:
 def _check_host_name(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", value):
         raise refuse("is not a valid name for a host: use up to 32 lower-case letters, digits and '-'", "alpha")
-    if value.endswith(("-ray-cpu", "-ray-gpu", "-ray-head")):
+    if value.endswith(NODE_ENDS):
         raise refuse("reads like the name of a Ray node", "alpha")
     return value
 
@@ -327,6 +362,98 @@ def _check_location(value: str) -> str:
     return value
 
 
+def check_person_name(value: str) -> str:
+    """The name of a person, if a container can be named after it. Raises `PydanticCustomError`."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", value) or len(value) > LONGEST_PERSON:
+        raise refuse(
+            f"is not a person's name here: use up to {LONGEST_PERSON} lower-case letters and digits, the first a "
+            "letter, and single hyphens between them, as in ann-lee, since containers and volumes are named after it"
+        )
+    if f"-{value}".endswith(NODE_ENDS):
+        raise refuse("is not a person's name here: it reads like the name of a Ray node")
+    return value
+
+
+def _parse_people(value: object) -> object:
+    """A list of names is a mapping of them to nothing of their own."""
+    if value is None:
+        return {}
+    if not isinstance(value, list):
+        return _parse_mapping(value)
+    if strange := next((name for name in value if not isinstance(name, str)), None):
+        raise refuse(f"names people, and {str(strange)[:60]!r} is no name", ["alice", "bob"])
+    if twice := next((name for name in value if value.count(name) > 1), None):
+        raise refuse(f"lists {twice[:60]!r} twice")
+    return {name: {} for name in value}
+
+
+def _check_host_folder(value: str) -> str:
+    if not is_path(value):
+        raise refuse("is not an absolute path, which begins with /", "/srv/datasets/phoenix")
+    if any(character in value for character in ",'\"\\"):
+        raise refuse("has a character that paths of datasets cannot have: one of , ' \" \\", "/srv/datasets/phoenix")
+    return _check_location(value)
+
+
+def _check_host_file(value: str) -> str:
+    if not is_path(value):
+        raise refuse("is not an absolute path, which begins with /", "/root/backup-password")
+    return _check_location(value)
+
+
+def _check_repository(value: str) -> str:
+    example = "sftp:backup@nas.example.org:/srv/backup/cslr"
+    if is_path(value):
+        return _check_location(value)
+    if not re.fullmatch(r"(sftp|s3):[!-~]+", value):
+        raise refuse("is neither a folder's absolute path nor an address that begins with sftp: or s3:", example)
+    if re.search(r":[^/@:]*@", value.partition(":")[2]):
+        raise refuse("holds a password, which every user of the host would see: use a key or s3_credentials", example)
+    return value
+
+
+def _check_calendar(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9*,./:~+ -]{1,100}", value):
+        raise refuse("is not a time as in systemd's OnCalendar=", "*-*-* 02:30:00")
+    return value
+
+
+def _check_checkpoints(value: str) -> str:
+    example = "s3://checkpoints/lab?region=eu-central-1"
+    if "://" not in value:
+        if not is_path(value):
+            raise refuse("is neither a folder's absolute path nor the URL of an object store", example)
+        return _check_location(value)
+    url = urlsplit(value)
+    if url.scheme not in CHECKPOINT_SCHEMES or not url.netloc or not re.fullmatch(r"[!-~]+", value):
+        raise refuse(f"is not a URL of {' or '.join(f'{scheme}://' for scheme in CHECKPOINT_SCHEMES)}", example)
+    if "@" in url.netloc:
+        raise refuse("holds credentials, which belong into ray.env_secrets and marimo.env_secrets", example)
+    return value
+
+
+def _check_dataset_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", value):
+        raise refuse(
+            "is not a valid name for a dataset, which is part of a path and of a Ray resource: use up to 63 letters, "
+            "digits, '_' and '-'",
+            "phoenix",
+        )
+    return value
+
+
+def _check_queue_user(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}", value):
+        raise refuse("is not a name for a user: use up to 64 letters, digits, '.', '_', '-' and '@'", "anna")
+    return value
+
+
+def _check_resource(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][\w:.-]{0,127}", value, re.ASCII):
+        raise refuse("is not the name of a resource of Ray", "GPU")
+    return value
+
+
 def _check_target(value: str) -> str:
     target = _check_location(value)
     if not is_path(target) or target == "/":
@@ -419,6 +546,29 @@ def _check_sha256(value: str) -> str:
     return value
 
 
+def _check_dockerfile(value: str) -> str:
+    good = re.fullmatch(r"[\w.+-]{1,100}(/[\w.+-]{1,100}){1,9}", value, re.ASCII)
+    if not good or {".", ".."} & set(value.split("/")):
+        raise refuse(
+            "is not the path of a Dockerfile: write it relative to the project, in a folder of its own, which becomes "
+            "the build's context (letters, digits, '_', '.', '+' and '-')",
+            "docker/mine/Dockerfile",
+        )
+    return value
+
+
+def _check_login_key(value: str) -> str:
+    if not value.strip():
+        raise refuse("is empty: it must be a public key, or the path of a file with public keys", "keys/ann.pub")
+    return value.strip()
+
+
+def _check_stage(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,99}", value):
+        raise refuse("is not the name of a stage", "runtime")
+    return value
+
+
 def is_path(location: str) -> bool:
     """Whether a location is a folder of the host (a bind mount) and not the name of a volume."""
     return location.startswith("/")
@@ -441,6 +591,11 @@ Share = Annotated[
     float,
     BeforeValidator(_parse_share),
     WithJsonSchema({"title": "share", "type": ["number", "string"], "minimum": 0, "maximum": 1}),
+]
+Amount = Annotated[
+    float,
+    BeforeValidator(_parse_amount),
+    WithJsonSchema({"title": "amount", "type": ["number", "string"], "exclusiveMinimum": 0}),
 ]
 Seconds = Annotated[
     float,
@@ -476,6 +631,14 @@ HeadAddress = Annotated[str, AfterValidator(_check_head_address), Field(title="h
 MailServer = Annotated[str, AfterValidator(_check_mail_server), Field(title="host:port")]
 MailAddress = Annotated[str, AfterValidator(_check_mail_address), Field(title="mail address")]
 Location = Annotated[str, AfterValidator(_check_location), Field(title="volume or path")]
+Checkpoints = Annotated[str, AfterValidator(_check_checkpoints), Field(title="path or URL")]
+HostFile = Annotated[str, AfterValidator(_check_host_file), Field(title="path")]
+BackupRepository = Annotated[str, AfterValidator(_check_repository), Field(title="path or address")]
+Calendar = Annotated[str, AfterValidator(_check_calendar), Field(title="time")]
+HostFolder = Annotated[str, AfterValidator(_check_host_folder), Field(title="path")]
+DatasetName = Annotated[str, AfterValidator(_check_dataset_name), Field(title="name")]
+QueueUserName = Annotated[str, AfterValidator(_check_queue_user), Field(title="name")]
+ResourceName = Annotated[str, AfterValidator(_check_resource), Field(title="resource")]
 Target = Annotated[str, AfterValidator(_check_target), Field(title="path")]
 RegistryPrefix = Annotated[str, AfterValidator(_check_registry), Field(title="image name prefix")]
 ImageReference = Annotated[str, AfterValidator(_check_reference), Field(title="image")]
@@ -494,6 +657,16 @@ Devices = Annotated[
 Requirement = Annotated[str, AfterValidator(_check_requirement), Field(title="requirement")]
 Wheel = Annotated[str, AfterValidator(_check_wheel), Field(title="wheel")]
 Sha256 = Annotated[str, AfterValidator(_check_sha256), Field(title="digest")]
+DockerfilePath = Annotated[str, AfterValidator(_check_dockerfile), Field(title="path")]
+StageName = Annotated[str, AfterValidator(_check_stage), Field(title="stage")]
+LoginKey = Annotated[str, AfterValidator(_check_login_key), Field(title="key or path")]
 DebianPackage = Annotated[str, AfterValidator(_check_debian_package), Field(title="package")]
+Duration = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"title": "duration", "type": ["string", "integer"], "pattern": "^[0-9]+[smhd]$"}),
+]
+PersonName = Annotated[str, AfterValidator(check_person_name), Field(title="name")]
 AsMapping = BeforeValidator(_parse_mapping)
+AsPeople = BeforeValidator(_parse_people)  # a mapping, or only the names
 AsTuple = BeforeValidator(_parse_list)  # for Annotated[tuple[…], AsTuple]: YAML and JSON know only lists

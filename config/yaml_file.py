@@ -1,10 +1,11 @@
-"""Reads YAML config files safely: refuses duplicate keys, which would silently replace earlier ones.
+"""Reads YAML config files safely: refuses duplicate keys, which would silently replace earlier ones. Writes such files.
 
 A file of a megabyte is read in less than a second, whatever its content: with libyaml if PyYAML has it; a file whose
 aliases would make it many times larger is refused first.
 """
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,16 @@ from typing import Any
 
 import yaml
 
+from coordination.regular_file import read_text
+
 LARGEST = 4 * 2**20  # bytes; a stack file has a few thousand
 DEEPEST = 60  # levels; the keys of a stack have 8
 MOST_VALUES = 500_000  # of a file in which all aliases are written out
+LONGEST_NUMBER = 100  # characters
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+# Readers of YAML 1.1 and 1.2 take these for different numbers, or for text: octal ones, base 60, `_`, `1e3`.
+AMBIGUOUS = re.compile(r"[-+]?(?:0o?[0-9_]+|[0-9]+[eE][-+]?[0-9]+|(?:[0-9]+\.[0-9]*|\.[0-9]+)[eE][0-9]+)")
+SEPARATED = re.compile(r"[_:]")  # of what was read as a number
 NO_TEXT = "it is not text in UTF-8: save it as that"
 SafeLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML need not be built with libyaml
 
@@ -31,9 +39,21 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401
         OSError: it cannot be read.
     """
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
+        return parse_yaml(read_text(path))
     except UnicodeDecodeError as error:
         raise InvalidYamlError(NO_TEXT) from error
+
+
+class Dumper(yaml.SafeDumper):
+    """Puts text in quotes that another program would read as a number, and `parse_yaml` would refuse without."""
+
+
+Dumper.add_implicit_resolver(NUMBERS[0], re.compile(rf"(?:{AMBIGUOUS.pattern})\Z"), [*"-+.0123456789"])
+
+
+def dump_yaml(value: object, **options: Any) -> str:  # noqa: ANN401 - PyYAML's
+    """A value as YAML that `parse_yaml`, and every other program, reads as the same one."""
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, **options))
 
 
 def parse_yaml(text: str) -> Any:  # noqa: ANN401
@@ -50,8 +70,6 @@ def parse_yaml(text: str) -> Any:  # noqa: ANN401
     except RecursionError as error:
         raise InvalidYamlError("it is nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date in month 13
-        if "integer string conversion" in str(error):
-            raise InvalidYamlError("a number in it is longer than any that is meant") from error
         if hint := _hint(text, error):
             raise InvalidYamlError(hint) from error
         shown = str(error).replace('"<unicode string>", ', "").replace('"<byte string>", ', "")
@@ -123,8 +141,8 @@ def _line(found: yaml.Node | yaml.Event) -> int:
 
 
 def _check(root: yaml.Node) -> None:
-    """No key is there twice (before merge keys, ``<<``, are resolved, which an own key may well replace), and all
-    aliases written out are not too much.
+    """No key is there twice (before merge keys, ``<<``, are resolved, which an own key may well replace), no number can
+    be read as another one, and all aliases written out are not too much.
     """
     sizes: dict[int, int] = {}  # of visited objects, by identity
     open_nodes: set[int] = set()
@@ -138,6 +156,8 @@ def _check(root: yaml.Node) -> None:
         open_nodes.add(identity)
         if isinstance(node, yaml.MappingNode):
             _refuse_twice(node)
+        elif isinstance(node, yaml.ScalarNode):
+            _refuse_ambiguous(node)
         total = 1 + sum(size(inner) for inner in _inner(node))
         open_nodes.discard(identity)
         if total > MOST_VALUES:
@@ -164,3 +184,16 @@ def _refuse_twice(mapping: yaml.MappingNode) -> None:
             twice = f"the key {key.value[:60]!r} is there twice"
             raise yaml.constructor.ConstructorError(problem=twice, problem_mark=key.start_mark)
         seen.add(key.value)
+
+
+def _refuse_ambiguous(scalar: yaml.ScalarNode) -> None:
+    if scalar.style:  # in quotes, or a block of text
+        return
+    is_number = scalar.tag in NUMBERS
+    if AMBIGUOUS.fullmatch(scalar.value) or (is_number and SEPARATED.search(scalar.value)):
+        raise InvalidYamlError(
+            f"programs read {scalar.value[:40]} at line {_line(scalar)} as different numbers: write it in decimal "
+            "digits alone, or in quotes if it is text"
+        )
+    if is_number and len(scalar.value) > LONGEST_NUMBER:
+        raise InvalidYamlError(f"the number at line {_line(scalar)} is too long")

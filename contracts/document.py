@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import math
 import types
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -141,11 +142,22 @@ def _scalar(kind: type, found: Json, name: str) -> Any:  # noqa: ANN401 - as _va
         return kind(_member(tuple(member.value for member in kind), found, name))
     if issubclass(kind, PurePath) and isinstance(found, str):
         return kind(found)
-    if kind is float and type(found) is int:
-        return float(found)
+    if kind is float and type(found) in (int, float):
+        return _number(found, name)
     if type(found) is not kind:
         raise _misfit(name, _NAMES.get(kind, kind.__name__), found)
     return found
+
+
+def _number(found: float, name: str) -> float:
+    """JSON has integers that no float can hold, and Python's reader takes 1e999 and NaN."""
+    try:
+        number = float(found)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _misfit(name, "a number that is finite", found)
+    return number
 
 
 _NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false", types.NoneType: "null"}

@@ -16,6 +16,8 @@ class Kind(enum.Enum):
     MLFLOW = "mlflow"
     MARIMO = "marimo"
     EXPORTER = "exporter"
+    QUEUE = "queue"
+    DEVEL = "devel"
     TRANSCRIPTION = "transcription"
     TRANSCRIPTION_FRONTEND = "transcription-frontend"
     PROMETHEUS = "prometheus"
@@ -23,6 +25,7 @@ class Kind(enum.Enum):
     GRAFANA = "grafana"
     KEEPER = "keeper"
     FIREWALL = "firewall"
+    TLS = "tls"
     RAY = "ray"
 
 

@@ -24,6 +24,7 @@ class NodeConfig:
     cpus: float = 1.0  # logical ones, for tasks
     gpus: Gpus = NO_GPUS
     memory: int = 0  # bytes; 0: the limit of the cgroup
+    datasets: tuple[str, ...] = ()  # those it mounts, each of which is a resource (contracts/datasets.py)
     temp_dir: str = ""  # for Ray's sessions; empty: Ray's default
     ports: Mapping[str, int]  # flag of `ray start` → port (config/ports.py)
 

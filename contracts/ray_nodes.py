@@ -6,7 +6,8 @@ ask Ray itself, and repeat NODE_LABEL.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 NODE_LABEL, HOST_LABEL = "cslr.node", "cslr.host"  # Ray's own node name is the address unless given
@@ -35,6 +36,7 @@ class RayNode:
     object_store_memory: int
     started_ms: int  # since 1970; 0 where Ray does not say
     ended_ms: int
+    resources: Mapping[str, float] = field(default_factory=dict)  # all, by Ray's names; of a dead one, none
 
     @property
     def since(self) -> int:
@@ -78,4 +80,5 @@ def _node(entry: dict[str, Any]) -> RayNode:
         object_store_memory=int(resources.get("object_store_memory", 0)),
         started_ms=int(entry.get("start_time_ms") or 0),
         ended_ms=int(entry.get("end_time_ms") or 0),
+        resources={str(name): float(most) for name, most in resources.items()},
     )

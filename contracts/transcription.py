@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from contracts.datasets import FOLDER, TRANSCRIPTION_FOLDER
+
 Where = Literal["container", "ray"]
 RAY_FOLDER = Path("/run/cslr/transcription")  # in the containers of Ray's nodes
 
@@ -21,6 +23,7 @@ class RaySettings:
     data: Path = RAY_FOLDER / "data"
     dataset: Path = RAY_FOLDER / "dataset"
     models: Path = RAY_FOLDER / "models"
+    datasets: Path = Path(FOLDER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,7 @@ class TranscriptionSettings:
     token: Path = Path("/run/secrets/transcription-token")
     data: Path = Path("/data")  # uploads, jobs and results
     dataset: Path = Path("/media/dataset")  # mounted by the stack; may be absent
+    datasets: Path = Path(TRANSCRIPTION_FOLDER)  # likewise
     models: Path = Path("/models")  # mounted by the stack; may be absent
     bundled: Path = Path("/opt/models")  # in the image
     examples: Path = Path("/opt/examples")  # spoken sentences, in the image

@@ -128,9 +128,11 @@ def context_tar(wanted: Build) -> bytes:
 
 
 def context_files(context: Path, dockerfile: Path) -> list[str]:
-    """Paths, relative to `context`, of the files that ``<Dockerfile>.dockerignore`` lets in; sorted."""
-    ignore = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    rules = ignore.read_text().splitlines() if ignore.is_file() else []
+    """Paths, relative to `context`, of the files that ``<Dockerfile>.dockerignore`` lets in, or where there is none,
+    ``.dockerignore`` of the context; sorted.
+    """
+    ignores = (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), context / ".dockerignore")
+    rules = next((ignore.read_text().splitlines() for ignore in ignores if ignore.is_file()), [])
     patterns = [rule.strip() for rule in rules if rule.strip() and not rule.startswith("#")]
     # The Dockerfile, which is always kept, is sent apart.
     found = exclude_paths(str(context), patterns, dockerfile=dockerfile.name)

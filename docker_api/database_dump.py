@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ import docker
 import requests
 
 SECONDS = 24 * 3600  # that a program may be silent
+EXIT_SECONDS = 10.0
 KEPT = 5
 SUFFIX = ".dump"
 # Debian's image has the programs of Postgres in a folder of their own, the official one on PATH.
@@ -67,9 +69,19 @@ def output(client: docker.DockerClient, container: str, command: list[str]) -> I
         complaints = (complaints + (complained or b""))[-4000:]
         if printed:
             yield printed
-    if code := client.api.exec_inspect(run)["ExitCode"]:
+    if code := _exit_code(client, run):
         reason = complaints.decode(errors="replace").strip() or f"exit code {code}"
         raise DumpError(reason.splitlines()[-1] if "Traceback (most recent call last)" in reason else reason)
+
+
+def _exit_code(client: docker.DockerClient, run: str) -> int:
+    """The exit code of a program that has closed its output. Raises `DumpError` where it has none: Docker lost it."""
+    deadline = time.monotonic() + EXIT_SECONDS
+    while (code := client.api.exec_inspect(run)["ExitCode"]) is None:  # Docker notes it a moment later
+        if time.monotonic() > deadline:
+            raise DumpError("the program's end is unknown, since its container was stopped or Docker restarted")
+        time.sleep(0.1)
+    return int(code)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedded_engine.differences import UNKNOWN, differences
-from stack.pulumi_internals import Unknown, is_secret, unwrapped
+from stack.pulumi_internals import Unknown, is_secret, plain
 
 __all__ = ["UNKNOWN", "Registration", "differences", "plain", "recorded"]
 
@@ -27,16 +27,7 @@ class Registration:
     owner: str = ""  # name of the component that it is part of
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 (a property of a resource is any JSON value)
-    """The value itself, without the wrapping of secrets."""
-    if is_secret(value):
-        return plain(unwrapped(value))
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list) else value
-
-
-def recorded(value: Any) -> Any:  # noqa: ANN401
+def recorded(value: Any) -> Any:  # noqa: ANN401 (a property of a resource is any JSON value)
     """The value as it may be stored in a label and printed.
 
     A secret is only ever a digest of many rounds, so that a change of it is seen.

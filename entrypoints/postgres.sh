@@ -1,5 +1,6 @@
 #!/bin/sh
 # Postgres with the user and database `mlflow`, for our image (Debian's packages) and the official one (neither has Python).
+# Each further /run/secrets/postgres-NAME is the password of a role NAME, which owns a database of that name and nothing else.
 # Needs /run/secrets/postgres-password and a writable /var/lib/postgresql/data; stop it with SIGINT (fast shutdown).
 # `postgres.sh health` is the healthcheck.
 set -eu
@@ -39,10 +40,29 @@ case $(postgres --version) in
 *) fail "$data was written by Postgres $major, but this image has $(postgres --version); use an image of $major." ;;
 esac
 
-# The secret may have been replaced since; it reaches Postgres on standard input only.
-password=$(head -n 1 "$secret" | sed "s/'/''/g")
-printf "ALTER ROLE %s PASSWORD '%s';\n" $name "$password" |
-    postgres --single -D "$data" -c log_statement=none postgres >/dev/null || fail "the password could not be set."
+# Secrets may have been replaced since, and databases are made where an earlier version ran without them; passwords
+# reach Postgres on standard input only. A line is a statement here.
+set_password() { printf "ALTER ROLE %s LOGIN PASSWORD '%s';\n" "$1" "$(head -n 1 "$2" | sed "s/'/''/g")"; }
+alone() { postgres --single -D "$data" -c log_statement=none postgres; }
+owners() {
+    for file in "${secret%/*}"/postgres-*; do
+        [ "$file" = "$secret" ] || [ ! -s "$file" ] || echo "${file##*/postgres-}"
+    done
+}
+found=$({
+    set_password $name "$secret"
+    for owner in $(owners); do
+        echo "DO \$\$BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$owner') THEN CREATE ROLE $owner; END IF; END\$\$;"
+        set_password "$owner" "${secret%/*}/postgres-$owner"
+        echo "SELECT datname FROM pg_database WHERE datname = '$owner';"
+    done
+} | alone) || fail "the passwords could not be set."
+for owner in $(owners); do
+    case $found in
+    *"= \"$owner\""*) ;;
+    *) echo "CREATE DATABASE $owner OWNER $owner;" | alone >/dev/null || fail "the database $owner could not be made." ;;
+    esac
+done
 
 echo "[postgres] starting"
 exec postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories=/tmp -c password_encryption=scram-sha-256 "$@"

@@ -20,9 +20,11 @@ import contextlib
 import json
 import os
 import re
+import socket
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 if TYPE_CHECKING:
     from contracts.status import Status
-    from verification.spec import ExpectedNode, Heads, Service, VerificationSpec
+    from verification.spec import Devel, ExpectedNode, Heads, Service, VerificationSpec
 
 Result = Literal["pass", "fail", "skip"]
 Part = TypeVar("Part")
@@ -44,6 +46,7 @@ PROGRESS = "verify: "  # marks our lines for people among Ray's own on stderr
 RETRY_EVERY = 1.0  # seconds
 WAITING_EVERY = 15.0  # seconds between two progress lines
 HTTP_TIMEOUT = 5.0
+SSH_TIMEOUT, SSH_GREETING = 5.0, 255  # seconds, and bytes at most
 TASK_TIMEOUT = 20.0  # one try of a small task; a lost one is submitted again
 TORCH_TIMEOUT = 150.0  # the first import of torch from a fresh image took 38 s on a cold disk
 MLFLOW_TIMEOUT = 45.0
@@ -137,6 +140,16 @@ class Session:
     def prometheus(self) -> Service:
         """Prometheus."""
         return expected(self.spec.prometheus)
+
+    @property
+    def queue(self) -> Service:
+        """The queue."""
+        return expected(self.spec.queue)
+
+    @property
+    def devel(self) -> Devel:
+        """The devel container."""
+        return expected(self.spec.devel)
 
     @property
     def transcription(self) -> Service:
@@ -462,13 +475,24 @@ def submit(
     return ray.remote(function).options(**options).remote(*args)
 
 
+class UnknownToSchedulerError(Exception):
+    """Ray's scheduler has no place for a task on a node that it listed as alive."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        node = session.listed[name]["NodeID"]
+        super().__init__(
+            f"{name} is listed as alive (node ID {node}), but the scheduler of {session.leader} knows no such node. "
+            "If this lasts, restart the container of that node"
+        )
+
+
 def collect(
     session: Session, work: dict[str, Untyped], timeout: float, doing: str, container: str | None = None
 ) -> dict[str, Any]:
     """The results of tasks by node name.
 
     Raises NotYet naming a node that did not answer in `timeout` seconds or whose task failed, with `container` or else
-    the node's own as the one to look into.
+    the node's own as the one to look into; UnknownToSchedulerError for a node that has left or that Ray has lost.
     """
     import ray
 
@@ -485,6 +509,8 @@ def collect(
             raise NotYet(f"{name} could not {doing}: {explain(error.cause)}", blamed) from error
         except ray.exceptions.RuntimeEnvSetupError as error:
             raise NotYet(f"{name} could not {doing}: {explain(error)}", blamed) from error
+        except ray.exceptions.TaskUnschedulableError as error:
+            raise UnknownToSchedulerError(session, name) from error
     return results
 
 
@@ -806,6 +832,35 @@ def marimo_answers(session: Session) -> str:
     return f"marimo {json.loads(content)['version']}, refuses requests without the token"
 
 
+def queue_knows_nodes(session: Session) -> str:
+    """The queue refuses strangers, and starts jobs on the nodes of this stack."""
+    url = f"{session.queue.url}/api/v1/queue"
+    if (status := http("GET", url)[0]) != 401:
+        raise CheckFailed(f"{url} answered {status} without a token")
+    status, content = http("GET", url, token=session.ray_token)
+    if status != 200:
+        raise NotYet(f"{url} answered {status}: {content[:200].decode(errors='replace')}")
+    found = json.loads(content)
+    if not found["ray_answers"]:
+        raise NotYet(f"Ray does not answer the queue: {found['ray_message']}")
+    up = {node["name"] for node in found["nodes"] if node["up"]}
+    if lacking := {node.name for node in session.spec.nodes} - up:
+        raise NotYet(f"the queue does not know {', '.join(sorted(lacking))}")
+    jobs = f"{len(found['running'])} jobs run and {len(found['waiting'])} wait"
+    return f"{len(up)} nodes, {jobs}; refuses requests without the token"
+
+
+def ssh_greets(session: Session) -> str:
+    """The devel container's SSH server answers. That it refuses whoever has no key, its own health check tries."""
+    address = urllib.parse.urlsplit(session.devel.url)
+    with socket.create_connection((address.hostname, address.port), SSH_TIMEOUT) as connection:
+        greeting = connection.makefile("rb").readline(SSH_GREETING).decode(errors="replace").strip()
+    if not greeting.startswith("SSH-2.0-"):
+        raise NotYet(f"{address.netloc} answers {greeting[:100]!r}, and not as an SSH server")
+    people = len(session.devel.keys)
+    return f"{greeting.removeprefix('SSH-2.0-')}, {people} key{'s' * (people != 1)} may log in"
+
+
 # Of the image transcription-backend: what espeak-ng says in it, and words of that.
 EXAMPLE = "examples/english.wav"
 EXAMPLE_WORDS = ("tomorrow", "sunny", "warm", "south")
@@ -913,6 +968,8 @@ PARTS: dict[str, tuple[Callable[[VerificationSpec], object], str]] = {
     "health": (lambda spec: spec.health, "the health service is not enabled"),
     "exporter": (lambda spec: spec.exporter, "the exporter is not enabled"),
     "prometheus": (lambda spec: spec.prometheus, "metrics are not enabled"),
+    "queue": (lambda spec: spec.queue, "the queue is not enabled"),
+    "devel": (lambda spec: spec.devel, "the devel container is not enabled"),
     "transcription": (lambda spec: spec.transcription, "transcription is not enabled"),
 }
 
@@ -982,6 +1039,8 @@ CHECKS = (
     Check(name="marimo_answers", run=marimo_answers, part="marimo", container="marimo", attempt=30),
     Check(name="exporter_knows", run=exporter_knows, part="exporter", container="exporter", attempt=30),
     Check(name="prometheus_collects", run=prometheus_collects, part="prometheus", container="prometheus", attempt=30),
+    Check(name="queue_knows_nodes", run=queue_knows_nodes, part="queue", container="queue", attempt=30),
+    Check(name="ssh_greets", run=ssh_greets, part="devel", container="devel", attempt=30),
     Check(
         name="transcription_hears",
         run=transcription_hears,

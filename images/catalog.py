@@ -34,6 +34,14 @@ PYTHON_LOCK = "locks/python.txt"  # pip and uv for users; the same uv installs e
 
 
 @dataclass(frozen=True, kw_only=True)
+class SizeLimit:
+    """What the layers of a stack's own Dockerfile may weigh, and the key that says so."""
+
+    key: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Image:
     """One image of the platform. Its tags and digests are computed in components/image.py."""
 
@@ -48,6 +56,7 @@ class Image:
     layers: tuple[str, ...] = ()  # of images/layers.py, above the base's
     recipe: str = "Dockerfile"  # its Dockerfile in the context; the ignore file lies beside it
     sizes: str = "budgets.toml"  # its table of budgets in the context; not every image has one
+    limit: SizeLimit | None = None  # in place of a table of budgets
     given: tuple[tuple[str, str], ...] = ()  # its own build arguments
     shown_as: str | None = None  # in its readable tag, in place of its name
 
@@ -70,9 +79,10 @@ class Image:
         return tuple(self.folder / name.format_map(values) for name in names)
 
     def toolkit_lock(self, variant: Variant) -> Path | None:
-        """Return the lock file of its CUDA toolkit, if it has one from the package index."""
+        """Return the lock file of its CUDA toolkit, if it installs one from the package index."""
         path = self.folder / TOOLKIT_LOCK.format(cuda=variant.cuda)
-        return path if "toolkit" in self.layers and variant.nvcc == "wheels" else None
+        installs = self.folder == ML and "toolkit" in self.layers
+        return path if installs and variant.nvcc == "wheels" else None
 
     @property
     def begins_with_parent(self) -> bool:
@@ -220,7 +230,9 @@ CATALOG: dict[str, Image] = {
         _service("postgres"),
         _service("mlflow", "requirements.txt"),
         _service("health", "requirements.txt"),
+        _service("queue", "requirements.txt"),
         _service("transcription-frontend"),
+        _service("nginx"),
         Image(
             name="system-info-exporter",
             folder=FOLDER.parent,
@@ -230,6 +242,7 @@ CATALOG: dict[str, Image] = {
             locks=("images/exporter/requirements.txt",),
         ),
         _service("metrics"),
+        Image(name="devel-ssh", folder=FOLDER / "devel-ssh", suite=SUITE, parent="marimo-devel"),
         _transcription("transcription-backend", "cpu", suite="trixie"),
         # On the family's image, of which it needs the CUDA libraries: CTranslate2 has no build for CUDA 13.
         _transcription("transcription-backend-cuda", "cuda", suite=SUITE, parent="runtime", cuda=12),
@@ -242,14 +255,14 @@ def _names_of_variant_args() -> frozenset[str]:
     return frozenset(CATALOG["runtime"]._args_of_variant(DEFAULT_VARIANT, "cuda", None, None))
 
 
-# Images with a stack's own packages → the image below. There are two, since nodes without torch run a small image; all
-# other nodes and Marimo share one.
-PACKAGES = {"packages": "marimo-runtime", "packages-lean": "ray-lean"}
+# Images with a stack's own packages → the image below. Nodes without torch run a small image; all other nodes and
+# Marimo share one; whoever logs in finds the same with compilers and debuggers.
+PACKAGES = {"packages": "marimo-runtime", "packages-lean": "ray-lean", "packages-devel": "marimo-devel"}
 NO_LOCK = "images/packages/none.txt"  # for a stack that only adds Debian packages
 
 
 # Images with another build of Ray → the image below.
-RAY_WHEEL = {"ray-wheel": "marimo-runtime", "ray-wheel-lean": "ray-lean"}
+RAY_WHEEL = {"ray-wheel": "marimo-runtime", "ray-wheel-lean": "ray-lean", "ray-wheel-devel": "marimo-devel"}
 NO_WHEEL = "images/ray_wheel/none.txt"  # for a wheel that the build downloads
 
 
@@ -297,4 +310,26 @@ def packages_image(
             ("PACKAGES_LOCK", lock),
         ),
         shown_as=f"{name}-{stack}",
+    )
+
+
+# Images of a stack's own Dockerfiles, by the service whose key names the Dockerfile.
+OWN = {"ray-cpu": "own-ray-cpu", "ray-gpu": "own-ray-gpu", "marimo": "own-marimo"}
+
+
+def own_image(service: str, *, stack: str, parent: str, dockerfile: str, target: str | None, limit: SizeLimit) -> Image:
+    """One of OWN for a stack. ``dockerfile`` is a file of the project, and ``parent`` of the family; between the two
+    can be images of PACKAGES and RAY_WHEEL.
+    """
+    path = FOLDER.parent / dockerfile
+    return Image(
+        name=OWN[service],
+        folder=path.parent,
+        recipe=path.name,
+        target=target,
+        suite=CATALOG[parent].suite,
+        parent=parent,
+        layers=CATALOG[parent].layers,
+        limit=limit,
+        shown_as=f"{OWN[service]}-{stack}",
     )

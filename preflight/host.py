@@ -4,25 +4,26 @@
 """
 
 import ipaddress
-import os
 import shlex
 from collections.abc import Callable, Iterator
 
 from config.cluster import ON_THE_LAN
-from config.mount_sources import is_within, refusal
+from config.mount_sources import refusal
+from config.notation import listed_as
 from config.platform import KEY, PlatformSettings
 from config.platform_rules import MINIMUM_MEMORY, mounted, without_hint
-from config.problems import Notice, Path, Problem, Remedy, Remove, Set, SettingsError, Together
+from config.problems import Notice, Path, Problem, Remove, Set, SettingsError, Together, distinct
 from config.services import SERVICES
 from config.types import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
 from images.variants import VARIANTS
+from preflight import datasets
+from preflight.folders import closed_folder, missing_folder
 from preflight.gpu_facts import GpuFacts
-from preflight.host_facts import LABEL_STACK, ContainerPort, Folder, HostFacts
+from preflight.host_facts import LABEL_STACK, ContainerPort, HostFacts
+from preflight.shared_data import data_is_not_shared
 
 __all__ = ["HostFacts", "check", "notices"]
 
-# Folders that belong to the system or to all users, including the folders above them.
-ALL_OF_THEM = ("/root", "/home", "/usr", "/bin", "/sbin", "/lib", "/opt", "/var", "/etc", "/tmp", "/srv", "/mnt")  # noqa: S108
 HEADROOM = 0.75  # share of the host's memory that one service is advised to take at most
 STEP = 2**28  # bytes; advised quantities are multiples of 256 MiB
 
@@ -33,8 +34,7 @@ def check(settings: PlatformSettings, facts: HostFacts, stack_file: str, key: st
     Raises:
         SettingsError: with every reason why it cannot.
     """
-    problems = [problem for find in CHECKS for problem in find(settings, facts)]
-    if problems:
+    if problems := distinct(problem for find in CHECKS for problem in find(settings, facts)):
         raise SettingsError(problems, stack_file, key)
 
 
@@ -87,10 +87,11 @@ def bind_address_is_ours(settings: PlatformSettings, facts: HostFacts) -> Iterat
 
 def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
     """No foreign process or container uses a port that the stack publishes."""
-    bind = settings.network.bind_address
+    binds = {settings.key(name): settings.bind_address(name) for name in settings.services()}
     taken = {p for _, p in settings.published_ports()} | facts.ports_in_use
     shared = {SERVICES[name] for name in ON_THE_LAN} if settings.membership else set()  # cluster.py checks these
     for path, port in settings.published_ports():
+        bind = binds.get(path[:-1], settings.network.bind_address)
         owner = port_owner(port, bind, facts)
         if owner and path[:-1] not in shared:
             other = next(p for p in (*range(port + 1, 65536), *range(1024, port)) if p not in taken)
@@ -127,23 +128,24 @@ def _overlap(one: str, other: str) -> bool:
 def limits_fit(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
     """No service gets more memory or cores than the host has."""
     for name in settings.services():
-        service, path = settings.service(name), SERVICES[name]
+        service, least = settings.service(name), MINIMUM_MEMORY[listed_as(name)]
+        memory, cpus = settings.key(name, "memory"), settings.key(name, "cpus")
         if facts.memory_bytes and service.memory > facts.memory_bytes:
             advised = int(facts.memory_bytes * HEADROOM) // STEP * STEP
-            fits = advised >= parse_quantity(MINIMUM_MEMORY[name])
-            command = Set((*path, "memory"), format_quantity(advised)) if fits else Set((*path, "enabled"), value=False)
+            fits = advised >= parse_quantity(least)
+            disabled = Set(settings.key(name, "enabled"), value=False)
             yield Problem(
-                (*path, "memory"),
+                memory,
                 f"{format_quantity(service.memory)} is more than the {facts.memory_bytes / 2**30:.1f}g of this host",
-                "Give it less:" if fits else f"{name} needs {MINIMUM_MEMORY[name]}, so it cannot run here:",
-                (command,),
+                "Give it less:" if fits else f"{listed_as(name)} needs {least}, so it cannot run here:",
+                (Set(memory, format_quantity(advised)) if fits else disabled,),
             )
         if facts.cpus and service.cpus > facts.cpus:
             yield Problem(
-                (*path, "cpus"),
+                cpus,
                 f"{service.cpus:g} is more than the {facts.cpus} CPU cores of this host",
                 "Docker refuses such a container. Give it at most:",
-                (Set((*path, "cpus"), facts.cpus),),
+                (Set(cpus, facts.cpus),),
             )
 
 
@@ -189,7 +191,7 @@ def host_is_not_mounted(settings: PlatformSettings, facts: HostFacts) -> Iterato
         if not is_path(folder):
             continue
         found = facts.folder(folder)
-        reasons = [refusal(one, write=write, docker_root=facts.docker_root) for one in _spellings(folder, facts)]
+        reasons = [refusal(one, write=write, docker_root=facts.docker_root) for one in facts.all_spellings(folder)]
         reason = next(filter(None, reasons), None)
         if found and found.special and not reason:
             reason = f"{source} is {found.special} of this host; only folders and files are mounted"
@@ -197,10 +199,6 @@ def host_is_not_mounted(settings: PlatformSettings, facts: HostFacts) -> Iterato
             same = "" if source in reason else f"{source} leads to what is not for containers: "
             reason = without_hint(reason, path)
             yield Problem(path, f"{same}{reason}", "Name another folder, or remove the key:", (Remove(removed),))
-
-
-def _spellings(source: str, facts: HostFacts) -> tuple[str, ...]:
-    return facts.spellings(source, facts.docker_root)
 
 
 def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
@@ -215,45 +213,17 @@ def folders_are_accessible(settings: PlatformSettings, facts: HostFacts) -> Iter
             own = path[-1] != "source"  # the platform's own data, for which a volume would do too
             removed = path if own else path[:-1]
             if found is None:
-                yield _missing_folder(path, source, facts, f"-o {uid} -g {gid}", Remove(removed))
+                yield missing_folder(path, source, facts, f"-o {uid} -g {gid}", Remove(removed))
             elif own and not found.is_folder:
                 reason = f"{source} is a file, and {name} needs a folder"
                 yield Problem(path, reason, "Name a folder, or remove the key to get a volume:", (Remove(removed),))
             elif not found.allows(uid, gid, write=write):
-                yield _closed_folder(path, source, found, name=name, uid=uid, write=write, removed=removed)
-
-
-def _missing_folder(path: Path, source: str, facts: HostFacts, owner: str, removal: Remove) -> Problem:
-    above = source
-    while above != "/" and (found := facts.folder(above)) is None:
-        above = os.path.dirname(above)  # noqa: PTH120 - of paths that are texts throughout
-    if above != "/" and found and not found.is_folder:
-        reason = f"{source} cannot exist: {above} is a file on this host"
-        return Problem(path, reason, "Name another folder, or remove the key:", (removal,))
-    there = next((one for one in _spellings(source, facts) if one != source), source)  # the target of a link
-    make = f"sudo install -d {owner} {shlex.quote(there)}"
-    return Problem(path, f"there is no folder {source} on this host", "Make it, or name another:", (make,))
-
-
-def _closed_folder(
-    path: Path, source: str, found: Folder, *, name: str, uid: int, write: bool, removed: Path
-) -> Problem:
-    what = "folder" if found.is_folder else "file"
-    rights = "rwx" if write else "rx"
-    entry = f"u:{uid}:{rights if found.is_folder else rights.replace('x', '')}"
-    commands: tuple[Remedy, ...] = (f"sudo setfacl -m {entry} {shlex.quote(source)}", Remove(removed))
-    advice = f"It belongs to user {found.uid}, and stays so: name another {what}, let user {uid} in as well"
-    if any(is_within(folder, source) for folder in ALL_OF_THEM):  # its content is not meant for others
-        commands, advice = (Remove(removed),), f"It is not one to give to containers: name another {what}"
-    elif not write:
-        advice += f" (what is in it must be readable for user {uid} too)"
-    reason = f"{source} cannot be {'written' if write else 'read'} by user {uid}, which {name} runs as"
-    return Problem(path, reason, f"{advice}, or remove the key:", commands)
+                yield closed_folder(path, source, found, name=listed_as(name), uid=uid, write=write, removed=removed)
 
 
 def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, str, bool]]:
     """Key path and folder of each host folder that a service mounts, and whether it is written to."""
-    service, path = settings.service(name), SERVICES[name]
+    service, path = settings.service(name), settings.key(name)
     if name == next(iter(settings.workspace_users), None):  # all of them mount the same folders
         for key, location in settings.ray.work_locations.items():
             if location and is_path(location):
@@ -266,6 +236,12 @@ def _bind_mounts(settings: PlatformSettings, name: str) -> Iterator[tuple[Path, 
     for index, volume in enumerate(service.volumes):
         if is_path(volume.source):
             yield (*path, "volumes", index, "source"), volume.source, not volume.read_only
+
+
+def datasets_are_here(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """Each dataset of a single host is a folder that containers can read; those of a cluster: preflight/cluster.py."""
+    if not settings.membership:
+        yield from datasets.problems(settings, facts)
 
 
 def gpus_are_usable(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
@@ -307,7 +283,7 @@ def notices(settings: PlatformSettings, facts: HostFacts) -> Iterator[Notice]:
 
 def _branch_for_built(settings: PlatformSettings, gpus: GpuFacts) -> int | None:
     """The driver's branch, where an image that is built here uses GPUs; what a pulled one needs is not known."""
-    built = settings.torch == "cuda" and settings.ray.gpu.image.source == "build"
+    built = settings.torch == "cuda" and settings.ray.gpu.image.source != "pull"
     return gpus.branch if built else None
 
 
@@ -357,5 +333,7 @@ CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] =
     ray_nodes_share_the_memory,
     host_is_not_mounted,
     folders_are_accessible,
+    data_is_not_shared,
+    datasets_are_here,
     gpus_are_usable,
 )

@@ -80,6 +80,16 @@ class HostNetworkContainer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataMount:
+    """A folder or volume that a container of a stack mounts, running or stopped."""
+
+    container: str
+    source: str  # a path, or a volume's name
+    target: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DockerVolume:
     """A named volume of the Docker Engine."""
 
@@ -141,6 +151,7 @@ class HostFacts:
     docker_networks: tuple[DockerNetwork, ...] = ()
     container_ports: tuple[ContainerPort, ...] = ()
     host_network: tuple[HostNetworkContainer, ...] = ()
+    data_mounts: tuple[DataMount, ...] = ()
     gpu_runtime: bool = False
     gpus: GpuFacts = field(default_factory=GpuFacts)
     folder: Callable[[str], Folder | None] = Folder.at
@@ -170,6 +181,10 @@ class HostFacts:
         with suppress(DockerException, OSError, ValueError):
             facts |= _ask_engine(local=local)
         return cls(**facts)
+
+    def all_spellings(self, source: str) -> tuple[str, ...]:
+        """The other paths of a file on the Engine's host."""
+        return self.spellings(source, self.docker_root)
 
     @property
     def ports_in_use(self) -> frozenset[int]:
@@ -256,6 +271,7 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
     client = docker.from_env(timeout=ENGINE_TIMEOUT)
     try:
         info, networks, containers = client.api.info(), client.api.networks(), client.api.containers()
+        of_stacks = client.api.containers(all=True, filters={"label": LABEL_STACK})
         volumes = client.api.volumes()["Volumes"] or ()
     finally:
         client.close()
@@ -273,6 +289,7 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
             for container in containers
             if container.get("HostConfig", {}).get("NetworkMode") == "host"
         ),
+        "data_mounts": tuple(mount for container in of_stacks for mount in _data_mounts(container)),
         "gpu_runtime": "nvidia" in (info.get("Runtimes") or {}) or (local and _has_nvidia_toolkit()),
     }
 
@@ -301,6 +318,16 @@ def _container_ports(container: dict[str, Any]) -> Iterable[ContainerPort]:
                 port=port["PublicPort"],
                 labels=container.get("Labels") or {},
             )
+
+
+def _data_mounts(container: dict[str, Any]) -> Iterable[DataMount]:
+    for mount in container.get("Mounts") or ():
+        yield DataMount(
+            container=container["Names"][0].lstrip("/"),
+            source=mount.get("Name") or mount.get("Source", ""),
+            target=mount.get("Destination", ""),
+            labels=container.get("Labels") or {},
+        )
 
 
 def _has_nvidia_toolkit() -> bool:

@@ -13,6 +13,7 @@ def published(settings: PlatformSettings, identity: StackIdentity, files: HostFi
     """The facts that hosts must agree on, or that tell them apart."""
     return {
         **versions(settings),
+        "checkpoints": settings.ray.storage_path or "",
         "subnet": settings.network.subnet,
         "stack": identity.stack,
         "nodes": [name for name in ("ray-head", "ray-cpu", "ray-gpu") if settings.service(name).enabled],

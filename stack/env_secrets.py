@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from config.json_text import parse_json
 from config.keys import ENV_SECRETS
 from config.platform import KEY, PlatformSettings
 from config.problems import Notice, Problem, SettingsError, dotted
@@ -101,7 +102,7 @@ def _named(settings: PlatformSettings) -> Iterator[tuple[KeyPath, str]]:
 
 def _given(text: str | None, stack_file: str) -> dict[str, str]:
     try:
-        found = json.loads(text) if text else {}
+        found = parse_json(text) if text else {}
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -23,14 +23,19 @@ def write(root: Path, name: str, document: object) -> None:
 
 def mounts(files: HostFiles) -> tuple[Mount, ...]:
     """Mounts of the stack's and of the user's facts."""
-    roots = (files.folder, files.folder.parent.parent)
+    sources = (files.folder / FOLDER, Path(of_builds(str(files.folder))))
     if not files.dry_run:
-        for root in roots:
-            _folder(root)
+        for source in sources:
+            _folder(source.parent)
     return tuple(
-        Mount(source=str(root / FOLDER), target=str(target), read_only=True)
-        for root, target in zip(roots, TARGETS, strict=True)
+        Mount(source=str(source), target=str(target), read_only=True)
+        for source, target in zip(sources, TARGETS, strict=True)
     )
+
+
+def of_builds(stack_folder: str) -> str:
+    """The folder with the facts of the user's builds, by a stack's own folder."""
+    return str(Path(stack_folder).parent.parent / FOLDER)
 
 
 def _folder(root: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The history of a stack: one record for each `up`, `down` and rollback, in its state folder.
+"""The history of a stack: one record for each `up`, `down`, rollback and rotation of secrets, in its state folder.
 
 Private, bounded in number and bytes, without secrets. Numbers only grow. Does not import Pulumi.
 """
@@ -38,6 +38,7 @@ class Operation(StrEnum):
     UP = "up"
     DOWN = "down"
     ROLLBACK = "rollback"
+    ROTATION = "rotate secrets"
 
 
 class Outcome(StrEnum):

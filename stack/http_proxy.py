@@ -5,8 +5,9 @@ the proxy, which cannot resolve its name.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from config.notation import NOTEBOOKS, listed_as
 from config.platform import PlatformSettings
 from config.services import RAY_NODES, SERVICES
 from stack.identity import StackIdentity
@@ -17,7 +18,7 @@ ANY_PROXY = (*PROXIES, "all_proxy")
 EXCEPT = "no_proxy"
 THIS_HOST = ("localhost", "127.0.0.1", "127.0.0.2", "::1")
 # Services that run users' programs, or that contact other servers.
-ASKING = ("alertmanager", "mlflow", "ray-head", *RAY_NODES, "marimo")
+ASKING = ("alertmanager", "mlflow", "ray-head", "devel", *RAY_NODES, NOTEBOOKS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class HttpProxy:
 
     def environment(self, service: str, own: Mapping[str, str]) -> dict[str, str]:
         """A service's environment with the proxy added; programs read either spelling of the variables."""
-        if service not in ASKING:
+        if listed_as(service) not in ASKING:
             return dict(own)
         proxies = {spelling: self.url for name in PROXIES for spelling in _spellings(name) if self.url}
         merged = {**proxies, **own}
@@ -43,10 +44,15 @@ class HttpProxy:
         """Whether a service has a proxy, the stack's or one of its own."""
         return EXCEPT in self.environment(service, own)
 
-    def of_client(self, own: Mapping[str, str]) -> dict[str, str]:
-        """The same for a program that asks as those of a service do, without the rest of its environment."""
+    def of_client(self, own: Mapping[str, str], *more_near: str) -> dict[str, str]:
+        """The same for a program that asks as those of a service do, without the rest of its environment.
+
+        `more_near`: names that it alone asks for, such as those of people's notebooks. No container has them, or each
+        would be replaced whenever somebody comes or goes.
+        """
         names = {spelling for name in (*ANY_PROXY, EXCEPT) for spelling in _spellings(name)}
-        return self.environment(ASKING[-1], {name: value for name, value in own.items() if name in names})
+        asking = replace(self, near=(*self.near, *more_near))
+        return asking.environment(ASKING[-1], {name: value for name, value in own.items() if name in names})
 
 
 def http_proxy(settings: PlatformSettings, identity: StackIdentity, nodes: Iterable[str]) -> HttpProxy:

@@ -7,15 +7,30 @@ containers that run what was edited.
 
 import ast
 import functools
+import io
+import zipfile
 from pathlib import Path
 
 from config.project import FOLDER
 
 ENTRYPOINTS = FOLDER / "entrypoints"
-PACKAGES = ("entrypoints", "coordination", "contracts")  # those that programs in containers import from
+PACKAGES = ("entrypoints", "coordination", "contracts", "scheduling")  # those that programs in containers import from
 PROGRAMS_TARGET = "/run/cslr"
-GIVEN_WITH = (".html", ".css", ".js")
+GIVEN_WITH = (".html", ".css", ".js", ".py")  # a program that a module sends elsewhere, too
 HOOKS_PATH = f"{PROGRAMS_TARGET}/entrypoints/hooks/site"  # on PYTHONPATH
+
+
+EXAMPLES = "examples.zip"
+EXAMPLE_FILES = (".py", ".csv", ".mp4")
+
+
+def examples() -> bytes:
+    """The archive of the examples that a new notebook folder gets; the same bytes for the same files."""
+    folder, content = FOLDER / "examples", io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in EXAMPLE_FILES):
+            archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix()), path.read_bytes())
+    return content.getvalue()
 
 
 def program_path(file: str) -> str:
@@ -26,11 +41,6 @@ def program_path(file: str) -> str:
 def mounted_at(source: Path) -> str:
     """Where a module, or a file that it reads, is inside a container."""
     return f"{PROGRAMS_TARGET}/{source.relative_to(FOLDER).as_posix()}"
-
-
-def module_path(module: str) -> str:
-    """Where a module is inside a container."""
-    return mounted_at(source_of(module))
 
 
 def source_of(module: str) -> Path:

@@ -6,6 +6,7 @@ fails in tests/unit/stack/test_pulumi_internals.py and nowhere else.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import pulumi
@@ -17,9 +18,9 @@ from pulumi.runtime.proto.resource_pb2 import RegisterResourceResponse, Resource
 
 __all__ = [
     "FAILED", "PINNED", "UNKNOWN_TEXT", "MockCallArgs", "MockMonitor", "MockResourceArgs", "Mocks",
-    "RegisterResourceResponse", "ResourceInvokeResponse", "Unknown", "deserialized", "forget_last_run", "is_secret",
-    "program_config", "register_stack_outputs", "run_to_end", "secret_keys", "serialized", "stack_outputs", "unwrapped",
-    "use_monitor",
+    "RegisterResourceResponse", "Registered", "ResourceInvokeResponse", "Unknown", "deserialized", "forget_last_run",
+    "is_secret", "plain", "program_config", "register_stack_outputs", "run_to_end", "secret_keys", "serialized",
+    "stack_outputs", "unwrapped", "use_monitor", "watch_registrations",
 ]  # fmt: skip
 
 PINNED = "3.272.0"
@@ -43,6 +44,38 @@ def secret_keys() -> frozenset[str]:
 def register_stack_outputs(outputs: Mapping[str, Any]) -> None:
     """Gives the stack outputs at once, instead of at the end of the program, which a failure keeps from coming."""
     cast(pulumi.ComponentResource, settings.get_root_resource()).register_outputs(dict(outputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A resource that the program registers, as its engine is told of it."""
+
+    type: str
+    name: str
+    inputs: dict[str, Any]  # secrets unwrapped, unknown values as `Unknown`
+
+
+def watch_registrations(look: Callable[[Registered], None], at_end: Callable[[], None]) -> None:
+    """Shows each resource to `look` before the engine of this run has it, and calls `at_end` after the last one.
+
+    `look` is called from several threads, and what it raises keeps the engine from being told. Whatever either raises
+    is the program's own error.
+    """
+    monitor = cast(Any, settings.get_monitor())
+    register, end = monitor.RegisterResource, monitor.SignalAndWaitForShutdown
+
+    def watched(request: Any) -> Any:  # noqa: ANN401 (gRPC)
+        if request.custom:
+            inputs = plain(deserialized(request.object))
+            inputs.pop("__defaults", None)
+            look(Registered(type=request.type, name=request.name, inputs=inputs))
+        return register(request)
+
+    def ended(request: Any) -> Any:  # noqa: ANN401 (gRPC)
+        at_end()
+        return end(request)
+
+    monitor.RegisterResource, monitor.SignalAndWaitForShutdown = watched, ended
 
 
 # --- around the program: the embedded engine ---
@@ -90,6 +123,15 @@ def is_secret(value: object) -> bool:
 def unwrapped(value: object) -> Any:  # noqa: ANN401 (a property of a resource is any JSON value)
     """The value of a wrapped secret."""
     return rpc.unwrap_rpc_secret(value)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """The value itself, without the wrapping of secrets."""
+    if is_secret(value):
+        return plain(unwrapped(value))
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def wait(awaitable: Awaitable[T]) -> T:

@@ -54,14 +54,14 @@ def warning(running: RunningWork, stack: str) -> str:
 
 def line(work: Work, now: float) -> str:
     """``raysubmit_x: python train.py, 12 min``."""
-    age = f", {_age(now - work.since)}" if work.since else ""
+    since = f", {age(now - work.since)}" if work.since else ""
     what = printable(work.what)
     if work.kind in (Kind.JOB, Kind.DRIVER):
-        return f"{printable(work.identifier)}: {what or 'unknown command'}{age}"
+        return f"{printable(work.identifier)}: {what or 'unknown command'}{since}"
     if work.kind is Kind.CLIENT:
-        return f"Ray Client, job {printable(work.identifier)}{age}"
+        return f"Ray Client, job {printable(work.identifier)}{since}"
     name = {Kind.ACTOR: "actor", Kind.TASK: "task", Kind.NOTEBOOK: "notebook"}[work.kind]
-    return f"{name} {what}{age}"
+    return f"{name} {what}{since}"
 
 
 def printable(text: str) -> str:
@@ -70,7 +70,8 @@ def printable(text: str) -> str:
     return flat if len(flat) <= WIDTH else f"{flat[: WIDTH - 1]}…"
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
+    """The time since something began, in the largest units that tell it: ``3 h 05 min``."""
     minutes = int(max(seconds, 0) // 60)
     if minutes < 1:
         return f"{int(max(seconds, 0))} s"

@@ -14,17 +14,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from config.notation import EVERYWHERE
+from config.notation import EVERYWHERE, NOTEBOOKS, listed_as
 from config.ports import MARIMO, MLFLOW, RAY_DASHBOARD
 from contracts.document import SETTINGS_VARIABLE
 from contracts.ray_nodes import NODES_PATH, AnswerError, RayNode, listed, nodes_in
 from docker_api.api import DockerApi, Json
 from stack.identity import StackIdentity
-from stack.secrets import SECRETS_TARGET
+from stack.secrets import NOTEBOOK_TOKEN, SECRETS_TARGET
 
 SECONDS = 2.0  # for one answer
 TRIES = 2  # a busy dashboard may miss the first
@@ -75,6 +76,7 @@ class Deployed:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     mounts: Mapping[str, str] = field(default_factory=dict)  # target → folder of the host, or name of the volume
     ports: Mapping[int, str] = field(default_factory=dict)  # inner port → host:port by which this host reaches it
+    address: str = ""  # on the stack's network
     several_hosts: bool = False
 
     @classmethod
@@ -105,12 +107,13 @@ class Deployed:
                 for mount in found.get("Mounts") or ()
             },
             ports=ports,
+            address=address,
             several_hosts=found["HostConfig"].get("NetworkMode") == "host",
         )
 
     def reached(self, port: int) -> str:
         """Where this host reaches a port of it, as host:port."""
-        return self.ports.get(port, f"127.0.0.1:{port}")
+        return self.ports.get(port, f"{self.address or '127.0.0.1'}:{port}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +177,8 @@ def asked(services: tuple[Deployed, ...]) -> RunningWork:
     questions: dict[str, Callable[[], _Answer]] = {}
     if nodes:
         questions[_first(nodes).service] = lambda: _ray(nodes)
-    if marimo := running.get("marimo"):
-        questions[marimo.service] = lambda: _Answer(works=tuple(_notebooks(marimo)))
+    for marimo in (one for name, one in running.items() if listed_as(name) == NOTEBOOKS):
+        questions[marimo.service] = partial(_open_notebooks, marimo)
     if mlflow := running.get("mlflow"):
         questions[mlflow.service] = lambda: _Answer(runs=_runs(mlflow))
     if not questions:
@@ -329,8 +332,12 @@ def _tasks(entries: Iterable[Json], places: Mapping[str, str]) -> Iterator[Work]
 # ------------------------------------------------------------------------------------------------------- Marimo
 
 
+def _open_notebooks(marimo: Deployed) -> "_Answer":
+    return _Answer(works=tuple(_notebooks(marimo)))
+
+
 def _notebooks(marimo: Deployed) -> Iterator[Work]:
-    token = _secret(marimo, "marimo-token")
+    token = _secret(marimo, NOTEBOOK_TOKEN)
     login = b64encode(f"ws:{token}".encode()).decode()
     base = marimo.env.get("MARIMO_BASE_URL", "").rstrip("/")
     server = _Http(f"http://{marimo.reached(MARIMO)}{base}", "Marimo", f"Basic {login}")

@@ -5,7 +5,7 @@ use into the state folder, or made from the key of its cluster (``cluster_key.py
 variable, an argument or a label.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from config.remedies import secret_command, stack_of, unset_command
@@ -23,6 +23,9 @@ SECRETS = {
     "grafana-password": "grafanaPassword",
     "grafana-secret-key": "grafanaSecretKey",
 }
+# Documents that hold secrets, for programs that read them nowhere else.
+ALERT_ROUTES, REDIS_CONF, REDIS_EXPORTER = "alertmanager.yaml", "redis.conf", "redis-exporter.json"
+NOTEBOOK_TOKEN = "marimo-token"  # noqa: S105 (the name of a file)
 MINIMUM_LENGTH = 8
 SECRETS_TARGET = "/run/secrets"
 # How Ray's processes and clients find the token of the cluster.
@@ -59,9 +62,7 @@ class SecretFiles:
         values = {}
         for name, key in SECRETS.items():
             value = configured(key)
-            if value is not None and (
-                len(value) < MINIMUM_LENGTH or not value.isascii() or not value.isprintable() or " " in value
-            ):
+            if value is not None and not is_usable(value):
                 raise SecretError(
                     f"{stack_file}: {namespace}:{key}: not usable as a secret.\n"
                     f"  It must have at least {MINIMUM_LENGTH} printable ASCII characters and no space. Set another:\n"
@@ -72,6 +73,16 @@ class SecretFiles:
             values[name] = value if value is not None else made(name)
         return cls(files=files, values=values)
 
+    def all(self, *, roles: Iterable[str], people: Iterable[str]) -> dict[str, str]:
+        """Every value by a name: with those made from others, and the tokens of people's own notebooks."""
+        redis, postgres = self.values["redis-password"], self.values["postgres-password"]
+        return {
+            **self.values,
+            **{name: redis_users.password(redis, user) for name, user in redis_users.SECRETS.items()},
+            **{f"postgres-{role}": redis_users.password(postgres, role) for role in roles},
+            **{notebook_token_file(person): self._notebook_token(person) for person in people},
+        }
+
     def path(self, name: str, *, uid: int) -> str:
         """Path on this host of the file with the secret `name`, readable by `uid`."""
         return self.files.secret(name, self.values[name], uid=uid)
@@ -80,9 +91,21 @@ class SecretFiles:
         """The secret `name` as a read-only file in ``/run/secrets`` for a container run as `user` (``uid:gid``)."""
         return self._mount(name, self.values[name], user)
 
+    def notebook_token(self, person: str | None, *, user: str) -> Mount:
+        """The mounted token of a person's own notebooks, or of everybody's, in the same place."""
+        return self._mount(NOTEBOOK_TOKEN, self._notebook_token(person), user)
+
+    def notebook_token_path(self, person: str | None, *, uid: int) -> str:
+        """Path on this host of the file with that token, readable by `uid`."""
+        return self.files.secret(NOTEBOOK_TOKEN, self._notebook_token(person), uid=uid)
+
     def redis_user(self, name: str, *, user: str) -> Mount:
         """The mounted password of a Redis user with limited rights: ``redis-reader`` or ``redis-agent``."""
         return self._mount(name, redis_users.password(self.values["redis-password"], redis_users.SECRETS[name]), user)
+
+    def postgres_role(self, name: str, *, user: str) -> Mount:
+        """The mounted password of a Postgres role that owns a database of its own, and no more."""
+        return self._mount(f"postgres-{name}", redis_users.password(self.values["postgres-password"], name), user)
 
     def redis_conf(self, lines: str, *, user: str, replicated: bool, namespace: str) -> Mount:
         """Redis's whole configuration, with its users, the password it asks for, and the same for its primary."""
@@ -91,17 +114,33 @@ class SecretFiles:
         keys = ("requirepass", "masterauth") if replicated else ("requirepass",)
         lines += "".join(f'{key} "{quoted}"\n' for key in keys)
         lines += redis_users.configuration(self.values["redis-password"], namespace)
-        return self._mount("redis.conf", lines, user)
+        return self._mount(REDIS_CONF, lines, user)
 
     def document(self, name: str, content: str, *, user: str) -> Mount:
         """The mount of a configuration that holds secrets, for a program that reads them nowhere else."""
         return self._mount(name, content, user)
+
+    def _notebook_token(self, person: str | None) -> str:
+        return self.values[NOTEBOOK_TOKEN] if person is None else self.files.generated(notebook_token_file(person))
 
     def _mount(self, name: str, content: str, user: str) -> Mount:
         uid = user_id(user)
         return Mount(
             source=self.files.secret(name, content, uid=uid), target=f"{SECRETS_TARGET}/{name}", read_only=True
         )
+
+
+def notebook_token_file(person: str) -> str:
+    """The name of the generated secret that is the token of a person's own notebooks.
+
+    It is of one host and never in the stack config, so that it is made and renewed with the person alone.
+    """
+    return f"{NOTEBOOK_TOKEN}-{person}"
+
+
+def is_usable(value: str) -> bool:
+    """Whether every service can use a value as a password or token."""
+    return len(value) >= MINIMUM_LENGTH and value.isascii() and value.isprintable() and " " not in value
 
 
 def user_id(user: str) -> int:

@@ -81,11 +81,20 @@ class HostFiles:
         digest = hmac.new(self._salt(), content, hashlib.sha256).hexdigest()[:12]
         path = self.folder / "secrets" / digest / str(uid) / name
         if not self.dry_run and not (path.is_file() and path.read_bytes() == content):
-            # Only root can give a file away; otherwise it is the closed folder above that keeps others out.
-            write_atomically(path, content, 0o600 if os.getuid() in (0, uid) else 0o644)
-            if os.getuid() == 0:
-                os.chown(path, uid, uid)
+            self._write_secret(path, content, uid)
         return str(path)
+
+    def secret_folder(self, name: str, files: Mapping[str, bytes], *, uid: int) -> str:
+        """Path of a folder with secrets for user `uid`, whose files change while its container runs."""
+        folder = self.folder / name
+        if not self.dry_run:
+            make_closed(self.folder)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)  # the closed folder above keeps others out
+            for file, content in files.items():
+                if not ((folder / file).is_file() and (folder / file).read_bytes() == content):
+                    self._write_secret(folder / file, content, uid)
+        return str(folder)
 
     def generated(self, name: str) -> str:
         """A secret made on first use and kept: 256 bits, URL-safe. A preview before that invents one for itself."""
@@ -125,6 +134,13 @@ class HostFiles:
                 os.chown(path, uid, uid)
             path.chmod(0o755 if os.getuid() in (0, uid) else 0o777)  # the closed folder above keeps others out
         return str(path)
+
+    @staticmethod
+    def _write_secret(path: Path, content: bytes, uid: int) -> None:
+        # Only root can give a file away; otherwise it is the closed folder above that keeps others out.
+        write_atomically(path, content, 0o600 if os.getuid() in (0, uid) else 0o644)
+        if os.getuid() == 0:
+            os.chown(path, uid, uid)
 
     def _salt(self) -> bytes:
         return self.generated("salt").encode()

@@ -40,6 +40,9 @@ CLUSTER: dict[str, Any] = {
     "redis": {"host": "gamma", "replica": "beta"},
     "mlflow": {"host": "gamma"},
 }
+# The devel container, to which one person may log in.
+LOGIN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHeLFSqsibXQnxmqH6Sb5ORjE+shTr1FN+HhxARk2DzC ann@laptop"
+LOGIN: dict[str, Any] = {"devel": {"enabled": True, "keys": [LOGIN_KEY]}}
 
 
 @dataclass(kw_only=True)

@@ -16,9 +16,10 @@ from xml.etree import ElementTree
 SLOWEST = 25  # tests to name at the end of a lane
 SLOWEST_FILES = 8  # to name at the end of all
 NO_TESTS = 5  # pytest's exit code where nothing was chosen
-PARALLEL = ("-n", "auto", "--dist", "loadfile")
-# Two deployments at a time, the longest group of tests first (testing/live/groups.py).
-GROUPS = ("-n", "auto", "--maxprocesses", "2", "--dist", "loadscope", "--no-loadscope-reorder")
+# File after file, the longest first (tests/process/conftest.py); xdist alone begins files of few tests last.
+PARALLEL = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
+# Three deployments at a time, the longest group of tests first (testing/live/groups.py).
+GROUPS = ("-n", "3", "--dist", "loadscope", "--no-loadscope-reorder")
 KINDS = {"failures": "failed", "errors": "errors", "skipped": "skipped"}  # of JUnit's → pytest's word
 
 
@@ -29,6 +30,7 @@ class Lane:
     folder: str
     options: Sequence[str] = ()
     set_up: bool = True  # whether programs and Docker may be installed for it
+    unasked: bool = True  # whether it runs where no lane is named
 
     def runs(self, arguments: Sequence[str], report: Path) -> list[list[str]]:
         """The command lines of pytest, one after the other."""
@@ -46,6 +48,8 @@ LANES = {
     "cluster": Lane(folder="tests/cluster"),  # builds the small images that others find
     "images": Lane(folder="tests/images"),
     "live": Lane(folder="tests/live", options=GROUPS),
+    # A longer form of what tests/live/test_queue.py does.
+    "chaos": Lane(folder="tests/chaos", unasked=False),
 }
 
 
@@ -110,7 +114,7 @@ def run(names: Sequence[str], arguments: Sequence[str]) -> int:
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs the lanes that the first words name, or all. Where the first word is a path, pytest runs alone on it."""
+    """Runs the lanes that the first words name, or the usual ones. If the first is a path, pytest runs alone on it."""
     names = []
     rest = list(words)
     while rest and rest[0] in LANES:
@@ -118,7 +122,7 @@ def main(words: Sequence[str]) -> int:
     if rest and not names and not rest[0].startswith("-"):
         command = [sys.executable, "-m", "pytest", "--set-up", f"--durations={SLOWEST}", *rest]
         return subprocess.run(command, check=False).returncode
-    return run(names or list(LANES), rest)
+    return run(names or [name for name, lane in LANES.items() if lane.unasked], rest)
 
 
 if __name__ == "__main__":

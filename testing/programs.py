@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ws.backup.restic import RESTIC
 from ws.errors import WsError
 from ws.setup import apt, docker, programs
 from ws.setup.programs import Program
@@ -28,9 +29,18 @@ PROGRAMS = {
     "c_compiler": Program(name="gcc", packages=("gcc", "libc6-dev")),
     "iproute": Program(name="ip", packages=("iproute2",)),
     "iptables": Program(name="iptables", packages=("iptables",)),
+    "rsync": Program(name="rsync", packages=("rsync",)),
+    "restic": RESTIC,
     "process_list": Program(name="ps", packages=("procps",)),
     "chromium": Program(name="chromium", packages=("chromium",)),
     "node": Program(name="node", packages=("nodejs", "npm")),
+    "sshd": Program(
+        name="sshd",
+        packages=("openssh-server", "openssh-client"),
+        places="/usr/sbin/sshd",  # it starts under its whole path alone
+        services=("ssh",),
+    ),
+    "zsh": Program(name="zsh", packages=("zsh",)),
     "dockerd": docker.DOCKERD,
 }
 DOCKER = "docker_engine"  # the fixture of tests that need a Docker Engine

@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from config.addresses import connectable, origin, prefix_of
+from config.notation import person_of
 from config.platform import PlatformSettings
-from config.ports import EXPORTER, HEALTH, MARIMO, MLFLOW, PROMETHEUS, TRANSCRIPTION
+from config.ports import DEVEL, EXPORTER, HEALTH, MARIMO, MLFLOW, PROMETHEUS, QUEUE, TRANSCRIPTION
 from config.types import EVERYWHERE
 from images.catalog import CATALOG
 from stack.http_proxy import HttpProxy
@@ -14,6 +15,7 @@ from stack.programs import ENTRYPOINTS
 from stack.secrets import SecretFiles, user_id
 from stack.sources import Sources
 from stack.state import HostFiles
+from stack.tls import trusted_file
 from verification import spec as expected
 
 # Seconds. Hosts of a cluster start in any order, and the leader may have to build its images first.
@@ -42,7 +44,7 @@ class Expectation:
 
         None without such a service: then Docker's health checks are the verification.
         """
-        preferred = (*self.settings.ray_nodes, "marimo", "health", "mlflow")
+        preferred = (*self.settings.ray_nodes, self._notebooks, "health", "mlflow")
         return next((name for name in preferred if name in self.services), None)
 
     def spec(self, client: str, image: str) -> expected.VerificationSpec:
@@ -60,7 +62,7 @@ class Expectation:
                 with_python=self.files.program(ENTRYPOINTS / "with_python.sh"),
                 user=user,
                 labels=self.identity.labels("verification"),
-                environment=self.proxy.of_client(self.settings.service(client).env),
+                environment=self.proxy.of_client(self.settings.service(client).env, self._notebooks),
             ),
             heads=heads,
             nodes=tuple(self._node(name) for name in self.settings.ray_nodes),
@@ -68,21 +70,28 @@ class Expectation:
             versions=self._versions(),
             mlflow=self._service("mlflow", MLFLOW),
             mlflow_published=self._published(),
-            marimo=self._service("marimo", MARIMO),
+            marimo=self._service(self._notebooks, MARIMO),
             health=self._service("health", HEALTH),
             exporter=self._service("exporter", EXPORTER),
             prometheus=self._service("prometheus", PROMETHEUS),
+            queue=self._service("queue", QUEUE),
+            devel=self._devel(),
             transcription=self._service("transcription", TRANSCRIPTION),
             listed=tuple(map(self.identity.object_name, self.services)) if "keeper" in self.services else (),
             secrets=expected.SecretFiles(
                 ray_token=self.secrets.path("ray-token", uid=user_id(user)),
-                marimo_token=self.secrets.path("marimo-token", uid=user_id(user)),
+                marimo_token=self.secrets.notebook_token_path(person_of(self._notebooks), uid=user_id(user)),
                 transcription_token=self.secrets.path("transcription-token", uid=user_id(user))
                 if "transcription" in self.services
                 else None,
             ),
             **({"settle": LAN_SETTLE, "deadline": LAN_DEADLINE + patience} if membership else {}),
         )
+
+    @property
+    def _notebooks(self) -> str:
+        """The notebooks that are checked: where each person has their own, the first one's, since all are alike."""
+        return self.settings.notebooks[0]
 
     def _heads(self) -> expected.Heads:
         membership = self.settings.membership
@@ -109,18 +118,26 @@ class Expectation:
         url = f"http://{address}{prefix_of(self.settings.base_url(name))}"
         return expected.Service(url=url, container=self.identity.object_name(name))
 
+    def _devel(self) -> expected.Devel | None:
+        found = self._service("devel", DEVEL)
+        if found is None:
+            return None
+        keys = tuple(key.words for key in self.settings.login_keys)
+        return expected.Devel(url=found.url, container=found.container, keys=keys)
+
     def _published(self) -> expected.Published | None:
         """MLflow as browsers on this and other hosts reach it."""
         reach = self.settings.reach("mlflow", self.own_addresses)
         if "mlflow" not in self.services or reach is None:
             return None
         bound = self.settings.bind_address("mlflow")
-        loopback = (origin("http", "127.0.0.1", reach.port),) if bound in ("127.0.0.1", *EVERYWHERE) else ()
+        loopback = (origin(reach.scheme, "127.0.0.1", reach.port),) if bound in ("127.0.0.1", *EVERYWHERE) else ()
         return expected.Published(
             origins=(*loopback, *reach.origins),
             prefix=reach.prefix,
             port=reach.port,
             container=self.identity.object_name("mlflow"),
+            trusted=str(trusted_file(self.files.folder)) if reach.scheme == "https" else None,
         )
 
     def _node(self, name: str) -> expected.ExpectedNode:
@@ -135,13 +152,19 @@ class Expectation:
         )
 
     def _versions(self) -> expected.ExpectedVersions:
-        """The locked versions if every node's image was built from them; a pulled image has its own."""
-        if any(node.image.source == "pull" for node in self.settings.ray_nodes.values()):
+        """The locked versions if every node's image was built from them; a pulled image has its own, and one's own
+        Dockerfile may bring another PyTorch, but neither another Ray nor another Python.
+        """
+        images = [node.image for node in self.settings.ray_nodes.values()]
+        if any(image.source == "pull" for image in images):
             return expected.ExpectedVersions()
         variant, flavour = self.settings.variant, self.sources.torch
         locked, wheel = CATALOG["ray-runtime"].versions(variant, flavour), self.settings.images.ray
+        ray = wheel.version if wheel else locked["ray"]
+        if any(image.is_own for image in images):
+            return expected.ExpectedVersions(ray=ray, python=variant.python)
         return expected.ExpectedVersions(
-            ray=wheel.version if wheel else locked["ray"],
+            ray=ray,
             python=variant.python,
             torch=variant.torch,
             torch_cuda=variant.torch_cuda if flavour == "cuda" else None,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from stack.trust import certificate_alone
 from verification.report import CheckResult
 from verification.spec import Published
 
@@ -66,7 +67,8 @@ def requests_of(published: Published) -> Iterator[Request]:
         yield Request(address=address, host=host, origin=origin, allowed=True)
     known = urlsplit(published.origins[0]).netloc
     yield Request(address=first, host=f"{FOREIGN}:{published.port}", origin=None, allowed=False)
-    yield Request(address=first, host=known, origin=f"http://{FOREIGN}:{published.port}", allowed=False)
+    scheme = urlsplit(published.origins[0]).scheme
+    yield Request(address=first, host=known, origin=f"{scheme}://{FOREIGN}:{published.port}", allowed=False)
 
 
 def _wrong(published: Published, request: Request, began: float) -> object:
@@ -82,9 +84,17 @@ def _wrong(published: Published, request: Request, began: float) -> object:
         return None if status == (200 if request.allowed else 403) else status
 
 
+def _connection(address: str, published: Published) -> http.client.HTTPConnection:
+    if published.trusted is None:
+        return http.client.HTTPConnection(address, published.port, timeout=TIMEOUT)
+    return http.client.HTTPSConnection(
+        address, published.port, timeout=TIMEOUT, context=certificate_alone(published.trusted)
+    )
+
+
 def _ask(published: Published, request: Request) -> int:
     # Not urllib, which would use the environment's proxies.
-    connection = http.client.HTTPConnection(request.address, published.port, timeout=TIMEOUT)
+    connection = _connection(request.address, published)
     try:
         headers = {"Host": request.host, "User-Agent": "Mozilla/5.0 (cslr verification)"}
         if request.origin is None:

@@ -58,6 +58,7 @@ class Published(Model):
     prefix: str = ""  # path before all others
     port: Port
     container: Name
+    trusted: HostPath | None = None  # certificates, if it is served with TLS
 
 
 class Heads(Model):
@@ -89,6 +90,12 @@ class SecretFiles(Model):
     transcription_token: HostPath | None = None
 
 
+class Devel(Service):
+    """The devel container."""
+
+    keys: tuple[str, ...] = ()  # whose they are, and their fingerprints: a change of them is a change of the stack
+
+
 class VerificationSpec(Model):
     """Everything the verification expects of one stack."""
 
@@ -106,6 +113,8 @@ class VerificationSpec(Model):
     health: Service | None = None
     exporter: Service | None = None
     prometheus: Service | None = None
+    queue: Service | None = None
+    devel: Devel | None = None
     transcription: Service | None = None
     listed: tuple[str, ...] = ()  # containers that the exporter must know by name; none where no keeper lists them
     secrets: SecretFiles = SecretFiles()

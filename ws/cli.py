@@ -2,40 +2,42 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from ws import completion
 from ws.alerts.commands import alert
+from ws.backup.commands import add_commands as add_backup
+from ws.client.command import add_commands as add_client
 from ws.cluster.commands import add_commands
 from ws.config import commands as config_commands
+from ws.data.commands import data
 from ws.drain_option import with_time
 from ws.engine_names import EngineOption
-from ws.errors import WsError, message
+from ws.errors import WsError
 from ws.export.command import add_commands as add_export
 from ws.generate.command import add_commands as add_generate
 from ws.history.commands import add_commands as add_history
 from ws.mlflow.commands import mlflow
 from ws.packages.commands import packages
-from ws.paths import stand_where_called, there
+from ws.paths import there
+from ws.queue.commands import add_commands as add_queue
+from ws.running import run
+from ws.secrets.commands import secrets
 from ws.terminal import FAILED, HELP, AsJson, Drain, Stack, Yes, ask, err, out
+from ws.users.commands import users
 
 if TYPE_CHECKING:
     from ws.cluster_test.command import Steps
     from ws.consent import Consent
     from ws.deploy import Session
     from ws.matrix.plan import Plan
-
-DONE, INTERRUPTED = 0, 130
 
 app = typer.Typer(
     name="ws",
@@ -46,9 +48,15 @@ app = typer.Typer(
 add_commands(app)
 add_generate(app)
 add_export(app)
+add_client(app)
 add_history(app)
+add_backup(app)
+add_queue(app)
 app.add_typer(packages, name="packages")
 app.add_typer(mlflow, name="mlflow")
+app.add_typer(data, name="data")
+app.add_typer(users, name="user")
+app.add_typer(secrets, name="secrets")
 app.add_typer(alert, name="alert")
 reports = typer.Typer(invoke_without_command=True, context_settings=HELP)
 app.add_typer(reports, name="report")
@@ -142,6 +150,7 @@ def up(
     session = _session(stack, rebuild=build)
     words = f"ws up{' --rolling' if rolling else ''}"
     consent = _consent(words, stack, engine, yes=yes, drain=drain)
+    session.refuse_half_restored()
     session.prepare_host()
     choice = session.choose(engine)
     with turn(session.identity, words), recorded(session, Operation.UP, choice.name) as recording:
@@ -574,19 +583,36 @@ def execute(
 
 @app.command()
 def shell(
-    service: Service,
+    service: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SERVICE", help="As `ws ps` lists it.", autocompletion=completion.services, show_default=False
+        ),
+    ] = None,
     stack: Stack = "dev",
+    devel: Annotated[
+        bool,
+        typer.Option("--devel", help="Open it in the devel container, which has compilers and debuggers."),
+    ] = False,
     user: Annotated[
         str | None, typer.Option("--user", "-u", help="User, or user:group, to run as.", show_default=False)
     ] = None,
 ) -> None:
-    """Open a shell in a running service: bash where its image has it, else sh."""
+    """Open a shell in a running service: bash where its image has it, else sh.
+
+    From other computers, people log in to the devel container with ssh (docs/devel.md).
+    """
     from ws import inside
     from ws.environment import inherited
 
-    container = inside.running(_session(stack, quiet=True).identity, service)
+    if devel == (service is not None):
+        raise typer.BadParameter("name a service, or give --devel", param_hint="SERVICE")
+    identity = _session(stack, quiet=True).identity
+    container = inside.devel(identity) if service is None else inside.running(identity, service)
     terminal = inside.has_terminal()
-    inside.become(inside.docker_arguments(container.name, inside.SHELL, terminal=terminal, user=user), inherited())
+    folder = inside.HOME if service is None else None
+    arguments = inside.docker_arguments(container.name, inside.SHELL, terminal=terminal, user=user, folder=folder)
+    inside.become(arguments, inherited())
 
 
 @app.command("test")
@@ -722,6 +748,8 @@ def _prune(session: "Session", planned: "Plan | None", *, yes: bool, only_list: 
     out.print(cache.table(list(old.cache)))
     for reference in old.images:
         out.print(Text(f"- {reference}", style="red"), soft_wrap=True)
+    if old.containers:
+        out.print(Text(f"- {len(old.containers)} containers of build reports that were killed", style="red"))
     found = f"{len(old.images)} images and {len(old.records)} records of the build cache are old: {size(old.size)}"
     if only_list or not old:
         out.print(found)
@@ -757,28 +785,6 @@ def _test_network(session: "Session", steps: "Steps", as_json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command. Returns the exit code: 0 success, 1 failure, 2 usage error, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    stand_where_called()
-    try:
-        app(with_time(sys.argv[1:] if arguments is None else arguments), prog_name="ws")
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            err.print("\ninterrupted; run it again to continue", style="yellow")
-        return end.code if isinstance(end.code, int) else DONE
-    except BrokenPipeError:
-        # The reader is gone; what Python flushes at exit must not fail either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except Exception as error:
-        text = message(error)
-        if text is None:
-            raise
-        err.print(Text(text, style="red"), soft_wrap=True)
-        return FAILED
-    return DONE
+    """Runs one command; see `run`."""
+    return run(app, with_time(sys.argv[1:] if arguments is None else arguments))

@@ -11,11 +11,17 @@ def stacks(incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
-def services(incomplete: str) -> list[str]:
-    """The services of a host."""
+def services(context: typer.Context, incomplete: str) -> list[str]:
+    """The services of a host, and those of the people of a stack."""
+    from config.problems import ConfigError, SettingsError
     from config.services import SERVICES
+    from ws.stack_settings import open_stack
 
-    return [name for name in SERVICES if name.startswith(incomplete)]
+    try:
+        notebooks = open_stack(context.params.get("stack") or "dev").platform.notebooks
+    except (ConfigError, SettingsError):
+        notebooks = ()
+    return [name for name in dict.fromkeys((*SERVICES, *notebooks)) if name.startswith(incomplete)]
 
 
 def keys(incomplete: str) -> list[str]:
@@ -38,3 +44,39 @@ def history(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     identity = StackIdentity(project=NAME, stack=context.params.get("stack") or "dev")
     found = [(str(one.number), f"{one.operation}, {one.outcome}") for one in History(identity).records()]
     return [(number, text) for number, text in found if number.startswith(incomplete)]
+
+
+def datasets(context: typer.Context, incomplete: str) -> list[str]:
+    """The datasets that a stack knows."""
+    from config.problems import ConfigError, SettingsError
+    from ws.data.datasets import open_datasets
+
+    try:
+        found = open_datasets(context.params.get("stack") or "dev").found
+    except (ConfigError, SettingsError):
+        return []
+    return [name for name in found if name.startswith(incomplete)]
+
+
+def priorities(incomplete: str) -> list[str]:
+    """The priorities of jobs."""
+    from scheduling.model import DEFAULT_PRIORITIES
+
+    return [name for name in DEFAULT_PRIORITIES if name.startswith(incomplete)]
+
+
+def jobs(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The newest jobs of a stack's queue, with what they are."""
+    from dataclasses import replace
+
+    from config.problems import ConfigError, SettingsError
+    from ws.errors import WsError
+    from ws.queue.access import queue_of
+
+    try:
+        found = replace(queue_of(context.params.get("stack") or "dev"), pauses=()).jobs(limit=50)
+    except (ConfigError, SettingsError, WsError, OSError):
+        return []
+    return [
+        (one.id, f"{one.user}, {one.state}, {one.submission.title}") for one in found if one.id.startswith(incomplete)
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from config.notation import EVERYWHERE
 from docker_api.api import DockerApi
 from embedded_engine.comparison import drifted_fields
 from stack.identity import COMPOSE_LABEL, EMBEDDED_LABEL, VOLUME_OWNER, StackIdentity
@@ -26,7 +27,7 @@ class ContainerState:
     health: str  # healthy, unhealthy, starting; the state if it has no health check
     status: str  # as Docker words it, to be shown: "Up 2 hours (healthy)"
     image: str
-    ports: tuple[str, ...]
+    ports: tuple[str, ...]  # published ones: 127.0.0.1:5000 → 5000
     engine: EngineName  # the engine that made it
     compose: bool = False  # whether Docker Compose did, from the file that `ws generate` writes
     image_id: str = ""
@@ -36,6 +37,19 @@ class ContainerState:
     def drift(self) -> tuple[str, ...]:
         """The fields in which it is not as the embedded engine made it; compared where somebody asks."""
         return drifted_fields(self.inspected) if self.inspected else ()
+
+    def url(self, port: int) -> str | None:
+        """Where this host reaches its web server: its only published port, else its own; None where it does not run."""
+        if self.ports:
+            address, _, published = self.ports[0].partition(" ")[0].rpartition(":")
+            return f"http://{'127.0.0.1' if address in (*EVERYWHERE, '*') else address}:{published}"
+        return f"http://{self.address}:{port}" if self.address else None
+
+    @property
+    def address(self) -> str:
+        """On the stack's network, which this host reaches even if nginx publishes the port in its place."""
+        networks = (self.inspected.get("NetworkSettings") or {}).get("Networks") or {}
+        return next((str(one["IPAddress"]) for one in networks.values() if one.get("IPAddress")), "")
 
     @classmethod
     def of(cls, found: dict[str, Any], inspected: dict[str, Any]) -> "ContainerState":

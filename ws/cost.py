@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from config.notation import MEBIBYTE, format_quantity
+from config.notation import MEBIBYTE, NOTEBOOKS, format_quantity, listed_as
 from embedded_engine.changes import CONTAINER, NETWORK, UNHEALTHY, Action, Change
 from stack.running_words import in_words, printable
 from stack.running_work import RAY_NODES, Deployed, Kind, RunningWork, Work
@@ -188,9 +188,9 @@ def cost(stopping: list[Stop], running: RunningWork, *, redis_leads: bool = True
         waits = ": programs that log to them retry for about 2 minutes" if stop.comes_back else ""
         number = f"{running.runs} MLflow {'run is' if running.runs == 1 else 'runs are'}"
         told.notices.append(f"{stop}; {number} not ended{waits}")
-    if "marimo" in by_service:
-        notebooks = (work for work in running.works if work.kind is Kind.NOTEBOOK)
-        told.end(notebooks, str(by_service["marimo"]))
+    for service in (name for name in by_service if listed_as(name) == NOTEBOOKS):
+        notebooks = (work for work in running.works if work.kind is Kind.NOTEBOOK and work.node == service)
+        told.end(notebooks, str(by_service[service]))
     for service, why in running.not_asked.items():
         # One Ray node is asked for all of them, and for what ends with the head.
         concerned = (service, *RAY_NODES) if service in RAY_NODES else (service,)

@@ -14,7 +14,7 @@ from build_report.units import whole_duration
 from config.keys import HOST_ALONE, PREFLIGHT_KEY
 from config.project import FOLDER
 from embedded_engine.changes import EVERYTHING, Action, Change, Display, Guard, Result, Scope, unguarded
-from stack import running_work
+from stack import running_work, unfinished_restore
 from stack.owner import RECORD, OwnerRecord
 from stack.running_work import RAY_NODES, RunningWork
 from stack.state import DUMPS, stack_folder
@@ -56,9 +56,21 @@ class Session:
         """Prints one line of progress."""
         self.console.print(Text(text, style=style), soft_wrap=True)
 
+    def reopened(self) -> "Session":
+        """The same on the stack file as it is now; what its program has said is not said again."""
+        from ws.stack_settings import open_stack
+
+        now = Session(open_stack(self.identity.stack), self.console)
+        now._said = self._said
+        return now
+
     def check_config(self) -> None:
         """Checks the stack file, as far as that is possible without the host."""
         _ = self.stack.builds
+
+    def refuse_half_restored(self) -> None:
+        """Raises `SettingsError` where a restore has not ended, unless this command belongs to it."""
+        unfinished_restore.check(self.identity, self.stack.environment)
 
     def prepare_host(self) -> None:
         """Makes sure that Docker and debootstrap are installed. Installs nothing if the stack file has errors."""
@@ -110,23 +122,37 @@ class Session:
             # Only then is a preview worth its time.
             planned = self.run(choice, lambda engine: engine.preview())
             if planned.failed or planned.unchanged:
+                self._renew_certificates(planned)
                 return planned
             changing = [change for change in planned.changes if change.urn in scope]
             consent.obtain(lambda: self.cost(changing))
             if any(stop.service in REDIS for stop in stops(changing, running.services)):
                 self.give_redis_away()
 
-        def objection(change: Change) -> str:
-            return consent.objection(self.cost([change])) if concerns(change) else ""
-
         before = self._dumps()
-        result = self.run(choice, lambda engine: engine.up(scope), guard=objection)
+        result = self.deploy(choice, consent, scope)
+        self._renew_certificates(result)
         for dump in sorted(self._dumps() - before):
             self.say(
                 f"Kept MLflow's database as it was before. To go back to it, with the former version: "
                 f"ws mlflow restore {dump} --stack {self.identity.stack}"
             )
         return result
+
+    def deploy(self, choice: Choice, consent: Consent, scope: Scope = EVERYTHING) -> Result:
+        """The same without a question: what nobody agreed to end is left as it is, and is an error of the result."""
+
+        def objection(change: Change) -> str:
+            return consent.objection(self.cost([change])) if concerns(change) else ""
+
+        return self.run(choice, lambda engine: engine.up(scope), guard=objection)
+
+    def _renew_certificates(self, result: Result) -> None:
+        """What the program does in a deployment, where there was none because nothing changes."""
+        if result.unchanged and self.stack.matrix is None and self.stack.platform.tls.enabled:
+            from ws import certificates
+
+            certificates.renew(self.stack)
 
     def _dumps(self) -> set[Path]:
         return set((stack_folder(self.identity) / DUMPS).glob("*"))

@@ -7,7 +7,7 @@ import typer
 OPTION = "--drain"
 ALONE = "1h"  # if the option is given without a time
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-PART = re.compile(r"(\d+)\s*([smhd]?)")
+PART = re.compile(r"([0-9]{1,9})\s*([smhd]?)")
 
 
 def parse_duration(text: str) -> float:
@@ -20,7 +20,7 @@ def parse_duration(text: str) -> float:
 
 def with_time(arguments: list[str]) -> list[str]:
     """The arguments of a command, with a time added to a bare `--drain`: Typer has no optional values."""
-    if arguments[:1] == ["exec"]:  # what follows is another program's
+    if arguments[:1] in (["exec"], ["submit"]):  # what follows is another program's
         return arguments
     following = [*arguments[1:], ""]
     return [

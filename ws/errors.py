@@ -1,5 +1,7 @@
 """Errors that end a command with one clear message instead of a traceback."""
 
+from coordination.printable import printable
+
 
 class WsError(Exception):
     """A command cannot do its work; the message says why and what to do."""
@@ -31,6 +33,8 @@ def message(error: BaseException) -> str | None:
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if kinds & KNOWN:
         return str(error)
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:  # an argument of other bytes
+        return f"{printable(error.object[:60])}: is not text in UTF-8."
     if "docker.errors.APIError" in kinds:
         return _refusal(error)
     if {"docker.errors.DockerException", "requests.exceptions.RequestException"} & kinds:

@@ -10,6 +10,9 @@ from stack.identity import StackIdentity
 from ws.containers import ContainerState, containers
 from ws.errors import WsError
 
+DEVEL = "devel"
+HOME = "/home/cslr"  # of whoever logs in there
+
 # What `entrypoints/with_python.sh` does before it starts the service's program, so that both see the same: the
 # secrets of `env_secrets`, and the Python of pulled images, which need not be on their PATH.
 ENTER = """\
@@ -34,6 +37,19 @@ def running(identity: StackIdentity, service: str) -> ContainerState:
             f"  `ws logs {service} -s {identity.stack}` says why; `ws up -s {identity.stack}` starts it."
         )
     return found
+
+
+def devel(identity: StackIdentity) -> ContainerState:
+    """The devel container, which runs. Raises `WsError`."""
+    if all(one.service != DEVEL for one in containers(identity)):
+        stack = identity.stack
+        raise WsError(
+            f"stack {stack} has no devel container. With the public key of your computer, this starts one:\n"
+            f"    ws set devel.keys \"['$(cat ~/.ssh/id_ed25519.pub)']\" -s {stack}\n"
+            f"    ws set devel.enabled true -s {stack}\n"
+            f"    ws up -s {stack}"
+        )
+    return running(identity, DEVEL)
 
 
 def there(identity: StackIdentity, service: str) -> ContainerState:

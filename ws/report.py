@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from build_report import compress, sheets
-from build_report.layers import OTHER
 from build_report.overview import Overview, Row, overview
 from build_report.records import Build, Image
 from build_report.sheets import Sheet
 from build_report.store import Store
+from images.layers import OTHER
 from ws.display import GAP, widths
 from ws.errors import WsError
 

@@ -2,18 +2,20 @@
 
 import http.client
 import urllib.request
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
 
-from config.notation import EVERYWHERE
+from config.notation import person_of
+from config.ports import HEALTH as HEALTH_PORT
 from contracts.document import DocumentError
 from contracts.status import Reason, ServiceStatus, State, Status, Usage
 from stack.history import History
 from stack.identity import StackIdentity
 from stack.state import stack_folder
+from stack.tls import authority_file
 from ws.containers import ContainerState, short, styled
 from ws.tables import plain_table
 
@@ -69,11 +71,10 @@ class ServiceState:
 
 
 def health_report(found: Iterable[ContainerState]) -> HealthReport:
-    """The health service's report, asked where its container is published."""
+    """The health service's report, asked where its container is reached."""
     for one in found:
-        if one.service == "health" and one.ports:
-            address, _, port = one.ports[0].partition(" ")[0].rpartition(":")
-            return ask_health(f"http://{'127.0.0.1' if address in (*EVERYWHERE, '*') else address}:{port}")
+        if one.service == "health" and (url := one.url(HEALTH_PORT)):
+            return ask_health(url)
     return HealthReport()
 
 
@@ -154,11 +155,21 @@ def table(states: Iterable[ServiceState]) -> Table:
     return shown
 
 
-def secret_hints(identity: StackIdentity, names: Container[str]) -> list[str]:
+def secret_hints(identity: StackIdentity, names: Collection[str]) -> list[str]:
     """Where the secrets of services that people log in to were generated to; those of the stack config they know."""
     folder = stack_folder(identity) / "generated"
-    return [
+    people = [person for name in names if (person := person_of(name))]
+    hints = [
         f"{text} {folder / name}"
         for name, (askers, text) in SECRETS.items()
         if any(asker in names for asker in askers) and (folder / name).is_file()
     ]
+    if people:
+        hints.append(f"Notebooks of a person ask for the token of: ws user token NAME -s {identity.stack}")
+    if "tls" in names and (authority := authority_file(stack_folder(identity))).is_file():
+        hints.append(f"Browsers and other clients of https must trust the authority in {authority}")
+    if "devel" in names:
+        hints.append(
+            f"The devel container accepts the keys in devel.keys. How to log in: ws outputs -s {identity.stack}"
+        )
+    return hints

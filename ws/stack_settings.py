@@ -9,8 +9,10 @@ from config import keys, matrix
 from config.builds import BuildSettings
 from config.cluster import Membership
 from config.cluster_file import find_membership
+from config.devel_keys import load_keys
 from config.encryption import Passphrase
 from config.load import config_value, load
+from config.own_dockerfile import check_dockerfiles
 from config.packages import load_lock
 from config.platform import KEY, PlatformSettings
 from config.project import FOLDER, NAME
@@ -66,11 +68,15 @@ class StackSettings:
 
     @cached_property
     def deployable(self) -> PlatformSettings:
-        """The same with the lock of the stack's own packages and the build of Ray, which must be in order."""
+        """The same with the lock of the stack's own packages. It must be in order, as must the build of Ray, own
+        Dockerfiles, and the keys of people.
+        """
         settings, name = self.platform, self.file.name
         lock = load_lock(settings.images, settings.variant, stack_file=name, key=KEY, folder=FOLDER)
         check_wheel(settings.images, stack_file=name, key=KEY, folder=FOLDER)
-        return settings.with_packages(lock)
+        check_dockerfiles(settings, stack_file=name, key=KEY, folder=FOLDER)
+        keys = load_keys(settings, stack_file=name, key=KEY, folder=FOLDER)
+        return settings.with_packages(lock).with_login_keys(keys)
 
     @cached_property
     def matrix(self) -> object:

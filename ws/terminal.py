@@ -1,12 +1,15 @@
 """Common parts of all commands: consoles, options, confirmation prompts."""
 
 import sys
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from coordination.printable import printable
 from ws import completion
 from ws.errors import WsError
 
@@ -14,8 +17,18 @@ FAILED = 1  # exit code
 WIDE = 200  # columns, if the output is not a terminal
 HELP = {"help_option_names": ["-h", "--help"]}
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False)
+
+class PlainConsole(Console):
+    """A console on which quoted text is text: what a terminal would obey is shown as an escape."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of what is printed; the console's own control codes stay."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+out = PlainConsole(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+err = PlainConsole(stderr=True, highlight=False)
 
 Stack = Annotated[
     str,

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Iterator, Mapping
 
 from build_report.units import size
-from docker_api.api import DockerApi, DockerError, Json
+from docker_api.api import DockerApi, DockerError
+from docker_api.disk_usage import disk_usage
 from stack.identity import StackIdentity
 
 SECONDS = 10.0  # for the Engine to measure what is there, which it does file by file
@@ -27,7 +28,7 @@ def measured(api: DockerApi) -> Mapping[str, int]:
 
     def ask() -> None:
         try:
-            answer: Json = api.call("GET", "/system/df", query={"type": "volume"})
+            answer = disk_usage(api, "volume")
         except DockerError:
             return
         for volume in answer.get("Volumes") or ():

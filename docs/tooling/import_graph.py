@@ -15,7 +15,7 @@ from docs.tooling.links import ROOT
 
 PICTURE = ROOT / "docs" / "imports.svg"
 # Not part of the architecture: tests, measurements, and this.
-LEFT_OUT = {"tests", "testing", "bench", "docs", "build"}
+LEFT_OUT = {"tests", "testing", "bench", "docs", "build", "examples"}
 
 # What is not a layer to import-linter, and the folder above whose row, or beside which, it is drawn.
 ABOVE, BESIDE = {"components": "program"}, {"config": "entrypoints"}

@@ -31,6 +31,7 @@ from contracts.exporter import ExporterSettings
 from entrypoints.exporter.exporter import Exporter
 from entrypoints.log import logger
 
+MOST_THREADS = 64  # one for each connection, of which Prometheus has one
 CUT_OFF_STATUS = 75  # the container has to be restarted to get its GPUs back
 
 say = logger("exporter")
@@ -87,6 +88,7 @@ class Server(ThreadingHTTPServer):
     """On every address of the container, both families where there are two."""
 
     daemon_threads = True
+    most = MOST_THREADS
 
     def __init__(self, port: int, exporter: Exporter) -> None:
         both = socket.has_dualstack_ipv6() and Path("/proc/net/if_inet6").exists()
@@ -98,6 +100,10 @@ class Server(ThreadingHTTPServer):
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
+
+    def verify_request(self, *_: object) -> bool:
+        """Whether there may be another connection."""
+        return threading.active_count() < self.most
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 (the base class's)
         """A client that went away is no news; anything else is a line."""

@@ -14,8 +14,11 @@ from coordination.redis_client import Address
 
 CONNECT_SECONDS = 2.0
 # A connection to a host that has vanished ends after this: at most KEEPALIVE x PROBES when idle, DEAD when sending.
+# DEAD also ends one whose other side reads nothing for so long, so it is only for heads: a client may be busy, or stand
+# in a debugger.
 KEEPALIVE_SECONDS, KEEPALIVE_PROBES = 1, 4
 DEAD_MILLISECONDS = 4000
+OPTIONS = {"TCP_KEEPIDLE": KEEPALIVE_SECONDS, "TCP_KEEPINTVL": KEEPALIVE_SECONDS, "TCP_KEEPCNT": KEEPALIVE_PROBES}
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class CurrentHead:
 class _End(asyncio.Protocol):
     """One side of a forwarded connection; it sends to the other side what it receives."""
 
+    options: Mapping[str, int] = OPTIONS
+
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: _End | None = None
@@ -39,7 +44,7 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  (TCP)
         self.transport = transport
-        set_keepalive(transport.get_extra_info("socket"))
+        set_options(transport.get_extra_info("socket"), self.options)
 
     def data_received(self, data: bytes) -> None:
         if self.other and self.other.transport:
@@ -70,16 +75,11 @@ class _End(asyncio.Protocol):
         self.closed()
 
 
-def set_keepalive(connection: socket.socket) -> None:
+def set_options(connection: socket.socket, options: Mapping[str, int]) -> None:
     """Make a connection end within seconds when the other host has vanished, and send without delay."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
-        ("TCP_KEEPINTVL", KEEPALIVE_SECONDS),
-        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", DEAD_MILLISECONDS),
-    ):
+    for option, value in options.items():
         connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
@@ -94,6 +94,12 @@ class _Incoming(_End):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._switch.connect(self, self._target)
+
+
+class _Outgoing(_End):
+    """The head's side."""
+
+    options: Mapping[str, int] = {**OPTIONS, "TCP_USER_TIMEOUT": DEAD_MILLISECONDS}
 
 
 class Switch:
@@ -148,7 +154,7 @@ class Switch:
         task.add_done_callback(self._tasks.discard)
 
     async def _join(self, incoming: _Incoming, address: Address) -> None:
-        outgoing = _End()
+        outgoing = _Outgoing()
         incoming.other, outgoing.other = outgoing, incoming  # before the head can send: a GCS speaks first
         try:
             loop = asyncio.get_running_loop()

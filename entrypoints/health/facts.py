@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from contracts import facts
 from contracts.document import DocumentError, load
-from entrypoints.regular_file import read_text
+from coordination.regular_file import read_text
 
 Fact = TypeVar("Fact")
 # Facts by their names, and what they hold.

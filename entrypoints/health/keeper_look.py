@@ -7,11 +7,11 @@ from contracts.document import DocumentError, load
 from contracts.health import Kind, WatchedService
 from contracts.keeper import Look
 from contracts.status import Reason, ServiceStatus
+from coordination.regular_file import read_text
 from entrypoints.health.failure import FailureError
 from entrypoints.health.probes import Finding, service_status
-from entrypoints.regular_file import read_text
 
-KINDS = (Kind.KEEPER, Kind.FIREWALL)
+KINDS = (Kind.KEEPER, Kind.FIREWALL, Kind.TLS)
 STALE_SECONDS = 60.0  # the keeper writes at least each quarter of a minute, unless Docker does not answer
 
 

@@ -20,6 +20,7 @@ from entrypoints.health.asker import Asker, timed
 from entrypoints.health.failure import FailureError, in_one_line
 
 WARN_SHARE, ERROR_SHARE = 0.7, 0.9  # shares of a limit above which a probe warns, and fails
+GREETING = re.compile(r"SSH-2\.0-OpenSSH_(?P<version>[^ ]+)")  # of sshd
 VERSION = re.compile(r"\d[\w.+-]{0,63}")
 
 
@@ -182,6 +183,30 @@ async def probe_transcription(service: WatchedService, asker: Asker) -> None:
         raise FailureError(Reason.WRONG_ANSWER, str(problem))
 
 
+async def probe_queue(service: WatchedService, asker: Asker) -> None:
+    """Ask for health, which says whether its database answers. Whether Ray does, Ray's own probe says."""
+    answer = await asker.get(service, "/health", accepted=(200, 503))
+    try:
+        found = json.loads(answer)
+        problem = found["problem"]
+    except (ValueError, TypeError, LookupError):
+        raise FailureError(Reason.WRONG_ANSWER, f"{service.host}:{service.port} is no queue") from None
+    if problem:
+        raise FailureError(Reason.WRONG_ANSWER, str(problem))
+
+
+async def probe_devel(service: WatchedService, asker: Asker) -> str:  # noqa: ARG001 (it speaks no HTTP)
+    """Read the line with which sshd greets whoever connects; returns its version."""
+    reader, writer = await asyncio.open_connection(service.host, service.port)
+    try:
+        greeting = (await reader.readline()).decode(errors="replace").strip()
+    finally:
+        writer.close()
+    if not (found := GREETING.match(greeting)):
+        raise FailureError(Reason.WRONG_ANSWER, f"{service.host}:{service.port} is not an SSH server")
+    return version_in(found["version"], service)
+
+
 async def probe_prometheus(service: WatchedService, asker: Asker) -> None:
     """Ask whether it has read its data; Alertmanager, of the same project, answers alike."""
     await asker.get(service, "/-/ready")
@@ -207,6 +232,8 @@ PROBES: dict[Kind, Callable[[WatchedService, Asker], Coroutine[Any, Any, str | F
     Kind.MARIMO: probe_marimo,
     Kind.EXPORTER: probe_exporter,
     Kind.TRANSCRIPTION_FRONTEND: probe_transcription_frontend,
+    Kind.QUEUE: probe_queue,
+    Kind.DEVEL: probe_devel,
     Kind.TRANSCRIPTION: probe_transcription,
     Kind.PROMETHEUS: probe_prometheus,
     Kind.ALERTMANAGER: probe_prometheus,

@@ -10,10 +10,10 @@ from contracts.health import Kind, WatchedService
 from contracts.ray_nodes import NODES_PATH, AnswerError, RayNode, nodes_in
 from contracts.status import HeadStatus, NodeStatus, RayStatus, Reason, ServiceStatus, Usage
 from coordination.membership import HeadState
+from coordination.regular_file import read_text
 from entrypoints.health.asker import Answer, Asker, timed
 from entrypoints.health.failure import FailureError
 from entrypoints.health.probes import WARN_SHARE, Finding, ProbeWarning, in_words, service_status
-from entrypoints.regular_file import read_text
 
 GCS_PORT = 6379
 DASHBOARD_PORT = 8265

@@ -28,6 +28,7 @@ from contracts.document import DocumentError, load_settings
 from contracts.health import HealthSettings
 from contracts.status import Overall, State
 from coordination.errors import NodeError
+from entrypoints.health.connections import Connections
 from entrypoints.health.metrics import exposition
 from entrypoints.health.monitor import Monitor, log
 from entrypoints.health.page.routes import PATHS, HomePage, PageAnswer
@@ -37,6 +38,7 @@ LOOKUP_THREADS = 32  # name look-ups that hang must not hold up the others
 
 SETTINGS: web.AppKey[HealthSettings] = web.AppKey("settings", HealthSettings)
 MONITOR: web.AppKey[Monitor] = web.AppKey("monitor", Monitor)
+CONNECTIONS: web.AppKey[Connections] = web.AppKey("connections", Connections)
 HOME: web.AppKey[HomePage] = web.AppKey("home", HomePage)
 
 
@@ -111,8 +113,10 @@ async def _monitoring(application: web.Application) -> AsyncIterator[None]:
 
 def make_application(settings: HealthSettings) -> web.Application:
     """Return the server's application; it probes the services from its start to its cleanup."""
-    application = web.Application()
+    connections = Connections()
+    application = web.Application(middlewares=[connections.middleware])
     application[SETTINGS] = settings
+    application[CONNECTIONS] = connections
     application.cleanup_ctx.append(_monitoring)
     application.on_response_prepare.append(_set_headers)
     application.on_shutdown.append(_end_streams)
@@ -131,11 +135,15 @@ async def serve(settings: HealthSettings) -> None:
     application = make_application(settings)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
+    assert runner.server is not None  # noqa: S101  (after its setup)
     # All interfaces of its container: Docker's port publication decides on which address of the host it appears.
-    await web.TCPSite(runner, "0.0.0.0", settings.port).start()  # noqa: S104
+    listening = await application[CONNECTIONS].listen(runner.server, settings.port)
+    watch = asyncio.create_task(application[CONNECTIONS].watch(runner.server))
     log(application[MONITOR].secrets, event="start", name=settings.stack, port=settings.port)
     await stop.wait()
     log(application[MONITOR].secrets, event="stop", name=settings.stack)
+    listening.close()
+    watch.cancel()
     await runner.cleanup()
 
 

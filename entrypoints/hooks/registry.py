@@ -18,7 +18,7 @@ from types import ModuleType
 
 # Module of Ray → the hooks that change it, as "module of entrypoints:function".
 HOOKS: dict[str, tuple[str, ...]] = {
-    "marimo._server.main": ("marimo_origin:hook_server",),
+    "marimo._server.main": ("marimo_origin:hook_server", "marimo_idle:hook_server"),
     "mlflow.tracking._tracking_service.client": ("mlflow_links:hook_client",),
     "multiprocessing.context": ("dataloader:hook_context",),
     "multiprocessing.reduction": ("dataloader:hook_reduction",),
@@ -30,6 +30,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "ray._private.runtime_env.context": ("runtime_packages:hook_context",),
     "ray._private.runtime_env.pip": ("runtime_packages:hook_pip",),
     "ray._private.runtime_env.uv": ("runtime_packages:hook_uv",),
+    "ray.train.constants": ("storage_path:hook_constants",),
     "torch.utils.data.dataloader": ("dataloader:hook_loader",),
 }
 

@@ -48,7 +48,10 @@ def say(message: str) -> None:
 
 
 def prepare(home: Path) -> ChildEnvironment | None:
-    """Return the environment for notebooks, made if missing; None, and a line in the log, if that is impossible."""
+    """Return the environment for notebooks below a folder, made if missing.
+
+    None, and a line in the log, if that is impossible.
+    """
     if not in_virtual_environment():
         say("packages that notebooks install do not last: this image's Python is not in a virtual environment")
         return None

@@ -1,21 +1,26 @@
 """Starts Marimo's notebook server; runs in its container. Standard library only, Python 3.10 or newer.
 
-Reads /run/secrets/marimo-token (which a browser must present), /workspace/notebooks (writable). Packages that notebooks
-install are below HOME (notebook_packages.py). MARIMO_BASE_URL is the path prefix behind a reverse proxy. Health: GET
-:8080/health.
+Reads /run/secrets/marimo-token (which a browser must present), /workspace/notebooks (writable), to which it adds the
+examples of /run/cslr/examples.zip where there is nothing yet. Packages that notebooks install are below HOME
+(notebook_packages.py), those of a person's own notebooks below MARIMO_OWN_FOLDER. MARIMO_BASE_URL is the path prefix
+behind a reverse proxy. Health: GET :8080/health.
 """
 
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import NoReturn
 
+from entrypoints import examples
 from entrypoints.marimo import notebook_packages
 from entrypoints.ray.launcher import keep_half
 
 TOKEN_FILE = Path(os.environ.get("MARIMO_TOKEN_FILE", "/run/secrets/marimo-token"))
 NOTEBOOKS = Path(os.environ.get("MARIMO_NOTEBOOKS", "/workspace/notebooks"))
+EXAMPLES = Path(os.environ.get("MARIMO_EXAMPLES", examples.ARCHIVE))
+LOST = "lost+found"  # of a disk that is mounted there
 PORT = os.environ.get("MARIMO_PORT", "8080")
 BASE_URL = os.environ.get("MARIMO_BASE_URL", "")
 
@@ -37,13 +42,23 @@ def main() -> int:
     if missing := precondition():
         print(f"[marimo] error: {missing}", flush=True)
         return 1
+    try:
+        give_examples(NOTEBOOKS, EXAMPLES)
+    except (OSError, zipfile.BadZipFile) as error:  # a full disk, say: people can work without them
+        print(f"[marimo] no examples in {NOTEBOOKS}: {error}", flush=True)
     return serve(python())
+
+
+def give_examples(notebooks: Path, archive: Path) -> None:
+    """Unpack the examples where there are no notebooks yet; nothing of anybody's is ever replaced."""
+    if not any(not path.name.startswith(".") for path in notebooks.iterdir() if path.name != LOST):
+        examples.unpack(archive, notebooks)
 
 
 def python() -> str:
     """Return the Python for notebooks and set its variables: that of their own environment, or the image's."""
     home = Path(os.environ.setdefault("HOME", "/tmp"))  # noqa: S108  (the container's own tmpfs)
-    child = notebook_packages.prepare(home)
+    child = notebook_packages.prepare(Path(os.environ.get("MARIMO_OWN_FOLDER", home)))
     if child is None:
         return sys.executable
     os.environ.update(notebook_packages.environment(child, os.environ))

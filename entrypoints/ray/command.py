@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from contracts.datasets import AMOUNT, resource
 from contracts.document import SETTINGS_VARIABLE
 from contracts.ray_memory import SHM_SHARE, object_store, own_processes
 from contracts.ray_node import NodeConfig
@@ -32,6 +33,7 @@ say = logger("ray-node")
 def start_arguments(node: NodeConfig, gcs_address: str | None) -> list[str]:
     """Return the arguments of ``ray start`` for a worker of the head at an address, or (None) for a head."""
     store, tasks = split_memory(node.memory or container_memory(), shared_memory())
+    resources = {node.name: 1, **{resource(name): AMOUNT for name in node.datasets}}
     labels = {NODE_LABEL: node.name, **({HOST_LABEL: node.host} if node.host else {})}
     arguments = [
         "--block",
@@ -41,7 +43,7 @@ def start_arguments(node: NodeConfig, gcs_address: str | None) -> list[str]:
         f"--object-store-memory={store}",
         f"--memory={tasks}",
         f"--labels={','.join(f'{key}={value}' for key, value in labels.items())}",
-        f"--resources={json.dumps({node.name: 1})}",
+        f"--resources={json.dumps(resources)}",
         *([f"--node-ip-address={node.address}"] if node.address else []),
         *([f"--temp-dir={node.temp_dir}"] if node.temp_dir else []),
         *(f"{flag}={port}" for flag, port in node.ports.items() if gcs_address is None or flag not in HEAD_FLAGS),

@@ -29,7 +29,7 @@ IN_MEMORY = (Path("/dev/shm"), Path("/tmp"))  # noqa: S108
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PROC = Path("/proc")
 # Processes that the node needs, by a part of the command line or by the program's name.
-NEEDED_PROGRAMS = ("gcs_server", "raylet", "docker-init", "tini")
+NEEDED_PROGRAMS = ("gcs_server", "raylet", "docker-init", "tini", "sshd", "sshd-session", "sshd-auth")
 NEEDED_PARTS = (
     "ray/dashboard/",
     "ray-dashboard-",
@@ -44,6 +44,7 @@ NEEDED_PARTS = (
     "entrypoints.ray.node_guard",
     "entrypoints.ray.redis_relay",
     "entrypoints.ray.process_guard",
+    "entrypoints.devel",
     "-m marimo ",
     "entrypoints/ray/launcher.py",
     "--mode=proxy",  # Ray Client's server; its processes for each client hold users' objects

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from contracts.document import SETTINGS_VARIABLE, dump, load_settings
+from contracts.document import SETTINGS_VARIABLE, DocumentError, dump, load_settings
 from contracts.ray_node import GuardSettings
 from entrypoints.ray.container import state_folder
 from entrypoints.ray.janitor import Janitor
@@ -76,8 +76,12 @@ def token(file: Path | None) -> str:
 
 
 def main() -> int:
-    """Guard forever; 0 if there is nothing to guard."""
-    settings = load_settings(GuardSettings, os.environ)
+    """Guard forever; 0 if there is nothing to guard, 1 if the settings cannot be read."""
+    try:
+        settings = load_settings(GuardSettings, os.environ)
+    except DocumentError as error:
+        say(f"{error}.")
+        return 1
     service = settings.service
     threads = []
     cgroup = Cgroup.find()

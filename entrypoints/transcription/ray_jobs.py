@@ -126,8 +126,8 @@ class Attempts:
         file, top = self._tree.file(path), self._tree.roots[root]
         if root == "examples":
             return self._copied(top, "") / file.relative_to(top.resolve())
-        here = self._settings.dataset if root == "dataset" else self._settings.data / root
-        return here / file.relative_to(top.resolve())
+        mounted = {"dataset": self._settings.dataset, "datasets": self._settings.datasets}
+        return mounted.get(root, self._settings.data / root) / file.relative_to(top.resolve())
 
     def prepare(self, name: str, media: Mapping[int, Path], model: Model, options: Options) -> str:
         """Write down what an attempt does with media that Ray's nodes see, and return its command; raises OSError."""

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from contracts.document import DocumentError, load_settings
 from contracts.transcription import TranscriptionSettings
+from entrypoints.bounded_http import BoundedProtocol
 from entrypoints.log import logger
 from entrypoints.transcription.api import State, add_routes, results_of
 from entrypoints.transcription.following import OnRay
@@ -39,7 +40,12 @@ def make_application(settings: TranscriptionSettings, token: str, recognizer: Re
         left.unlink(missing_ok=True)
         left.parent.rmdir()
     tree = Tree(
-        roots={"dataset": settings.dataset, "examples": settings.examples, "uploads": uploads},
+        roots={
+            "dataset": settings.dataset,
+            "datasets": settings.datasets,
+            "examples": settings.examples,
+            "uploads": uploads,
+        },
         kept=settings.data / "peaks",
     )
 
@@ -97,7 +103,7 @@ def main() -> int:
     # All interfaces of its container: which address of the host it appears on is Docker's publication.
     uvicorn.run(
         application, host="0.0.0.0", port=settings.port, log_level="warning", access_log=False,  # noqa: S104
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=5, http=BoundedProtocol,
     )  # fmt: skip
     return 0
 

@@ -118,7 +118,9 @@ class Cluster:
             wait_until(self.stacks[REDIS_HOST].cluster_key.exists, f"a cluster key on {REDIS_HOST}", seconds=120)
             shutil.copy(self.stacks[REDIS_HOST].cluster_key, stack.cluster_key)  # as its user would
         done = stack.ws("up", "--engine", "embedded", "--yes")  # a client may work on it
-        assert done.returncode == 0, f"{name}: {done.stdout}"
+        assert done.returncode == 0, (
+            f"{name}: {done.stdout}\n{self.views_of_nodes()}\n{self.logs('ray-head', 'ray-cpu')}"
+        )
         return str(done.stdout)
 
     def ws(self, name: str, *words: str) -> str:
@@ -222,6 +224,17 @@ class Cluster:
     def violations(self, since: float = 0.0) -> list[Violation]:
         """Violations of the rules."""
         return check([event for event in list(self.history.events) if event["time"] >= since])
+
+    def views_of_nodes(self) -> str:
+        """Which nodes the scheduler of each Ray node knows, as Ray dumps it every ten seconds."""
+        state = "cat /scratch/*/ray/session_latest/logs/debug_state.txt"
+        dumps = f"{state} | grep '^Local id' | grep -o '\"cslr.node\"[^}}]*'"
+        found = []
+        for name in self.hosts:
+            for service in self.services(name, "ray-head", "ray-cpu"):
+                output = cast(bytes, self.container(name, service).exec_run(["sh", "-c", dumps]).output)
+                found.append(f"--- the scheduler of {name} {service} knows\n{output.decode(errors='replace')}")
+        return "\n".join(found)
 
     def logs(self, *services: str, lines: int = 40) -> str:
         """The ends of logs, for a message of failure."""

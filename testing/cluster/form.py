@@ -6,7 +6,7 @@ import random
 import pytest
 
 LONG = 50
-ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("CLUSTER_ROUNDS", "3"))
 SEED = os.environ.get("CLUSTER_SEED") or f"{random.randrange(2**32)}"
 BRINGUPS = max(2, ROUNDS // 5)
 

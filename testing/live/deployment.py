@@ -26,12 +26,14 @@ from testing.harness import PROJECT, merged
 SOURCES = (
     "Pulumi.yaml", "pyproject.toml", "exporter.Dockerfile", "exporter.Dockerfile.dockerignore", "packages.Dockerfile",
     "packages.Dockerfile.dockerignore", "__main__.py", "program.py", "build_report", "components", "config",
-    "contracts", "coordination", "docker_api", "embedded_engine", "entrypoints", "images", "preflight", "stack",
-    "verification", "ws",
+    "contracts", "coordination", "docker_api", "embedded_engine", "entrypoints", "examples", "images",
+    "policy", "preflight", "scheduling", "stack", "verification", "ws",
 )  # fmt: skip
 ENGINE_RUN = Path(__file__).with_name("engine_run.py")
 UP_SECONDS = 2400.0  # the first `up` on a bare machine builds every image
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.25  # most conditions ask Docker or a service, which costs processor time
+AT_ONCE = 0.05  # between looks at a state that passes quickly
+HEARD_TRIES = 30
 
 # Ports below those that the kernel hands out, and subnets that no default uses: a developer's own stack keeps running.
 FULL: dict[str, Any] = {
@@ -66,10 +68,17 @@ def copy_project(at: Path) -> Path:
 
 @contextlib.contextmanager
 def deployed(
-    name: str, settings: dict[str, Any], at: Path, further_config: Mapping[str, Any] | None = None
+    name: str,
+    settings: dict[str, Any],
+    at: Path,
+    further_config: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Iterator["LiveStack"]:
-    """A stack that was deployed as people do it, for as long as it is needed."""
+    """A stack that was deployed as people do it, for as long as it is needed; `files`: further ones of its project."""
     stack = LiveStack.make(name, settings, at)
+    for path, text in (files or {}).items():
+        (stack.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (stack.folder / path).write_text(text)
     stack.further_config = dict(further_config or {})
     stack.configure()
     stack.remove()  # what a killed run of these tests left
@@ -222,6 +231,17 @@ class LiveStack:
         code, output = cast("tuple[int, bytes]", self.container(service).exec_run(list(command)))
         return code, output.decode(errors="replace")
 
+    def heard(self, service: str, *command: str) -> tuple[int, str]:
+        """`exec` of a program that always prints something: Docker 20.10 loses all of it at times on a busy machine,
+        and is asked again.
+        """
+        for _ in range(HEARD_TRIES):
+            found = self.exec(service, *command)
+            if found[1]:
+                return found
+            time.sleep(1)
+        raise AssertionError(f"{command} prints nothing in {service}")
+
     def volumes(self) -> list[str]:
         return sorted(volume.name for volume in self.engine.volumes.list(filters={"label": self._labels}))
 
@@ -253,12 +273,12 @@ def _health(container: Container) -> str:
     return str((state.get("Health") or {}).get("Status", "without a healthcheck"))
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Waits for a state of the host. Fails with `what` did not happen."""
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60, every: float = POLL_SECONDS) -> None:
+    """Waits for a state of the host, and looks again `every` so many seconds. Fails with `what` did not happen."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
 
 
 def done(result: Result) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Groups of live tests: tests of different groups share no stack, network or port, and may run in parallel.
 
-A group is a test module, or all modules that use one deployment. `make test-live` runs two groups at a time: they wait
-more than they compute.
+A group is a test module, or all modules that use one deployment. `make test-live` runs three groups at a time: they
+wait more than they compute.
 """
 
 from collections import defaultdict
@@ -17,6 +17,7 @@ from testing.live.deployment import FULL, SMALL
 
 # Modules that use one deployment, which a fixture shares → their group.
 GROUPS = {
+    "test_client": "platform",
     "test_lifecycle": "platform",
     "test_security": "platform",
     "test_teardown": "platform",
@@ -24,11 +25,14 @@ GROUPS = {
     "test_keeper": "small",
 }
 SHARED = {"undeployed": "platform", "small": "small"}  # fixture → group
-# The groups that take longest, so that none of them is begun last.
+# The groups that take longest, so that none of them is begun last. Those of alerts wait five minutes at a time and
+# compute little, so they are begun beside the first ones, which do.
 LONGEST_FIRST = (
     "platform",
     "test_daily_work",
+    "test_metrics",
     "test_running_work",
+    "test_alerts",
     "test_matrix",
     "test_reverse_proxy",
     "test_outside",

@@ -46,13 +46,29 @@ def layers_of(config: pytest.Config, subject: BuildTarget) -> tuple[str, ...]:
     return subject.image.layers if config.getoption("--environment") else (BASE, *subject.image.layers)
 
 
+def layers_to_check(config: pytest.Config, subject: BuildTarget, chosen: tuple[BuildTarget, ...]) -> tuple[str, ...]:
+    """Those whose checks run in it. Where another of the images is built on it, which checks all, these are the layers
+    that it adds itself: what a layer needs and lacks shows where nothing is above. `--image-all` checks all in each.
+    """
+    layers = layers_of(config, subject)
+    if config.getoption("--image-all") or not any(subject in above.ancestors for above in chosen):
+        return layers
+    parent = next(subject.ancestors, None)
+    below = {BASE, *(parent.image.layers if parent in chosen else ())}
+    return tuple(layer for layer in layers if layer not in below)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each image, and for each check that applies to it."""
     if "place" not in metafunc.fixturenames:
         return
     chosen = subjects(metafunc.config)
     if "check" in metafunc.fixturenames:
-        pairs = [(subject, check) for subject in chosen for check in checks_for(layers_of(metafunc.config, subject))]
+        pairs = [
+            (subject, check)
+            for subject in chosen
+            for check in checks_for(layers_to_check(metafunc.config, subject, chosen))
+        ]
         ids = [f"{subject.name}:{check}" for subject, check in pairs]
         metafunc.parametrize(("place", "check"), pairs, indirect=["place"], ids=ids, scope="session")
     else:

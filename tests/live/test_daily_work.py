@@ -7,6 +7,7 @@ cases, with the sizes of the reports that they come from: ``DAILY_WORK=long``.
 import base64
 import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from entrypoints.verify_cluster import make_wheel, remove_wheel
-from testing.harness import merged
+from testing.harness import PROJECT, merged
 from testing.live.day import Day, Head
 from testing.live.deployment import FULL, LiveStack, deployed, wait_until
 from testing.live.users import PROGRAMS, Job, User
@@ -26,6 +28,8 @@ pytestmark = pytest.mark.live
 LONG = os.environ.get("DAILY_WORK") == "long"
 DASHBOARD = 29265
 HEALTH = 29888
+MLFLOW = 25100
+NOTEBOOK_SECONDS = 300
 # The sizes of the default node; the scratch is small, so that filling it takes no minutes.
 SETTINGS: dict[str, Any] = merged(
     FULL,
@@ -37,7 +41,7 @@ SETTINGS: dict[str, Any] = merged(
         },
         "redis": {"port": 29381},
         "postgres": {"port": 25433},
-        "mlflow": {"port": 25100},
+        "mlflow": {"port": MLFLOW},
         "marimo": {"port": 28180},
         "health": {"port": HEALTH},
     },
@@ -45,6 +49,7 @@ SETTINGS: dict[str, Any] = merged(
 MORE_MEMORY = {"ray": {"cpu": {"memory": "6200m"}}}
 EXPERIMENT = "daily-work"
 READ_ONLY_FOLDER = "/opt"
+TUTORIAL = PROJECT / "docs" / "tutorial.md"
 NO_ROOM = r"No space left on device|Disk quota exceeded"
 NAMED = "scratch full"
 ENDED = r"out of memory: process \d+ took"
@@ -76,7 +81,11 @@ def cases(*table: Case) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    with deployed("live-daily", SETTINGS, tmp_path_factory.mktemp("daily")) as stack:
+    signs = tmp_path_factory.mktemp("signs")
+    signs.chmod(0o755)
+    (signs / "one").write_text("a sign")
+    settings = merged(SETTINGS, {"datasets": {"signs": {"source": str(signs)}}})
+    with deployed("live-daily", settings, tmp_path_factory.mktemp("daily")) as stack:
         yield stack
 
 
@@ -85,7 +94,8 @@ def day(stack: LiveStack) -> Iterator[Day]:
     user = User(dashboard=f"http://127.0.0.1:{DASHBOARD}", token=stack.secrets()["ray-token"].strip())
     day = Day(user=user, health=f"http://127.0.0.1:{HEALTH}", head=stack.container("ray-cpu"))
     yield day
-    user.stop(day.heartbeat)
+    if day.heartbeat:
+        user.stop(day.heartbeat)
 
 
 def judge(case: Case, day: Day) -> None:
@@ -96,6 +106,102 @@ def judge(case: Case, day: Day) -> None:
         for job in ended:
             assert job.status == case.ends, job.said
             assert re.search(case.says, job.said), job.said
+
+
+class TestDataset:
+    def test_is_read_where_it_is_and_not_changed(self, day):
+        job = day.user.run("dataset", "signs")
+        assert "dataset: a sign, EROFS" in job.log, job.said
+
+    def test_is_there_for_notebooks(self, stack):
+        assert stack.exec("marimo", "cat", "/data/signs/one") == (0, "a sign")
+
+
+class TestTutorial:
+    """docs/tutorial.md, as its reader follows it on a deployed stack."""
+
+    @pytest.fixture(scope="class")
+    def checkout(self, stack: LiveStack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A folder with `bin/ws`, which has this stack in place of `dev`."""
+        folder = tmp_path_factory.mktemp("checkout")
+        (folder / "bin").mkdir()
+        ws = folder / "bin" / "ws"
+        start = f'cd "{stack.folder}" && exec "{stack.python}" -m ws "$command" --stack {stack.name} "$@"'
+        ws.write_text(f"#!/bin/sh\ncommand=$1\nshift\n{start}\n")
+        ws.chmod(0o755)
+        return folder
+
+    def test_leads_to_a_registered_model(self, stack, checkout):
+        blocks = re.findall(r"^```sh\n(.*?)^```$", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+        assert blocks[0] == "make up\n", "which the fixture has done"
+        script = "".join(blocks[1:])
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=checkout, env=stack.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-20_000:]
+        for said in (
+            "task 3 ran on ray-cpu",
+            "trained: ",
+            "searched: 3 trials, 0 failed",
+            "named: 24 clips",
+            "checked: ",
+        ):
+            assert said in done.stdout
+        assert "registered: signs version 1 is champion, of the run signs" in done.stdout
+
+
+class TestNotebooks:
+    """The example notebooks, each run from top to bottom as a script where people open them, in the order of the page.
+
+    (`marimo export html` does not end after a notebook with Ray's client.)
+    """
+
+    @staticmethod
+    def ran(stack: LiveStack, notebook: str) -> str:
+        """Runs a notebook. Returns its output."""
+        program = f"cd notebooks/examples && exec timeout {NOTEBOOK_SECONDS} python {notebook}.py"
+        code, said = stack.exec("marimo", "sh", "-c", program)
+        assert code == 0, said[-20_000:]
+        return said
+
+    def test_show_the_nodes_and_tasks_that_ran_on_them(self, stack):
+        assert "task 3 ran on ray-cpu" in self.ran(stack, "1_hello")
+
+    def test_train_a_model_that_mlflow_and_the_checkpoints_have(self, stack):
+        self.ran(stack, "2_train")
+        (run,) = runs("signs", "attributes.run_name = 'notebook'")
+        assert run["info"]["status"] == "FINISHED"
+        history = mlflow("GET", "metrics/get-history", run_id=run["info"]["run_id"], metric_key="accuracy")["metrics"]
+        assert [each["step"] for each in history] == [*range(8)]
+        assert history[-1]["value"] > 1 / 3, "better than a guess"
+        assert len(run["outputs"]["model_outputs"]) == 1
+        assert stack.exec("ray-cpu", "sh", "-c", "ls ~/ray_results/notebook/checkpoint_*/state.pt | wc -l")[1] == "2\n"
+
+    def test_search_with_trials_of_their_own_settings(self, stack):
+        self.ran(stack, "3_search")
+        _, folders = stack.exec("marimo", "sh", "-c", "ls -d ~/ray_results/notebook-search/trial_*")
+        found = runs("signs-search", "attributes.status = 'FINISHED'")
+        own = [run for run in found if f"/{run['info']['run_name']}_" in folders]
+        rates = {each["value"] for run in own for each in run["data"]["params"] if each["key"] == "rate"}
+        assert len(rates) == len(own) == 4
+        assert all(metric(run, "loss") > 0 for run in own)
+
+    def test_recognize_all_clips(self, stack):
+        self.ran(stack, "4_infer")
+        read = "import pandas; t = pandas.read_parquet('/home/cslr/ray_results/notebook-named')"
+        shown = f"{read}; print(len(t), set(t.named) <= set(t.sign), t.certainty.between(1 / 3, 1).all())"
+        assert stack.exec("marimo", "python", "-c", shown) == (0, "24 True True\n")
+
+    def test_register_the_best_model_as_champion(self, stack):
+        assert "is champion, of the run " in self.ran(stack, "5_registry")
+        best = max(
+            runs("signs", "attributes.status = 'FINISHED'"), key=lambda r: (metric(r, "accuracy"), -metric(r, "loss"))
+        )
+        version = mlflow("GET", "registered-models/alias", name="signs", alias="champion")["model_version"]
+        assert version["run_id"] == best["info"]["run_id"]
+        assert version["status"] == "READY"
 
 
 class TestObjects:
@@ -249,7 +355,7 @@ class TestTracking:
 
 
 class TestUploads:
-    COUNT = 200 if LONG else 5
+    COUNT = 200 if LONG else 3
 
     def test_of_a_changed_folder_leave_the_state_of_the_cluster_small(self, day, stack):
         before = stack.container("redis").attrs["State"]["StartedAt"]
@@ -305,11 +411,31 @@ class TestResults:
         stack.configure()
 
 
+def mlflow(method: str, path: str, **parameters: Any) -> Any:
+    """What MLflow's REST API answers."""
+    url, query, body = f"http://127.0.0.1:{MLFLOW}/api/2.0/mlflow/{path}", parameters, None
+    if method == "POST":
+        query, body = {}, parameters
+    answer = requests.request(method, url, params=query, json=body, timeout=60)
+    assert answer.ok, answer.text
+    return answer.json()
+
+
+def runs(experiment: str, condition: str) -> list[dict[str, Any]]:
+    """The runs of an experiment that a filter lets through."""
+    found = mlflow("GET", "experiments/get-by-name", experiment_name=experiment)["experiment"]["experiment_id"]
+    answered: list[dict[str, Any]] = mlflow("POST", "runs/search", experiment_ids=[found], filter=condition)["runs"]
+    return answered
+
+
+def metric(run: dict[str, Any], name: str) -> float:
+    """The last value of a run's metric."""
+    return next(float(each["value"]) for each in run["data"]["metrics"] if each["key"] == name)
+
+
 def used(stack: LiveStack) -> float:
     """Bytes of the scratch folder's disk."""
-    code, said = stack.exec("ray-cpu", "du", "-sk", "/scratch")
-    assert said.split(), (code, said)
-    return 1024 * float(said.split()[-2])
+    return 1024 * float(stack.heard("ray-cpu", "du", "-sk", "/scratch")[1].split()[-2])
 
 
 def redis_memory(stack: LiveStack) -> float:

@@ -1,10 +1,13 @@
 """`env_secrets` on a running cluster: tasks get them, and no inspection shows them. About two minutes."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
 
 import pytest
+import redis
+import requests
 
 from testing.harness import merged
 from testing.live.deployment import SMALL, LiveStack
@@ -84,6 +87,34 @@ def test_another_value_replaces_who_uses_it_alone(cluster):
     assert done.returncode == 0, done.stdout
     after = cluster.ids()
     assert {service for service in after if after[service] != before[service]} == {"ray-cpu"}
+
+
+def test_rotated_secrets_replace_who_uses_them_alone_and_the_former_ones_are_refused(cluster):
+    former, before = cluster.secrets(), cluster.ids()
+    refused = cluster.ws("secrets", "rotate", "redis-password", "ray-token")
+    assert (refused.returncode, cluster.secrets()) == (1, former), refused.stdout
+    done = cluster.ws("secrets", "rotate", "redis-password", "ray-token", "--yes")
+    assert done.returncode == 0, done.stdout
+    now, after = cluster.secrets(), cluster.ids()
+    assert {service for service in after if after[service] != before[service]} == {"ray-cpu", "redis", "health"}
+    assert {name for name in now if now[name] != former[name]} == {"redis-password", "ray-token"}
+    assert opens(now) == {"redis", "ray"}
+    assert opens(former) == set()
+    mounted = [path.name for path in (cluster.state / "secrets").rglob("ray-token")]
+    assert mounted == ["ray-token"]  # the file with the former value is gone
+
+
+def opens(secrets: dict[str, str]) -> set[str]:
+    """What lets somebody in who has these secrets."""
+    found = set()
+    with (
+        contextlib.suppress(redis.exceptions.AuthenticationError),
+        redis.Redis(port=SETTINGS["redis"]["port"], password=secrets["redis-password"], socket_timeout=10) as client,
+    ):
+        found |= {"redis"} if client.ping() else set()
+    url = f"http://127.0.0.1:{SETTINGS['ray']['cpu']['ports']['dashboard']}/api/version"
+    answer = requests.get(url, headers={"Authorization": f"Bearer {secrets['ray-token']}"}, timeout=10)
+    return found | ({"ray"} if answer.ok else set())
 
 
 def test_a_missing_value_stops_it_before_anything_changes(cluster):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from testing.harness import merged
-from testing.live.deployment import SMALL, LiveStack, wait_until
+from testing.live.deployment import AT_ONCE, SMALL, LiveStack, wait_until
 from testing.live.pulumi_stack import MARKS, PulumiStack
 
 pytestmark = MARKS
@@ -73,7 +73,7 @@ def killed(cli: PulumiStack, moment: Callable[[], bool], *, again: bool = False)
         start_new_session=True,
     )  # fmt: skip
     with run:
-        wait_until(lambda: moment() or run.poll() is not None, "the moment", 300)
+        wait_until(lambda: moment() or run.poll() is not None, "the moment", 300, every=AT_ONCE)
         assert run.poll() is None, "the run was over before"
         if again:
             run.send_signal(signal.SIGINT)

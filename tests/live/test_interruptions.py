@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testing.live.deployment import LiveStack, done, wait_until
+from testing.live.deployment import AT_ONCE, LiveStack, done, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -48,7 +48,7 @@ class TestKilledRun:
     def test_in_the_wait_for_a_container_is_continued_by_the_next(self, small):
         small.container("redis").remove(force=True)
         with small.ws_started("up", "--engine", "embedded") as run:
-            wait_until(lambda: small.unhealthy().get("redis") == "starting", "the wait for Redis")
+            wait_until(lambda: small.unhealthy().get("redis") == "starting", "the wait for Redis", every=AT_ONCE)
             run.kill()
         assert done(small.up()).get("redis-container") in (None, "repair")
         assert is_complete(small)

@@ -11,7 +11,7 @@ import requests
 
 from components.docker import CALM_SECONDS
 from contracts.status import Status
-from testing.live.deployment import LiveStack, done, wait_until
+from testing.live.deployment import AT_ONCE, LiveStack, done, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -163,5 +163,5 @@ def kill_ray_once_verification_runs(stack: LiveStack) -> None:
         except docker.errors.NotFound:
             return False
 
-    wait_until(verifies, "the verification", seconds=120)
+    wait_until(verifies, "the verification", seconds=120, every=AT_ONCE)
     stack.container("ray-cpu").kill()

@@ -30,12 +30,24 @@ SETTINGS: dict[str, Any] = merged(
                 "memory": "3g",
                 "cpus": 1,
                 "ports": {"dashboard": DASHBOARD, "client": 14001},
+                "image": {"source": "dockerfile", "path": "docker/mine/Dockerfile", "target": "runtime"},
             }
         },
         "redis": {"port": 14381},
         "health": {"port": 14888},
     },
 )
+OWN = {  # the node's image, which changes nothing in its logs
+    "docker/mine/Dockerfile": (
+        "ARG BASE\n"
+        "FROM ${BASE} AS tools\nUSER 0:0\nRUN echo made by a step > /made\n"
+        "FROM ${BASE} AS runtime\nUSER 0:0\nCOPY --from=tools /made /opt/made\nCOPY . /opt/mine/\nUSER 1000:1000\n"
+        "FROM runtime AS unused\nRUN false\n"
+    ),
+    "docker/mine/tool": "tool",
+    "docker/mine/.dockerignore": "draft\n",
+    "docker/mine/draft": "draft",
+}
 PROGRAM = (
     "import ray, logging; ray.init(); print('the driver says hello')\n"
     "@ray.remote\n"
@@ -51,7 +63,7 @@ PROGRAM = (
 
 @pytest.fixture(scope="module")
 def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    with deployed("live-logs", SETTINGS, tmp_path_factory.mktemp("logs")) as stack:
+    with deployed("live-logs", SETTINGS, tmp_path_factory.mktemp("logs"), files=OWN) as stack:
         yield stack
 
 
@@ -66,6 +78,16 @@ def job(user: User) -> str:
     found = user.wait(user.command(f"python -c {json.dumps(PROGRAM)}".replace("\\n", "\n")))
     assert found.succeeded, found.said
     return found.id
+
+
+def test_the_node_runs_an_image_of_an_own_dockerfile(stack: LiveStack) -> None:
+    image = stack.container("ray-cpu").image
+    assert image is not None
+    assert image.attrs["Config"]["User"] == "1000:1000"
+    assert image.labels["cslr.target"] == "ray-lean"
+    assert any(tag.startswith("cslr/own-ray-cpu:cuda") for tag in image.tags)
+    said = stack.exec("ray-cpu", "sh", "-c", "cat /opt/made; ls /opt/mine; id -u")
+    assert said == (0, "made by a step\nDockerfile\ntool\n1000\n")
 
 
 def logs(stack: LiveStack, *options: str, code: int = 0) -> str:

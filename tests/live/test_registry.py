@@ -19,6 +19,7 @@ from build_report.records import Build
 from build_report.runs import current_run
 from build_report.store import Store
 from docker_api.api import DockerApi
+from docker_api.disk_usage import disk_usage
 from docker_api.registry import RegistryError, index, manifest_sizes, pull, push
 from docker_api.registry.__main__ import main
 from embedded_engine.registration import Registration, recorded
@@ -105,7 +106,7 @@ class Workshop:
         for tag in self._tags:
             if self.api.find(f"/images/{tag}/json"):
                 self.api.call("DELETE", f"/images/{tag}", query={"force": "true"})
-        records = self.api.call("GET", "/system/df")["BuildCache"] or ()
+        records = disk_usage(self.api, "build-cache")["BuildCache"] or ()
         for size in reversed(self._sizes):  # one that another stands on would be kept
             for record in records:
                 if record["Size"] == size:  # its description depends on the version of BuildKit

@@ -22,7 +22,8 @@ from testing.live.day import Head
 from testing.live.deployment import UP_SECONDS, LiveStack, wait_until
 from testing.live.users import ENDED, User
 
-DASHBOARD, MARIMO = 30265, 30180
+DASHBOARD = 30265
+MARIMO = {"alice": 30180, "bob": 30181}  # each with notebooks of their own
 SETTINGS: dict[str, Any] = {
     "network": {"name": "cslr-live-work", "subnet": "10.219.0.0/24"},
     # Without PyTorch, whose checks take minutes beside a job on a small machine.
@@ -37,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "redis": {"port": 30381},
     "mlflow": {"port": 30100},
     "postgres": {"port": 30432},
-    "marimo": {"port": MARIMO, "memory": "1g"},
+    "marimo": {"port": MARIMO["alice"], "memory": "1g", "users": {"alice": {}, "bob": {}}},
     "health": {"port": 30888},
 }
 LET_GO = "/tmp/let-go"  # in the node's container: at which the job ends
@@ -128,17 +129,22 @@ def away(stack: LiveStack) -> float:
 class TestRefused:
     def test_without_a_terminal_a_job_and_a_notebook_are_not_ended(self, up, stack, user, job):
         before = stack.ids()
-        with notebook(stack, "foo.py"):
-            code, said = up(changes=merged(MORE_MEMORY, {"marimo": {"memory": "1100m"}}))
+        with notebook(stack, "alice", "foo.py"), notebook(stack, "bob", "foo.py"):
+            code, said = up(changes=merged(MORE_MEMORY, {"marimo": {"users": {"alice": {"memory": "1100m"}}}}))
         assert code == 1
         assert "1 running job would end: ray-cpu is replaced (memory 3g → 3200m)" in said
         assert f"{job}: python state.py 3000" in said
-        assert "1 notebook session would end: marimo is replaced (memory 1g → 1100m)" in said
+        assert "1 notebook session would end: marimo-alice is replaced (memory 1g → 1100m)" in said
         assert "notebook foo.py" in said
         assert "Nothing was changed" in said
         assert re.search(r"ws up -s \S+ --engine \w+ --drain 2h", said)
         assert stack.ids() == before
         goes_on(user, job)
+
+    def test_a_persons_token_opens_nobody_elses_notebooks(self, stack):
+        alice, bob = notebook(stack, "alice", "foo.py"), notebook(stack, "bob", "foo.py")
+        assert alice.sessions().status_code == 200
+        assert requests.get(bob.url("/api/sessions"), auth=alice.login, timeout=10).status_code == 401
 
     def test_the_preview_says_it_and_so_does_its_json(self, stack, engine, job):
         stack.configure(MORE_MEMORY)
@@ -264,33 +270,34 @@ def test_with_yes_the_stack_is_taken_down_under_a_job(stack, job):
 
 
 class notebook:  # noqa: N801 (a context manager)
-    """A notebook that a browser has open."""
+    """A notebook that the browser of a person has open."""
 
-    def __init__(self, stack: LiveStack, name: str) -> None:
+    def __init__(self, stack: LiveStack, person: str, name: str) -> None:
         text = base64.b64encode(NOTEBOOK.encode()).decode()
-        stack.exec("marimo", "sh", "-c", f"echo {text} | base64 -d > /workspace/notebooks/{name}")
-        self.login = ("live", stack.secrets()["marimo-token"].strip())
-        self.name = name
+        stack.exec(f"marimo-{person}", "sh", "-c", f"echo {text} | base64 -d > /workspace/notebooks/{name}")
+        self.login = ("live", stack.secrets()[f"marimo-token-{person}"].strip())
+        self.name, self.port = name, MARIMO[person]
 
     def __enter__(self) -> None:
         key, authorization = (
             base64.b64encode(part).decode() for part in (os.urandom(16), ":".join(self.login).encode())
         )
-        self.socket = socket.create_connection(("127.0.0.1", MARIMO))
+        self.socket = socket.create_connection(("127.0.0.1", self.port))
         lines = (
-            f"GET /ws?session_id=s_livework&file={self.name} HTTP/1.1", f"Host: 127.0.0.1:{MARIMO}",
+            f"GET /ws?session_id=s_livework&file={self.name} HTTP/1.1", f"Host: 127.0.0.1:{self.port}",
             "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13",
             f"Authorization: Basic {authorization}", "", "",
         )  # fmt: skip
         self.socket.sendall("\r\n".join(lines).encode())
-        wait_until(lambda: self.name in self.sessions(), "that the notebook is open", 30)
+        wait_until(lambda: self.name in self.sessions().text, "that the notebook is open", 30)
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
         shutdown = {"sessionId": "s_livework"}
-        requests.post(
-            f"http://127.0.0.1:{MARIMO}/api/home/shutdown_session", json=shutdown, auth=self.login, timeout=10
-        )
+        requests.post(self.url("/api/home/shutdown_session"), json=shutdown, auth=self.login, timeout=10)
 
-    def sessions(self) -> str:
-        return requests.get(f"http://127.0.0.1:{MARIMO}/api/sessions", auth=self.login, timeout=10).text
+    def sessions(self) -> requests.Response:
+        return requests.get(self.url("/api/sessions"), auth=self.login, timeout=10)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"

@@ -32,7 +32,7 @@ def url(service: str, path: str) -> str:
 
 
 def run_in(stack: LiveStack, service: str, *command: str) -> str:
-    code, output = stack.exec(service, *command)
+    code, output = stack.heard(service, *command)
     assert code == 0, output
     return output
 

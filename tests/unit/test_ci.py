@@ -90,7 +90,9 @@ class TestChecks:
     def test_run_every_lane_on_a_machine_of_its_own(self):
         jobs = workflow(PROJECT / ".github/workflows/checks.yml")["jobs"]
         assert any(step.get("run") == "make check" for step in jobs["check"]["steps"])
-        assert {*jobs["lane"]["strategy"]["matrix"]["lane"], "unit"} == set(LANES)
+        assert {*jobs["lane"]["strategy"]["matrix"]["lane"], "unit"} == {
+            name for name, lane in LANES.items() if lane.unasked
+        }
 
     def test_environments_are_cached_by_all_that_decides_what_is_in_them(self):
         caches = [
@@ -98,6 +100,32 @@ class TestChecks:
         ]
         assert [cache["path"] for cache in caches] == [".venv", ".venv"]
         assert all("requirements*.txt" in cache["key"] and "python-version" in cache["key"] for cache in caches)
+
+
+class TestActions:
+    """What CI takes from others: a tag can come to mean another commit."""
+
+    PINNED = r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+(;.*)?"
+    WORKFLOWS = tuple(PROJECT / ".github/workflows" / name for name in ("checks.yml", "images.yml"))
+
+    def test_are_pinned_by_commit_beside_the_version_for_people(self):
+        used = [
+            line
+            for path in (PROJECT / ".github/workflows").glob("*.yml")
+            for line in re.findall(r"uses: (.*)", path.read_text())
+        ]
+        assert used
+        assert [line for line in used if not re.fullmatch(self.PINNED, line)] == []
+
+    @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+    def test_leave_no_credentials_in_the_checkout(self, path):
+        checkouts = [step["with"] for step in steps(path) if "checkout@" in step.get("uses", "")]
+        assert checkouts
+        assert all(given["persist-credentials"] is False for given in checkouts)
+
+    @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+    def test_may_only_read_the_repository(self, path):
+        assert workflow(path)["permissions"] == {"contents": "read"}
 
 
 class TestMake:

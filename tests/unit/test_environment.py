@@ -23,6 +23,8 @@ READ_BY = {
     "preflight/container_users.py": "who called sudo is a fact about the host",
     "verification/__main__.py": "a program, which the engines start",
     "ws/__main__.py": "the command line, before it can import the rest",
+    "ws/client/laptop/check.py": "a program, which runs on a person's own computer",
+    "ws/client/laptop/jobs/hello.py": "a job, which Ray starts",
     "ws/environment.py": "the command line",
     "ws/generate/program.py": "it runs the program in its own process, and tells it that nothing is deployed",
 }

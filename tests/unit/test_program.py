@@ -20,6 +20,7 @@ from contracts.gateway import GatewaySettings, Target
 from contracts.gpus import ALL_GPUS, NO_GPUS
 from contracts.health import HealthSettings, Kind
 from contracts.keeper import KeeperSettings
+from contracts.queue import Channel, QueueSettings, QueueUser
 from contracts.ray_node import AgentSettings, NodeSettings
 from contracts.transcription import TranscriptionSettings
 from embedded_engine.program import ProgramError
@@ -31,6 +32,8 @@ from testing.harness import (
     COMMAND,
     CONTAINER,
     IMAGE,
+    LOGIN,
+    LOGIN_KEY,
     MATRIX,
     NETWORK,
     REMOTE_IMAGE,
@@ -82,23 +85,26 @@ MODULES = {
     "health": """contracts.alerts contracts.document contracts.facts contracts.health contracts.keeper
         contracts.ray_nodes contracts.status coordination.errors
         coordination.lease coordination.membership coordination.redis_client coordination.redis_users
-        entrypoints.health.alerts entrypoints.health.asker entrypoints.health.election entrypoints.health.facts
+        coordination.regular_file
+        entrypoints.health.alerts entrypoints.health.asker entrypoints.health.connections entrypoints.http_bounds
+        entrypoints.health.election entrypoints.health.facts
         entrypoints.health.failure entrypoints.health.keeper_look entrypoints.health.metrics entrypoints.health.monitor
         entrypoints.health.disks entrypoints.health.page.assets entrypoints.health.page.assets.charts.js
         entrypoints.health.page.assets.page.css entrypoints.health.page.assets.page.js
         entrypoints.health.page.charts entrypoints.health.page.events entrypoints.health.page.faults
         entrypoints.health.page.gpus
-        entrypoints.health.page.jobs entrypoints.health.page.kept entrypoints.health.page.prometheus
+        entrypoints.health.page.jobs entrypoints.health.page.kept entrypoints.health.page.markup
+        entrypoints.health.page.markup.macros.html entrypoints.health.page.prometheus
         entrypoints.health.page.routes entrypoints.health.page.runs entrypoints.health.page.snapshot
         entrypoints.health.page.templates entrypoints.health.page.templates.alerts.html
         entrypoints.health.page.templates.broken.html entrypoints.health.page.templates.deployment.html
         entrypoints.health.page.templates.gpus.html entrypoints.health.page.templates.hosts.html
-        entrypoints.health.page.templates.jobs.html entrypoints.health.page.templates.macros.html
+        entrypoints.health.page.templates.jobs.html
         entrypoints.health.page.templates.nodes.html entrypoints.health.page.templates.page.html
         entrypoints.health.page.templates.runs.html entrypoints.health.page.templates.services.html
         entrypoints.health.page.templates.summary.html entrypoints.health.page.templates.tiles.html
         entrypoints.health.page.templates.upkeep.html entrypoints.health.page.tiles
-        entrypoints.health.page.words entrypoints.regular_file
+        entrypoints.health.page.words
         entrypoints.health.probes
         entrypoints.health.ray_cluster entrypoints.health.secrets entrypoints.health.server
         entrypoints.health.targets""",
@@ -108,14 +114,16 @@ MODULES = {
     "firewall": "contracts.document contracts.firewall entrypoints.firewall entrypoints.log",
     "keeper": """contracts.document contracts.exporter contracts.keeper entrypoints.heartbeat entrypoints.keeper
         entrypoints.log""",
-    "ray-head": """contracts.document contracts.gpus contracts.ray_memory contracts.ray_node contracts.ray_nodes
+    "ray-head": """contracts.datasets contracts.document contracts.gpus contracts.ray_memory contracts.ray_node
+        contracts.ray_nodes
         contracts.redis coordination.election coordination.errors coordination.lease
         coordination.own_address coordination.redis_client coordination.redis_users entrypoints.command_line
         entrypoints.log entrypoints.ray.agent entrypoints.ray.command entrypoints.ray.container
         entrypoints.ray.epoch_store entrypoints.ray.hidden_files entrypoints.ray.janitor entrypoints.ray.jobs
         entrypoints.ray.launcher entrypoints.ray.memory_guard entrypoints.ray.node_guard
         entrypoints.ray.process_guard entrypoints.ray.scratch entrypoints.ray.supervision entrypoints.ray.watchdog""",
-    "ray-cpu": """contracts.document contracts.gpus contracts.ray_memory contracts.ray_node contracts.ray_nodes
+    "ray-cpu": """contracts.datasets contracts.document contracts.gpus contracts.ray_memory contracts.ray_node
+        contracts.ray_nodes
         contracts.redis contracts.status coordination.errors
         coordination.lease
         coordination.membership coordination.own_address coordination.redis_client coordination.redis_users
@@ -125,7 +133,7 @@ MODULES = {
         entrypoints.ray.memory_guard
         entrypoints.ray.node entrypoints.ray.node_guard entrypoints.ray.process_guard entrypoints.ray.redis_relay
         entrypoints.ray.scratch entrypoints.ray.single_host entrypoints.ray.supervision entrypoints.ray.worker""",
-    "marimo": """entrypoints.marimo.notebook_packages entrypoints.marimo.server
+    "marimo": """entrypoints.examples entrypoints.marimo.notebook_packages entrypoints.marimo.server
         entrypoints.ray.hidden_files entrypoints.ray.launcher entrypoints.ray.memory_guard
         entrypoints.ray.process_guard""",
 }
@@ -348,7 +356,7 @@ class TestSecrets:
         }
         assert given == {
             "redis": {"redis.conf", "redis-password"},
-            "postgres": {"postgres-password"},
+            "postgres": {"postgres-password", "postgres-queue"},
             "mlflow": {"postgres-password"},
             "ray-cpu": {"ray-token", "redis-reader", "redis-agent"},
             "marimo": {"marimo-token", "ray-token"},
@@ -360,6 +368,219 @@ class TestSecrets:
     def test_unusable_one_is_refused_by_its_key(self, state_home):
         with pytest.raises(ProgramError, match=r"Pulumi\.dev\.yaml: cslr:rayToken: not usable as a secret"):
             deploy({}, state_home=state_home, secrets={"rayToken": "short"})
+
+
+class TestDatasets:
+    SETTINGS: ClassVar = {
+        "datasets": {"signs": {"source": "/srv/signs"}, "notes": {"source": "/srv/notes", "read_only": False}},
+        "transcription": {"enabled": True},
+    }
+
+    @pytest.fixture
+    def without(self, state_home):
+        return deploy({"transcription": {"enabled": True}}, state_home=state_home)
+
+    @pytest.fixture
+    def deployed(self, state_home):
+        return deploy(self.SETTINGS, state_home=state_home)
+
+    @pytest.mark.parametrize(
+        ("service", "folder"),
+        [("ray-cpu", "/data"), ("marimo", "/data"), ("transcription", "/media/datasets")],
+    )
+    def test_are_mounted_as_they_are_declared(self, deployed, service, folder):
+        found = {t: (m["source"], m["type"], m["readOnly"]) for t, m in deployed.containers[service].mounts.items()}
+        assert found[f"{folder}/signs"] == ("/srv/signs", "bind", True)
+        assert found[f"{folder}/notes"] == ("/srv/notes", "bind", False)
+
+    def test_are_told_to_the_node_that_offers_them(self, deployed):
+        assert told_to_node(deployed.containers["ray-cpu"]).node.datasets == ("notes", "signs")
+
+    def test_change_only_the_containers_that_mount_them(self, deployed, without):
+        """Which a deployment replaces; all others run on."""
+        changed = {
+            service
+            for service, container in deployed.containers.items()
+            if container.inputs != without.containers[service].inputs
+        }
+        assert changed == {"ray-cpu", "marimo", "transcription"}
+
+    def test_of_a_cluster_are_on_the_hosts_that_hold_them(self, state_home):
+        block = CLUSTER | {
+            "datasets": {"everywhere": {"source": "/srv/a"}, "elsewhere": {"source": "/srv/b", "hosts": ["gamma"]}}
+        }
+        deployed = deploy({}, state_home=state_home, stack="beta", cluster=block)
+        targets = [target for target in deployed.containers["ray-cpu"].mounts if target.startswith("/data")]
+        assert targets == ["/data/everywhere"]
+        assert told_to_node(deployed.containers["ray-cpu"]).node.datasets == ("everywhere",)
+        assert not [target for target in deployed.containers["ray-head"].mounts if target.startswith("/data")]
+
+
+class TestCheckpoints:
+    @staticmethod
+    def given(state_home: Path, checkpoints: str | None) -> dict[str, tuple[str | None, str | None]]:
+        """Each service → what it has at /checkpoints, and what Ray is told there."""
+        deployed = deploy({"ray": {"checkpoints": checkpoints}}, state_home=state_home)
+        return {
+            name: (container.mounts.get("/checkpoints", {}).get("source"), container.env.get("CSLR_CHECKPOINTS"))
+            for name, container in deployed.containers.items()
+            if name in ("ray-cpu", "marimo", "mlflow")
+        }
+
+    @pytest.mark.parametrize(
+        ("checkpoints", "had"),
+        [
+            (None, (None, None)),
+            ("/mnt/nfs", ("/mnt/nfs", "/checkpoints")),
+            ("s3://bucket/lab", (None, "s3://bucket/lab")),
+        ],
+    )
+    def test_are_at_one_path_for_nodes_and_notebooks(self, state_home, checkpoints, had):
+        assert self.given(state_home, checkpoints) == {"ray-cpu": had, "marimo": had, "mlflow": (None, None)}
+
+    def test_of_a_cluster_are_there_for_drivers_on_the_head(self, state_home):
+        settings = {"ray": {"checkpoints": "/mnt/nfs"}}
+        deployed = deploy(settings, state_home=state_home, stack="beta", cluster=CLUSTER)
+        assert deployed.containers["ray-head"].mounts["/checkpoints"]["source"] == "/mnt/nfs"
+
+
+class TestQueue:
+    SETTINGS: ClassVar = {
+        "queue": {
+            "enabled": True,
+            "env_secrets": ["ANNA"],
+            "users": {
+                "anna": {
+                    "shares": 2,
+                    "limits": {"GPU": 4, "memory": "64g"},
+                    "tell": [{"kind": "slack", "variable": "ANNA", "events": ["failed"]}],
+                }
+            },
+            "half_life_days": 1,
+        }
+    }
+    SECRETS: ClassVar = {"envSecrets": '{"ANNA": "https://hooks.example.org/anna"}'}
+
+    def test_is_off_unless_asked_for(self, dev):
+        assert "queue" not in dev.containers
+
+    def test_is_told_its_users_and_where_ray_postgres_and_mlflow_are(self, state_home):
+        container = deploy(self.SETTINGS, state_home=state_home, secrets=self.SECRETS).containers["queue"]
+        told = load_settings(QueueSettings, container.env)
+        anna = QueueUser(
+            shares=2.0,
+            limits={"GPU": 4.0, "memory": 64.0 * 2**30},
+            tell=(Channel(kind="slack", target="ANNA", events=("failed",)),),
+        )
+        assert (told.users, told.half_life) == ({"anna": anna}, 86400.0)
+        assert told.database == "host=postgres port=5432 dbname=queue user=queue"
+        assert (told.dashboards, told.tracking_uri) == (("ray-cpu:8265",), "http://mlflow:5000")
+
+    def test_does_not_have_the_password_of_the_owner_of_postgres(self, state_home):
+        mounts = deploy(self.SETTINGS, state_home=state_home, secrets=self.SECRETS).containers["queue"].mounts
+        secrets = {target.removeprefix("/run/secrets/") for target in mounts if target.startswith("/run/secrets/")}
+        assert secrets == {"ray-token", "postgres-queue", "env/ANNA"}
+
+    def test_is_given_the_scheduler_and_is_watched(self, state_home):
+        deployed = deploy(self.SETTINGS, state_home=state_home, secrets=self.SECRETS)
+        assert "/run/cslr/scheduling/decide.py" in deployed.containers["queue"].mounts
+        watched = load_settings(HealthSettings, deployed.containers["health"].env).services
+        assert Kind.QUEUE in {service.kind for service in watched}
+
+    def test_changes_no_container_of_other_work(self, state_home):
+        """Above all not Postgres, which MLflow uses."""
+        with_queue = deploy({"queue": {"enabled": True}}, state_home=state_home)
+        without = deploy({}, state_home=state_home)
+        same = ("postgres", "mlflow", "redis", "ray-cpu", "marimo", "keeper")
+        assert all(with_queue.containers[name].inputs == without.containers[name].inputs for name in same)
+
+    def test_runs_on_the_host_of_postgres(self, state_home):
+        with pytest.raises(ProgramError, match="which the cluster lab has on gamma"):
+            deploy({"queue": {"enabled": True}}, state_home=state_home, stack="beta", cluster=CLUSTER)
+
+    def test_is_reached_from_all_hosts(self, state_home):
+        deployed = deploy({"queue": {"enabled": True}}, state_home=state_home, stack="gamma", cluster=CLUSTER)
+        (port,) = deployed.containers["queue"].inputs["ports"]
+        assert (port["ip"], port["external"]) == (CLUSTER["hosts"]["gamma"]["address"], 8070)
+
+
+OTHER_KEY = (  # RFC 8032's first public key
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea ben@desk"
+)
+
+
+class TestDevel:
+    def test_is_off_unless_asked_for(self, dev):
+        assert "devel" not in dev.containers
+        assert "ssh" not in dev.outputs
+
+    def test_has_what_notebooks_have(self, state_home):
+        """So that a program runs there as in a notebook, and finds the same files."""
+        settings = merged(LOGIN, {"datasets": {"signs": {"source": "/srv/signs"}}})
+        deployed = deploy(settings, state_home=state_home)
+        devel, marimo = deployed.containers["devel"], deployed.containers["marimo"]
+        same = ("/home/cslr", "/scratch", "/workspace/notebooks", "/data/signs", "/run/secrets/ray-token")
+        assert all(devel.mounts[target] == marimo.mounts[target] for target in same)
+        differ = {name for name in marimo.env if devel.env.get(name) != marimo.env[name]}
+        assert differ == {"TMPDIR"}
+        assert devel.env["RAY_API_SERVER_ADDRESS"] == "http://ray-cpu:8265"
+
+    def test_keys_are_in_a_folder_that_follows_the_stack(self, state_home):
+        """A key that comes or goes replaces no container, and so ends nobody's session; yet the engine sees it."""
+        more = merged(LOGIN, {"devel": {"keys": [LOGIN_KEY, OTHER_KEY]}})
+        one, two = (deploy(settings, state_home=state_home) for settings in (LOGIN, more))
+        assert one.containers["devel"].inputs == two.containers["devel"].inputs
+        mount = two.containers["devel"].mounts["/run/cslr/keys"]
+        assert mount["readOnly"] is True
+        assert Path(mount["source"], "authorized_keys").read_text() == f"{LOGIN_KEY}\n{OTHER_KEY}\n"
+        assert one.verification_spec != two.verification_spec
+
+    def test_is_published_on_loopback_and_watched(self, state_home):
+        deployed = deploy(LOGIN, state_home=state_home)
+        (port,) = deployed.containers["devel"].inputs["ports"]
+        assert (port["ip"], port["external"], port["internal"]) == ("127.0.0.1", 2222, 2222)
+        watched = load_settings(HealthSettings, deployed.containers["health"].env).services
+        (found,) = (service for service in watched if service.kind is Kind.DEVEL)
+        assert (found.port, found.url) == (2222, "ssh://cslr@127.0.0.1:2222")
+        assert deployed.outputs["urls"]["devel"] == "ssh://cslr@127.0.0.1:2222"
+
+    def test_how_to_log_in_is_an_output(self, state_home):
+        network = {"network": {"bind_address": "192.168.1.20", "names": ["gpuhost.example.org"]}}
+        outputs = deploy(merged(LOGIN, network), state_home=state_home).outputs
+        assert outputs["login_keys"] == ["ann@laptop SHA256:lfNceiA6WSZEebxxhxoReuZWxx8F56fYCTHAczmEH/w"]
+        lines = outputs["ssh"].splitlines()
+        assert lines[0] == "ssh -p 2222 cslr@gpuhost.example.org"
+        assert lines[1:] == [
+            "Host cslr-dev-devel",
+            "    HostName gpuhost.example.org",
+            "    Port 2222",
+            "    User cslr",
+            "    HostKeyAlias cslr-dev-devel",
+        ]
+
+    def test_a_port_of_loopback_is_reached_by_way_of_the_host(self, state_home):
+        lines = deploy(LOGIN, state_home=state_home).outputs["ssh"].splitlines()
+        assert "ProxyJump" in lines[-1]
+
+    def test_notebooks_of_people_stay_theirs(self, state_home):
+        deployed = deploy(merged(LOGIN, {"marimo": {"users": ["ann"]}}), state_home=state_home)
+        assert "/workspace/notebooks" not in deployed.containers["devel"].mounts
+
+    def test_has_the_packages_of_the_stack(self, state_home):
+        images = deploy(merged(LOGIN, {"images": {"apt": ["ffmpeg"]}}), state_home=state_home).of_type(IMAGE)
+        assert {"packages", "packages-devel", "devel-ssh"} <= set(images)
+        assert images["devel-ssh"].inputs["build"]["args"]["BASE"] == images["packages-devel"].inputs["imageName"]
+
+    def test_changes_no_container_of_other_work(self, state_home):
+        with_devel, without = (deploy(settings, state_home=state_home) for settings in (LOGIN, {}))
+        same = ("postgres", "mlflow", "redis", "ray-cpu", "marimo", "keeper")
+        assert all(with_devel.containers[name].inputs == without.containers[name].inputs for name in same)
+
+    def test_in_a_cluster_it_reaches_the_head_wherever_that_is(self, state_home):
+        deployed = deploy(LOGIN, state_home=state_home, stack="beta", cluster=CLUSTER)
+        env = deployed.containers["devel"].env
+        assert env["RAY_ADDRESS"] == deployed.containers["marimo"].env["RAY_ADDRESS"]
+        assert env["RAY_API_SERVER_ADDRESS"] == "http://10.88.0.2:8265"
 
 
 class TestTranscription:

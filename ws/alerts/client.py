@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.notation import EVERYWHERE
+from config.ports import ALERTMANAGER
 from contracts.alerts import ALERTS_PATH, SILENCE_PATH, SILENCES_PATH, Alert, AnswerError, Silence
 from contracts.alerts import alerts_in as alerts_of
 from contracts.alerts import silences_in as silences_of
@@ -22,12 +22,8 @@ HEALTH, HEALTH_DOWN = "health", "HealthDown"
 
 
 def address_of(found: Iterable[ContainerState]) -> str | None:
-    """Where Alertmanager's container is published (a URL); None where there is none."""
-    for one in found:
-        if one.service == SERVICE and one.ports:
-            address, _, port = one.ports[0].partition(" ")[0].rpartition(":")
-            return f"http://{'127.0.0.1' if address in (*EVERYWHERE, '*') else address}:{port}"
-    return None
+    """Where Alertmanager's container is reached (a URL); None where there is none."""
+    return next((one.url(ALERTMANAGER) for one in found if one.service == SERVICE), None)
 
 
 def firing(found: Iterable[ContainerState]) -> tuple[Alert, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from components.addresses import WATCHED
 from config.addresses import prefix_of
+from config.notation import NOTEBOOKS, listed_as
 from config.platform import PlatformSettings
 from config.ports import GATEWAY_PORTS, HOST_RAY_PORTS, RAY_CLIENT, RAY_DASHBOARD, RAY_GCS, host_ports
 from config.services import RAY_NODES
@@ -66,7 +67,7 @@ def plan(settings: PlatformSettings, found: Deployed) -> ClusterTestSettings:
         dashboard=f"http://{dashboard}" if dashboard else "",
         ray_client=f"ray://{client}" if client else "",
         mlflow=_url(settings, "mlflow", urls),
-        marimo=_url(settings, "marimo", urls),
+        marimo=_url(settings, settings.notebooks[0], urls),
         health=_url(settings, "health", urls),
         redis=redis,
         ray_token=found.ray_token,
@@ -148,7 +149,7 @@ def _kept_for_hosts(settings: PlatformSettings, address: str, found: Deployed) -
 def _ports_inside(service: str) -> tuple[int, ...]:
     if service in RAY_NODES:
         return RAY_INSIDE
-    return (WATCHED[service][1],) if service in WATCHED else ()
+    return (WATCHED[listed_as(service)][1],) if listed_as(service) in WATCHED else ()
 
 
 def _ports_on_host(service: str) -> Iterator[int]:
@@ -180,7 +181,8 @@ def _skipped(
     """Check → why it is not made."""
     if not urls:
         yield "published_ports", "nothing is published to other machines"
-    for service, check in CHECK_OF.items():
+    checked = {settings.notebooks[0] if service == NOTEBOOKS else service: check for service, check in CHECK_OF.items()}
+    for service, check in checked.items():
         if service not in settings.services():
             yield check, f"this stack has no {service}"
         elif not any(name == service for name, _ in urls):

@@ -48,7 +48,7 @@ def set_values(words: Words, stack: Stack = "dev") -> None:
     from ws.config.keys import Key
 
     if len(words) == 1 and Key.parse(words[0]).is_secret:
-        _show(stack_config.set_secret(stack, words[0], _asked(words[0])), stack)
+        _show(stack_config.set_secret(stack, words[0], asked(words[0])), stack)
         return
     if len(words) % 2:
         raise WsError(f"{words[-1]} has no value: ws set KEY VALUE [KEY VALUE]…")
@@ -102,8 +102,8 @@ def import_former(
         raise typer.Exit(FAILED)
 
 
-def _asked(key: str) -> str:
-    """The secret, without the end of its line."""
+def asked(key: str) -> str:
+    """A secret that a person types, or that is piped in, without the end of its line."""
     if sys.stdin.isatty():
         return str(typer.prompt(f"{key} (not shown)", hide_input=True, confirmation_prompt=True, err=True))
     value = sys.stdin.read(LONGEST_SECRET + 1).rstrip("\r\n")

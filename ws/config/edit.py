@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from config.yaml_file import InvalidYamlError, SafeLoader, no_garbage_collection, parse_yaml
+from config.yaml_file import InvalidYamlError, SafeLoader, dump_yaml, no_garbage_collection, parse_yaml
 from images.packages_lock import name_of
 from ws.errors import WsError
 
@@ -167,7 +167,8 @@ def _set(text: str, path: Path, value: object) -> str:
         return _inserted(text, node, rest, value)
     if place is None:  # an empty file
         return f"{_ended(text)}{_block(rest, value, 0)}"
-    if place.key and place.key.start_mark.line == place.node.start_mark.line and _all_keys(rest):
+    on_one_line = isinstance(place.holder, yaml.CollectionNode) and place.holder.flow_style  # between brackets
+    if place.key and place.key.start_mark.line == place.node.start_mark.line and _all_keys(rest) and not on_one_line:
         below = _block(rest, value, place.key.start_mark.column + 2)
         return _after(_overwritten(text, place, ""), place.key.end_mark.line, below)
     return _overwritten(text, place, _flow(_nested(rest, value)))
@@ -295,7 +296,7 @@ def _flow(value: object) -> str:
     """A value on one line, valid in a block as well as between brackets."""
     if isinstance(value, str) and not value.isprintable():
         return json.dumps(value)
-    shown = yaml.safe_dump([value], default_flow_style=True, width=2**30, allow_unicode=True, sort_keys=False)
+    shown = dump_yaml([value], default_flow_style=True, width=2**30, allow_unicode=True)
     return shown.strip()[1:-1]
 
 

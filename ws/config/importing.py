@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +13,7 @@ from config.platform import KEY
 from config.problems import SettingsError
 from config.project import FOLDER
 from config.stack_file import refuse_name, stack_file
-from config.yaml_file import InvalidYamlError, read_yaml
+from config.yaml_file import InvalidYamlError, dump_yaml, read_yaml
 from ws.config.former import Conversion, convert
 from ws.errors import WsError
 from ws.tables import plain_table
@@ -47,7 +46,7 @@ def import_files(config: Path, nodes: Path | None, stack: str, *, dry_run: bool 
         problems = str(error)
     if not dry_run:
         names = " and ".join(path.name for path in (config, nodes) if path)
-        body = yaml.safe_dump({"config": {KEY: done.settings}}, sort_keys=False, allow_unicode=True)
+        body = dump_yaml({"config": {KEY: done.settings}}, allow_unicode=True)
         file.write_text(HEADER.format(files=names) + body, encoding="utf-8")
     return Imported(file=file, conversion=done, problems=problems)
 

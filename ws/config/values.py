@@ -1,8 +1,8 @@
-"""Implements `ws set`, `ws unset`, `ws get`: one key of a stack file, checked before it is written."""
+"""Implements `ws set`, `ws unset`, `ws get`: keys of a stack file, checked before it is written."""
 
-import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from config.encryption import encrypted
 from config.keys import ENV_SECRETS
 from config.load import config_value
+from config.notation import format_quantity
 from config.problems import ConfigError, Problem, Remove, SettingsError
 from config.project import FOLDER
 from config.remedies import PLATFORM
@@ -27,6 +28,7 @@ WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+")
 SALT = "encryptionsalt"
 HIDDEN = "[secret]"
+Steps = tuple[str | int, ...]  # from the top of a stack file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +87,17 @@ def set_secret(stack: str, name: str, value: str) -> Outcome:
     )
     if content.get(SALT) != salt:
         text = with_value(text, (SALT,), salt)
-    edited = file.edited(text)
-    if refused := _new_problems(file, edited, [key]):
-        raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
-    return _write(file, edited, [key])
+    return _checked_and_written(file, text, [key])
+
+
+def rewrite(stack: str, key: Key, edit: Callable[[str, Steps, Any], str]) -> Outcome:
+    """Changes what a key holds: `edit` gets the file's text, the key's path in it and its value, and returns the text.
+
+    Raises as `set_values`.
+    """
+    file = _read(stack)
+    path = _path(file, key)
+    return _checked_and_written(file, edit(file.text, path, _at(file.content, path)), [key])
 
 
 def unset(stack: str, names: Sequence[str]) -> Outcome:
@@ -108,10 +117,7 @@ def unset(stack: str, names: Sequence[str]) -> Outcome:
             if str(error).endswith("is not set."):
                 raise WsError(f"{file.name}: {key.shown} is not set{there}.") from None
             raise
-    edited = file.edited(text)
-    if refused := _new_problems(file, edited, keys):
-        raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
-    return _write(file, edited, keys)
+    return _checked_and_written(file, text, keys)
 
 
 def value_of(stack: str, name: str | None) -> tuple[object, bool]:
@@ -132,6 +138,11 @@ def value_of(stack: str, name: str | None) -> tuple[object, bool]:
         raise WsError(f"unknown key {key.shown}. All keys are listed in docs/stack-config.md.")
     default = key.default
     return (default.model_dump(mode="json") if isinstance(default, BaseModel) else default), True
+
+
+def written_at(file: StackFile, name: str) -> object:
+    """What a stack file has at a key, not decrypted; None where it has nothing."""
+    return _at(file.content, _path(file, Key.parse(name)))
 
 
 def _holds_secrets(full: str) -> bool:
@@ -180,7 +191,7 @@ def _read(stack: str) -> StackFile:
     return file.edited(file.text.replace("\r\n", "\n"))
 
 
-def _path(file: StackFile, key: Key) -> tuple[str | int, ...]:
+def _path(file: StackFile, key: Key) -> Steps:
     """The path of a key. Pulumi also accepts keys of the project without its name."""
     config = file.content.get("config")
     bare = key.full.removeprefix(f"{file.project}:")
@@ -230,6 +241,13 @@ def _new_problems(file: StackFile, edited: StackFile, keys: list[Key]) -> list[s
     return list(new.values())
 
 
+def _checked_and_written(file: StackFile, text: str, keys: list[Key]) -> Outcome:
+    edited = file.edited(text)
+    if refused := _new_problems(file, edited, keys):
+        raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
+    return _write(file, edited, keys)
+
+
 def _write(file: StackFile, edited: StackFile, keys: list[Key]) -> Outcome:
     path = stack_file(FOLDER, file.stack).resolve()  # what a link names
     changes = [f"{file.name}: {key.shown}: {_change(file, edited, key)}" for key in keys]
@@ -250,7 +268,7 @@ def _change(file: StackFile, edited: StackFile, key: Key) -> str:
     return f"{default if before is None else _plain(before)} → {default if after is None else _plain(after)}"
 
 
-def _at(content: Any, path: tuple[str | int, ...]) -> Any:  # noqa: ANN401
+def _at(content: Any, path: Steps) -> Any:  # noqa: ANN401
     for step in path:
         try:
             content = content[step]
@@ -260,11 +278,25 @@ def _at(content: Any, path: tuple[str | int, ...]) -> Any:  # noqa: ANN401
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20 and value % 2**20 == 0:
-        from config.types import format_quantity
+    """A value as a stack file has it, in one line."""
+    written = _written(value)
+    if isinstance(written, str):
+        return written
+    text = yaml.safe_dump(written, default_flow_style=True, sort_keys=False, width=math.inf)
+    return text.removesuffix("\n...\n").strip()
 
+
+def _written(value: object) -> object:
+    """A value as people write it: quantities with their unit, and of a group only what is set."""
+    if isinstance(value, BaseModel):
+        return _written({name: part for name, part in value if part is not None and part != {} and part != ()})
+    if isinstance(value, Mapping):
+        return {name: _written(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(part) for part in value]
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20 and value % 2**20 == 0:
         return format_quantity(value)
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value
 
 
 def _is_known(key: Key) -> bool:

@@ -21,6 +21,7 @@ from preflight.container_users import HostUsers, shared_users
 from preflight.disk import GB
 from preflight.docker_engine import other_ids
 from preflight.host_facts import HostFacts
+from preflight.shared_data import data_is_not_shared
 from stack.advertised_facts import versions
 from stack.base_age import OLD_DAYS
 from stack.identity import StackIdentity
@@ -269,6 +270,17 @@ HOST_CHECKS = (
         run=host_checks.folders_are_accessible,
         describe=lambda *_: "every mounted folder exists",
     ),
+    HostCheck(
+        title="Data",
+        run=data_is_not_shared,
+        describe=lambda *_: "no other stack's",
+        asks_docker=True,
+    ),
+    HostCheck(
+        title="Datasets",
+        run=host_checks.datasets_are_here,
+        describe=lambda settings, _: ", ".join(settings.datasets) or "none",
+    ),
     HostCheck(title="GPUs", run=host_checks.gpus_are_usable, describe=_gpus),
 )
 
@@ -333,6 +345,11 @@ CLUSTER_CHECKS = (
         describe=lambda situation: situation.membership.address,
     ),
     ClusterCheck(
+        title="Datasets of the cluster",
+        run=(cluster_checks.datasets_are_here,),
+        describe=lambda situation: ", ".join(situation.settings.datasets) or "none on this host",
+    ),
+    ClusterCheck(
         title="Ports of the cluster",
         run=(cluster_checks.ports_are_free,),
         describe=lambda _: "free, or this stack's",
@@ -352,6 +369,12 @@ CLUSTER_CHECKS = (
         title="Versions",
         run=(cluster_checks.versions_agree, cluster_checks.packages_agree),
         describe=_versions,
+        asks_redis=True,
+    ),
+    ClusterCheck(
+        title="Checkpoints of the cluster",
+        run=(cluster_checks.checkpoints_are_shared,),
+        describe=lambda situation: situation.settings.ray.storage_path or "in the home folder",
         asks_redis=True,
     ),
     ClusterCheck(

@@ -17,6 +17,7 @@ from components.redis import configuration
 from config.platform import PlatformSettings
 from config.ports import RAY_CLIENT, RAY_DASHBOARD, RAY_GCS, REDIS
 from config.services import RayNodeSettings, ServiceSettings
+from config.yaml_file import Dumper
 from contracts.ray_memory import object_store
 
 Json = dict[str, Any]
@@ -67,7 +68,7 @@ def ray_nodes(settings: PlatformSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*head, *settings.ray_nodes)))
 
 
-class _Text(yaml.SafeDumper):
+class _Text(Dumper):
     """Writes for people: scripts line by line, and no references from one part to another."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the base class's

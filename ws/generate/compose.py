@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
+from config.notation import listed_as, person_of
 from config.services import SERVICES
 from docker_api.volume_owner import IMAGE as OWNERS_IMAGE
 from docker_api.volume_owner import SCRIPT, TARGET
@@ -17,11 +18,12 @@ from embedded_engine.changes import COMMAND, CONTAINER, NETWORK, VOLUME
 from embedded_engine.registration import Registration
 from stack.identity import VOLUME_OWNER, StackIdentity
 from stack.programs import PROGRAMS_TARGET
-from stack.secrets import SECRETS_TARGET
+from stack.secrets import NOTEBOOK_TOKEN, SECRETS_TARGET
 from ws.generate.program import Declared
 
 Json = dict[str, Any]
 OWNER_MODULE = "docker_api.volume_owner"
+USUAL_UID = "1000"  # of nearly every service's user
 HEALTHY, ENDED = {"condition": "service_healthy"}, {"condition": "service_completed_successfully"}
 # Keys that stand in each service and mostly say the same: written once, where they do.
 SHARED = ("init", "restart", "read_only", "cap_drop", "security_opt", "logging", "pull_policy")
@@ -48,14 +50,17 @@ class ComposeFile:
 def compose_file(found: Declared) -> ComposeFile:
     """The Compose file of a stack."""
     (network,) = found.of_type(NETWORK)
-    containers = sorted(found.of_type(CONTAINER), key=lambda one: list(SERVICES).index(one.inputs["hostname"]))
+    containers = sorted(found.of_type(CONTAINER), key=lambda one: _place(one.inputs["hostname"]))
     owners = {one.urn: one for one in found.of_type(COMMAND) if f"-m {OWNER_MODULE}" in one.inputs["create"]}
     names = {one.urn: str(one.inputs["hostname"]) for one in containers}
     conditions = {**dict.fromkeys(names.values(), HEALTHY), **dict.fromkeys(map(_owner_name, owners.values()), ENDED)}
     names |= {urn: _owner_name(one) for urn, one in owners.items()}
-    secrets = secret_names(
-        mount["source"] for one in containers for mount in one.inputs.get("mounts", []) if _is_secret(mount)
-    )
+    secrets = {
+        mount["source"]: secret_name(mount["source"], one.inputs["hostname"])
+        for one in containers
+        for mount in one.inputs.get("mounts", [])
+        if _is_secret(mount)
+    }
     services: dict[str, Json] = {names[urn]: _owner_service(one, found) for urn, one in owners.items()}
     for one in containers:
         needs = sorted(names[urn] for urn in one.dependencies if urn in names)
@@ -73,6 +78,11 @@ def compose_file(found: Declared) -> ComposeFile:
         volumes=_volumes(found, services.values()),
         secrets={name: {"file": source} for source, name in sorted(secrets.items(), key=itemgetter(1))},
     )
+
+
+def _place(service: str) -> tuple[int, str]:
+    """Where the file has a service. People's notebooks are declared in any order, and an unchanged file is the same."""
+    return list(SERVICES).index(listed_as(service)), service
 
 
 def service_of(inputs: Json, tags: Mapping[str, str], secrets: Mapping[str, str], waits: Json) -> Json:
@@ -120,15 +130,14 @@ def service_of(inputs: Json, tags: Mapping[str, str], secrets: Mapping[str, str]
     return {key: value for key, value in found.items() if value not in (None, [], {})}
 
 
-def secret_names(sources: Iterable[str]) -> dict[str, str]:
-    """The file of each secret → its name in the Compose file: the file's own, with the user where two have theirs."""
-    files = sorted(set(sources))
-    plain = [path.rpartition("/")[2] for path in files]
-    # …/secrets/<digest>/<user>/<name>
-    return {
-        path: name if plain.count(name) == 1 else f"{name}-{'-'.join(path.split('/')[-3:-1])}"
-        for path, name in zip(files, plain, strict=True)
-    }
+def secret_name(source: str, service: str) -> str:
+    """The name in the Compose file of a service's secret: its file's, with the person and the user whose own it is.
+
+    No other secret changes it, so that a further person or service leaves what is deployed as it is.
+    """
+    *_, uid, name = source.split("/")  # …/secrets/<digest>/<user>/<name>
+    person = person_of(service) if name == NOTEBOOK_TOKEN else None
+    return "-".join([name, *filter(None, [person, uid if uid != USUAL_UID else None])])
 
 
 def is_program(mount: Json) -> bool:

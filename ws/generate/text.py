@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import yaml
-
+from config.yaml_file import dump_yaml
 from ws.generate.compose import ComposeFile, is_program
 
 ANCHOR = "every-service"
@@ -69,8 +68,8 @@ def _entry(key: str, value: object) -> Iterator[str]:
 def _flow(value: object) -> str:
     """A value on one line."""
     # In a list, since a scalar on its own gets an end-of-document mark.
-    text = yaml.safe_dump([escaped(value)], default_flow_style=True, sort_keys=False, width=WIDE, allow_unicode=True)
-    return str(text).strip()[1:-1]
+    text = dump_yaml([escaped(value)], default_flow_style=True, width=WIDE, allow_unicode=True)
+    return text.strip()[1:-1]
 
 
 def _key(key: str, value: object, level: int) -> str:

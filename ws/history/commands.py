@@ -102,6 +102,7 @@ def rollback(
     from ws.turn import turn
 
     session = Session(open_stack(stack), out)
+    session.refuse_half_restored()
     words = ["ws rollback", *([str(number)] if number else []), *(["--present-images"] if present_images else [])]
     command = Command(words=" ".join(words), stack=stack)
     consent = Consent(command=command, console=out, yes=yes, drain=None if drain is None else parse_duration(drain))

@@ -2,7 +2,7 @@
 
 from config.masking import MASK, encrypted_throughout
 from config.stack_file import StackFile
-from config.yaml_file import parse_yaml
+from config.yaml_file import InvalidYamlError, parse_yaml
 from stack.history import Record
 from ws.config.edit import with_value
 from ws.errors import WsError
@@ -14,11 +14,17 @@ def restored_texts(now: StackFile, record: Record) -> dict[str, str]:
     """Name → text. Secrets in plain text, which no record holds, are those of the stack file of now.
 
     Raises:
-        WsError: the record has no files, or now's file lacks such a secret.
+        WsError: the record has no files or one that is refused today, or now's file lacks such a secret.
     """
     if now.name not in record.files:
         raise WsError(f"number {record.number} of the history holds no stack file; it was too large to be kept.")
     text = record.files[now.name]
+    try:
+        parse_yaml(text)
+    except InvalidYamlError as error:  # an earlier release accepted more
+        raise WsError(
+            f"{now.name} as number {record.number} of the history has it cannot be used: {error}. Nothing was changed."
+        ) from error
     config = now.content.get("config") or {}
     for key in record.masked:
         if config.get(key) in (None, MASK):

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from config.services import RAY_NODES
+from coordination.printable import printable
 from docker_api.api import DockerApi
 from ws.errors import WsError
 from ws.logs.containers import Container, ContainerLog, of_stack
@@ -20,7 +21,7 @@ from ws.logs.entry import CONTAINER, Entry, Tail
 from ws.logs.jobs import job_names
 from ws.logs.kinds import LEVELS
 from ws.logs.merging import Live, by_time
-from ws.logs.printing import Printer, plain, printer
+from ws.logs.printing import Printer, printer
 from ws.logs.query import Query
 from ws.logs.ray_files import SCRATCH, Scratch, Summary
 from ws.stack_settings import StackSettings
@@ -36,7 +37,7 @@ def parse_tail(text: str | None, query: Query) -> int | None:
         return None if query.selects_lines else DEFAULT_TAIL
     if text == "all":
         return None
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]{1,9}", text):
         raise typer.BadParameter(f"{text!r} is not a number of lines; write for example 100, or all.")
     return int(text)
 
@@ -193,7 +194,7 @@ def _last(entries: Iterable[Entry], lines: int | None, read: Read) -> Iterable[E
 def _tell(read: Read, out: Console, err: Console) -> None:
     out.file.flush()  # both may go to one file
     for line in (" ".join(read.sentences()), *read.hints):
-        err.print(Text(plain(line), style="dim"), soft_wrap=True)
+        err.print(Text(printable(line), style="dim"), soft_wrap=True)
 
 
 def _may_have_files(query: Query, found: Sequence[Container]) -> bool:

@@ -7,12 +7,12 @@ from itertools import cycle
 from rich.console import Console
 from rich.text import Text
 
+from coordination.printable import UNSAFE, printable
 from ws.logs.entry import COLOURS, CONTAINER, Entry
 
 SERVICE_COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
-# Everything that can move a cursor, change a terminal or reorder text; colours are let through where they are shown.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-COLOURS_OR_CONTROL = re.compile(f"({COLOURS.pattern})|{CONTROL.pattern}")
+# Colours are let through where they are shown.
+COLOURS_OR_CONTROL = re.compile(f"({COLOURS.pattern})|{UNSAFE.pattern}")
 WORKER = re.compile(
     r"(?P<folder>.*/)?(?P<kind>(?:io_)?worker|python-core-worker|python-core-driver)-[0-9a-f]+[-_](?:[0-9a-f]{8}-)?(?P<rest>\d+\..+)"
 )
@@ -25,11 +25,6 @@ def harmless(line: str) -> str:
     if "\r" in line:
         line = next((part for part in reversed(line.split("\r")) if part.strip()), "")
     return COLOURS_OR_CONTROL.sub(lambda found: found[1] or ascii(found[0])[1:-1], line)
-
-
-def plain(text: str) -> str:
-    """A name, or a message about one, whose control characters are written out: programs choose names of files."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def short(source: str) -> str:
@@ -47,7 +42,7 @@ def printer(console: Console, services: Iterable[str], *, as_json: bool) -> Prin
     colours = dict(zip(names, cycle(SERVICE_COLOURS), strict=False))
 
     def show(entry: Entry) -> None:
-        source = "" if entry.source == CONTAINER else f"{plain(short(entry.source))}: "
+        source = "" if entry.source == CONTAINER else f"{printable(short(entry.source))}: "
         name = f"{entry.service:<{width}} │ "
         for line in entry.text.split("\n"):
             text = harmless(line)

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from build_report.units import size
 from docker_api.api import DockerApi, Json
+from docker_api.disk_usage import disk_usage
 from ws.tables import plain_table
 
 KINDS = {
@@ -62,7 +63,7 @@ def table(found: list[CachePart]) -> Table:
 
 def cache_bytes(api: DockerApi) -> int:
     """The size of the whole build cache. Raises `DockerError`."""
-    return _sum(api.call("GET", "/system/df", query={"type": "build-cache"}).get("BuildCache") or ())
+    return _sum(disk_usage(api, "build-cache").get("BuildCache") or ())
 
 
 def _sum(records: Iterable[Json]) -> int:

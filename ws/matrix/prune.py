@@ -3,43 +3,50 @@
 Owns the decision what is old. Images of others, images in use and other people's build cache are never touched.
 """
 
+import contextlib
 import json
 import re
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from build_report.contents import LABEL, SECONDS
 from components.image import FAMILY_REPOSITORY
 from config.project import FOLDER
 from config.stack_file import StackConfig
 from docker_api.api import DockerApi, DockerError, Json
+from docker_api.disk_usage import disk_usage
 from embedded_engine.changes import IMAGE, PULLED_IMAGE
 from embedded_engine.program import Monitor, Outcome, run_program
 from embedded_engine.registration import Registration
-from images.catalog import CATALOG, PACKAGES
+from images.catalog import CATALOG, OWN, PACKAGES, RAY_WHEEL
 from images.family import SERVICES
 from stack.identity import LEAVES_IMAGE
 from ws.matrix.cache import CachePart, parts
 
 TARGET_LABEL = "cslr.target"
 TITLE_LABEL = "org.opencontainers.image.title"
-NAMES = (*CATALOG, *PACKAGES, FAMILY_REPOSITORY)  # last parts of this project's repositories, beside that of bases
+# Last parts of this project's repositories, beside that of bases.
+NAMES = (*CATALOG, *PACKAGES, *RAY_WHEEL, *OWN.values(), FAMILY_REPOSITORY)
 CONTENT_TAG = re.compile(r"[:-][0-9a-f]{12}(-[a-z0-9]+)?$")  # ends in a digest, and the platform if it is not the usual
 STEP = re.compile(r"\] RUN (?:--\S+ )*(?P<command>.*)", re.DOTALL)  # as BuildKit shows it
 RECORD = re.compile(r" from exec (?:/bin/sh -c )?(?P<command>.*)", re.DOTALL)  # as its cache describes it
+FORGOTTEN_SECONDS = 2 * SECONDS  # after which no build report waits for its container any more
 VARIABLE = re.compile(r"\\\$(?:\\\{.*?\\\}|\w+)")  # escaped; shown with its value, described without
 
 
 @dataclass(frozen=True, kw_only=True)
 class Old:
-    """Objects to remove: images, by tag, or by ID if they have none; and records of the build cache."""
+    """Objects to remove: images, by tag, or by ID if they have none; containers; and records of the build cache."""
 
     images: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()  # by ID; forgotten ones, which hold an image
     records: tuple[str, ...] = ()
     size: int = 0  # bytes that nothing else shares
     cache: tuple[CachePart, ...] = ()  # the whole build cache, that of others included
 
     def __bool__(self) -> bool:
-        return bool(self.images or self.records)
+        return bool(self.images or self.containers or self.records)
 
 
 def wanted_tags(configs: Iterable[StackConfig]) -> set[str]:
@@ -65,8 +72,10 @@ def wanted_tags(configs: Iterable[StackConfig]) -> set[str]:
 
 def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
     """Finds unused images on this host; `steps` are the names of all steps of this project's builds."""
-    usage = api.call("GET", "/system/df")
-    used = {container["ImageID"] for container in api.call("GET", "/containers/json", query={"all": "true"})}
+    usage = disk_usage(api, "image", "build-cache")
+    containers = api.call("GET", "/containers/json", query={"all": "true"})
+    forgotten = tuple(container["Id"] for container in containers if _is_forgotten(container))
+    used = {container["ImageID"] for container in containers if container["Id"] not in forgotten}
     own = own_repositories(wanted)
     images = {
         reference: image
@@ -79,9 +88,17 @@ def look(api: DockerApi, wanted: Collection[str], steps: Iterable[str]) -> Old:
     size = sum(max(0, image["Size"] - image["SharedSize"]) for image in gone.values())
     return Old(
         images=tuple(images),
+        containers=forgotten,
         records=tuple(record["ID"] for record in records),
         size=size + sum(record["Size"] for record in records),
         cache=tuple(parts(usage["BuildCache"] or ())),
+    )
+
+
+def _is_forgotten(container: Json) -> bool:
+    """Whether it listed what an image has for a build report that was killed, and that did not remove it."""
+    return (
+        LABEL.items() <= (container["Labels"] or {}).items() and time.time() - container["Created"] > FORGOTTEN_SECONDS
     )
 
 
@@ -122,6 +139,9 @@ def old_records(records: Iterable[Json], steps: Iterable[str]) -> list[Json]:
 def remove(api: DockerApi, old: Old) -> list[str]:
     """Removes it. Returns a sentence on each image that stays."""
     kept = []
+    for container in old.containers:
+        with contextlib.suppress(DockerError):  # gone meanwhile; else its image stays, which is said
+            api.call("DELETE", f"/containers/{container}", query={"force": "true", "v": "true"})
     for reference in old.images:
         try:
             api.call("DELETE", f"/images/{reference}")

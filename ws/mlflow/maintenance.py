@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.text import Text
 
 from docker_api.database_dump import DUMP, MAGIC, SECONDS, DumpError, keep, output, restore, written
+from stack import unfinished_restore
 from stack.identity import StackIdentity
 from stack.programs import run_python
 from stack.state import DUMPS, stack_folder
+from ws.backup.taking import maintenance
 from ws.errors import WsError
 from ws.inside import running, there
 
@@ -24,9 +26,11 @@ STOP_SECONDS = 20
 def garbage_collection(identity: StackIdentity, options: Sequence[str], console: Console) -> None:
     """`mlflow gc` with further options. Raises `WsError` where it fails."""
     said = False
-    for text in _output(identity, "mlflow", run_python("mlflow_server.py", "gc", *options)):
-        said = True
-        console.print(Text.from_ansi(text.decode(errors="replace")), soft_wrap=True, end="")
+    with maintenance(identity, "ws mlflow gc"):  # a backup's artifacts are to be those of the database that it has
+        unfinished_restore.check(identity, {})
+        for text in _output(identity, "mlflow", run_python("mlflow_server.py", "gc", *options)):
+            said = True
+            console.print(Text.from_ansi(text.decode(errors="replace")), soft_wrap=True, end="")
     if not said:
         console.print("Nothing to remove.")
 
@@ -42,6 +46,7 @@ def database_restore(identity: StackIdentity, file: Path) -> str:
 
     Raises `WsError`; the database is then as it was.
     """
+    unfinished_restore.check(identity, {})
     try:
         with file.open("rb") as source:
             if source.read(len(MAGIC)) != MAGIC:

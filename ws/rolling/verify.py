@@ -36,6 +36,8 @@ def problem_of(spec: VerificationSpec, node: str, say: Callable[[str], None]) ->
 
 def _of_nodes(spec: VerificationSpec) -> VerificationSpec:
     """Without the checks of anything but nodes."""
-    services = dict.fromkeys(("mlflow", "mlflow_published", "marimo", "health", "exporter", "prometheus"))
+    services = dict.fromkeys(
+        ("mlflow", "mlflow_published", "marimo", "health", "exporter", "prometheus", "queue", "devel")
+    )
     limits = {"deadline": SECONDS, "settle": SETTLE_SECONDS, "other_nodes": True}
     return spec.model_copy(update={**services, **limits, "transcription": None})

@@ -17,6 +17,17 @@ FOLDER = Path(__file__).with_suffix("")
 UPLOT_PACKAGE, UPLOT_FOLDER = "metaflow-card-uplot", "metaflow_extensions/card_uplot/plugins/cards/uplot/uplot"
 STYLE = (FOLDER / "page.css").read_text(encoding="utf-8")
 STYLE_HASH = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+# For the header Content-Security-Policy of a page with this style.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        f"style-src 'self' 'sha256-{STYLE_HASH}'",
+        "img-src data:",
+        "connect-src 'self'",
+        *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
+    )
+)
 TYPES = {".css": "text/css", ".js": "text/javascript"}
 
 
@@ -53,7 +64,12 @@ def assets() -> Mapping[str, Asset]:
 
     Raises PackageNotFoundError or OSError where uPlot's package is not installed.
     """
-    own = sorted(FOLDER.glob("*.js"))
+    own = [own_asset(path.name) for path in sorted(FOLDER.glob("*.js"))]
     package = distribution(UPLOT_PACKAGE)
     uplot = [Path(str(package.locate_file(f"{UPLOT_FOLDER}/uPlot.{end}"))) for end in ("iife.min.js", "min.css")]
-    return {path.name: Asset(path.name, path.read_bytes()) for path in (*own, *uplot)}
+    return {one.name: one for one in (*own, *(Asset(path.name, path.read_bytes()) for path in uplot))}
+
+
+def own_asset(name: str) -> Asset:
+    """A file of ours."""
+    return Asset(name, (FOLDER / name).read_bytes())

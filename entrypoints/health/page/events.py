@@ -20,13 +20,18 @@ class Readers:
         self._ending = asyncio.Event()
         self.count = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether as many pages are open as are served."""
+        return self.count >= MOST_READERS
+
     def end(self) -> None:
         """Ends all streams, and those that are opened from now on."""
         self._ending.set()
 
     async def follow(self, look: Callable[[], Awaitable[dict[str, str]]]) -> AsyncGenerator[bytes, None]:
         """The events for one reader, until the streams end; raises TooManyReadersError before the first."""
-        if self.count >= MOST_READERS:
+        if self.full:
             raise TooManyReadersError
         self.count += 1
         try:

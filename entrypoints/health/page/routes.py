@@ -11,7 +11,7 @@ from aiohttp import web
 
 from contracts.health import HealthSettings, Kind
 from entrypoints.health.monitor import Monitor, log
-from entrypoints.health.page.assets import STYLE, STYLE_HASH, Asset, assets
+from entrypoints.health.page.assets import POLICY, STYLE, Asset, assets
 from entrypoints.health.page.charts import RANGES, charts_with
 from entrypoints.health.page.events import MOST_READERS, Readers, TooManyReadersError
 from entrypoints.health.page.faults import FaultLog
@@ -22,16 +22,6 @@ from entrypoints.health.page.templates import LOOPBACK, frame, page, sections
 PATIENCE = 0.05  # seconds
 SLOWEST_READER = 30.0  # seconds for one event; the stream of a slower one ends
 KEPT = "public, max-age=31536000, immutable"  # of files whose address tells their content
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        f"style-src 'self' 'sha256-{STYLE_HASH}'",
-        "img-src data:",
-        "connect-src 'self'",
-        *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
-    )
-)
 METRICS_OFF = "metrics are off; turn them on: ws set metrics.enabled true exporter.enabled true -s {0} && ws up -s {0}"
 
 

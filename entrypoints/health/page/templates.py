@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from contracts.status import HostState, Overall, State
-from entrypoints.health.page.assets import STYLE
 from entrypoints.health.page.charts import RANGES, charts_with
 from entrypoints.health.page.faults import Broken, reraised
+from entrypoints.health.page.markup import environment, is_web
 from entrypoints.health.page.snapshot import Snapshot
 from entrypoints.health.page.tiles import tiles
-from entrypoints.health.page.words import clock, code, counted, duration, gigabytes, iso, node_state, sentence
+from entrypoints.health.page.words import counted, node_state
 from entrypoints.health.probes import in_words
 
 FOLDER = Path(__file__).with_suffix("")
@@ -34,31 +30,11 @@ HEADER, ABOVE, BELOW = (
 )
 PLAIN = ("alerts", "tiles")  # sections that have no frame
 TITLES = {"gpus": "GPUs", "nodes": "Ray nodes", "runs": "Last MLflow runs", "tiles": "At a glance"}  # else as the name
-MARKS = {
-    **dict.fromkeys(
-        (
-            State.UP.value,
-            Overall.HEALTHY.value,
-            "alive",
-            "SUCCEEDED",
-            "FINISHED",
-            "passed",
-            "built",
-            "done",
-            "unchanged",
-        ),
-        "●",
-    ),
-    **dict.fromkeys((State.DOWN.value, Overall.UNHEALTHY.value, "missing", "FAILED", "failed", "lost", "drift"), "✕"),
-    **dict.fromkeys((State.STARTING.value, "RUNNING", "running"), "◐"),
-    **dict.fromkeys((HostState.MAINTENANCE.value, "PENDING", "SCHEDULED"), "◌"),
-}
-OTHER_MARK = "○"
-ICON_COLOURS = {Overall.HEALTHY.value: "%231a7f37", Overall.UNHEALTHY.value: "%23cf222e"}
 # Kind of a service → the name of its page, and the path to it.
 FRONT_ENDS = {
     "mlflow": ("MLflow", ""),
     "marimo": ("Marimo notebooks", ""),
+    "queue": ("Queue", ""),
     "transcription-frontend": ("Transcription", ""),
     "prometheus": ("Prometheus", "/classic/graph"),
     "grafana": ("Grafana", ""),
@@ -73,28 +49,9 @@ class FrontEnd:
     url: str
 
 
-def _is_web(url: str) -> bool:
-    return url.startswith(("http://", "https://"))
-
-
-TEMPLATES = Environment(
-    loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
-TEMPLATES.filters |= {
-    "clock": clock,
-    "code": code,
-    "counted": counted,
-    "duration": duration,
-    "gigabytes": gigabytes,
-    "in_words": in_words,
-    "iso": iso,
-    "node_state": node_state,
-    "sentence": sentence,
-}
-TEMPLATES.tests |= {"web": _is_web}
+TEMPLATES = environment(FOLDER)
+TEMPLATES.filters |= {"counted": counted, "in_words": in_words, "node_state": node_state}
 TEMPLATES.globals |= {
-    "mark": lambda state: MARKS.get(state, OTHER_MARK),
-    "icon_colours": ICON_COLOURS,
     "refresh_seconds": REFRESH_SECONDS,
     "events_shown": EVENTS_SHOWN,
     "jobs_shown": JOBS_SHOWN,
@@ -104,7 +61,6 @@ TEMPLATES.globals |= {
     "header": HEADER,
     "titles": TITLES,
     "ranges": RANGES,
-    "style": Markup(STYLE),  # noqa: S704 - our own file
 }
 
 
@@ -183,7 +139,8 @@ def _front_ends(shown: Snapshot) -> list[FrontEnd]:
     head = shown.status.ray.head
     found = [FrontEnd("Ray dashboard", head.dashboard)] if head and head.dashboard else []
     for service in shown.status.services:
-        if service.kind in FRONT_ENDS and service.url and _is_web(service.url):
+        if service.kind in FRONT_ENDS and service.url and is_web(service.url):
             name, path = FRONT_ENDS[service.kind]
-            found.append(FrontEnd(name, f"{service.url}{path}"))
+            person = service.name.removeprefix(service.kind).removeprefix("-")  # of a person's own notebooks
+            found.append(FrontEnd(f"{name} of {person}" if person else name, f"{service.url}{path}"))
     return found

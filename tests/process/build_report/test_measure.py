@@ -67,6 +67,8 @@ class TestSpec:
             (json.dumps(SPEC | {"tag": ""}), "tag must be a string"),
             (json.dumps(SPEC | {"variant": 3}), "variant must be a string or null"),
             (json.dumps(SPEC | {"budgets": "x"}), "budgets is unknown"),
+            (json.dumps(SPEC | {"limit": "5 GB", "limit_key": "x"}), "limit must be a number of bytes, with limit_key"),
+            (json.dumps(SPEC | {"limit": "5"}), "limit must be a number of bytes, with limit_key"),
         ],
     )
     def test_a_wrong_one_is_one_sentence(self, text, said):
@@ -156,6 +158,16 @@ class TestBudget:
         build = built(kept, image(SIZES))
         done = run(image_id=build.image_id, budget=table('[layer.pyg]\n"cuda13.1.1" = "1 MB"'))
         assert "There is no earlier build to compare with." in done.stderr
+
+    def test_layers_of_an_own_dockerfile_are_limited_by_its_key(self, kept):
+        build = built(kept, image(SIZES | {"other": 60 * MB}))
+        limits = {"limit_key": "ray.cpu.image.size_limit", "image": "own-ray-cpu"}
+        over = run(image_id=build.image_id, limit=str(50 * MB), **limits)
+        assert over.returncode == OVER
+        lines = over.stderr.splitlines()
+        assert lines[1] == "  ray.cpu.image.size_limit: 60 MB, 10 MB (20 %) over its 50 MB"
+        assert lines[-1] == "  Remove what grew, or raise ray.cpu.image.size_limit."
+        assert run(image_id=build.image_id, limit=str(60 * MB), **limits).returncode == WITHIN
 
     def test_a_wrong_table_is_a_wrong_call(self, kept, table):
         build = built(kept, image(SIZES))

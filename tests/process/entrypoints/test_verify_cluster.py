@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ CLOSED: Answer = (401, {"error": "no token"})
 
 
 def session(**changes: Any) -> Session:
-    parts = dict.fromkeys(("mlflow", "marimo", "health", "exporter", "prometheus", "transcription"))
+    parts = dict.fromkeys(("mlflow", "marimo", "health", "exporter", "prometheus", "queue", "devel", "transcription"))
     values: dict[str, Any] = {"nodes": [NODE], "settle": 0.0, **parts}
     heads = SimpleNamespace(hosts=["127.0.0.1"], dashboard_port=8265, client_port=10001, container=None, patience=0.0)
     spec: Any = SimpleNamespace(**{"heads": heads, **values, **changes})
@@ -443,6 +444,21 @@ class TestMlflow:
             program.keep_mlflow_run(mlflow.url)
 
 
+class TestTaskOnANode:
+    def test_that_the_scheduler_does_not_know_names_the_node_and_a_remedy(self, monkeypatch):
+        import ray
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise ray.exceptions.TaskUnschedulableError("lease_id=00")
+
+        monkeypatch.setattr(ray, "wait", lambda work, **_: (work, []))
+        monkeypatch.setattr(ray, "get", refuse)
+        asked = session()
+        asked.listed, asked.leader = {"ray-cpu": {"NodeID": "5f89"}}, "beta-ray-head"
+        with pytest.raises(Exception, match=r"ray-cpu is listed as alive \(node ID 5f89\).*beta-ray-head.*restart"):
+            program.collect(asked, {"ray-cpu": "reference"}, 1.0, "run a task")
+
+
 class TestWhatANodeDoes:
     """Checks of what people do on nodes: as if the first node had answered so to the tasks, in this order."""
 
@@ -578,6 +594,60 @@ class TestPrometheus:
     def test_that_does_not_know_a_node_yet_fails(self, server):
         with pytest.raises(NotYet, match="does not know ray-cpu"):
             self.collects(server, self.target("health", pool="health"))
+
+
+class TestQueue:
+    PATH = "/api/v1/queue"
+
+    def knows(self, server: Server, *nodes: dict[str, Any], stranger: int = 401, ray: str | None = None) -> str:
+        said = {"ray_answers": ray is None, "ray_message": ray}
+        view: dict[str, Any] = {**said, "nodes": nodes, "running": [{}], "waiting": []}
+        server.answers["GET", self.PATH] = ((stranger, {}), (200, view))
+        return program.queue_knows_nodes(session(queue=SimpleNamespace(url=server.url)))
+
+    def test_that_knows_the_nodes_passes(self, server):
+        said = self.knows(server, {"name": "ray-cpu", "up": True}, {"name": "beta-ray-cpu", "up": False})
+        assert said == "1 nodes, 1 jobs run and 0 wait; refuses requests without the token"
+
+    def test_that_lets_strangers_in_fails(self, server):
+        with pytest.raises(CheckFailed, match="answered 200 without a token"):
+            self.knows(server, stranger=200)
+
+    def test_that_has_a_node_that_is_down_fails(self, server):
+        with pytest.raises(NotYet, match="does not know ray-cpu"):
+            self.knows(server, {"name": "ray-cpu", "up": False})
+
+    def test_that_ray_does_not_answer_yet_fails_with_the_reason(self, server):
+        with pytest.raises(NotYet, match="Ray does not answer the queue: refused"):
+            self.knows(server, ray="refused")
+
+
+class TestDevel:
+    def greeted(self, greeting: bytes) -> str:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def greet() -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.sendall(greeting)
+
+            thread = threading.Thread(target=greet)
+            thread.start()
+            try:
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+                return program.ssh_greets(
+                    session(devel=SimpleNamespace(url=url, keys=["ann SHA256:1", "ben SHA256:2"]))
+                )
+            finally:
+                thread.join()
+
+    def test_that_greets_as_an_ssh_server_passes_with_who_may_log_in(self):
+        assert self.greeted(b"SSH-2.0-OpenSSH_10.6p1 Debian-1\r\n") == "OpenSSH_10.6p1 Debian-1, 2 keys may log in"
+
+    @pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n", b"", b"x" * 9000])
+    def test_that_is_something_else_fails(self, greeting):
+        with pytest.raises(NotYet, match="not as an SSH server"):
+            self.greeted(greeting)
 
 
 class TestOwnFile:

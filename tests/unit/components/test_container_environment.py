@@ -7,18 +7,21 @@ import pytest
 from components.environment import Environment
 from config.platform_rules import RESERVED_ENVIRONMENT
 from config.services import SERVICES
-from testing.harness import CLUSTER, Deployed, deploy, merged
+from testing.harness import CLUSTER, LOGIN, Deployed, deploy, merged
 
 URLS = {"mlflow": {"base_url": "/mlflow"}, "marimo": {"base_url": "/marimo"}}
 OFF_BY_DEFAULT = {
-    name: {"enabled": True} for name in ("gpu", "exporter", "metrics", "transcription", "transcription_frontend")
+    name: {"enabled": True}
+    for name in ("gpu", "exporter", "metrics", "queue", "transcription", "transcription_frontend", "tls")
 }
-ONE_HOST = merged(URLS, OFF_BY_DEFAULT, {"metrics": {"grafana": {"enabled": True}}, "ray": {"gpu": {"enabled": True}}})
+ONE_HOST = merged(
+    URLS, OFF_BY_DEFAULT, LOGIN, {"metrics": {"grafana": {"enabled": True}}, "ray": {"gpu": {"enabled": True}}}
+)
 OF_A_CLUSTER = {"redis": "gamma", "redis-replica": "beta", "ray-gateway": "beta", "ray-head": "beta"}
 USERS = "the-users-own"
 # Service → the variables whose required value stays, with the user's after it where they are lists.
 JOINED = {
-    **{name: {"PYTHONPATH": ":"} for name in ("ray-head", "ray-cpu", "ray-gpu", "marimo")},
+    **{name: {"PYTHONPATH": ":"} for name in ("ray-head", "ray-cpu", "ray-gpu", "marimo", "devel")},
     "exporter": {"PYTHONPATH": ":"},
     "mlflow": {"MLFLOW_SERVER_ALLOWED_HOSTS": ",", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ","},
 }

@@ -28,7 +28,7 @@ from embedded_engine.container_body import seconds
 from embedded_engine.resources.container import Container
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
-from testing.harness import CLUSTER, CONTAINER, NETWORK, VOLUME, Deployed, deploy, merged, stack_settings
+from testing.harness import CLUSTER, CONTAINER, LOGIN, NETWORK, VOLUME, Deployed, deploy, merged, stack_settings
 
 # Go's time.Duration.String for whole seconds: no empty unit in front, none left out behind, nothing above 59.
 CANONICAL = re.compile(r"([1-9]\d*h[1-5]?\dm|([1-9]|[1-5]\d)m)?[1-5]?\ds", re.ASCII)
@@ -41,9 +41,9 @@ def gpu(tmp_path_factory) -> Deployed:
         "redis": {"env": {"ZONE": "b", "ALPHA": "a"}, "volumes": [{"source": "old", "target": "/backups"}]},
         "metrics": {"grafana": {"enabled": True}},
     }
-    optional = ("exporter", "metrics", "transcription", "transcription_frontend")
+    optional = ("exporter", "metrics", "queue", "transcription", "transcription_frontend")
     off_by_default = {name: {"enabled": True} for name in optional}
-    settings = merged(stack_settings("gpu"), {"gpu": {"devices": [2, 0]}}, off_by_default, more)
+    settings = merged(stack_settings("gpu"), {"gpu": {"devices": [2, 0]}}, off_by_default, LOGIN, more)
     return deploy(settings, state_home=tmp_path_factory.mktemp("state"), stack="gpu")
 
 
@@ -62,6 +62,8 @@ ON_THE_BRIDGE = (
     "ray-cpu",
     "ray-gpu",
     "marimo",
+    "queue",
+    "devel",
     "transcription",
     "transcription-frontend",
     "exporter",

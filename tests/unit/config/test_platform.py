@@ -358,6 +358,46 @@ class TestCrossChecks:
                 id="page-without-its-service",
             ),
             pytest.param(
+                {"queue": {"enabled": True}, "postgres": {"enabled": False}, "mlflow": {"enabled": False}},
+                "postgres.enabled",
+                "postgres is disabled, but queue needs it: the queue keeps its jobs in Postgres",
+                "ws set postgres.enabled true",
+                id="queue-without-postgres",
+            ),
+            pytest.param(
+                {"queue": {"enabled": True}, "ray": {"cpu": {"enabled": False}}},
+                "queue.enabled",
+                "this host runs no Ray node",
+                "ws set ray.cpu.enabled true",
+                id="queue-without-a-cluster",
+            ),
+            pytest.param(
+                {"queue": {"enabled": True, "users": {"anna": {"tell": [{"kind": "slack", "variable": "ANNA"}]}}}},
+                "queue.users.anna.tell[0].variable",
+                "ANNA is not in queue.env_secrets",
+                "ws set queue.env_secrets '[\"ANNA\"]'",
+                id="queue-without-the-address-of-a-webhook",
+            ),
+            pytest.param(
+                {"queue": {"enabled": True, "users": {"anna": {}, "Anna": {}}}},
+                "queue.users.Anna",
+                "differs from anna by case only",
+                "queue.users.Anna",
+                id="queue-with-a-user-twice",
+            ),
+            pytest.param(
+                {
+                    "queue": {
+                        "enabled": True,
+                        "users": {"anna": {"tell": [{"kind": "mail", "address": "anna@example.org"}]}},
+                    }
+                },
+                "queue.users.anna.tell[0]",
+                "is mail, but queue.mail names no server",
+                "smtp.example.org:587",
+                id="queue-without-a-mail-server",
+            ),
+            pytest.param(
                 jobs_on_ray(images={"packages": ["einops"]}),
                 "images.packages",
                 "lacks faster-whisper, without which the Ray nodes cannot transcribe",

@@ -7,7 +7,7 @@ import yaml
 
 from config.load import config_value, load
 from config.problems import MOST_PROBLEMS, SettingsError
-from config.yaml_file import InvalidYamlError, parse_yaml
+from config.yaml_file import InvalidYamlError, dump_yaml, parse_yaml
 from testing.stack_files import written
 
 HEAD = "config:\n  cslr:platform:\n"
@@ -87,3 +87,24 @@ def test_without_libyaml_it_is_the_same(monkeypatch):
     assert parse_yaml("a: [1, {b: c}]") == {"a": [1, {"b": "c"}]}
     with pytest.raises(InvalidYamlError, match="nested too deeply"):
         parse_yaml("[" * 2000)
+
+
+@pytest.mark.parametrize(
+    "text", ["08", "-09", "0o17", "0644", "1e3", "12345e7", "1.5e3", ".5e3", "1_000", "22:22", "3.10", "0", "yes", "a"]
+)
+def test_text_that_is_written_is_read_as_that_text(text):
+    for value in (text, [text], {text: text}):
+        assert parse_yaml(dump_yaml(value)) == value
+        assert parse_yaml(dump_yaml(value, default_flow_style=True)) == value
+
+
+@pytest.mark.parametrize("number", [0, -1, 10, 0.5, 1e30, 1e-7, 1500.0])
+def test_a_number_that_is_written_is_read_as_that_number(number):
+    assert parse_yaml(dump_yaml([number])) == [number]
+
+
+@pytest.mark.parametrize("text", ["1.5e3", ".5E3", "2.e1"])
+def test_an_exponent_without_a_sign_is_refused(text):
+    """Readers of YAML 1.1 take it for text."""
+    with pytest.raises(InvalidYamlError, match="different numbers"):
+        parse_yaml(f"a: {text}")

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from contracts.cluster_test import ClusterTestSettings
 from contracts.document import SETTINGS_VARIABLE, DocumentError, dump, load, load_settings
+from contracts.exporter import ExporterSettings
+from contracts.firewall import FirewallSettings
+from contracts.gateway import GatewaySettings
+from contracts.health import HealthSettings
+from contracts.keeper import KeeperSettings
+from contracts.queue import QueueSettings
+from contracts.ray_node import AgentSettings, GuardSettings, NodeSettings
+from contracts.transcription import TranscriptionSettings
 
 
 class Colour(enum.Enum):
@@ -141,3 +155,32 @@ class TestSettings:
     def test_mistake_is_told_with_the_variable(self):
         with pytest.raises(DocumentError, match=r"CSLR_SETTINGS: Part: missing field 'name'"):
             load_settings(Part, {SETTINGS_VARIABLE: "{}"})
+
+
+@pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN", "1" + "0" * 400])
+def test_a_number_that_is_not_finite_is_refused(number):
+    with pytest.raises(DocumentError, match="size must be a number that is finite"):
+        load(Part, f'{{"name": "a", "size": {number}}}')
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+SETTINGS = (
+    AgentSettings, ClusterTestSettings, ExporterSettings, FirewallSettings, GatewaySettings, GuardSettings,
+    HealthSettings, KeeperSettings, NodeSettings, QueueSettings, TranscriptionSettings,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("cls", SETTINGS)
+@given(data=st.data())
+@settings(max_examples=int(os.environ.get("INPUT_EXAMPLES", "40")))
+def test_whatever_a_program_is_given_is_a_document_or_one_error(cls, data):
+    """A program's environment: its own fields with any values, and others."""
+    names = [field.name for field in dataclasses.fields(cls) if field.init]
+    fields = st.fixed_dictionaries({}, optional=dict.fromkeys(names, JSON))
+    text = data.draw(st.text() | fields.map(json.dumps) | JSON.map(json.dumps))
+    with suppress(DocumentError):
+        load_settings(cls, {SETTINGS_VARIABLE: text})

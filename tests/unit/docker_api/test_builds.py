@@ -290,8 +290,11 @@ class TestContextOfTheCatalog:
         assert copied(CATALOG["mlflow"]) == {"requirements.txt"}
         assert "locks/cuda13.1.1-py3.14" in copied(CATALOG["ray-runtime"])
 
-    def test_a_folders_own_rules_do_not_leak(self, tmp_path: Path):
-        (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    def test_the_rules_of_the_folder_hold_where_the_dockerfile_has_none(self, tmp_path: Path):
+        """As Docker does, and the genuine engine."""
+        for name in ("Dockerfile", "a", "b"):
+            (tmp_path / name).write_text("FROM scratch\n")
         (tmp_path / ".dockerignore").write_text("a\n")
-        (tmp_path / "a").write_text("a")
-        assert context_files(tmp_path, tmp_path / "Dockerfile") == ["a"]
+        assert context_files(tmp_path, tmp_path / "Dockerfile") == ["b"]
+        (tmp_path / "Dockerfile.dockerignore").write_text("b\n")
+        assert context_files(tmp_path, tmp_path / "Dockerfile") == ["Dockerfile.dockerignore", "a"]

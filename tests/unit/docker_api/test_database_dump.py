@@ -1,6 +1,7 @@
 """What is kept of MLflow's database before an image changes, with a simulated Docker Engine."""
 
 import tarfile
+import time
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +40,26 @@ class Engine:
 
     def exec_inspect(self, _: str) -> dict[str, int]:
         return {"ExitCode": self._code}
+
+
+class TestProgram:
+    """Docker notes the end of a program a moment after its output has ended."""
+
+    def test_is_waited_for(self, monkeypatch):
+        engine: Any = Engine()
+        codes = iter([None, None, 3])
+        monkeypatch.setattr(engine, "exec_inspect", lambda _: {"ExitCode": next(codes)})
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        with pytest.raises(database_dump.DumpError, match="exit code 3"):
+            list(database_dump.output(engine, "c", ["sh", "-c", DUMP]))
+
+    def test_whose_end_is_unknown_has_not_succeeded(self, monkeypatch):
+        engine: Any = Engine()
+        monkeypatch.setattr(engine, "exec_inspect", lambda _: {"ExitCode": None})
+        monkeypatch.setattr(database_dump, "EXIT_SECONDS", 0.0)
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        with pytest.raises(database_dump.DumpError, match="end is unknown"):
+            list(database_dump.output(engine, "c", ["sh", "-c", DUMP]))
 
 
 class TestKeep:

@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parents[3]
 PAGE = PROJECT / "docs" / "troubleshooting.md"
 FOLDERS = (
     "build_report", "components", "config", "coordination", "docker_api", "embedded_engine", "entrypoints", "images",
-    "preflight", "stack", "verification", "ws",
+    "policy", "preflight", "stack", "verification", "ws",
 )  # fmt: skip
 SHORTEST = 3  # words of a clause by which a message is recognised
 # Clauses that are made of values of the run, or are not messages.

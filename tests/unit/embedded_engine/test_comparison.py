@@ -7,15 +7,15 @@ import pytest
 
 from embedded_engine.comparison import container, drifted_fields, made_with, network, volume
 from embedded_engine.labels import INPUTS_LABEL
-from testing.harness import CLUSTER, Deployed, deploy, merged, stack_settings
+from testing.harness import CLUSTER, LOGIN, Deployed, deploy, merged, stack_settings
 from testing.inspection import IMAGE, inspected
 
-OPTIONAL = {name: {"enabled": True} for name in ("exporter", "transcription", "transcription_frontend")}
+OPTIONAL = {name: {"enabled": True} for name in ("exporter", "queue", "transcription", "transcription_frontend")}
 
 
 @pytest.fixture(scope="module")
 def gpu(tmp_path_factory) -> Deployed:
-    settings = merged(stack_settings("gpu"), {"gpu": {"devices": [2, 0]}}, OPTIONAL)
+    settings = merged(stack_settings("gpu"), {"gpu": {"devices": [2, 0]}}, OPTIONAL, LOGIN)
     return deploy(settings, state_home=tmp_path_factory.mktemp("state"), stack="gpu")
 
 

@@ -1,5 +1,6 @@
 """Drift of a whole stack, on a made-up Docker Engine."""
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -20,6 +21,10 @@ SETTINGS: dict[str, Any] = {
 LABELS = {"cslr.project": "cslr", "cslr.stack": "dev"}
 
 
+def image_id(tag: str) -> str:
+    return f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}"
+
+
 class Host:
     """An Engine with the objects that a stack declares."""
 
@@ -28,7 +33,7 @@ class Host:
         self.objects: dict[str, dict[str, Any]] = {}
         tags = [one.inputs["imageName"] for one in self.declared.of_type(IMAGE).values()]
         for tag in tags:
-            self.objects[f"/images/{tag}/json"] = {"Id": f"sha256:{tag}", "RepoTags": [tag], "Config": {}}
+            self.objects[f"/images/{tag}/json"] = {"Id": image_id(tag), "RepoTags": [tag], "Config": {}}
         for one in self.declared.of_type(NETWORK).values():
             (pool,) = one.inputs["ipamConfigs"]
             self.objects[f"/networks/{one.inputs['name']}"] = {
@@ -113,7 +118,7 @@ class TestDrift:
         assert "cslr-dev-redis" in found.pending
 
     def test_knows_the_images_that_are_declared(self, host, observe):
-        assert all(identifier == f"sha256:{name}" for name, identifier in observe().images.items())
+        assert all(identifier == image_id(name) for name, identifier in observe().images.items())
         assert len(observe().images) >= 2
 
     def test_cannot_be_told_without_docker(self, host, observe, monkeypatch):

@@ -68,6 +68,7 @@ class TestAnyText:
     @example("RUN a\\\n  b")
     @example("RUN a \\\n # b \\\n c")
     @example("RUN a \\")
+    @example("RUN \\ \\\n")
     def test_is_refused_or_kept_whole(self, folder, text):
         text = f"FROM scratch\n{text}"
         with suppress(DockerfileError):

@@ -128,6 +128,7 @@ class TestCatalog:
         assert {image.name for image in CATALOG.values() if image.depends_on_variant} == {
             *FAMILY,
             "ray-lean",
+            "devel-ssh",
             "transcription-backend-cuda",
         }
 

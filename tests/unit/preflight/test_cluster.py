@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from config.platform import PlatformSettings
-from config.problems import Notice, Problem, SettingsError
+from config.problems import Notice, SettingsError
+from contracts import checkpoints
 from coordination.membership import MemberState
 from preflight.cluster import Situation, check, single_point
 from preflight.cluster_facts import ClosedPort, ClusterFacts
@@ -15,11 +16,16 @@ from testing.lab import at, changed, membership_of
 from testing.lab_facts import BETA, GAMMA, HOST, MACHINE, SOUND, member, state
 from ws.doctor.checks import CLUSTER_CHECKS
 
+URL = "s3://lab/checkpoints"
+OTHERS = (("beta", "10.88.0.2"), ("gamma", "10.88.0.3"))
+
 
 def preflight(
     cluster: ClusterFacts = SOUND, host: HostFacts = HOST, settings: PlatformSettings | None = None
 ) -> list[Notice]:
-    return check(settings or at("alpha"), host, cluster)
+    """What is said of a host, apart from the want of shared checkpoints."""
+    found = check(settings or at("alpha"), host, cluster)
+    return [notice for notice in found if not notice.text.startswith("ray.checkpoints is not set")]
 
 
 def refusal(*args: Any, **options: Any) -> str:
@@ -272,6 +278,56 @@ class TestReach:
         assert preflight(with_members(own, member("beta", "10.88.0.2", blind=6), GAMMA, head="alpha")) == []
 
 
+class TestCheckpoints:
+    FOLDER = "/mnt/checkpoints"
+
+    @staticmethod
+    def said(own: str | None, *theirs: str) -> list[Notice]:
+        others = (member(*each, checkpoints=there) for each, there in zip(OTHERS, theirs, strict=True))
+        return check(at("alpha", {"ray": {"checkpoints": own}} if own else None), HOST, with_members(*others))
+
+    def test_of_hosts_that_share_them_are_not_mentioned(self):
+        assert self.said(URL, URL, URL) == []
+
+    def test_may_be_a_folder_of_another_path_on_each_host(self):
+        assert self.said(self.FOLDER, checkpoints.FOLDER, checkpoints.FOLDER) == []
+
+    @pytest.mark.parametrize(
+        ("own", "beta", "told"),
+        [
+            (URL, "s3://other/checkpoints", f"({URL} here, s3://other/checkpoints there)"),
+            (URL, checkpoints.FOLDER, f"({URL} here, /checkpoints there)"),
+            (FOLDER, "", "(/checkpoints here, its home folder there)"),
+        ],
+    )
+    def test_that_differ_are_only_said(self, own, beta, told):
+        """Hosts are deployed one after another: with a refusal none could begin."""
+        (notice,) = self.said(own, beta, checkpoints.FOLDER if own == self.FOLDER else URL)
+        assert notice.warning
+        assert f"alpha and beta keep checkpoints in different places {told}" in notice.text
+
+    def test_of_this_host_alone_in_its_home_folder_are_told_twice(self):
+        missing, differs = self.said(None, URL, "")
+        assert (missing.warning, differs.warning) == (False, True)
+        assert f"(its home folder here, {URL} there)" in differs.text
+
+    def test_in_no_shared_place_are_mentioned_with_the_remedy(self):
+        (notice,) = check(at("alpha"), HOST, SOUND)
+        assert not notice.warning
+        assert notice.text.startswith("ray.checkpoints is not set, so alpha keeps checkpoints in a home folder of")
+        assert "ws set ray.checkpoints /mnt/nfs/checkpoints -s alpha" in notice.text
+
+    def test_of_a_cluster_of_one_host_need_no_shared_place(self):
+        block = changed(
+            hosts={"alpha": {"address": "10.88.0.1"}}, head_whitelist=["alpha"], redis={"host": "alpha"}, mlflow=None
+        )
+        found = check(at("alpha", None, block), HOST, ClusterFacts())
+        assert not [notice for notice in found if "ray.checkpoints" in notice.text]
+
+    def test_of_a_host_of_an_earlier_version_are_not_known(self):
+        assert check(at("alpha", {"ray": {"checkpoints": URL}}), HOST, SOUND) == []
+
+
 class TestSinglePoint:
     def test_is_the_host_of_redis_without_a_copy(self):
         settings = at("alpha", None, changed(redis={"host": "gamma"}))
@@ -309,13 +365,16 @@ class TestEveryFinding:
         cluster = replace(
             with_members(*others), clock_ahead=9.0, closed=TestReach.CLOSED, sources={"gamma": None}, refusal="no"
         )
-        host = replace(HOST, listeners=(Listener(address="::", port=8265),))
-        situation = Situation(settings=at("alpha"), membership=membership_of("alpha"), host=host, cluster=cluster)
+        host = replace(HOST, listeners=(Listener(address="::", port=8265),), folder=lambda _: None)
+        settings = at("alpha", None, changed(datasets={"signs": {"source": "/srv/signs"}}))
+        situation = Situation(settings=settings, membership=membership_of("alpha"), host=host, cluster=cluster)
         for group in CLUSTER_CHECKS:
             found = [finding for each in group.run for finding in each(situation)]
             assert found, group.title
             for problem in found:
-                assert isinstance(problem, Problem)
-                assert problem.path[0] == "hosts"
+                if isinstance(problem, Notice):
+                    assert problem.text.startswith("ray.checkpoints is not set, so alpha")
+                    continue
+                assert problem.path[0] in ("hosts", "datasets")
                 assert problem.advice
-                assert any(host in problem.reason for host in ("alpha", "beta", "gamma", "delta"))
+                assert any(host in problem.reason for host in ("alpha", "beta", "gamma", "delta", "this host"))

@@ -182,6 +182,32 @@ class TestFolder:
         assert Folder.at("\0") is None
 
 
+class TestNotebooksOfPeople:
+    """What is told once for all of them is wrong once."""
+
+    PEOPLE: ClassVar = {
+        "users": ["ann", "ben"],
+        "memory": "2g",
+        "cpus": 4,
+        "volumes": [{"source": "/srv/x", "target": "/mnt/x"}],
+    }
+
+    @pytest.mark.parametrize("memory", [int(1.9 * GIB), GIB // 2])
+    @pytest.mark.parametrize("folder", [None, Folder(mode=0o700)])
+    def test_are_refused_once(self, memory, folder):
+        facts = HostFacts(memory_bytes=memory, cpus=2, folder=lambda _: folder)
+        with pytest.raises(SettingsError) as caught:
+            check_raw({"marimo": self.PEOPLE}, facts)
+        paths = [problem.path for problem in caught.value.problems if problem.path[0] == "marimo"]
+        assert sorted(map(str, paths)) == sorted(
+            map(str, [("marimo", "memory"), ("marimo", "cpus"), ("marimo", "volumes", 0, "source")])
+        )
+
+    def test_are_refused_at_the_persons_own_key(self):
+        raw = {"marimo": {"users": {"ann": {"memory": "64g"}, "ben": None}}}
+        assert "marimo.users.ann.memory: 64g is more" in refusal(raw, HostFacts(memory_bytes=8 * GIB))
+
+
 class TestGpus:
     RAW: ClassVar = {"gpu": {"enabled": True}}
 

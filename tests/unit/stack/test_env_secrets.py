@@ -157,6 +157,30 @@ class TestEncryptedSettings:
         assert list(encrypted_paths(tmp_path / "none.yaml")) == []
 
 
+class TestPlainText:
+    """A value that anyone reads who reads the stack file."""
+
+    @pytest.fixture
+    def warned(self, home, monkeypatch):
+        """Gives a function that says what a deployment warns of."""
+
+        def of(**options: Any) -> list[str]:
+            said: list[str] = []
+            monkeypatch.setattr("pulumi.warn", said.append)
+            deploy(merged(stack_settings("dev"), ASKED), state_home=home, **options)
+            return [text for text in said if "in plain text" in text]
+
+        return of
+
+    def test_is_warned_of_with_the_command_that_encrypts(self, warned):
+        (text,) = warned(plain=GIVEN)
+        assert text.startswith("Pulumi.dev.yaml: cslr:envSecrets: is in plain text.")
+        assert text.endswith("ws set envSecrets.NAME -s dev")
+
+    def test_is_not_what_is_encrypted(self, warned):
+        assert warned(secrets=GIVEN) == []
+
+
 class TestWsSet:
     def test_asks_for_a_value_and_shows_none(self):
         assert Key.parse("envSecrets.HF_TOKEN").is_secret

@@ -50,7 +50,8 @@ class TestLanes:
 
     def test_all_run_although_one_fails(self, commands, capsys):
         assert lanes.main([]) == 1
-        assert {lane.folder for lane in LANES.values()} <= {word for command in commands for word in command}
+        folders = {lane.folder for lane in LANES.values()}
+        assert folders - {word for command in commands for word in command} == {"tests/chaos"}
         assert "failed lanes: process" in capsys.readouterr().out
 
     def test_arguments_reach_every_chosen_lane(self, commands):

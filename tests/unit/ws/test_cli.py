@@ -17,6 +17,7 @@ COMMANDS = (
     "preview",
     "down",
     "generate",
+    "client",
     "matrix",
     "report",
     "ps",

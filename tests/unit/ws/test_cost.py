@@ -1,5 +1,6 @@
 """The running work that a change ends: by the containers that stop, and the work that outlives them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -273,3 +274,10 @@ class TestSeveralHosts:
     def test_a_copy_of_redis_ends_nothing(self):
         stopping = stops([change("redis")], several("").services)
         assert cost(stopping, several(""), redis_leads=False) == Cost()
+
+
+def test_the_notebooks_of_one_person_end_with_their_own_container_alone():
+    works = tuple(replace(NOTEBOOK, node=f"marimo-{name}", what=f"{name}.py") for name in ("alice", "bob"))
+    running = RunningWork(works=works, services=tuple(deployed(work.node) for work in works))
+    found = of(change("marimo-bob", Action.REPLACE, "memory: 1024 → 2048"), running=running)
+    assert ends(found) == [("bob.py", "marimo-bob is replaced (memory 1g → 2g)")]

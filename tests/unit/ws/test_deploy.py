@@ -105,6 +105,17 @@ class TestUp:
         assert world.up().unchanged
         assert world.did == ["preview"]
 
+    @pytest.mark.parametrize("works", [(JOB,), ()])
+    @pytest.mark.parametrize(("action", "renewed"), [(Action.SAME, 1), (Action.UPDATE, 0)])
+    def test_with_tls_renews_the_certificate_if_nothing_is_deployed(self, world, monkeypatch, works, action, renewed):
+        """Otherwise the program does, in the deployment."""
+        did: list[str] = []
+        monkeypatch.setattr("ws.certificates.renew", lambda configured: did.append(configured.identity.stack))
+        world.session.stack = configured("config:\n  cslr:platform: {tls: {source: generated}}\n", stack="lab")
+        world.works, world.planned = works, [change(action)]
+        world.up()
+        assert did == ["lab"] * renewed
+
     def test_that_ends_nothing_goes_on(self, world):
         world.works, world.planned = (JOB,), [change(Action.UPDATE)]
         world.up()
@@ -240,7 +251,9 @@ class TestBuildOption:
     def test_up_builds_what_exists_only_where_it_is_asked(self, monkeypatch):
         asked: list[bool] = []
         monkeypatch.setattr("ws.deploy.Session.__init__", lambda *_, rebuild=False, **__: asked.append(rebuild))
-        monkeypatch.setattr("ws.deploy.Session.prepare_host", lambda _: (_ for _ in ()).throw(WsError("enough")))
+        monkeypatch.setattr(
+            "ws.deploy.Session.refuse_half_restored", lambda _: (_ for _ in ()).throw(WsError("enough"))
+        )
         for options in ([], ["--build"], ["-d"], ["-d", "--build"]):
             assert cli.main(["up", *options]) == 1
         assert asked == [False, True, False, True]

@@ -83,7 +83,9 @@ class TestCommandLine:
         assert "options come before SERVICE" in capsys.readouterr().err
         assert not became
 
-    @pytest.mark.parametrize("arguments", [["exec"], ["exec", "redis"], ["exec", "redis", "--"], ["shell"]])
+    @pytest.mark.parametrize(
+        "arguments", [["exec"], ["exec", "redis"], ["exec", "redis", "--"], ["shell"], ["shell", "redis", "--devel"]]
+    )
     def test_a_call_without_service_or_program_is_refused(self, became, arguments):
         assert cli.main(arguments) == 2
         assert not became
@@ -91,6 +93,18 @@ class TestCommandLine:
     def test_a_shell_is_bash_where_there_is_one(self, became):
         assert cli.main(["shell", "redis"]) == 0
         assert became[0][-2].endswith("then exec bash; else exec sh; fi")
+
+    def test_a_shell_in_the_devel_container_begins_in_the_home_that_ssh_gives(self, became, monkeypatch):
+        monkeypatch.setattr(inside, "containers", lambda _: [container("devel")])
+        assert cli.main(["shell", "--devel"]) == 0
+        assert "--workdir=/home/cslr cslr-dev-devel" in " ".join(became[0])
+
+    def test_without_a_devel_container_it_says_how_to_get_one(self, became, capsys):
+        assert cli.main(["shell", "--devel"]) == 1
+        said = capsys.readouterr().err
+        assert "stack dev has no devel container" in said
+        assert "ws set devel.enabled true -s dev" in said
+        assert not became
 
     def test_an_option_of_the_program_named_drain_stays_as_it_is(self):
         assert with_time(["exec", "redis", "--", "x", "--drain"])[-1] == "--drain"

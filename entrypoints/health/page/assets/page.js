@@ -105,7 +105,7 @@
 
   /** The files of the charts, one after the other. */
   function loadCharts() {
-    const files = document.getElementById("charts").dataset.files;
+    const files = document.getElementById("charts")?.dataset.files; // the queue's page has none
     for (const file of files?.split(" ") ?? []) {
       const style = file.includes(".css?");
       const made = document.createElement(style ? "link" : "script");

@@ -23,7 +23,7 @@ from coordination.lease import prefix
 from coordination.redis_client import Address, RedisLink
 from entrypoints.gateway import gateway
 from entrypoints.gateway.gateway import BLIND_SECONDS, Reachability
-from entrypoints.gateway.proxy import CurrentHead, Switch
+from entrypoints.gateway.proxy import DEAD_MILLISECONDS, CurrentHead, Switch
 from testing.gateway import GatewayProcess, settings
 from testing.harness import PROJECT
 from testing.redis_users import REDIS_PASSWORD
@@ -119,6 +119,29 @@ class TestConnections:
             while open_files() > before and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(0.05)
             assert open_files() <= before
+
+    async def test_client_that_reads_nothing_for_a_while_loses_nothing(self, switch):
+        switching, port = switch
+        sent = os.urandom(1_000_000) * 30  # more than the kernel buffers of two connections hold
+        served = asyncio.Event()
+
+        async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(sent)
+            await writer.drain()
+            writer.close()
+            served.set()
+
+        server = await asyncio.start_server(send, "127.0.0.1", 0)
+        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+        switching.turn(CurrentHead(1, "alpha", {Target.GCS: address}))
+        reader, writer = await connect(port)
+        assert isinstance(writer.transport, asyncio.Transport)
+        writer.transport.pause_reading()  # such as in a debugger
+        await asyncio.sleep(2 * DEAD_MILLISECONDS / 1000)
+        assert not served.is_set()
+        writer.transport.resume_reading()
+        assert await asyncio.wait_for(reader.read(), 30) == sent
+        server.close()
 
     async def test_what_is_sent_before_the_head_has_accepted_is_not_lost(self, switch):
         switching, port = switch

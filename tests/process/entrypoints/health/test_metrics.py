@@ -23,11 +23,11 @@ from contracts.status import (
     Status,
     Usage,
 )
+from coordination.regular_file import LARGEST
 from entrypoints.health.facts import unreadable
 from entrypoints.health.metrics import exposition
 from entrypoints.health.monitor import Monitor
 from entrypoints.health.targets import targets
-from entrypoints.regular_file import LARGEST
 from stack import facts
 
 NO_RAY = RayStatus(head=None, nodes=(), latency_ms=None)

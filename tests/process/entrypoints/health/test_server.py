@@ -435,6 +435,25 @@ class TestServiceThatFails:
         assert service["state"] == state
 
     @pytest.mark.parametrize(
+        ("greeting", "state", "version", "error"),
+        [
+            (b"SSH-2.0-OpenSSH_10.6p1 Debian-1\r\n", "up", "10.6p1", None),
+            (b"HTTP/1.1 400 Bad Request\r\n", "down", None, "is not an SSH server"),
+            (b"", "down", None, "is not an SSH server"),
+        ],
+    )
+    async def test_devel_container_answers_with_the_version_of_sshd(self, platform, greeting, state, version, error):
+        async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(greeting)
+            writer.close()
+
+        platform.watch("devel", await platform.run_raw(greet))
+        await platform.start()
+        service = await platform.service("devel")
+        assert (service["state"], service["version"]) == (state, version)
+        assert (error or "") in (service["error"] or "")
+
+    @pytest.mark.parametrize(
         ("status", "answer", "error"),
         [
             (200, '{"status": "healthy", "problems": []}', None),

@@ -57,6 +57,10 @@ class TestArguments:
         assert "--node-ip-address=10.0.0.1" in start_arguments(node_with(address="10.0.0.1"), None)
         assert not any("--node-ip-address" in argument for argument in start_arguments(node_with(), None))
 
+    def test_a_node_offers_each_of_its_datasets(self):
+        arguments = start_arguments(node_with(datasets=("signs",)), None)
+        assert '--resources={"ray-cpu": 1, "dataset:signs": 1000000}' in arguments
+
     def test_a_node_says_which_host_it_is_on(self):
         arguments = start_arguments(node_with(name="alpha-ray-cpu", host="alpha"), None)
         assert "--labels=cslr.node=alpha-ray-cpu,cslr.host=alpha" in arguments

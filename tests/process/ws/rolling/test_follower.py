@@ -12,7 +12,7 @@ import pytest
 
 from embedded_engine.changes import Result
 from testing.harness import PROJECT
-from ws import cli
+from ws import cli, running
 from ws.deploy import Session
 from ws.engine_names import EngineName
 from ws.engines import Choice
@@ -118,5 +118,5 @@ def test_a_command_is_followed_only_if_it_is_told_so(monkeypatch, tmp_path, word
     monkeypatch.setattr(Session, "prepare_host", lambda _: None)
     monkeypatch.setattr(Session, "choose", lambda *_: Choice(name=EngineName.EMBEDDED))
     monkeypatch.setattr(Session, "show_end", lambda *_: None)
-    assert cli.main(["up", "--rolling", *words]) == cli.DONE
+    assert cli.main(["up", "--rolling", *words]) == running.DONE
     assert len(followers) == len(words)

@@ -190,11 +190,13 @@ class TestSections:
         notebooks = replace(SERVICE, name="marimo", kind="marimo", url="http://127.0.0.1:8080")
         grafana = replace(SERVICE, name="grafana", kind="grafana", url="http://127.0.0.1:3000")
         shown = moment(node("ray-cpu"))
-        shown = replace(shown, status=replace(shown.status, services=(SERVICE, notebooks, grafana)))
+        alices = replace(notebooks, name="marimo-alice", url="http://127.0.0.1:8081")
+        shown = replace(shown, status=replace(shown.status, services=(SERVICE, notebooks, alices, grafana)))
         links = re.findall(r'href="([^"]+)">([^<]+)', sections(shown, reached_at="10.0.0.7")["summary"])
         assert links == [
             ("http://10.0.0.7:8265", "Ray dashboard"),
             ("http://10.0.0.7:8080", "Marimo notebooks"),
+            ("http://10.0.0.7:8081", "Marimo notebooks of alice"),
             ("http://10.0.0.7:3000", "Grafana"),
         ]
 

@@ -50,6 +50,18 @@ class TestOpenStack:
         assert found.redis == Door(service="redis", host=HOST, port=6381)
         assert dict(found.skipped) == {}
 
+    def test_of_notebooks_of_people_the_first_ones_are_opened(self):
+        raw = {"marimo": {"users": ["alice", "bob"]}}
+        alices, bobs = (
+            Published(service=f"marimo-{name}", bound="0.0.0.0", port=port, internal=8080)
+            for name, port in (("alice", 8080), ("bob", 8081))
+        )
+        inside = {"marimo-bob": "172.28.0.30"}
+        found = plan(settings_of(raw), Deployed(published=(alices, bobs), inside=inside, own_addresses=(HOST,)))
+        assert found.marimo == f"http://{HOST}:8080"
+        assert "marimo" not in found.skipped
+        assert ("172.28.0.30", 8080) in {(door.host, door.port) for door in found.closed}
+
     def test_a_port_on_one_address_is_open_there(self):
         assert {door.host for door in planned("10.0.0.7").open} == {"10.0.0.7"}
 

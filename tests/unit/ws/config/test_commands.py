@@ -225,6 +225,28 @@ class TestUnset:
         assert cli.main(["unset", "redis.cpus", "-s", "dev"]) == 1
         assert "is not set, so its default applies: 0.5" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ("key", "written", "said"),
+        [
+            (
+                "ray.cpu.image",
+                {"source": "pull", "reference": "ray:1"},
+                "{source: pull, reference: 'ray:1'} → {source: build, size_limit: 5g} (default)",
+            ),
+            ("ray.cpu.torch", False, "false → true (default)"),
+            ("ray.head_whitelist", ["ray-cpu"], "[ray-cpu] → [ray-cpu, ray-gpu] (default)"),
+            ("metrics.retention", {"days": 3}, "{days: 3} → {days: 15, size: 5g} (default)"),
+        ],
+    )
+    def test_says_the_default_as_a_stack_file_has_it(self, file, key, written, said, capsys):
+        holder, _, last = key.rpartition(".")
+        node: dict[str, Any] = {last: written}
+        for step in reversed(holder.split(".")):
+            node = {step: node}
+        file.write_text(yaml.safe_dump({"config": {"cslr:platform": node}}, sort_keys=False))
+        assert cli.main(["unset", key, "-s", "dev"]) == 0
+        assert f"cslr:platform.{key}: {said}\n" in capsys.readouterr().out
+
 
 class TestGet:
     @pytest.mark.parametrize(

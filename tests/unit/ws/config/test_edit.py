@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from testing.harness import PROJECT
-from ws.config.edit import with_list
+from ws.config.edit import with_list, with_value
 from ws.errors import WsError
 
 PATH = ("config", "cslr:platform", "images", "packages")
@@ -70,3 +70,13 @@ def test_what_cannot_be_edited_is_refused_with_the_lines_to_write():
     anchored = "config:\n  cslr:platform:\n    images: &x\n      packages: &p [a]\n    ray: {y: *p, z: *x}\n"
     with pytest.raises(WsError, match=r'config.cslr:platform.images.packages: \["a", "b"\]'):
         with_list(anchored, PATH, ["a", "b"])
+
+
+def test_a_key_below_one_without_a_value_stays_between_its_brackets():
+    edited = with_value("users: {ann: {port: 9000}, ben: }   # ours\n", ("users", "ben", "port"), 8081)
+    assert edited == "users: {ann: {port: 9000}, ben: {port: 8081} }   # ours\n"
+
+
+@pytest.mark.parametrize("text", ["08", "1e3", "12345e7"])
+def test_text_that_others_read_as_a_number_is_written_in_quotes(text):
+    assert with_value("a: b\n", ("a",), text) == f"a: '{text}'\n"

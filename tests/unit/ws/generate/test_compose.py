@@ -10,6 +10,7 @@ from stack.owner import RECORD
 from testing.compose_schema import check
 from testing.harness import (
     CLUSTER,
+    LOGIN,
     PROJECT,
     deploy,
     merged,
@@ -25,8 +26,10 @@ from ws.terminal import err
 
 GPUS = {"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}
 OPTIONAL: dict[str, Any] = {  # the services that are off by default
-    name: {"enabled": True} for name in ("exporter", "metrics", "transcription", "transcription_frontend")
+    **{name: {"enabled": True} for name in ("exporter", "metrics", "queue", "transcription", "transcription_frontend")},
+    **LOGIN,
 }
+GRAFANA = {"enabled": True, "grafana": {"enabled": True}}  # the service with a user of its own
 # Of a container, for engines alone: how long `up` waits for it, and that it must run.
 ENGINES_ALONE = {"destroyGraceSeconds", "mustRun", "wait", "waitTimeout"}
 
@@ -176,10 +179,23 @@ class TestSecrets:
             assert (folder / one["file"]).is_file(), name
         assert (folder / files_of["ray-token"]["file"]).read_text() == values["ray-token"]
 
-    def test_two_of_a_name_are_told_apart(self):
-        first, second, other = "/s/aa/1000/token", "/s/bb/2000/token", "/s/cc/1000/redis-password"
-        names = compose.secret_names([second, first, other, first])
-        assert names == {first: "token-aa-1000", second: "token-bb-2000", other: "redis-password"}
+    def test_of_people_keep_their_names_when_others_come(self, written):
+        secrets = {
+            people: written({**OPTIONAL, "marimo": {"users": people}, "metrics": GRAFANA})["secrets"]
+            for people in (("ann",), ("ann", "ben"))
+        }
+        first, both = secrets.values()
+        assert {name: both.get(name) for name in first} == first
+        assert both.keys() - first.keys() == {"marimo-token-ben"}
+        assert len({one["file"] for one in both.values()}) == len(both)
+
+    def test_of_a_service_with_a_user_of_its_own_rename_no_others(self, written):
+        before = written({})["services"]["ray-cpu"]["secrets"]
+        file = written({"mlflow": {"user": "2000:2000"}})
+        assert file["services"]["ray-cpu"]["secrets"] == before
+        (own,) = file["services"]["mlflow"]["secrets"]
+        assert own == {"source": "postgres-password-2000", "target": "postgres-password"}
+        assert file["services"]["postgres"]["secrets"][0]["source"] == "postgres-password"
 
 
 class TestText:

@@ -53,3 +53,9 @@ def test_a_record_without_files_is_refused():
     empty = record("config: {}\n").model_copy(update={"files": {}})
     with pytest.raises(WsError, match="too large"):
         restored_texts(written("config: {}\n"), empty)
+
+
+def test_a_file_that_is_refused_today_is_named():
+    then = record("config: {}\n").model_copy(update={"files": {"Pulumi.dev.yaml": "config:\n  cslr:mode: 010\n"}})
+    with pytest.raises(WsError, match=r"Pulumi\.dev\.yaml as number 3 of the history has it cannot be used: .*010"):
+        restored_texts(written("config: {}\n"), then)

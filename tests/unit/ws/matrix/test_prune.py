@@ -1,16 +1,18 @@
 """`ws matrix --prune` removes only unused images of this project."""
 
+import time
 from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from build_report.contents import LABEL
 from config.stack_file import stacks
 from stack import base_age
 from testing.harness import PROJECT
 from testing.stack_files import read_stack_config
-from ws import cli
+from ws import cli, running
 from ws.matrix import prune
 from ws.matrix.prune import (
     TARGET_LABEL,
@@ -159,17 +161,23 @@ class TestBuildCache:
 class Host:
     """An Engine with these images and containers."""
 
-    def __init__(self, images: list[dict[str, Any]], used: list[str]) -> None:
-        self.images, self.used = images, used
+    def __init__(
+        self, images: list[dict[str, Any]], used: list[str], others: list[dict[str, Any]] | None = None
+    ) -> None:
+        self.images, self.used, self.others = images, used, others or []
         self.calls: list[tuple[str, str]] = []
 
     def call(self, method: str, path: str, **_: Any) -> Any:
         self.calls.append((method, path))
         answers = {
             "/system/df": {"Images": self.images, "BuildCache": None},
-            "/containers/json": [{"ImageID": identifier} for identifier in self.used],
+            "/containers/json": [container(identifier) for identifier in self.used] + self.others,
         }
         return answers.get(path)
+
+
+def container(image: str, age: float = 1e6, **labels: str) -> dict[str, Any]:
+    return {"Id": f"c{image}", "ImageID": image, "Created": int(time.time() - age), "Labels": labels or None}
 
 
 def image(identifier: str, *tags: str) -> dict[str, Any]:
@@ -180,6 +188,16 @@ class TestLook:
     def test_leaves_out_what_a_container_uses(self):
         host: Any = Host([image("1", OLD), image("2", "cslr/health:0123456789ab")], used=["1"])
         assert look(host, WANTED, ()) == Old(images=("cslr/health:0123456789ab",), size=40)
+
+    @pytest.mark.parametrize(("age", "forgotten"), [(3600.0, True), (60.0, False)])
+    def test_holds_no_image_for_a_build_report_that_was_killed(self, age, forgotten):
+        left: Any = container("1", age, **LABEL)
+        host: Any = Host([image("1", OLD)], used=[], others=[left])
+        found = look(host, WANTED, ())
+        assert (found.images, found.containers) == (((OLD,), ("c1",)) if forgotten else ((), ()))
+        assert remove(host, found) == []
+        expected = [("DELETE", "/containers/c1"), ("DELETE", f"/images/{OLD}")] if forgotten else []
+        assert [call for call in host.calls if call[0] == "DELETE"] == expected
 
     def test_counts_only_what_goes_with_its_last_tag(self):
         host: Any = Host([image("1", OLD, "mine/kept:1")], used=[])
@@ -249,12 +267,12 @@ class TestWithoutBuilding:
         return removed
 
     def test_what_is_old_is_removed_and_that_is_all(self, removed, capsys):
-        assert cli.main(["matrix", "--prune", "--no-build", "--yes"]) == cli.DONE
+        assert cli.main(["matrix", "--prune", "--no-build", "--yes"]) == running.DONE
         assert [old.images for old in removed] == [("cslr/runtime:old",)]
         assert "1 images and 0 records" in capsys.readouterr().out
 
     def test_bases_get_the_day_and_that_is_all(self, removed, capsys):
-        assert cli.main(["matrix", "--refresh-bases", "--no-build"]) == cli.DONE
+        assert cli.main(["matrix", "--refresh-bases", "--no-build"]) == running.DONE
         assert base_age.DAY.fullmatch(base_age.edition())
         assert removed == []
 

@@ -10,6 +10,12 @@ from pathlib import Path
 LARGEST = 4 * 2**20  # bytes
 
 
+def refuse_others(path: Path) -> None:
+    """Raise OSError for a pipe, a device or a folder, before somebody waits for the end of it."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
 def read_text(path: Path) -> str:
     """The text of a regular file. Raises OSError for a pipe or a device, on which a reader would wait for ever, and for
     a file that is too large; UnicodeDecodeError.

@@ -1,0 +1,229 @@
+"""Certificates of web services: those that a stack makes for itself, and what is wrong with those of a site.
+
+Values only: no file, no clock.
+"""
+
+import ipaddress
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes, PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY_LIFE = timedelta(days=3650)
+SERVER_LIFE = timedelta(days=397)  # browsers refuse longer ones of public authorities, some of any
+RENEWED_BEFORE = timedelta(days=60)  # `ws up` may be long in coming
+BEGIN = timedelta(hours=1)  # clocks of clients that are slow
+OWN_NAMES = ("localhost", "127.0.0.1")
+
+
+class UnusableError(ValueError):
+    """A certificate or key that no server could use. The text completes "FILE: …"; the remedy is a sentence."""
+
+    def __init__(self, reason: str, remedy: str, *, of_key: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.remedy, self.of_key = reason, remedy, of_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A certificate, followed by those of its authorities, and its private key, both as PEM. `repr` shows no key."""
+
+    chain: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "Pair()"
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The first of the chain."""
+        return x509.load_pem_x509_certificates(self.chain)[0]
+
+    @property
+    def expires(self) -> datetime:
+        """When the certificate does."""
+        return self.certificate.not_valid_after_utc
+
+
+def make_authority(name: str, now: datetime) -> Pair:
+    """A new authority, which may only sign certificates of servers."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    usage = _usage(signs=True)
+    builder = (
+        _builder(subject, subject, key.public_key(), now, AUTHORITY_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return _pair(builder.sign(key, hashes.SHA256()), key)
+
+
+def issue(authority: Pair, names: Sequence[str], now: datetime) -> Pair:
+    """A new certificate for a server with these names and addresses, the best one first."""
+    key, signer = ec.generate_private_key(ec.SECP256R1()), authority.certificate
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    builder = (
+        _builder(subject, signer.subject, key.public_key(), now, min(SERVER_LIFE, authority.expires - now))
+        .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),  # type: ignore[arg-type]
+            critical=False,
+        )
+    )
+    signing = serialization.load_pem_private_key(authority.key, None)
+    return _pair(builder.sign(signing, hashes.SHA256()), key)  # type: ignore[arg-type]
+
+
+def is_good(server: Pair, authority: Pair, names: Sequence[str], now: datetime) -> bool:
+    """Whether a certificate that was issued before still serves: signed, for all these names, and long enough."""
+    try:
+        check(server, (), now)
+        server.certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return set(names) <= names_of(server.certificate) and server.expires - now > RENEWED_BEFORE
+
+
+def without_keys(pair: Pair) -> Pair:
+    """The same without the private key that the file of a certificate may hold as well: everyone reads the chain."""
+    found = x509.load_pem_x509_certificates(pair.chain)
+    return Pair(chain=b"".join(one.public_bytes(serialization.Encoding.PEM) for one in found), key=pair.key)
+
+
+def check(pair: Pair, names: Sequence[str], now: datetime) -> None:
+    """Raises `UnusableError` if a server with these names cannot use the pair."""
+    chain, key = _chain(pair.chain), _key(pair.key)
+    own = chain[0]
+    if not _belongs(own, key):
+        if any(_belongs(other, key) for other in chain[1:]):
+            reason = "is in the wrong order: its first certificate is not the server's own"
+            raise UnusableError(reason, "Put the server's certificate first, then the authority that signed it.")
+        raise UnusableError(
+            f"is not the key of the certificate of {_subject(own)}",
+            "Name the key that the certificate was asked for with.",
+            of_key=True,
+        )
+    for below, above in itertools.pairwise(chain):
+        try:
+            below.verify_directly_issued_by(above)
+        except (ValueError, TypeError, InvalidSignature):
+            reason = f"is in the wrong order: {_subject(above)} did not sign {_subject(below)}, which is before it"
+            raise UnusableError(reason, "Put after each certificate the one that signed it.") from None
+    _check_times(chain, now)
+    found = names_of(own)
+    if missing := [name for name in names if not _covered(name, found)]:
+        raise UnusableError(
+            f"is for {', '.join(sorted(found)) or 'no name'}, and not for {', '.join(missing)} (network.names)",
+            "Get a certificate for every name in network.names, or remove the name there.",
+        )
+
+
+def names_of(certificate: x509.Certificate) -> set[str]:
+    """The names and addresses that it is for."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    addresses = map(str, found.get_values_for_type(x509.IPAddress))
+    return {*(name.lower() for name in found.get_values_for_type(x509.DNSName)), *addresses}
+
+
+def _check_times(chain: Sequence[x509.Certificate], now: datetime) -> None:
+    for one in chain:
+        if one.not_valid_after_utc <= now:
+            reason = f"has expired on {one.not_valid_after_utc:%Y-%m-%d}: {_subject(one)}"
+            raise UnusableError(reason, "Renew it.")
+        if one.not_valid_before_utc > now:
+            reason = f"is valid from {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC only: {_subject(one)}"
+            raise UnusableError(reason, "Wait until then, or set this host's clock.")
+
+
+def _chain(text: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(text)
+    except ValueError:
+        remedy = "Name a PEM file that begins with -----BEGIN CERTIFICATE-----, with the server's certificate first."
+        raise UnusableError("holds no certificate", remedy) from None
+
+
+def _key(text: bytes) -> PrivateKeyTypes:
+    remedy = "Name a PEM file with the private key, without a passphrase."
+    try:
+        return serialization.load_pem_private_key(text, None)
+    except TypeError:
+        raise UnusableError("has a passphrase, which nobody could enter", remedy, of_key=True) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise UnusableError("holds no private key", remedy, of_key=True) from None
+
+
+def _belongs(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
+    return _public(certificate.public_key()) == _public(key.public_key())  # type: ignore[arg-type]
+
+
+def _public(key: CertificateIssuerPublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string() or "a certificate without a subject"
+
+
+def _covered(name: str, found: set[str]) -> bool:
+    host = name.lower().rstrip(".")
+    return host in found or f"*.{host.partition('.')[2]}" in found
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BEGIN)
+        .not_valid_after(now + life)
+    )
+
+
+def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+    return Pair(
+        chain=certificate.public_bytes(serialization.Encoding.PEM),
+        key=key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    )

@@ -1,0 +1,119 @@
+"""A person's computer and the servers that a bundle leads to, on the loopback."""
+
+import http.server
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import grpc  # type: ignore[import-untyped]
+
+HOST = "127.0.0.1"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PACKAGES = {"ray": version("ray")}  # of this environment
+
+
+def run(
+    *command: str, at: Path, environment: Mapping[str, str] | None = None, seconds: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a folder, with nothing of this process's environment but PATH."""
+    clean = {"PATH": os.environ["PATH"], "HOME": str(at), **(environment or {})}
+    return subprocess.run(command, cwd=at, env=clean, capture_output=True, text=True, timeout=seconds)
+
+
+def outcomes(folder: Path) -> dict[str, str]:
+    """What `check` says of each thing."""
+    done = run("./check", at=folder)
+    assert done.stderr == ""
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("ok", "FAIL"))]
+    return {title.strip(): result for result, title in (line.partition(":")[0].split(None, 1) for line in lines)}
+
+
+def give_python(folder: Path) -> None:
+    """Gives a bundle this interpreter in the place of an environment of its own."""
+    program = folder / ".venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    program.chmod(0o755)
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        return int(free.getsockname()[1])
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """What Ray's dashboard, MLflow and pages answer: path → status and text."""
+
+    paths: Mapping[str, tuple[int, str]] = {}
+    token = ""
+
+    def do_GET(self) -> None:
+        status, text = self.paths.get(self.path, (404, ""))
+        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
+            status, text = 401, ""
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def web(token: str = "", **paths: tuple[int, str]) -> Iterator[str]:
+    """The address of a server; names of paths are written with `_` for `/`."""
+    handler = type("Handler", (Answers,), {"paths": {n.replace("_", "/"): a for n, a in paths.items()}, "token": token})
+    server = http.server.ThreadingHTTPServer((HOST, 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://{HOST}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def saying(answer: bytes) -> Iterator[int]:
+    """The port of a server that accepts one connection, gives an answer, and closes it."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(100)
+            connection.sendall(answer)
+
+    with socket.create_server((HOST, 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        thread.join()
+
+
+@contextmanager
+def grpc_server() -> Iterator[int]:
+    """The port of a gRPC server without services, as which Ray Client looks before a program connects."""
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        port = int(server.add_insecure_port(f"{HOST}:0"))
+        server.start()
+        try:
+            yield port
+        finally:
+            server.stop(None).wait()
+
+
+def ray_version(text: str = PACKAGES["ray"]) -> tuple[int, str]:
+    """What the dashboard answers of a Ray."""
+    return 200, json.dumps({"ray_version": text})

@@ -1,0 +1,22 @@
+"""The units of systemd."""
+
+from pathlib import Path
+
+from stack.identity import StackIdentity
+from ws.backup import schedule
+
+IDENTITY = StackIdentity(project="cslr", stack="dev")
+
+
+def test_what_systemd_expands_in_paths_is_taken_as_it_is(monkeypatch):
+    monkeypatch.setattr(schedule, "FOLDER", Path('/srv/100% $ours/it\'s "x"'))
+    text = schedule.units(IDENTITY, "daily", {"HOME": '/home/a%h\\"b'})["cslr-backup-dev.service"]
+    assert 'Environment="HOME=/home/a%%h\\\\\\"b"\n' in text
+    assert 'ExecStart="/srv/100%% $$ours/it\'s \\"x\\"/bin/ws" backup -s dev\n' in text
+
+
+def test_nothing_is_pruned_after_a_backup_that_failed():
+    """A service of this type ends with the first command that fails."""
+    text = schedule.units(IDENTITY, "daily", {})["cslr-backup-dev.service"]
+    assert "Type=oneshot" in text
+    assert text.index(" backup -s dev") < text.index(" backup prune --yes -s dev")

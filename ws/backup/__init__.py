@@ -1,0 +1,1 @@
+"""The commands `ws backup` and `ws restore`."""

@@ -1,0 +1,91 @@
+"""Makes the bundle of a stack, and says what its deployer should know of it."""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+
+from config.addresses import connectable
+from config.devel import host_entry
+from config.notation import EVERYWHERE
+from images.packages_lock import held
+from stack.secrets import SECRETS
+from stack.state import stack_folder
+from stack.tls import authority_file
+from ws.client import queue_program
+from ws.client.bundle import NOTEBOOK_TOKEN, RAY_TOKEN, Bundle
+from ws.client.endpoints import DASHBOARD, MLFLOW, QUEUE, Way, endpoints, has_own_notebooks, refused_names
+from ws.errors import WsError
+from ws.stack_settings import StackSettings
+from ws.users.people import token_of
+
+
+def bundle_of(configured: StackSettings, way: Way, user: str | None) -> Bundle:
+    """The bundle of a stack. Raises `WsError` where there is nothing to reach, or no token yet."""
+    settings, stack = configured.platform, configured.identity.stack
+    found = endpoints(settings, way)
+    names = {one.name for one in found}
+    if not names & {DASHBOARD, MLFLOW}:
+        raise WsError(f"stack {stack} has neither Ray nor MLflow on this host: a bundle would be empty")
+    if not _has_token(configured):
+        raise WsError(f"stack {stack} has no token yet: its first deployment makes that. Run: ws up --stack {stack}")
+    secrets = configured.previewed.secrets(settings.membership).values
+    versions, own_ray = held(settings.variant), settings.images.ray
+    packages = {"ray": own_ray.version if own_ray else versions["ray"]} if DASHBOARD in names else {}
+    packages |= {"mlflow-skinny": versions["mlflow-skinny"]} if MLFLOW in names else {}
+    return Bundle(
+        stack=stack,
+        python=settings.variant.python,
+        packages=packages,
+        tools=queue_program.tools() if QUEUE in names else {},
+        endpoints=found,
+        host=way.host,
+        user=user,
+        login=login(configured, way, user),
+        authority=authority(configured),
+        ray_token=secrets[RAY_TOKEN],
+        notebook_token=token_of(configured.identity, way.person)
+        if way.person and has_own_notebooks(settings, way.person)
+        else secrets[NOTEBOOK_TOKEN],
+    )
+
+
+def authority(configured: StackSettings) -> str:
+    """The certificate of the stack's own authority; empty where its web services have none of it."""
+    tls, file = configured.platform.tls, authority_file(stack_folder(configured.identity))
+    return file.read_text() if tls.enabled and tls.source == "generated" and file.is_file() else ""
+
+
+def login(configured: StackSettings, way: Way, user: str | None) -> str:
+    """The lines for `~/.ssh/config` that lead to the devel container; empty without one."""
+    settings = configured.platform
+    if "devel" not in settings.services():
+        return ""
+    name, bound = configured.identity.object_name("devel"), settings.bind_address("devel")
+    if way.tunnel or ipaddress.ip_address(bound).is_loopback:
+        host, jump = connectable(bound), f"{user}@{way.host}" if user else way.host
+    else:
+        host, jump = way.host if bound in EVERYWHERE else bound, None
+    return host_entry(name, host=host, port=settings.devel.port, jump=jump)
+
+
+def notes(configured: StackSettings, way: Way, own_addresses: Sequence[str]) -> Iterator[str]:
+    """What whoever hands it on should know."""
+    settings, stack = configured.platform, configured.identity.stack
+    yield "It holds the stack's tokens: whoever has it can run programs on the cluster."
+    if refused_names(settings, way, own_addresses):
+        allow = f"ws set network.names '[{way.host}]' -s {stack}, then ws up"
+        yield f"MLflow refuses the name {way.host}. To allow it: {allow}"
+    if settings.images.ray:
+        yield f"The stack has its own build of Ray, {settings.images.ray.wheel}: give the person that wheel as well."
+    people = settings.marimo.users if settings.marimo.enabled else ()
+    if people and way.person not in people:
+        who = f"{way.person} has none" if way.person else "name whose to include: ws client --notebooks NAME"
+        yield f"It includes no notebooks, since {', '.join(people)} have their own: {who}."
+    pulled = [name for name, node in settings.ray_nodes.items() if node.image.source == "pull"]
+    if pulled:
+        yield f"The image of {' and '.join(pulled)} is pulled: the bundle's `check` says whether its Ray fits."
+
+
+def _has_token(configured: StackSettings) -> bool:
+    """Whether there is one already: a preview would invent it."""
+    generated = stack_folder(configured.identity) / "generated" / RAY_TOKEN
+    return configured.text(SECRETS[RAY_TOKEN]) is not None or generated.is_file()

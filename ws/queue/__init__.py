@@ -1,0 +1,1 @@
+"""`ws submit`, `ws queue`, `ws job`, `ws usage`: the stack's queue of jobs."""

@@ -1,0 +1,1 @@
+"""People with notebooks of their own."""

@@ -1,0 +1,85 @@
+"""`ws user`: people with notebooks of their own. Implementations are imported when called: help appears at once."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ws.terminal import HELP, AsJson, Stack, err, out
+
+users = typer.Typer(
+    help="People with notebooks of their own: a container, a volume and a token each.",
+    no_args_is_help=True,
+    context_settings=HELP,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and '-'.", show_default=False)]
+
+
+@users.command()
+def add(
+    name: Name,
+    cpus: Annotated[
+        float | None, typer.Option(help="Limit of CPU cores. Default: marimo.cpus.", metavar="N", show_default=False)
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Limit of memory. Default: marimo.memory.", metavar="8g", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Host port. Default: the next free one from marimo.port on.", metavar="N", show_default=False
+        ),
+    ] = None,
+    stack: Stack = "dev",
+) -> None:
+    """Give a person notebooks of their own: an entry in the stack file, and a token. `ws up` starts them."""
+    from ws.users import people
+
+    _say(people.add(stack, name, {"cpus": cpus, "memory": memory, "port": port}), stack)
+
+
+@users.command()
+def remove(name: Name, stack: Stack = "dev") -> None:
+    """Remove a person's notebook server and token. The notebooks themselves stay on their volume."""
+    from ws.users import people
+
+    _say(people.remove(stack, name), stack)
+
+
+@users.command("list")
+def show(stack: Stack = "dev", as_json: AsJson = False) -> None:
+    """List the people: address, state, limits, and where token and notebooks are; also those who were removed."""
+    from ws.users import people, view
+
+    found = people.found(stack)
+    if as_json:
+        print(json.dumps(view.rows(found), indent=2))
+    elif found:
+        out.print(view.table(found))
+    else:
+        out.print(
+            Text(f"Everyone shares one notebook server. Give a person their own with: ws user add NAME -s {stack}"),
+            soft_wrap=True,
+        )
+
+
+@users.command()
+def token(
+    name: Name,
+    renew: Annotated[bool, typer.Option("--renew", help="Make a new one; the old one works until `ws up`.")] = False,
+    stack: Stack = "dev",
+) -> None:
+    """Print the token that opens a person's notebooks, on stdout, and nothing else."""
+    from ws.users import people
+
+    print(people.token(stack, name, renew=renew))
+    if renew:
+        err.print(Text(f"The new token takes effect with: ws up -s {stack}", style="bold"), soft_wrap=True)
+
+
+def _say(lines: list[str], stack: str) -> None:
+    for line in lines:
+        out.print(Text(line), soft_wrap=True)
+    out.print(Text(f"To apply it: ws up -s {stack}", style="bold"))
