@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -102,11 +103,21 @@ def test_would_reach_them_without_the_firewall(cluster: Cluster, open_leader: Ho
 
 
 def test_cannot_end_the_head_by_a_message(cluster: Cluster, leader: Host):
+    # One that arrives ends it each time, as the test below shows. A machine that stands still for some seconds also
+    # makes an agent start another GCS, but hardly twice.
+    if not outlives_the_message(cluster, leader):
+        warnings.warn(f"another GCS runs on {leader.name}:\n{cluster.logs('ray-head', 'firewall')}", stacklevel=1)
+        assert outlives_the_message(cluster, cluster.hosts[cluster.leader()]), cluster.logs("ray-head", "firewall")
+
+
+def outlives_the_message(cluster: Cluster, leader: Host) -> bool:
+    """Whether the same GCS runs after the message was sent to it, and to the raylet."""
     before = gcs_of(cluster, leader)
+    assert before
     for port in (GCS, NODES[0]):
         assert outside(cluster, MESSAGE, f"{leader.address}:{port}").split() in (["UNAVAILABLE"], ["DEADLINE_EXCEEDED"])
     time.sleep(5)
-    assert gcs_of(cluster, leader) == before != set()
+    return gcs_of(cluster, leader) == before
 
 
 def test_could_end_it_without_the_firewall(cluster: Cluster, open_leader: Host):
