@@ -2,7 +2,7 @@
 
 The three hosts are those of tests/cluster: namespaces of this machine, each with a Docker Engine of its own. Times are
 measured by a client on a worker, detection included. With ``--random`` faults are drawn from a seed instead, and
-judged by the rules of testing/cluster/checker.py.
+judged by the rules of testing/cluster/checker.py; with ``--overlapping`` two at a time.
 """
 
 import argparse
@@ -31,6 +31,9 @@ Three hosts on one machine: network namespaces on one bridge, each with its own 
 heads on {" or ".join(CANDIDATES)}, Redis on {REDIS_HOST}. The client is a driver in the worker of {REDIS_HOST}; it
 tries to create an actor, again each 4 s, until one of these tries succeeds. All hosts share the machine's cores."""
 
+SINGLE = "one fault each, held for up to 15 s."
+PAIRS = "a second fault within 5 s of the first, both held for up to 15 s, and ended in either order."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
@@ -57,7 +60,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.failover", description=__doc__)
     parser.add_argument("--rounds", type=int, default=0, help="of each figure")
     parser.add_argument("--random", type=int, default=0, metavar="FAULTS", help="random faults, after the figures")
-    parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="seed of the random faults")
+    parser.add_argument("--overlapping", type=int, default=0, metavar="PAIRS", help="random faults, two at a time")
+    parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="seed of what is random")
     parser.add_argument("--minutes", type=float, default=600.0, help="no round begins later")
     arguments = parser.parse_args()
     began = time.monotonic()
@@ -72,14 +76,21 @@ def main() -> int:
             if arguments.rounds:
                 figures.measure(arguments.rounds, deadline)
                 write("failover", [*figures.lines(), *ending])
-            faults = Faults(trial, arguments.seed)
-            faults.suffer(arguments.random, deadline)
+            faults = Faults(arguments.seed)
+            faults.suffer(arguments.random, trial.endure_at_random, deadline)
+            pairs_began = time.monotonic()
+            pairs = Faults(arguments.seed)
+            pairs.suffer(arguments.overlapping, trial.endure_two, deadline)
         violations = cluster.violations()
     for violation in violations:
         print(violation)
     if arguments.random:
-        write("faults", [*faults.lines(violations), *ending])
-    return 1 if violations or figures.failures or faults.failures else 0
+        of_single = [violation for violation in violations if violation.time < pairs_began]
+        write("faults", ["## Random faults", "", *faults.lines(of_single, SINGLE), *ending])
+    if arguments.overlapping:
+        of_pairs = [violation for violation in violations if violation.time >= pairs_began]
+        write("overlapping", ["## Two faults at once", "", *pairs.lines(of_pairs, PAIRS), *ending])
+    return 1 if violations or figures.failures or faults.failures or pairs.failures else 0
 
 
 def write(section: str, lines: Sequence[str]) -> None:
@@ -213,20 +224,20 @@ def reached(figure: Figure, seconds: Sequence[float]) -> bool:
 class Faults:
     """Random faults, and how the cluster recovered from each."""
 
-    def __init__(self, trial: Trial, seed: str) -> None:
-        self._trial, self._seed = trial, seed
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
         self._outcomes: list[Outcome] = []
         self._seconds = 0.0
         self.failures: list[str] = []  # rounds that came to no end
 
-    def suffer(self, rounds: int, deadline: float) -> None:
+    def suffer(self, rounds: int, endure: Callable[[], Outcome], deadline: float) -> None:
         """That many, while time is left."""
         began = time.monotonic()
         for number in range(1, rounds + 1):
             if time.monotonic() > deadline:
                 break
             try:
-                outcome = self._trial.endure_at_random()
+                outcome = endure()
             except AssertionError as error:
                 self.failures.append(f"round {number}: {error}"[:300])
                 print(self.failures[-1], flush=True)
@@ -236,16 +247,15 @@ class Faults:
             print(f"{number}: {outcome.name}: {times}, {outcome.epochs} epochs", flush=True)
         self._seconds = time.monotonic() - began
 
-    def lines(self, violations: Sequence[Violation]) -> list[str]:
-        """The section of random faults."""
+    def lines(self, violations: Sequence[Violation], how: str) -> list[str]:
+        """The figures, and `how` they came about. Two faults at once count for each of them."""
         by_name: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in self._outcomes:
-            by_name[outcome.name].append(outcome)
+            for name in outcome.name.split(" + "):
+                by_name[name].append(outcome)
         rounds = len(self._outcomes) + len(self.failures)
         lines = [
-            "## Random faults",
-            "",
-            f"{rounds} faults in {self._seconds / 60:.0f} min, drawn from seed {self._seed}, each held for up to 15 s.",
+            f"{rounds} rounds in {self._seconds / 60:.0f} min, drawn from seed {self._seed}: {how}",
             f"Violations of any rule: **{len(violations)}**. Not recovered within {RECOVERY_SECONDS:.0f} s:",
             f"{len(self.failures)}. Where a head outlives its fault for some time (agent frozen, partition) the first",
             "new actor may be its own.",

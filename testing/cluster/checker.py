@@ -14,6 +14,7 @@ USER = re.compile(r"ray-.+-(?P<epoch>\d+)-[^-]+")
 # A host that was away for longer is dead for Ray, and its processes end: five health checks of 10 s at most, each 3 s
 # after the one before, then the time until the node is told.
 AWAY_SECONDS = 12.0
+CHECK_SECONDS = 3.0  # the time between two health checks: a host that is back for less was away all the time
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def processes_on_workers_live_on(events: Sequence[Event]) -> Found:
         known[event["counter"]] = event
         if before and (before["life"], before["pid"]) != (event["life"], event["pid"]):
             spell = (before["time"], event["time"])
-            if not any(fault_explains(fault, end, event["counter"], spell) for fault, end in faults(events)):
+            if not faults_explain(faults(events), event["counter"], spell):
                 yield event["time"], f"the counter of {event['counter']} has another process, for no reason"
 
 
@@ -122,14 +123,25 @@ def faults(events: Sequence[Event]) -> list[tuple[Event, float]]:
     return found
 
 
-def fault_explains(fault: Event, end: float, host: str, spell: tuple[float, float]) -> bool:
-    """Whether a fault may have cost a host its processes in a span of time."""
+def faults_explain(found: Sequence[tuple[Event, float]], host: str, spell: tuple[float, float]) -> bool:
+    """Whether faults may have cost a host its processes in a span of time."""
     after, before = spell
-    if fault["time"] > before or end < after - AWAY_SECONDS:
-        return False
-    lost = host in fault.get("lost", ()) or fault.get("data") == "lost"
-    away = host in fault.get("away", ()) and min(end, before) - fault["time"] > AWAY_SECONDS
-    return lost or away
+    near = [(fault, end) for fault, end in found if fault["time"] <= before and end >= after - AWAY_SECONDS]
+    if any(host in fault.get("lost", ()) or fault.get("data") == "lost" for fault, _ in near):
+        return True
+    away = [(fault["time"], min(end, before)) for fault, end in near if host in fault.get("away", ())]
+    return any(end - begin > AWAY_SECONDS for begin, end in joined(away))
+
+
+def joined(spells: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans of time, those that overlap as one: a host that two faults cut off is away for as long as both last."""
+    result: list[tuple[float, float]] = []
+    for begin, end in sorted(spells):
+        if result and begin <= result[-1][1] + CHECK_SECONDS:
+            result[-1] = (result[-1][0], max(result[-1][1], end))
+        else:
+            result.append((begin, end))
+    return result
 
 
 def the_tables_are_right_in_the_end(events: Sequence[Event]) -> Found:

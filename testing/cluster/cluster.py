@@ -169,6 +169,13 @@ class Cluster:
         wait_until(lambda: self.view.leader() is not None, "a head that is ready", seconds)
         return str(self.view.leader())
 
+    def victim(self) -> str:
+        """The host of the head that is ready; while there is none, a host with power that could lead."""
+        able = [name for name in CANDIDATES if self.hosts[name].is_up]
+        assert able, "no host that could lead has power"
+        leader = self.view.leader()
+        return leader if leader in able else able[0]
+
     def lease_or_none(self) -> dict[str, str]:
         """The holder of the lease; empty without one, or if Redis does not answer."""
         with contextlib.suppress(redis.RedisError):

@@ -8,12 +8,14 @@ import contextlib
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
+import redis
 from docker.models.containers import Container
 
 from testing.cluster.cluster import CANDIDATES, REDIS_HOST, REDIS_PORT, REPLICA_HOST, Cluster
@@ -41,7 +43,7 @@ def told(cluster: Cluster, name: str, **facts: Any) -> Iterator[None]:
 @contextlib.contextmanager
 def head_process_killed(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """SIGKILL of the GCS."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "head process killed", hosts=[leader]):
         kill(cluster, leader, GCS)
     yield
@@ -50,7 +52,7 @@ def head_process_killed(cluster: Cluster, draw: random.Random) -> Iterator[None]
 @contextlib.contextmanager
 def head_container_killed(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """SIGKILL of everything in the head's container, the agent too. Docker starts it again."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "head container killed", hosts=[leader]):
         kill(cluster, leader, "")
     yield
@@ -59,7 +61,7 @@ def head_container_killed(cluster: Cluster, draw: random.Random) -> Iterator[Non
 @contextlib.contextmanager
 def head_container_down(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """`docker kill` of the head's container, after which Docker starts nothing by itself; `docker start`."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     container = cluster.container(leader, "ray-head")
     with told(cluster, "head container down", hosts=[leader]):
         container.kill()
@@ -72,7 +74,7 @@ def head_container_down(cluster: Cluster, draw: random.Random) -> Iterator[None]
 @contextlib.contextmanager
 def agent_killed(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """SIGKILL of the agent and of the process beside it, not of the head."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "agent killed", hosts=[leader]):
         kill(cluster, leader, AGENT)
     yield
@@ -81,7 +83,7 @@ def agent_killed(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def leader_lost(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """The head's host loses its power, and boots again."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "head's host lost", hosts=[leader], lost=[leader]), lost(cluster, leader):
         yield
 
@@ -89,15 +91,25 @@ def leader_lost(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def standby_lost(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """The host that could lead, but does not, loses its power, and boots again."""
-    (standby,) = set(CANDIDATES) - {cluster.leader()}
+    (standby,) = set(CANDIDATES) - {cluster.victim()}
     with told(cluster, "standby's host lost", hosts=[standby], lost=[standby]), lost(cluster, standby):
         yield
 
 
 @contextlib.contextmanager
+def dockerd_restarted(cluster: Cluster, draw: random.Random) -> Iterator[None]:
+    """The Docker Engine of the head's host is stopped or killed, and starts again: all containers of it end."""
+    leader = cluster.victim()
+    number = draw.choice((signal.SIGTERM, signal.SIGKILL))
+    with told(cluster, f"dockerd of the head's host: {number.name}", hosts=[leader], lost=[leader]):
+        cluster.hosts[leader].end_dockerd(number)
+    yield
+
+
+@contextlib.contextmanager
 def head_frozen(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """SIGSTOP of the GCS beyond the lease, and SIGCONT."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "head frozen", hosts=[leader]), stopped(cluster, leader, GCS):
         yield
 
@@ -105,7 +117,7 @@ def head_frozen(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def agent_frozen(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """SIGSTOP of the agent beyond the lease, and SIGCONT; its head runs on."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "agent frozen", hosts=[leader]), stopped(cluster, leader, AGENT):
         yield
 
@@ -113,20 +125,15 @@ def agent_frozen(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def head_container_paused(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """`docker pause` of head, agent and all beside it beyond the lease, and `docker unpause`."""
-    leader = cluster.leader()
-    container = cluster.container(leader, "ray-head")
-    with told(cluster, "head container paused", hosts=[leader]):
-        pause(container)
-        try:
-            yield
-        finally:
-            container.unpause()
+    leader = cluster.victim()
+    with told(cluster, "head container paused", hosts=[leader]), paused(cluster.container(leader, "ray-head")):
+        yield
 
 
 @contextlib.contextmanager
 def link_down(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """The cable of the head's host is out."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "link of the head's host down", hosts=[leader], away=[leader]):
         cluster.lan.set_link(cluster.hosts[leader], "down")
         try:
@@ -138,7 +145,7 @@ def link_down(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def head_cannot_reach_redis(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """What the head's host sends to Redis is lost; the other direction is not."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with cut(cluster, "head cannot reach Redis", [(leader, REDIS_HOST)], away=[leader]):
         yield
 
@@ -146,7 +153,7 @@ def head_cannot_reach_redis(cluster: Cluster, draw: random.Random) -> Iterator[N
 @contextlib.contextmanager
 def redis_cannot_reach_head(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """What Redis sends to the head's host is lost; the other direction is not."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with cut(cluster, "Redis cannot reach the head", [(REDIS_HOST, leader)], away=[leader]):
         yield
 
@@ -154,7 +161,7 @@ def redis_cannot_reach_head(cluster: Cluster, draw: random.Random) -> Iterator[N
 @contextlib.contextmanager
 def workers_cannot_reach_head(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """The head holds its lease in Redis, but nothing else passes between it and the others, either way."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     pairs = [(leader, name) for name in cluster.others(leader)]
     pairs += [(target, source) for source, target in pairs]
     with cut(cluster, "workers cannot reach the head", pairs, away=[leader], spared=REDIS_PORT):
@@ -190,7 +197,7 @@ def redis_wiped(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def address_flaps(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """The address of the head's host goes and comes."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "address flaps", hosts=[leader], away=[leader]):
         for _ in range(FLAPS):
             cluster.hosts[leader].remove_address()
@@ -203,7 +210,7 @@ def address_flaps(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def second_agent(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """A copy of the head's container is started by hand on the head's host."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     with told(cluster, "second agent", hosts=[leader]):
         copy = twin(cluster.hosts[leader].engine, cluster.container(leader, "ray-head"), f"{leader}-twin")
         try:
@@ -256,7 +263,7 @@ def redis_host_lost(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 @contextlib.contextmanager
 def head_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """No fault: the head moves to the other candidate on request."""
-    leader = cluster.leader()
+    leader = cluster.victim()
     (target,) = set(CANDIDATES) - {leader}
     with told(cluster, "head moved", hosts=[leader]):
         cluster.ws(leader, "head", "move", target)
@@ -267,14 +274,10 @@ def head_moved(cluster: Cluster, draw: random.Random) -> Iterator[None]:
 def no_candidate(cluster: Cluster, draw: random.Random) -> Iterator[None]:
     """`docker pause` of every container that could run a head."""
     containers = [cluster.container(name, "ray-head") for name in CANDIDATES]
-    with told(cluster, "no candidate alive", hosts=list(CANDIDATES)):
+    with told(cluster, "no candidate alive", hosts=list(CANDIDATES)), contextlib.ExitStack() as all_paused:
         for container in containers:
-            pause(container)
-        try:
-            yield
-        finally:
-            for container in containers:
-                container.unpause()
+            all_paused.enter_context(paused(container))
+        yield
 
 
 # --- means ---
@@ -308,7 +311,20 @@ def pause(container: Container) -> None:
 
 
 @contextlib.contextmanager
+def paused(container: Container) -> Iterator[None]:
+    """`docker pause` and `docker unpause`, unless its host was without power meanwhile: then it runs already."""
+    pause(container)
+    try:
+        yield
+    finally:
+        container.reload()
+        if container.status == "paused":
+            container.unpause()
+
+
+@contextlib.contextmanager
 def lost(cluster: Cluster, name: str) -> Iterator[None]:
+    assert cluster.hosts[name].is_up, f"{name} has no power"
     cluster.hosts[name].lose()
     try:
         yield
@@ -321,13 +337,11 @@ def cut(
     cluster: Cluster, what: str, pairs: list[tuple[str, str]], *, away: list[str], spared: int | None = None
 ) -> Iterator[None]:
     """Nothing goes from the first to the second host of each pair, but what is to or from a spared port."""
-    with told(cluster, what, hosts=sorted({source for source, _ in pairs}), away=away):
+    hosts = sorted({source for source, _ in pairs})
+    with told(cluster, what, hosts=hosts, away=away), contextlib.ExitStack() as cuts:
         for source, target in pairs:
-            cluster.lan.cut(cluster.hosts[source], cluster.hosts[target], spared=spared)
-        try:
-            yield
-        finally:
-            cluster.lan.heal()
+            cuts.enter_context(cluster.lan.cut(cluster.hosts[source], cluster.hosts[target], spared=spared))
+        yield
 
 
 @contextlib.contextmanager
@@ -372,6 +386,7 @@ FAULTS: dict[str, Fault] = {
         agent_killed,
         leader_lost,
         standby_lost,
+        dockerd_restarted,
         head_frozen,
         agent_frozen,
         head_container_paused,
@@ -391,3 +406,36 @@ FAULTS: dict[str, Fault] = {
 }
 # These need a Redis replica.
 REDIS_FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (redis_moved, redis_replaced, redis_host_lost)}
+
+# --- two at once ---
+
+# What a fault of the second set undoes needs the host's Docker, which a fault of the first one takes away.
+POWER = {"leader_lost", "standby_lost"}
+UNDONE_BY_DOCKER = {"head_container_down", "head_container_paused", "no_candidate", "second_agent"}
+APART_SECONDS = 5.0  # between the beginnings, and between the ends
+NOT_NOW = (AssertionError, subprocess.CalledProcessError, docker.errors.DockerException, redis.RedisError)
+
+
+def may_overlap(first: str, second: str) -> bool:
+    """Whether both can be undone, in either order."""
+    names = {first, second}
+    return len(names) == 2 and not (names & POWER and names & UNDONE_BY_DOCKER)
+
+
+@contextlib.contextmanager
+def overlapping(cluster: Cluster, draw: random.Random) -> Iterator[None]:
+    """Two faults at once, ended in either order. The second is drawn again where the first leaves nothing to break."""
+    first = draw.choice(sorted(FAULTS))
+    seconds = [name for name in sorted(FAULTS) if may_overlap(first, name)]
+    draw.shuffle(seconds)
+    with contextlib.ExitStack() as one, contextlib.ExitStack() as other:
+        one.enter_context(FAULTS[first](cluster, draw))
+        time.sleep(draw.uniform(0, APART_SECONDS))
+        for second in seconds:
+            with contextlib.suppress(*NOT_NOW):
+                other.enter_context(FAULTS[second](cluster, draw))
+                cluster.history.now("overlap", names=[first, second])
+                break
+        yield
+        draw.choice((one, other)).close()
+        time.sleep(draw.uniform(0, APART_SECONDS))

@@ -34,9 +34,11 @@ resolver=$(readlink -m /etc/resolv.conf)
 mkdir -p /run/lock "${resolver%/*}"
 touch "$resolver"
 mount --bind "$FOLDER/resolv.conf" "$resolver"
-rm -f "$FOLDER/docker.sock"
-dockerd --data-root "$FOLDER/docker" --host unix:///run/docker.sock --host "unix://$FOLDER/docker.sock" \
-    --cgroup-parent "/$CGROUP" --exec-opt native.cgroupdriver=cgroupfs >>"$FOLDER/dockerd.log" 2>&1 &
+while :; do  # as systemd would
+    rm -f "$FOLDER/docker.sock"
+    dockerd --data-root "$FOLDER/docker" --host unix:///run/docker.sock --host "unix://$FOLDER/docker.sock" \
+        --cgroup-parent "/$CGROUP" --exec-opt native.cgroupdriver=cgroupfs >>"$FOLDER/dockerd.log" 2>&1 || sleep 0.1
+done &
 cat >/dev/null
 :
 """
@@ -49,13 +51,21 @@ def run(*command: str | Path, folder: Path | None = None, environment: Mapping[s
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A direction of the network in which something is lost."""
+
+    namespace: str  # that loses what comes in
+    rules: tuple[tuple[str, ...], ...]
+
+
 class Lan:
     """A switch: one bridge in a namespace of its own, where no firewall of this machine sees what passes."""
 
     namespace = f"{NAME}-lan"
 
     def __init__(self) -> None:
-        self._cuts: list[tuple[str, list[str]]] = []  # namespace that loses what comes in, and the rule for what
+        self._cuts: list[Cut] = []
         run("ip", "netns", "add", self.namespace)
         for command in (
             "link set lo up",
@@ -75,28 +85,30 @@ class Lan:
 
     def unplug(self, host: "Host") -> None:
         """Takes the cable away."""
-        self._cuts = [cut for cut in self._cuts if cut[0] != host.namespace]  # gone with the namespace
+        self._cuts = [cut for cut in self._cuts if cut.namespace != host.namespace]  # gone with the namespace
         run("ip", "-n", self.namespace, "link", "del", host.name)
 
     def set_link(self, host: "Host", state: str) -> None:
         """Switches the port of a host `up` or `down`."""
         run("ip", "-n", self.namespace, "link", "set", host.name, state)
 
-    def cut(self, source: "Host", target: "Host", *, spared: int | None = None) -> None:
+    @contextlib.contextmanager
+    def cut(self, source: "Host", target: "Host", *, spared: int | None = None) -> Iterator[None]:
         """Loses all that goes from one host to the other, but for TCP from or to a spared port. One direction only."""
         # The last to come is the first in the table. Before Docker's own rules, which lead published ports elsewhere.
-        rules = [["-s", source.address, "-j", "DROP"]]
-        if spared:
-            rules += [["-s", source.address, "-p", "tcp", end, str(spared), "-j", "ACCEPT"] for end in ENDS]
-        for rule in rules:
-            self._cuts.append((target.namespace, rule))
-            self._filter(target.namespace, "-I", rule)
-
-    def heal(self) -> None:
-        """Undoes every cut."""
-        while self._cuts:
-            namespace, rule = self._cuts.pop()
-            self._filter(namespace, "-D", rule)
+        from_source = ("-s", source.address)
+        accept = [(*from_source, "-p", "tcp", end, str(spared), "-j", "ACCEPT") for end in ENDS] if spared else []
+        cut = Cut(target.namespace, ((*from_source, "-j", "DROP"), *accept))
+        for rule in cut.rules:
+            self._filter(cut.namespace, "-I", rule)
+        self._cuts.append(cut)
+        try:
+            yield
+        finally:
+            if cut in self._cuts:  # else it went with the power of its host
+                self._cuts.remove(cut)
+                for rule in reversed(cut.rules):
+                    self._filter(cut.namespace, "-D", rule)
 
     @staticmethod
     def _filter(namespace: str, action: str, rule: Sequence[str]) -> None:
@@ -165,6 +177,19 @@ class Host:
             return bool(docker.DockerClient(self.docker_host, timeout=2).ping())
         except (docker.errors.DockerException, OSError):
             return False
+
+    def end_dockerd(self, number: signal.Signals) -> None:
+        """Sends its Docker Engine a signal that ends it; it is started again."""
+        (pid,) = [pid for pid in pids_in(self.namespace) if self._is_dockerd(pid)]
+        os.kill(pid, number)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), f"the end of dockerd on {self.name}", START_SECONDS)
+        wait_until(self.answers, f"Docker on {self.name} (see {self.folder}/dockerd.log)", START_SECONDS)
+
+    @staticmethod
+    def _is_dockerd(pid: int) -> bool:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            return Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd"
+        return False
 
     @property
     def is_up(self) -> bool:

@@ -3,14 +3,15 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from testing.cluster.cluster import Cluster
-from testing.cluster.faults import FAULTS, REDIS_FAULTS, Fault
+from testing.cluster.faults import FAULTS, REDIS_FAULTS, Fault, overlapping
 from testing.live.deployment import wait_until
 
 Lease = dict[str, str]
 LEAD_SECONDS = 60.0
+OVERLAPPING = "two at once"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Trial:
 
     def endure(self, name: str, hold: float = 0.0, *, until: Callable[[Lease], None] | None = None) -> Outcome:
         """Breaks something for a time or until a condition holds, and waits for recovery."""
-        fault: Fault = {**FAULTS, **REDIS_FAULTS}[name]
+        fault: Fault = {**FAULTS, **REDIS_FAULTS, OVERLAPPING: overlapping}[name]
         cluster, began = self.cluster, time.monotonic()
         cluster.leader()
         before = cluster.view.lease()
@@ -84,6 +85,13 @@ class Trial:
     def endure_at_random(self) -> Outcome:
         """A fault, held for a time, both drawn."""
         return self.endure(self.draw.choice(sorted(FAULTS)), self.draw.uniform(0, 15))
+
+    def endure_two(self) -> Outcome:
+        """Two faults that overlap, and the time for which both last, all drawn."""
+        began = time.monotonic()
+        outcome = self.endure(OVERLAPPING, self.draw.uniform(0, 15))
+        (overlap,) = self.cluster.history.since(began, "overlap")
+        return replace(outcome, name=" + ".join(overlap["names"]))
 
     def another_leads(self, before: Lease) -> None:
         """Waits until the head of another host is ready."""

@@ -55,6 +55,10 @@ class TestHostLost:
         assert not outcome.moved
         assert outcome.epochs == 0
 
+    def test_docker_engine_of_the_head_restarts_and_all_its_containers_come_back(self, trial: Trial):
+        outcome = trial.suffer("dockerd_restarted")
+        assert outcome.epochs >= 1
+
 
 class TestFrozen:
     @in_the_long_form

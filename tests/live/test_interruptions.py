@@ -44,6 +44,12 @@ def is_complete(stack: LiveStack) -> bool:
     return set(stack.containers()) == stack.expected({"redis", "health", "keeper"}) and not stack.unhealthy()
 
 
+def published(stack: LiveStack, service: str) -> set[int]:
+    """The ports of this host that lead to a service."""
+    bindings = stack.container(service).attrs["HostConfig"]["PortBindings"]
+    return {int(end["HostPort"]) for ends in bindings.values() for end in ends}
+
+
 class TestKilledRun:
     def test_in_the_wait_for_a_container_is_continued_by_the_next(self, small):
         small.container("redis").remove(force=True)
@@ -102,6 +108,23 @@ class TestPortOfAnotherProgram:
         assert "ws set redis.port " in refused.stdout  # the remedy
         assert "Traceback" not in refused.stdout
         assert small.ids() == before
+        assert done(small.preview()) == {}
+
+
+class TestPortsOfTheStack:
+    def test_swapped_in_one_edit_are_deployed_by_one_command(self, small):
+        settings = small.settings
+        ports = {service: settings[service]["port"] for service in ("redis", "health")}
+        small.configure({"redis": {"port": ports["health"]}, "health": {"port": ports["redis"]}})
+        swapped = small.up()
+        assert swapped.ok, swapped.stdout
+        assert is_complete(small)
+        assert {service: published(small, service) for service in ports} == {
+            "redis": {ports["health"]},
+            "health": {ports["redis"]},
+        }
+        small.configure()
+        assert small.up().ok
         assert done(small.preview()) == {}
 
 

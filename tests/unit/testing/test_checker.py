@@ -30,8 +30,8 @@ def final(time: float, *ids: str) -> Event:
 
 
 def fault(time: float, end: float | None, **facts: Any) -> list[Event]:
-    events: list[Event] = [{"kind": "fault", "time": time, "id": 1, "name": "one", **facts}]
-    return events + ([] if end is None else [{"kind": "end", "time": end, "of": 1}])
+    events: list[Event] = [{"kind": "fault", "time": time, "id": time, "name": "one", **facts}]
+    return events + ([] if end is None else [{"kind": "end", "time": end, "of": time}])
 
 
 def tables(time: float, **facts: Any) -> list[Event]:
@@ -79,6 +79,12 @@ BROKEN: dict[str, list[Event]] = {
         *fault(1, 9, away=["alpha"]),
         increment(10, 1, life="m"),
     ],
+    "processes_on_workers_live_on: was away twice, with time to be seen between": [
+        increment(1, 1),
+        *fault(1, 9, away=["alpha"]),
+        *fault(13, 22, away=["alpha"]),
+        increment(23, 1, life="m"),
+    ],
     "processes_on_workers_live_on: the fault is long over": [
         *fault(1, 2, lost=["alpha"]),
         increment(50, 1),
@@ -112,3 +118,8 @@ def test_every_rule_is_broken_by_some_history():
 )
 def test_a_fault_that_costs_a_host_its_processes_explains_their_loss(facts, end):
     assert check([increment(1, 1), *fault(1, end, **facts), increment(31, 1, life="m", pid=8)]) == []
+
+
+def test_two_faults_that_overlap_keep_a_host_away_for_as_long_as_both_last():
+    two = [*fault(1, 9, away=["alpha"]), *fault(8, 17, away=["alpha"])]
+    assert check([increment(1, 1), *two, increment(18, 1, life="m")]) == []
