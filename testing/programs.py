@@ -41,6 +41,8 @@ PROGRAMS = {
         services=("ssh",),
     ),
     "zsh": Program(name="zsh", packages=("zsh",)),
+    "gpg": Program(name="gpg", packages=("gpg", "gpg-agent", "gpgv")),
+    "debootstrap": docker.BOOTSTRAP[0],
     "dockerd": docker.DOCKERD,
 }
 DOCKER = "docker_engine"  # the fixture of tests that need a Docker Engine

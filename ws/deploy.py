@@ -29,6 +29,7 @@ from ws.errors import WsError
 from ws.pulumi import cli as pulumi_cli
 from ws.pulumi.engine import PROGRAM_LOG, PulumiEngine
 from ws.setup import docker as setup
+from ws.setup.programs import missing
 
 if TYPE_CHECKING:
     from config.builds import BuildSettings
@@ -73,11 +74,11 @@ class Session:
         unfinished_restore.check(self.identity, self.stack.environment)
 
     def prepare_host(self) -> None:
-        """Makes sure that Docker and debootstrap are installed. Installs nothing if the stack file has errors."""
+        """Installs Docker and debootstrap with its keys if they are missing and the stack file has no errors."""
         if not setup.answers():  # otherwise the program checks the file before anything is changed
             self.check_config()
             setup.ensure(self.say)
-        if not shutil.which("debootstrap") and self._bases_are_bootstrapped():
+        if missing(setup.BOOTSTRAP) and self._bases_are_bootstrapped():
             setup.ensure_debootstrap(self.say)
 
     @property

@@ -34,6 +34,7 @@ import docker.utils
 import requests
 
 from images.base.recipe import (
+    DEBIAN_KEYS,
     FOLDER,
     PLATFORM,
     PLATFORMS,
@@ -48,6 +49,8 @@ from images.base.recipe import (
 
 WORK = Path("/var/cache/cslr/base")  # not /tmp: debootstrap needs a file system that allows devices and programs
 DEBOOTSTRAP = Path("/usr/share/debootstrap")
+# Of debootstrap's errors those that say that the release file is not Debian's.
+UNSIGNED = re.compile(r"^E: (.*release sign.*)$", re.MULTILINE | re.IGNORECASE)
 BINFMT = Path("/proc/sys/fs/binfmt_misc")  # where Linux shows which emulators are registered for foreign programs
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # Debian's name of a processor → the kernel's and QEMU's
 NEWEST_SCRIPT = "sid"  # debootstrap's own name for "the rules of today", valid for suites it does not know yet
@@ -163,6 +166,11 @@ def _bootstrap(
     program = shutil.which("debootstrap", path=path)
     if program is None:
         raise BaseImageError("debootstrap is missing. Install it with: apt-get install debootstrap")
+    if not DEBIAN_KEYS.is_file():
+        raise BaseImageError(
+            f"Debian's keys are missing ({DEBIAN_KEYS}), and unchecked packages are not installed. "
+            "Install them with: apt-get install debian-archive-keyring"
+        )
     root = folder / "root"
     print(f"{tag}: debootstrap {suite} for {platform}", flush=True)
     # Mounts and processes live in namespaces of their own: whatever ends this run ends them, and a folder that is
@@ -170,6 +178,9 @@ def _bootstrap(
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", program, "--variant=minbase"]
     command += [
         f"--arch={architecture(platform)}",
+        # Without them debootstrap installs unchecked packages where it finds no keys, and only warns.
+        "--force-check-gpg",
+        f"--keyring={DEBIAN_KEYS}",
         "--include=ca-certificates",
         suite,
         str(root),
@@ -216,6 +227,12 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
             process.kill()  # unshare, which takes the whole process tree with it
             raise
     if process.returncode:
+        if unsigned := UNSIGNED.search("\n".join(last)):
+            raise BaseImageError(
+                f"the mirror's release file is not signed by Debian: {unsigned[1]}. Nothing of it was used. "
+                "Update the keys on this host with `apt-get install debian-archive-keyring`. If they are up to date, "
+                "the mirror's files were changed or damaged: name another mirror with --debian-mirror."
+            )
         raise BaseImageError(
             f"debootstrap failed ({process.returncode}): {'; '.join(last)}. "
             "Check that the Debian mirror can be reached, or name one with --debian-mirror."

@@ -19,6 +19,8 @@ PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 PLATFORM: Platform = "linux/amd64"
 
 REPOSITORY = "cslr/base"
+# The public keys of Debian's releases; of the package debian-archive-keyring, on every distribution that has it.
+DEBIAN_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FOLDER = Path(__file__).parent
 RECIPE_FILES = ("Dockerfile", "bootstrap.py", "rootfs/**/*")
 

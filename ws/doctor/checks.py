@@ -97,18 +97,19 @@ def base_images(facts: Facts) -> Row:
     bases = images.bases if images else "auto"
     ways = {
         "registry": (facts.registry, "an image registry answers"),
-        "bootstrap": (facts.debootstrap, "debootstrap is installed"),
+        "bootstrap": (facts.debootstrap, "debootstrap and Debian's keys are installed"),
     }
     usable = [said for way, (there, said) in ways.items() if there and bases in ("auto", way)]
     if usable:
         return Row(name="Base images", state=State.OK, detail=" and ".join(usable))
     if facts.host.root and facts.host.debian and bases != "registry":
-        return Row(name="Base images", state=State.WARN, detail="debootstrap is missing", remedy="`ws up` installs it")
+        detail = "debootstrap or Debian's keys are missing"
+        return Row(name="Base images", state=State.WARN, detail=detail, remedy="`ws up` installs them")
     return Row(
         name="Base images",
         state=State.FAIL,
-        detail=f"images.bases is {bases}: no image registry answers, and debootstrap is not installed",
-        remedy="open the way to a registry, or install debootstrap and run as root",
+        detail=f"images.bases is {bases}: no image registry answers, and debootstrap or Debian's keys are missing",
+        remedy="open the way to a registry, or install debootstrap and debian-archive-keyring, and run as root",
     )
 
 

@@ -1,7 +1,6 @@
 """The facts about host, stack and cluster that `ws doctor` checks."""
 
 import os
-import shutil
 import stat
 import sys
 from contextlib import suppress
@@ -38,7 +37,8 @@ from ws import firewall
 from ws.containers import containers
 from ws.pulumi import cli as pulumi_cli
 from ws.services import HealthReport, health_report
-from ws.setup.docker import DockerFacts
+from ws.setup.docker import BOOTSTRAP, DockerFacts
+from ws.setup.programs import missing
 from ws.stack_settings import StackSettings, open_stack
 
 ENGINE_TIMEOUT = 5  # seconds
@@ -53,7 +53,7 @@ class Facts:
     host: DockerFacts = field(default_factory=DockerFacts)
     engine: dict[str, Any] | None = None  # the Engine's /info
     disk_free: int | None = None  # bytes, where Docker keeps its data
-    debootstrap: bool = False
+    debootstrap: bool = False  # with Debian's keys
     registry: bool = False  # an image registry answers
     settings: PlatformSettings | None = None
     settings_error: str = ""
@@ -82,7 +82,7 @@ class Facts:
         facts: dict[str, Any] = {
             "stack": stack,
             "host": DockerFacts.probe(),
-            "debootstrap": bool(shutil.which("debootstrap")),
+            "debootstrap": not missing(BOOTSTRAP),
         }
         facts |= _engine_facts()
         configured = None

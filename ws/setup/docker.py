@@ -9,19 +9,23 @@ from pathlib import Path
 
 from docker_api.address import named_address
 from docker_api.api import DockerApi, DockerError
+from images.base.recipe import DEBIAN_KEYS
 from ws.errors import WsError
 from ws.progress import wait_until
-from ws.setup import apt
+from ws.setup import apt, programs
 from ws.setup.apt import INSTALL, LAST_LINES, UPDATE, Say
-from ws.setup.programs import Program, may_install
+from ws.setup.programs import Program
 
 SOCKET = Path("/var/run/docker.sock")
 LOG = Path("/var/log/dockerd.log")
 START_SECONDS = 60.0
-# For base images where no registry answers. On Ubuntu it can check what it downloads only with Debian's keys.
-DEBOOTSTRAP = Program(name="debootstrap", packages=("debootstrap", "debian-archive-keyring"))
+# For base images where no registry answers: debootstrap, and what it checks the downloads with.
+BOOTSTRAP = (
+    Program(name="debootstrap", packages=("debootstrap",)),
+    Program(name="Debian's keys", packages=("debian-archive-keyring",), places=str(DEBIAN_KEYS)),
+)
 # iptables: dockerd needs it, and docker.io only recommends it.
-PACKAGES = ("docker.io", *DEBOOTSTRAP.packages, "iptables")
+PACKAGES = ("docker.io", *programs.packages_of(BOOTSTRAP), "iptables")
 DOCKERD = Program(name="dockerd", packages=PACKAGES)
 # Apart from docker.io since Debian 13. Nothing here needs it; people do, and remedies name it.
 CLIENT = "docker-cli"
@@ -126,9 +130,13 @@ def answers() -> bool:
 
 
 def ensure_debootstrap(say: Say) -> None:
-    """Installs debootstrap where it is missing and may be installed; base images then say so if it is needed."""
-    if DEBOOTSTRAP.find() is None and may_install():
-        apt.install(DEBOOTSTRAP.packages, say)
+    """Installs debootstrap and Debian's keys where they are missing and may be installed.
+
+    Otherwise base images say so if these are needed.
+    """
+    lacking = programs.missing(BOOTSTRAP)
+    if lacking and programs.may_install():
+        apt.install(programs.packages_of(lacking), say)
 
 
 def _start(daemon: tuple[str, ...]) -> None:

@@ -134,6 +134,14 @@ class TestRefusal:
         assert bootstrap.main(["--suite", "forky", "--source", "bootstrap", "--tag", "x:1"]) == 1
         assert "apt-get install debootstrap" in capsys.readouterr().err
 
+    def test_debians_keys_missing(self, engine, monkeypatch, capsys, tmp_path):
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(bootstrap, "WORK", tmp_path)
+        monkeypatch.setattr(bootstrap, "DEBIAN_KEYS", tmp_path / "absent.gpg")
+        monkeypatch.setattr(shutil, "which", lambda *_, **__: "/usr/sbin/debootstrap")
+        assert bootstrap.main(["--suite", "forky", "--source", "bootstrap", "--tag", "x:1"]) == 1
+        assert "apt-get install debian-archive-keyring" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("mounted", "said"), [(True, "binfmt-support\n"), (False, "before it: mount -t binfmt_misc")]
     )
