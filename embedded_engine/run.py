@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from config.stack_file import StackConfig
-from docker_api.api import DockerApi, DockerError
+from docker_api.api import DockerApi, DockerError, Json
 from embedded_engine.changes import (
     COMMAND,
     CONTAINER,
@@ -86,7 +87,11 @@ class Engine:
             plan = self._pass(preview=True, scope=scope)
             if plan.failed or plan.unchanged:
                 return plan
-            return self._pass(preview=False, scope=scope)
+            removed = self._free_ports(plan.changes)
+            result = self._pass(preview=False, scope=scope)
+            known = {change.urn for change in result.changes}
+            result.changes += [change for change in removed if change.urn not in known]
+            return result
 
     def destroy(self, *, volumes: bool = False) -> Result:
         """Removes the stack's containers and networks, and with `volumes` its data. Images stay."""
@@ -131,6 +136,26 @@ class Engine:
             self._remove([orphan for orphan in orphans if self._may_end(orphan)])
         return result
 
+    def _free_ports(self, plan: list[Change]) -> list[Change]:
+        """Removes containers with a port that another one gets: else that one could not start before they are gone.
+
+        They leave the program, or are replaced and created by the run that follows.
+        """
+        gets: dict[int, set[str]] = defaultdict(set)
+        for change in plan:
+            if change.type == CONTAINER and change.action in (Action.CREATE, Action.REPLACE):
+                for port in change.after.get("ports") or ():
+                    gets[int(port["external"])].add(change.urn)
+        leave = {change.urn for change in plan if change.action in (Action.DELETE, Action.REPLACE)}
+        found = self._api.labelled("/containers/json", "", [*self._own(), URN_LABEL]) if gets else []
+        holders = [
+            _deletion(container, CONTAINER)
+            for container in found
+            if (urn := container["Labels"][URN_LABEL]) in leave
+            and any(gets.get(port.get("PublicPort"), set()) - {urn} for port in container["Ports"])
+        ]
+        return self._remove([holder for holder in holders if self._may_end(holder)])
+
     def _may_end(self, orphan: Change) -> bool:
         """Whether it may be removed; an objection becomes its error."""
         orphan.error = self._guard(orphan) or None
@@ -159,11 +184,12 @@ class Engine:
         return orphans
 
     def _existing(self, listing: str, key: str, kind: str, *, made_here: bool = False) -> Iterator[Change]:
-        own = [f"cslr.project={self.identity.project}", f"cslr.stack={self.identity.stack}"]
-        for found in self._api.labelled(listing, key, own + ([URN_LABEL] if made_here else [])):
-            labels: dict[str, str] = found["Labels"]
-            name = found["Names"][0].removeprefix("/") if "Names" in found else found["Name"]
-            yield Change(urn=labels.get(URN_LABEL, name), type=kind, name=name, action=Action.DELETE)
+        for found in self._api.labelled(listing, key, self._own() + ([URN_LABEL] if made_here else [])):
+            yield _deletion(found, kind)
+
+    def _own(self) -> list[str]:
+        """The labels of all that belongs to the stack."""
+        return [f"cslr.project={self.identity.project}", f"cslr.stack={self.identity.stack}"]
 
     def _remove(self, changes: list[Change]) -> list[Change]:
         """Removes containers in parallel, each after its dependents; then networks; then volumes."""
@@ -212,3 +238,9 @@ class Engine:
         except KeyboardInterrupt:
             self.cancel()
             raise
+
+
+def _deletion(found: Json, kind: str) -> Change:
+    """The removal of an object that a listing has."""
+    name = found["Names"][0].removeprefix("/") if "Names" in found else found["Name"]
+    return Change(urn=found["Labels"].get(URN_LABEL, name), type=kind, name=name, action=Action.DELETE)

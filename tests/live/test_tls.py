@@ -95,3 +95,15 @@ def test_a_new_name_is_in_the_certificate_and_nothing_of_it_is_replaced(stack, a
     assert "lab.example.org" in names.get_values_for_type(x509.DNSName)
     assert stack.ids()["tls"] == ids["tls"]
     assert requests.get(f"https://127.0.0.1:{HEALTH}/", verify=authority, timeout=60).status_code == 200
+
+
+def test_is_turned_off_and_on_again_by_one_command_each(stack, authority):
+    stack.configure({"tls": {"enabled": False}})
+    done = stack.ws("up", "--engine", "embedded", "--yes")
+    assert done.returncode == 0, done.stdout
+    assert "tls" not in stack.containers()
+    assert requests.get(f"http://127.0.0.1:{HEALTH}/", timeout=60).status_code == 200
+    stack.configure()
+    done = stack.ws("up", "--engine", "embedded", "--yes")
+    assert done.returncode == 0, done.stdout
+    assert requests.get(f"https://127.0.0.1:{HEALTH}/", verify=authority, timeout=60).status_code == 200

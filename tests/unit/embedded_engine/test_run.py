@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from docker_api.api import DockerError
-from embedded_engine.deployment import Change
+from embedded_engine.changes import CONTAINER, Action, Change
 from embedded_engine.labels import AFTER_LABEL, URN_LABEL
 from embedded_engine.run import Engine
 from testing.stack_files import read_stack_config
@@ -95,3 +95,27 @@ class TestInterrupt:
         with pytest.raises(KeyboardInterrupt):
             engine.destroy()
         assert (removed, heard) == (["marimo"], [True])
+
+
+class TestPorts:
+    def test_that_another_container_gets_are_freed_first(self, engine, monkeypatch):
+        """Two that swap ports, one that leaves with the port of a new one; not one that keeps its own."""
+        there = {"a": 1, "b": 2, "gone": 3, "kept": 4, "leaves": 5}
+        listing = [
+            {"Names": [f"/{name}"], "Labels": {URN_LABEL: name}, "Ports": [{"PublicPort": port}, {"PrivatePort": 7}]}
+            for name, port in there.items()
+        ]
+        gets = {"a": 2, "b": 1, "new": 3, "kept": 4}
+        plan = [
+            container(name, Action.CREATE if name == "new" else Action.REPLACE, port) for name, port in gets.items()
+        ]
+        plan += [container(name, Action.DELETE) for name in ("gone", "leaves")]
+        removed: list[str] = []
+        monkeypatch.setattr("embedded_engine.run.remove_container", lambda _, name: removed.append(name))
+        monkeypatch.setattr(Gone, "labelled", lambda _, path, __, labels: listing if URN_LABEL in labels else [])
+        assert {change.name for change in engine._free_ports(plan)} == set(removed) == {"a", "b", "gone"}
+
+
+def container(name: str, action: Action, *ports: int) -> Change:
+    after = {"ports": [{"external": float(port)} for port in ports]}
+    return Change(urn=name, type=CONTAINER, name=name, action=action, after=after)
