@@ -100,6 +100,7 @@ class Devel(Service):
                     *extra_mounts(settings.volumes),
                 ),
                 shm_bytes=settings.shm or int(settings.memory * SHARED_MEMORY),
+                programs_in_tmp=True,
             ),
             after=args.after,
         )

@@ -148,6 +148,7 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     shm_bytes: int | None = None
     tmp_bytes: int = 256 * MEBIBYTE  # size limit of /tmp; what is in it counts against the container's memory
+    programs_in_tmp: bool = False  # whether programs and libraries may run from /tmp: only where people's own code runs
     gpus: Gpus = NO_GPUS
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 20
@@ -200,7 +201,7 @@ def run_container(
         device_requests=[declared_gpus(spec.gpus)] if spec.gpus else None,
         read_only=True,
         tmpfs={
-            "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.tmp_bytes}",  # noqa: S108
+            "/tmp": f"rw,{'exec' if spec.programs_in_tmp else 'noexec'},nosuid,nodev,mode=1777,size={spec.tmp_bytes}",  # noqa: S108
             STATE_TARGET: f"rw,noexec,nosuid,nodev,mode=1777,uid={user_id(spec.user)},size={MEBIBYTE}",
         },
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=sorted(spec.capabilities) or None),

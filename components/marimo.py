@@ -95,6 +95,7 @@ class Marimo(Service):
                     *extra_mounts(settings.volumes),
                 ),
                 shm_bytes=settings.shm or int(settings.memory * SHARED_MEMORY),
+                programs_in_tmp=True,
                 wait_seconds=300,
             ),
             after=args.after,

@@ -13,7 +13,7 @@ Look = Callable[[Resource, Surroundings], Iterator[str]]
 class Exemption:
     """What a rule allows on purpose."""
 
-    services: tuple[str, ...]  # none: every service
+    services: tuple[str, ...]
     found: str  # the words of the rule's `look`
     reason: str
     several_hosts: bool = False  # whether only one host's part of a cluster is exempt
@@ -22,7 +22,7 @@ class Exemption:
         """Whether a resource may have what was found."""
         return (
             found == self.found
-            and (not self.services or resource.service in self.services)
+            and resource.service in self.services
             and (not self.several_hosts or around.several_hosts)
         )
 

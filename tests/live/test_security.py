@@ -62,6 +62,12 @@ class TestContainers:
             code, _ = platform.exec(service, "sh", "-c", "touch /written || touch /opt/written")
             assert code != 0, service
 
+    def test_only_what_runs_peoples_code_runs_programs_from_tmp(self, platform):
+        program = "printf '#!/bin/sh\\necho ran\\n' >/tmp/one && chmod +x /tmp/one"
+        run = f"{program} && {{ /tmp/one || echo refused; }}; rm /tmp/one"
+        ran = {s for s in platform.containers() if "ran" in run_in(platform, s, "sh", "-c", run).splitlines()}
+        assert ran == {"ray-cpu", "marimo"}
+
     def test_none_with_a_network_has_the_docker_socket(self, inspected):
         having = {s for s, found in inspected.items() if any(m["Source"].endswith(".sock") for m in found["Mounts"])}
         assert having == {"keeper"}

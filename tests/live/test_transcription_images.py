@@ -98,7 +98,7 @@ def inside(image: str, program: str) -> Any:
         volumes=[f"{PROJECT}/entrypoints/with_python.sh:{WITH_PYTHON}:ro"],
         remove=True,
         read_only=True,
-        tmpfs={"/tmp": ""},
+        tmpfs={"/tmp": "noexec,nosuid,nodev"},
         cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"],
         network_mode="none",

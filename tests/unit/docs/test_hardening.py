@@ -16,7 +16,7 @@ def row(rule: Rule) -> str:
 
 
 def exempt(rule: Rule, exemption: Exemption) -> str:
-    services = ", ".join(f"`{name}`" for name in exemption.services) or "every service"
+    services = ", ".join(f"`{name}`" for name in exemption.services)
     place = " on one of several hosts" if exemption.several_hosts else ""
     return f"| `{rule.name}` | {services}{place} | {exemption.found} | {exemption.reason} |"
 

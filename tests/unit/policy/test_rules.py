@@ -68,6 +68,7 @@ BROKEN: list[tuple[str, dict[str, Any], list[str]]] = [
     ("tmpfs-options", tmpfs("rw,noexec,nosuid,nodev,size=0"), ["/cache without size"]),
     ("tmpfs-options", tmpfs("rw,exec,nodev,size=1m"), ["/cache without nosuid", "/cache without noexec"]),
     ("tmpfs-options", tmpfs("rw,noexec,nosuid,size=1m"), ["/cache without nodev"]),
+    ("tmpfs-options", {"tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=1m"}}, ["/tmp without noexec"]),
     ("no-docker-socket", mount("/var/run/docker.sock", "/x"), ["Docker socket at /x"]),
     ("no-docker-socket", mount("/srv/engine.sock", "/x"), ["Docker socket at /x"]),  # wherever it is here
     ("no-docker-socket", mount("/srv/other.sock", "/run/docker.sock"), ["Docker socket at /run/docker.sock"]),
@@ -216,6 +217,13 @@ class TestExemptions:
         folder = mount("/state/dev/home", "/home/cslr", read_only=False)
         assert found(redis | folder | {"hostname": "marimo-zoe"}) == []
         assert found(redis | folder | {"hostname": "mlflow"})
+
+    def test_of_programs_in_tmp_are_of_what_runs_peoples_code(self, redis):
+        tmp = {"tmpfs": {"/tmp": "rw,exec,nosuid,nodev,size=1m"}}
+        assert found(redis | tmp | {"hostname": "ray-cpu"}) == []
+        assert found(redis | tmp | {"hostname": "marimo-zoe"}) == []
+        for service in ("ray-gateway", "mlflow", "transcription", "exporter"):
+            assert [one.found for one in found(redis | tmp | {"hostname": service})] == ["/tmp without noexec"]
 
     def test_of_a_cluster_are_not_those_of_a_single_host(self, redis):
         node = redis | {"hostname": "ray-cpu", "networkMode": "host"}
