@@ -18,6 +18,7 @@ from docker.models.containers import Container
 from docker.types import LogConfig
 
 from build_report.records import Package, ReportError
+from docker_api.one_off import limits
 
 INVENTORY = Path(__file__).with_name("inventory.py")
 # Three parts with a zero byte between them: the distribution, Debian's packages, what inventory.py says.
@@ -99,7 +100,7 @@ def _container(engine: docker.DockerClient, image_id: str, platform: str) -> Ite
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            mem_limit=MEMORY,
+            **limits(MEMORY),
             healthcheck={"test": ["NONE"]},
             labels=LABEL,
             # The list is read from the log, which not every log driver supports.

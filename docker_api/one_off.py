@@ -1,12 +1,15 @@
-"""Options for a container that runs one command as root, with only the capabilities that it needs."""
+"""Options of docker-py for a container that runs one command beside the services, and is then removed."""
 
 from typing import Any
 
 import docker
 
+CPUS = 1.0  # which every host has: Docker refuses more than there are
+PROCESSES = 512  # with threads, of which a client of Ray starts some dozens
+
 
 def hardened(*capabilities: str) -> dict[str, Any]:
-    """Options of docker-py for such a container; network, image and command are the caller's."""
+    """Of one that runs as root with no more capabilities than it needs; image and command are the caller's."""
     return {
         "command": [],  # the image's own
         "user": "0:0",
@@ -17,3 +20,8 @@ def hardened(*capabilities: str) -> dict[str, Any]:
         # Its log is read, which some default log drivers cannot do.
         "log_config": docker.types.LogConfig(type="json-file"),
     }
+
+
+def limits(memory: int) -> dict[str, Any]:
+    """Of the most that it may take of its host. memory: bytes, without swap."""
+    return {"mem_limit": memory, "memswap_limit": memory, "nano_cpus": int(CPUS * 10**9), "pids_limit": PROCESSES}

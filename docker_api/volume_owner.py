@@ -14,12 +14,12 @@ from contextlib import suppress
 import docker
 import requests
 
-from docker_api.one_off import hardened
+from docker_api.one_off import hardened, limits
 
 IMAGE = "CSLR_VOLUME_IMAGE"  # environment variable: image ID, of which only a shell and coreutils are needed
 TARGET = "/volume"
 SECONDS = 60
-MEMORY = "64m"
+MEMORY = 64 * 2**20
 SCRIPT = f"""
 owner=$(stat -c %u {TARGET})
 if [ "$owner" = 0 ] && [ -z "$(ls -A {TARGET})" ]; then chown "$1:$2" {TARGET}; fi
@@ -39,7 +39,7 @@ def give(client: docker.DockerClient, volume: str, user: str, target: str, image
         image,
         entrypoint=["sh", "-c", SCRIPT, "sh", uid, gid, target],
         network_mode="none",
-        mem_limit=MEMORY,
+        **limits(MEMORY),
         healthcheck={"test": ["NONE"]},
         mounts=[docker.types.Mount(TARGET, volume, type="volume", no_copy=True)],
         **hardened("CHOWN"),

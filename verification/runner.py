@@ -16,6 +16,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Mount
 
+from docker_api.one_off import limits
 from stack.programs import ENTRYPOINTS, program_path
 from stack.secrets import RAY_TOKEN, SECRETS_TARGET
 from verification import published
@@ -30,7 +31,7 @@ MARIMO_TOKEN_FILE = f"{SECRETS_TARGET}/marimo-token"
 TRANSCRIPTION_TOKEN_FILE = f"{SECRETS_TARGET}/transcription-token"
 HOSTNAME = "verify"
 MEMORY = 2 * 2**30  # bytes
-TEMPORARY_FILES = "rw,exec,nosuid,nodev,mode=1777,size=512m"
+TEMPORARY_FILES = "rw,noexec,nosuid,nodev,mode=1777,size=512m"
 LOG_LINES = 30
 MARGIN = 10.0  # seconds between the client's own deadline and ours
 MARIMO_SECONDS = 60.0  # for connecting from Marimo's container
@@ -130,10 +131,11 @@ def client_container(
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            mem_limit=MEMORY,
+            init=True,
+            **limits(MEMORY),
             healthcheck={"test": ["NONE"]},
             # The report is read from the log, which not every log driver supports.
-            log_config=LogConfig(type=LogConfig.types.JSON),
+            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-file": "3", "max-size": "10m"}),
         )
     finally:
         remove(engine, name)

@@ -10,13 +10,14 @@ import docker
 import requests
 
 from config.project import NAME
-from docker_api.one_off import hardened
+from docker_api.one_off import hardened, limits
 from stack.identity import StackIdentity
 
 FAMILY = "inet"
 IMAGE_LABEL = "org.opencontainers.image.title=cslr firewall"
 SERVICE_LABEL = "cslr.component=firewall"
 SECONDS = 30
+MEMORY = 64 * 2**20  # bytes
 
 
 def left() -> tuple[str, ...]:
@@ -67,5 +68,6 @@ def _nft(client: docker.DockerClient, *arguments: str) -> str:
         network_mode="host",
         remove=True,
         **hardened("CAP_NET_ADMIN"),
+        **limits(MEMORY),
     )
     return said.decode()

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from contracts.cluster_test import ClusterTestSettings
 from contracts.document import SETTINGS_VARIABLE, dump
 from docker_api.api import DockerApi
+from docker_api.one_off import limits
 from stack.identity import StackIdentity
 from stack.programs import imported_modules, mounted_at, program_path, run_module, source_of
 from stack.secrets import SECRETS_TARGET
@@ -142,7 +143,7 @@ class TestNetwork:
             init=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            mem_limit=MEMORY,
+            **limits(MEMORY),
             healthcheck={"test": ["NONE"]},
             log_config=LogConfig(type=LogConfig.types.JSON),
         )

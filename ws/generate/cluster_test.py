@@ -2,6 +2,7 @@
 
 from config.platform import PlatformSettings
 from contracts.document import SETTINGS_VARIABLE, dump
+from docker_api.one_off import CPUS, PROCESSES
 from embedded_engine.changes import CONTAINER
 from stack.identity import StackIdentity
 from verification.runner import TEMPORARY_FILES
@@ -30,6 +31,9 @@ SHARED: Json = {
     "security_opt": ["no-new-privileges:true"],
     "pull_policy": "never",
     "mem_limit": f"{MEMORY // 2**20}m",
+    "memswap_limit": f"{MEMORY // 2**20}m",
+    "cpus": CPUS,
+    "pids_limit": PROCESSES,
     "tmpfs": [f"/tmp:{TEMPORARY_FILES}"],  # noqa: S108
 }
 ABOUT = {

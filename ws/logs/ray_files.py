@@ -18,7 +18,7 @@ import docker
 import requests
 
 from docker_api.internals import frames
-from docker_api.one_off import hardened
+from docker_api.one_off import hardened, limits
 from stack.identity import StackIdentity
 from ws.inside import ENTER
 from ws.logs.containers import Container, split
@@ -26,7 +26,7 @@ from ws.logs.entry import Entry
 from ws.logs.query import Query
 
 SCRATCH = "/scratch"
-MEMORY = "512m"
+MEMORY = 512 * 2**20
 FOLDER = "opt/cslr-logs"  # in the container
 ATTACHED = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 STANDARD_ERROR = 2  # of the streams of a connection
@@ -89,7 +89,7 @@ class Scratch:
             "read_only": False,  # Docker copies no program into what is read-only
             "working_dir": "/",
             "network_mode": "none",
-            "mem_limit": MEMORY,
+            **limits(MEMORY),
             "healthcheck": {"test": ["NONE"]},
             "mounts": [docker.types.Mount(SCRATCH, source, type=mount["Type"], read_only=True)],
             # It ends when the connection to it does, even if `ws` is killed, and is then gone.

@@ -8,6 +8,7 @@ import docker
 from docker.types import Mount
 
 from config.cluster import Membership
+from docker_api.one_off import limits
 from stack.programs import program_path
 from verification.spec import VerificationSpec
 from ws.errors import WsError
@@ -92,7 +93,7 @@ def versions_of(image: str, spec: VerificationSpec) -> dict[str, str]:
             network="none",
             user=spec.client.user,
             labels=spec.client.labels,
-            mem_limit=MEMORY,
+            **limits(MEMORY),
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             remove=True,

@@ -141,7 +141,17 @@ class TestClientContainer:
         assert options["cap_drop"] == ["ALL"]
         assert options["security_opt"] == ["no-new-privileges"]
         assert options["labels"] == {"a": "b"}
+        assert options["init"]
+        assert "noexec" in options["tmpfs"]["/tmp"].split(",")
         assert all(mount["ReadOnly"] for mount in options["mounts"])
+
+    def test_cannot_take_its_host_from_others(self, engine):
+        answers(engine, report())
+        runner.verify(expected(marimo=None), print)
+        options = engine.containers.create.call_args.kwargs
+        assert options["mem_limit"] == options["memswap_limit"] == 2 * 2**30
+        assert (options["nano_cpus"], options["pids_limit"]) == (10**9, 512)
+        assert options["log_config"]["Config"] == {"max-file": "3", "max-size": "10m"}
 
     def test_gets_secrets_as_files_only(self, engine):
         answers(engine, report())

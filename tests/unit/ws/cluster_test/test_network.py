@@ -50,6 +50,8 @@ def test_both_are_hardened_and_in_the_test_s_network_alone(network, engine):
     for one in made:
         assert one["network"] == "cslr-dev-cluster-test"
         assert (one["read_only"], one["cap_drop"]) == (True, ["ALL"])
+        assert one["mem_limit"] == one["memswap_limit"]
+        assert (one["nano_cpus"], one["pids_limit"]) == (10**9, 512)
         assert set(one["labels"]) == {LABEL, GIVEN}  # no engine takes them for the stack's
         assert one["labels"][LABEL] == "cslr-dev"
 

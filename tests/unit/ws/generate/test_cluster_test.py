@@ -40,6 +40,9 @@ def test_is_a_network_of_its_own_with_two_containers(written):
     assert set(file["services"]) == {"test-ray-client", "test-ray-worker"}
     assert file["networks"]["default"]["ipam"]["config"] == [{"subnet": "172.30.7.0/24"}]
     assert file["name"] == "cslr-dev-cluster-test"
+    for service in file["services"].values():
+        assert service["mem_limit"] == service["memswap_limit"] == "2048m"
+        assert (service["cpus"], service["pids_limit"]) == (1, 512)
 
 
 def test_an_open_stack_is_checked_at_its_ports(written):
