@@ -27,9 +27,10 @@ command -v initdb >/dev/null || fail "this image has no Postgres in /usr/lib/pos
 if [ ! -e "$data/PG_VERSION" ]; then
     rm -rf "$root/unfinished"
     echo "[postgres] creating the database"
-    initdb --pgdata="$root/unfinished" --username=$name --pwfile="$secret" --encoding=UTF8 --locale=C.UTF-8 \
-        --auth-host=scram-sha-256 --auth-local=scram-sha-256 --no-instructions >/tmp/initdb.log 2>&1 ||
-        fail "initdb failed: $(tail -n 1 /tmp/initdb.log)"
+    # Damage of the disk is then an error, and no wrong answer. Earlier data: docs/operating.md.
+    said=$(initdb --pgdata="$root/unfinished" --username=$name --pwfile="$secret" --encoding=UTF8 --locale=C.UTF-8 \
+        --data-checksums --auth-host=scram-sha-256 --auth-local=scram-sha-256 --no-instructions 2>&1) ||
+        fail "initdb failed: $(echo "$said" | tail -n 1)"
     echo 'host all all all scram-sha-256' >>"$root/unfinished/pg_hba.conf"
     echo "CREATE DATABASE $name;" | postgres --single -D "$root/unfinished" postgres >/dev/null
     mv "$root/unfinished" "$data"
