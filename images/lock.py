@@ -6,6 +6,9 @@ Each (CUDA, Python) pair is resolved once, as one environment, then split into o
 what its layer adds to the layers below, so a new Ray does not touch the torch layer. The CUDA toolkit of the devel
 images is resolved separately, since torch pins libraries of another minor version. A file has the hashes of all
 platforms' wheels and serves every platform that resolves to the same versions; this is checked.
+
+PyTorch's builds for CPUs are only on PyTorch's own index. Their files get the hashes of that index where it answers;
+elsewhere they keep the hashes that they have, and a new version has none until this is run where it does.
 """
 
 import argparse
@@ -81,7 +84,7 @@ INSTALLERS = ("uv=={uv}", "pip")
 # The platform tags of torch's wheels.
 WHEELS = {platform: f"{MACHINES[architecture(platform)]}-manylinux_2_28" for platform in PLATFORMS}
 HEADER = "# Made by `python -m images.lock` from its table of inputs. Do not edit.\n"
-CPU_NOTE = "# No hashes: these builds are only on PyTorch's own index, chosen at build time.\n"
+NO_HASHES = "# No hashes: PyTorch's own index, which alone has these builds, did not answer `python -m images.lock`.\n"
 
 
 Pins = dict[str, Pin]
@@ -95,7 +98,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Write every lock file; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m images.lock", description="Write the lock files of the images.")
     parser.add_argument("--upgrade", action="store_true", help="upgrade all packages that no input pins")
-    upgrade = parser.parse_args(arguments).upgrade
+    parser.add_argument(
+        "--pytorch-index", metavar="URL", help="mirror of PyTorch's index of builds for CPUs; default: uv's"
+    )
+    options = parser.parse_args(arguments)
+    upgrade = options.upgrade
     if shutil.which("uv") is None:
         print("uv is missing. Install it with: pip install uv", file=sys.stderr)
         return 1
@@ -104,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         _write(path, _resolve(_requirements(INSTALLERS), SERVICE_PYTHON, {} if upgrade else _present(path)).values())
         for variant in VARIANTS:
             print(variant.key, flush=True)
-            _lock_variant(variant, upgrade)
+            _lock_variant(variant, upgrade, options.pytorch_index)
         for name, inputs in SERVICES.items():
             print(name, flush=True)
             _lock_service(name, FOLDER / name / "requirements.txt", inputs, upgrade)
@@ -133,7 +140,7 @@ def _lock_service(name: str, path: Path, inputs: tuple[str, ...], upgrade: bool)
     _write(path, pins.values())
 
 
-def _lock_variant(variant: Variant, upgrade: bool) -> None:
+def _lock_variant(variant: Variant, upgrade: bool, pytorch_index: str | None) -> None:
     folder = ML / "locks" / variant.key
     shared = ML / "locks" / f"cuda{variant.cuda}" / "cuda.txt"
     layers = {name: asked_for(name, variant) for name in LAYERS}
@@ -160,9 +167,10 @@ def _lock_variant(variant: Variant, upgrade: bool) -> None:
     _write(shared, (torch[package] for package in cuda))
     _write(folder / "torch-cuda.txt", (torch[package] for package in TORCH_CUDA & torch.keys()))
     _write(folder / "torch.txt", (torch[package] for package in torch.keys() - cuda - TORCH_CUDA))
-    _write(folder / "torch-cpu.txt", _cpu_builds(torch["torch"]), CPU_NOTE)
+    _lock_cpu_builds(folder / "torch-cpu.txt", [torch["torch"]], variant, pytorch_index)
     _write(folder / "science-cuda.txt", (science[package] for package in BUILT_FOR_TORCH))
-    _write(folder / "science-cpu.txt", _cpu_builds(*(science[package] for package in BUILT_FOR_TORCH)), CPU_NOTE)
+    built_for_torch = [science[package] for package in sorted(BUILT_FOR_TORCH)]
+    _lock_cpu_builds(folder / "science-cpu.txt", built_for_torch, variant, pytorch_index)
     _write(folder / "science.txt", (science[package] for package in science.keys() - BUILT_FOR_TORCH))
     for name, pins in cut.items():
         _write(folder / f"{name}.txt", pins.values())
@@ -187,9 +195,24 @@ def _requirements(inputs: Iterable[str], **of_variant: str) -> tuple[str, ...]:
     return tuple(item.format_map({**PACKAGES, **of_variant}) for item in inputs)
 
 
-def _cpu_builds(*pins: Pin) -> Iterable[Pin]:
-    """The same packages as PyTorch builds them without CUDA."""
-    return parse("\n".join(f"{pin.name}=={pin.version}+cpu" for pin in pins)).values()
+def _lock_cpu_builds(path: Path, pins: Iterable[Pin], variant: Variant, index: str | None) -> None:
+    """Lock the same packages as PyTorch builds them without CUDA, with hashes where they can be had."""
+    builds = [f"{pin.name}=={pin.version}+cpu" for pin in pins]
+    source = ["--no-deps", f"--index={index}" if index else "--torch-backend=cpu"]
+    try:
+        found = _resolve(builds, variant.python, {}, options=source)
+    except subprocess.CalledProcessError as error:
+        found = {name: pin for name, pin in _present(path).items() if f"{name}=={pin.version}" in builds}
+        kept = "the hashes stay as they were" if len(found) == len(builds) else "there are no hashes"
+        print(f"{path.relative_to(ML)}: {kept}, since PyTorch's index gave none: {_last_line(error.stderr)}")
+    if len(found) == len(builds):
+        _write(path, found.values())
+    else:
+        _write(path, parse("\n".join(builds)).values(), NO_HASHES)
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1].strip() if text.strip() else "uv said nothing"
 
 
 def _refuse_other_pins(here: Pins, there: Pins, name: str, where: str, remedy: str) -> None:
@@ -199,7 +222,13 @@ def _refuse_other_pins(here: Pins, there: Pins, name: str, where: str, remedy: s
         raise LockError(f"{name} resolves to other versions for {where}: {', '.join(sorted(differ))}. Choose {remedy}.")
 
 
-def _resolve(inputs: Iterable[str], python: str, preferred: Pins, platform: Platform = PLATFORM) -> Pins:
+def _resolve(
+    inputs: Iterable[str],
+    python: str,
+    preferred: Pins,
+    platform: Platform = PLATFORM,
+    options: Iterable[str] = (),
+) -> Pins:
     """Resolve the inputs and their dependencies, at the preferred versions where possible."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as preferences:
         # uv takes preferences from an existing output file; constraints would make a changed input fail.
@@ -207,7 +236,7 @@ def _resolve(inputs: Iterable[str], python: str, preferred: Pins, platform: Plat
         preferences.flush()
         command = ["uv", "pip", "compile", "-", "--output-file", preferences.name, "--quiet", "--generate-hashes"]
         command += ["--no-header", "--no-annotate", "--python-version", python, "--python-platform", WHEELS[platform]]
-        command += ["--only-binary", ":all:", "--no-python-downloads"]
+        command += ["--only-binary", ":all:", "--no-python-downloads", *options]
         subprocess.run(command, input="\n".join(inputs), check=True, capture_output=True, text=True)
         return parse(Path(preferences.name).read_text(encoding="utf-8"))
 

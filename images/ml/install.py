@@ -32,6 +32,7 @@ WORKSPACE = Path("/workspace")
 SCRATCH = Path("/scratch")
 OWNER = 1000
 NVIDIA_KEY = "3bf863cc.pub"
+NVIDIA_FINGERPRINT = "EB693B3035CD5710E231E123A4B469963BF863CC"
 INSTALLERS = frozenset({"LD_LIBRARY_PATH", "PYTHONPATH"})  # what lets its Python run outside its own root
 COMPILERS = ("gcc", "g++", "cpp", "gcc-ar", "gcc-nm", "gcc-ranlib")
 PLAIN = {"gcc": "cc", "g++": "c++"}
@@ -175,16 +176,22 @@ def site_packages() -> Path:
 
 
 def install_wheels(environment: Mapping[str, str], *locks: Path, target: Path | None = None) -> None:
-    """Install lock files, by default all that are mounted; those without hashes come from PyTorch's own index."""
+    """Install lock files, by default all that are mounted; builds without CUDA come from PyTorch's own index.
+
+    Their lock files have hashes if they were made where that index could be reached.
+    """
     index = environment.get("PYPI_INDEX")
     options = [f"--default-index={index}"] if index else []
     locks = locks or tuple(sorted(LOCKS.glob("*.txt")))
-    unhashed = [path for path in locks if "--hash" not in path.read_text(encoding="utf-8")]
-    for path in unhashed:
+    builds = [path for path in locks if path.stem.endswith("-cpu")]
+    for path in builds:
         pytorch = environment.get("PYTORCH_INDEX")
-        uv_install(*options, f"--index={pytorch}" if pytorch else "--torch-backend=cpu", f"--requirement={path}")
-    hashed = [f"--requirement={path}" for path in locks if path not in unhashed]
-    uv_install(*options, "--require-hashes", *hashed, target=target)
+        index_options = [*options, f"--index={pytorch}" if pytorch else "--torch-backend=cpu"]
+        if "--hash" in path.read_text(encoding="utf-8"):
+            index_options.append("--require-hashes")
+        uv_install(*index_options, f"--requirement={path}")
+    others = [f"--requirement={path}" for path in locks if path not in builds]
+    uv_install(*options, "--require-hashes", *others, target=target)
 
 
 def uv_install(*words: str, target: Path | None = None) -> None:
@@ -203,20 +210,25 @@ def install_packages() -> None:
 
 
 def install_nvidia_packages(environment: Mapping[str, str]) -> None:
-    """Install nvcc and the runtime's headers from NVIDIA's repository, whose key lies beside its packages."""
+    """Install nvcc and the runtime's headers from NVIDIA's repository.
+
+    Its key lies beside its packages, so apt accepts of that file only the key with the known fingerprint.
+    """
     repository = environment["NVIDIA_APT"].rstrip("/")
     release = "-".join(environment["CUDA"].split(".")[:2])
     source = Path("/etc/apt/sources.list.d/nvidia.sources")
+    key = Path("/etc/apt/keyrings/nvidia.asc")
     with urllib.request.urlopen(f"{repository}/{NVIDIA_KEY}", timeout=60) as answer:  # noqa: S310 (from settings)
-        key = answer.read().decode()
-    signed = "\n".join(f" {line}" if line else " ." for line in key.splitlines())
-    source.write_text(f"Types: deb\nURIs: {repository}/\nSuites: /\nSigned-By:\n{signed}\n", encoding="utf-8")
+        key.write_bytes(answer.read())
+    signed = f"Signed-By: {key} {NVIDIA_FINGERPRINT}"
+    source.write_text(f"Types: deb\nURIs: {repository}/\nSuites: /\n{signed}\n", encoding="utf-8")
     run("apt-get", "update", "-o", f"Dir::Etc::SourceList={source}", "-o", "Dir::Etc::SourceParts=/dev/null")
     run(
         *("apt-get", "install", "-y", "--no-install-recommends", f"cuda-nvcc-{release}", f"cuda-cudart-dev-{release}"),
         DEBIAN_FRONTEND="noninteractive",
     )
     source.unlink()
+    key.unlink()
     if not CUDA_HOME.exists():
         CUDA_HOME.symlink_to(f"/usr/local/cuda-{'.'.join(environment['CUDA'].split('.')[:2])}")
 
