@@ -22,7 +22,7 @@ INSTALL_WS := $(PIP) --no-deps --no-build-isolation --editable .
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
 .PHONY: help up preview down matrix docker-build report ps logs doctor check test test-process test-cluster test-images test-live test-chaos \
-	coverage docs lint hooks lock clean
+	coverage docs lint audit hooks lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ docs: .venv/ready-docs ## Build the documentation site in build/docs, with all l
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet
 	@echo "open build/docs/index.html; for the search: python3 -m http.server -d build/docs"
 
+audit: .venv/ready-audit ## Look for known vulnerabilities of all locked packages; needs pypi.org or ARGS="--service osv"
+	@.venv/bin/python -m testing.audit $(ARGS)
+
 hooks: .venv/ready-dev ## Install the pre-commit hooks, which call the tools of .venv
 	.venv/bin/pre-commit install
 
@@ -92,6 +95,7 @@ lock: .venv/ready-dev ## Lock all dependencies again, of this program and of its
 	$(UV_COMPILE) --output-file requirements.txt requirements.in
 	$(UV_COMPILE) --output-file requirements-dev.txt requirements-dev.in
 	$(UV_COMPILE) --output-file requirements-docs.txt requirements-docs.in
+	$(UV_COMPILE) --output-file requirements-audit.txt requirements-audit.in
 	.venv/bin/python -m images.lock
 
 clean: ## Remove the Python environment and caches; deployments stay
@@ -110,7 +114,7 @@ INSTALL_PYTHON = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 # An environment whose Python is gone, too old or half installed is recreated from scratch.
 USABLE := $(shell .venv/bin/python -c 'import sys, pip; sys.exit($(NEWER_THAN))' 2>/dev/null && echo yes)
 ifneq ($(USABLE),yes)
-.PHONY: .venv/bin/python .venv/ready .venv/ready-dev .venv/ready-docs
+.PHONY: .venv/bin/python .venv/ready .venv/ready-dev .venv/ready-docs .venv/ready-audit
 endif
 
 .venv/bin/python:
@@ -128,7 +132,7 @@ endif
 	@$(INSTALL_WS)
 	@touch $@
 
-.venv/ready-dev .venv/ready-docs: .venv/ready-%: requirements-%.txt | .venv/ready
+.venv/ready-dev .venv/ready-docs .venv/ready-audit: .venv/ready-%: requirements-%.txt | .venv/ready
 	@echo "installing the packages of $<"
 	@$(PIP_INSTALL) -r $<
 	@touch $@

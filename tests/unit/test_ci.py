@@ -106,7 +106,7 @@ class TestActions:
     """What CI takes from others: a tag can come to mean another commit."""
 
     PINNED = r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+(;.*)?"
-    WORKFLOWS = tuple(PROJECT / ".github/workflows" / name for name in ("checks.yml", "images.yml"))
+    WORKFLOWS = tuple(PROJECT / ".github/workflows" / name for name in ("checks.yml", "images.yml", "audit.yml"))
 
     def test_are_pinned_by_commit_beside_the_version_for_people(self):
         used = [
@@ -130,7 +130,7 @@ class TestActions:
 
 class TestMake:
     @pytest.mark.parametrize(
-        "target", ["check", "coverage", "lint", "test", *(f"test-{lane}" for lane in LANES if lane != "unit")]
+        "target", ["audit", "check", "coverage", "lint", "test", *(f"test-{lane}" for lane in LANES if lane != "unit")]
     )
     def test_knows_what_the_documents_name(self, target):
         assert re.search(rf"^[a-z -]*\b{target}\b[a-z -]*:", (PROJECT / "Makefile").read_text(), re.MULTILINE)
@@ -159,6 +159,12 @@ class TestGitLab:
     def test_has_the_checks_and_the_images_of_the_other_workflows(self, jobs):
         assert jobs["checks"]["script"] == ["make check"]
         assert ".ci/images" in jobs["images"]["script"][0]
+
+    def test_asks_for_advisories_on_schedule_as_the_other_workflow_does(self, jobs):
+        other = workflow(PROJECT / ".github/workflows/audit.yml")
+        assert jobs["audit"]["script"] == [other["jobs"]["audit"]["steps"][-1]["run"]] == ["make audit"]
+        assert other[True]["schedule"]
+        assert any("schedule" in rule["if"] for rule in jobs["audit"]["rules"])
 
     def test_every_job_is_bounded_and_in_a_known_stage(self, jobs):
         stages = workflow(PROJECT / ".gitlab-ci.yml")["stages"]
