@@ -12,15 +12,32 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes, PrivateKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorithmOID
 
 AUTHORITY_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=397)  # browsers refuse longer ones of public authorities, some of any
 RENEWED_BEFORE = timedelta(days=60)  # `ws up` may be long in coming
 BEGIN = timedelta(hours=1)  # clocks of clients that are slow
 OWN_NAMES = ("localhost", "127.0.0.1")
+# What TLS clients take today, and OpenSSL at the level of security that Debian's nginx runs with.
+SMALLEST_RSA = 2048  # bits
+CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+WEAK_HASHES = frozenset({"md5", "sha1", "sha224"})
+NEW_KEY = "Get a certificate for a new key, of RSA with 2048 bits or more, or on the curve P-256."
+# What the library raises for certificates and keys that it cannot read, verify or use.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+NO_CERTIFICATE = "Name a PEM file that begins with -----BEGIN CERTIFICATE-----, with the server's certificate first."
 
 
 class UnusableError(ValueError):
@@ -63,7 +80,7 @@ def make_authority(name: str, now: datetime) -> Pair:
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
-    return _pair(builder.sign(key, hashes.SHA256()), key)
+    return _pair([builder.sign(key, hashes.SHA256())], key)
 
 
 def issue(authority: Pair, names: Sequence[str], now: datetime) -> Pair:
@@ -83,7 +100,7 @@ def issue(authority: Pair, names: Sequence[str], now: datetime) -> Pair:
         )
     )
     signing = serialization.load_pem_private_key(authority.key, None)
-    return _pair(builder.sign(signing, hashes.SHA256()), key)  # type: ignore[arg-type]
+    return _pair([builder.sign(signing, hashes.SHA256())], key)  # type: ignore[arg-type]
 
 
 def is_good(server: Pair, authority: Pair, names: Sequence[str], now: datetime) -> bool:
@@ -91,15 +108,16 @@ def is_good(server: Pair, authority: Pair, names: Sequence[str], now: datetime) 
     try:
         check(server, (), now)
         server.certificate.verify_directly_issued_by(authority.certificate)
-    except (ValueError, TypeError, InvalidSignature):
+    except UNREADABLE:
         return False
     return set(names) <= names_of(server.certificate) and server.expires - now > RENEWED_BEFORE
 
 
-def without_keys(pair: Pair) -> Pair:
-    """The same without the private key that the file of a certificate may hold as well: everyone reads the chain."""
-    found = x509.load_pem_x509_certificates(pair.chain)
-    return Pair(chain=b"".join(one.public_bytes(serialization.Encoding.PEM) for one in found), key=pair.key)
+def plain(pair: Pair) -> Pair:
+    """The same without what its files hold beside, such as a key beside the certificate, which everyone reads, or a
+    byte order mark, which OpenSSL does not skip.
+    """
+    return _pair(_chain(pair.chain), _key(pair.key))
 
 
 def check(pair: Pair, names: Sequence[str], now: datetime) -> None:
@@ -118,9 +136,11 @@ def check(pair: Pair, names: Sequence[str], now: datetime) -> None:
     for below, above in itertools.pairwise(chain):
         try:
             below.verify_directly_issued_by(above)
-        except (ValueError, TypeError, InvalidSignature):
+        except UNREADABLE:
             reason = f"is in the wrong order: {_subject(above)} did not sign {_subject(below)}, which is before it"
             raise UnusableError(reason, "Put after each certificate the one that signed it.") from None
+    for one in chain:
+        _check_strength(one)
     _check_times(chain, now)
     found = names_of(own)
     if missing := [name for name in names if not _covered(name, found)]:
@@ -140,6 +160,29 @@ def names_of(certificate: x509.Certificate) -> set[str]:
     return {*(name.lower() for name in found.get_values_for_type(x509.DNSName)), *addresses}
 
 
+def _check_strength(certificate: x509.Certificate) -> None:
+    key, subject = certificate.public_key(), _subject(certificate)
+    if isinstance(key, rsa.RSAPublicKey):
+        if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+            raise UnusableError(f"has a key for RSASSA-PSS alone, which browsers refuse: {subject}", NEW_KEY)
+        if key.key_size < SMALLEST_RSA:
+            reason = f"has an RSA key of {key.key_size} bits, and {SMALLEST_RSA} are the least: {subject}"
+            raise UnusableError(reason, NEW_KEY)
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in CURVES:
+            reason = (
+                f"has a key on the curve {key.curve.name}, and clients take {', '.join(CURVES.values())}: {subject}"
+            )
+            raise UnusableError(reason, NEW_KEY)
+    else:
+        raise UnusableError(f"has a key that is neither RSA nor on a curve that browsers take: {subject}", NEW_KEY)
+    used = certificate.signature_hash_algorithm
+    # Nobody verifies how an authority signed itself.
+    if used and used.name in WEAK_HASHES and certificate.subject != certificate.issuer:
+        reason = f"is signed with {used.name.upper()}, which clients refuse: {subject}"
+        raise UnusableError(reason, "Get a certificate that is signed with SHA-256.")
+
+
 def _check_times(chain: Sequence[x509.Certificate], now: datetime) -> None:
     for one in chain:
         if one.not_valid_after_utc <= now:
@@ -151,21 +194,33 @@ def _check_times(chain: Sequence[x509.Certificate], now: datetime) -> None:
 
 
 def _chain(text: bytes) -> list[x509.Certificate]:
+    """The certificates of a file, each with a key, a signature and extensions that can be read."""
+    if not text.strip():
+        raise UnusableError("is empty", NO_CERTIFICATE)
     try:
-        return x509.load_pem_x509_certificates(text)
-    except ValueError:
-        remedy = "Name a PEM file that begins with -----BEGIN CERTIFICATE-----, with the server's certificate first."
-        raise UnusableError("holds no certificate", remedy) from None
+        chain = x509.load_pem_x509_certificates(text)
+        for one in chain:
+            _ = one.public_key(), one.signature_hash_algorithm, names_of(one), _subject(one)
+    except UNREADABLE as error:
+        if BEGIN_CERTIFICATE not in text:
+            raise UnusableError("holds no certificate", NO_CERTIFICATE) from None
+        reason = f"holds a certificate that cannot be read ({error})"
+        raise UnusableError(reason, "Copy it again from where it was issued.") from None
+    return chain
 
 
 def _key(text: bytes) -> PrivateKeyTypes:
     remedy = "Name a PEM file with the private key, without a passphrase."
+    if not text.strip():
+        raise UnusableError("is empty", remedy, of_key=True)
     try:
         return serialization.load_pem_private_key(text, None)
-    except TypeError:
-        raise UnusableError("has a passphrase, which nobody could enter", remedy, of_key=True) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise UnusableError("holds no private key", remedy, of_key=True) from None
+    except UNREADABLE:
+        if b"ENCRYPTED" in text:
+            reason = "has a passphrase, which nobody could enter"
+            take_away = "Name a key without one, as this makes it: openssl pkey -in KEY -out PLAIN_KEY"
+            raise UnusableError(reason, take_away, of_key=True) from None
+        raise UnusableError("holds no private key that can be read", remedy, of_key=True) from None
 
 
 def _belongs(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
@@ -220,9 +275,9 @@ def _builder(
     )
 
 
-def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+def _pair(chain: Sequence[x509.Certificate], key: PrivateKeyTypes) -> Pair:
     return Pair(
-        chain=certificate.public_bytes(serialization.Encoding.PEM),
+        chain=b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain),
         key=key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),

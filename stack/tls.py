@@ -8,6 +8,7 @@ import contextlib
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import join
 
 from config.platform import PlatformSettings
 from config.problems import Problem, Set, SettingsError
@@ -23,6 +24,7 @@ from stack.state import HostFiles, write_atomically
 
 AUTHORITY, AUTHORITY_KEY, TRUSTED = "authority.pem", "authority.key", "trusted.pem"
 SERVED = "tls-served"  # folder that the container mounts
+DER_BEGINS = b"\x30"  # a sequence
 KEY_BEGINS = b"-----BEGIN PRIVATE KEY-----"
 PEM = "server.pem"  # chain and key in one file, so that the two change at once
 
@@ -51,8 +53,8 @@ def load_site(settings: PlatformSettings, *, stack_file: str, key: str, now: dat
     for path, entry in ((CERTIFICATE, tls.certificate), (KEY, tls.key)):
         try:
             texts.append(read_text(FOLDER / entry).encode())
-        except UnicodeDecodeError:
-            problems.append(_problem(path, entry, "is not PEM", "Convert it to PEM."))
+        except UnicodeDecodeError as error:
+            problems.append(_problem(path, entry, "is not PEM, which is text", _conversion(path, entry, error.object)))
         except (OSError, ValueError) as error:
             reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
             problems.append(_problem(path, entry, reason, "Name a file that you may read."))
@@ -65,7 +67,7 @@ def load_site(settings: PlatformSettings, *, stack_file: str, key: str, now: dat
             problems.append(_problem(path, entry, error.reason, error.remedy))
     if problems:
         raise SettingsError(problems, stack_file, key)
-    return certificates.without_keys(pair)
+    return certificates.plain(pair)
 
 
 def served_folder(
@@ -148,6 +150,16 @@ def _issued(path: Path, authority: Pair, names: tuple[str, ...], now: datetime) 
         if certificates.is_good(kept, authority, names, now):
             return kept
     return certificates.issue(authority, names, now)
+
+
+def _conversion(path: tuple[str | int, ...], entry: str, content: bytes) -> str:
+    """How a file that is no text becomes PEM."""
+    if not content.startswith(DER_BEGINS):
+        return "Save it as PEM, in UTF-8."
+    kind = "pkey" if path == KEY else "x509"
+    return (
+        f"It may be DER. Convert it, and name the new file: {join(['openssl', kind, '-inform', 'DER', '-in', entry])}"
+    )
 
 
 def _problem(path: tuple[str | int, ...], entry: str, reason: str, remedy: str) -> Problem:
