@@ -73,6 +73,7 @@ def rotate(
     began = time.monotonic()
     configured = open_stack(stack)
     session = Session(configured, out)
+    session.refuse_half_restored()
     chosen = rotating.choose(configured, names or (), everything=everything)
     value = _given(chosen, value_file, typed=typed)
     if value is not None:

@@ -64,6 +64,7 @@ def test_backup_that_lacks_files_fails(monkeypatch, capsys, unread, code):
         ["up", "--yes"],
         ["up", "--rolling", "--yes"],
         ["rollback", "--yes"],
+        ["secrets", "rotate", "--all", "--yes"],
         ["mlflow", "gc", "--yes"],
         ["mlflow", "restore", "pyproject.toml", "--yes"],
     ],
