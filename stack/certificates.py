@@ -187,7 +187,7 @@ def _check_times(chain: Sequence[x509.Certificate], now: datetime) -> None:
     for one in chain:
         if one.not_valid_after_utc <= now:
             reason = f"has expired on {one.not_valid_after_utc:%Y-%m-%d}: {_subject(one)}"
-            raise UnusableError(reason, "Renew it.")
+            raise UnusableError(reason, f"Renew it, or set this host's clock, which says {now:%Y-%m-%d %H:%M} UTC.")
         if one.not_valid_before_utc > now:
             reason = f"is valid from {one.not_valid_before_utc:%Y-%m-%d %H:%M} UTC only: {_subject(one)}"
             raise UnusableError(reason, "Wait until then, or set this host's clock.")

@@ -39,6 +39,14 @@ def authority_file(folder: Path) -> Path:
     return folder / "tls" / AUTHORITY
 
 
+def own_authority(folder: Path) -> Path | None:
+    """The authority that clients must trust; None where the certificate that is served now is not of it."""
+    file = authority_file(folder)
+    with contextlib.suppress(OSError):
+        return file if file.read_bytes() == trusted_file(folder).read_bytes() else None
+    return None
+
+
 def load_site(settings: PlatformSettings, *, stack_file: str, key: str, now: datetime | None = None) -> Pair | None:
     """The site's certificate; None where the stack makes its own. Changes nothing.
 
@@ -142,12 +150,19 @@ def _authority(folder: Path, identity: StackIdentity, now: datetime) -> Pair:
 
 
 def _issued(path: Path, authority: Pair, names: tuple[str, ...], now: datetime) -> Pair:
-    """The certificate that was issued last, or a new one if that no longer serves."""
+    """The certificate that was issued last, or a new one if that no longer serves.
+
+    A clock that says a time before the authority was made is behind. A certificate by that clock could have expired for
+    everybody else, as one of 1970 has.
+    """
+    begin = authority.certificate.not_valid_before_utc
+    behind, now = now < begin, max(now, begin + certificates.BEGIN)
     with contextlib.suppress(OSError, ValueError):
         text = path.read_bytes()
-        begin = text.index(KEY_BEGINS)
-        kept = Pair(chain=text[:begin], key=text[begin:])
-        if certificates.is_good(kept, authority, names, now):
+        end = text.index(KEY_BEGINS)
+        kept = Pair(chain=text[:end], key=text[end:])
+        at = max(now, kept.certificate.not_valid_before_utc) if behind else now
+        if certificates.is_good(kept, authority, names, at):
             return kept
     return certificates.issue(authority, names, now)
 

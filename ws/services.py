@@ -15,7 +15,7 @@ from contracts.status import Reason, ServiceStatus, State, Status, Usage
 from stack.history import History
 from stack.identity import StackIdentity
 from stack.state import stack_folder
-from stack.tls import authority_file
+from stack.tls import own_authority
 from ws.containers import ContainerState, short, styled
 from ws.tables import plain_table
 
@@ -166,7 +166,7 @@ def secret_hints(identity: StackIdentity, names: Collection[str]) -> list[str]:
     ]
     if people:
         hints.append(f"Notebooks of a person ask for the token of: ws user token NAME -s {identity.stack}")
-    if "tls" in names and (authority := authority_file(stack_folder(identity))).is_file():
+    if "tls" in names and (authority := own_authority(stack_folder(identity))):
         hints.append(f"Browsers and other clients of https must trust the authority in {authority}")
     if "devel" in names:
         hints.append(

@@ -10,10 +10,10 @@ import pytest
 from config.load import load
 from config.platform import PlatformSettings
 from config.problems import SettingsError
-from stack.certificates import issue, make_authority
+from stack.certificates import Pair, issue, make_authority
 from stack.identity import StackIdentity
 from stack.state import HostFiles
-from stack.tls import authority_file, load_site, names_for, served_folder, trusted_file
+from stack.tls import authority_file, load_site, names_for, own_authority, served_folder, trusted_file
 from stack.trust import certificate_alone
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -58,6 +58,29 @@ def test_a_clock_that_is_behind_ends_no_trust(tmp_path):
     assert authority_file(tmp_path).read_bytes() == authority
 
 
+class TestWrongClock:
+    """Days are counted from when the authority was made."""
+
+    YEARS_BEHIND = -20 * 365
+
+    def test_that_is_behind_keeps_the_certificate(self, tmp_path):
+        served(tmp_path)
+        first = served(tmp_path, days=345).read_bytes()
+        assert served(tmp_path, days=self.YEARS_BEHIND).read_bytes() == first
+
+    def test_that_is_behind_issues_one_that_has_not_expired(self, tmp_path):
+        served(tmp_path)
+        text = served(tmp_path, ("localhost", "new"), days=self.YEARS_BEHIND).read_bytes()
+        assert Pair(chain=text, key=b"").expires > NOW + timedelta(days=390)
+
+    def test_that_was_ahead_leaves_no_certificate_of_the_future(self, tmp_path):
+        served(tmp_path)
+        ahead = served(tmp_path, days=1000).read_bytes()
+        text = served(tmp_path, days=1).read_bytes()
+        assert text != ahead
+        assert Pair(chain=text, key=b"").certificate.not_valid_before_utc < NOW + timedelta(days=1)
+
+
 def test_a_preview_writes_nothing(tmp_path):
     assert served(tmp_path / "stack", dry_run=True).parent.name == "tls-served"
     assert not (tmp_path / "stack").exists()
@@ -98,6 +121,14 @@ class TestSite:
         assert text == (folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes()
         context = certificate_alone(str(trusted_file(folder / "state")))
         assert context.verify_mode is ssl.CERT_REQUIRED
+
+    def test_former_authority_is_no_longer_to_be_trusted(self, folder):
+        served(folder / "state")
+        assert own_authority(folder / "state") == authority_file(folder / "state")
+        site = load_site(self.settings(folder), stack_file="f", key="k", now=NOW)
+        files = HostFiles(folder=folder / "state", dry_run=False)
+        served_folder(self.settings(folder), files, IDENTITY, site=site, names=(), now=NOW)
+        assert own_authority(folder / "state") is None
 
     def test_a_key_in_the_file_of_the_certificate_is_not_handed_on(self, folder):
         certificate = folder / "cert.pem"
