@@ -14,13 +14,15 @@ from config.platform import KEY, PlatformSettings
 from config.platform_rules import MINIMUM_MEMORY, mounted, without_hint
 from config.problems import Notice, Path, Problem, Remove, Set, SettingsError, Together, distinct
 from config.services import SERVICES
+from config.tls import SOURCE
 from config.types import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
 from images.variants import VARIANTS
 from preflight import datasets
 from preflight.folders import closed_folder, missing_folder
 from preflight.gpu_facts import GpuFacts
-from preflight.host_facts import LABEL_STACK, ContainerPort, HostFacts
+from preflight.host_facts import LABEL_COMPONENT, LABEL_STACK, ContainerPort, HostFacts
 from preflight.shared_data import data_is_not_shared
+from stack.identity import COMPOSE_LABEL, EMBEDDED_LABEL
 
 __all__ = ["HostFacts", "check", "notices"]
 
@@ -102,6 +104,27 @@ def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pro
                 f"Stop that, or publish on another port of {bind}, for example:",
                 (Set(path, other),),
             )
+
+
+def former_tls_is_gone(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """No nginx of this stack holds ports that its services get back.
+
+    The embedded engine and Compose end it before; Pulumi deletes last.
+    """
+    if "tls" in settings.services():
+        return
+    for name in sorted({one.container for one in facts.container_ports if _is_tls_by_pulumi(one, facts)}):
+        yield Problem(
+            SOURCE,
+            f"TLS is off now, and {name} still holds the ports that the services get back; Pulumi would remove it last",
+            "Remove it, and deploy again (with Pulumi's own CLI: pulumi up --refresh). It has no data:",
+            (f"docker rm --force {name}",),
+        )
+
+
+def _is_tls_by_pulumi(port: ContainerPort, facts: HostFacts) -> bool:
+    of_tls = facts.owns(port.labels) and port.labels.get(LABEL_COMPONENT) == "tls"
+    return of_tls and not {EMBEDDED_LABEL, COMPOSE_LABEL} & port.labels.keys()
 
 
 def port_owner(port: int, bind: str, facts: HostFacts) -> str | None:
@@ -328,6 +351,7 @@ CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] =
     subnet_is_free,
     bind_address_is_ours,
     ports_are_free,
+    former_tls_is_gone,
     limits_fit,
     ray_nodes_share_the_cores,
     ray_nodes_share_the_memory,

@@ -124,6 +124,30 @@ class TestHostPort:
     def test_may_be_in_use_on_another_address(self):
         check_raw({}, HostFacts(listeners=(Listener(address="192.168.1.10", port=5000),)))
 
+    @pytest.mark.parametrize(
+        ("raw", "labels", "refused"),
+        [
+            ({}, OURS, True),
+            ({}, {**OURS, "cslr.engine.urn": "u"}, False),
+            ({}, {**OURS, "com.docker.compose.project": "p"}, False),
+            ({}, THEIRS, False),
+            ({"tls": {"source": "generated"}}, OURS, False),
+        ],
+        ids=["by Pulumi", "by the embedded engine", "by Compose", "of another stack", "TLS is on"],
+    )
+    def test_must_not_be_held_by_a_former_nginx_that_pulumi_removes_last(self, raw, labels, refused):
+        tls = {**labels, "cslr.component": "tls"}
+        ports = [
+            ContainerPort(container="cslr-dev-tls", address="127.0.0.1", port=one, labels=tls) for one in (5001, 8889)
+        ]
+        facts = HostFacts(container_ports=tuple(ports))
+        if refused:
+            text = refusal(raw, facts)
+            assert text.count("cslr:platform.tls.source: TLS is off now, and cslr-dev-tls still holds the ports") == 1
+            assert "    docker rm --force cslr-dev-tls" in text
+        else:
+            check_raw(raw, facts)
+
     def test_of_a_disabled_service_does_not_matter(self):
         facts = HostFacts(listeners=(Listener(address="::", port=8080),))
         check_raw({"marimo": {"enabled": False}}, facts)
