@@ -4,7 +4,6 @@ The location of the repository, the path of the password's file and that of the 
 variables; no secret is one, nor an argument.
 """
 
-import ctypes
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
+from ws.children import ends_with_parent
 from ws.environment import inherited
 from ws.errors import WsError
 from ws.setup import apt
@@ -30,7 +30,6 @@ OF_RESTIC = re.compile("RESTIC_|AWS_")  # variables that it reads
 # Of all snapshots, whose tags say whose they are: then a new host goes on from the snapshots of the former.
 HOST = "cslr"
 SOME_FILES_UNREAD = 3  # exit code: there is a snapshot, without files that vanished or may not be read
-PR_SET_PDEATHSIG = 1
 PART = 2**20  # bytes
 Json = dict[str, Any]
 Heard = Callable[[Json], None]
@@ -243,7 +242,7 @@ class Repository:
             stdin=subprocess.PIPE if gives else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
-            preexec_fn=_end_with_parent,
+            preexec_fn=ends_with_parent(signal.SIGINT),  # two of them would work on one folder
         )
 
     def _error(self, text: str) -> ResticError:
@@ -257,11 +256,6 @@ class Repository:
 def moment(time: str) -> datetime:
     """A time as restic writes it, RFC 3339 with nanoseconds in any zone, to the second and in UTC."""
     return datetime.fromisoformat(re.sub(r"\.\d+", "", time)).astimezone(UTC)
-
-
-def _end_with_parent() -> None:
-    """Ends restic with its parent, however that ends: two of them would work on one folder after a restart."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _hear(process: subprocess.Popen[bytes], said: list[str], heard: Heard) -> None:

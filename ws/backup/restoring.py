@@ -9,6 +9,7 @@ A run that was killed begins again from the start, and needs no permission to re
 """
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from ws.backup.sets import Folder, Manifest
 from ws.backup.space import Need, refuse_small_disks
 from ws.backup.tables import differences
 from ws.backup.taking import maintenance
+from ws.children import ends_with_parent
 from ws.containers import containers
 from ws.environment import inherited
 from ws.errors import WsError
@@ -184,10 +186,12 @@ class Restoring:
     def _deploy(self) -> None:
         command = [sys.executable, "-m", "ws", "up", "--stack", self.identity.stack, "--yes"]
         own = inherited(**{RESTORES: self.manifest.name})
-        if subprocess.run(command, cwd=PROJECT, env=own, check=False).returncode:
+        # Not left behind: it would refuse the restore that is run again.
+        ended = subprocess.run(command, cwd=PROJECT, env=own, check=False, preexec_fn=ends_with_parent(signal.SIGTERM))
+        if ended.returncode:
             raise WsError(
-                f"the stack could not be deployed, see above. What is restored so far stays. Correct "
-                f"Pulumi.{self.identity.stack}.yaml, for example its ports, and run the same restore again."
+                f"the stack could not be deployed, see above. What is restored so far stays. Remove the cause, for "
+                f"example a port in Pulumi.{self.identity.stack}.yaml that is in use, and run the same restore again."
             )
 
     def _refuse_small_disks(self, settings: PlatformSettings) -> None:

@@ -1,0 +1,192 @@
+"""A restore drill: real work on a small stack, a backup, everything destroyed, and a restore under another name.
+
+Backups and restores are killed on the way; the same command then completes them. In the order of this file.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from testing.live.deployment import LiveStack, deployed, wait_until
+from testing.live.killed_restic import VARIABLE, killing_restic
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which alone may read Docker's volumes"),
+]
+
+# Without Ray and the queue, whose deployments take a minute each: the queue's database is there all the same.
+SETTINGS: dict[str, Any] = {
+    "network": {"name": "cslr-live-backup", "subnet": "10.246.0.0/24"},
+    "ray": {"cpu": {"enabled": False}},
+    **{name: {"enabled": False} for name in ("redis", "health", "keeper")},
+    "postgres": {"port": None},
+    "mlflow": {"port": 25246},
+    "marimo": {"port": 25247},
+}
+COPY = "live-backup-copy"
+KILLED = -9
+ARTIFACT = os.urandom(3_000_000)
+NOTEBOOK = "import marimo\n\napp = marimo.App()\n"
+MLFLOW = f"http://127.0.0.1:{SETTINGS['mlflow']['port']}"
+PSQL = (
+    "PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGPASSWORD=$(cat /run/secrets/postgres-queue) "
+    'psql --host=127.0.0.1 --username=queue --dbname=queue --tuples-only --no-align --command="$0"'
+)
+
+
+@dataclass(kw_only=True)
+class Drill:
+    """The stack that is destroyed, what was done in it, and its restored copy."""
+
+    stack: LiveStack
+    copy: LiveStack
+    work: dict[str, Any]
+    repository: tuple[str, ...]  # options that find it when nothing else is left
+
+
+@pytest.fixture(scope="module")
+def drill(docker_engine: None, restic: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+    at = tmp_path_factory.mktemp("backup")
+    kept = at / "kept"
+    kept.mkdir()
+    settings = {**SETTINGS, "backup": {"repository": str(kept / "repository")}}
+    with deployed("live-backup", settings, at) as stack:
+        stack.variables["PATH"] = f"{killing_restic(restic, at / 'bin')}:{os.environ['PATH']}"
+        copy = replace(stack, name=COPY)
+        copy.remove()
+        options = ("--repository", str(kept / "repository"), "--password-file", str(kept / "password"))
+        try:
+            yield Drill(stack=stack, copy=copy, work=worked(stack), repository=options)
+        finally:
+            copy.remove()
+
+
+def worked(stack: LiveStack) -> dict[str, Any]:
+    """Does what people do; returns what a restored stack must show of it."""
+    with httpx.Client(base_url=f"{MLFLOW}/api/2.0", timeout=30) as mlflow:
+        experiment = answer(mlflow.post("/mlflow/experiments/create", json={"name": "drill"}))["experiment_id"]
+        run = answer(mlflow.post("/mlflow/runs/create", json={"experiment_id": experiment, "start_time": 1}))
+        name = run["run"]["info"]["run_id"]
+        metrics = [{"key": "loss", "value": 1 / (step + 1), "timestamp": step, "step": step} for step in range(200)]
+        parameters = [{"key": "rate", "value": "0.1"}]
+        answer(mlflow.post("/mlflow/runs/log-batch", json={"run_id": name, "metrics": metrics, "params": parameters}))
+        place = f"/mlflow-artifacts/artifacts/{experiment}/{name}/artifacts/weights.bin"
+        answer(mlflow.put(place, content=ARTIFACT))
+    write = (
+        f"umask 077; printf '%s' '{NOTEBOOK}' > /workspace/notebooks/mine.py; ln -s missing ~/link; echo 7 > ~/results"
+    )
+    code, said = stack.exec("marimo", "sh", "-c", write)
+    assert code == 0, said
+    jobs = "CREATE TABLE job AS SELECT n, md5(n::text) AS id FROM generate_series(1, 1000) n"
+    code, said = stack.exec("postgres", "sh", "-c", PSQL, jobs)
+    assert code == 0, said
+    return {"run": name, "artifact": place, "seen": seen(stack, name, place)}
+
+
+def seen(stack: LiveStack, run: str, artifact: str) -> Mapping[str, Any]:
+    """What a stack shows of the work."""
+    with httpx.Client(base_url=f"{MLFLOW}/api/2.0", timeout=30) as mlflow:
+        found = answer(mlflow.get("/mlflow/runs/get", params={"run_id": run}))["run"]["data"]
+        losses = answer(mlflow.get("/mlflow/metrics/get-history", params={"run_id": run, "metric_key": "loss"}))
+        intact = mlflow.get(artifact).content == ARTIFACT
+    files = "cd /workspace/notebooks; cat mine.py ~/results; stat -c '%n %U %a %Y' mine.py ~/results; readlink ~/link"
+    _, said = stack.heard("marimo", "sh", "-c", files)
+    jobs = stack.heard("postgres", "sh", "-c", PSQL, "SELECT count(*), md5(string_agg(id, '' ORDER BY n)) FROM job")
+    return {
+        "parameters": found["params"],
+        "losses": [(one["step"], one["value"]) for one in losses["metrics"]],
+        "artifact": intact,
+        "files": said,
+        "jobs": jobs,
+    }
+
+
+def answer(response: httpx.Response) -> Any:
+    assert response.is_success, response.text
+    return response.json() if response.content else {}
+
+
+def killed_at(stack: LiveStack, stage: str, command: str, *arguments: str) -> None:
+    """Runs a command that is killed while restic does what `stage` names."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(stack.variables, VARIABLE, stage)
+        assert stack.ws(command, *arguments).returncode == KILLED, stack.output[-1]
+
+
+def done(stack: LiveStack, *arguments: str, code: int = 0) -> str:
+    found = stack.ws(*arguments)
+    assert found.returncode == code, found.stdout
+    return found.stdout
+
+
+def backups(stack: LiveStack) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(done(stack, "backup", "list", "--json"))
+    return found
+
+
+def test_first_backup_is_complete(drill):
+    assert "Keep a copy of" in done(drill.stack, "backup")
+    (made,) = backups(drill.stack)
+    assert set(made["databases"]) == {"mlflow", "queue"}
+    assert {"mlflow-artifacts", "marimo-notebooks", "home"} <= made["folders"].keys()
+
+
+@pytest.mark.parametrize("stage", ["part=queue.sql", "part=manifest.json"])
+def test_killed_backup_is_none_and_hinders_no_other(drill, stage):
+    before = len(backups(drill.stack))
+    killed_at(drill.stack, stage, "backup")
+    assert len(backups(drill.stack)) == before
+
+
+def test_next_backup_completes_and_what_killed_ones_left_is_removed(drill):
+    done(drill.stack, "backup")
+    assert len(backups(drill.stack)) == 2
+    assert "interrupted" in done(drill.stack, "backup", "list")
+    done(drill.stack, "backup", "prune", "--yes")
+    assert "interrupted" not in done(drill.stack, "backup", "list")
+    assert len(backups(drill.stack)) == 2
+
+
+def test_backup_is_verified(drill):
+    assert "no difference" in done(drill.stack, "backup", "verify")
+
+
+def test_everything_is_destroyed(drill):
+    shutil.copy(drill.stack.state / "generated/backup-password", drill.repository[-1])
+    done(drill.stack, "down", "--volumes", "--yes")
+    assert (drill.stack.containers(), drill.stack.volumes()) == ({}, [])
+    shutil.rmtree(drill.stack.state_home)
+    (drill.stack.folder / f"Pulumi.{drill.stack.name}.yaml").unlink()
+
+
+def test_killed_restore_leaves_a_stack_that_nothing_uses(drill):
+    """At its last step but one: folders and MLflow's database are those of the backup, the queue's is not yet."""
+    killed_at(drill.copy, "/queue.sql", "restore", "--from", drill.stack.name, *drill.repository)
+    assert {name for name, one in drill.copy.containers().items() if one.status == "running"} <= {
+        "postgres",
+        "firewall",
+    }
+    for command in (("up", "--yes"), ("backup",)):
+        refused = done(drill.copy, *command, code=1).replace("\n", " ")
+        assert "has not ended" in refused
+        assert "ws restore" in refused
+
+
+def test_same_restore_again_completes(drill):
+    said = done(drill.copy, "restore", "--from", drill.stack.name, *drill.repository)
+    assert "no difference" in said
+    wait_until(lambda: drill.copy.unhealthy() == {}, "the restored stack is healthy", 120)
+    assert drill.copy.preview().unchanged
+
+
+def test_restored_stack_shows_what_was_done(drill):
+    work = drill.work
+    assert seen(drill.copy, work["run"], work["artifact"]) == work["seen"]
