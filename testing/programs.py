@@ -40,6 +40,7 @@ PROGRAMS = {
         places="/usr/sbin/sshd",  # it starts under its whole path alone
         services=("ssh",),
     ),
+    "systemd_analyze": Program(name="systemd-analyze", packages=("systemd",)),
     "zsh": Program(name="zsh", packages=("zsh",)),
     "gpg": Program(name="gpg", packages=("gpg", "gpg-agent", "gpgv")),
     "debootstrap": docker.BOOTSTRAP[0],

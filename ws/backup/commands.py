@@ -231,7 +231,7 @@ def schedule(
     import subprocess
 
     from ws.backup.place import refuse_other_users
-    from ws.backup.schedule import UNITS, units
+    from ws.backup.schedule import UNITS, refuse_other_hosts, units
     from ws.stack_settings import open_stack
 
     if install:
@@ -243,6 +243,7 @@ def schedule(
         for name, text in texts.items():
             print(f"# {UNITS / name}\n{text}")
         return
+    refuse_other_hosts(opened.identity, kept)
     for name, text in texts.items():
         (UNITS / name).write_text(text)
     timer = next(name for name in texts if name.endswith(".timer"))

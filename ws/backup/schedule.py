@@ -1,17 +1,40 @@
 """Implements `ws backup schedule`: the units of systemd that make backups on time."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 from config.project import FOLDER
 from stack.identity import StackIdentity
+from ws.errors import WsError
 
 UNITS = Path("/etc/systemd/system")
+RUNNING = Path("/run/systemd/system")  # there if systemd runs this host (sd_booted(3)); its programs may be without it
 
 
-def units(identity: StackIdentity, calendar: str, environment: dict[str, str]) -> dict[str, str]:
+def refuse_other_hosts(identity: StackIdentity, environment: Mapping[str, str]) -> None:
+    """Raises `WsError`, with a line for cron, where no timer would ever run: in containers, on other init systems."""
+    if not RUNNING.is_dir():
+        raise WsError(
+            "this host is not run by systemd, so a timer would never start. Nothing was changed.\n"
+            "  With cron, add this line to root's table (sudo crontab -e), with the time you want:\n"
+            f"    {cron_line(identity, environment)}"
+        )
+
+
+def cron_line(identity: StackIdentity, environment: Mapping[str, str]) -> str:
+    """The same in a crontab, every night."""
+    ws, stack = quote(str(FOLDER / "bin" / "ws")), identity.stack
+    variables = "".join(f"{key}={quote(value)} " for key, value in environment.items())
+    command = f"{variables}{ws} backup -s {stack} && {variables}{ws} backup prune --yes -s {stack}"
+    return f"30 2 * * * {command}".replace("%", r"\%")  # which ends a command there
+
+
+def units(identity: StackIdentity, calendar: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The name and text of each unit."""
     name, stack = f"cslr-backup-{identity.stack}", identity.stack
-    ws = '"' + _quoted(str(FOLDER / "bin" / "ws")).replace("$", "$$") + '"'  # a command expands variables
+    # As an argument, since systemd takes no program whose path has quotes. Arguments expand variables.
+    ws = '/usr/bin/env "' + _quoted(str(FOLDER / "bin" / "ws")).replace("$", "$$") + '"'
     variables = "".join(f'Environment="{key}={_quoted(value)}"\n' for key, value in environment.items())
     return {
         f"{name}.service": f"""\
