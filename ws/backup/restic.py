@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
+from ws.backup import ssh
 from ws.children import ends_with_parent
 from ws.environment import inherited
 from ws.errors import WsError
@@ -35,10 +36,12 @@ Json = dict[str, Any]
 Heard = Callable[[Json], None]
 Answer = TypeVar("Answer")
 
-LOCKED = r"already locked|unable to create lock"
+LOCKED = "already locked"  # not `unable to create lock`, for which a connection or a disk may be the reason
 WRONG_PASSWORD = "wrong password or no key found"  # noqa: S105  (restic's words)
 EMPTY = "snapshot is empty"
 VANISHED = re.compile("(?i): no such file or directory$")  # removed since its folder was listed
+NO_SESSION = "unable to start the sftp session"
+BROKEN = "(?i)ssh command exited|closed by remote host|connection reset by peer|broken pipe"
 ABSENT = (
     r"Is there a repository at the following location|repository does not exist|specified (bucket|key) does not exist"
 )
@@ -67,6 +70,10 @@ FAILURES = (
     (
         r"Permission denied \((publickey|password|keyboard)",
         "{repository} does not accept the SSH key of this user, usually root: copy that key to it with ssh-copy-id",
+    ),
+    (
+        BROKEN,
+        "the connection to {repository} broke: {said}\n  Run it again: what is stored already stays.",
     ),
     (
         "(?i)Could not resolve hostname|no such host|Connection (refused|timed out)|No route to host|unreachable",
@@ -246,6 +253,8 @@ class Repository:
         )
 
     def _error(self, text: str) -> ResticError:
+        if NO_SESSION in text:
+            text = f"{text}\n{ssh.complaint(self.location)}"
         lines = [line.removeprefix("Fatal: ") for line in text.splitlines() if line.strip()]
         said = " / ".join(lines[-3:])
         words = {"repository": self.location, "password": self.password_file, "said": said}

@@ -2,13 +2,10 @@
 
 import getpass
 import json
-import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,6 @@ from testing.client_servers import (
     HOST,
     PACKAGES,
     PYTHON,
-    free_port,
     give_python,
     grpc_server,
     outcomes,
@@ -27,70 +23,16 @@ from testing.client_servers import (
     web,
 )
 from testing.queue_memory import running
+from testing.ssh_server import Server, serving, wait_for
 from ws.client.endpoints import Way
 from ws.client.folder import write
-
-SECONDS = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """A running sshd."""
-
-    port: int
-    folder: Path
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """What ssh must be told to log in there without a question."""
-        known = f"UserKnownHostsFile={self.folder}/known"
-        return (
-            *("-p", str(self.port), "-i", f"{self.folder}/key", "-F", "none", "-o", "BatchMode=yes"),
-            *("-o", known, "-o", "StrictHostKeyChecking=accept-new"),
-        )
 
 
 @pytest.fixture(scope="module")
 def ssh_server(sshd, tmp_path_factory) -> Iterator[Server]:
     """sshd on a free port, which lets this user in by a key that may open tunnels and do nothing else."""
-    folder = tmp_path_factory.mktemp("sshd")
-    for name in ("host_key", "key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-    (folder / "authorized").write_text(f"restrict,port-forwarding {(folder / 'key.pub').read_text()}")
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it separates privileges
-    port = free_port()
-    settings = {
-        "AuthorizedKeysFile": folder / "authorized",
-        "HostKey": folder / "host_key",
-        "ListenAddress": f"{HOST}:{port}",
-        "PasswordAuthentication": "no",
-        "PidFile": "none",
-        "StrictModes": "no",  # the folder is below one that everybody may write to
-        "UsePAM": "no",
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    log = (folder / "log").open("w")
-    process = subprocess.Popen([sshd, "-D", "-e", "-f", "/dev/null", *options], stderr=log)
-    try:
-        wait_for(port, process, folder / "log")
-        yield Server(port=port, folder=folder)
-    finally:
-        process.terminate()
-        process.wait()
-        log.close()
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Waits until something listens. Fails with what the program said where it has ended."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
-        with socket.socket() as client:
-            if client.connect_ex((HOST, port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"nothing listens on {port}: {log.read_text()}")
+    with serving(sshd, tmp_path_factory.mktemp("sshd"), rights="restrict,port-forwarding") as server:
+        yield server
 
 
 def free_shift(ports: list[int]) -> int:
