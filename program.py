@@ -27,7 +27,7 @@ from config.ray_wheel import check_wheel
 from config.remedies import secret_command
 from config.services import RAY_NODES
 from contracts.facts import BASES, Times
-from contracts.queue import ROLE
+from contracts.postgres import ROLES
 from docker_api.api import DockerApi, DockerError
 from policy import gate
 from policy.resource import Surroundings
@@ -153,7 +153,7 @@ def surroundings(
 ) -> Surroundings:
     """What the rules of hardening have to know of a stack, beside its resources."""
     chosen = {name for name, key in SECRETS.items() if stack.config(key) is not None}
-    values = secrets.all(roles=(ROLE,), people=settings.marimo.users if settings.marimo.enabled else ())
+    values = secrets.all(roles=ROLES, people=settings.marimo.users if settings.marimo.enabled else ())
     addresses = {name: value for name, value in vars(alerts).items() if value}
     socket = docker_socket()
     return Surroundings(

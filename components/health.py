@@ -18,7 +18,7 @@ from components.workspace import SCRATCH
 from config.notation import person_of
 from config.ports import HEALTH
 from config.services import HealthSettings
-from contracts import health
+from contracts import health, postgres
 from contracts.document import SETTINGS_VARIABLE, dump
 from contracts.health import WatchedService
 from stack import facts
@@ -87,10 +87,8 @@ class Health(Service):
                     host.workspace.watched,
                     *facts.mounts(host.files),
                     *((Mount(source=args.told, target=str(TOLD_TARGET), read_only=True),) if args.told else ()),
-                    *(
-                        host.secrets.mount(secret, user=settings.user)
-                        for secret in ("postgres-password", "ray-token", *notebooks)
-                    ),
+                    *(host.secrets.mount(secret, user=settings.user) for secret in ("ray-token", *notebooks)),
+                    host.secrets.postgres_role(postgres.MONITOR, user=settings.user),
                     host.secrets.redis_user("redis-reader", user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),

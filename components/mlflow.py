@@ -17,6 +17,7 @@ from components.service import Host, Service, extra_mounts
 from config.addresses import LOOPBACK, Reach, env_names, prefix_of
 from config.ports import MLFLOW
 from config.services import MLflowSettings
+from contracts import postgres
 from stack.programs import run_python
 
 
@@ -66,7 +67,7 @@ class MLflow(Service):
                 mounts=(
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),
                     *host.programs("with_python.sh", "mlflow_server.py", "http_health.py"),
-                    host.secrets.mount("postgres-password", user=settings.user),
+                    host.secrets.postgres_role(postgres.MLFLOW, user=settings.user),
                     *host.env_secrets(name),
                     *extra_mounts(settings.volumes),
                 ),

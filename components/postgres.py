@@ -13,7 +13,7 @@ from components.environment import Environment
 from components.service import Host, Service, extra_mounts
 from config.ports import POSTGRES
 from config.services import PostgresSettings
-from contracts import queue
+from contracts.postgres import ROLES
 from stack.programs import program_path
 
 FORMER_NAMES = ("mlflow-postgres",)  # of this platform's predecessor, which notebooks and scripts may still have
@@ -51,8 +51,8 @@ class Postgres(Service):
                     self._data(settings.data, "data", "/var/lib/postgresql/data"),
                     host.program("postgres.sh"),
                     host.secrets.mount("postgres-password", user=settings.user),
-                    # Also without a queue, so that enabling one does not restart Postgres under MLflow.
-                    host.secrets.postgres_role(queue.ROLE, user=settings.user),
+                    # Also the queue's without a queue, so that enabling one does not restart Postgres under MLflow.
+                    *(host.secrets.postgres_role(role, user=settings.user) for role in ROLES),
                     *extra_mounts(settings.volumes),
                 ),
                 shm_bytes=128 * MEBIBYTE,

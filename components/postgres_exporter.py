@@ -10,12 +10,13 @@ from components.go_program import go_limits
 from components.service import Host, Service, extra_mounts
 from config.ports import POSTGRES, POSTGRES_EXPORTER
 from config.services import PostgresExporterSettings
+from contracts import postgres
 from stack.secrets import SECRETS_TARGET
 
 CONNECTION = {
-    "DATA_SOURCE_URI": f"postgres:{POSTGRES}/mlflow?sslmode=disable",
-    "DATA_SOURCE_USER": "mlflow",
-    "DATA_SOURCE_PASS_FILE": f"{SECRETS_TARGET}/postgres-password",
+    "DATA_SOURCE_URI": f"postgres:{POSTGRES}/{postgres.MLFLOW}?sslmode=disable",
+    "DATA_SOURCE_USER": postgres.MONITOR,
+    "DATA_SOURCE_PASS_FILE": f"{SECRETS_TARGET}/postgres-{postgres.MONITOR}",
 }
 
 
@@ -47,7 +48,7 @@ class PostgresExporter(Service):
                 user=settings.user,
                 env=Environment(defaults={**go_limits(settings.memory), **CONNECTION}, user=settings.env),
                 mounts=(
-                    host.secrets.mount("postgres-password", user=settings.user),
+                    host.secrets.postgres_role(postgres.MONITOR, user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),
                 tmp_bytes=16 * MEBIBYTE,

@@ -14,7 +14,7 @@ from components.postgres import Postgres
 from components.service import Host, Service, extra_mounts
 from config.ports import POSTGRES, QUEUE
 from config.queue import QueueChannelSettings, QueueSettings
-from contracts import queue
+from contracts import postgres, queue
 from contracts.document import SETTINGS_VARIABLE, dump
 from stack.programs import run_module, run_python
 
@@ -58,7 +58,7 @@ class Queue(Service):
                     *host.module(PROGRAM),
                     host.program("http_health.py"),
                     host.secrets.mount("ray-token", user=settings.user),
-                    host.secrets.postgres_role(queue.ROLE, user=settings.user),
+                    host.secrets.postgres_role(postgres.QUEUE, user=settings.user),
                     *host.env_secrets(name),
                     *extra_mounts(settings.volumes),
                 ),
@@ -73,7 +73,7 @@ def _program(args: QueueArgs) -> queue.QueueSettings:
     mail = settings.mail
     return queue.QueueSettings(
         stack=args.host.identity.stack,
-        database=f"host={args.postgres.host} port={POSTGRES} dbname={queue.DATABASE} user={queue.ROLE}",
+        database=f"host={args.postgres.host} port={POSTGRES} dbname={postgres.QUEUE} user={postgres.QUEUE}",
         dashboards=args.dashboards,
         users={
             name: queue.QueueUser(

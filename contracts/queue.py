@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 API = "/api/v1"
-DATABASE = ROLE = "queue"  # in the stack's Postgres
 USER_HEADER = "X-CSLR-User"  # the name of whoever asks, where the token is the group's
 LARGEST_HEADER = "X-CSLR-Largest-Package"  # in bytes, in the answer to `HEAD {API}/packages/…`
 RUN_TAG = "cslr.queue.job"  # of a job's MLflow run
@@ -195,6 +194,6 @@ class QueueSettings:
     smtp_user: str | None = None  # None: no login
     smtp_password: str | None = None  # the environment variable that holds it
     token: Path = Path("/run/secrets/ray-token")  # of the group; Ray's
-    database_password: Path = Path("/run/secrets/postgres-queue")  # of the role ROLE alone
+    database_password: Path = Path("/run/secrets/postgres-queue")  # of postgres.QUEUE
     packages: Path = Path("/data/packages")
     port: int = 8070

@@ -25,13 +25,16 @@ SECONDS = 24 * 3600  # that a program may be silent
 EXIT_SECONDS = 10.0
 KEPT = 5
 SUFFIX = ".dump"
-# Debian's image has the programs of Postgres in a folder of their own, the official one on PATH.
+# Debian's image has the programs of Postgres in a folder of their own, the official one on PATH. They log in as the
+# superuser: in a container of an earlier version that is `mlflow`, which has no file of its own there.
 PREPARE = """\
 for bin in /usr/lib/postgresql/*/bin; do [ ! -d "$bin" ] || PATH="$bin:$PATH"; done
 PGPASSWORD=$(head -n 1 "${POSTGRES_PASSWORD_FILE:-/run/secrets/postgres-password}")
-export PGPASSWORD
+PGUSER=postgres
+[ -e /run/secrets/postgres-mlflow ] || PGUSER=mlflow
+export PGPASSWORD PGUSER PGHOST=127.0.0.1
 """
-ACCESS = "--host=127.0.0.1 --username=mlflow --dbname=mlflow"
+ACCESS = "--dbname=mlflow"
 DUMP = f"{PREPARE}exec pg_dump {ACCESS} --format=custom\n"
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 COUNT_TABLES = f'{PREPARE}exec psql {ACCESS} --no-psqlrc --tuples-only --no-align --command="{TABLES}"\n'
@@ -48,12 +51,11 @@ COMMIT;
 RESTORE = f"""\
 set -e
 {PREPARE}trap 'rm -f "$0"' EXIT
-access="--host=127.0.0.1 --username=mlflow"
-for name in restored replaced; do dropdb $access --if-exists --force $name; done
-createdb $access restored
-pg_restore $access --dbname=restored --exit-on-error --no-owner "$0"
-printf '%s' "$1" | psql $access --dbname=postgres --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null
-dropdb $access --force replaced
+for name in restored replaced; do dropdb --if-exists --force $name; done
+createdb --owner=mlflow restored
+PGOPTIONS="-c role=mlflow" pg_restore --dbname=restored --exit-on-error --no-owner --no-privileges "$0"
+printf '%s' "$1" | psql --dbname=postgres --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null
+dropdb --force replaced
 """
 
 

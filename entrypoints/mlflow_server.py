@@ -3,7 +3,7 @@
 ``mlflow_server.py gc OPTION...`` runs `mlflow gc` on the server's data, while the server runs.
 
 Runs and models are kept in Postgres, artifacts in /mlflow/artifacts and served through MLflow. Reads
-/run/secrets/postgres-password. Health: GET :5000/health. Environment, besides MLflow's own:
+/run/secrets/postgres-mlflow. Health: GET :5000/health. Environment, besides MLflow's own:
 MLFLOW_DATABASE (mlflow@postgres:5432/mlflow), MLFLOW_ARTIFACTS, MLFLOW_WORKERS (2), MLFLOW_DEADLINE (120 seconds for
 Postgres).
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 DATABASE = os.environ.get("MLFLOW_DATABASE", "mlflow@postgres:5432/mlflow")
 ARTIFACTS = Path(os.environ.get("MLFLOW_ARTIFACTS", "/mlflow/artifacts"))
-PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/postgres-password"))
+PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/postgres-mlflow"))
 DEADLINE = float(os.environ.get("MLFLOW_DEADLINE", "120"))
 # Postgres drivers and their SQLAlchemy names: plain "postgresql" means another driver since SQLAlchemy 2.1.
 DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2"}

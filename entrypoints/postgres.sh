@@ -1,14 +1,15 @@
 #!/bin/sh
-# Postgres with the user and database `mlflow`, for our image (Debian's packages) and the official one (neither has Python).
-# Each further /run/secrets/postgres-NAME is the password of a role NAME, which owns a database of that name and nothing else.
-# Needs /run/secrets/postgres-password and a writable /var/lib/postgresql/data; stop it with SIGINT (fast shutdown).
+# Postgres for our image (Debian's packages) and the official one (neither has Python). /run/secrets/postgres-password is the
+# password of its superuser, `postgres`; each further /run/secrets/postgres-NAME that of a role NAME, which owns a database
+# of that name and nothing else. `monitor` owns none: it reads the figures of all.
+# Needs these and a writable /var/lib/postgresql/data; stop it with SIGINT (fast shutdown).
 # `postgres.sh health` is the healthcheck.
 set -eu
 umask 077
 root=${POSTGRES_DATA:-/var/lib/postgresql/data}
 data=$root/main
 secret=${POSTGRES_PASSWORD_FILE:-/run/secrets/postgres-password}
-name=mlflow
+superuser=postgres
 fail() {
     echo "[postgres] error: $1" >&2
     exit 1
@@ -19,8 +20,9 @@ for bin in /usr/lib/postgresql/*/bin; do
 done
 export PATH
 command -v initdb >/dev/null || fail "this image has no Postgres in /usr/lib/postgresql/*/bin or on PATH; set another image."
-[ "${1:-}" != health ] || exec pg_isready --host=127.0.0.1 --username=$name --dbname=$name
+[ "${1:-}" != health ] || exec pg_isready --host=127.0.0.1 --username=$superuser --dbname=postgres
 [ -s "$secret" ] || fail "$secret is missing, empty or unreadable; mount the password of Postgres into this container."
+[ -s "${secret%/*}/postgres-mlflow" ] || fail "${secret%/*}/postgres-mlflow is missing; mount the password of MLflow's role."
 [ -w "$root" ] || fail "user $(id -u) cannot write to $root; give the folder to that user: chown $(id -u) <folder on the host>."
 
 # Prepared beside its place and renamed at the end, so that an interrupted start leaves nothing half done.
@@ -28,11 +30,10 @@ if [ ! -e "$data/PG_VERSION" ]; then
     rm -rf "$root/unfinished"
     echo "[postgres] creating the database"
     # Damage of the disk is then an error, and no wrong answer. Earlier data: docs/operating.md.
-    said=$(initdb --pgdata="$root/unfinished" --username=$name --pwfile="$secret" --encoding=UTF8 --locale=C.UTF-8 \
+    said=$(initdb --pgdata="$root/unfinished" --username=$superuser --pwfile="$secret" --encoding=UTF8 --locale=C.UTF-8 \
         --data-checksums --auth-host=scram-sha-256 --auth-local=scram-sha-256 --no-instructions 2>&1) ||
         fail "initdb failed: $(echo "$said" | tail -n 1)"
     echo 'host all all all scram-sha-256' >>"$root/unfinished/pg_hba.conf"
-    echo "CREATE DATABASE $name;" | postgres --single -D "$root/unfinished" postgres >/dev/null
     mv "$root/unfinished" "$data"
 fi
 major=$(cat "$data/PG_VERSION")
@@ -41,27 +42,73 @@ case $(postgres --version) in
 *) fail "$data was written by Postgres $major, but this image has $(postgres --version); use an image of $major." ;;
 esac
 
-# Secrets may have been replaced since, and databases are made where an earlier version ran without them; passwords
-# reach Postgres on standard input only. A line is a statement here.
+# Secrets may have been replaced since, and roles and databases are made where an earlier version ran without them;
+# passwords reach Postgres on standard input only. A line is a statement here, and the first that fails ends it.
+alone() { postgres --single -D "$data" -c log_statement=none -c exit_on_error=on "$1"; }
+statement() { tr '\n' ' ' && echo; }
 set_password() { printf "ALTER ROLE %s LOGIN PASSWORD '%s';\n" "$1" "$(head -n 1 "$2" | sed "s/'/''/g")"; }
-alone() { postgres --single -D "$data" -c log_statement=none postgres; }
-owners() {
+roles() {
     for file in "${secret%/*}"/postgres-*; do
         [ "$file" = "$secret" ] || [ ! -s "$file" ] || echo "${file##*/postgres-}"
     done
 }
+owners() { roles | grep -vx monitor; }
+# Earlier versions had `mlflow` as the superuser that initdb makes, which can neither be removed nor lose its rights: it is
+# renamed. Nobody may rename the role that they are.
+rename_superuser() {
+    statement <<'SQL'
+DO $$BEGIN
+IF (SELECT rolname = 'mlflow' FROM pg_roles WHERE oid = 10) THEN
+    CREATE ROLE "cslr-rename" SUPERUSER;
+    SET LOCAL SESSION AUTHORIZATION "cslr-rename";
+    ALTER ROLE mlflow RENAME TO postgres;
+    SET LOCAL SESSION AUTHORIZATION postgres;
+    DROP ROLE "cslr-rename";
+END IF;
+END$$;
+SQL
+}
+# What the superuser has in a database goes to the database's owner, all of it or nothing. Sequences of columns follow their tables.
+hand_over() {
+    sed "s/OWNER_/$1/g" <<'SQL' | statement
+DO $$DECLARE command text;
+BEGIN
+FOR command IN
+    WITH place AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'),
+    bound AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e' OR (deptype IN ('a', 'i') AND refobjsubid > 0
+        AND classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass)),
+    own AS (SELECT 'pg_namespace'::regclass::oid AS class, oid, format('SCHEMA %I', nspname) AS name FROM pg_namespace
+        WHERE nspowner = 10 AND oid IN (SELECT oid FROM place)
+    UNION ALL SELECT 'pg_class'::regclass, oid, format('TABLE %s', oid::regclass) FROM pg_class
+        WHERE relowner = 10 AND relnamespace IN (SELECT oid FROM place) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    UNION ALL SELECT 'pg_proc'::regclass, oid, format('ROUTINE %s', oid::regprocedure) FROM pg_proc
+        WHERE proowner = 10 AND pronamespace IN (SELECT oid FROM place)
+    UNION ALL SELECT 'pg_type'::regclass, oid, format('TYPE %s', oid::regtype) FROM pg_type
+        WHERE typowner = 10 AND typnamespace IN (SELECT oid FROM place)
+        AND (typtype IN ('d', 'e', 'r') OR typrelid IN (SELECT oid FROM pg_class WHERE relkind = 'c')))
+    SELECT 'ALTER ' || name FROM own WHERE (class, oid) NOT IN (SELECT classid, objid FROM bound)
+    UNION ALL SELECT format('ALTER LARGE OBJECT %s', oid) FROM pg_largeobject_metadata WHERE lomowner = 10
+    UNION ALL SELECT 'ALTER DATABASE OWNER_'
+LOOP EXECUTE command || ' OWNER TO OWNER_'; END LOOP;
+END$$;
+SQL
+}
 found=$({
-    set_password $name "$secret"
-    for owner in $(owners); do
-        echo "DO \$\$BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$owner') THEN CREATE ROLE $owner; END IF; END\$\$;"
-        set_password "$owner" "${secret%/*}/postgres-$owner"
-        echo "SELECT datname FROM pg_database WHERE datname = '$owner';"
+    rename_superuser
+    set_password $superuser "$secret"
+    for role in $(roles); do
+        echo "DO \$\$BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$role') THEN CREATE ROLE $role; END IF; END\$\$;"
+        set_password "$role" "${secret%/*}/postgres-$role"
+        echo "SELECT datname || ' of ' || pg_get_userbyid(datdba) FROM pg_database WHERE datname = '$role';"
     done
-} | alone) || fail "the passwords could not be set."
+    echo 'GRANT pg_monitor TO monitor;'
+} | alone postgres) || fail "the roles and passwords could not be set; the line above says why."
 for owner in $(owners); do
     case $found in
-    *"= \"$owner\""*) ;;
-    *) echo "CREATE DATABASE $owner OWNER $owner;" | alone >/dev/null || fail "the database $owner could not be made." ;;
+    *"= \"$owner of $owner\""*) ;;
+    *"= \"$owner of $superuser\""*) hand_over "$owner" | alone "$owner" >/dev/null || fail "the database $owner could not be given to its role." ;;
+    *"= \"$owner of "*) ;; # somebody's own
+    *) echo "CREATE DATABASE $owner OWNER $owner;" | alone postgres >/dev/null || fail "the database $owner could not be made." ;;
     esac
 done
 

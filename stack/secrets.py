@@ -104,7 +104,7 @@ class SecretFiles:
         return self._mount(name, redis_users.password(self.values["redis-password"], redis_users.SECRETS[name]), user)
 
     def postgres_role(self, name: str, *, user: str) -> Mount:
-        """The mounted password of a Postgres role that owns a database of its own, and no more."""
+        """The mounted password of a Postgres role that is not the superuser."""
         return self._mount(f"postgres-{name}", redis_users.password(self.values["postgres-password"], name), user)
 
     def redis_conf(self, lines: str, *, user: str, replicated: bool, namespace: str) -> Mount:

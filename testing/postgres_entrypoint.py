@@ -74,6 +74,22 @@ class Entrypoint:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
+    def fails(self) -> str:
+        """What it says when it cannot start."""
+        with self.popen(free_port()) as process:
+            said, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 1, said
+        return said
+
+    def killed_after(self, seconds: float) -> None:
+        """Starts it and, that much later, ends all of its processes at once, as a power failure does."""
+        process = self.popen(free_port())
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=SECONDS)
+        (self.data / "main/postmaster.pid").unlink(missing_ok=True)
+
     @contextlib.contextmanager
     def running(self) -> Iterator["Server"]:
         """The server, once it lets people in."""

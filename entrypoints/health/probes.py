@@ -13,6 +13,7 @@ import redis.exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from contracts import postgres
 from contracts.health import Kind, WatchedService
 from contracts.status import Reason, ServiceStatus, State, Usage
 from coordination.redis_users import READER
@@ -115,14 +116,14 @@ async def probe_redis(service: WatchedService, asker: Asker) -> Finding:
 
 
 async def probe_postgres(service: WatchedService, asker: Asker) -> str:
-    """Run a query as mlflow in database mlflow; returns the server's version."""
+    """Run a query in MLflow's database; returns the server's version."""
     try:
         connection = await psycopg.AsyncConnection.connect(
             host=service.host,
             port=service.port,
-            user="mlflow",
-            dbname="mlflow",
-            password=asker.secrets["postgres-password"],
+            user=postgres.MONITOR,
+            dbname=postgres.MLFLOW,
+            password=asker.secrets[f"postgres-{postgres.MONITOR}"],
             application_name="health",
         )
     except psycopg.OperationalError as error:

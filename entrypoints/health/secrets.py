@@ -5,10 +5,11 @@ from pathlib import Path
 
 from markupsafe import escape
 
+from contracts.postgres import MONITOR
 from contracts.status import Reason
 from entrypoints.health.failure import FailureError
 
-NAMES = ("redis-reader", "postgres-password", "ray-token", "marimo-token")
+NAMES = ("redis-reader", f"postgres-{MONITOR}", "ray-token", "marimo-token")
 SHORTEST_REDACTED = 8  # characters; redacting shorter ones would garble texts
 
 

@@ -133,7 +133,7 @@ def test_tables_of_a_newer_mlflow_are_refused_and_stay(stack):
     code, said = stack.exec(
         "postgres", "sh", "-c",
         "PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGPASSWORD=$(cat /run/secrets/postgres-password) "
-        'psql -h 127.0.0.1 -U mlflow -d mlflow -c "$0"', newer,
+        'psql -h 127.0.0.1 -U postgres -d mlflow -c "$0"', newer,
     )  # fmt: skip
     assert code == 0, said
     stack.container("mlflow").restart(timeout=20)

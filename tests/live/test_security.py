@@ -126,7 +126,7 @@ class TestServicesRefuse:
         with redis.Redis(port=FULL["redis"]["port"], password=secrets["redis-password"]) as client:
             assert client.ping()
         psycopg.connect(
-            host="127.0.0.1", port=FULL["postgres"]["port"], dbname="mlflow", user="mlflow",
+            host="127.0.0.1", port=FULL["postgres"]["port"], dbname="mlflow", user="postgres",
             password=secrets["postgres-password"],
         ).close()  # fmt: skip
         bearer = {"Authorization": f"Bearer {secrets['ray-token']}"}

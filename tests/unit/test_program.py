@@ -83,7 +83,7 @@ SETTINGS: dict[str, type[Any]] = {
 # neither health nor gateway.
 MODULES = {
     "health": """contracts.alerts contracts.document contracts.facts contracts.health contracts.keeper
-        contracts.ray_nodes contracts.status coordination.errors
+        contracts.postgres contracts.ray_nodes contracts.status coordination.errors
         coordination.lease coordination.membership coordination.redis_client coordination.redis_users
         coordination.regular_file
         entrypoints.health.alerts entrypoints.health.asker entrypoints.health.connections entrypoints.http_bounds
@@ -356,11 +356,11 @@ class TestSecrets:
         }
         assert given == {
             "redis": {"redis.conf", "redis-password"},
-            "postgres": {"postgres-password", "postgres-queue"},
-            "mlflow": {"postgres-password"},
+            "postgres": {"postgres-password", "postgres-mlflow", "postgres-queue", "postgres-monitor"},
+            "mlflow": {"postgres-mlflow"},
             "ray-cpu": {"ray-token", "redis-reader", "redis-agent"},
             "marimo": {"marimo-token", "ray-token"},
-            "health": {"redis-reader", "postgres-password", "ray-token", "marimo-token"},
+            "health": {"redis-reader", "postgres-monitor", "ray-token", "marimo-token"},
             "keeper": set(),
             "firewall": set(),
         }

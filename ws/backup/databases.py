@@ -19,31 +19,30 @@ from ws.errors import WsError
 from ws.inside import running
 
 POSTGRES = "postgres"
-USER = "--host=127.0.0.1 --username=mlflow"
 OWNERS = """\
 SELECT datname, pg_get_userbyid(datdba) FROM pg_database
 WHERE NOT datistemplate AND datname <> 'postgres' AND datname NOT LIKE 'cslr-%' ORDER BY 1
 """
-PSQL = f"psql {USER} --no-psqlrc --quiet --set=ON_ERROR_STOP=1"
+PSQL = "psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1"
 LIST = f'{PREPARE}exec {PSQL} --dbname=postgres --tuples-only --no-align --field-separator=/ --command="$0"\n'
-DUMP = f'{PREPARE}exec pg_dump {USER} --dbname="$0" --format=plain --no-owner --no-privileges\n'
+DUMP = f'{PREPARE}exec pg_dump --dbname="$0" --format=plain --no-owner --no-privileges\n'
 REMOVE = 'rm -f "$0"\n'  # a part of a dump that was not copied whole: rows of people, on the database's disk
 # Into a database of its own, as the owner, so that what cannot be restored changes nothing.
 LOAD = f"""\
 set -e
 {PREPARE}trap 'rm -f "$0"' EXIT
-dropdb {USER} --if-exists --force "$1"
-createdb {USER} --owner="$2" "$1"
+dropdb --if-exists --force "$1"
+createdb --owner="$2" "$1"
 export PGOPTIONS="-c role=$2 -c client_min_messages=warning"
 {PSQL} --dbname="$1" --single-transaction --output=/dev/null --file="$0"
 """
-DROP = f'{PREPARE}exec dropdb {USER} --if-exists --force "$0"\n'
+DROP = f'{PREPARE}exec dropdb --if-exists --force "$0"\n'
 # The restored database takes the place of another in one transaction.
 TAKE_PLACE = f"""\
 set -e
-{PREPARE}dropdb {USER} --if-exists --force "$0-replaced"
+{PREPARE}dropdb --if-exists --force "$0-replaced"
 printf '%s' "$1" | {PSQL} --dbname=postgres --output=/dev/null
-dropdb {USER} --if-exists --force "$0-replaced"
+dropdb --if-exists --force "$0-replaced"
 """
 SWAP = """\
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ('{name}', '{restored}');

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from config.keys import ALERT_SECRETS, ENV_SECRETS, WEBHOOKS
 from config.notation import notebooks_of
 from config.project import NAME
-from contracts import queue
+from contracts.postgres import ROLES
 from coordination import redis_users
 from stack import cluster_key, env_secrets
 from stack.secrets import (
@@ -55,7 +55,7 @@ class _Row:
 
 ROWS = {
     "redis-password": _Row(files=("redis-password", REDIS_CONF, *redis_users.SECRETS, REDIS_EXPORTER), shared=True),
-    "postgres-password": _Row(files=("postgres-password", f"postgres-{queue.ROLE}")),
+    "postgres-password": _Row(files=("postgres-password", *(f"postgres-{role}" for role in ROLES))),
     "ray-token": _Row(
         files=("ray-token",),
         shared=True,

@@ -9,7 +9,14 @@ import pytest
 
 from testing.postgres_entrypoint import Entrypoint
 
-SECRETS = {"postgres-password": "a 'password'", "postgres-queue": "of-the-queue"}
+SUPERUSER = "a 'password'"
+SECRETS = {
+    "postgres-password": SUPERUSER,
+    "postgres-mlflow": "of-mlflow",
+    "postgres-queue": "of-the-queue",
+    "postgres-monitor": "of-those-who-watch",
+}
+MLFLOW, QUEUE, MONITOR = (SECRETS[f"postgres-{role}"] for role in ("mlflow", "queue", "monitor"))
 
 
 @pytest.fixture
@@ -27,8 +34,8 @@ class TestChecksums:
 
     def test_new_data_has_them(self, entrypoint):
         with entrypoint.running() as server:
-            assert server.ask("mlflow", SECRETS["postgres-password"], "mlflow", self.QUESTION) == [("on",)]
-            assert server.ask("queue", SECRETS["postgres-queue"], "queue", self.QUESTION) == [("on",)]
+            assert server.ask("mlflow", MLFLOW, "mlflow", self.QUESTION) == [("on",)]
+            assert server.ask("queue", QUEUE, "queue", self.QUESTION) == [("on",)]
         entrypoint.run("pg_checksums", "--check", "-D", entrypoint.data / "main")
 
     def test_earlier_data_is_as_it_was_until_somebody_turns_them_on(self, entrypoint):
@@ -36,14 +43,13 @@ class TestChecksums:
             pass
         entrypoint.run("pg_checksums", "--disable", "-D", entrypoint.data / "main")
         with entrypoint.running() as server:
-            assert server.ask("mlflow", SECRETS["postgres-password"], "mlflow", self.QUESTION) == [("off",)]
+            assert server.ask("mlflow", MLFLOW, "mlflow", self.QUESTION) == [("off",)]
         entrypoint.run("pg_checksums", "--enable", "-D", entrypoint.data / "main")
         with entrypoint.running() as server:
-            assert server.ask("mlflow", SECRETS["postgres-password"], "mlflow", self.QUESTION) == [("on",)]
+            assert server.ask("mlflow", MLFLOW, "mlflow", self.QUESTION) == [("on",)]
 
     def test_a_damaged_page_is_an_error(self, entrypoint):
-        secret = SECRETS["postgres-password"]
-        with entrypoint.running() as server, server.connect("mlflow", secret, "mlflow") as session:
+        with entrypoint.running() as server, server.connect("mlflow", MLFLOW, "mlflow") as session:
             session.execute("CREATE TABLE runs AS SELECT repeat('x', 500) FROM generate_series(1, 99)")
             ((path,),) = session.execute("SELECT pg_relation_filepath('runs')").fetchall()
         file = entrypoint.data / "main" / str(path)
@@ -51,7 +57,7 @@ class TestChecksums:
         page[4000] ^= 1
         file.write_bytes(page)
         with entrypoint.running() as server, pytest.raises(psycopg.errors.DataCorrupted, match="invalid page"):
-            server.ask("mlflow", secret, "mlflow", "SELECT * FROM runs")
+            server.ask("mlflow", MLFLOW, "mlflow", "SELECT * FROM runs")
 
 
 class TestStart:
@@ -61,14 +67,165 @@ class TestStart:
         entrypoint.give(unfinished)
         (unfinished / "PG_VERSION").write_text("17")
         with entrypoint.running() as server:
-            assert server.ask("mlflow", SECRETS["postgres-password"], "mlflow", "SELECT 1") == [(1,)]
+            assert server.ask("mlflow", MLFLOW, "mlflow", "SELECT 1") == [(1,)]
 
     def test_a_password_that_was_replaced_is_the_new_one(self, entrypoint):
         with entrypoint.running():
             pass
         entrypoint.prepare({name: f"new {value}" for name, value in SECRETS.items()})
         with entrypoint.running() as server:
-            for user, file in (("mlflow", "postgres-password"), ("queue", "postgres-queue")):
-                assert server.ask(user, f"new {SECRETS[file]}", user, "SELECT 1") == [(1,)]
+            for user, file in (("postgres", "postgres-password"), ("mlflow", "postgres-mlflow")):
+                assert server.ask(user, f"new {SECRETS[file]}", "mlflow", "SELECT 1") == [(1,)]
                 with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-                    server.connect(user, SECRETS[file], user)
+                    server.connect(user, SECRETS[file], "mlflow")
+
+    def test_a_password_that_is_missing_is_said(self, entrypoint):
+        entrypoint.prepare({"postgres-password": SUPERUSER})
+        assert "secrets/postgres-mlflow is missing" in entrypoint.fails()
+        assert not (entrypoint.data / "main").exists()
+
+
+ROLES = "SELECT rolname, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%' ORDER BY 1"
+OWNERS = "SELECT datname, pg_get_userbyid(datdba) FROM pg_database WHERE NOT datistemplate ORDER BY 1"
+EXPECTED_ROLES = [
+    ("mlflow", False, False, False),
+    ("monitor", False, False, False),
+    ("postgres", True, True, True),
+    ("queue", False, False, False),
+]
+EXPECTED_OWNERS = [("mlflow", "mlflow"), ("postgres", "postgres"), ("queue", "queue")]
+# As MLflow's and the queue's, and as people's who knew the password of `mlflow`.
+OF_BEFORE = """\
+CREATE SCHEMA lab;
+CREATE TABLE runs (run_uuid text PRIMARY KEY, name text);
+CREATE TABLE metrics (id serial PRIMARY KEY, number int GENERATED ALWAYS AS IDENTITY, v float);
+ALTER TABLE metrics ADD COLUMN run_uuid text REFERENCES runs;
+CREATE TABLE lab.parts (n int) PARTITION BY RANGE (n);
+CREATE TABLE lab.part PARTITION OF lab.parts FOR VALUES FROM (0) TO (10);
+CREATE INDEX ON metrics (v);
+CREATE SEQUENCE lab."Free one";
+CREATE VIEW lab.best AS SELECT max(v) FROM metrics;
+CREATE MATERIALIZED VIEW lab.kept AS SELECT count(*) FROM metrics;
+CREATE TYPE lab.state AS ENUM ('a', 'b');
+CREATE TYPE lab.pair AS (a int, b lab.state);
+CREATE DOMAIN lab.positive AS int CHECK (VALUE > 0);
+CREATE FUNCTION lab.twice(n int) RETURNS int LANGUAGE sql AS 'SELECT 2 * n';
+CREATE AGGREGATE lab.longest(int) (SFUNC = int4larger, STYPE = int);
+CREATE EXTENSION pg_trgm;
+SELECT lo_create(4711);
+INSERT INTO runs SELECT 'run ' || n, 'name ' || n FROM generate_series(1, 500) n;
+INSERT INTO metrics (run_uuid, v) SELECT 'run ' || n, n FROM generate_series(1, 500) n;
+"""
+OF_SUPERUSER = """\
+WITH place AS (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'lab')),
+own AS (
+    SELECT relname AS name, oid FROM pg_class WHERE relowner = 10 AND relnamespace IN (TABLE place)
+    UNION ALL SELECT nspname, oid FROM pg_namespace WHERE nspowner = 10 AND oid IN (TABLE place)
+    UNION ALL SELECT typname, coalesce(nullif(typelem, 0), oid) FROM pg_type
+        WHERE typowner = 10 AND typnamespace IN (TABLE place)
+    UNION ALL SELECT proname, oid FROM pg_proc WHERE proowner = 10 AND pronamespace IN (TABLE place)
+    UNION ALL SELECT 'large object', oid FROM pg_largeobject_metadata WHERE lomowner = 10
+)
+SELECT name FROM own WHERE oid NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
+"""
+
+
+class TestRoles:
+    def test_of_new_data_are_one_superuser_and_others_that_own_a_database_each(self, entrypoint):
+        with entrypoint.running() as server:
+            assert server.ask("postgres", SUPERUSER, "postgres", ROLES) == EXPECTED_ROLES
+            assert server.ask("postgres", SUPERUSER, "postgres", OWNERS) == EXPECTED_OWNERS
+
+    def test_of_mlflow_cannot_do_what_a_superuser_can(self, entrypoint):
+        with entrypoint.running() as server:
+            for forbidden in (
+                "COPY (SELECT 1) TO PROGRAM 'true'",
+                "SELECT pg_read_file('/etc/passwd')",
+                "ALTER ROLE queue PASSWORD 'x'",
+                "SET ROLE postgres",
+                "CREATE ROLE mine",
+                "DROP DATABASE queue",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    server.ask("mlflow", MLFLOW, "mlflow", forbidden)
+
+    def test_of_monitor_sees_figures_and_no_rows(self, entrypoint):
+        with entrypoint.running() as server:
+            with server.connect("mlflow", MLFLOW, "mlflow") as session:
+                session.execute("CREATE TABLE runs (name text)")
+                (found,) = server.ask(
+                    "monitor", MONITOR, "mlflow", "SELECT query FROM pg_stat_activity WHERE usename = 'mlflow'"
+                )
+                assert found == ("CREATE TABLE runs (name text)",)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                server.ask("monitor", MONITOR, "mlflow", "SELECT * FROM runs")
+
+
+def made_before(entrypoint: Entrypoint) -> None:
+    """Data as the version before made it, where `mlflow` was the superuser."""
+    own = {"postgres-password": SUPERUSER, "postgres-queue": QUEUE}
+    entrypoint.prepare(own)
+    data = entrypoint.data / "main"
+    entrypoint.run("initdb", "-D", data, "-U", "mlflow", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+                   "--auth=scram-sha-256", "--pwfile", entrypoint.folder / "secrets/postgres-password")  # fmt: skip
+    with (data / "pg_hba.conf").open("a") as file:
+        file.write("host all all all scram-sha-256\n")
+    made = "CREATE DATABASE mlflow;\nCREATE ROLE queue LOGIN PASSWORD '{}';\nCREATE DATABASE queue OWNER queue;\n"
+    alone(entrypoint, "postgres", made.format(QUEUE))
+    alone(entrypoint, "mlflow", OF_BEFORE)
+    alone(entrypoint, "queue", "SET ROLE queue;\nCREATE TABLE jobs AS SELECT 1 AS n;\n")
+    entrypoint.prepare(SECRETS)
+
+
+def alone(entrypoint: Entrypoint, database: str, statements: str) -> str:
+    """What Postgres says, while no server runs, to statements of a line each."""
+    options = ("--single", "-F", "-c", "exit_on_error=on", "-D", entrypoint.data / "main", database)
+    return entrypoint.run("postgres", *options, text=statements)
+
+
+class TestDataOfBefore:
+    def test_goes_to_the_roles_and_nothing_is_lost(self, entrypoint):
+        made_before(entrypoint)
+        assert alone(entrypoint, "mlflow", OF_SUPERUSER.replace("\n", " ")).count(' = "') > 20
+        for _ in range(2):  # the second time nothing is left to do
+            with entrypoint.running() as server:
+                assert server.ask("postgres", SUPERUSER, "postgres", ROLES) == EXPECTED_ROLES
+                assert server.ask("postgres", SUPERUSER, "postgres", OWNERS) == EXPECTED_OWNERS
+                assert server.ask("postgres", SUPERUSER, "mlflow", OF_SUPERUSER) == []
+                count = "SELECT count(*), sum(v) FROM runs JOIN metrics USING (run_uuid)"
+                assert server.ask("mlflow", MLFLOW, "mlflow", count) == [(500, 125250.0)]
+                assert server.ask("queue", QUEUE, "queue", "SELECT n FROM jobs") == [(1,)]
+
+    def test_is_mlflows_to_change(self, entrypoint):
+        made_before(entrypoint)
+        with entrypoint.running() as server, server.connect("mlflow", MLFLOW, "mlflow") as session:
+            session.execute("ALTER TABLE runs ADD COLUMN more int")
+            session.execute("DROP SCHEMA lab CASCADE")
+            session.execute("INSERT INTO metrics (run_uuid, v) VALUES ('run 1', 1)")
+            assert session.execute("SELECT id, number FROM metrics ORDER BY id DESC LIMIT 1").fetchall() == [(501, 501)]
+            session.execute("DROP TABLE metrics, runs")
+
+    def test_the_former_password_no_longer_opens_mlflows(self, entrypoint):
+        made_before(entrypoint)
+        with (
+            entrypoint.running() as server,
+            pytest.raises(psycopg.OperationalError, match="password authentication failed"),
+        ):
+            server.connect("mlflow", SUPERUSER, "mlflow")
+
+    def test_is_handed_over_whole_where_a_start_was_killed(self, entrypoint):
+        """At each of its steps, and some of them in the middle."""
+        made_before(entrypoint)
+        for milliseconds in range(100, 2000, 150):
+            entrypoint.killed_after(milliseconds / 1000)
+        with entrypoint.running() as server:
+            assert server.ask("postgres", SUPERUSER, "postgres", ROLES) == EXPECTED_ROLES
+            assert server.ask("postgres", SUPERUSER, "postgres", OWNERS) == EXPECTED_OWNERS
+            assert server.ask("postgres", SUPERUSER, "mlflow", OF_SUPERUSER) == []
+
+    def test_with_a_role_of_somebody_that_has_the_superusers_name_is_not_changed(self, entrypoint):
+        made_before(entrypoint)
+        alone(entrypoint, "postgres", "CREATE ROLE postgres;\n")
+        said = entrypoint.fails()
+        assert 'role "postgres" already exists' in said
+        assert "the roles and passwords could not be set" in said

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 Json = dict[str, Any]
 SECRETS = {
     "redis-reader": "redis-secret-41f1",
-    "postgres-password": "postgres-secret-82a2",
+    "postgres-monitor": "postgres-secret-82a2",
     "ray-token": "ray-secret-93b3",
     "marimo-token": "marimo-secret-14c4",
 }

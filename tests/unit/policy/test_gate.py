@@ -132,6 +132,7 @@ def test_all_secrets_of_a_stack_are_looked_for(tmp_path, monkeypatch):
     names = {*around.secrets, *around.own_secrets}
     assert names >= {
         "redis-password", "postgres-password", "ray-token", "marimo-token", "marimo-token-zoe", "redis-reader",
-        "redis-agent", "postgres-queue", "transcription-token", "grafana-password", "grafana-secret-key", "HF_TOKEN",
+        "redis-agent", "postgres-queue", "postgres-mlflow", "postgres-monitor",
+        "transcription-token", "grafana-password", "grafana-secret-key", "HF_TOKEN",
     }  # fmt: skip
     assert around.own_secrets["ray-token"] == "chosen-Token"

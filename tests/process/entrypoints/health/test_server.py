@@ -44,7 +44,7 @@ ROOT = PROJECT
 REDIS_PASSWORD = "redis-secret-41f1"
 SECRETS = {
     "redis-reader": redis_users.password(REDIS_PASSWORD, redis_users.READER),
-    "postgres-password": "postgres-secret-82a2",
+    "postgres-monitor": "postgres-secret-82a2",
     "ray-token": "ray-secret-93b3",
     "marimo-token": "marimo-secret-14c4",
 }
@@ -78,19 +78,19 @@ def postgres_port(postgres: Path) -> Iterator[int]:
     binaries, port = postgres.parent, free_port()
     folder = Path(tempfile.mkdtemp(prefix="health-postgres-"))
     data, password = folder / "data", folder / "password"
-    password.write_text(SECRETS["postgres-password"])
+    password.write_text(SECRETS["postgres-monitor"])
     options: dict[str, Any] = {"cwd": folder}
     if os.geteuid() == 0:  # Postgres refuses to run as root
         options |= {"user": "postgres", "group": "postgres", "extra_groups": []}
         for path in (folder, password):
             shutil.chown(path, "postgres")
-    initdb = f"{binaries}/initdb -D {data} -U mlflow -A scram-sha-256 --pwfile {password} --no-sync"
+    initdb = f"{binaries}/initdb -D {data} -U monitor -A scram-sha-256 --pwfile {password} --no-sync"
     serve = f"{binaries}/postgres -D {data} -p {port} -h 127.0.0.1 -k {folder} -F"
-    createdb = f"{binaries}/createdb -h 127.0.0.1 -p {port} -U mlflow mlflow"
+    createdb = f"{binaries}/createdb -h 127.0.0.1 -p {port} -U monitor mlflow"
     try:
         subprocess.run(initdb.split(), check=True, capture_output=True, **options)
         with server_process(serve.split(), port, stop=signal.SIGQUIT, **options):  # without a checkpoint
-            run_once_it_serves(createdb.split(), env={"PGPASSWORD": SECRETS["postgres-password"]})
+            run_once_it_serves(createdb.split(), env={"PGPASSWORD": SECRETS["postgres-monitor"]})
             yield port
     finally:
         shutil.rmtree(folder)
