@@ -178,10 +178,10 @@ class Host:
         except (docker.errors.DockerException, OSError):
             return False
 
-    def end_dockerd(self, number: signal.Signals) -> None:
-        """Sends its Docker Engine a signal that ends it; it is started again."""
+    def restart_dockerd(self) -> None:
+        """Stops its Docker Engine, which is then started again."""
         (pid,) = [pid for pid in pids_in(self.namespace) if self._is_dockerd(pid)]
-        os.kill(pid, number)
+        os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not Path(f"/proc/{pid}").exists(), f"the end of dockerd on {self.name}", START_SECONDS)
         wait_until(self.answers, f"Docker on {self.name} (see {self.folder}/dockerd.log)", START_SECONDS)
 
