@@ -20,6 +20,7 @@ LONGEST_FIRST = (
     "test_ray_job",
     "test_hostile_arguments",
     "test_loop",
+    "test_postgres",
 )
 NAMESPACES = ("cslr-lab", "cslr-lab-2", "cslr-test")  # of clusters whose heads get users
 

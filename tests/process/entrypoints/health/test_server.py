@@ -711,10 +711,9 @@ class TestSecrets:
         assert "***" in said
         assert [secret for secret in SECRETS.values() if secret in said] == []
 
-    @pytest.mark.parametrize("kind", ["redis", "postgres"])
-    async def test_a_wrong_password_is_said_without_the_password(self, request, platform, kind):
+    @pytest.mark.parametrize(("kind", "secret"), [("redis", "redis-reader"), ("postgres", "postgres-monitor")])
+    async def test_a_wrong_password_is_said_without_the_password(self, request, platform, kind, secret):
         port = request.getfixturevalue(f"{kind}_port")
-        secret = "redis-reader" if kind == "redis" else f"{kind}-password"
         (platform.folder / secret).write_text("wrong-password-55")
         platform.watch(kind, port)
         await platform.start()
