@@ -14,6 +14,7 @@ from testing.redis_users import REDIS_PASSWORD, makers_of_users
 HERE = Path(__file__).parent
 # The files that take longest, so that none of them is begun last and leaves one worker with it alone.
 LONGEST_FIRST = (
+    "test_any_stack",
     "test_election_model",
     "test_cluster_alerts",
     "test_verify_cluster_on_ray",
