@@ -1,4 +1,4 @@
-"""Keeps MLflow's database before an image changes that reads or writes it: a way back from an upgrade.
+"""Keeps the databases of MLflow and of the queue before an image changes that uses them: a way back from an upgrade.
 
 Owns the command that the container waits for; docker_api/database_dump.py does the work.
 """
@@ -14,7 +14,7 @@ IMAGE = "CSLR_NEXT_IMAGE"  # environment variable: with another image, the comma
 
 
 def dump_before(what: str, *, image: pulumi.Input[str], host: Host, opts: pulumi.ResourceOptions) -> pulumi.Resource:
-    """Declares that the database is kept before the container of a service gets an image."""
+    """Declares that the databases of a service are kept before the container of a service gets an image."""
     container = host.identity.object_name("postgres")
     return command.local.Command(
         f"{what}-dump",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.database_dump import dump_before
 from components.docker import ContainerSpec, Healthcheck
 from components.environment import Environment
 from components.postgres import Postgres
@@ -40,6 +41,9 @@ class Queue(Service):
     def __init__(self, name: str, args: QueueArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cslr:queue:Queue", name, deployed_on=args.host, port=QUEUE, opts=opts)
         settings, host = args.settings, args.host
+        # Once Postgres is healthy, as MLflow's.
+        ready = pulumi.ResourceOptions(parent=self, depends_on=[args.postgres])
+        kept = dump_before(name, image=args.image, host=host, opts=ready)
         self._run(
             ContainerSpec(
                 service=name,
@@ -63,7 +67,7 @@ class Queue(Service):
                     *extra_mounts(settings.volumes),
                 ),
             ),
-            after=[args.postgres],
+            after=[args.postgres, kept],
         )
 
 

@@ -1,10 +1,11 @@
-"""`python -m docker_api.database_dump CONTAINER FOLDER WHAT`: keeps MLflow's database as it is before WHAT changes.
+"""`python -m docker_api.database_dump CONTAINER FOLDER WHAT`: keeps the databases that WHAT uses, before it changes.
 
-Also restores it (`restore`).
+Also restores MLflow's (`restore`).
 
-Runs `pg_dump` in the container of Postgres, and writes what it says to a new file in FOLDER; the newest few stay.
-Does nothing where there is nothing to keep: no such container, one that does not run, or a database without tables.
-Prints the file's path. Exit code: 0, or 1 with the reason on standard error.
+Runs `pg_dump` in the container of Postgres, and writes what it says to a new file in FOLDER, or in a folder below it
+for another database than MLflow's; the newest few of each stay. Does nothing where there is nothing to keep: no such
+container, one that does not run, no such database, or one without tables. Prints the files' paths. Exit code: 0, or 1
+with the reason on standard error.
 """
 
 import contextlib
@@ -34,10 +35,21 @@ PGUSER=postgres
 [ -e /run/secrets/postgres-mlflow ] || PGUSER=mlflow
 export PGPASSWORD PGUSER PGHOST=127.0.0.1
 """
-ACCESS = "--dbname=mlflow"
-DUMP = f"{PREPARE}exec pg_dump {ACCESS} --format=custom\n"
+MLFLOW, QUEUE = "mlflow", "queue"  # databases
+USES = {
+    "postgres": (MLFLOW, QUEUE),
+    "queue": (QUEUE,),
+}  # what changes → the databases that are kept; of all else MLflow's
+DUMP = f'{PREPARE}exec pg_dump --dbname="$0" --format=custom\n'
+THERE = "SELECT count(*) FROM pg_database WHERE datname = '$0'"
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
-COUNT_TABLES = f'{PREPARE}exec psql {ACCESS} --no-psqlrc --tuples-only --no-align --command="{TABLES}"\n'
+ASK = "psql --no-psqlrc --tuples-only --no-align"
+# A Postgres of a version without the queue has no database for it.
+COUNT_TABLES = f"""\
+set -e
+{PREPARE}there=$({ASK} --dbname=postgres --command="{THERE}")
+if [ "$there" = 0 ]; then echo 0; else exec {ASK} --dbname="$0" --command="{TABLES}"; fi
+"""
 MAGIC = b"PGDMP"  # that a dump begins with
 DATA = "/var/lib/postgresql/data"  # of Postgres: the one place that outlives its container, and has room
 SWAP = """\
@@ -98,22 +110,23 @@ def written(file: Path) -> Iterator[IO[bytes]]:
         draft.unlink(missing_ok=True)
 
 
-def keep(client: docker.DockerClient, container: str, folder: Path, what: str) -> str:
-    """Keeps the database, if there is one; returns what became of it."""
+def keep(client: docker.DockerClient, container: str, folder: Path, what: str, database: str = MLFLOW) -> str:
+    """Keeps a database, if there is one; returns what became of it."""
     try:
         found = client.containers.get(container)
     except docker.errors.NotFound:
         return "nothing to keep: there is no database yet"
     if found.status != "running":
         return f"nothing kept: {container} does not run; its data stays as it is"
-    if b"".join(output(client, container, ["sh", "-c", COUNT_TABLES])).strip() == b"0":
-        return "nothing to keep: the database has no tables yet"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = folder / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}Z-before-{what}{SUFFIX}"
+    if b"".join(output(client, container, ["sh", "-c", COUNT_TABLES, database])).strip() == b"0":
+        return f"nothing to keep: the database {database} has no tables yet"
+    own = folder if database == MLFLOW else folder / database
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = own / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}Z-before-{what}{SUFFIX}"
     with written(file) as target:
-        for part in output(client, container, ["sh", "-c", DUMP]):
+        for part in output(client, container, ["sh", "-c", DUMP, database]):
             target.write(part)
-    for old in sorted(folder.glob(f"*{SUFFIX}"))[:-KEPT]:
+    for old in sorted(own.glob(f"*{SUFFIX}"))[:-KEPT]:
         old.unlink()
     return str(file)
 
@@ -144,10 +157,14 @@ def command(python: str, container: str, folder: Path, what: str) -> str:
 def main(arguments: list[str]) -> int:
     """The program."""
     container, folder, what = arguments
+    database = MLFLOW
     try:
-        print(keep(docker.from_env(timeout=SECONDS), container, Path(folder), what))  # noqa: T201
+        for database in USES.get(what, (MLFLOW,)):
+            print(keep(docker.from_env(timeout=SECONDS), container, Path(folder), what, database))  # noqa: T201
     except (DumpError, OSError, docker.errors.DockerException, requests.RequestException) as error:
-        said = f"MLflow's database could not be kept before {what} changes: {error}\n  See: docker logs {container}"
+        said = (
+            f"the database {database} could not be kept before {what} changes: {error}\n  See: docker logs {container}"
+        )
         print(said, file=sys.stderr)  # noqa: T201
         return 1
     return 0

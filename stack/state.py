@@ -16,7 +16,7 @@ from pathlib import Path
 from config.project import state_root
 from stack.identity import StackIdentity
 
-DUMPS = "dumps"  # folder, in a stack's own: MLflow's database before its image or that of Postgres changed
+DUMPS = "dumps"  # folder, in a stack's own: databases before the image of who uses them or that of Postgres changed
 
 
 def stack_folder(identity: StackIdentity) -> Path:

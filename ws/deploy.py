@@ -137,6 +137,8 @@ class Session:
             self.say(
                 f"Kept MLflow's database as it was before. To go back to it, with the former version: "
                 f"ws mlflow restore {dump} --stack {self.identity.stack}"
+                if dump.parent.name == DUMPS
+                else f"Kept the database {dump.parent.name} as it was before: {dump}. docs/queue.md has the way back."
             )
         return result
 
@@ -156,7 +158,7 @@ class Session:
             certificates.renew(self.stack)
 
     def _dumps(self) -> set[Path]:
-        return set((stack_folder(self.identity) / DUMPS).glob("*"))
+        return set((stack_folder(self.identity) / DUMPS).rglob("*.dump"))
 
     def leftovers(self, choice: Choice) -> list[Change]:
         """With Pulumi: containers and networks that its state does not know, of an interrupted run or a way back."""

@@ -49,6 +49,13 @@ print(sorted(one.name for one in mlflow.search_experiments() if one.name != "csl
 """
 
 
+# Runs a statement as the queue does, which this stack does not have; its database is there all the same.
+AS_QUEUE = (
+    "PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGPASSWORD=$(cat /run/secrets/postgres-queue) "
+    'psql -h 127.0.0.1 -U queue -d queue -c "$0"'
+)
+
+
 @pytest.fixture(scope="module")
 def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     with deployed("live-upgrade", SETTINGS, tmp_path_factory.mktemp("upgrade")) as stack:
@@ -93,10 +100,15 @@ def test_the_database_is_kept_before_another_mlflow_uses_it(stack):
     assert done(stack.up()) == {}
 
 
-def test_the_database_is_kept_before_another_postgres_serves_it(stack):
+def test_both_databases_are_kept_before_another_postgres_serves_them(stack):
+    assert not (stack.state / "dumps" / "queue").exists()  # it had no tables
+    code, said = stack.exec("postgres", "sh", "-c", AS_QUEUE, "CREATE TABLE job AS SELECT 1 AS id")
+    assert code == 0, said
     next_image(stack, "postgres")
     assert done(stack.up())["postgres-dump"] == "update"
     assert dumps(stack)[-1].name.endswith("-before-postgres.dump")
+    (queue,) = (stack.state / "dumps" / "queue").iterdir()
+    assert queue.read_bytes().startswith(b"PGDMP")
     assert "'mine'" in python(stack, ASK)
 
 

@@ -11,7 +11,7 @@ from docker.errors import APIError
 from rich.console import Console
 from rich.text import Text
 
-from docker_api.database_dump import DUMP, MAGIC, SECONDS, DumpError, keep, output, restore, written
+from docker_api.database_dump import DUMP, MAGIC, MLFLOW, SECONDS, DumpError, keep, output, restore, written
 from stack import unfinished_restore
 from stack.identity import StackIdentity
 from stack.programs import run_python
@@ -38,7 +38,7 @@ def garbage_collection(identity: StackIdentity, options: Sequence[str], console:
 def database_dump(identity: StackIdentity, file: Path | None) -> int:
     """Writes the database to a file, whole or not at all, or to stdout. Returns the number of bytes."""
     with _target(file) as target:
-        return sum(target.write(part) for part in _output(identity, "postgres", ("sh", "-c", DUMP)))
+        return sum(target.write(part) for part in _output(identity, "postgres", ("sh", "-c", DUMP, MLFLOW)))
 
 
 def database_restore(identity: StackIdentity, file: Path) -> str:

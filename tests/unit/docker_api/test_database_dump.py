@@ -31,7 +31,7 @@ class Engine:
         return SimpleNamespace(status=self._state)
 
     def exec_create(self, _: str, command: list[str]) -> dict[str, str]:
-        self._ran.append(command[-1])
+        self._ran.append(command[2])
         return {"Id": "1"}
 
     def exec_start(self, *_: Any, **__: Any) -> Any:
@@ -120,13 +120,33 @@ def test_a_dump_to_restore_is_sent_in_parts(tmp_path):
         assert unpacked.read() == content
 
 
-def test_is_kept_before_either_image_changes(tmp_path):
-    program = deploy({}, state_home=tmp_path)
+class TestQueue:
+    """Its database, beside MLflow's."""
+
+    def test_is_kept_in_a_folder_of_its_own(self, tmp_path):
+        engine: Any = Engine()
+        file = Path(keep(engine, "cslr-dev-postgres", tmp_path, "queue", "queue"))
+        assert file.parent == tmp_path / "queue"
+        assert file.name.endswith("Z-before-queue.dump")
+
+    @pytest.mark.parametrize(("what", "folders"), [("postgres", {"", "queue"}), ("queue", {"queue"}), ("mlflow", {""})])
+    def test_is_kept_with_what_uses_it(self, tmp_path, monkeypatch, what, folders):
+        monkeypatch.setattr(docker, "from_env", lambda **_: Engine())
+        assert main(["cslr-dev-postgres", str(tmp_path), what]) == 0
+        kept = {str(file.parent.relative_to(tmp_path)) for file in tmp_path.rglob("*.dump")}
+        assert kept == {folder or "." for folder in folders}
+
+
+@pytest.mark.parametrize("settings", [{}, {"queue": {"enabled": True, "users": {"anna": {}}}}])
+def test_is_kept_before_an_image_changes(tmp_path, settings):
+    program = deploy(settings, state_home=tmp_path)
     commands = program.of_type(COMMAND)
-    for service in ("postgres", "mlflow"):
+    users = ("mlflow", *settings)
+    for service in ("postgres", *users):
         container = program.containers[service]
         assert f"{service}-dump" in program.needs(container)
         assert commands[f"{service}-dump"].inputs["environment"][IMAGE] == container.inputs["image"]
-    # Of the Postgres that runs before; of the new one, which is healthy, for MLflow.
-    assert "postgres-container" in program.needs(commands["mlflow-dump"])
+    # Of the Postgres that runs before; of the new one, which is healthy, for those that use it.
+    for user in users:
+        assert "postgres-container" in program.needs(commands[f"{user}-dump"])
     assert "postgres-container" not in program.needs(commands["postgres-dump"])

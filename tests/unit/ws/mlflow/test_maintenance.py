@@ -57,7 +57,9 @@ class TestDump:
 
     def test_has_no_password_in_its_command(self, engine, tmp_path):
         mlflow.database_dump(DEV, tmp_path / "a.dump")
-        assert "/run/secrets/postgres-password" in engine.ran[0][1][-1]
+        *_, script, database = engine.ran[0][1]
+        assert "/run/secrets/postgres-password" in script
+        assert database == "mlflow"
 
 
 class TestGarbageCollection:
