@@ -34,5 +34,7 @@ class ClusterTestSettings:
     redis: Door | None = None
     ray_token: Path | None = None
     marimo_token: Path | None = None
+    trusted: str = ""  # certificates as PEM, if web services have TLS
+    by_address: bool = True  # whether the certificate is for the addresses in the URLs
     skipped: Mapping[str, str] = field(default_factory=dict)  # check → reason
     settle: float = 30.0  # seconds in which an answer may still become right

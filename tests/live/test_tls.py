@@ -10,6 +10,7 @@ import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from preflight.host_facts import outside_addresses
 from testing.harness import merged
 from testing.live.deployment import SMALL, LiveStack
 
@@ -107,3 +108,14 @@ def test_is_turned_off_and_on_again_by_one_command_each(stack, authority):
     done = stack.ws("up", "--engine", "embedded", "--yes")
     assert done.returncode == 0, done.stdout
     assert requests.get(f"https://127.0.0.1:{HEALTH}/", verify=authority, timeout=60).status_code == 200
+
+
+@pytest.mark.skipif(not outside_addresses(), reason="this host has no address that another machine reaches it by")
+def test_another_network_reaches_the_stack_through_it(stack):
+    stack.configure({"network": {"bind_address": "0.0.0.0"}, "cluster_test": {"subnet": "172.30.6.0/24"}})
+    assert stack.ws("up", "--engine", "embedded", "--yes").returncode == 0
+    done = stack.ws("test", "--run")
+    assert done.returncode == 0, done.stdout
+    for check in ("published_ports", "other_ports", "health", "dashboard", "job_submission", "ray_client"):
+        assert f"pass {check}" in done.stdout
+    assert f"https://{outside_addresses()[0]}:{HEALTH}" in done.stdout

@@ -23,6 +23,7 @@ from stack.identity import StackIdentity
 from stack.programs import imported_modules, mounted_at, program_path, run_module, source_of
 from stack.secrets import SECRETS_TARGET
 from stack.state import HostFiles, stack_folder
+from stack.tls import trusted_file
 from verification.report import Report
 from verification.runner import PROGRESS, TEMPORARY_FILES
 from verification.spec import VerificationSpec
@@ -250,8 +251,16 @@ def deployed(identity: StackIdentity, spec: VerificationSpec, own_addresses: tup
         published=tuple(sorted(published, key=lambda one: (one.service, one.port))),
         inside=inside,
         own_addresses=own_addresses,
+        trusted=trusted(identity),
         **tokens(spec),
     )
+
+
+def trusted(identity: StackIdentity) -> str:
+    """The certificates that clients of a stack's web services trust; empty where it never had TLS."""
+    with contextlib.suppress(FileNotFoundError):
+        return trusted_file(stack_folder(identity)).read_text()
+    return ""
 
 
 def tokens(spec: VerificationSpec) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from components.addresses import WATCHED
@@ -11,6 +11,7 @@ from config.notation import NOTEBOOKS, listed_as
 from config.platform import PlatformSettings
 from config.ports import GATEWAY_PORTS, HOST_RAY_PORTS, RAY_CLIENT, RAY_DASHBOARD, RAY_GCS, host_ports
 from config.services import RAY_NODES
+from config.tls import web_port
 from config.types import EVERYWHERE
 from contracts.cluster_test import ClusterTestSettings, Door
 
@@ -53,18 +54,19 @@ class Deployed:
     own_addresses: tuple[str, ...] = ()  # of this host, the one that others know best first
     ray_token: Path | None = None  # in the client
     marimo_token: Path | None = None
+    trusted: str = ""  # certificates of the web services, as PEM
 
 
 def plan(settings: PlatformSettings, found: Deployed) -> ClusterTestSettings:
     """What the client checks."""
-    open_doors = tuple(_open(settings, found))
+    open_doors = tuple(_open(settings, _behind_tls(settings, found)))
     urls = {(door.service, published.internal): f"{door.host}:{door.port}" for published, door in open_doors}
     dashboard, client = (_of_ray(urls, internal) for internal in (RAY_DASHBOARD, RAY_CLIENT))
     redis = next((door for published, door in open_doors if published.service == "redis"), None)
     return ClusterTestSettings(
         open=tuple(door for _, door in open_doors),
         closed=tuple(_closed(settings, found)),
-        dashboard=f"http://{dashboard}" if dashboard else "",
+        dashboard=f"{_scheme(settings)}://{dashboard}" if dashboard else "",
         ray_client=f"ray://{client}" if client else "",
         mlflow=_url(settings, "mlflow", urls),
         marimo=_url(settings, settings.notebooks[0], urls),
@@ -72,7 +74,9 @@ def plan(settings: PlatformSettings, found: Deployed) -> ClusterTestSettings:
         redis=redis,
         ray_token=found.ray_token,
         marimo_token=found.marimo_token,
-        skipped=dict(_skipped(settings, found, urls)),
+        trusted=found.trusted if settings.tls.enabled else "",
+        by_address=settings.tls.source == "generated",
+        skipped=dict(_skipped(settings, _behind_tls(settings, found), urls)),
     )
 
 
@@ -126,7 +130,8 @@ def _open(settings: PlatformSettings, found: Deployed) -> Iterator[tuple[Publish
 def _closed(settings: PlatformSettings, found: Deployed) -> Iterator[Door]:
     for service, address in sorted(found.inside.items()):
         published = {one.internal for one in found.published if one.service == service}
-        for port in sorted({*_ports_inside(service), *published}):
+        behind = {web_port(service) or 0} if service in settings.behind_tls else set()
+        for port in sorted({*_ports_inside(service), *published, *behind}):
             yield Door(service=service, host=address, port=port, why=CONTAINERS)
     for one in _published(settings, found):
         if reached_at(one.bound, found) is None:
@@ -172,7 +177,23 @@ def _of_ray(urls: Mapping[tuple[str, int], str], internal: int) -> str:
 
 def _url(settings: PlatformSettings, service: str, urls: Mapping[tuple[str, int], str]) -> str:
     address = next((address for (name, _), address in urls.items() if name == service), "")
-    return f"http://{address}{prefix_of(settings.base_url(service))}" if address else ""
+    return f"{_scheme(settings)}://{address}{prefix_of(settings.base_url(service))}" if address else ""
+
+
+def _scheme(settings: PlatformSettings) -> str:
+    """Of all web services."""
+    return "https" if settings.tls.enabled else "http"
+
+
+def _behind_tls(settings: PlatformSettings, found: Deployed) -> Deployed:
+    """The same with each port that nginx publishes as one of the service behind it."""
+    behind = {settings.web_port_of(name): name for name in settings.behind_tls}
+
+    def named(one: Published) -> Published:
+        service = behind.get(one.port, one.service)
+        return replace(one, service=service, internal=web_port(service) or one.internal)
+
+    return replace(found, published=tuple(named(one) if one.service == "tls" else one for one in found.published))
 
 
 def _skipped(

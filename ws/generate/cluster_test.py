@@ -18,6 +18,7 @@ from ws.cluster_test.network import (
     programs_of,
     secrets_of,
     tokens,
+    trusted,
 )
 from ws.cluster_test.plan import Deployed, Published, plan, worker_reason
 from ws.generate import text
@@ -126,6 +127,7 @@ def declared_ports(found: Declared, spec: VerificationSpec, own_addresses: tuple
         published=tuple(sorted(published, key=lambda one: (one.service, one.port))),
         inside=fixed,
         own_addresses=own_addresses,
+        trusted=trusted(StackIdentity(project=found.project, stack=found.stack)),
         **tokens(spec),
     )
 

@@ -1,5 +1,6 @@
 """What the cluster test expects of a stack: which ports answer to another machine, and which must not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,46 @@ def planned(bound: str, raw: dict[str, Any] | None = None, **more: Any) -> Clust
     token = Path("/run/secrets/ray-token")
     values = {"own_addresses": (HOST, "10.0.0.7"), "inside": INSIDE, "ray_token": token, **more}
     return plan(settings_of(raw), Deployed(published=published(bound), **values))
+
+
+class TestTls:
+    """nginx publishes the ports of web services, for which it is asked in their names."""
+
+    RAW: dict[str, Any] = {"tls": {"source": "generated"}}  # noqa: RUF012
+
+    @staticmethod
+    def published(bound: str) -> tuple[Published, ...]:
+        return tuple(
+            replace(one, service="tls", internal=one.port) if one.port in (8265, 5000, 8080, 8888) else one
+            for one in published(bound)
+        )
+
+    def plan(self, bound: str, raw: dict[str, Any]) -> ClusterTestSettings:
+        values: Any = {"own_addresses": (HOST,), "inside": {**INSIDE, "tls": "172.28.0.30"}, "trusted": "PEM"}
+        return plan(settings_of(raw), Deployed(published=self.published(bound), **values))
+
+    def test_web_services_are_asked_by_https(self):
+        found = self.plan("0.0.0.0", self.RAW)
+        assert (found.dashboard, found.health) == (f"https://{HOST}:8265", f"https://{HOST}:8888")
+        assert (found.mlflow, found.marimo) == (f"https://{HOST}:5000", f"https://{HOST}:8080")
+        assert found.ray_client == f"ray://{HOST}:10001"
+        assert dict(found.skipped) == {"ray_client_without_token": "this stack has no token for Ray"}
+        assert {door.service for door in found.open} == {"redis", "ray-cpu", "mlflow", "marimo", "health"}
+        assert (found.trusted, found.by_address) == ("PEM", True)
+
+    def test_containers_are_not_reached_past_nginx(self):
+        closed = {(door.host, door.port) for door in self.plan("0.0.0.0", self.RAW).closed}
+        assert {("172.28.0.30", 8888), ("172.28.0.21", 5000), ("172.28.0.10", 8265)} <= closed
+
+    def test_a_sites_certificate_is_not_for_addresses(self):
+        raw = {"tls": {"source": "files", "certificate": "/c", "key": "/k"}}
+        assert not self.plan("0.0.0.0", raw).by_address
+
+    def test_a_former_certificate_is_not_asked_for(self):
+        assert planned("0.0.0.0", trusted="PEM").trusted == ""
+
+    def test_for_this_host_alone_says_so(self):
+        assert self.plan("127.0.0.1", self.RAW).skipped["health"] == "published for this host alone (127.0.0.1)"
 
 
 class TestOpenStack:
