@@ -194,8 +194,8 @@ class TestSecrets:
         file = written({"mlflow": {"user": "2000:2000"}})
         assert file["services"]["ray-cpu"]["secrets"] == before
         (own,) = file["services"]["mlflow"]["secrets"]
-        assert own == {"source": "postgres-password-2000", "target": "postgres-password"}
-        assert file["services"]["postgres"]["secrets"][0]["source"] == "postgres-password"
+        assert own == {"source": "postgres-mlflow-2000", "target": "postgres-mlflow"}
+        assert "postgres-mlflow" in {one["source"] for one in file["services"]["postgres"]["secrets"]}
 
 
 class TestText:
