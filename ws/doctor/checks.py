@@ -247,6 +247,12 @@ HOST_CHECKS = (
         asks_docker=True,
     ),
     HostCheck(
+        title="TLS",
+        run=host_checks.former_tls_is_gone,
+        describe=lambda settings, _: "on" if settings.tls.enabled else "off",
+        asks_docker=True,
+    ),
+    HostCheck(
         title="CPUs, memory",
         run=host_checks.limits_fit,
         describe=lambda _, host: f"{host.cpus} cores, {host.memory_bytes / 2**30:.1f} GiB",
