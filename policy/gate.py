@@ -12,6 +12,8 @@ from policy.check import Violation, violations
 from policy.resource import Surroundings
 from stack.pulumi_internals import Registered, watch_registrations
 
+REFUSAL = "The rules of hardening (docs/hardening.md) refuse what the program declares."  # begins its error
+
 
 class Gate:
     """The rules over the resources of one run of the program."""
@@ -52,6 +54,4 @@ def enforce(around: Surroundings, *, dry_run: bool) -> None:
 
 def _refusal(found: list[Violation], so: str) -> pulumi.RunError:
     lines = "\n".join(f"  {one.text}" for one in sorted(found, key=lambda one: (one.resource, one.rule.name)))
-    return pulumi.RunError(
-        f"The rules of hardening (docs/hardening.md) refuse what the program declares. {so}\n{lines}"
-    )
+    return pulumi.RunError(f"{REFUSAL} {so}\n{lines}")
