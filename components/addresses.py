@@ -140,7 +140,9 @@ def link_files(settings: PlatformSettings, topology: Topology, own_addresses: tu
         return settings.reach(service, own_addresses) if service in settings.services() else None
 
     mlflow = topology.reach_of_mlflow(own("mlflow"))
-    links = {"inside": topology.mlflow_url, "outside": mlflow.link} if mlflow else {}
+    # The inner address also where no person can open it: tasks log in there alone (entrypoints/hooks/mlflow_login.py).
+    inside = {"inside": topology.mlflow_url} if topology.mlflow_url else {}
+    links = {**inside, "outside": mlflow.link} if mlflow else inside
     # Each person's server takes requests of its own pages alone: a browser sends its cookie to all ports of a host.
     reaches = {service: own(service) for service in (NOTEBOOKS, *settings.notebooks)}
     return {

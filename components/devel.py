@@ -95,6 +95,7 @@ class Devel(Service):
                     *host.workspace.mounts,
                     *((args.notebooks,) if args.notebooks else ()),
                     host.secrets.mount("ray-token", user=settings.user),
+                    *host.mlflow_login(settings.user),
                     *host.env_secrets(name),
                     *dataset_mounts(name, args.datasets),
                     *extra_mounts(settings.volumes),

@@ -89,6 +89,7 @@ class Health(Service):
                     *((Mount(source=args.told, target=str(TOLD_TARGET), read_only=True),) if args.told else ()),
                     *(host.secrets.mount(secret, user=settings.user) for secret in ("ray-token", *notebooks)),
                     host.secrets.postgres_role(postgres.MONITOR, user=settings.user),
+                    *host.mlflow_login(settings.user),
                     host.secrets.redis_user("redis-reader", user=settings.user),
                     *extra_mounts(settings.volumes),
                 ),

@@ -90,6 +90,7 @@ class Marimo(Service):
                     *host.workspace.mounts,
                     host.secrets.notebook_token(args.person, user=settings.user),
                     host.secrets.mount("ray-token", user=settings.user),
+                    *host.mlflow_login(settings.user),
                     *host.env_secrets(name),
                     *dataset_mounts(name, args.datasets),
                     *extra_mounts(settings.volumes),

@@ -4,7 +4,7 @@ Owns the container and the artifact volume. Runs' parameters and metrics are in 
 server, so clients need no access to the volume.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import pulumi
@@ -17,7 +17,8 @@ from components.service import Host, Service, extra_mounts
 from config.addresses import LOOPBACK, Reach, env_names, prefix_of
 from config.ports import MLFLOW
 from config.services import MLflowSettings
-from contracts import postgres
+from contracts import mlflow_login, postgres
+from stack.mount import Mount
 from stack.programs import run_python
 
 
@@ -68,6 +69,7 @@ class MLflow(Service):
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),
                     *host.programs("with_python.sh", "mlflow_server.py", "http_health.py"),
                     host.secrets.postgres_role(postgres.MLFLOW, user=settings.user),
+                    *self._accounts(settings, host),
                     *host.env_secrets(name),
                     *extra_mounts(settings.volumes),
                 ),
@@ -75,6 +77,13 @@ class MLflow(Service):
             ),
             after=[args.postgres, kept],
         )
+
+    @staticmethod
+    def _accounts(settings: MLflowSettings, host: Host) -> Iterator[Mount]:
+        """The passwords of the platform's accounts: with them, MLflow asks for logins."""
+        if host.mlflow_logins:
+            yield host.secrets.mount(mlflow_login.ADMIN_SECRET, user=settings.user)
+            yield from host.mlflow_login(settings.user)
 
 
 def request_rules(settings: MLflowSettings, host: Host, reach: Reach | None) -> Mapping[str, str]:

@@ -128,6 +128,7 @@ class Platform(pulumi.ComponentResource):
             panels=self._panels(settings) if "grafana" in enabled else Panels(),
             links=Mount(source=links, target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
             python=args.python,
+            mlflow_logins=settings.mlflow.logins and self._topology.mlflow_url is not None,
             behind_tls=settings.behind_tls,
         )
         if "firewall" in enabled:

@@ -63,6 +63,7 @@ class Queue(Service):
                     host.program("http_health.py"),
                     host.secrets.mount("ray-token", user=settings.user),
                     host.secrets.postgres_role(postgres.QUEUE, user=settings.user),
+                    *host.mlflow_login(settings.user),
                     *host.env_secrets(name),
                     *extra_mounts(settings.volumes),
                 ),

@@ -15,6 +15,7 @@ from components.workspace import Workspace
 from config.datasets import DatasetSettings
 from config.services import VolumeMount
 from config.tls import web_port
+from contracts import mlflow_login
 from contracts.datasets import target
 from stack import programs
 from stack.http_proxy import HttpProxy
@@ -40,6 +41,7 @@ class Host:
     proxy: HttpProxy
     links: Mount  # links that tasks and notebooks print for people (entrypoints/hooks/mlflow_links.py)
     panels: Panels = field(default_factory=Panels)  # of Ray's dashboard, if there is Grafana
+    mlflow_logins: bool = False  # whether MLflow wants to know who asks
     behind_tls: tuple[str, ...] = ()  # services whose web port the service `tls` publishes in their place
     first: tuple[pulumi.Resource, ...] = ()  # resources that every container waits for
 
@@ -55,6 +57,10 @@ class Host:
     def module(self, *names: str) -> tuple[Mount, ...]:
         """Mounts of modules that a container starts (full names), of their imports, and of with_python.sh."""
         return (self.program("with_python.sh"), *self._modules(names))
+
+    def mlflow_login(self, user: str) -> tuple[Mount, ...]:
+        """The mount of the password of the platform's account in MLflow; none where there are no logins."""
+        return (self.secrets.mount(mlflow_login.SERVICE_SECRET, user=user),) if self.mlflow_logins else ()
 
     def examples(self) -> Mount:
         """The mount of the archive of the examples."""

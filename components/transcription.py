@@ -87,6 +87,7 @@ class Transcription(Service):
                     host.program("http_health.py"),
                     host.secrets.mount("transcription-token", user=settings.user),
                     *((host.secrets.mount("ray-token", user=settings.user),) if self._on_ray else ()),
+                    *host.mlflow_login(settings.user),
                     *self._read(TARGETS),
                     *dataset_mounts(name, args.datasets),
                     *extra_mounts(settings.volumes),

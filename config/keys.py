@@ -19,6 +19,8 @@ SECRETS = {
     "cslr:transcriptionToken": "Token of the transcription service.",
     "cslr:grafanaPassword": "Password of Grafana's user `admin`.",
     "cslr:grafanaSecretKey": "Key with which Grafana encrypts secrets in its database.",
+    "cslr:mlflowAdminPassword": "Password of MLflow's account `admin`, with `mlflow.logins`.",
+    "cslr:mlflowPassword": "Password of the account in MLflow that tasks, notebooks and services use.",
 }
 CLUSTER_KEY_SECRET = {
     "cslr:clusterKey": "Cluster key, the same on all hosts. The other secrets are derived from it.",

@@ -461,6 +461,11 @@ class MLflowSettings(SinglePortSettings):
     port: HostPort = Field(default=5000, description=PORT)
     base_url: ProxyAddress = None
     artifacts: DataLocation = None
+    logins: bool = Field(
+        default=False,
+        description="Whether MLflow asks who is there: people have accounts by `ws user add`, tasks and notebooks use "
+        "one of the platform. In a cluster of several hosts, set it alike on all.",
+    )
 
 
 class NotebookUserSettings(Settings):

@@ -3,11 +3,15 @@
 ``mlflow_server.py gc OPTION...`` runs `mlflow gc` on the server's data, while the server runs.
 
 Runs and models are kept in Postgres, artifacts in /mlflow/artifacts and served through MLflow. Reads
-/run/secrets/postgres-mlflow. Health: GET :5000/health. Environment, besides MLflow's own:
+/run/secrets/postgres-mlflow. With /run/secrets/mlflow-admin-password every request needs a login: accounts are in
+Postgres too, and those of the platform have the passwords of the mounted files after each start.
+Health: GET :5000/health. Environment, besides MLflow's own:
 MLFLOW_DATABASE (mlflow@postgres:5432/mlflow), MLFLOW_ARTIFACTS, MLFLOW_WORKERS (2), MLFLOW_DEADLINE (120 seconds for
 Postgres).
 """
 
+import hashlib
+import hmac
 import importlib
 import importlib.util
 import os
@@ -22,6 +26,19 @@ from typing import Any
 DATABASE = os.environ.get("MLFLOW_DATABASE", "mlflow@postgres:5432/mlflow")
 ARTIFACTS = Path(os.environ.get("MLFLOW_ARTIFACTS", "/mlflow/artifacts"))
 PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/postgres-mlflow"))
+SECRETS = Path(os.environ.get("MLFLOW_SECRETS", "/run/secrets"))
+ADMIN = "admin"
+# Account → file in SECRETS. The first has all rights; tasks, notebooks and services use the other one.
+ACCOUNTS = {ADMIN: "mlflow-admin-password", "platform": "mlflow-password"}
+# EDIT: whoever logs in reads everything and logs to every experiment; who made an experiment, or an admin, deletes it.
+# The cache: without it, each request hashes the password, which takes longer than most requests.
+LOGIN_SETTINGS = """\
+[mlflow]
+default_permission = EDIT
+database_uri = {database}
+admin_username = {admin}
+auth_cache_ttl_seconds = 60
+"""
 DEADLINE = float(os.environ.get("MLFLOW_DEADLINE", "120"))
 # Postgres drivers and their SQLAlchemy names: plain "postgresql" means another driver since SQLAlchemy 2.1.
 DRIVERS = {"psycopg": "postgresql+psycopg", "psycopg2": "postgresql+psycopg2"}
@@ -46,15 +63,20 @@ def say(message: str) -> None:
     print(f"[mlflow] {message}", flush=True)
 
 
+def read_secret(file: Path, whose: str) -> str:
+    """Return the password in a file; raise MlflowError if there is none."""
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise MlflowError(f"{file} cannot be read: {error.strerror}; mount the secret.") from None
+    if not password:
+        raise MlflowError(f"{file} is empty; write the password of {whose} into it.")
+    return password
+
+
 def write_password_file() -> Path:
     """Write the password to libpq's file (PGPASSFILE), readable by this user only, to keep it out of the URI."""
-    try:
-        password = PASSWORD_FILE.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise MlflowError(f"{PASSWORD_FILE} cannot be read: {error.strerror}; mount the secret.") from None
-    if not password:
-        raise MlflowError(f"{PASSWORD_FILE} is empty; write the password of Postgres into it.")
-    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    escaped = read_secret(PASSWORD_FILE, "Postgres").replace("\\", "\\\\").replace(":", "\\:")
     path = Path(tempfile.gettempdir()) / "mlflow.pgpass"
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
@@ -145,9 +167,49 @@ def store(driver: str) -> list[str]:
     return [f"--backend-store-uri={DRIVERS[driver]}://{DATABASE}", f"--artifacts-destination={ARTIFACTS}"]
 
 
+def has_logins() -> bool:
+    """Whether requests need a login."""
+    return (SECRETS / ACCOUNTS[ADMIN]).exists()
+
+
+def prepare_logins(driver: str) -> None:
+    """Give the platform's accounts the passwords of the files, and tell MLflow how to check logins.
+
+    MLflow itself makes its first account only once, so that it would keep the password from before a rotation.
+    """
+    passwords = {name: read_secret(SECRETS / file, f"the account {name}") for name, file in ACCOUNTS.items()}
+    if not importlib.util.find_spec("flask_wtf"):
+        raise MlflowError(
+            "This image has no Flask-WTF, which MLflow needs for logins; use one with mlflow[auth], or set "
+            "mlflow.logins to false."
+        )
+    settings = Path(tempfile.gettempdir()) / "mlflow-logins.ini"
+    settings.write_text(LOGIN_SETTINGS.format(database=f"{DRIVERS[driver]}://{DATABASE}", admin=ADMIN))
+    os.environ["MLFLOW_AUTH_CONFIG_PATH"] = str(settings)
+    os.environ["MLFLOW_BASIC_AUTH_FAIL_CLOSED"] = "true"  # a route for which MLflow has no rule is refused
+    # Signs the form with which an admin adds an account; the same in all workers.
+    os.environ["MLFLOW_FLASK_SERVER_SECRET_KEY"] = hmac.new(
+        passwords[ADMIN].encode(), b"mlflow-forms", hashlib.sha256
+    ).hexdigest()
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore()
+    store.init_db(f"{DRIVERS[driver]}://{DATABASE}")
+    for name, password in passwords.items():
+        if not store.has_user(name):
+            store.create_user(name, password, is_admin=name == ADMIN)
+        elif not store.authenticate_user(name, password):
+            store.update_user(name, password=password)
+        if store.get_user(name).is_admin != (name == ADMIN):
+            store.update_user(name, is_admin=name == ADMIN)
+
+
 def collect(options: list[str]) -> None:
     """Become `mlflow gc`, which removes artifacts through the server."""
     driver = find_driver()
+    if has_logins():
+        os.environ["MLFLOW_TRACKING_USERNAME"] = ADMIN
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = read_secret(SECRETS / ACCOUNTS[ADMIN], f"the account {ADMIN}")
     os.environ["PGPASSFILE"] = str(write_password_file())
     for key, value in DEFAULTS.items():
         os.environ.setdefault(key, value)
@@ -170,6 +232,9 @@ def serve() -> None:
     wait_for_postgres(driver)
     upgrade_tables(driver)
     options = ["--host=0.0.0.0", "--port=5000", "--serve-artifacts", *store(driver)]
+    if has_logins():
+        prepare_logins(driver)
+        options.append("--app-name=basic-auth")
     os.chdir(tempfile.gettempdir())  # MLflow writes to its working folder, and the image is read-only
     os.environ["TMPDIR"] = str(make_upload_folder())
     say("Postgres answers, starting MLflow")

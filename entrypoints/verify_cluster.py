@@ -15,6 +15,7 @@ repeated while the platform may still be settling, and reconnects if the connect
 from __future__ import annotations
 
 import argparse
+import base64
 import concurrent.futures
 import contextlib
 import json
@@ -46,6 +47,7 @@ PROGRESS = "verify: "  # marks our lines for people among Ray's own on stderr
 RETRY_EVERY = 1.0  # seconds
 WAITING_EVERY = 15.0  # seconds between two progress lines
 HTTP_TIMEOUT = 5.0
+MLFLOW_USER, MLFLOW_PASSWORD = "platform", "/run/secrets/mlflow-password"  # contracts/mlflow_login.py
 SSH_TIMEOUT, SSH_GREETING = 5.0, 255  # seconds, and bytes at most
 TASK_TIMEOUT = 20.0  # one try of a small task; a lost one is submitted again
 TORCH_TIMEOUT = 150.0  # the first import of torch from a fresh image took 38 s on a cold disk
@@ -207,18 +209,22 @@ def http(
     url: str,
     *,
     token: str | None = None,
+    login: str | None = None,
     body: Json = None,
     content_type: str = "application/octet-stream",
     timeout: float = HTTP_TIMEOUT,
 ) -> tuple[int, bytes]:
     """Status and body of one request; HTTP errors are answers too.
 
+    `login`: a name and a password, with a colon between them.
     `body`: bytes of `content_type`, or what becomes JSON. Raises ConnectionError where nothing answers.
     """
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Content-Type": content_type if isinstance(body, bytes) else "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
+    elif login:
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
     request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
     # Through the proxies of the environment, as users' programs do: NO_PROXY must exempt the local services.
     opener = urllib.request.build_opener(NoRedirect)
@@ -232,9 +238,9 @@ def http(
         raise ConnectionError(f"{url} does not answer: {getattr(error, 'reason', error)}") from error
 
 
-def http_json(method: str, url: str, *, token: str | None = None, body: Json = None) -> Json:
+def http_json(method: str, url: str, *, token: str | None = None, login: str | None = None, body: Json = None) -> Json:
     """The JSON of a successful answer. Raises NotYet with status and body for any other."""
-    status, content = http(method, url, token=token, body=body)
+    status, content = http(method, url, token=token, login=login, body=body)
     if status >= 400:
         raise NotYet(f"{method} {url} answered {status}: {content[:200].decode(errors='replace')}")
     return json.loads(content or b"null")
@@ -321,6 +327,12 @@ def train_graph_network(devices: list[str], steps: int) -> list[dict[str, Any]]:
     return [train(device) for device in devices or [f"cuda:{index}" for index in range(found)]]
 
 
+def mlflow_login() -> str | None:
+    """The platform's account in MLflow, as this container was given it; None where there are no logins."""
+    file = Path(MLFLOW_PASSWORD)
+    return f"{MLFLOW_USER}:{file.read_text(encoding='utf-8').strip()}" if file.exists() else None
+
+
 def keep_mlflow_run(url: str) -> str:
     """Writes a run with a parameter, a metric and an artifact through the tracking server and reads all of it back.
 
@@ -328,33 +340,36 @@ def keep_mlflow_run(url: str) -> str:
     """
     import time
 
-    api = f"{url}/api/2.0/mlflow"
-    status, content = http("GET", f"{api}/experiments/get-by-name?experiment_name={EXPERIMENT}")
+    api, login = f"{url}/api/2.0/mlflow", mlflow_login()
+    status, content = http("GET", f"{api}/experiments/get-by-name?experiment_name={EXPERIMENT}", login=login)
     if status == 200:
         experiment = json.loads(content)["experiment"]["experiment_id"]
     else:
-        experiment = http_json("POST", f"{api}/experiments/create", body={"name": EXPERIMENT})["experiment_id"]
+        experiment = http_json("POST", f"{api}/experiments/create", login=login, body={"name": EXPERIMENT})[
+            "experiment_id"
+        ]
     now = int(time.time() * 1000)
     started = {"experiment_id": experiment, "start_time": now, "run_name": f"verification-{now}"}
-    info = http_json("POST", f"{api}/runs/create", body=started)["run"]["info"]
+    info = http_json("POST", f"{api}/runs/create", login=login, body=started)["run"]["info"]
     run, root = info["run_id"], info["artifact_uri"]
     if not root.startswith("mlflow-artifacts:/"):
         raise CheckFailed(f"artifacts are kept at {root}, not served through MLflow: other hosts cannot reach them")
     parameter = {"key": "verified_by", "value": "verify_cluster"}
     metric = {"key": "answer", "value": 42.5, "timestamp": now, "step": 0}
-    http_json("POST", f"{api}/runs/log-batch", body={"run_id": run, "params": [parameter], "metrics": [metric]})
+    logged = {"run_id": run, "params": [parameter], "metrics": [metric]}
+    http_json("POST", f"{api}/runs/log-batch", login=login, body=logged)
     artifact = (
         f"{url}/api/2.0/mlflow-artifacts/artifacts/{root.removeprefix('mlflow-artifacts:/').lstrip('/')}/proof.txt"
     )
-    http_json("PUT", artifact, body=run.encode())
-    http_json("POST", f"{api}/runs/update", body={"run_id": run, "status": "FINISHED", "end_time": now})
+    http_json("PUT", artifact, login=login, body=run.encode())
+    http_json("POST", f"{api}/runs/update", login=login, body={"run_id": run, "status": "FINISHED", "end_time": now})
 
-    data = http_json("GET", f"{api}/runs/get?run_id={run}")["run"]["data"]
-    listed = http_json("GET", f"{api}/artifacts/list?run_id={run}").get("files", [])
+    data = http_json("GET", f"{api}/runs/get?run_id={run}", login=login)["run"]["data"]
+    listed = http_json("GET", f"{api}/artifacts/list?run_id={run}", login=login).get("files", [])
     read_back = {
         "parameter": (parameter["value"], [p["value"] for p in data.get("params", []) if p["key"] == parameter["key"]]),
         "metric": (metric["value"], [m["value"] for m in data.get("metrics", []) if m["key"] == metric["key"]]),
-        "artifact": (run.encode(), [http("GET", artifact)[1]]),
+        "artifact": (run.encode(), [http("GET", artifact, login=login)[1]]),
         "artifact list": ("proof.txt", [file["path"] for file in listed]),
     }
     for what, (wrote, read) in read_back.items():

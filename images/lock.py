@@ -55,7 +55,7 @@ TOOLKIT = ("cuda-toolkit[nvcc,crt,nvvm,cccl,cudart,nvrtc]=={cuda}",)
 TORCH_CUDA = frozenset({"torch", "triton", "cuda-bindings", "cuda-pathfinder"})  # specific to a CUDA build of torch
 BUILT_FOR_TORCH = frozenset({"torchvision", "torchaudio"})  # specific to the same build, in the layer ``science``
 SERVICES = {  # image → requirements
-    "mlflow": ("mlflow=={mlflow}", "psycopg2-binary"),
+    "mlflow": ("mlflow[auth]=={mlflow}", "psycopg2-binary"),
     # The last one carries uPlot, which draws the charts of the page (docs/decisions/0037-home-page.md).
     "health": ("aiohttp", "jinja2", "prometheus-client", "redis", "psycopg[binary]", "metaflow-card-uplot"),
     "queue": ("fastapi", "uvicorn", "httpx", "jinja2", "psycopg[binary]"),

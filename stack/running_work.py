@@ -21,6 +21,7 @@ from typing import Any
 
 from config.notation import EVERYWHERE, NOTEBOOKS, listed_as
 from config.ports import MARIMO, MLFLOW, RAY_DASHBOARD
+from contracts import mlflow_login
 from contracts.document import SETTINGS_VARIABLE
 from contracts.ray_nodes import NODES_PATH, AnswerError, RayNode, listed, nodes_in
 from docker_api.api import DockerApi, Json
@@ -353,14 +354,20 @@ def _notebooks(marimo: Deployed) -> Iterator[Work]:
 def _runs(mlflow: Deployed) -> int:
     """How many runs are in status RUNNING; of a server that does not say it, none: they end with no container."""
     api = f"{mlflow.env.get('MLFLOW_STATIC_PREFIX', '')}/api/2.0/mlflow"
-    server = _Http(f"http://{mlflow.reached(MLFLOW)}{api}", "MLflow", "")
     try:
+        server = _Http(f"http://{mlflow.reached(MLFLOW)}{api}", "MLflow", _mlflow_login(mlflow))
         found = server.get("/experiments/search", {"max_results": MOST_EXPERIMENTS}).get("experiments") or []
         wanted = {"experiment_ids": [one["experiment_id"] for one in found], "max_results": MOST_ENTRIES}
         wanted["filter"] = "attributes.status = 'RUNNING'"
         return len(server.get("/runs/search", wanted).get("runs") or ()) if found else 0
     except (NotAskedError, LookupError, TypeError, AttributeError):
         return 0
+
+
+def _mlflow_login(mlflow: Deployed) -> str:
+    if f"{SECRETS_TARGET}/{mlflow_login.SERVICE_SECRET}" not in mlflow.mounts:
+        return ""
+    return mlflow_login.basic(mlflow_login.SERVICE, _secret(mlflow, mlflow_login.SERVICE_SECRET))
 
 
 # --------------------------------------------------------------------------------------------------------- HTTP

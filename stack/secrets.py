@@ -1,4 +1,4 @@
-"""The platform's seven secrets: their sources, and the files in which containers get them.
+"""The platform's nine secrets: their sources, and the files in which containers get them.
 
 A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
 use into the state folder, or made from the key of its cluster (``cluster_key.py``). No secret is ever an environment
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from config.remedies import secret_command, stack_of, unset_command
+from contracts import mlflow_login
 from coordination import redis_users
 from stack.mount import Mount
 from stack.state import HostFiles
@@ -22,11 +23,14 @@ SECRETS = {
     "transcription-token": "transcriptionToken",
     "grafana-password": "grafanaPassword",
     "grafana-secret-key": "grafanaSecretKey",
+    mlflow_login.ADMIN_SECRET: "mlflowAdminPassword",
+    mlflow_login.SERVICE_SECRET: "mlflowPassword",
 }
 # Documents that hold secrets, for programs that read them nowhere else.
 ALERT_ROUTES, REDIS_CONF, REDIS_EXPORTER = "alertmanager.yaml", "redis.conf", "redis-exporter.json"
 NOTEBOOK_TOKEN = "marimo-token"  # noqa: S105 (the name of a file)
 MINIMUM_LENGTH = 8
+LONGER = dict.fromkeys((mlflow_login.ADMIN_SECRET, mlflow_login.SERVICE_SECRET), mlflow_login.SHORTEST)
 SECRETS_TARGET = "/run/secrets"
 # How Ray's processes and clients find the token of the cluster.
 RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token"}
@@ -62,10 +66,11 @@ class SecretFiles:
         values = {}
         for name, key in SECRETS.items():
             value = configured(key)
-            if value is not None and not is_usable(value):
+            if value is not None and not is_usable(value, name):
                 raise SecretError(
                     f"{stack_file}: {namespace}:{key}: not usable as a secret.\n"
-                    f"  It must have at least {MINIMUM_LENGTH} printable ASCII characters and no space. Set another:\n"
+                    f"  It must have at least {minimum_length(name)} printable ASCII characters and no space. "
+                    "Set another:\n"
                     f"    {secret_command(stack, f'{namespace}:{key}')}\n"
                     f"  or remove it, and one is generated:\n"
                     f"    {unset_command(stack, f'{namespace}:{key}')}"
@@ -138,9 +143,14 @@ def notebook_token_file(person: str) -> str:
     return f"{NOTEBOOK_TOKEN}-{person}"
 
 
-def is_usable(value: str) -> bool:
-    """Whether every service can use a value as a password or token."""
-    return len(value) >= MINIMUM_LENGTH and value.isascii() and value.isprintable() and " " not in value
+def minimum_length(name: str) -> int:
+    """The fewest characters that the services take for a secret."""
+    return LONGER.get(name, MINIMUM_LENGTH)
+
+
+def is_usable(value: str, name: str = "") -> bool:
+    """Whether every service can use a value as a password or token, or those that use the secret `name`."""
+    return len(value) >= minimum_length(name) and value.isascii() and value.isprintable() and " " not in value
 
 
 def user_id(user: str) -> int:

@@ -8,6 +8,7 @@ from config.notation import person_of
 from config.platform import PlatformSettings
 from config.ports import DEVEL, EXPORTER, HEALTH, MARIMO, MLFLOW, PROMETHEUS, QUEUE, TRANSCRIPTION
 from config.types import EVERYWHERE
+from contracts import mlflow_login
 from images.catalog import CATALOG
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
@@ -84,6 +85,9 @@ class Expectation:
                 transcription_token=self.secrets.path("transcription-token", uid=user_id(user))
                 if "transcription" in self.services
                 else None,
+                mlflow_password=self.secrets.path(mlflow_login.SERVICE_SECRET, uid=user_id(user))
+                if self.settings.mlflow.logins
+                else None,
             ),
             **({"settle": LAN_SETTLE, "deadline": LAN_DEADLINE + patience} if membership else {}),
         )
@@ -138,6 +142,7 @@ class Expectation:
             port=reach.port,
             container=self.identity.object_name("mlflow"),
             trusted=str(trusted_file(self.files.folder)) if reach.scheme == "https" else None,
+            logins=self.settings.mlflow.logins,
         )
 
     def _node(self, name: str) -> expected.ExpectedNode:

@@ -81,7 +81,9 @@ def _wrong(published: Published, request: Request, began: float) -> object:
                 time.sleep(0.5)
                 continue
             status = f"not at all ({error})"
-        return None if status == (200 if request.allowed else 403) else status
+        # 401: it asks who is there, after it has accepted where the request comes from.
+        answered = 401 if published.logins else 200
+        return None if status == (answered if request.allowed else 403) else status
 
 
 def _connection(address: str, published: Published) -> http.client.HTTPConnection:

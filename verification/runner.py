@@ -16,6 +16,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Mount
 
+from contracts import mlflow_login
 from docker_api.one_off import limits
 from stack.programs import ENTRYPOINTS, program_path
 from stack.secrets import RAY_TOKEN, SECRETS_TARGET
@@ -100,6 +101,7 @@ def client_container(
         RAY_TOKEN_FILE: spec.secrets.ray_token,
         MARIMO_TOKEN_FILE: spec.secrets.marimo_token,
         TRANSCRIPTION_TOKEN_FILE: spec.secrets.transcription_token,
+        str(mlflow_login.FILE): spec.secrets.mlflow_password,
     }
     environment = {"HOME": "/tmp", "RES_OPTIONS": "timeout:1 attempts:1", ENVIRONMENT: limited(spec, seconds)}  # noqa: S108
     environment |= spec.client.environment

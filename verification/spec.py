@@ -59,6 +59,7 @@ class Published(Model):
     port: Port
     container: Name
     trusted: HostPath | None = None  # certificates, if it is served with TLS
+    logins: bool = False  # whether MLflow asks for a name and a password, once it accepts where a request comes from
 
 
 class Heads(Model):
@@ -88,6 +89,7 @@ class SecretFiles(Model):
     ray_token: HostPath | None = None
     marimo_token: HostPath | None = None
     transcription_token: HostPath | None = None
+    mlflow_password: HostPath | None = None
 
 
 class Devel(Service):

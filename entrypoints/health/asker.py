@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import aiohttp
 
-from contracts.health import WatchedService
+from contracts import mlflow_login
+from contracts.health import Kind, WatchedService
 from contracts.status import Reason
 from entrypoints.health.failure import FailureError, failure_of
 from entrypoints.health.secrets import Secrets
@@ -40,14 +41,17 @@ class Asker:
 
         With a question, which becomes JSON, asks by POST. Follows no redirect: the token stays here.
         """
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        password = self.secrets.get(mlflow_login.SERVICE_SECRET) if service.kind is Kind.MLFLOW else None
+        authorization = f"Bearer {token}" if token else mlflow_login.basic(mlflow_login.SERVICE, password or "")
+        headers = {"Authorization": authorization} if token or password else {}
         address = f"http://{service.host}:{service.port}{service.prefix}{path}"
         method = "GET" if question is None else "POST"
         async with self.http.request(
             method, address, json=question, headers=headers, allow_redirects=False
         ) as response:
-            if response.status in {401, 403} and token:
-                refused = f"{service.host}:{service.port} refuses this platform's token (HTTP {response.status})"
+            if response.status in {401, 403} and headers:
+                given = "token" if token else "password"
+                refused = f"{service.host}:{service.port} refuses this platform's {given} (HTTP {response.status})"
                 raise FailureError(Reason.ACCESS_DENIED, refused)
             if response.status not in accepted:
                 answer = f"{service.host}:{service.port}{path.partition('?')[0]} answers HTTP {response.status}"

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from markupsafe import escape
 
+from contracts import mlflow_login
 from contracts.postgres import MONITOR
 from contracts.status import Reason
 from entrypoints.health.failure import FailureError
 
-NAMES = ("redis-reader", f"postgres-{MONITOR}", "ray-token", "marimo-token")
+NAMES = ("redis-reader", f"postgres-{MONITOR}", "ray-token", "marimo-token", mlflow_login.SERVICE_SECRET)
 SHORTEST_REDACTED = 8  # characters; redacting shorter ones would garble texts
 
 

@@ -20,6 +20,7 @@ from types import ModuleType
 HOOKS: dict[str, tuple[str, ...]] = {
     "marimo._server.main": ("marimo_origin:hook_server", "marimo_idle:hook_server"),
     "mlflow.tracking._tracking_service.client": ("mlflow_links:hook_client",),
+    "mlflow.utils.credentials": ("mlflow_login:hook_credentials",),
     "multiprocessing.context": ("dataloader:hook_context",),
     "multiprocessing.reduction": ("dataloader:hook_reduction",),
     "ray._private.external_storage": ("spilling:name_files_after_jobs",),

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from contracts.mlflow_login import headers
 from contracts.queue import RUN_TAG
 
 TIMEOUT = 10.0  # seconds
@@ -24,7 +25,7 @@ class MlflowAwayError(Exception):
 def run_of(job: str, tracking_uri: str) -> str | None:
     """The run that a job's next attempt continues. Raises MlflowAwayError."""
     api = f"{tracking_uri.rstrip('/')}/api/2.0/mlflow"
-    with httpx.Client(base_url=api, timeout=TIMEOUT, trust_env=False) as client:
+    with httpx.Client(base_url=api, headers=headers(), timeout=TIMEOUT, trust_env=False) as client:
         found = []
         page: str | None = None
         while True:

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import httpx
 
+from contracts.mlflow_login import headers
+
 EXPERIMENT = "transcription"
 MOST_ARTIFACTS = 1000  # files of a job whose results become artifacts
 TIMEOUT = 30.0
@@ -23,7 +25,7 @@ class Tracking:
 
     def record(self, job: dict[str, Any], results: Iterable[tuple[str, bytes]]) -> str:
         """Record a job that ended; return the ID of its run. Raises httpx.HTTPError."""
-        with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
+        with httpx.Client(headers=headers(), timeout=TIMEOUT, trust_env=False) as client:
             run = self._call(
                 client,
                 "runs/create",

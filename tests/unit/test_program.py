@@ -83,7 +83,7 @@ SETTINGS: dict[str, type[Any]] = {
 # neither health nor gateway.
 MODULES = {
     "health": """contracts.alerts contracts.document contracts.facts contracts.health contracts.keeper
-        contracts.postgres contracts.ray_nodes contracts.status coordination.errors
+        contracts.mlflow_login contracts.postgres contracts.ray_nodes contracts.status coordination.errors
         coordination.lease coordination.membership coordination.redis_client coordination.redis_users
         coordination.regular_file
         entrypoints.health.alerts entrypoints.health.asker entrypoints.health.connections entrypoints.http_bounds
@@ -332,6 +332,8 @@ class TestSecrets:
             TRANSCRIPTION,
             "grafana-password",
             "grafana-secret-key",
+            "mlflow-admin-password",
+            "mlflow-password",
             "salt",
         }
         said = everything_said(dev)

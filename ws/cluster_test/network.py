@@ -15,6 +15,7 @@ from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool, LogConfig, Mount
 from pydantic import ValidationError
 
+from contracts import mlflow_login
 from contracts.cluster_test import ClusterTestSettings
 from contracts.document import SETTINGS_VARIABLE, dump
 from docker_api.api import DockerApi
@@ -71,6 +72,7 @@ def programs_of(identity: StackIdentity, spec: VerificationSpec) -> dict[str, st
 def secrets_of(spec: VerificationSpec) -> dict[str, str]:
     """The tokens that users have, likewise."""
     found = {"ray-token": spec.secrets.ray_token, "marimo-token": spec.secrets.marimo_token}
+    found |= {mlflow_login.SERVICE_SECRET: spec.secrets.mlflow_password}
     return {f"{SECRETS_TARGET}/{name}": path for name, path in found.items() if path}
 
 

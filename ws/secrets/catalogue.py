@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from config.keys import ALERT_SECRETS, ENV_SECRETS, WEBHOOKS
 from config.notation import notebooks_of
 from config.project import NAME
+from contracts import mlflow_login
 from contracts.postgres import ROLES
 from coordination import redis_users
 from stack import cluster_key, env_secrets
@@ -78,6 +79,12 @@ ROWS = {
         files=("grafana-secret-key",),
         elsewhere="Secrets that people entered in Grafana, such as those of contact points, cannot be read any more: "
         "enter them again",
+    ),
+    mlflow_login.ADMIN_SECRET: _Row(files=(mlflow_login.ADMIN_SECRET,)),
+    mlflow_login.SERVICE_SECRET: _Row(
+        files=(mlflow_login.SERVICE_SECRET,),
+        shared=True,
+        elsewhere="Programs that were given a copy need the new one; people's own passwords stay",
     ),
 }
 

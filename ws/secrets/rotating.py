@@ -18,7 +18,7 @@ from embedded_engine.changes import Result
 from stack import running_work
 from stack.history import History, Operation
 from stack.running_work import Deployed
-from stack.secrets import MINIMUM_LENGTH, SECRETS, is_usable
+from stack.secrets import SECRETS, is_usable, minimum_length
 from stack.state import stack_folder, write_atomically
 from ws import changes
 from ws.config.values import set_secret
@@ -63,10 +63,10 @@ def choose(configured: StackSettings, names: Sequence[str], *, everything: bool)
 
 def check(secret: Secret, value: str, configured: StackSettings) -> None:
     """Passes if the services can use a given value. Raises `WsError` and `SettingsError`."""
-    if (secret.generated or secret.name in SECRETS) and not is_usable(value):
+    if (secret.generated or secret.name in SECRETS) and not is_usable(value, secret.name):
         raise WsError(
-            f"{secret.name}: not usable as a secret: it must have at least {MINIMUM_LENGTH} printable ASCII characters "
-            "and no space. Nothing was changed."
+            f"{secret.name}: not usable as a secret: it must have at least {minimum_length(secret.name)} printable "
+            "ASCII characters and no space. Nothing was changed."
         )
     if secret.key in (*WEBHOOKS, *ALERT_SECRETS):
         AlertSecrets.resolve(

@@ -1,4 +1,4 @@
-"""`ws user`: people with notebooks of their own. Implementations are imported when called: help appears at once."""
+"""`ws user`: people, with notebooks and accounts in MLflow. Implementations are imported when called: quick help."""
 
 import json
 from typing import Annotated
@@ -9,7 +9,7 @@ from rich.text import Text
 from ws.terminal import HELP, AsJson, Stack, err, out
 
 users = typer.Typer(
-    help="People with notebooks of their own: a container, a volume and a token each.",
+    help="People: notebooks of their own (a container, a volume, a token), and an account where MLflow has logins.",
     no_args_is_help=True,
     context_settings=HELP,
 )
@@ -34,26 +34,50 @@ def add(
     ] = None,
     stack: Stack = "dev",
 ) -> None:
-    """Give a person notebooks of their own: an entry in the stack file, and a token. `ws up` starts them."""
-    from ws.users import people
+    """Give a person notebooks of their own: an entry in the stack file, and a token. `ws up` starts them.
 
-    _say(people.add(stack, name, {"cpus": cpus, "memory": memory, "port": port}), stack)
+    Where MLflow has logins, also an account there, at once; its password is printed on stdout, this once.
+    """
+    from ws.users import everywhere
+
+    lines, password = everywhere.add(stack, name, {"cpus": cpus, "memory": memory, "port": port})
+    _say(lines, stack)
+    if password:
+        print(password)
 
 
 @users.command()
 def remove(name: Name, stack: Stack = "dev") -> None:
-    """Remove a person's notebook server and token. The notebooks themselves stay on their volume."""
-    from ws.users import people
+    """Remove a person's notebook server and token, and the account in MLflow. Notebooks and runs stay."""
+    from ws.users import everywhere
 
-    _say(people.remove(stack, name), stack)
+    _say(everywhere.remove(stack, name), stack)
+
+
+@users.command()
+def password(
+    name: Name,
+    typed: Annotated[bool, typer.Option("--ask", help="Ask for the password, or read it from standard input.")] = False,
+    stack: Stack = "dev",
+) -> None:
+    """Give a person's account in MLflow another password, which is printed on stdout if it is made here."""
+    from ws.config.commands import asked
+    from ws.users import everywhere
+
+    made = everywhere.password(stack, name, asked(f"password of {name}") if typed else None)
+    if made:
+        print(made)
+    err.print(Text(f"{name} has another password now; the former one works for at most 60 s more."), soft_wrap=True)
 
 
 @users.command("list")
 def show(stack: Stack = "dev", as_json: AsJson = False) -> None:
     """List the people: address, state, limits, and where token and notebooks are; also those who were removed."""
-    from ws.users import people, view
+    from ws.users import everywhere, view
 
-    found = people.found(stack)
+    found, problem = everywhere.found(stack)
+    if problem:
+        err.print(Text(problem, style="yellow"), soft_wrap=True)
     if as_json:
         print(json.dumps(view.rows(found), indent=2))
     elif found:

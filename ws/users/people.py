@@ -29,7 +29,7 @@ from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
 
 USERS = Key(full=KEY, below=("marimo", "users"))
-NOT_DEPLOYED, REMOVED = "not deployed", "removed"
+NOT_DEPLOYED, REMOVED, NONE = "not deployed", "removed", "no notebooks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,15 @@ class Person:
     token: Path | None = None  # the file with it
     cpus: float = 0.0
     memory: int = 0  # bytes
+    account: bool | None = None  # in MLflow; None where it is not known, or MLflow has no logins
+
+
+def check(name: str) -> None:
+    """Passes if a person may be called so. Raises `WsError`."""
+    try:
+        check_person_name(name)
+    except PydanticCustomError as error:
+        raise WsError(f"{name[:60]!r} {(error.context or {})['reason']}.") from None
 
 
 def add(stack: str, name: str, wanted: Mapping[str, str | float | None]) -> list[str]:
@@ -51,10 +60,7 @@ def add(stack: str, name: str, wanted: Mapping[str, str | float | None]) -> list
     Raises:
         WsError: the name, a limit or the port is unusable, or the person has notebooks already. Nothing is written.
     """
-    try:
-        check_person_name(name)
-    except PydanticCustomError as error:
-        raise WsError(f"{name[:60]!r} {(error.context or {})['reason']}.") from None
+    check(name)
     configured = _open(stack)
     settings = configured.platform
     people = settings.marimo.users

@@ -14,11 +14,20 @@ from ws.users.people import Person
 
 def table(people: Iterable[Person]) -> Table:
     """One line for each person."""
-    shown = plain_table(("Person", "Address", "State", "CPUs", "Memory", "Token in", "Notebooks in"))
+    people = list(people)
+    logins = any(one.account is not None for one in people)
+    columns = ("Person", "Address", "State", "CPUs", "Memory", "Token in", "Notebooks in")
+    shown = plain_table((*columns, "MLflow") if logins else columns)
     for one in people:
         limits = (f"{one.cpus:g}", format_quantity(one.memory)) if one.cpus else ("", "")
         shown.add_row(
-            one.name, one.address or "", styled(one.state), *limits, Text(str(one.token or "")), Text(one.volume)
+            one.name,
+            one.address or "",
+            styled(one.state),
+            *limits,
+            Text(str(one.token or "")),
+            Text(one.volume),
+            *(("account" if one.account else "",) if logins else ()),
         )
     return shown
 
@@ -34,6 +43,7 @@ def rows(people: Iterable[Person]) -> list[dict[str, Any]]:
             "memory": one.memory or None,
             "token_file": str(one.token) if one.token else None,
             "notebooks": one.volume,
+            "mlflow_account": one.account,
         }
         for one in people
     ]

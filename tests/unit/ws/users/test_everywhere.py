@@ -1,0 +1,144 @@
+"""A person gets notebooks and an account in MLflow at once; what fails changes nothing, and is completed later."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.ws.users.test_people import file
+from ws.errors import WsError
+from ws.users import everywhere
+from ws.users.accounts import OWN, Accounts
+
+__all__ = ["file"]
+LOGINS = "    mlflow: {logins: true}\n"
+
+
+class Mlflow:
+    """The accounts of MLflow: name → password. None: it does not answer."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] | None = {}
+
+    def names(self) -> list[str]:
+        if self.known is None:
+            raise WsError("MLflow does not answer")
+        return sorted(self.known)
+
+    def add(self, name: str, password: str) -> None:
+        assert self.known is not None
+        assert name not in self.known
+        self.known[name] = password
+
+    def set_password(self, name: str, password: str) -> None:
+        assert self.known is not None
+        self.known[name] = password
+
+    def remove(self, name: str) -> None:
+        assert self.known is not None
+        del self.known[name]
+
+
+@pytest.fixture
+def mlflow(file, monkeypatch):
+    mlflow = Mlflow()
+    monkeypatch.setattr(Accounts, "of", lambda _: mlflow)
+    file.write_text(file.read_text() + LOGINS)
+    return mlflow
+
+
+def people_in(file: Path) -> list[str]:
+    users = yaml.safe_load(file.read_text())["config"]["cslr:platform"]["marimo"].get("users", [])
+    return list(users)
+
+
+def test_one_command_gives_both(file, mlflow):
+    lines, password = everywhere.add("dev", "alice", {})
+    assert people_in(file) == ["alice"]
+    assert mlflow.known == {"alice": password}
+    assert len(password or "") >= 12
+    assert not any(str(password) in line for line in lines)  # it is printed on stdout alone
+
+
+def test_an_account_that_is_there_keeps_its_password(file, mlflow):
+    mlflow.known = {"alice": "hers-and-hers-alone"}
+    lines, password = everywhere.add("dev", "alice", {})
+    assert password is None
+    assert "its password stays" in lines[-1]
+    assert mlflow.known == {"alice": "hers-and-hers-alone"}
+    assert people_in(file) == ["alice"]
+
+
+def test_who_has_only_notebooks_gets_the_account(file, mlflow):
+    everywhere.add("dev", "alice", {})
+    mlflow.known = {}
+    before = file.read_text()
+    assert everywhere.add("dev", "alice", {})[1] == mlflow.known["alice"]
+    assert file.read_text() == before
+
+
+def test_who_has_both_is_refused(file, mlflow):
+    everywhere.add("dev", "alice", {})
+    with pytest.raises(WsError, match="alice has notebooks already"):
+        everywhere.add("dev", "alice", {})
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_accounts_of_the_platform_are_nobodys(file, mlflow, name):
+    before = file.read_text()
+    for command in (lambda: everywhere.add("dev", name, {}), lambda: everywhere.remove("dev", name)):
+        with pytest.raises(WsError, match=f"{name} is an account of the platform itself"):
+            command()
+    with pytest.raises(WsError, match="ws secrets rotate"):
+        everywhere.password("dev", name, None)
+    assert file.read_text() == before
+
+
+def test_removal_takes_both(file, mlflow):
+    everywhere.add("dev", "alice", {})
+    everywhere.remove("dev", "alice")
+    assert (people_in(file), mlflow.known) == ([], {})
+
+
+def test_removal_of_one_who_is_only_in_mlflow(file, mlflow):
+    mlflow.known = {"guest": "secret-of-guest"}
+    before = file.read_text()
+    assert "guest's account in MLflow is deleted" in everywhere.remove("dev", "guest")[0]
+    assert (file.read_text(), mlflow.known) == (before, {})
+
+
+def test_nothing_is_changed_while_mlflow_does_not_answer(file, mlflow):
+    everywhere.add("dev", "alice", {})
+    before, mlflow.known = file.read_text(), None
+    for command in (lambda: everywhere.add("dev", "ben", {}), lambda: everywhere.remove("dev", "alice")):
+        with pytest.raises(WsError, match="MLflow does not answer"):
+            command()
+    assert file.read_text() == before
+    people, problem = everywhere.found("dev")
+    assert [(one.name, one.account) for one in people] == [("alice", None)]
+    assert "MLflow does not answer" in problem
+
+
+def test_the_list_has_everybody(file, mlflow):
+    everywhere.add("dev", "alice", {})
+    mlflow.known = {"guest": "secret-of-guest"}
+    people, problem = everywhere.found("dev")
+    assert [(one.name, one.account) for one in people] == [("alice", False), ("guest", True)]
+    assert problem == ""
+
+
+def test_another_password_is_made_or_given(file, mlflow):
+    everywhere.add("dev", "alice", {})
+    made = everywhere.password("dev", "alice", None)
+    assert mlflow.known == {"alice": made}
+    assert everywhere.password("dev", "alice", "a-chosen-password") is None
+    assert mlflow.known == {"alice": "a-chosen-password"}
+    with pytest.raises(WsError, match="Did you mean alice"):
+        everywhere.password("dev", "alise", None)
+
+
+def test_without_logins_there_are_only_notebooks(file):
+    assert everywhere.add("dev", "alice", {})[1] is None
+    assert people_in(file) == ["alice"]
+    with pytest.raises(WsError, match=r"ws set mlflow\.logins true"):
+        everywhere.password("dev", "alice", None)
