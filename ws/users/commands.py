@@ -43,6 +43,7 @@ def add(
     lines, password = everywhere.add(stack, name, {"cpus": cpus, "memory": memory, "port": port})
     _say(lines, stack)
     if password:
+        out.print(Text("The password in MLflow, which is shown only once:"), soft_wrap=True)
         print(password)
 
 

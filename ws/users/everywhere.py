@@ -42,7 +42,7 @@ def add(stack: str, name: str, wanted: Mapping[str, str | float | None]) -> tupl
         return [*lines, f"{name} has an account in MLflow already; its password stays."], None
     password = secrets.token_urlsafe(BYTES)
     accounts.add(name, password)
-    return [*lines, f"{name} has an account in MLflow now. Its password, which is shown only once:"], password
+    return [*lines, f"{name} has an account in MLflow now."], password
 
 
 def remove(stack: str, name: str) -> list[str]:

@@ -1,0 +1,119 @@
+"""MLflow with logins: who is refused, who gets in, other passwords, and none that Docker shows. Some three minutes."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+import requests
+
+from contracts.mlflow_login import ADMIN, ADMIN_SECRET, SERVICE, SERVICE_SECRET
+from testing.harness import merged
+from testing.live.deployment import FULL, LiveStack
+
+pytestmark = pytest.mark.live
+PORT = 22551
+SETTINGS = merged(
+    FULL,
+    {
+        "network": {"name": "cslr-live-logins", "subnet": "10.201.0.0/24"},
+        "ray": {"cpu": {"cpus": 1, "memory": "4g", "ports": {"dashboard": 22552, "client": 22553}}},
+        "redis": {"port": 22554},
+        "postgres": {"port": None},
+        "mlflow": {"port": PORT, "logins": True},
+        "marimo": {"port": 22555, "memory": "3g"},
+        "health": {"port": 22556},
+    },
+)
+LOGS = """
+import mlflow
+mlflow.set_experiment("logins")
+with mlflow.start_run() as run:
+    mlflow.log_metric("m", 1)
+    mlflow.log_text("proof", "a.txt")
+print(mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/a.txt"))
+"""
+IN_A_TASK = (
+    f"import ray\nray.init(log_to_driver=False)\nray.get(ray.remote(lambda: exec({LOGS!r})).remote())\nprint('proof')"
+)
+
+
+@pytest.fixture(scope="module")
+def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    stack = LiveStack.make("live-logins", SETTINGS, tmp_path_factory.mktemp("logins"))
+    stack.remove()
+    stack.configure()
+    try:
+        done = stack.ws("up", "--engine", "embedded")
+        assert done.returncode == 0, done.stdout
+        yield stack
+    finally:
+        stack.remove()
+
+
+def asked(user: str | None = None, password: str = "") -> int:
+    url = f"http://127.0.0.1:{PORT}/api/2.0/mlflow/experiments/search"
+    login = (user, password) if user else None
+    return requests.post(url, json={"max_results": 1}, auth=login, timeout=60).status_code
+
+
+def logged(stack: LiveStack, service: str, program: str, **environment: str) -> str:
+    done = stack.container(service).exec_run(["python", "-c", program], environment=environment)
+    return cast("bytes", done.output).decode().strip().splitlines()[-1]
+
+
+def account(stack: LiveStack, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [stack.python, "-m", "ws", "user", *command, "-s", stack.name],
+        cwd=stack.folder,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def passwords(stack: LiveStack) -> tuple[str, str]:
+    found = stack.secrets()
+    return found[SERVICE_SECRET], found[ADMIN_SECRET]
+
+
+def test_nobody_gets_in_without_a_login(stack):
+    assert asked() == asked(SERVICE, "not-the-password") == 401
+    assert requests.get(f"http://127.0.0.1:{PORT}/health", timeout=60).status_code == 200
+
+
+def test_a_task_and_a_notebook_log_in_by_themselves(stack):
+    assert logged(stack, "ray-cpu", IN_A_TASK) == "proof"
+    assert logged(stack, "marimo", LOGS) == "proof"
+
+
+def test_a_person_who_was_added_logs_a_run_and_loses_the_account(stack):
+    added = account(stack, "add", "alice")
+    assert added.returncode == 0, added.stderr
+    password = added.stdout.strip().splitlines()[-1]
+    own = {"MLFLOW_TRACKING_USERNAME": "alice", "MLFLOW_TRACKING_PASSWORD": password}
+    assert logged(stack, "ray-cpu", LOGS, **own) == "proof"
+    assert account(stack, "add", "alice").returncode != 0  # has both; the password stays
+    assert asked("alice", password) == 200
+    listed = json.loads(account(stack, "list", "--json").stdout)
+    assert [(one["name"], one["mlflow_account"]) for one in listed] == [("alice", True)]
+    assert account(stack, "remove", "alice").returncode == 0
+    assert json.loads(account(stack, "list", "--json").stdout) == []
+
+
+def test_docker_shows_no_password(stack):
+    for one in stack.containers().values():
+        shown = json.dumps(one.attrs) + one.logs().decode(errors="replace")
+        assert [secret for secret in passwords(stack) if secret in shown] == []
+
+
+def test_after_a_rotation_the_former_passwords_are_refused(stack):
+    service, admin = passwords(stack)
+    done = stack.ws("secrets", "rotate", SERVICE_SECRET, ADMIN_SECRET, "--yes")
+    assert done.returncode == 0, done.stdout
+    assert asked(SERVICE, service) == asked(ADMIN, admin) == 401
+    new_service, new_admin = passwords(stack)
+    assert asked(SERVICE, new_service) == asked(ADMIN, new_admin) == 200
+    assert logged(stack, "ray-cpu", IN_A_TASK) == "proof"
