@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.ws.users.test_people import file
 from ws.errors import WsError
 from ws.users import everywhere
 from ws.users.accounts import OWN, Accounts
 
-__all__ = ["file"]
 LOGINS = "    mlflow: {logins: true}\n"
 
 

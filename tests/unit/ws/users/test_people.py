@@ -9,53 +9,16 @@ import yaml
 from typer.testing import CliRunner
 
 from config.load import load
-from preflight.host_facts import LABEL_COMPONENT
-from ws import cli, stack_settings
-from ws.config import values as stack_config
+from testing.people import FILE, Docker
+from ws import cli
 from ws.errors import WsError
-from ws.users import people
 
-FILE = """\
-# ours
-config:
-  cslr:platform:
-    redis: {port: 6381}   # beside Ray's
-    marimo:
-      port: 8080   # of the first
-"""
 NAMES = """\
       users:
       - alice   # signs
       - bob
       - carol
 """
-
-
-class Docker:
-    """A Docker Engine with the volumes of people."""
-
-    volumes: tuple[str, ...] = ()
-
-    def labelled(self, path: str, _key: str, _labels: object) -> list[dict[str, Any]]:
-        if path != "/volumes":
-            return []
-        return [{"Name": f"cslr-dev-{name}-notebooks", "Labels": {LABEL_COMPONENT: name}} for name in self.volumes]
-
-
-@pytest.fixture
-def file(tmp_path, monkeypatch):
-    """The stack file of a project of its own."""
-    for module in (stack_config, stack_settings):
-        monkeypatch.setattr(module, "FOLDER", tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "correct horse")
-    monkeypatch.setenv("PULUMI_BACKEND_URL", f"file://{tmp_path}")
-    monkeypatch.setattr(people, "DockerApi", Docker)
-    monkeypatch.setattr(people, "containers", lambda _: [])
-    (tmp_path / "Pulumi.yaml").write_text("name: cslr\nruntime: python\n")
-    file = tmp_path / "Pulumi.dev.yaml"
-    file.write_text(FILE)
-    return file
 
 
 def users(*words: str) -> str:
