@@ -22,7 +22,7 @@ INSTALL_WS := $(PIP) --no-deps --no-build-isolation --editable .
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
 
 .PHONY: help up preview down matrix docker-build report ps logs doctor check test test-process test-cluster test-images test-live test-chaos \
-	coverage docs lint audit hooks lock clean
+	coverage docs lint audit hooks lock lock-check clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,12 +91,17 @@ audit: .venv/ready-audit ## Look for known vulnerabilities of all locked package
 hooks: .venv/ready-dev ## Install the pre-commit hooks, which call the tools of .venv
 	.venv/bin/pre-commit install
 
-lock: .venv/ready-dev ## Lock all dependencies again, of this program and of its images (needs uv)
+lock lock-check: export PATH := $(CURDIR)/.venv/bin:$(PATH)
+lock: .venv/ready-dev ## Lock all dependencies again, of this program and of its images
 	$(UV_COMPILE) --output-file requirements.txt requirements.in
 	$(UV_COMPILE) --output-file requirements-dev.txt requirements-dev.in
 	$(UV_COMPILE) --output-file requirements-docs.txt requirements-docs.in
 	$(UV_COMPILE) --output-file requirements-audit.txt requirements-audit.in
 	.venv/bin/python -m images.lock
+
+# PyTorch's builds for CPUs get hashes where PyTorch's index answers, and these files have none yet.
+lock-check: lock ## Lock again and fail if a committed lock file changes; needs a package index
+	git diff --exit-code -- 'requirements*.txt' 'images/*.txt' ':!images/ml/locks/*-cpu.txt'
 
 clean: ## Remove the Python environment and caches; deployments stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -130,7 +130,17 @@ class TestActions:
 
 class TestMake:
     @pytest.mark.parametrize(
-        "target", ["audit", "check", "coverage", "lint", "test", *(f"test-{lane}" for lane in LANES if lane != "unit")]
+        "target",
+        [
+            "audit",
+            "check",
+            "coverage",
+            "lint",
+            "lock",
+            "lock-check",
+            "test",
+            *(f"test-{lane}" for lane in LANES if lane != "unit"),
+        ],
     )
     def test_knows_what_the_documents_name(self, target):
         assert re.search(rf"^[a-z -]*\b{target}\b[a-z -]*:", (PROJECT / "Makefile").read_text(), re.MULTILINE)
@@ -159,6 +169,10 @@ class TestGitLab:
     def test_has_the_checks_and_the_images_of_the_other_workflows(self, jobs):
         assert jobs["checks"]["script"] == ["make check"]
         assert ".ci/images" in jobs["images"]["script"][0]
+
+    def test_locks_again_as_the_other_workflow_does(self, jobs):
+        other = workflow(PROJECT / ".github/workflows/audit.yml")
+        assert jobs["locks"]["script"] == [other["jobs"]["locks"]["steps"][-1]["run"]] == ["make lock-check"]
 
     def test_asks_for_advisories_on_schedule_as_the_other_workflow_does(self, jobs):
         other = workflow(PROJECT / ".github/workflows/audit.yml")
