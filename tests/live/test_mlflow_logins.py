@@ -10,7 +10,7 @@ import requests
 
 from contracts.mlflow_login import ADMIN, ADMIN_SECRET, SERVICE, SERVICE_SECRET
 from testing.harness import merged
-from testing.live.deployment import FULL, LiveStack
+from testing.live.deployment import FULL, LiveStack, deployed
 
 pytestmark = pytest.mark.live
 PORT = 22551
@@ -41,15 +41,8 @@ IN_A_TASK = (
 
 @pytest.fixture(scope="module")
 def stack(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
-    stack = LiveStack.make("live-logins", SETTINGS, tmp_path_factory.mktemp("logins"))
-    stack.remove()
-    stack.configure()
-    try:
-        done = stack.ws("up", "--engine", "embedded")
-        assert done.returncode == 0, done.stdout
+    with deployed("live-logins", SETTINGS, tmp_path_factory.mktemp("logins")) as stack:
         yield stack
-    finally:
-        stack.remove()
 
 
 def asked(user: str | None = None, password: str = "") -> int:
