@@ -1,8 +1,11 @@
 """Explains a failed transfer in one sentence, with the remedy."""
 
+import re
+
 from docker_api.registry.names import Name
 
-# What the message contains → what it means; the first that fits.
+# What the message contains (lower case) → what it means; the first that fits. Three digits are a status of HTTP: as
+# part of a port or of an image's name they mean nothing.
 MEANINGS = (
     (
         ("unauthorized", "no basic auth", "authentication required", "401"),
@@ -36,6 +39,12 @@ def explained(name: Name, message: str) -> RegistryError:
     """The error for a transfer of `name` that failed with `message`."""
     said = " ".join(message.split())
     for signs, meaning in MEANINGS:
-        if any(sign in said.lower() for sign in signs):
+        if any(_contains(said.lower(), sign) for sign in signs):
             return RegistryError(f"{meaning.format(host=name.host, name=name.text)} ({said})")
     return RegistryError(f"{name.text}: {said}")
+
+
+def _contains(said: str, sign: str) -> bool:
+    if sign.isdigit():
+        return re.search(rf"(?<![\w:./-]){sign}(?![\w:./-])", said) is not None
+    return sign in said

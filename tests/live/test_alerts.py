@@ -80,6 +80,20 @@ def written(folder: Path, name: str, content: object) -> None:
     (folder / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
 
 
+def fill(client: redis.Redis, share: float) -> None:
+    """Fills Redis until it stays at this share of its limit: buffers of writes in flight count only for a while."""
+    size = share * client.info("memory")["maxmemory"]
+
+    def stays_full() -> bool:
+        missing = False
+        while client.info("memory")["used_memory"] < size:
+            client.rpush("filling", b"x" * 2**20)
+            missing = True
+        return not missing
+
+    wait_until(stays_full, f"a Redis that stays {share:.0%} full", SECONDS, EVERY)
+
+
 def test_disk_that_is_nearly_full(stack):
     found = seen(stack, "DiskLow", since=time.monotonic())["DiskLow"]
     assert found["severity"] == "critical"
@@ -90,10 +104,9 @@ def test_disk_that_is_nearly_full(stack):
 def test_redis_that_fills_is_told_before_it_refuses_and_when(stack):
     password = (stack.state / "generated" / "redis-password").read_text()
     with redis.Redis(port=24220, password=password) as client:
-        limit, began = int(client.config_get("maxmemory")["maxmemory"]), time.monotonic()
+        began = time.monotonic()
         for share, alert in ((0.74, "LimitNear"), (0.84, "RedisFull")):
-            while int(client.info("memory")["used_memory"]) < share * limit:
-                client.rpush("filling", b"x" * 2**20)
+            fill(client, share)
             found = seen(stack, alert, since=began)[alert]
             assert found["where"].startswith("redis")
         client.delete("filling")

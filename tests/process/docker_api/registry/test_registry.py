@@ -79,6 +79,10 @@ class TestError:
             ("manifest unknown", "has no registry.test/x:1"),
             ("write: no space left on device", "no space left"),
             ("something new", "registry.test/x:1: something new"),
+            ("401 from https://login.test/token: no", "docker login registry.test"),
+            ("404 page", "has no registry.test/x:1"),
+            ("Get http://localhost:44017/v2/: dial tcp 127.0.0.1:44017: connection refused", "does not answer"),
+            ("Get https://registry.test/v2/set-404/blobs: connection reset", "registry.test/x:1: Get"),
         ],
     )
     def test_says_what_to_do(self, said, meant):
