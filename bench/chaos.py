@@ -38,12 +38,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=60, help="faults, each kind once before any again (%(default)d)")
     parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="seed of their order")
+    parser.add_argument("--only", default="", help="of the faults, those with this in their names, such as killed")
     parser.add_argument("--minutes", type=float, default=600.0, help="no fault begins later")
     arguments = parser.parse_args()
+    faults = {name: fault for name, fault in {**FAULTS, **DISK_FAULTS}.items() if arguments.only in name}
+    if not faults:
+        parser.error(
+            f"--only {arguments.only}: no fault has this in its name; there are {', '.join(FAULTS | DISK_FAULTS)}"
+        )
     host = "; ".join(f"{name}: {value}" for name, value in machine().items())
     with tempfile.TemporaryDirectory(prefix="cslr-chaos-") as folder, rigged(Path(folder), arguments.seed) as rig:
         draw = random.Random(arguments.seed)  # noqa: S311 (no secret)
-        trial = Trial(rig=rig, faults={**FAULTS, **DISK_FAULTS}, draw=draw)
+        trial = Trial(rig=rig, faults=faults, draw=draw)
         losses: set[str] = set()
         deadline, began = time.monotonic() + 60 * arguments.minutes, time.monotonic()
         with contextlib.suppress(KeyboardInterrupt):
@@ -57,9 +63,11 @@ def main() -> int:
         minutes = (time.monotonic() - began) / 60
     command = " ".join(["python -m bench.chaos", *sys.argv[1:]])
     ending = ["", METHOD, "", f"{host}. Command: `{command}`."]
-    lines = [*report(trial, sorted(losses), arguments.seed, minutes), *ending]
+    title = "Faults on one host" + (f": {arguments.only}" if arguments.only else "")
+    lines = [f"## {title}", "", *report(trial, sorted(losses), arguments.seed, minutes), *ending]
     print("\n".join(lines), flush=True)
-    write_section("chaos", "\n".join(lines), document=DOCUMENT)
+    section = f"chaos-{arguments.only}" if arguments.only else "chaos"
+    write_section(section, "\n".join(lines), by="chaos", document=DOCUMENT)
     return 1 if losses or trial.failures else 0
 
 
@@ -73,7 +81,7 @@ def suffer(trial: Trial, rounds: int, deadline: float) -> None:
 
 
 def report(trial: Trial, losses: Sequence[str], seed: str, minutes: float) -> list[str]:
-    """The section."""
+    """The section, without its title."""
     by_name: dict[str, list[float]] = defaultdict(list)
     for outcome in trial.outcomes:
         by_name[outcome.name].append(outcome.recovery)
@@ -82,8 +90,6 @@ def report(trial: Trial, losses: Sequence[str], seed: str, minutes: float) -> li
     total = len(trial.outcomes) + len(trial.failures)
     recoveries = [outcome.recovery for outcome in trial.outcomes]
     return [
-        "## Faults on one host",
-        "",
         f"{total} faults in {minutes:.0f} min, drawn from seed {seed}. Acknowledged: {sum(acknowledged.values()):,}",
         f"({kinds}). Lost of these: **{len(losses)}**. Not recovered within {RECOVERY_SECONDS:.0f} s:",
         f"**{len(trial.failures)}**.",

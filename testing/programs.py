@@ -29,6 +29,7 @@ PROGRAMS = {
     "c_compiler": Program(name="gcc", packages=("gcc", "libc6-dev")),
     "iproute": Program(name="ip", packages=("iproute2",)),
     "iptables": Program(name="iptables", packages=("iptables",)),
+    "nginx": Program(name="nginx", packages=("nginx-light",), places="/usr/sbin/nginx", services=("nginx",)),
     "rsync": Program(name="rsync", packages=("rsync",)),
     "restic": RESTIC,
     "process_list": Program(name="ps", packages=("procps",)),

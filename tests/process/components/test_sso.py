@@ -4,7 +4,6 @@ import contextlib
 import http.server
 import json
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -21,9 +20,6 @@ import requests
 
 from stack.certificates import issue, make_authority
 from testing.harness import PROJECT
-
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-pytestmark = pytest.mark.skipif(NGINX is None, reason="needs nginx, which Debian has")
 
 SESSION = {"Cookie": "session=of-alice"}
 SECONDS = 30.0  # until nginx listens
@@ -145,8 +141,7 @@ def documented(ports: Mapping[str, int], certificate: Path) -> str:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    assert NGINX
+def site(nginx: Path, tmp_path: Path) -> Iterator[Site]:
     now = datetime.now(UTC)
     authority = make_authority("site", now)
     pair = issue(authority, ("127.0.0.1",), now)
@@ -158,7 +153,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         ports = {"nginx": port, "login": login.server_port, "page": page.server_port}
         conf = tmp_path / "nginx.conf"
         conf.write_text(SURROUNDINGS.format(folder=tmp_path, documented=documented(ports, certificate)))
-        with subprocess.Popen([NGINX, "-p", str(tmp_path), "-c", str(conf), "-e", str(tmp_path / "log")]) as process:
+        with subprocess.Popen([nginx, "-p", str(tmp_path), "-c", str(conf), "-e", str(tmp_path / "log")]) as process:
             try:
                 until = time.monotonic() + SECONDS
                 while not listens(port):
