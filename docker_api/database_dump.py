@@ -36,10 +36,8 @@ PGUSER=postgres
 export PGPASSWORD PGUSER PGHOST=127.0.0.1
 """
 MLFLOW, QUEUE = "mlflow", "queue"  # databases
-USES = {
-    "postgres": (MLFLOW, QUEUE),
-    "queue": (QUEUE,),
-}  # what changes → the databases that are kept; of all else MLflow's
+# What changes → the databases that are kept; of all else MLflow's.
+USES = {"postgres": (MLFLOW, QUEUE), "queue": (QUEUE,)}
 DUMP = f'{PREPARE}exec pg_dump --dbname="$0" --format=custom\n'
 THERE = "SELECT count(*) FROM pg_database WHERE datname = '$0'"
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"

@@ -129,7 +129,7 @@ def observe(folder: Path, config: StackConfig) -> Observation:
 
 def _strangers(api: DockerApi, identity: StackIdentity, declared: Mapping[str, set[str]]) -> Iterator[Drift]:
     """Objects that carry the stack's labels and that the program does not declare."""
-    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
+    labels = identity.label_filters
     for one in api.labelled("/containers/json", "", labels):
         name = one["Names"][0].removeprefix("/")
         if name not in declared[CONTAINER] and one["Labels"].get("cslr.component") not in COME_AND_GO:

@@ -147,7 +147,7 @@ class Engine:
                 for port in change.after.get("ports") or ():
                     gets[int(port["external"])].add(change.urn)
         leave = {change.urn for change in plan if change.action in (Action.DELETE, Action.REPLACE)}
-        found = self._api.labelled("/containers/json", "", [*self._own(), URN_LABEL]) if gets else []
+        found = self._api.labelled("/containers/json", "", [*self.identity.label_filters, URN_LABEL]) if gets else []
         holders = [
             _deletion(container, CONTAINER)
             for container in found
@@ -184,12 +184,8 @@ class Engine:
         return orphans
 
     def _existing(self, listing: str, key: str, kind: str, *, made_here: bool = False) -> Iterator[Change]:
-        for found in self._api.labelled(listing, key, self._own() + ([URN_LABEL] if made_here else [])):
+        for found in self._api.labelled(listing, key, self.identity.label_filters + ([URN_LABEL] if made_here else [])):
             yield _deletion(found, kind)
-
-    def _own(self) -> list[str]:
-        """The labels of all that belongs to the stack."""
-        return [f"cslr.project={self.identity.project}", f"cslr.stack={self.identity.stack}"]
 
     def _remove(self, changes: list[Change]) -> list[Change]:
         """Removes containers in parallel, each after its dependents; then networks; then volumes."""

@@ -31,3 +31,8 @@ class StackIdentity:
     def labels(self, component: str) -> dict[str, str]:
         """Labels by which `ws`, the preflight and the embedded engine recognise the stack's own objects."""
         return {"cslr.component": component, "cslr.project": self.project, "cslr.stack": self.stack}
+
+    @property
+    def label_filters(self) -> list[str]:
+        """What Docker's lists are filtered by, to give the stack's own objects."""
+        return [f"cslr.project={self.project}", f"cslr.stack={self.stack}"]

@@ -117,7 +117,7 @@ class Situation:
 def stack_objects(identity: StackIdentity, api: DockerApi | None = None) -> tuple[StackObject, ...]:
     """The containers, running or not, and networks of a stack. Raises `DockerError`."""
     api = api or DockerApi()
-    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
+    labels = identity.label_filters
     found = [
         *_containers(api.labelled("/containers/json", "", labels)),
         *_networks(api.labelled("/networks", "", labels)),

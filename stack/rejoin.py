@@ -28,9 +28,8 @@ class Cut:
 
 def cut_off(identity: StackIdentity, network: str, known: Collection[str]) -> list[Cut]:
     """Those of a stack, among the containers with `known` IDs: one that is being made joins in a moment."""
-    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
     try:
-        found = DockerApi().labelled("/containers/json", "", labels)
+        found = DockerApi().labelled("/containers/json", "", identity.label_filters)
     except DockerError:
         return []
     return [

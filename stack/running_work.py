@@ -160,8 +160,7 @@ class NotAskedError(Exception):
 def deployed(identity: StackIdentity, api: DockerApi | None = None) -> tuple[Deployed, ...]:
     """The containers of a stack. Raises `DockerError`."""
     api = api or DockerApi()
-    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
-    listed = api.labelled("/containers/json", "", labels)
+    listed = api.labelled("/containers/json", "", identity.label_filters)
     found = (api.find(f"/containers/{entry['Id']}/json") for entry in listed)
     return tuple(sorted((Deployed.of(one) for one in found if one), key=lambda one: one.service))
 

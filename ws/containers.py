@@ -82,9 +82,8 @@ class ContainerState:
 
 def containers(identity: StackIdentity) -> list[ContainerState]:
     """The containers of a stack, running or not, by service."""
-    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
     api = DockerApi()
-    every = api.labelled("/containers/json", "", labels)
+    every = api.labelled("/containers/json", "", identity.label_filters)
     listed = [one for one in every if one["Labels"].get("cslr.component") != VOLUME_OWNER]  # it has ended
     inspected = ((entry, api.find(f"/containers/{entry['Id']}/json")) for entry in listed)
     found = (ContainerState.of(entry, state) for entry, state in inspected if state)  # it may be gone since

@@ -14,8 +14,7 @@ SECONDS = 10.0  # for the Engine to measure what is there, which it does file by
 def in_words(identity: StackIdentity, api: DockerApi | None = None) -> Iterator[str]:
     """A line for each volume, with its size where the Engine can tell soon enough."""
     api = api or DockerApi()
-    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
-    names = sorted(volume["Name"] for volume in api.labelled("/volumes", "Volumes", labels))
+    names = sorted(volume["Name"] for volume in api.labelled("/volumes", "Volumes", identity.label_filters))
     sizes = measured(api) if names else {}
     for name in names:
         bytes_used = sizes.get(name, -1)

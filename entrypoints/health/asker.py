@@ -41,9 +41,11 @@ class Asker:
 
         With a question, which becomes JSON, asks by POST. Follows no redirect: the token stays here.
         """
-        password = self.secrets.get(mlflow_login.SERVICE_SECRET) if service.kind is Kind.MLFLOW else None
-        authorization = f"Bearer {token}" if token else mlflow_login.basic(mlflow_login.SERVICE, password or "")
-        headers = {"Authorization": authorization} if token or password else {}
+        headers: dict[str, str] = {}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        elif service.kind is Kind.MLFLOW and (password := self.secrets.get(mlflow_login.SERVICE_SECRET)):
+            headers["Authorization"] = mlflow_login.basic(mlflow_login.SERVICE, password)
         address = f"http://{service.host}:{service.port}{service.prefix}{path}"
         method = "GET" if question is None else "POST"
         async with self.http.request(

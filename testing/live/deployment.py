@@ -208,7 +208,9 @@ class LiveStack:
 
     def containers(self) -> dict[str, Container]:
         """The stack's containers by service, running or not."""
-        found = self.engine.containers.list(all=True, filters={"label": self._labels}, ignore_removed=True)
+        found = self.engine.containers.list(
+            all=True, filters={"label": self.identity.label_filters}, ignore_removed=True
+        )
         return {container.labels["cslr.component"]: container for container in found}
 
     def container(self, service: str) -> Container:
@@ -224,7 +226,9 @@ class LiveStack:
         return {service: state for service, state in found.items() if state != "healthy"}
 
     def networks(self) -> list[str]:
-        return [str(network.name) for network in self.engine.networks.list(filters={"label": self._labels})]
+        return [
+            str(network.name) for network in self.engine.networks.list(filters={"label": self.identity.label_filters})
+        ]
 
     def exec(self, service: str, *command: str) -> tuple[int, str]:
         """Runs a program in a service's container. Its exit code and output."""
@@ -243,7 +247,9 @@ class LiveStack:
         raise AssertionError(f"{command} prints nothing in {service}")
 
     def volumes(self) -> list[str]:
-        return sorted(volume.name for volume in self.engine.volumes.list(filters={"label": self._labels}))
+        return sorted(
+            volume.name for volume in self.engine.volumes.list(filters={"label": self.identity.label_filters})
+        )
 
     def secrets(self) -> dict[str, str]:
         """The generated secrets: name → value."""
@@ -260,10 +266,6 @@ class LiveStack:
             self.engine.networks.get(network).remove()
         for volume in self.volumes():
             self.engine.volumes.get(volume).remove()
-
-    @property
-    def _labels(self) -> list[str]:
-        return [f"cslr.project={self.identity.project}", f"cslr.stack={self.identity.stack}"]
 
 
 def _health(container: Container) -> str:

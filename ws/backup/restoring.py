@@ -119,9 +119,8 @@ class Restoring:
         """Raises `WsError` where data would be replaced without permission."""
         if self.overwrite or self._begun():
             return
-        labels = [f"cslr.project={self.identity.project}", f"cslr.stack={self.identity.stack}"]
         there = [one.name for one in containers(self.identity)]
-        there += [volume["Name"] for volume in self.api.labelled("/volumes", "Volumes", labels)]
+        there += [volume["Name"] for volume in self.api.labelled("/volumes", "Volumes", self.identity.label_filters)]
         if there:
             stack, few = self.identity.stack, ", ".join(there[:3])
             raise WsError(

@@ -235,8 +235,7 @@ def connect() -> docker.DockerClient:
 def deployed(identity: StackIdentity, spec: VerificationSpec, own_addresses: tuple[str, ...]) -> Deployed:
     """What the stack publishes, and where its containers are, as Docker has them."""
     api = DockerApi()
-    labels = [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
-    listed = api.labelled("/containers/json", "", labels)
+    listed = api.labelled("/containers/json", "", identity.label_filters)
     published: list[Published] = []
     inside: dict[str, str] = {}
     for one in listed:

@@ -38,7 +38,7 @@ class Left:
 
 def host_now(identity: StackIdentity) -> Host:
     """A stack's containers, each with its state and networks, and its networks."""
-    api, labels = DockerApi(), [f"cslr.project={identity.project}", f"cslr.stack={identity.stack}"]
+    api, labels = DockerApi(), identity.label_filters
     containers = [
         [one["Id"], one["State"], *sorted(one["NetworkSettings"]["Networks"])]
         for one in api.labelled("/containers/json", "", labels)
