@@ -7,9 +7,11 @@ job is not known is only concluded from the head's own words.
 from __future__ import annotations
 
 import codecs
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -20,6 +22,8 @@ TIMEOUT = httpx.Timeout(20.0, connect=3.0)
 ASK_TO_SUBMIT = 60.0  # seconds: the head starts what looks after jobs with the first one
 CLAIM_TAG = "cslr.queue.claim"  # in the metadata of the empty job
 NODES_TAG = "cslr.queue.nodes"  # in a job's metadata: the ids of its nodes, with commas
+NO_ACTOR_AFTER = 120.0  # seconds: what has no actor by then never gets one
+ACTOR = "_ray_internal_job_actor_{}"  # the name of what looks after a job, and begins it (Ray 2.60)
 LONGEST_MESSAGE = 2000
 LONGEST_READ = 120  # seconds, of a log
 NO_AGENT = "Agent for node id"  # what Ray says of a log on a node that is gone
@@ -118,7 +122,25 @@ class RayCluster:
         answer = self._ask("GET", f"/api/jobs/{submission}")
         if answer.status_code == httpx.codes.NOT_FOUND and "does not exist" in answer.text:
             return Sight(seen=Seen.UNKNOWN)
-        return _sight(_decoded(_good(answer)))
+        job = _decoded(_good(answer))
+        since = job.get("start_time") if job.get("status") == "PENDING" else None
+        if since and time.time() - since / 1000 > NO_ACTOR_AFTER and self._has_no_actor(submission):
+            # Of a head that ended while it took the job; the next one waits for its actor 15 minutes (Ray 2.60).
+            return replace(
+                _sight(job), seen=Seen.LOST, message="The head of the cluster ended before it began the job."
+            )
+        return _sight(job)
+
+    def _has_no_actor(self, submission: str) -> bool:
+        """Whether nothing looks after a job, as far as Ray is certain."""
+        question = {"filter_keys": "name", "filter_predicates": "=", "filter_values": ACTOR.format(submission)}
+        answer = self._ask("GET", f"/api/v0/actors?{urlencode(question)}")
+        try:
+            found = _decoded(_good(answer))["data"]["result"]
+            complete = found["num_after_truncation"] == found["total"] and not found["partial_failure_warning"]
+            return complete and found["num_filtered"] == 0
+        except (FaultError, LookupError, TypeError):
+            return False
 
     def submit(self, body: Mapping[str, Any]) -> None:
         """Ask for a job; its id may be taken, which is as good. Raises NotTakenError."""

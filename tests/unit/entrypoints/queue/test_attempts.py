@@ -1,6 +1,7 @@
 """What the queue makes of Ray's words, and what it asks Ray for."""
 
 import json
+import time
 import zipfile
 from io import BytesIO
 from typing import Any
@@ -68,6 +69,35 @@ def ray(monkeypatch, status: int, text: str, dashboards=("head:1",)) -> RayClust
 )
 def test_what_ray_says_of_an_attempt(monkeypatch, said, seen):
     assert ray(monkeypatch, 200, json.dumps(said)).look("queue-17-2").seen is seen
+
+
+NO_ACTOR = {"total": 9, "num_after_truncation": 9, "num_filtered": 0, "partial_failure_warning": ""}
+
+
+@pytest.mark.parametrize(
+    ("age", "actors", "seen"),
+    [
+        (900, NO_ACTOR, Seen.LOST),
+        (60, NO_ACTOR, Seen.ALIVE),  # it may be on its way
+        (900, {**NO_ACTOR, "num_filtered": 1}, Seen.ALIVE),  # its environment takes long
+        (900, {**NO_ACTOR, "num_after_truncation": 8}, Seen.ALIVE),
+        (900, {**NO_ACTOR, "partial_failure_warning": "one node did not answer"}, Seen.ALIVE),
+        (900, {}, Seen.ALIVE),
+        (900, None, Seen.ALIVE),  # a fault of Ray
+    ],
+)
+def test_what_a_head_took_and_did_not_begin_before_it_ended(monkeypatch, age, actors, seen):
+    """Ray 2.60 calls it pending for 15 minutes."""
+    asked = RayCluster(("head:1",), "token")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/jobs/queue-17-2":
+            return httpx.Response(200, json={"status": "PENDING", "start_time": (time.time() - age) * 1000})
+        assert request.url.params["filter_values"] == "_ray_internal_job_actor_queue-17-2"
+        return httpx.Response(200 if actors is not None else 500, json={"data": {"result": actors}})
+
+    monkeypatch.setattr(asked, "_client", httpx.Client(transport=httpx.MockTransport(answer)))
+    assert asked.look("queue-17-2").seen is seen
 
 
 def test_the_head_alone_says_that_it_does_not_know_a_job(monkeypatch):
