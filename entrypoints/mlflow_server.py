@@ -204,6 +204,24 @@ def prepare_logins(driver: str) -> None:
             store.update_user(name, is_admin=name == ADMIN)
 
 
+def install(module: str) -> Path:
+    """Put a module from beside this file where MLflow's processes import from; return that folder."""
+    folder = Path(tempfile.gettempdir()) / "mlflow-modules"
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(Path(__file__).with_name(module), folder / module)
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys((str(folder), *paths))))
+    return folder
+
+
+def send_at_once() -> None:
+    """Tell MLflow's uvicorn to send without delay, if it is what serves; options of the user prevail."""
+    if importlib.util.find_spec("uvicorn") and "MLFLOW_GUNICORN_OPTS" not in os.environ:
+        install("mlflow_http.py")
+        options = ("--http=mlflow_http:Protocol", os.environ.get("MLFLOW_UVICORN_OPTS", ""))
+        os.environ["MLFLOW_UVICORN_OPTS"] = " ".join(options).strip()
+
+
 def collect(options: list[str]) -> None:
     """Become `mlflow gc`, which removes artifacts through the server."""
     driver = find_driver()
@@ -231,6 +249,7 @@ def serve() -> None:
         os.environ.setdefault(key, value)
     wait_for_postgres(driver)
     upgrade_tables(driver)
+    send_at_once()
     options = ["--host=0.0.0.0", "--port=5000", "--serve-artifacts", *store(driver)]
     if has_logins():
         prepare_logins(driver)
