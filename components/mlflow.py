@@ -80,8 +80,9 @@ class MLflow(Service):
 
     @staticmethod
     def _accounts(settings: MLflowSettings, host: Host) -> Iterator[Mount]:
-        """The passwords of the platform's accounts: with them, MLflow asks for logins."""
+        """The passwords of the platform's accounts: with them, MLflow asks for logins; and its cache of rights."""
         if host.mlflow_logins:
+            yield host.program("mlflow_rights.py")
             yield host.secrets.mount(mlflow_login.ADMIN_SECRET, user=settings.user)
             yield from host.mlflow_login(settings.user)
 

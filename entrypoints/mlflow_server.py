@@ -28,6 +28,7 @@ ARTIFACTS = Path(os.environ.get("MLFLOW_ARTIFACTS", "/mlflow/artifacts"))
 PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/postgres-mlflow"))
 SECRETS = Path(os.environ.get("MLFLOW_SECRETS", "/run/secrets"))
 ADMIN = "admin"
+APP = "cslr-logins"  # mlflow_rights.py, as MLflow knows it
 # Account → file in SECRETS. The first has all rights; tasks, notebooks and services use the other one.
 ACCOUNTS = {ADMIN: "mlflow-admin-password", "platform": "mlflow-password"}
 # EDIT: whoever logs in reads everything and logs to every experiment; who made an experiment, or an admin, deletes it.
@@ -222,6 +223,14 @@ def send_at_once() -> None:
         os.environ["MLFLOW_UVICORN_OPTS"] = " ".join(options).strip()
 
 
+def install_app() -> None:
+    """Make APP known to MLflow, by the metadata of a package that has it."""
+    metadata = install("mlflow_rights.py") / f"{APP}-1.dist-info"
+    metadata.mkdir(exist_ok=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {APP}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[mlflow.app]\n{APP} = mlflow_rights:create_app\n")
+
+
 def collect(options: list[str]) -> None:
     """Become `mlflow gc`, which removes artifacts through the server."""
     driver = find_driver()
@@ -253,7 +262,8 @@ def serve() -> None:
     options = ["--host=0.0.0.0", "--port=5000", "--serve-artifacts", *store(driver)]
     if has_logins():
         prepare_logins(driver)
-        options.append("--app-name=basic-auth")
+        install_app()
+        options.append(f"--app-name={APP}")
     os.chdir(tempfile.gettempdir())  # MLflow writes to its working folder, and the image is read-only
     os.environ["TMPDIR"] = str(make_upload_folder())
     say("Postgres answers, starting MLflow")

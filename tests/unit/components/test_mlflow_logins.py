@@ -8,6 +8,7 @@ from testing.harness import Deployed, deploy, merged
 from tests.unit.everything import SECRETS, SINGLE
 
 ADMIN, SERVICE = "/run/secrets/mlflow-admin-password", "/run/secrets/mlflow-password"
+RIGHTS = "/run/cslr/mlflow_rights.py"  # MLflow's cache of rights
 ON = {"mlflow": {"logins": True}}
 
 
@@ -52,8 +53,10 @@ def test_the_verification_is_given_it_too(on):
     assert spec["mlflow_published"]["logins"] is True
 
 
-def test_nothing_but_mounts_of_secrets_is_another(off, on):
+def test_nothing_but_mounts_of_secrets_and_mlflows_cache_is_another(off, on):
     for name, container in on.containers.items():
         before = off.containers[name]
         assert container.env == before.env, name
-        assert {key: value for key, value in container.mounts.items() if key not in (ADMIN, SERVICE)} == before.mounts
+        assert {
+            key: value for key, value in container.mounts.items() if key not in (ADMIN, SERVICE, RIGHTS)
+        } == before.mounts
