@@ -55,11 +55,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
     """What Ray's dashboard, MLflow and pages answer: path → status and text."""
 
     paths: Mapping[str, tuple[int, str]] = {}
-    token = ""
+    authorization = ""
 
     def do_GET(self) -> None:
         status, text = self.paths.get(self.path, (404, ""))
-        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
+        if self.authorization and self.headers.get("Authorization") != self.authorization:
             status, text = 401, ""
         self.send_response(status)
         self.end_headers()
@@ -70,9 +70,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def web(token: str = "", **paths: tuple[int, str]) -> Iterator[str]:
+def web(token: str = "", authorization: str = "", **paths: tuple[int, str]) -> Iterator[str]:
     """The address of a server; names of paths are written with `_` for `/`."""
-    handler = type("Handler", (Answers,), {"paths": {n.replace("_", "/"): a for n, a in paths.items()}, "token": token})
+    answers = {name.replace("_", "/"): answer for name, answer in paths.items()}
+    expected = f"Bearer {token}" if token else authorization
+    handler = type("Handler", (Answers,), {"paths": answers, "authorization": expected})
     server = http.server.ThreadingHTTPServer((HOST, 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -96,6 +96,39 @@ def test_a_person_who_was_added_logs_a_run_and_loses_the_account(stack):
     assert json.loads(account(stack, "list", "--json").stdout) == []
 
 
+def test_a_right_that_is_given_or_taken_away_counts_at_once_in_each_worker(stack):
+    _, admin = passwords(stack)
+    bob = ("bob", "the-password-of-bob")
+    change(admin, "2.0/mlflow/users/create", {"username": bob[0], "password": bob[1]})
+    experiment = change(admin, "2.0/mlflow/experiments/create", {"name": "of-the-admin"})["experiment_id"]
+    right = {"username": bob[0], "resource_type": "experiment", "resource_id": experiment}
+    assert read(experiment, bob) == {200}
+    change(admin, "3.0/mlflow/users/permissions/grant", {**right, "permission": "DENY"})
+    assert read(experiment, bob) == {403}
+    change(admin, "3.0/mlflow/users/permissions/revoke", right)
+    assert read(experiment, bob) == {200}
+    change(admin, "2.0/mlflow/users/delete", {"username": bob[0]}, "DELETE")
+    assert read(experiment, bob) == {401}
+
+
+def test_the_cache_of_rights_fits_this_mlflow(stack):
+    said = stack.container("mlflow").logs().decode()
+    assert "which this MLflow needs" not in said
+
+
+def change(admin: str, what: str, body: dict[str, str], method: str = "POST") -> dict[str, str]:
+    url = f"http://127.0.0.1:{PORT}/api/{what}"
+    answer = requests.request(method, url, json=body, auth=(ADMIN, admin), timeout=60)
+    answer.raise_for_status()
+    return cast("dict[str, str]", answer.json() if answer.content else {})
+
+
+def read(experiment: str, user: tuple[str, str]) -> set[int]:
+    """What both workers answer, by enough connections that each has some."""
+    url = f"http://127.0.0.1:{PORT}/api/2.0/mlflow/experiments/get?experiment_id={experiment}"
+    return {requests.get(url, auth=user, timeout=60).status_code for _ in range(16)}
+
+
 def test_docker_shows_no_password(stack):
     for one in stack.containers().values():
         shown = json.dumps(one.attrs) + one.logs().decode(errors="replace")

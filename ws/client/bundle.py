@@ -60,6 +60,7 @@ class Bundle:
     host: str  # the stack's
     user: str | None  # to log in there as; None: as OpenSSH's config says
     login: str = ""  # lines for ~/.ssh/config that lead to the devel container; empty without one
+    mlflow_logins: bool = False  # whether MLflow wants to know who asks
     authority: str = ""  # its certificate, as PEM; empty where the stack has none of its own
     ray_token: str = field(repr=False)
     notebook_token: str = field(repr=False)

@@ -40,6 +40,7 @@ def bundle_of(configured: StackSettings, way: Way, user: str | None) -> Bundle:
         host=way.host,
         user=user,
         login=login(configured, way, user),
+        mlflow_logins=MLFLOW in names and settings.mlflow.logins,
         authority=authority(configured),
         ray_token=secrets[RAY_TOKEN],
         notebook_token=token_of(configured.identity, way.person)
@@ -76,6 +77,8 @@ def notes(configured: StackSettings, way: Way, own_addresses: Sequence[str]) -> 
         yield f"MLflow refuses the name {way.host}. To allow it: {allow}"
     if settings.images.ray:
         yield f"The stack has its own build of Ray, {settings.images.ray.wheel}: give the person that wheel as well."
+    if settings.mlflow.logins and any(one.name == MLFLOW for one in endpoints(settings, way)):
+        yield f"It holds no login for MLflow. Give the person an account: ws user add NAME -s {stack}"
     people = settings.marimo.users if settings.marimo.enabled else ()
     if people and way.person not in people:
         who = f"{way.person} has none" if way.person else "name whose to include: ws client --notebooks NAME"

@@ -1,12 +1,15 @@
 """`ws user`: people, with notebooks and accounts in MLflow. Implementations are imported when called: quick help."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from ws.terminal import HELP, AsJson, Stack, err, out
+
+if TYPE_CHECKING:
+    from ws.users.everywhere import Done
 
 users = typer.Typer(
     help="People: notebooks of their own (a container, a volume, a token), and an account where MLflow has logins.",
@@ -40,11 +43,11 @@ def add(
     """
     from ws.users import everywhere
 
-    lines, password = everywhere.add(stack, name, {"cpus": cpus, "memory": memory, "port": port})
-    _say(lines, stack)
-    if password:
+    done = everywhere.add(stack, name, {"cpus": cpus, "memory": memory, "port": port})
+    _say(done, stack)
+    if done.password:
         out.print(Text("The password in MLflow, which is shown only once:"), soft_wrap=True)
-        print(password)
+        print(done.password)
 
 
 @users.command()
@@ -104,7 +107,8 @@ def token(
         err.print(Text(f"The new token takes effect with: ws up -s {stack}", style="bold"), soft_wrap=True)
 
 
-def _say(lines: list[str], stack: str) -> None:
-    for line in lines:
+def _say(done: "Done", stack: str) -> None:
+    for line in done.lines:
         out.print(Text(line), soft_wrap=True)
-    out.print(Text(f"To apply it: ws up -s {stack}", style="bold"))
+    if done.deploy:
+        out.print(Text(f"To apply it: ws up -s {stack}", style="bold"))

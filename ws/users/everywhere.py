@@ -6,27 +6,45 @@ failed between the two, is completed by the same command again.
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from config.problems import closest
+from embedded_engine.lock import stack_lock
+from stack.state import stack_folder
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
 from ws.users import people
 from ws.users.accounts import OWN, Accounts
 
 BYTES = 18  # of a generated password
+FOLDER = "people"  # of the lock, in the stack's state folder
 
 
-def add(stack: str, name: str, wanted: Mapping[str, str | float | None]) -> tuple[list[str], str | None]:
-    """Gives a person notebooks and an account. Returns what changed, and the password of a new account.
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a command changed."""
 
-    An account that is there keeps its password. Raises `WsError`; nothing is changed then, but for an account that
-    could not be made after the stack file was written.
+    lines: list[str]
+    deploy: bool  # whether it takes effect with the next `ws up` alone
+    password: str | None = field(default=None, repr=False)  # of a new account
+
+
+def add(stack: str, name: str, wanted: Mapping[str, str | float | None]) -> Done:
+    """Gives a person notebooks and an account. An account that is there keeps its password.
+
+    Raises `WsError`; nothing is changed then, but for an account that could not be made after the stack file was
+    written. Raises `LockedError` while another command adds or removes somebody.
     """
-    configured = open_stack(stack)
+    identity = open_stack(stack).identity
+    with stack_lock(stack_folder(identity) / FOLDER, stack, work="command", holder=f"ws user add {name[:60]}"):
+        return _add(open_stack(stack), name, wanted)
+
+
+def _add(configured: StackSettings, name: str, wanted: Mapping[str, str | float | None]) -> Done:
+    stack = configured.identity.stack
     accounts = _accounts(configured)
     if accounts is None:
-        return people.add(stack, name, wanted), None
+        return Done(lines=people.add(stack, name, wanted), deploy=True)
     people.check(name)
     if name in OWN:
         raise WsError(
@@ -34,34 +52,51 @@ def add(stack: str, name: str, wanted: Mapping[str, str | float | None]) -> tupl
         )
     new = name not in accounts.names()
     notebooks = configured.platform.marimo
-    lines = []
     asked = any(each is not None for each in wanted.values())
-    if notebooks.enabled and (name not in notebooks.users or not new or asked):
-        lines = people.add(stack, name, wanted)
+    if not new and not asked and name in notebooks.users:
+        raise WsError(
+            f"{name} has notebooks already, and an account in MLflow: ws user list -s {stack}\n"
+            f"  To give the account another password: ws user password {name} -s {stack}"
+        )
+    wants_notebooks = notebooks.enabled and (name not in notebooks.users or asked)
+    lines = people.add(stack, name, wanted) if wants_notebooks else []
     if not new:
-        return [*lines, f"{name} has an account in MLflow already; its password stays."], None
+        lines.append(
+            f"{name} has an account in MLflow already; its password stays. Another one: ws user password {name} "
+            f"-s {stack}"
+        )
+        return Done(lines=lines, deploy=wants_notebooks)
     password = secrets.token_urlsafe(BYTES)
     accounts.add(name, password)
-    return [*lines, f"{name} has an account in MLflow now."], password
+    lines.append(f"{name} has an account in MLflow now.")
+    return Done(lines=lines, deploy=wants_notebooks, password=password)
 
 
-def remove(stack: str, name: str) -> list[str]:
-    """Takes a person's notebooks out of service, and deletes the account. Raises `WsError` for one who has neither."""
-    configured = open_stack(stack)
+def remove(stack: str, name: str) -> Done:
+    """Takes a person's notebooks out of service, and deletes the account.
+
+    Raises `WsError` for one who has neither, and `LockedError` while another command adds or removes somebody.
+    """
+    identity = open_stack(stack).identity
+    with stack_lock(stack_folder(identity) / FOLDER, stack, work="command", holder=f"ws user remove {name[:60]}"):
+        return _remove(open_stack(stack), name)
+
+
+def _remove(configured: StackSettings, name: str) -> Done:
+    stack = configured.identity.stack
     accounts = _accounts(configured)
     if accounts is None:
-        return people.remove(stack, name)
+        return Done(lines=people.remove(stack, name), deploy=True)
     _refuse_own(name)
-    there = accounts.names()
-    lines = []
-    if name in configured.platform.marimo.users or name not in there:
-        lines = people.remove(stack, name)
-    if name in there:
+    account = name in accounts.names()
+    has_notebooks = name in configured.platform.marimo.users
+    lines = people.remove(stack, name) if has_notebooks or not account else []
+    if account:
         accounts.remove(name)
         lines.append(
             f"{name}'s account in MLflow is deleted, and works for at most 60 s more. What {name} logged stays."
         )
-    return lines
+    return Done(lines=lines, deploy=has_notebooks)
 
 
 def password(stack: str, name: str, given: str | None) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from contracts import mlflow_login
 from testing.client_bundle import OPEN, WITH_QUEUE, bundle
 from testing.client_servers import (
     HOST,
@@ -244,6 +245,46 @@ class TestMLflow:
         with web(_version=(403, "Invalid Host header")) as url, pytest.raises(Failed) as failed:
             check.check_mlflow(service("mlflow", url, tunnel=False), present)
         assert f"network.names to [{HOST}]" in failed.value.remedy
+
+
+class TestMLflowWithLogins:
+    ALICE: ClassVar = mlflow_login.basic("alice", "of-alice: 100%")
+
+    @pytest.fixture
+    def credentials(self, tmp_path, monkeypatch) -> Path:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            monkeypatch.delenv(name, raising=False)
+        file = Path(tmp_path, ".mlflow/credentials")
+        file.parent.mkdir()
+        return file
+
+    def asked(self, present: Bundle) -> str:
+        with web(authorization=self.ALICE, _version=(200, "3.17.2")) as url:
+            return check.check_mlflow(service("mlflow", url), present)
+
+    def test_who_has_no_login_is_told_how_to_get_one(self, present, credentials):
+        with pytest.raises(Failed, match="MLflow wants a login") as failed:
+            self.asked(present)
+        assert "ws user add NAME" in failed.value.remedy
+        assert "~/.mlflow/credentials" in failed.value.remedy
+
+    def test_the_file_of_mlflows_client_is_used(self, present, credentials, monkeypatch):
+        login = "mlflow_tracking_username = {}\nmlflow_tracking_password = {}\n"
+        credentials.write_text("[mlflow]\n" + login.format("alice", "of-alice: 100%"))
+        assert self.asked(present) == "MLflow 3.17.2"
+        credentials.write_text("[mlflow]\n" + login.format("alice", "another"))
+        with pytest.raises(Failed, match=r"refuses the name and password in ~/\.mlflow/credentials"):
+            self.asked(present)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of-alice: 100%")
+        assert self.asked(present) == "MLflow 3.17.2"
+
+    @pytest.mark.parametrize("text", ["alice\n", "[mlflow]\n[mlflow]\n", b"[mlflow]\n\xff".decode("latin-1")])
+    def test_a_file_that_is_none_is_named(self, text, present, credentials):
+        credentials.write_text(text, encoding="latin-1")
+        with pytest.raises(Failed, match="credentials cannot be read") as failed:
+            self.asked(present)
+        assert "README.md" in failed.value.remedy
 
 
 class TestQueue:

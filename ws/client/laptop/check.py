@@ -1,5 +1,7 @@
 """Says what works between this computer and the stack, and what to do about the rest. `./check` starts it."""
 
+import base64
+import configparser
 import json
 import os
 import socket
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 
 SECONDS = 10.0
 OK, UNAUTHORIZED, FORBIDDEN, SERVER_ERROR = 200, 401, 403, 500  # of HTTP
+CREDENTIALS = ".mlflow/credentials"  # in the home folder, of MLflow's client
 OTHERS = 0o077  # rights of people besides the file's owner
 # HTTP/2, which gRPC is made of: a client opens with these words and a frame of settings, a server with such a frame.
 PREFACE, EMPTY_SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -132,8 +135,20 @@ def check_client(service: Service, bundle: Bundle) -> str:
 
 
 def check_mlflow(service: Service, bundle: Bundle) -> str:
-    """MLflow's API, which checks under which name it is asked."""
-    status, text = ask(f"{service.url}/version", service, bundle)
+    """MLflow's API, which checks under which name it is asked, and by whom where it has logins."""
+    login, source = mlflow_login(Path.home() / CREDENTIALS, os.environ)
+    status, text = ask(f"{service.url}/version", service, bundle, authorization=login)
+    if status == UNAUTHORIZED and login:
+        raise Failed(
+            f"MLflow refuses the name and password in {source}",
+            "Correct them, or ask the operator of the stack for another password: ws user password NAME",
+        )
+    if status == UNAUTHORIZED:
+        raise Failed(
+            "MLflow wants a login, and you have none here",
+            f"Ask the operator of the stack for an account (ws user add NAME), and write it to ~/{CREDENTIALS}: "
+            "README.md, step 3",
+        )
     if status == FORBIDDEN:
         name = urlsplit(service.url).hostname
         remedy = f"Ask the operator of the stack to set network.names to [{name}], and to run `ws up`"
@@ -141,6 +156,23 @@ def check_mlflow(service: Service, bundle: Bundle) -> str:
     if status != OK:
         raise Failed(f"{service.url} answers with status {status}", ASK)
     return f"MLflow {text.strip()}"
+
+
+def mlflow_login(file: Path, environment: Mapping[str, str]) -> tuple[str, str]:
+    """The header with which MLflow's client logs in, and where it is from; empty without a login. Raises `Failed`."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(file, encoding="utf-8")
+    except (OSError, ValueError, configparser.Error) as error:
+        raise Failed(
+            f"~/{CREDENTIALS} cannot be read: {str(error).splitlines()[0]}", "Write it as README.md says"
+        ) from None
+    source, values = f"~/{CREDENTIALS}", []
+    for name in ("mlflow_tracking_username", "mlflow_tracking_password"):
+        set_here = environment.get(name.upper(), "")
+        source = name.upper() if set_here else source
+        values.append(set_here or parser.get("mlflow", name, fallback=""))
+    return (f"Basic {base64.b64encode(':'.join(values).encode()).decode()}", source) if all(values) else ("", "")
 
 
 def check_page(service: Service, bundle: Bundle) -> str:
@@ -197,9 +229,10 @@ def unreached(service: Service, bundle: Bundle, reason: str) -> Failed:
     return Failed(f"nothing answers at {service.url} ({reason})", remedy)
 
 
-def ask(url: str, service: Service, bundle: Bundle, token: str = "") -> tuple[int, str]:
+def ask(url: str, service: Service, bundle: Bundle, token: str = "", authorization: str = "") -> tuple[int, str]:
     """Status and text of an answer. Raises `Failed` where there is none."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310
+    authorization = f"Bearer {token}" if token else authorization
+    request = urllib.request.Request(url, headers={"Authorization": authorization} if authorization else {})  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches a tunnel
     with reaching(service, bundle):
         try:

@@ -40,6 +40,12 @@ class TestProject:
         assert pip in found["check"]
 
 
+class TestMLflow:
+    def test_the_readme_says_how_to_log_in_where_there_are_logins_alone(self):
+        assert "~/.mlflow/credentials" in texts(bundle(mlflow_logins=True))["README.md"]
+        assert "credentials" not in texts(bundle())["README.md"]
+
+
 class TestSecrets:
     def test_tokens_are_in_their_own_files_alone_which_only_the_person_reads(self):
         made = bundle().files()

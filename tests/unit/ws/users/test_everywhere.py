@@ -1,10 +1,12 @@
 """A person gets notebooks and an account in MLflow at once; what fails changes nothing, and is completed later."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from embedded_engine.lock import LockedError
 from ws.errors import WsError
 from ws.users import everywhere
 from ws.users.accounts import OWN, Accounts
@@ -45,24 +47,29 @@ def mlflow(file, monkeypatch):
     return mlflow
 
 
+def commands(added: str, removed: str) -> tuple[Callable[[], object], ...]:
+    return (lambda: everywhere.add("dev", added, {}), lambda: everywhere.remove("dev", removed))
+
+
 def people_in(file: Path) -> list[str]:
     users = yaml.safe_load(file.read_text())["config"]["cslr:platform"]["marimo"].get("users", [])
     return list(users)
 
 
 def test_one_command_gives_both(file, mlflow):
-    lines, password = everywhere.add("dev", "alice", {})
+    done = everywhere.add("dev", "alice", {})
     assert people_in(file) == ["alice"]
-    assert mlflow.known == {"alice": password}
-    assert len(password or "") >= 12
-    assert not any(str(password) in line for line in lines)  # it is printed on stdout alone
+    assert mlflow.known == {"alice": done.password}
+    assert len(done.password or "") >= 12
+    assert not any(str(done.password) in line for line in done.lines)  # it is printed on stdout alone
+    assert done.deploy
 
 
 def test_an_account_that_is_there_keeps_its_password(file, mlflow):
     mlflow.known = {"alice": "hers-and-hers-alone"}
-    lines, password = everywhere.add("dev", "alice", {})
-    assert password is None
-    assert "its password stays" in lines[-1]
+    done = everywhere.add("dev", "alice", {})
+    assert done.password is None
+    assert "its password stays" in done.lines[-1]
     assert mlflow.known == {"alice": "hers-and-hers-alone"}
     assert people_in(file) == ["alice"]
 
@@ -71,7 +78,9 @@ def test_who_has_only_notebooks_gets_the_account(file, mlflow):
     everywhere.add("dev", "alice", {})
     mlflow.known = {}
     before = file.read_text()
-    assert everywhere.add("dev", "alice", {})[1] == mlflow.known["alice"]
+    done = everywhere.add("dev", "alice", {})
+    assert done.password == mlflow.known["alice"]
+    assert not done.deploy
     assert file.read_text() == before
 
 
@@ -79,12 +88,14 @@ def test_who_has_both_is_refused(file, mlflow):
     everywhere.add("dev", "alice", {})
     with pytest.raises(WsError, match="alice has notebooks already"):
         everywhere.add("dev", "alice", {})
+    with pytest.raises(WsError, match="ws user password alice"):
+        everywhere.add("dev", "alice", {})
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_accounts_of_the_platform_are_nobodys(file, mlflow, name):
     before = file.read_text()
-    for command in (lambda: everywhere.add("dev", name, {}), lambda: everywhere.remove("dev", name)):
+    for command in commands(name, name):
         with pytest.raises(WsError, match=f"{name} is an account of the platform itself"):
             command()
     with pytest.raises(WsError, match="ws secrets rotate"):
@@ -94,27 +105,53 @@ def test_accounts_of_the_platform_are_nobodys(file, mlflow, name):
 
 def test_removal_takes_both(file, mlflow):
     everywhere.add("dev", "alice", {})
-    everywhere.remove("dev", "alice")
+    assert everywhere.remove("dev", "alice").deploy
     assert (people_in(file), mlflow.known) == ([], {})
 
 
 def test_removal_of_one_who_is_only_in_mlflow(file, mlflow):
     mlflow.known = {"guest": "secret-of-guest"}
     before = file.read_text()
-    assert "guest's account in MLflow is deleted" in everywhere.remove("dev", "guest")[0]
+    done = everywhere.remove("dev", "guest")
+    assert "guest's account in MLflow is deleted" in done.lines[0]
+    assert not done.deploy
     assert (file.read_text(), mlflow.known) == (before, {})
 
 
 def test_nothing_is_changed_while_mlflow_does_not_answer(file, mlflow):
     everywhere.add("dev", "alice", {})
     before, mlflow.known = file.read_text(), None
-    for command in (lambda: everywhere.add("dev", "ben", {}), lambda: everywhere.remove("dev", "alice")):
+    for command in commands("ben", "alice"):
         with pytest.raises(WsError, match="MLflow does not answer"):
             command()
     assert file.read_text() == before
     people, problem = everywhere.found("dev")
     assert [(one.name, one.account) for one in people] == [("alice", None)]
     assert "MLflow does not answer" in problem
+
+
+def test_who_was_killed_before_the_account_was_made_completes_it(file, mlflow, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Mlflow, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            everywhere.add("dev", "alice", {})
+    assert (people_in(file), mlflow.known) == (["alice"], {})
+    assert everywhere.add("dev", "alice", {}).password == (mlflow.known or {})["alice"]
+
+
+def test_one_command_at_a_time_adds_and_removes(file, mlflow, monkeypatch):
+    def other(*_: object) -> None:
+        for command in commands("ben", "alice"):
+            with pytest.raises(LockedError, match="ws user add alice"):
+                command()
+
+    monkeypatch.setattr(Mlflow, "add", other)
+    everywhere.add("dev", "alice", {})
+    assert people_in(file) == ["alice"]
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_list_has_everybody(file, mlflow):
@@ -136,7 +173,7 @@ def test_another_password_is_made_or_given(file, mlflow):
 
 
 def test_without_logins_there_are_only_notebooks(file):
-    assert everywhere.add("dev", "alice", {})[1] is None
+    assert everywhere.add("dev", "alice", {}).password is None
     assert people_in(file) == ["alice"]
     with pytest.raises(WsError, match=r"ws set mlflow\.logins true"):
         everywhere.password("dev", "alice", None)
