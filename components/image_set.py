@@ -8,9 +8,26 @@ from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, Image
 from config.packages import lock_name
 from config.platform import PlatformSettings
 from config.problems import dotted
-from config.services import SERVICES, OwnImageSettings, RayNodeSettings, TranscriptionSettings, image_owner
+from config.services import (
+    SERVICES,
+    OwnImageSettings,
+    PostgresSettings,
+    RayNodeSettings,
+    TranscriptionSettings,
+    image_owner,
+)
 from images.base.recipe import Suite
-from images.catalog import CATALOG, PACKAGES, RAY_WHEEL, Image, SizeLimit, own_image, packages_image, ray_wheel_image
+from images.catalog import (
+    CATALOG,
+    PACKAGES,
+    RAY_WHEEL,
+    Image,
+    SizeLimit,
+    own_image,
+    packages_image,
+    postgres_image,
+    ray_wheel_image,
+)
 from stack.sources import Sources, indices
 
 # Service → image that is built for it; services that run another one's image are not listed.
@@ -77,6 +94,8 @@ class ImageSet:
         name = LEAN_IMAGE if lean else IMAGES[service]
         if isinstance(settings, TranscriptionSettings) and settings.variant == "cuda":
             name = TRANSCRIPTION_ON_GPUS
+        if isinstance(settings, PostgresSettings):
+            name = postgres_image(settings.version)
         if name == DEVEL and self._is_extended:
             return self._devel(CATALOG[name])
         return (

@@ -16,6 +16,7 @@ from config.services import PostgresSettings
 from contracts.postgres import ROLES
 from stack.programs import program_path
 
+RESTORE_SECONDS = 6 * 3600  # until it answers, after `ws postgres upgrade`; one that fails is not waited for as long
 FORMER_NAMES = ("mlflow-postgres",)  # of this platform's predecessor, which notebooks and scripts may still have
 
 
@@ -59,6 +60,7 @@ class Postgres(Service):
                 # Postgres' fast shutdown; SIGTERM would wait for every client to leave.
                 stop_signal="SIGINT",
                 stop_seconds=30,
+                wait_seconds=RESTORE_SECONDS,
             ),
             after=[kept],
         )

@@ -449,6 +449,10 @@ class PostgresSettings(SinglePortSettings):
     memory: MemoryLimit = 512 * MIB
     port: HostPort | None = Field(default=None, description="Host port. Unset: not published.")
     data: DataLocation = None
+    version: Literal[17, 18] = Field(
+        default=17,
+        description="Major version of Postgres in the built image. Data of an earlier one: `ws postgres upgrade`.",
+    )
 
 
 class MLflowSettings(SinglePortSettings):

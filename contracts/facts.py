@@ -52,7 +52,7 @@ class PastRun:
     """A run of `up`, `down` or `rollback` on the stack, as its history has it, without its error and its files."""
 
     number: int  # in the history
-    operation: str  # up, down, rollback, rotate secrets
+    operation: str  # up, down, rollback, rotate secrets, upgrade Postgres
     who: str
     time: float  # when it began, in seconds since the epoch
     outcome: str  # running, done, failed, interrupted, unknown

@@ -3,7 +3,8 @@
 # password of its superuser, `postgres`; each further /run/secrets/postgres-NAME that of a role NAME, which owns a database
 # of that name and nothing else. `monitor` owns none: it reads the figures of all.
 # Needs these and a writable /var/lib/postgresql/data; stop it with SIGINT (fast shutdown).
-# `postgres.sh health` is the healthcheck.
+# `postgres.sh health` is the healthcheck. `postgres.sh dump` writes all databases to a file in the data's folder, from which a
+# Postgres of another major version begins (`ws postgres upgrade`); no other may run on the data meanwhile.
 set -eu
 umask 077
 root=${POSTGRES_DATA:-/var/lib/postgresql/data}
@@ -25,22 +26,78 @@ command -v initdb >/dev/null || fail "this image has no Postgres in /usr/lib/pos
 [ -s "${secret%/*}/postgres-mlflow" ] || fail "${secret%/*}/postgres-mlflow is missing; mount the password of MLflow's role."
 [ -w "$root" ] || fail "user $(id -u) cannot write to $root; give the folder to that user: chown $(id -u) <folder on the host>."
 
+dumped=$root/upgrade.sql
+unfinished=$root/unfinished
+ours=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+version_of_data() { cat "$data/PG_VERSION" 2>/dev/null || true; }
+# A server that only this container reaches.
+start_alone() { pg_ctl --pgdata="$1" --silent --wait --timeout=600 -o "-c listen_addresses= -c unix_socket_directories=/tmp $2" start; }
+stop_alone() { pg_ctl --pgdata="$1" --silent --wait --timeout=600 --mode=fast stop; }
+log_in_alone() {
+    PGPASSWORD=$(head -n 1 "$secret")
+    export PGPASSWORD PGHOST=/tmp PGUSER=$superuser
+}
+
+# Two servers on one folder would ruin it, and Postgres itself does not see one in another container. The lock is held by all that
+# is started below, for as long as that runs.
+if command -v flock >/dev/null; then
+    exec 9>"$root/lock"
+    flock -n 9 || fail "another Postgres runs on $root, or its databases are being dumped there (docker ps)."
+fi
+
+# Written beside its place and renamed at the end, so that an interrupted dump is none.
+if [ "${1:-}" = dump ]; then
+    rm -rf "$dumped" "$dumped.part" "$unfinished"
+    start_alone "$data" '' || fail "Postgres $(version_of_data) did not start on $data."
+    log_in_alone
+    pg_dumpall >"$dumped.part" || { stop_alone "$data"; rm -f "$dumped.part"; fail "the databases could not be dumped."; }
+    stop_alone "$data"
+    sync "$dumped.part"
+    mv "$dumped.part" "$dumped"
+    exit
+fi
+
 # Prepared beside its place and renamed at the end, so that an interrupted start leaves nothing half done.
-if [ ! -e "$data/PG_VERSION" ]; then
-    rm -rf "$root/unfinished"
-    echo "[postgres] creating the database"
-    # Damage of the disk is then an error, and no wrong answer. Earlier data: docs/operating.md.
-    said=$(initdb --pgdata="$root/unfinished" --username=$superuser --pwfile="$secret" --encoding=UTF8 --locale=C.UTF-8 \
+make_unfinished() {
+    rm -rf "$unfinished"
+    # With checksums, damage of the disk is an error, and no wrong answer. Earlier data: docs/operating.md.
+    said=$(initdb --pgdata="$unfinished" --username=$superuser --pwfile="$secret" --encoding=UTF8 --locale=C.UTF-8 \
         --data-checksums --auth-host=scram-sha-256 --auth-local=scram-sha-256 --no-instructions 2>&1) ||
         fail "initdb failed: $(echo "$said" | tail -n 1)"
-    echo 'host all all all scram-sha-256' >>"$root/unfinished/pg_hba.conf"
-    mv "$root/unfinished" "$data"
+    echo 'host all all all scram-sha-256' >>"$unfinished/pg_hba.conf"
+}
+# The dump has the passwords and rights of all roles, and makes all but the one that initdb made.
+restore_unfinished() {
+    start_alone "$unfinished" '-c fsync=off -c full_page_writes=off' || fail "Postgres $ours did not start on new data."
+    (
+        log_in_alone
+        sed "/^CREATE ROLE $superuser;\$/d" "$dumped" |
+            psql --dbname=postgres --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null &&
+            vacuumdb --all --analyze-only --quiet
+    ) || { stop_alone "$unfinished"; fail "$dumped could not be restored; the lines above say why. $data is as it was."; }
+    stop_alone "$unfinished"
+    initdb --pgdata="$unfinished" --sync-only >/dev/null
+}
+if [ -e "$dumped" ] && [ "$(version_of_data)" != "$ours" ]; then
+    echo "[postgres] restoring the databases into Postgres $ours"
+    make_unfinished
+    restore_unfinished
+    former=$(version_of_data)
+    if [ -n "$former" ]; then
+        rm -rf "$data-$former"
+        mv "$data" "$data-$former" # to go back: docs/operating.md
+    fi
+    mv "$unfinished" "$data"
+elif [ -z "$(version_of_data)" ]; then
+    echo "[postgres] creating the database"
+    make_unfinished
+    mv "$unfinished" "$data"
 fi
-major=$(cat "$data/PG_VERSION")
-case $(postgres --version) in
-*" $major."* | *" $major "*) ;;
-*) fail "$data was written by Postgres $major, but this image has $(postgres --version); use an image of $major." ;;
-esac
+major=$(version_of_data)
+[ "$major" = "$ours" ] || fail "$data was written by Postgres $major, but this image has Postgres $ours. Use an image of $major; \
+\`ws postgres upgrade\` then brings the data to another version."
+# Of an upgrade that has ended, or was given up: what Postgres writes from now on is not in it.
+rm -rf "$dumped" "$dumped.part" "$unfinished"
 
 # Secrets may have been replaced since, and roles and databases are made where an earlier version ran without them;
 # passwords reach Postgres on standard input only. A line is a statement here, and the first that fails ends it.

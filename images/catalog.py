@@ -5,7 +5,7 @@ The ML images depend on the variant and on the torch flavour (``cuda`` or ``cpu`
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,8 @@ ML = FOLDER / "ml"
 NONE = "none"  # value of a label: the image has none
 BUILD_BASE = "BUILD_BASE"  # build argument: the base of PLATFORM, for what is the same for every processor
 
+# Major versions of Postgres → the release of Debian that has it.
+POSTGRES: dict[int, Suite] = {17: "trixie", 18: "forky"}
 CUDA_LOCK = "locks/cuda{cuda}/cuda.txt"  # shared by the Pythons of one CUDA
 TOOLKIT_LOCK = (
     "locks/cuda{cuda}/toolkit.txt"  # only where the package index has the whole toolkit; not part of the environment
@@ -193,6 +195,16 @@ def _service(name: str, *locks: str) -> Image:
     return Image(name=name, folder=FOLDER / name, suite="trixie", locks=locks)
 
 
+def postgres_image(major: int) -> str:
+    """The name of the image with this major version of Postgres."""
+    return "postgres" if major == min(POSTGRES) else f"postgres-{major}"
+
+
+def _postgres(major: int, suite: Suite) -> Image:
+    name = postgres_image(major)
+    return replace(_service("postgres"), name=name, suite=suite, given=(("POSTGRES", str(major)),))
+
+
 def _transcription(
     name: str, variant: str, *, suite: Suite, parent: str | None = None, cuda: int | None = None
 ) -> Image:
@@ -227,7 +239,7 @@ CATALOG: dict[str, Image] = {
         _ml("marimo-devel", "ray-devel", "tools", "toolkit", "ray", "mlflow", "marimo"),
         _service("firewall"),
         _service("redis"),
-        _service("postgres"),
+        *(_postgres(major, suite) for major, suite in POSTGRES.items()),
         _service("mlflow", "requirements.txt"),
         _service("health", "requirements.txt"),
         _service("queue", "requirements.txt"),

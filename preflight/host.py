@@ -122,6 +122,24 @@ def former_tls_is_gone(settings: PlatformSettings, facts: HostFacts) -> Iterator
         )
 
 
+def postgres_reads_its_data(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """The Postgres that runs is of the version that the stack file asks for: no other one reads its data."""
+    wanted = settings.postgres.version
+    if "postgres" not in settings.services() or settings.postgres.image.source == "pull":
+        return
+    for running in facts.postgres:
+        if facts.owns(running.labels) and running.major not in (0, wanted):
+            older = running.major < wanted
+            yield Problem(
+                ("postgres", "version"),
+                f"{wanted} does not read the data of Postgres {running.major}, which runs",
+                f"Bring the data to {wanted}: ws postgres upgrade -s {facts.stack}. Or stay with {running.major}:"
+                if older
+                else f"docs/operating.md has the way back to data of before the upgrade. To stay with {running.major}:",
+                (Set(("postgres", "version"), running.major),),
+            )
+
+
 def _is_tls_by_pulumi(port: ContainerPort, facts: HostFacts) -> bool:
     of_tls = facts.owns(port.labels) and port.labels.get(LABEL_COMPONENT) == "tls"
     return of_tls and not {EMBEDDED_LABEL, COMPOSE_LABEL} & port.labels.keys()
@@ -352,6 +370,7 @@ CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] =
     bind_address_is_ours,
     ports_are_free,
     former_tls_is_gone,
+    postgres_reads_its_data,
     limits_fit,
     ray_nodes_share_the_cores,
     ray_nodes_share_the_memory,

@@ -26,6 +26,8 @@ from docker_api.address import engine_is_local
 from preflight.gpu_facts import GpuFacts
 
 ENGINE_TIMEOUT = 5  # seconds
+# In the environment of the official image, and in the PATH of Debian's and ours.
+POSTGRES_MAJOR = re.compile(r"^PG_MAJOR=(\d+)|/usr/lib/postgresql/(\d+)/bin", re.MULTILINE)
 DOCKER_BRIDGE = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}")  # names of interfaces
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 NVIDIA_TOOLKIT = ("nvidia-container-toolkit", "nvidia-container-runtime-hook", "nvidia-ctk")
@@ -136,6 +138,14 @@ class Folder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunningPostgres:
+    """A running Postgres of a stack."""
+
+    labels: Mapping[str, str]
+    major: int  # version; 0: unknown
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostFacts:
     """One host at one moment, as one stack sees it. Every default means "unknown", and no check fails for it."""
 
@@ -152,6 +162,7 @@ class HostFacts:
     container_ports: tuple[ContainerPort, ...] = ()
     host_network: tuple[HostNetworkContainer, ...] = ()
     data_mounts: tuple[DataMount, ...] = ()
+    postgres: tuple[RunningPostgres, ...] = ()
     gpu_runtime: bool = False
     gpus: GpuFacts = field(default_factory=GpuFacts)
     folder: Callable[[str], Folder | None] = Folder.at
@@ -273,6 +284,7 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
         info, networks, containers = client.api.info(), client.api.networks(), client.api.containers()
         of_stacks = client.api.containers(all=True, filters={"label": LABEL_STACK})
         volumes = client.api.volumes()["Volumes"] or ()
+        postgres = tuple(_running_postgres(container, client) for container in containers if _is_postgres(container))
     finally:
         client.close()
     return {
@@ -290,6 +302,7 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
             if container.get("HostConfig", {}).get("NetworkMode") == "host"
         ),
         "data_mounts": tuple(mount for container in of_stacks for mount in _data_mounts(container)),
+        "postgres": postgres,
         "gpu_runtime": "nvidia" in (info.get("Runtimes") or {}) or (local and _has_nvidia_toolkit()),
     }
 
@@ -328,6 +341,20 @@ def _data_mounts(container: dict[str, Any]) -> Iterable[DataMount]:
             target=mount.get("Destination", ""),
             labels=container.get("Labels") or {},
         )
+
+
+def _is_postgres(container: dict[str, Any]) -> bool:
+    return (container.get("Labels") or {}).get(LABEL_COMPONENT) == "postgres"
+
+
+def _running_postgres(container: dict[str, Any], client: docker.DockerClient) -> RunningPostgres:
+    """Its version is the one that its image says; 0 if it says none, or is gone."""
+    with suppress(docker.errors.ImageNotFound):
+        image: dict[str, Any] = client.images.get(container["ImageID"]).attrs
+        environment = image["Config"].get("Env") or ()
+        found = POSTGRES_MAJOR.search("\n".join(environment))
+        return RunningPostgres(labels=container["Labels"], major=int(found[1] or found[2]) if found else 0)
+    return RunningPostgres(labels=container["Labels"], major=0)
 
 
 def _has_nvidia_toolkit() -> bool:

@@ -39,6 +39,7 @@ class Operation(StrEnum):
     DOWN = "down"
     ROLLBACK = "rollback"
     ROTATION = "rotate secrets"
+    UPGRADE = "upgrade Postgres"
 
 
 class Outcome(StrEnum):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from testing.harness import PROJECT
@@ -60,8 +61,8 @@ class Entrypoint:
             command, user=self.user, cwd="/", input=text, text=True, check=True, capture_output=True
         ).stdout
 
-    def popen(self, port: int) -> "subprocess.Popen[str]":
-        """Starts the script, as the container does."""
+    def popen(self, port: int, *verb: str) -> "subprocess.Popen[str]":
+        """Starts the script, as the container does; with a verb, another one does."""
         environment = {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
             "POSTGRES_DATA": str(self.data),
@@ -70,7 +71,7 @@ class Entrypoint:
         # Nothing here survives the machine, so nothing is synced.
         options = ["-p", str(port), "-c", "unix_socket_directories=", "-c", "fsync=off"]
         return subprocess.Popen(
-            ["sh", SCRIPT, *options], user=self.user, cwd="/", env=environment, text=True,
+            ["sh", SCRIPT, *(verb or options)], user=self.user, cwd="/", env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
@@ -81,14 +82,31 @@ class Entrypoint:
         assert process.returncode == 1, said
         return said
 
+    def dump(self) -> None:
+        """Writes all databases to the file from which another version begins."""
+        with self.popen(free_port(), "dump") as process:
+            said, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, said
+
     def killed_after(self, seconds: float) -> None:
         """Starts it and, that much later, ends all of its processes at once, as a power failure does."""
         process = self.popen(free_port())
         time.sleep(seconds)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        servers = [one for one in psutil.process_iter() if self._is_server(one)]  # one has a session of its own
+        for server in servers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                server.kill()
+        psutil.wait_procs(servers, timeout=SECONDS)
         process.communicate(timeout=SECONDS)
         (self.data / "main/postmaster.pid").unlink(missing_ok=True)
+
+    def _is_server(self, process: psutil.Process) -> bool:
+        try:
+            return Path(process.cwd()).is_relative_to(self.data)
+        except psutil.Error:
+            return False
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Server"]:

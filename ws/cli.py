@@ -27,6 +27,7 @@ from ws.history.commands import add_commands as add_history
 from ws.mlflow.commands import mlflow
 from ws.packages.commands import packages
 from ws.paths import there
+from ws.postgres.commands import postgres
 from ws.queue.commands import add_commands as add_queue
 from ws.running import run
 from ws.secrets.commands import secrets
@@ -54,6 +55,7 @@ add_backup(app)
 add_queue(app)
 app.add_typer(packages, name="packages")
 app.add_typer(mlflow, name="mlflow")
+app.add_typer(postgres, name="postgres")
 app.add_typer(data, name="data")
 app.add_typer(users, name="user")
 app.add_typer(secrets, name="secrets")

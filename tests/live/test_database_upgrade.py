@@ -140,6 +140,20 @@ def test_a_damaged_dump_changes_nothing(stack, tmp_path):
     assert python(stack, ASK) == "['Default', 'mine']"
 
 
+def test_a_newer_postgres_has_everything_after_one_command(stack):
+    stack.configure({"postgres": {"port": None, "version": 18}})
+    refused = stack.ws("up", "--engine", "embedded", "--yes")
+    assert refused.returncode == 1
+    assert "18 does not read the data of Postgres 17" in refused.stdout
+    upgraded = stack.ws("postgres", "upgrade", "--yes")
+    assert upgraded.returncode == 0, upgraded.stdout
+    assert python(stack, ASK) == "['Default', 'mine']"
+    code, said = stack.exec("postgres", "sh", "-c", AS_QUEUE, "SELECT * FROM job")
+    assert (code, "(1 row)" in said) == (0, True), said
+    assert stack.exec("postgres", "cat", "/var/lib/postgresql/data/main/PG_VERSION")[1].strip() == "18"
+    assert "Nothing to do" in stack.ws("postgres", "upgrade", "--yes").stdout
+
+
 def test_tables_of_a_newer_mlflow_are_refused_and_stay(stack):
     newer = "UPDATE alembic_version SET version_num = 'ffffffffffff'"
     code, said = stack.exec(

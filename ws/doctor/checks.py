@@ -253,6 +253,12 @@ HOST_CHECKS = (
         asks_docker=True,
     ),
     HostCheck(
+        title="Postgres",
+        run=host_checks.postgres_reads_its_data,
+        describe=lambda settings, _: f"version {settings.postgres.version}",
+        asks_docker=True,
+    ),
+    HostCheck(
         title="CPUs, memory",
         run=host_checks.limits_fit,
         describe=lambda _, host: f"{host.cpus} cores, {host.memory_bytes / 2**30:.1f} GiB",

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from testing.postgres_entrypoint import Entrypoint
+from testing.postgres_entrypoint import Entrypoint, Server
 
 SUPERUSER = "a 'password'"
 SECRETS = {
@@ -229,3 +229,69 @@ class TestDataOfBefore:
         said = entrypoint.fails()
         assert 'role "postgres" already exists' in said
         assert "the roles and passwords could not be set" in said
+
+
+class TestAnotherVersion:
+    """There is one Postgres here: data is said to be of an earlier one."""
+
+    FORMER = "9"
+    QUESTION = "SELECT count(*), sum(n) FROM runs"
+
+    @pytest.fixture
+    def dumped(self, entrypoint):
+        with entrypoint.running() as server:
+            self.add(server, 1000)
+        entrypoint.dump()
+        return entrypoint
+
+    @staticmethod
+    def add(server: Server, rows: int) -> None:
+        with server.connect("mlflow", MLFLOW, "mlflow") as session:
+            session.execute("CREATE TABLE IF NOT EXISTS runs (n int)")
+            session.execute("INSERT INTO runs SELECT generate_series(1, %s)", [rows])
+
+    def of_former_version(self, entrypoint: Entrypoint) -> None:
+        (entrypoint.data / "main/PG_VERSION").write_text(f"{self.FORMER}\n")
+
+    def test_begins_with_the_dump_and_the_former_data_is_kept(self, dumped):
+        self.of_former_version(dumped)
+        for _ in range(2):
+            with dumped.running() as server:
+                assert server.ask("mlflow", MLFLOW, "mlflow", self.QUESTION) == [(1000, 500500)]
+                assert server.ask("postgres", SUPERUSER, "postgres", ROLES) == EXPECTED_ROLES
+                assert server.ask("postgres", SUPERUSER, "postgres", "SHOW data_checksums") == [("on",)]
+        assert {path.name for path in dumped.data.iterdir()} == {"main", f"main-{self.FORMER}", "lock"}
+
+    def test_is_refused_without_a_dump(self, entrypoint):
+        with entrypoint.running():
+            pass
+        self.of_former_version(entrypoint)
+        said = entrypoint.fails()
+        assert f"was written by Postgres {self.FORMER}" in said
+        assert "ws postgres upgrade" in said
+
+    def test_does_not_count_where_the_same_one_has_written_since(self, dumped):
+        with dumped.running() as server:
+            self.add(server, 1)
+        self.of_former_version(dumped)
+        assert "was written by" in dumped.fails()
+
+    def test_loses_nothing_where_its_first_start_is_killed(self, dumped):
+        self.of_former_version(dumped)
+        for milliseconds in range(100, 3000, 400):
+            dumped.killed_after(milliseconds / 1000)
+        with dumped.running() as server:
+            assert server.ask("mlflow", MLFLOW, "mlflow", self.QUESTION) == [(1000, 500500)]
+
+    def test_a_dump_that_cannot_be_restored_leaves_the_data_alone(self, dumped):
+        self.of_former_version(dumped)
+        file = dumped.data / "upgrade.sql"
+        file.write_text(file.read_text().replace("CREATE TABLE public.runs", "CREATE TABEL public.runs"))
+        assert "could not be restored" in dumped.fails()
+        assert (dumped.data / "main/PG_VERSION").read_text() == f"{self.FORMER}\n"
+
+
+def test_two_at_once_are_refused(entrypoint):
+    with entrypoint.running() as server:
+        assert "another Postgres runs on" in entrypoint.fails()
+        assert server.ask("mlflow", MLFLOW, "mlflow", "SELECT 1") == [(1,)]

@@ -1,0 +1,192 @@
+"""Implements `ws postgres upgrade`: dumps all databases with the version that wrote them; the other one begins with it.
+
+The dump is a file in the data's folder, made while Postgres is stopped (entrypoints/postgres.sh): nothing is written
+after it. The next Postgres of another version restores it before it answers; one of the same version removes it. So
+`ws up` completes what was interrupted, in either version.
+"""
+
+import contextlib
+import time
+from dataclasses import dataclass
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+
+from build_report.units import size, whole_duration
+from config.keys import PREFLIGHT_KEY
+from config.project import FOLDER
+from docker_api.database_dump import ASK, PREPARE, SECONDS, DumpError, output
+from docker_api.one_off import PROCESSES
+from embedded_engine.changes import Result, Scope
+from ws import changes
+from ws.consent import Consent
+from ws.deploy import Session
+from ws.engines import Choice
+from ws.errors import WsError
+from ws.inside import running, there
+from ws.progress import progress, wait_until
+
+DATA = "/var/lib/postgresql/data"
+SCRIPT = "postgres.sh"
+DUMPER = "postgres-dump"  # component of the container that dumps
+STOP_SECONDS, START_SECONDS = 60, 120.0
+OF_IMAGES = "cslr:image:"  # in the URNs of images and of their bases
+UNCHECKED = {PREFLIGHT_KEY: False}  # the host's checks refuse the other version
+# Version of the data, bytes of all databases, bytes that are free.
+FACTS = f"""\
+set -e
+{PREPARE}cat {DATA}/main/PG_VERSION
+{ASK} --dbname=postgres --command='SELECT sum(pg_database_size(oid)) FROM pg_database'
+df -P -k {DATA} | awk 'NR == 2 {{ print $4 * 1024 }}'
+"""  # noqa: S608 (nothing of it is input)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgrade:
+    """One upgrade: the Postgres that runs, and what it has."""
+
+    session: Session
+    client: docker.DockerClient
+    container: Container
+    major: int
+    wanted: int | None  # None: an image that is pulled, of a version that is not known before
+    size: int  # bytes of all databases
+    free: int  # bytes beside them
+
+    @property
+    def target(self) -> str:
+        """To which version, in words."""
+        return f" from version {self.major} to {self.wanted}" if self.wanted else f" from version {self.major}"
+
+    @classmethod
+    def of(cls, session: Session) -> "Upgrade | None":
+        """The upgrade that the stack file asks for; None where there is none. Raises `WsError`."""
+        settings, stack = session.stack.platform.postgres, session.identity.stack
+        client = docker.from_env(timeout=SECONDS)
+        _clear_away(client, session)
+        container = _started(client, session)
+        if not any(mount["Destination"] == "/run/secrets/postgres-mlflow" for mount in container.attrs["Mounts"]):
+            raise WsError(
+                f"this Postgres was deployed by an earlier version of the platform. Deploy this one with it first:\n"
+                f"    ws unset postgres.version -s {stack}\n    ws up -s {stack}"
+            )
+        try:
+            said = b"".join(output(client, str(container.id), ["sh", "-c", FACTS]))
+            major, used, free = (int(float(number)) for number in said.split())
+        except (DumpError, APIError, ValueError) as error:
+            raise WsError(f"Postgres of stack {stack} does not tell what it has: {error}") from None
+        wanted = None if settings.image.source == "pull" else settings.version
+        if wanted == major:
+            session.say(f"Postgres of stack {stack} is of version {major}, as its file asks for. Nothing to do.")
+            return None
+        if wanted is not None and wanted < major:
+            raise WsError(
+                f"Postgres {wanted} does not read what Postgres {major} writes, not even as a dump. "
+                "docs/operating.md has the way back to the data of before the upgrade."
+            )
+        return cls(
+            session=session, client=client, container=container, major=major, wanted=wanted, size=used, free=free
+        )
+
+    def refuse_small_disk(self) -> None:
+        """The dump and the new data take at most as much as the databases do. Raises `WsError`."""
+        if self.free < 2 * self.size:
+            raise WsError(
+                f"there is too little disk space beside Postgres's data: {size(self.free)}, and its databases have "
+                f"{size(self.size)}, needed twice. Nothing was changed. `ws mlflow gc` removes what was deleted."
+            )
+
+    def make_images(self, choice: Choice, consent: Consent) -> None:
+        """Builds or pulls what will run, while the former version serves. Asks for what the deployment would end."""
+        session = self.session
+        planned = session.run(choice, lambda engine: engine.preview(), UNCHECKED)
+        _refuse(planned, session)
+        images = frozenset(change.urn for change in planned.changes if OF_IMAGES in change.urn)
+        _refuse(session.run(choice, lambda engine: engine.up(Scope(only=images)), UNCHECKED), session)
+        consent.obtain(lambda: session.cost(planned.changes))
+
+    def dump(self) -> None:
+        """Stops Postgres and dumps its databases. Raises `WsError`; Postgres then runs as before."""
+        began = time.monotonic()
+        self.container.stop(timeout=STOP_SECONDS)
+        try:
+            self._dump()
+        except BaseException as error:
+            self.container.start()
+            if isinstance(error, APIError | WsError):
+                raise WsError(f"the databases could not be dumped; Postgres {self.major} runs again. {error}") from None
+            raise
+        took = whole_duration(time.monotonic() - began)
+        self.session.say(f"Dumped {size(self.size)} of databases ({took})")
+
+    def _dump(self) -> None:
+        attributes = self.container.attrs
+        host = attributes["HostConfig"]
+        client = self.client.containers.run(
+            attributes["Image"],
+            [(FOLDER / "entrypoints" / SCRIPT).read_text(), SCRIPT, "dump"],
+            entrypoint=["sh", "-c"],
+            environment=attributes["Config"]["Env"],
+            user=attributes["Config"]["User"],
+            volumes_from=[str(self.container.id)],
+            name=_name(self.session),
+            labels=self.session.identity.labels(DUMPER),
+            network_mode="none",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
+            read_only=True,
+            tmpfs={"/tmp": "noexec,nosuid,nodev"},  # noqa: S108 (of the container)
+            mem_limit=host["Memory"],
+            memswap_limit=host["Memory"],
+            nano_cpus=host["NanoCpus"],
+            pids_limit=PROCESSES,
+            shm_size=host["ShmSize"],
+            log_config=docker.types.LogConfig(type="json-file"),
+            detach=True,
+        )
+        try:
+            with progress(self.session.console) as show:
+                began, code = time.monotonic(), None
+                while code is None:
+                    show(f"dumping the databases of Postgres {self.major}, {whole_duration(time.monotonic() - began)}")
+                    time.sleep(0.5)
+                    client.reload()
+                    code = client.attrs["State"]["ExitCode"] if client.status == "exited" else None
+            if code:
+                raise WsError(client.logs().decode(errors="replace").strip())
+        finally:
+            client.remove(force=True)
+
+
+def _name(session: Session) -> str:
+    return session.identity.object_name(DUMPER)
+
+
+def _clear_away(client: docker.DockerClient, session: Session) -> None:
+    """Ends the dump of a command that was killed."""
+    with contextlib.suppress(NotFound):
+        client.containers.get(_name(session)).remove(force=True)
+
+
+def _started(client: docker.DockerClient, session: Session) -> Container:
+    """The container of Postgres, started again where a command was killed that had stopped it. Raises `WsError`."""
+    container = client.containers.get(there(session.identity, "postgres").identifier)
+    if container.status == "exited":
+        session.say("Postgres is stopped; starting it")
+        container.start()
+        wait_until(lambda: _unhealthy(container), START_SECONDS)
+    running(session.identity, "postgres")
+    return container
+
+
+def _unhealthy(container: Container) -> str:
+    container.reload()
+    return "" if container.health == "healthy" else "Postgres does not answer"
+
+
+def _refuse(result: Result, session: Session) -> None:
+    """Raises `WsError` for a run that failed before the first container was changed."""
+    if not result.ok:
+        changes.show_failures(result, session.console)
+        raise WsError("Postgres is as it was: no container was changed.")
