@@ -16,6 +16,7 @@ import pytest
 
 from testing.live.deployment import LiveStack, deployed, wait_until
 from testing.live.killed_restic import VARIABLE, killing_restic
+from ws.backup.throw_away import LABEL, PART
 
 pytestmark = [
     pytest.mark.live,
@@ -127,6 +128,15 @@ def done(stack: LiveStack, *arguments: str, code: int = 0) -> str:
     return found.stdout
 
 
+def temporary(stack: LiveStack) -> list[Any]:
+    """The Postgres of `ws backup verify`, in whatever state, and its volume."""
+    name = stack.identity.object_name(PART)
+    return [
+        *stack.engine.containers.list(all=True, filters={"name": name}, ignore_removed=True),
+        *stack.engine.volumes.list(filters={"label": f"{LABEL}={name}"}),
+    ]
+
+
 def backups(stack: LiveStack) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(done(stack, "backup", "list", "--json"))
     return found
@@ -157,6 +167,19 @@ def test_next_backup_completes_and_what_killed_ones_left_is_removed(drill):
 
 def test_backup_is_verified(drill):
     assert "no difference" in done(drill.stack, "backup", "verify")
+
+
+def test_killed_verify_leaves_nothing(drill):
+    """In the middle of a database, which is in a Postgres of its own."""
+    killed_at(drill.stack, "/mlflow.sql", "backup", "verify")
+    wait_until(lambda: temporary(drill.stack) == [], "the temporary Postgres is gone", 30)
+
+
+def test_backup_of_a_stack_that_is_down_is_verified(drill):
+    done(drill.stack, "down", "--yes")
+    assert drill.stack.containers() == {}
+    assert "no difference" in done(drill.stack, "backup", "verify")
+    assert temporary(drill.stack) == []
 
 
 def test_everything_is_destroyed(drill):

@@ -173,6 +173,7 @@ def verify(
 
     The exit code is 1 if anything differs.
     """
+    from docker_api.api import DockerApi
     from ws.backup.display import Shown
     from ws.backup.place import Options
     from ws.backup.sets import chosen, entries, manifest_of
@@ -186,6 +187,8 @@ def verify(
         repository=opened.repository,
         shown=Shown(console=err),
         within=within,
+        postgres=opened.settings.platform.postgres,
+        api=DockerApi(),
     ).run()
     _tell(report, manifest, "is complete")
 

@@ -31,9 +31,10 @@ REMOVE = 'rm -f "$0"\n'  # a part of a dump that was not copied whole: rows of p
 LOAD = f"""\
 set -e
 {PREPARE}trap 'rm -f "$0"' EXIT
+export PGOPTIONS="-c client_min_messages=warning"
 dropdb --if-exists --force "$1"
 createdb --owner="$2" "$1"
-export PGOPTIONS="-c role=$2 -c client_min_messages=warning"
+export PGOPTIONS="$PGOPTIONS -c role=$2"
 {PSQL} --dbname="$1" --single-transaction --output=/dev/null --file="$0"
 """
 DROP = f'{PREPARE}exec dropdb --if-exists --force "$0"\n'
@@ -75,12 +76,12 @@ class Server:
 
     def databases(self) -> list[Database]:
         """Its databases."""
-        rows = b"".join(self._run(LIST, OWNERS)).decode().splitlines()
+        rows = b"".join(self._output(LIST, OWNERS)).decode().splitlines()
         return [Database(name=row.partition("/")[0], owner=row.partition("/")[2]) for row in rows]
 
     def dump(self, name: str, reader: DumpReader) -> Iterator[bytes]:
         """A database's dump, in parts, which `reader` reads as well."""
-        yield from reader.through(self._run(DUMP, name))
+        yield from reader.through(self._output(DUMP, name))
         if not reader.complete:
             raise WsError(f"the dump of the database {name} broke off: Postgres was stopped meanwhile. Run it again.")
 
@@ -92,16 +93,14 @@ class Server:
         info.size, info.mode, info.uid, info.gid = size, 0o600, int(uid or 0), int(gid or 0)
         try:
             found.put_archive(DATA, _archive(info, parts))
-            for _ in self._run(LOAD, f"{DATA}/{info.name}", into, database.owner):
-                pass
+            self.run(LOAD, f"{DATA}/{info.name}", into, database.owner)
         except APIError as error:
             raise WsError(
                 f"the dump of the database {database.name} cannot be copied to Postgres: {error.explanation}"
             ) from None
         finally:
             with contextlib.suppress(WsError):  # Postgres may be what has ended
-                for _ in self._run(REMOVE, f"{DATA}/{info.name}"):
-                    pass
+                self.run(REMOVE, f"{DATA}/{info.name}")
 
     def count(self, name: str) -> DumpReader:
         """What a database holds."""
@@ -112,17 +111,20 @@ class Server:
 
     def drop(self, name: str) -> None:
         """Removes a database, if it is there."""
-        for _ in self._run(DROP, name):
+        self.run(DROP, name)
+
+    def run(self, script: str, *arguments: str) -> None:
+        """Runs a script in its container."""
+        for _ in self._output(script, *arguments):
             pass
 
     def take_place(self, restored: str, name: str) -> None:
         """Gives a restored database the name of another, which it replaces."""
         there = name in {one.name for one in self.databases()}
         away = f'ALTER DATABASE "{name}" RENAME TO "{restored}-replaced";' if there else ""
-        for _ in self._run(TAKE_PLACE, restored, SWAP.format(restored=restored, name=name, away=away)):
-            pass
+        self.run(TAKE_PLACE, restored, SWAP.format(restored=restored, name=name, away=away))
 
-    def _run(self, script: str, *arguments: str) -> Iterator[bytes]:
+    def _output(self, script: str, *arguments: str) -> Iterator[bytes]:
         try:
             yield from output(self.client, self.container, ["sh", "-c", script, *arguments])
         except APIError as error:

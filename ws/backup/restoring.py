@@ -33,7 +33,7 @@ from ws.backup.display import Shown
 from ws.backup.parts import ARTIFACTS, Part, databases_place, named_places, parts
 from ws.backup.restic import Repository
 from ws.backup.sets import Folder, Manifest
-from ws.backup.space import Need, refuse_small_disks
+from ws.backup.space import LOADED, Need, refuse_small_disks
 from ws.backup.tables import differences
 from ws.backup.taking import maintenance
 from ws.children import ends_with_parent
@@ -69,9 +69,11 @@ def extract(repository: Repository, folder: Folder, target: Path) -> None:
 
 
 @contextmanager
-def extracted(repository: Repository, folder: Folder, within: Path | None = None) -> Iterator[Path]:
+def extracted(
+    repository: Repository, folder: Folder, within: Path | None = None, *, prefix: str = "cslr-backup-"
+) -> Iterator[Path]:
     """A folder of a backup in a throw-away place, readable by this user alone."""
-    with tempfile.TemporaryDirectory(prefix="cslr-backup-", dir=within) as target:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=within) as target:
         extract(repository, folder, Path(target))
         yield Path(target)
 
@@ -204,7 +206,7 @@ class Restoring:
         dumps = [dump.size for dump in self.manifest.databases.values()]
         if dumps and (target := databases_place(self.identity, settings).folder(self.api)):
             # The former databases go once the new ones are whole; a dump lies beside the database that it becomes.
-            needs.append(Need(folder=target, size=sum(dumps) + max(dumps)))
+            needs.append(Need(folder=target, size=int(LOADED * sum(dumps)) + max(dumps)))
         refuse_small_disks(needs)
 
     def _stop(self) -> None:

@@ -10,6 +10,7 @@ from build_report.units import size
 from ws.errors import WsError
 
 COMPRESSED = 0.5  # of files that are stored the first time, restic rarely stores less
+LOADED = 3.5  # the size of a database by that of its plain dump: MLflow's metrics with their indexes, the largest part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,12 @@ def refuse_small_disks(needs: Iterable[Need]) -> None:
                 f"the disk of {', '.join(folders[disk])} lacks {size(lacking)}. Nothing was changed there.\n"
                 "  Make room, or name a folder of another disk (backup.repository or the stack file). Run it again."
             )
+
+
+def refuse_little_room(folder: Path, free: int | None, needed: int, what: str, remedy: str) -> None:
+    """Raises `WsError` where a folder has no room for something temporary."""
+    if free is not None and free < needed:
+        raise WsError(f"{folder} lacks {size(needed - free)} for {what}. {remedy}")
 
 
 def refuse_small_repository(location: str, now: int, before: int | None) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from config.services import PostgresSettings
 from embedded_engine.lock import LockedError
 from stack.identity import StackIdentity
 from ws.backup.display import Shown
 from ws.backup.sets import Folder, Manifest
 from ws.backup.taking import maintenance
-from ws.backup.verifying import Verifying
+from ws.backup.verifying import Verifying, remove_leftovers
 
 IDENTITY = StackIdentity(project="cslr", stack="dev")
 
@@ -35,7 +36,15 @@ def verifying(meanwhile: Any) -> Verifying:
     )
     restic: Any = Restic(meanwhile)
     shown = Shown(console=Console(file=io.StringIO()))
-    return Verifying(identity=IDENTITY, manifest=manifest, repository=restic, shown=shown, within=None)
+    return Verifying(
+        identity=IDENTITY,
+        manifest=manifest,
+        repository=restic,
+        shown=shown,
+        within=None,
+        postgres=PostgresSettings(),
+        api=restic,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +63,14 @@ def test_a_backup_may_be_made_meanwhile():
             pass
 
     assert verifying(backup).run().differences == []
+
+
+def test_folders_of_a_killed_run_are_removed_and_no_others(tmp_path):
+    target = tmp_path / "somewhere"
+    kept = ("cslr-dev-verify-", "cslr-dev-other-verify-abcdefgh", "cslr-backup-abcdefgh", "somewhere")
+    for name in (*kept, "cslr-dev-verify-abcdefgh"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+    (tmp_path / "cslr-dev-verify-alink678").symlink_to(target)
+    remove_leftovers(tmp_path, "cslr-dev-verify-")
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "cslr-dev-verify-alink678"}
+    assert (target / "inner").is_dir()
