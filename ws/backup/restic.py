@@ -42,9 +42,8 @@ EMPTY = "snapshot is empty"
 VANISHED = re.compile("(?i): no such file or directory$")  # removed since its folder was listed
 NO_SESSION = "unable to start the sftp session"
 BROKEN = "(?i)ssh command exited|closed by remote host|connection reset by peer|broken pipe"
-ABSENT = (
-    r"Is there a repository at the following location|repository does not exist|specified (bucket|key) does not exist"
-)
+QUESTION = "Is there a repository at the following location"
+ABSENT = rf"{QUESTION}|repository does not exist|specified (bucket|key) does not exist"
 # How restic and ssh say what went wrong → what it means, with the remedy. The first that matches counts.
 FAILURES = (
     (
@@ -80,8 +79,10 @@ FAILURES = (
         "{repository} does not answer: {said}",
     ),
     (
-        "(?i)access ?denied|InvalidAccessKeyId|SignatureDoesNotMatch|403 Forbidden",
-        "{repository} refuses the credentials of backup.s3_credentials: {said}",
+        "(?i)access ?denied|InvalidAccessKeyId|access key id you provided|SignatureDoesNotMatch|signature we calculated"
+        "|expired ?token|token .*(expired|invalid)|403 Forbidden",
+        "{repository} refuses {credentials}: {said}\n"
+        "  Correct the file with them, or name another: backup.s3_credentials, or --s3-credentials",
     ),
     (
         "(?i)ciphertext verification failed|invalid data returned|is damaged|does not match id"
@@ -255,9 +256,16 @@ class Repository:
     def _error(self, text: str) -> ResticError:
         if NO_SESSION in text:
             text = f"{text}\n{ssh.complaint(self.location)}"
-        lines = [line.removeprefix("Fatal: ") for line in text.splitlines() if line.strip()]
+        lines = [line.removeprefix("Fatal: ") for line in text.partition(QUESTION)[0].splitlines() if line.strip()]
         said = " / ".join(lines[-3:])
-        words = {"repository": self.location, "password": self.password_file, "said": said}
+        words = {
+            "repository": self.location,
+            "password": self.password_file,
+            "credentials": f"the credentials in {self.s3_credentials}"
+            if self.s3_credentials
+            else "access without credentials",
+            "said": said,
+        }
         sentence = dict(FAILURES).get(_pattern(text), "restic failed: {said}")
         return ResticError(sentence.format_map(words), text)
 
