@@ -67,8 +67,11 @@ class MLflow(Service):
                 ports=self._publish(MLFLOW, settings.port),
                 mounts=(
                     self._data(settings.artifacts, "artifacts", "/mlflow/artifacts"),
-                    *host.programs("with_python.sh", "mlflow_server.py", "mlflow_http.py", "http_health.py"),
+                    *host.programs(
+                        "with_python.sh", "mlflow_server.py", "mlflow_http.py", "mlflow_gateway.py", "http_health.py"
+                    ),
                     host.secrets.postgres_role(postgres.MLFLOW, user=settings.user),
+                    host.secrets.gateway_key(user=settings.user),
                     *self._accounts(settings, host),
                     *host.env_secrets(name),
                     *extra_mounts(settings.volumes),

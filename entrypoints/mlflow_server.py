@@ -5,6 +5,7 @@
 Runs and models are kept in Postgres, artifacts in /mlflow/artifacts and served through MLflow. Reads
 /run/secrets/postgres-mlflow. With /run/secrets/mlflow-admin-password every request needs a login: accounts are in
 Postgres too, and those of the platform have the passwords of the mounted files after each start.
+/run/secrets/mlflow-gateway-key encrypts what people enter for MLflow's gateway (mlflow_gateway.py, beside this file).
 Health: GET :5000/health. Environment, besides MLflow's own:
 MLFLOW_DATABASE (mlflow@postgres:5432/mlflow), MLFLOW_ARTIFACTS, MLFLOW_WORKERS (2), MLFLOW_DEADLINE (120 seconds for
 Postgres).
@@ -27,6 +28,8 @@ DATABASE = os.environ.get("MLFLOW_DATABASE", "mlflow@postgres:5432/mlflow")
 ARTIFACTS = Path(os.environ.get("MLFLOW_ARTIFACTS", "/mlflow/artifacts"))
 PASSWORD_FILE = Path(os.environ.get("POSTGRES_PASSWORD_FILE", "/run/secrets/postgres-mlflow"))
 SECRETS = Path(os.environ.get("MLFLOW_SECRETS", "/run/secrets"))
+GATEWAY_KEY = "mlflow-gateway-key"  # the present one, and below it former ones
+PASSPHRASE, PASSPHRASE_VERSION = "MLFLOW_CRYPTO_KEK_PASSPHRASE", "MLFLOW_CRYPTO_KEK_VERSION"  # MLflow's variables
 ADMIN = "admin"
 APP = "cslr-logins"  # mlflow_rights.py, as MLflow knows it
 # Account → file in SECRETS. The first has all rights; tasks, notebooks and services use the other one.
@@ -231,6 +234,20 @@ def install_app() -> None:
     (metadata / "entry_points.txt").write_text(f"[mlflow.app]\n{APP} = mlflow_rights:create_app\n")
 
 
+def prepare_gateway(driver: str) -> None:
+    """Give MLflow the key of the stack for its gateway's secrets; one that the user set prevails."""
+    if not (SECRETS / GATEWAY_KEY).exists() or os.environ.get(PASSPHRASE):
+        return
+    gateway: Any = importlib.import_module("mlflow_gateway")  # beside this file
+    known = read_secret(SECRETS / GATEWAY_KEY, "MLflow's gateway").split()
+    changed, closed = gateway.wrap_again(driver, DATABASE, known, int(os.environ.get(PASSPHRASE_VERSION, "1")))
+    if changed:
+        say(f"encrypted {changed} secrets of the gateway with the stack's key")
+    if closed:
+        say(f"warning: no key opens these secrets of the gateway; enter them again: {', '.join(closed)}")
+    os.environ[PASSPHRASE] = known[0]
+
+
 def collect(options: list[str]) -> None:
     """Become `mlflow gc`, which removes artifacts through the server."""
     driver = find_driver()
@@ -259,6 +276,7 @@ def serve() -> None:
     wait_for_postgres(driver)
     upgrade_tables(driver)
     send_at_once()
+    prepare_gateway(driver)
     options = ["--host=0.0.0.0", "--port=5000", "--serve-artifacts", *store(driver)]
     if has_logins():
         prepare_logins(driver)

@@ -1,4 +1,4 @@
-"""The platform's nine secrets: their sources, and the files in which containers get them.
+"""The platform's secrets: their sources, and the files in which containers get them.
 
 A secret set in the encrypted stack config wins, so that several hosts can share it; otherwise it is generated on first
 use into the state folder, or made from the key of its cluster (``cluster_key.py``). No secret is ever an environment
@@ -29,6 +29,8 @@ SECRETS = {
 # Documents that hold secrets, for programs that read them nowhere else.
 ALERT_ROUTES, REDIS_CONF, REDIS_EXPORTER = "alertmanager.yaml", "redis.conf", "redis-exporter.json"
 NOTEBOOK_TOKEN = "marimo-token"  # noqa: S105 (the name of a file)
+# Not in the stack config: it has former values as well, without which what they encrypt would be lost.
+GATEWAY_KEY = "mlflow-gateway-key"
 MINIMUM_LENGTH = 8
 LONGER = dict.fromkeys((mlflow_login.ADMIN_SECRET, mlflow_login.SERVICE_SECRET), mlflow_login.SHORTEST)
 SECRETS_TARGET = "/run/secrets"
@@ -85,6 +87,7 @@ class SecretFiles:
             **self.values,
             **{name: redis_users.password(redis, user) for name, user in redis_users.SECRETS.items()},
             **{f"postgres-{role}": redis_users.password(postgres, role) for role in roles},
+            GATEWAY_KEY: self.files.generated(GATEWAY_KEY).split()[0],
             **{notebook_token_file(person): self._notebook_token(person) for person in people},
         }
 
@@ -103,6 +106,10 @@ class SecretFiles:
     def notebook_token_path(self, person: str | None, *, uid: int) -> str:
         """Path on this host of the file with that token, readable by `uid`."""
         return self.files.secret(NOTEBOOK_TOKEN, self._notebook_token(person), uid=uid)
+
+    def gateway_key(self, *, user: str) -> Mount:
+        """The mounted key of the secrets in MLflow's gateway, with former ones, a line each."""
+        return self._mount(GATEWAY_KEY, self.files.generated(GATEWAY_KEY), user)
 
     def redis_user(self, name: str, *, user: str) -> Mount:
         """The mounted password of a Redis user with limited rights: ``redis-reader`` or ``redis-agent``."""

@@ -37,6 +37,16 @@ KILLED = -9
 ARTIFACT = os.urandom(3_000_000)
 NOTEBOOK = "import marimo\n\napp = marimo.App()\n"
 MLFLOW = f"http://127.0.0.1:{SETTINGS['mlflow']['port']}"
+# What MLflow's gateway uses of a secret that somebody entered, which its interface never shows.
+GATEWAY = """\
+export PGPASSFILE=/tmp/mlflow.pgpass MLFLOW_CRYPTO_KEK_PASSPHRASE=$(head -n 1 /run/secrets/mlflow-gateway-key)
+exec /opt/venv/bin/python -W ignore -c '
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+store = SqlAlchemyStore("postgresql+psycopg2://mlflow@postgres:5432/mlflow", "/tmp/none")
+print([store._get_decrypted_secret(one.secret_id) for one in store.list_secret_infos()])
+'
+"""
+API_KEY = {"api_key": "sk-of-a-provider"}
 PSQL = (
     "PATH=$(echo /usr/lib/postgresql/*/bin):$PATH PGPASSWORD=$(cat /run/secrets/postgres-queue) "
     'psql --host=127.0.0.1 --username=queue --dbname=queue --tuples-only --no-align --command="$0"'
@@ -81,6 +91,8 @@ def worked(stack: LiveStack) -> dict[str, Any]:
         answer(mlflow.post("/mlflow/runs/log-batch", json={"run_id": name, "metrics": metrics, "params": parameters}))
         place = f"/mlflow-artifacts/artifacts/{experiment}/{name}/artifacts/weights.bin"
         answer(mlflow.put(place, content=ARTIFACT))
+        secret = {"secret_name": "provider", "secret_value": API_KEY, "provider": "openai"}
+        answer(mlflow.post(f"{MLFLOW}/api/3.0/mlflow/gateway/secrets/create", json=secret))
     write = (
         f"umask 077; printf '%s' '{NOTEBOOK}' > /workspace/notebooks/mine.py; ln -s missing ~/link; echo 7 > ~/results"
     )
@@ -107,6 +119,7 @@ def seen(stack: LiveStack, run: str, artifact: str) -> Mapping[str, Any]:
         "artifact": intact,
         "files": said,
         "jobs": jobs,
+        "gateway": stack.heard("mlflow", "sh", "-c", GATEWAY)[1].splitlines()[-1],
     }
 
 
@@ -140,6 +153,14 @@ def temporary(stack: LiveStack) -> list[Any]:
 def backups(stack: LiveStack) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(done(stack, "backup", "list", "--json"))
     return found
+
+
+def test_rotated_key_opens_what_people_entered_in_the_gateway(drill):
+    done(drill.stack, "secrets", "rotate", "mlflow-gateway-key", "--yes")
+    first, former = (drill.stack.state / "generated/mlflow-gateway-key").read_text().split()
+    assert first != former
+    assert seen(drill.stack, drill.work["run"], drill.work["artifact"]) == drill.work["seen"]
+    assert drill.work["seen"]["gateway"] == str([API_KEY])
 
 
 def test_first_backup_is_complete(drill):

@@ -334,6 +334,7 @@ class TestSecrets:
             "grafana-secret-key",
             "mlflow-admin-password",
             "mlflow-password",
+            "mlflow-gateway-key",
             "salt",
         }
         said = everything_said(dev)

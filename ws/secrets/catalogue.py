@@ -15,6 +15,7 @@ from coordination import redis_users
 from stack import cluster_key, env_secrets
 from stack.secrets import (
     ALERT_ROUTES,
+    GATEWAY_KEY,
     NOTEBOOK_TOKEN,
     REDIS_CONF,
     REDIS_EXPORTER,
@@ -40,6 +41,7 @@ class Secret:
     generated: bool = True  # made here where it is not set; otherwise a value must be given
     shared: bool = False  # the same on all hosts of a cluster, which could not talk to each other otherwise
     elsewhere: str = ""  # what else holds it, or is lost with it, and what to do about that
+    keeps_former: bool = False  # the file has former values too, by which what they encrypted is read once more
 
     def is_mounted_at(self, service: str, target: str) -> bool:
         """Whether a file in a container of `service` is of this secret."""
@@ -110,6 +112,8 @@ def secrets_of(configured: StackSettings) -> list[Secret]:
         )
         for name, key in SECRETS.items()
     ]
+    if settings.mlflow.enabled:
+        found.append(Secret(name=GATEWAY_KEY, key="", files=(GATEWAY_KEY,), keeps_former=True))
     found += (_of_person(name) for name in people)
     found += _env_secrets(configured)
     found += (

@@ -35,6 +35,9 @@ from ws.secrets.listing import Listed, Origin, listed
 from ws.stack_settings import StackSettings
 from ws.terminal import confirm
 
+FORMER = (
+    9  # values that are kept: only those since the service's last start, or of a backup that comes back, are needed
+)
 BYTES = 32  # of a generated value, as in stack/state.py
 
 
@@ -130,9 +133,16 @@ def _write(rotated: Sequence[Listed], value: str | None, configured: StackSettin
     for one in rotated:
         if not files.get(one.secret.name):
             set_secret(configured.identity.stack, one.secret.key, values[one.secret.name])
+    keeping = {one.secret.name for one in rotated if one.secret.keeps_former}
     for name, file in files.items():
         if file:
-            write_atomically(file, values[name].encode(), 0o600)
+            lines = [values[name], *(former(file) if name in keeping else ())]
+            write_atomically(file, "\n".join(lines).encode(), 0o600)
+
+
+def former(file: Path) -> Sequence[str]:
+    """The values that a file keeps for its service when another becomes the first."""
+    return file.read_text().split()[:FORMER] if file.is_file() else ()
 
 
 def _forget_former(session: Session, before: Sequence[Deployed]) -> None:

@@ -71,3 +71,10 @@ def test_only_a_stack_of_a_cluster_has_its_key():
 def test_a_stack_that_only_builds_has_none():
     with pytest.raises(WsError, match="only builds images"):
         named("config:\n  cslr:matrix: {}\n")
+
+
+def test_the_key_of_mlflows_gateway_is_of_mlflow_alone_and_keeps_former_ones():
+    key = named()["mlflow-gateway-key"]
+    assert (key.key, key.generated, key.keeps_former) == ("", True, True)
+    assert key.is_mounted_at("mlflow", f"{SECRETS_TARGET}/mlflow-gateway-key")
+    assert "mlflow-gateway-key" not in named("config:\n  cslr:platform:\n    mlflow: {enabled: false}\n")
