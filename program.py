@@ -13,6 +13,7 @@ from components.image_family import ImageFamily, family_args, planned_tags
 from components.keeper import docker_socket, engine_hostname
 from components.network import RayNetwork
 from components.platform import Platform, PlatformArgs
+from components.topology import topology_of
 from config import matrix
 from config.builds import BuildSettings
 from config.cluster_file import find_membership
@@ -28,6 +29,7 @@ from config.remedies import secret_command
 from config.services import RAY_NODES
 from contracts.facts import BASES, Times
 from contracts.postgres import ROLES
+from contracts.ray_tls import KEY as KEY_FILE
 from docker_api.api import DockerApi, DockerError
 from policy import gate
 from policy.resource import Surroundings
@@ -36,13 +38,14 @@ from preflight import cluster as cluster_checks
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers, shared_users
 from preflight.host_facts import outside_addresses
-from stack import base_age, env_secrets, owner, plain_record, rejoin, tls, unfinished_restore
+from stack import base_age, env_secrets, owner, plain_record, ray_tls, rejoin, tls, unfinished_restore
 from stack import facts as host_facts
 from stack.advertised_facts import MACHINE
 from stack.engine_state import known
 from stack.env_secrets import EnvSecrets
 from stack.identity import ASKS, GENERATES
 from stack.pulumi_internals import register_stack_outputs
+from stack.ray_tls import RayCertificate
 from stack.running_words import warning
 from stack.running_work import look
 from stack.secrets import SECRETS, SecretFiles
@@ -111,9 +114,13 @@ def declare_platform(stack: Stack) -> Outputs:
             (pulumi.warn if notice.warning else pulumi.info)(notice.text)
     sources = sources_of(stack, settings.images, torch=settings.torch)
     alert_secrets = alert_secrets_of(stack, settings)
-    gate.enforce(surroundings(stack, settings, secrets, own, alert_secrets), dry_run=stack.dry_run)
-    verified = note(now, stack)
     hostname, own_addresses = engine_hostname(docker_socket()), outside_addresses()
+    nodes = topology_of(settings, stack.identity).node_addresses
+    ray_certificate = ray_tls.ray_certificate(
+        settings, secrets, stack.identity, names=ray_tls.names_for(settings, nodes, own_addresses)
+    )
+    gate.enforce(surroundings(stack, settings, secrets, own, alert_secrets, ray_certificate), dry_run=stack.dry_run)
+    verified = note(now, stack)
     platform = Platform(
         "platform",
         PlatformArgs(
@@ -130,6 +137,7 @@ def declare_platform(stack: Stack) -> Outputs:
             certificate=tls.certificate_folder(
                 settings, stack.files, stack.identity, site=site, hostname=hostname, own_addresses=own_addresses
             ),
+            ray_certificate=ray_certificate,
             own_addresses=own_addresses,
         ),
     )
@@ -149,11 +157,18 @@ def declare_platform(stack: Stack) -> Outputs:
 
 
 def surroundings(
-    stack: Stack, settings: PlatformSettings, secrets: SecretFiles, own: EnvSecrets, alerts: AlertSecrets
+    stack: Stack,
+    settings: PlatformSettings,
+    secrets: SecretFiles,
+    own: EnvSecrets,
+    alerts: AlertSecrets,
+    ray: RayCertificate | None,
 ) -> Surroundings:
     """What the rules of hardening have to know of a stack, beside its resources."""
     chosen = {name for name, key in SECRETS.items() if stack.config(key) is not None}
     values = secrets.all(roles=ROLES, people=settings.marimo.users if settings.marimo.enabled else ())
+    if ray:
+        values |= {KEY_FILE: ray.files[KEY_FILE]}
     addresses = {name: value for name, value in vars(alerts).items() if value}
     socket = docker_socket()
     return Surroundings(

@@ -21,7 +21,6 @@ from config.public_keys import PublicKey
 from contracts.devel import HOST_KEYS_TARGET, KEYS_FILE, KEYS_TARGET, USER
 from stack.mount import Mount
 from stack.programs import HOOKS_PATH, run_module
-from stack.secrets import RAY_TOKEN
 
 PROGRAM = "entrypoints.devel"
 KEYS_FOLDER = "login-keys"
@@ -75,7 +74,7 @@ class Devel(Service):
                     defaults={**NO_TELEMETRY, **QUIET_GIT, **host.workspace.environment(name), **jobs},
                     user=settings.env,
                     required={
-                        **RAY_TOKEN,
+                        **host.ray_access_environment,
                         **{key: value for key, value in links.items() if value},
                         # A DataLoader starts its workers in the same way as one in a Ray task.
                         "PYTHONPATH": HOOKS_PATH,
@@ -94,7 +93,7 @@ class Devel(Service):
                     host.examples(),
                     *host.workspace.mounts,
                     *((args.notebooks,) if args.notebooks else ()),
-                    host.secrets.mount("ray-token", user=settings.user),
+                    *host.ray_access(settings.user),
                     *host.mlflow_login(settings.user),
                     *host.env_secrets(name),
                     *dataset_mounts(name, args.datasets),

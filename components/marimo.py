@@ -19,7 +19,6 @@ from config.ports import MARIMO
 from config.services import MarimoSettings
 from stack.mount import Mount
 from stack.programs import HOOKS_PATH, run_module, run_python
-from stack.secrets import RAY_TOKEN
 
 # Share of the container's memory for DataLoaders in notebooks: Docker's default, 64 MB, holds not even one batch.
 SHARED_MEMORY = 0.25
@@ -72,7 +71,7 @@ class Marimo(Service):
                     defaults={**NO_TELEMETRY, **QUIET_GIT, **host.workspace.environment(name), **own},
                     user=settings.env,
                     required={
-                        **RAY_TOKEN,
+                        **host.ray_access_environment,
                         **{key: value for key, value in links.items() if value},
                         # A DataLoader in a notebook starts its workers in the same way as one in a Ray task.
                         "PYTHONPATH": HOOKS_PATH,
@@ -89,7 +88,7 @@ class Marimo(Service):
                     host.examples(),
                     *host.workspace.mounts,
                     host.secrets.notebook_token(args.person, user=settings.user),
-                    host.secrets.mount("ray-token", user=settings.user),
+                    *host.ray_access(settings.user),
                     *host.mlflow_login(settings.user),
                     *host.env_secrets(name),
                     *dataset_mounts(name, args.datasets),

@@ -49,6 +49,7 @@ from stack.http_proxy import http_proxy
 from stack.identity import StackIdentity
 from stack.mount import Mount
 from stack.programs import PROGRAMS_TARGET
+from stack.ray_tls import RayCertificate
 from stack.secrets import SecretFiles, user_id
 from stack.sources import Sources
 from stack.state import HostFiles
@@ -74,6 +75,7 @@ class PlatformArgs:
     python: str  # the interpreter of this program, for the commands that it declares
     hostname: str = ""  # of this host; empty where the Docker Engine is on another
     certificate: str = ""  # folder of this host with the certificate of web services; empty without TLS
+    ray_certificate: RayCertificate | None = None  # of Ray's processes and clients; None without Ray's own TLS
     own_addresses: tuple[str, ...] = ()  # of this host, for ports on all addresses; the best-known one first
 
 
@@ -129,6 +131,7 @@ class Platform(pulumi.ComponentResource):
             links=Mount(source=links, target=f"{PROGRAMS_TARGET}/{LINKS}", read_only=True),
             python=args.python,
             mlflow_logins=settings.mlflow.logins and self._topology.mlflow_url is not None,
+            ray_certificate=args.ray_certificate,
             behind_tls=settings.behind_tls,
         )
         if "firewall" in enabled:
@@ -458,6 +461,7 @@ class Platform(pulumi.ComponentResource):
             node_name=self._topology.node,
             own_addresses=args.own_addresses,
             proxy=self._proxy,
+            ray_certificate=args.ray_certificate,
         )
         client = expectation.client
         if client is None:

@@ -111,7 +111,7 @@ class RayNode(Service):
                 mounts=(
                     *distinct(*host.module("entrypoints.ray.node"), *host.ray_hooks(), *args.mounts),
                     *host.workspace.mounts,
-                    host.secrets.mount("ray-token", user=node.user),
+                    *host.ray_access(node.user),
                     *host.mlflow_login(node.user),
                     *redis_users(host, node.user, leads=leads),
                     *(host.panels.mounts if leads else ()),
@@ -173,7 +173,7 @@ class RayHead(Service):
                 mounts=(
                     *distinct(*host.module("entrypoints.ray.agent"), *host.ray_hooks()),
                     *host.workspace.mounts,
-                    host.secrets.mount("ray-token", user=settings.user),
+                    *host.ray_access(settings.user),
                     *host.mlflow_login(settings.user),
                     *redis_users(host, settings.user, leads=True),
                     *host.panels.mounts,
@@ -375,7 +375,7 @@ def ray_environment(name: str, host: Host) -> Mapping[str, str]:
         "RAY_NODE_REDIS_ADDRESSES": ",".join(topology.redis_addresses),
         "RAY_NODE_REDIS_READER": READER,
         "RAY_NODE_REDIS_READER_FILE": f"{SECRETS_TARGET}/redis-reader",
-        **RAY_TOKEN,
+        **host.ray_access_environment,
         "PYTHONPATH": HOOKS_PATH,
         **host.workspace.node_environment(name),
     }

@@ -15,13 +15,14 @@ from components.workspace import Workspace
 from config.datasets import DatasetSettings
 from config.services import VolumeMount
 from config.tls import web_port
-from contracts import mlflow_login
+from contracts import mlflow_login, ray_tls
 from contracts.datasets import target
 from stack import programs
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
 from stack.mount import Mount
-from stack.secrets import SecretFiles
+from stack.ray_tls import RayCertificate
+from stack.secrets import RAY_TOKEN, SecretFiles
 from stack.state import HostFiles
 
 
@@ -42,6 +43,7 @@ class Host:
     links: Mount  # links that tasks and notebooks print for people (entrypoints/hooks/mlflow_links.py)
     panels: Panels = field(default_factory=Panels)  # of Ray's dashboard, if there is Grafana
     mlflow_logins: bool = False  # whether MLflow wants to know who asks
+    ray_certificate: RayCertificate | None = None  # by which Ray's processes know each other, with Ray's own TLS
     behind_tls: tuple[str, ...] = ()  # services whose web port the service `tls` publishes in their place
     first: tuple[pulumi.Resource, ...] = ()  # resources that every container waits for
 
@@ -61,6 +63,17 @@ class Host:
     def mlflow_login(self, user: str) -> tuple[Mount, ...]:
         """The mount of the password of the platform's account in MLflow; none where there are no logins."""
         return (self.secrets.mount(mlflow_login.SERVICE_SECRET, user=user),) if self.mlflow_logins else ()
+
+    def ray_access(self, user: str) -> tuple[Mount, ...]:
+        """Mounts of what a process of Ray or a Ray Client shows: the token, and its certificate with Ray's own TLS."""
+        files = self.ray_certificate.files if self.ray_certificate else {}
+        certificate = (self.secrets.document(name, text, user=user) for name, text in files.items())
+        return (self.secrets.mount("ray-token", user=user), *certificate)
+
+    @property
+    def ray_access_environment(self) -> Mapping[str, str]:
+        """What tells Ray where that is."""
+        return {**RAY_TOKEN, **(ray_tls.environment() if self.ray_certificate else {})}
 
     def examples(self) -> Mount:
         """The mount of the archive of the examples."""

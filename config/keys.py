@@ -15,6 +15,7 @@ SECRETS = {
     "cslr:redisPassword": "Password of Redis, shared by all hosts of a cluster.",
     "cslr:postgresPassword": "Password of Postgres.",
     "cslr:rayToken": "Token of the Ray cluster, shared by all its hosts and users.",
+    "cslr:rayAuthority": "What the authority of Ray's certificates (`ray.tls`) is made from: 32 characters or more.",
     "cslr:marimoToken": "Token that opens the notebooks.",
     "cslr:transcriptionToken": "Token of the transcription service.",
     "cslr:grafanaPassword": "Password of Grafana's user `admin`.",

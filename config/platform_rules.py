@@ -30,7 +30,7 @@ from config.services import (
     ServiceSettings,
     image_owner,
 )
-from config.tls import files_are_named
+from config.tls import files_are_named, ray_tls_has_one_authority
 from config.transcription_rules import jobs_on_ray_can_run
 from config.transcription_variant import transcription_has_its_gpus
 from config.types import check_reached_name, format_quantity, is_path, parse_quantity
@@ -103,6 +103,8 @@ RESERVED_ENVIRONMENT = (
     "RAY_AUTH_",
     "RAY_ADDRESS",
     "RAY_REDIS_",
+    "RAY_TLS_",
+    "RAY_USE_TLS",
     "RAY_external_storage_namespace",
     "RAY_ROTATION_",
     "RAY_memory_monitor_",
@@ -506,7 +508,10 @@ def env_secrets_are_no_others(settings: PlatformSettings) -> Iterator[Problem]:
 
 def tls_has_its_files(settings: PlatformSettings) -> Iterator[Problem]:
     """See `tls.files_are_named`; what is in the files is checked before a deployment (stack/tls.py)."""
-    yield from files_are_named(settings.tls, several_hosts=settings.membership is not None)
+    several_hosts = settings.membership is not None
+    yield from files_are_named(settings.tls, several_hosts=several_hosts)
+    if settings.ray.tls:
+        yield from ray_tls_has_one_authority(several_hosts=several_hosts, head_address=settings.ray.head_address)
 
 
 CHECKS: tuple[Callable[[PlatformSettings], Iterator[Problem]], ...] = (

@@ -372,6 +372,11 @@ class RaySettings(Settings):
         description="Address of the dashboard behind a reverse proxy, for links: `https://gpuhost.example.org/ray`. "
         "The proxy must strip the path, since the dashboard has none. Unset: links lead to its port.",
     )
+    tls: bool = Field(
+        default=False,
+        description="Whether Ray encrypts its own traffic, and admits nobody without a certificate of this stack: "
+        "between nodes, tasks, notebooks and Ray Clients (docs/tls.md#between-rays-processes).",
+    )
     scratch: Location | None = Field(
         default=None,
         description="Where `/scratch` of nodes and notebooks is kept, with Ray's sessions, spilled objects, temporary "

@@ -40,6 +40,7 @@ WEB = {
 SOURCE: Path = ("tls", "source")
 CERTIFICATE: Path = ("tls", "certificate")
 KEY: Path = ("tls", "key")
+RAY_TLS: Path = ("ray", "tls")
 FILES = {CERTIFICATE: "/etc/ssl/site/fullchain.pem", KEY: "/etc/ssl/site/privkey.pem"}  # examples
 
 PemPath = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -74,6 +75,21 @@ class TlsSettings(ServiceSettings):
 def web_port(service: str) -> int | None:
     """The port of a web service inside the network; None for any other service."""
     return WEB.get(listed_as(service))
+
+
+def ray_tls_has_one_authority(*, several_hosts: bool, head_address: str | None) -> Iterator[Problem]:
+    """Ray's own TLS only where all nodes and clients have certificates of this stack's authority."""
+    remedy = "Encrypt what is between the hosts in another way, such as WireGuard, and leave the key out:"
+    keys = (Remove(RAY_TLS),)
+    if several_hosts:
+        reason = (
+            "Ray's TLS is for a stack on one host, and this host is part of a cluster: Ray Clients reach the head by "
+            "the address of any host, and one certificate for all of them would replace every node with each host added"
+        )
+        yield Problem(RAY_TLS, reason, remedy, keys)
+    elif head_address is not None:
+        reason = f"the head at {head_address} (ray.head_address) has no certificate of this stack's authority"
+        yield Problem(RAY_TLS, reason, remedy, keys)
 
 
 def files_are_named(settings: TlsSettings, *, several_hosts: bool) -> Iterator[Problem]:

@@ -33,6 +33,7 @@ class ClusterTestSettings:
     health: str = ""
     redis: Door | None = None
     ray_token: Path | None = None
+    ray_tls: bool = False  # whether Ray has TLS of its own
     marimo_token: Path | None = None
     trusted: str = ""  # certificates as PEM, if web services have TLS
     by_address: bool = True  # whether the certificate is for the addresses in the URLs

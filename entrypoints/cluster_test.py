@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from contracts import ray_tls
 from contracts.cluster_test import ClusterTestSettings, Door
 from contracts.document import DocumentError, load_settings
 from entrypoints.verify_cluster import (
@@ -154,7 +155,7 @@ def as_client(settings: ClusterTestSettings, environment: dict[str, str], second
     try:
         done = subprocess.run(
             [sys.executable, "-c", program],
-            env={**os.environ, **CLIENT_SETTINGS, **environment},
+            env={**os.environ, **CLIENT_SETTINGS, **(ray_tls.environment() if settings.ray_tls else {}), **environment},
             capture_output=True,
             text=True,
             timeout=seconds,

@@ -1,8 +1,10 @@
-"""Certificates of web services: those that a stack makes for itself, and what is wrong with those of a site.
+"""Certificates: those that a stack makes for its web services and for Ray, and what is wrong with those of a site.
 
 Values only: no file, no clock.
 """
 
+import hashlib
+import hmac
 import ipaddress
 import itertools
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ SERVER_LIFE = timedelta(days=397)  # browsers refuse longer ones of public autho
 RENEWED_BEFORE = timedelta(days=60)  # `ws up` may be long in coming
 BEGIN = timedelta(hours=1)  # clocks of clients that are slow
 OWN_NAMES = ("localhost", "127.0.0.1")
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # FIPS 186-5, of secp256r1
 # What TLS clients take today, and OpenSSL at the level of security that Debian's nginx runs with.
 SMALLEST_RSA = 2048  # bits
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
@@ -69,9 +72,16 @@ class Pair:
         return self.certificate.not_valid_after_utc
 
 
-def make_authority(name: str, now: datetime) -> Pair:
-    """A new authority, which may only sign certificates of servers."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def derived_key(secret: str, purpose: str) -> ec.EllipticCurvePrivateKey:
+    """The key that a secret of 256 bits or more stands for: always the same one, which does not reveal the secret."""
+    digest = hmac.new(secret.encode(), purpose.encode(), hashlib.sha512).digest()
+    # Of twice the order's length, so that the remainder favours no number (FIPS 186-5, A.2.1).
+    return ec.derive_private_key(int.from_bytes(digest, "big") % (P256_ORDER - 1) + 1, ec.SECP256R1())
+
+
+def make_authority(name: str, now: datetime, key: ec.EllipticCurvePrivateKey | None = None) -> Pair:
+    """A new authority, which signs no authorities. None: with a new key."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     usage = _usage(signs=True)
     builder = (
@@ -83,16 +93,23 @@ def make_authority(name: str, now: datetime) -> Pair:
     return _pair([builder.sign(key, hashes.SHA256())], key)
 
 
-def issue(authority: Pair, names: Sequence[str], now: datetime) -> Pair:
-    """A new certificate for a server with these names and addresses, the best one first."""
+def issue(
+    authority: Pair,
+    names: Sequence[str],
+    now: datetime,
+    *,
+    life: timedelta = SERVER_LIFE,
+    usages: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.SERVER_AUTH,),
+) -> Pair:
+    """A new certificate for these names and addresses, the best one first; for a server, unless `usages` say more."""
     key, signer = ec.generate_private_key(ec.SECP256R1()), authority.certificate
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     builder = (
-        _builder(subject, signer.subject, key.public_key(), now, min(SERVER_LIFE, authority.expires - now))
+        _builder(subject, signer.subject, key.public_key(), now, min(life, authority.expires - now))
         .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),  # type: ignore[arg-type]
@@ -103,14 +120,16 @@ def issue(authority: Pair, names: Sequence[str], now: datetime) -> Pair:
     return _pair([builder.sign(signing, hashes.SHA256())], key)  # type: ignore[arg-type]
 
 
-def is_good(server: Pair, authority: Pair, names: Sequence[str], now: datetime) -> bool:
+def is_good(
+    server: Pair, authority: Pair, names: Sequence[str], now: datetime, renewed_before: timedelta = RENEWED_BEFORE
+) -> bool:
     """Whether a certificate that was issued before still serves: signed, for all these names, and long enough."""
     try:
         check(server, (), now)
         server.certificate.verify_directly_issued_by(authority.certificate)
     except UNREADABLE:
         return False
-    return set(names) <= names_of(server.certificate) and server.expires - now > RENEWED_BEFORE
+    return set(names) <= names_of(server.certificate) and server.expires - now > renewed_before
 
 
 def plain(pair: Pair) -> Pair:
@@ -148,6 +167,13 @@ def check(pair: Pair, names: Sequence[str], now: datetime) -> None:
             f"is for {', '.join(sorted(found)) or 'no name'}, and not for {', '.join(missing)} (network.names)",
             "Get a certificate for every name in network.names, or remove the name there.",
         )
+
+
+def text_of_key(key: PrivateKeyTypes) -> bytes:
+    """A private key as PEM, without a passphrase."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def names_of(certificate: x509.Certificate) -> set[str]:
@@ -276,9 +302,4 @@ def _builder(
 
 
 def _pair(chain: Sequence[x509.Certificate], key: PrivateKeyTypes) -> Pair:
-    return Pair(
-        chain=b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain),
-        key=key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-    )
+    return Pair(chain=b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain), key=text_of_key(key))

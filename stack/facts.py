@@ -6,7 +6,8 @@ neither the Docker socket nor a way to the host.
 
 from pathlib import Path
 
-from contracts.document import dump
+from contracts.document import dump, load
+from contracts.facts import CERTIFICATES, Times
 from stack.mount import Mount
 from stack.programs import PROGRAMS_TARGET
 from stack.state import HostFiles, make_closed, write_atomically
@@ -19,6 +20,18 @@ def write(root: Path, name: str, document: object) -> None:
     """Replaces a fact in the folder of a stack, or of the user. May raise `OSError`."""
     folder = _folder(root)
     write_atomically(folder / f"{name}.json", dump(document).encode(), 0o644)
+
+
+def certificate(root: Path, name: str, expires: float | None) -> None:
+    """Says when one of the stack's certificates expires; None: there is none. What else the file says stays."""
+    try:
+        before = load(Times, (root / FOLDER / f"{CERTIFICATES}.json").read_text())
+    except (OSError, ValueError):
+        before = Times(times={})
+    others = {each: time for each, time in before.times.items() if each != name}
+    now = others if expires is None else {**others, name: expires}
+    if now != dict(before.times):
+        write(root, CERTIFICATES, Times(times=now))
 
 
 def mounts(files: HostFiles) -> tuple[Mount, ...]:

@@ -14,11 +14,13 @@ from coordination import redis_users
 from stack.mount import Mount
 from stack.state import HostFiles
 
+RAY_AUTHORITY = "ray-authority"  # never in a container: stack/ray_tls.py makes the key of Ray's authority from it
 # name of the file in /run/secrets → key of the stack config
 SECRETS = {
     "redis-password": "redisPassword",
     "postgres-password": "postgresPassword",
     "ray-token": "rayToken",
+    RAY_AUTHORITY: "rayAuthority",
     "marimo-token": "marimoToken",
     "transcription-token": "transcriptionToken",
     "grafana-password": "grafanaPassword",
@@ -32,7 +34,10 @@ NOTEBOOK_TOKEN = "marimo-token"  # noqa: S105 (the name of a file)
 # Not in the stack config: it has former values as well, without which what they encrypt would be lost.
 GATEWAY_KEY = "mlflow-gateway-key"
 MINIMUM_LENGTH = 8
-LONGER = dict.fromkeys((mlflow_login.ADMIN_SECRET, mlflow_login.SERVICE_SECRET), mlflow_login.SHORTEST)
+LONGER = {
+    **dict.fromkeys((mlflow_login.ADMIN_SECRET, mlflow_login.SERVICE_SECRET), mlflow_login.SHORTEST),
+    RAY_AUTHORITY: 32,  # whoever knows a certificate of it can try secrets as fast as a computer can
+}
 SECRETS_TARGET = "/run/secrets"
 # How Ray's processes and clients find the token of the cluster.
 RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{SECRETS_TARGET}/ray-token"}

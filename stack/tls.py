@@ -14,7 +14,6 @@ from config.platform import PlatformSettings
 from config.problems import Problem, Set, SettingsError
 from config.project import FOLDER
 from config.tls import CERTIFICATE, FILES, KEY, SOURCE
-from contracts.facts import CERTIFICATES, Times
 from coordination.regular_file import read_text
 from stack import certificates, facts
 from stack.certificates import OWN_NAMES, Pair, UnusableError
@@ -100,7 +99,7 @@ def served_folder(
         authority = _authority(folder, identity, now)
         pair, trusted = _issued(kept, authority, names, now), authority.chain
     write_atomically(trusted_file(files.folder), trusted, 0o644)
-    facts.write(files.folder, CERTIFICATES, Times(times={"tls": pair.expires.timestamp()}))
+    facts.certificate(files.folder, "tls", pair.expires.timestamp())
     return files.secret_folder(SERVED, {PEM: pair.chain + pair.key}, uid=uid)
 
 

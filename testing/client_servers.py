@@ -15,6 +15,8 @@ from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]
 
+from stack.ray_tls import RayCertificate
+
 HOST = "127.0.0.1"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PACKAGES = {"ray": version("ray")}  # of this environment
@@ -104,11 +106,20 @@ def saying(answer: bytes) -> Iterator[int]:
 
 
 @contextmanager
-def grpc_server() -> Iterator[int]:
-    """The port of a gRPC server without services, as which Ray Client looks before a program connects."""
+def grpc_server(certificate: RayCertificate | None = None) -> Iterator[int]:
+    """The port of a gRPC server without services, as which Ray Client looks before a program connects.
+
+    With a certificate, it lets in whoever has one of the same authority.
+    """
     with ThreadPoolExecutor(1) as pool:
         server = grpc.server(pool)
-        port = int(server.add_insecure_port(f"{HOST}:0"))
+        address = f"{HOST}:0"
+        if certificate:
+            pair, authority = certificate.pair, certificate.authority
+            credentials = grpc.ssl_server_credentials([(pair.key, pair.chain)], authority, require_client_auth=True)
+            port = int(server.add_secure_port(address, credentials))
+        else:
+            port = int(server.add_insecure_port(address))
         server.start()
         try:
             yield port

@@ -13,6 +13,7 @@ from images.catalog import CATALOG
 from stack.http_proxy import HttpProxy
 from stack.identity import StackIdentity
 from stack.programs import ENTRYPOINTS
+from stack.ray_tls import RayCertificate
 from stack.secrets import SecretFiles, user_id
 from stack.sources import Sources
 from stack.state import HostFiles
@@ -38,6 +39,7 @@ class Expectation:
     node_name: Callable[[str], str]  # service → name of its Ray node
     proxy: HttpProxy
     own_addresses: tuple[str, ...] = ()  # of this host
+    ray_certificate: RayCertificate | None = None
 
     @property
     def client(self) -> str | None:
@@ -81,6 +83,7 @@ class Expectation:
             listed=tuple(map(self.identity.object_name, self.services)) if "keeper" in self.services else (),
             secrets=expected.SecretFiles(
                 ray_token=self.secrets.path("ray-token", uid=user_id(user)),
+                ray_certificate=self._ray_certificate(user_id(user)),
                 marimo_token=self.secrets.notebook_token_path(person_of(self._notebooks), uid=user_id(user)),
                 transcription_token=self.secrets.path("transcription-token", uid=user_id(user))
                 if "transcription" in self.services
@@ -91,6 +94,10 @@ class Expectation:
             ),
             **({"settle": LAN_SETTLE, "deadline": LAN_DEADLINE + patience} if membership else {}),
         )
+
+    def _ray_certificate(self, uid: int) -> dict[str, str]:
+        files = self.ray_certificate.files if self.ray_certificate else {}
+        return {name: self.files.secret(name, text, uid=uid) for name, text in files.items()}
 
     @property
     def _notebooks(self) -> str:

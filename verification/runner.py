@@ -16,7 +16,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Mount
 
-from contracts import mlflow_login
+from contracts import mlflow_login, ray_tls
 from docker_api.one_off import limits
 from stack.programs import ENTRYPOINTS, program_path
 from stack.secrets import RAY_TOKEN, SECRETS_TARGET
@@ -102,11 +102,14 @@ def client_container(
         MARIMO_TOKEN_FILE: spec.secrets.marimo_token,
         TRANSCRIPTION_TOKEN_FILE: spec.secrets.transcription_token,
         str(mlflow_login.FILE): spec.secrets.mlflow_password,
+        **{f"{SECRETS_TARGET}/{name}": path for name, path in spec.secrets.ray_certificate.items()},
     }
     environment = {"HOME": "/tmp", "RES_OPTIONS": "timeout:1 attempts:1", ENVIRONMENT: limited(spec, seconds)}  # noqa: S108
     environment |= spec.client.environment
     if spec.secrets.ray_token:
         environment |= RAY_TOKEN
+    if spec.secrets.ray_certificate:
+        environment |= ray_tls.environment()
     if spec.secrets.marimo_token:
         environment |= {"CSLR_MARIMO_TOKEN_PATH": MARIMO_TOKEN_FILE}
     if spec.secrets.transcription_token:

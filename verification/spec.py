@@ -87,6 +87,7 @@ class SecretFiles(Model):
     """Paths of the secrets on the host; mounted, never read here. None: the service needs no token."""
 
     ray_token: HostPath | None = None
+    ray_certificate: dict[str, HostPath] = {}  # file in /run/secrets → path, with Ray's own TLS
     marimo_token: HostPath | None = None
     transcription_token: HostPath | None = None
     mlflow_password: HostPath | None = None

@@ -328,6 +328,7 @@ class TestSecrets:
             "redis-password",
             "postgres-password",
             "ray-token",
+            "ray-authority",
             "marimo-token",
             TRANSCRIPTION,
             "grafana-password",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from contracts import ray_tls
 from ws.client import queue_program
 from ws.client.endpoints import CLIENT, DASHBOARD, MLFLOW, NOTEBOOKS, QUEUE, Endpoint
 
@@ -32,7 +33,7 @@ RENDERED = {
     QUEUE_COMMAND: PROGRAM,
 }
 COPIED = ("check.py", "jobs/hello.py")
-ALL_FILES = frozenset({*RENDERED, *COPIED, FACTS, RAY_TOKEN, NOTEBOOK_TOKEN, AUTHORITY, QUEUE_PROGRAM})
+ALL_FILES = frozenset({*RENDERED, *COPIED, FACTS, RAY_TOKEN, NOTEBOOK_TOKEN, AUTHORITY, QUEUE_PROGRAM, *ray_tls.FILES})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ class Bundle:
     login: str = ""  # lines for ~/.ssh/config that lead to the devel container; empty without one
     mlflow_logins: bool = False  # whether MLflow wants to know who asks
     authority: str = ""  # its certificate, as PEM; empty where the stack has none of its own
+    ray_certificate: Mapping[str, str] = field(default_factory=dict, repr=False)  # file → PEM, with Ray's own TLS
     ray_token: str = field(repr=False)
     notebook_token: str = field(repr=False)
 
@@ -99,6 +101,8 @@ class Bundle:
             found[QUEUE_PROGRAM] = Content(data=queue_program.archive())
         if self.endpoint(DASHBOARD) or self.endpoint(QUEUE):
             found[RAY_TOKEN] = Content(data=self.ray_token.encode(), mode=SECRET)
+        if self.endpoint(CLIENT):
+            found |= {name: Content(data=text.encode(), mode=SECRET) for name, text in self.ray_certificate.items()}
         if self.authority:
             found[AUTHORITY] = Content(data=self.authority.encode())
         if self.endpoint(NOTEBOOKS):
@@ -116,6 +120,7 @@ class Bundle:
             "requirements": [
                 f"{EXTRAS.get(name, name)}=={version}" for name, version in {**self.packages, **self.tools}.items()
             ],
+            "ray_tls": ray_tls.environment("$bundle") if self.ray_certificate else {},
             "destination": f"{self.user}@{self.host}" if self.user else self.host,
             # What a proxy of the person's site must not be asked for.
             "near": list(dict.fromkeys(one.host for one in self.endpoints)),

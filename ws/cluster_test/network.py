@@ -72,7 +72,7 @@ def programs_of(identity: StackIdentity, spec: VerificationSpec) -> dict[str, st
 def secrets_of(spec: VerificationSpec) -> dict[str, str]:
     """The tokens that users have, likewise."""
     found = {"ray-token": spec.secrets.ray_token, "marimo-token": spec.secrets.marimo_token}
-    found |= {mlflow_login.SERVICE_SECRET: spec.secrets.mlflow_password}
+    found |= {mlflow_login.SERVICE_SECRET: spec.secrets.mlflow_password, **spec.secrets.ray_certificate}
     return {f"{SECRETS_TARGET}/{name}": path for name, path in found.items() if path}
 
 

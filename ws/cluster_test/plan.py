@@ -73,6 +73,7 @@ def plan(settings: PlatformSettings, found: Deployed) -> ClusterTestSettings:
         health=_url(settings, "health", urls),
         redis=redis,
         ray_token=found.ray_token,
+        ray_tls=settings.ray.tls,
         marimo_token=found.marimo_token,
         trusted=found.trusted if settings.tls.enabled else "",
         by_address=settings.tls.source == "generated",

@@ -17,6 +17,8 @@ from ws.export.kuberay import NEEDED_VERSION, PASSWORD_KEY, TOKEN_KEY, Exported,
 from ws.generate.files import Written, shown
 from ws.generate.program import Declared, declared
 
+WITHOUT_TLS = "The manifests leave out ray.tls: certificates of pods are a matter of the Kubernetes cluster."
+
 
 def write(session: Session, path: Path, *, registry: str | None, replicas: int | None, gpus: int | None) -> Written:
     """Writes the manifests. Raises `WsError`, and what the program refuses."""
@@ -49,7 +51,7 @@ def write(session: Session, path: Path, *, registry: str | None, replicas: int |
     secret = shlex.join(["kubectl", "create", "secret", "generic", exported.secret, *from_files])
     return Written(
         paths=(path,),
-        notes=tuple(_notes(exported.images, found, registry)),
+        notes=(*_notes(exported.images, found, registry), *([WITHOUT_TLS] if settings.ray.tls else [])),
         next_step=f"Apply it: {secret} && kubectl apply -f {shown(path)}",
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from config.keys import ALERT_SECRETS, ENV_SECRETS, WEBHOOKS
 from config.notation import notebooks_of
 from config.project import NAME
-from contracts import mlflow_login
+from contracts import mlflow_login, ray_tls
 from contracts.postgres import ROLES
 from coordination import redis_users
 from stack import cluster_key, env_secrets
@@ -17,6 +17,7 @@ from stack.secrets import (
     ALERT_ROUTES,
     GATEWAY_KEY,
     NOTEBOOK_TOKEN,
+    RAY_AUTHORITY,
     REDIS_CONF,
     REDIS_EXPORTER,
     SECRETS,
@@ -64,6 +65,11 @@ ROWS = {
         shared=True,
         elsewhere="Whoever uses Ray from elsewhere needs the new one: make their bundles anew (ws client), and copy it "
         "to every program that was given a copy",
+    ),
+    RAY_AUTHORITY: _Row(
+        files=ray_tls.FILES,
+        shared=True,
+        elsewhere="With ray.tls, Ray Clients elsewhere need new certificates: make their bundles anew (ws client)",
     ),
     NOTEBOOK_TOKEN: _Row(
         files=(NOTEBOOK_TOKEN,),

@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,10 @@ from typing import Any, ClassVar
 import pytest
 
 from contracts import mlflow_login
+from stack.identity import StackIdentity
+from stack.ray_tls import client_certificate, ray_certificate
+from stack.secrets import RAY_AUTHORITY, SecretFiles
+from stack.state import HostFiles
 from testing.client_bundle import OPEN, WITH_QUEUE, bundle
 from testing.client_servers import (
     HOST,
@@ -26,6 +31,7 @@ from testing.client_servers import (
     saying,
     web,
 )
+from testing.harness import platform_settings
 from ws.client.folder import write
 from ws.client.laptop import check
 from ws.client.laptop.check import Bundle, Failed, Service
@@ -222,6 +228,25 @@ class TestClient:
     def test_a_grpc_server_passes(self, present):
         with grpc_server() as port:
             assert check.check_client(service("client", f"ray://{HOST}:{port}"), present) == "answers"
+
+    def test_with_rays_own_tls_its_certificate_is_shown(self, present, tmp_path):
+        secrets = SecretFiles(files=HostFiles(folder=tmp_path, dry_run=True), values={RAY_AUTHORITY: "a-secret"})
+        settings, identity = platform_settings({"ray": {"tls": True}}), StackIdentity(project="cslr", stack="dev")
+        node = ray_certificate(settings, secrets, identity, names=(HOST,))
+        with grpc_server(node) as port:
+            one = service("client", f"ray://{HOST}:{port}")
+            with pytest.raises(Failed, match="the tunnel is open, but nothing answers"):
+                check.check_client(one, present)
+            for name, text in client_certificate(secrets, identity).files.items():
+                (present.folder / name).write_text(text)
+            assert check.check_client(one, present) == "answers"
+            with pytest.raises(Failed, match="Ray's certificate is not good for localhost"):
+                check.check_client(service("client", f"ray://localhost:{port}"), present)
+            other = replace(secrets, values={RAY_AUTHORITY: "another"})
+            for name, text in client_certificate(other, identity).files.items():
+                (present.folder / name).write_text(text)
+            with pytest.raises(Failed, match="Ray's certificate is not good"):
+                check.check_client(one, present)
 
     @pytest.mark.parametrize(
         ("answer", "reason"),

@@ -84,6 +84,7 @@ STACKS = {
             {"ray": {"cpu": {**PULLED, "torch": False}, "gpu": {"enabled": True, **PULLED}}, "gpu": {"enabled": True}},
         )
     ),
+    "with Ray's own TLS": Stack(settings=merged(SINGLE, {"ray": {"tls": True}}), secrets=SECRETS),
     "pulled images": Stack(
         settings=merged(
             dict.fromkeys(("firewall", "redis", "postgres", "mlflow", "marimo", "health"), PULLED),

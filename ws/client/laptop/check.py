@@ -5,11 +5,12 @@ import configparser
 import json
 import os
 import socket
+import ssl
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
@@ -79,6 +80,16 @@ class Bundle:
             raise Failed(f"{file.name} is missing", NEW_BUNDLE)
         return file
 
+    def of_ray(self) -> "ssl.SSLContext | None":
+        """How Ray Client shows its certificate; None where Ray has no TLS of its own."""
+        authority, certificate, key = (self.folder / f"ray-{name}" for name in ("authority.pem", "tls.pem", "tls.key"))
+        if not certificate.is_file():
+            return None
+        context = ssl.create_default_context(cafile=authority)
+        context.load_cert_chain(certificate, key)
+        context.set_alpn_protocols(["h2"])
+        return context
+
 
 def check_versions(bundle: Bundle) -> str:
     """Python and packages of this environment, which must be the cluster's."""
@@ -124,9 +135,20 @@ def check_dashboard(service: Service, bundle: Bundle) -> str:
 def check_client(service: Service, bundle: Bundle) -> str:
     """Ray Client: whether a gRPC server answers. Ray checks token and versions itself when a program connects."""
     address = urlsplit(service.url)
-    with reaching(service, bundle), socket.create_connection((address.hostname, address.port), SECONDS) as connection:
+    context = bundle.of_ray()
+    with reaching(service, bundle), ExitStack() as open_ones:
+        connection = open_ones.enter_context(socket.create_connection((address.hostname, address.port), SECONDS))
+        if context:
+            try:
+                secure = context.wrap_socket(connection, server_hostname=address.hostname)
+                connection = open_ones.enter_context(secure)
+            except ssl.SSLCertVerificationError as error:
+                reason = f"Ray's certificate is not good for {address.hostname} ({error.verify_message})"
+                raise Failed(reason, NEW_BUNDLE) from None
         connection.sendall(PREFACE + EMPTY_SETTINGS)
-        answer = connection.recv(FRAME_HEADER, socket.MSG_WAITALL)
+        answer = b""
+        while len(answer) < FRAME_HEADER and (more := connection.recv(FRAME_HEADER - len(answer))):
+            answer += more
     if len(answer) < FRAME_HEADER:
         raise unreached(service, bundle, "the connection was closed")
     if answer[TYPE_AT] != SETTINGS:

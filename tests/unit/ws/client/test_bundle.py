@@ -5,6 +5,7 @@ import json
 import tomllib
 
 from config.project import FOLDER
+from contracts import ray_tls
 from images.variants import DEFAULT_VARIANT
 from testing.client_bundle import NOTEBOOKS_TOKEN, OPEN, TOKEN, WITH_QUEUE, bundle
 from testing.harness import merged
@@ -13,6 +14,7 @@ from ws.client.bundle import ALL_FILES, FACTS, Bundle
 from ws.client.laptop.check import CHECKS
 
 HELLO = "python hello.py"
+CERTIFICATE = {name: f"PEM of {name}" for name in ray_tls.FILES}
 
 
 def texts(made: Bundle) -> dict[str, str]:
@@ -106,7 +108,7 @@ class TestWords:
 
     def test_every_file_is_known_as_one_of_a_bundle(self):
         """So that an update removes those that it does not have."""
-        assert bundle(WITH_QUEUE, authority="PEM").files().keys() == ALL_FILES
+        assert bundle(WITH_QUEUE, authority="PEM", ray_certificate=CERTIFICATE).files().keys() == ALL_FILES
 
 
 class TestQueue:
@@ -144,6 +146,24 @@ class TestQueue:
                     assert sources & known, f"{name} imports {node.module}"
 
 
+class TestRayCertificate:
+    """Of a stack with Ray's own TLS."""
+
+    def test_is_what_ray_is_told_to_show(self):
+        made = bundle(ray_certificate=CERTIFICATE)
+        found = texts(made)
+        assert {name: found[name] for name in ray_tls.FILES} == CERTIFICATE
+        assert 'export RAY_USE_TLS="1"' in found["environment"]
+        assert f'export RAY_TLS_SERVER_KEY="$bundle/{ray_tls.KEY}"' in found["environment"]
+        assert f"/{ray_tls.KEY}" in found[".gitignore"].split()
+        assert made.files()[ray_tls.KEY].mode == 0o600
+
+    def test_is_nowhere_without_one(self):
+        found = texts(bundle())
+        assert found.keys().isdisjoint(ray_tls.FILES)
+        assert "RAY_USE_TLS" not in found["environment"]
+
+
 class TestAuthority:
     """Of a stack with TLS that makes its certificates itself."""
 
@@ -161,4 +181,5 @@ class TestAuthority:
     def test_is_not_named_without_one(self):
         found = bundle(WITH_QUEUE).files()
         assert "authority.pem" not in found
-        assert not any("authority" in content.text.lower() for name, content in found.items() if name != "bin/ws.pyz")
+        words = {name: content.text.lower() for name, content in found.items()}
+        assert not any("authority" in text for name, text in words.items() if name not in ("bin/ws.pyz", "check.py"))

@@ -2,11 +2,12 @@
 
 import json
 import tomllib
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
+from contracts import ray_tls
 from images.lockfile import locked
 from images.variants import VARIANTS
 from images.versions import versions
@@ -129,3 +130,29 @@ def test_a_host_without_ray_and_mlflow_is_refused(call, capsys):
 )
 def test_words_that_ssh_or_a_shell_would_take_otherwise_are_refused(call, words):
     assert not call(*words, code=2).exists()
+
+
+class TestRaysOwnTls:
+    ON: ClassVar[dict[str, Any]] = {"ray": {"tls": True}, "network": {"bind_address": "0.0.0.0"}}
+
+    @pytest.fixture
+    def authority(self, tmp_path):
+        """What the stack's first deployment makes."""
+        (tmp_path / "state/cslr/cslr/lab/generated/ray-authority").write_text("made-before-" * 4)
+
+    def test_the_bundle_gets_a_certificate_and_loses_it_without_tls(self, call, authority, capsys):
+        folder = call(settings=self.ON)
+        assert all((folder / name).is_file() for name in ray_tls.FILES)
+        assert "Ray's certificate is not for" not in capsys.readouterr().err
+        call(settings={})
+        assert not any((folder / name).exists() for name in ray_tls.FILES)
+
+    def test_a_name_that_ray_would_refuse_is_told_with_the_key(self, call, authority, capsys):
+        call("--host", "gpuhost", settings=self.ON)
+        said = " ".join(capsys.readouterr().err.split())
+        assert "Ray's certificate is not for gpuhost" in said
+        assert "ws set network.names '[gpuhost]' -s lab" in said
+
+    def test_before_the_first_deployment_there_is_no_authority(self, call, capsys):
+        call(settings=self.ON, code=1)
+        assert "ws up --stack lab" in capsys.readouterr().err
