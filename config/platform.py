@@ -319,8 +319,12 @@ class PlatformSettings(Settings):
 
     def published_ports(self) -> list[tuple[Path, int]]:
         """Path below the key and port, for each port of this host that an enabled service publishes."""
+        return [(path, port) for _, path, port in self.ports_by_service()]
+
+    def ports_by_service(self) -> list[tuple[str, Path, int]]:
+        """The same, each after its service."""
         return [
-            (self.key(name, *path), port)
+            (name, self.key(name, *path), port)
             for name in self.services()
             if not (self.membership and name in RAY_NODES)  # on the host network, with the ports of config/ports.py
             for path, port in self.service(name).host_ports.items()
@@ -347,6 +351,10 @@ class PlatformSettings(Settings):
     def behind_tls(self) -> tuple[str, ...]:
         """The enabled services whose web port the service `tls` publishes in their place."""
         return tuple(name for name in self.services() if web_port(name)) if self.tls.enabled else ()
+
+    def publisher(self, service: str, port: int) -> str:
+        """The service whose container publishes a port of a service: `tls`, or itself."""
+        return "tls" if service in self.behind_tls and port == self.web_port_of(service) else service
 
     def web_port_of(self, service: str) -> int | None:
         """The port of this host on which people reach a service's pages; None where it is not published."""

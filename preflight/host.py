@@ -14,7 +14,6 @@ from config.platform import KEY, PlatformSettings
 from config.platform_rules import MINIMUM_MEMORY, mounted, without_hint
 from config.problems import Notice, Path, Problem, Remove, Set, SettingsError, Together, distinct
 from config.services import SERVICES
-from config.tls import SOURCE
 from config.types import EVERYWHERE, format_quantity, is_path, parse_quantity, spare_subnet
 from images.variants import VARIANTS
 from preflight import datasets
@@ -106,20 +105,27 @@ def ports_are_free(settings: PlatformSettings, facts: HostFacts) -> Iterator[Pro
             )
 
 
-def former_tls_is_gone(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
-    """No nginx of this stack holds ports that its services get back.
+def ports_are_given_up(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
+    """No container that Pulumi made holds a port that another service gets.
 
-    The embedded engine and Compose end it before; Pulumi deletes last.
+    Pulumi would start that service before it removes or replaces the container. The embedded engine and Compose free
+    such ports first; `tls` starts after all services whose ports it takes.
     """
-    if "tls" in settings.services():
-        return
-    for name in sorted({one.container for one in facts.container_ports if _is_tls_by_pulumi(one, facts)}):
-        yield Problem(
-            SOURCE,
-            f"TLS is off now, and {name} still holds the ports that the services get back; Pulumi would remove it last",
-            "Remove it, and deploy again (with Pulumi's own CLI: pulumi up --refresh). It has no data:",
-            (f"docker rm --force {name}",),
-        )
+    gets = {port: (settings.publisher(name, port), path) for name, path, port in settings.ports_by_service()}
+    refused: set[str] = set()
+    for held in sorted(facts.container_ports, key=lambda one: (one.container, one.port)):
+        service, path = gets.get(held.port, ("tls", ()))
+        if service in ("tls", held.labels.get(LABEL_COMPONENT)) or not _is_by_pulumi(held, facts):
+            continue
+        if held.container not in refused:
+            refused.add(held.container)
+            yield Problem(
+                path,
+                f"{held.port} is held by {held.container}, which Pulumi would not end before {service} needs it",
+                "End it, and deploy again (with Pulumi's own CLI: pulumi up --refresh). What runs in it ends, and its "
+                "data is kept:",
+                (f"docker rm --force {held.container}",),
+            )
 
 
 def postgres_reads_its_data(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
@@ -140,9 +146,8 @@ def postgres_reads_its_data(settings: PlatformSettings, facts: HostFacts) -> Ite
             )
 
 
-def _is_tls_by_pulumi(port: ContainerPort, facts: HostFacts) -> bool:
-    of_tls = facts.owns(port.labels) and port.labels.get(LABEL_COMPONENT) == "tls"
-    return of_tls and not {EMBEDDED_LABEL, COMPOSE_LABEL} & port.labels.keys()
+def _is_by_pulumi(port: ContainerPort, facts: HostFacts) -> bool:
+    return facts.owns(port.labels) and not {EMBEDDED_LABEL, COMPOSE_LABEL} & port.labels.keys()
 
 
 def port_owner(port: int, bind: str, facts: HostFacts) -> str | None:
@@ -369,7 +374,7 @@ CHECKS: tuple[Callable[[PlatformSettings, HostFacts], Iterator[Problem]], ...] =
     subnet_is_free,
     bind_address_is_ours,
     ports_are_free,
-    former_tls_is_gone,
+    ports_are_given_up,
     postgres_reads_its_data,
     limits_fit,
     ray_nodes_share_the_cores,

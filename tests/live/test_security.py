@@ -137,11 +137,11 @@ class TestServicesRefuse:
 class TestSecrets:
     """No secret is anywhere but in the files that are mounted."""
 
-    def test_are_ten_and_a_salt(self, platform):
+    def test_are_eleven_and_a_salt(self, platform):
         assert set(platform.secrets()) == {
             "redis-password", "postgres-password", "ray-token", "marimo-token", "transcription-token",
             "grafana-password", "grafana-secret-key", "mlflow-admin-password", "mlflow-password",
-            "mlflow-gateway-key", "salt",
+            "mlflow-gateway-key", "ray-authority", "salt",
         }  # fmt: skip
         assert all(len(value) >= 32 for value in platform.secrets().values())
 

@@ -247,9 +247,9 @@ HOST_CHECKS = (
         asks_docker=True,
     ),
     HostCheck(
-        title="TLS",
-        run=host_checks.former_tls_is_gone,
-        describe=lambda settings, _: "on" if settings.tls.enabled else "off",
+        title="Ports that move",
+        run=host_checks.ports_are_given_up,
+        describe=lambda *_: "none, or the engine frees them first",
         asks_docker=True,
     ),
     HostCheck(

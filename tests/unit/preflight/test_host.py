@@ -2,6 +2,7 @@
 
 import ipaddress
 import time
+from collections.abc import Mapping
 from typing import ClassVar
 
 import hypothesis
@@ -40,6 +41,14 @@ def refusal(raw: object, facts: HostFacts) -> str:
     with pytest.raises(SettingsError) as caught:
         check_raw(raw, facts)
     return str(caught.value)
+
+
+def held(component: str, port: int, labels: Mapping[str, str] = OURS) -> ContainerPort:
+    """A port that a container of the stack publishes."""
+    container = f"cslr-dev-{component}"
+    return ContainerPort(
+        container=container, address="127.0.0.1", port=port, labels={**labels, "cslr.component": component}
+    )
 
 
 class TestHostOfWhichNothingIsKnown:
@@ -117,9 +126,9 @@ class TestHostPort:
         text = refusal({}, facts)
         assert "5000 is in use on this host by the container cslr-gpu-mlflow of the stack gpu" in text
 
-    def test_may_be_in_use_by_this_stacks_own_container(self):
-        own = ContainerPort(container="cslr-dev-mlflow", address="127.0.0.1", port=5000, labels=OURS)
-        check_raw({}, HostFacts(container_ports=(own,), listeners=(Listener(address="127.0.0.1", port=5000),)))
+    def test_may_be_in_use_by_the_services_own_container(self):
+        listener = Listener(address="127.0.0.1", port=5000)
+        check_raw({}, HostFacts(container_ports=(held("mlflow", 5000),), listeners=(listener,)))
 
     def test_may_be_in_use_on_another_address(self):
         check_raw({}, HostFacts(listeners=(Listener(address="192.168.1.10", port=5000),)))
@@ -136,17 +145,30 @@ class TestHostPort:
         ids=["by Pulumi", "by the embedded engine", "by Compose", "of another stack", "TLS is on"],
     )
     def test_must_not_be_held_by_a_former_nginx_that_pulumi_removes_last(self, raw, labels, refused):
-        tls = {**labels, "cslr.component": "tls"}
-        ports = [
-            ContainerPort(container="cslr-dev-tls", address="127.0.0.1", port=one, labels=tls) for one in (5001, 8889)
-        ]
-        facts = HostFacts(container_ports=tuple(ports))
-        if refused:
-            text = refusal(raw, facts)
-            assert text.count("cslr:platform.tls.source: TLS is off now, and cslr-dev-tls still holds the ports") == 1
-            assert "    docker rm --force cslr-dev-tls" in text
-        else:
+        facts = HostFacts(container_ports=(held("tls", 5000, labels), held("tls", 8888, labels)))
+        if not refused and labels is not THEIRS:
             check_raw(raw, facts)
+            return
+        text = refusal(raw, facts)
+        assert text.count("5000 is held by cslr-dev-tls, which Pulumi would not end before mlflow needs it") == refused
+        assert text.count("    docker rm --force cslr-dev-tls") == refused
+
+    def test_must_not_move_between_services_that_pulumi_replaces(self):
+        swapped = {"mlflow": {"port": 8888}, "health": {"port": 5000}}
+        text = refusal(swapped, HostFacts(container_ports=(held("mlflow", 5000), held("health", 8888))))
+        assert f"{FILE}: cslr:platform.health.port: 5000 is held by cslr-dev-mlflow" in text
+        assert f"{FILE}: cslr:platform.mlflow.port: 8888 is held by cslr-dev-health" in text
+        assert "    docker rm --force cslr-dev-mlflow" in text
+        assert "    docker rm --force cslr-dev-health" in text
+
+    @pytest.mark.parametrize("component", ["mlflow", "tls"])
+    def test_may_move_behind_nginx_which_pulumi_starts_last(self, component):
+        swapped = {"mlflow": {"port": 8888}, "health": {"port": 5000}, "tls": {"source": "generated"}}
+        check_raw(swapped, HostFacts(container_ports=(held(component, 5000), held(component, 8888))))
+
+    def test_may_move_within_a_service(self):
+        ports = {"ray": {"cpu": {"ports": {"dashboard": 10001, "client": 8265}}}}
+        check_raw(ports, HostFacts(container_ports=(held("ray-cpu", 8265), held("ray-cpu", 10001))))
 
     def test_of_a_disabled_service_does_not_matter(self):
         facts = HostFacts(listeners=(Listener(address="::", port=8080),))
