@@ -361,7 +361,7 @@ class TestSecrets:
         assert given == {
             "redis": {"redis.conf", "redis-password"},
             "postgres": {"postgres-password", "postgres-mlflow", "postgres-queue", "postgres-monitor"},
-            "mlflow": {"postgres-mlflow"},
+            "mlflow": {"postgres-mlflow", "mlflow-gateway-key"},
             "ray-cpu": {"ray-token", "redis-reader", "redis-agent"},
             "marimo": {"marimo-token", "ray-token"},
             "health": {"redis-reader", "postgres-monitor", "ray-token", "marimo-token"},
