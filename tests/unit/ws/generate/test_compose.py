@@ -193,8 +193,8 @@ class TestSecrets:
         before = written({})["services"]["ray-cpu"]["secrets"]
         file = written({"mlflow": {"user": "2000:2000"}})
         assert file["services"]["ray-cpu"]["secrets"] == before
-        (own,) = file["services"]["mlflow"]["secrets"]
-        assert own == {"source": "postgres-mlflow-2000", "target": "postgres-mlflow"}
+        own = {one["target"]: one["source"] for one in file["services"]["mlflow"]["secrets"]}
+        assert own["postgres-mlflow"] == "postgres-mlflow-2000"
         assert "postgres-mlflow" in {one["source"] for one in file["services"]["postgres"]["secrets"]}
 
 
