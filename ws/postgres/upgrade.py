@@ -102,8 +102,9 @@ class Upgrade:
         session = self.session
         planned = session.run(choice, lambda engine: engine.preview(), UNCHECKED)
         _refuse(planned, session)
-        images = frozenset(change.urn for change in planned.changes if OF_IMAGES in change.urn)
-        _refuse(session.run(choice, lambda engine: engine.up(Scope(only=images)), UNCHECKED), session)
+        # Not the images alone: Pulumi makes a resource only together with what it is part of.
+        others = frozenset(change.urn for change in planned.changes if OF_IMAGES not in change.urn)
+        _refuse(session.run(choice, lambda engine: engine.up(Scope(without=others)), UNCHECKED), session)
         consent.obtain(lambda: session.cost(planned.changes))
 
     def dump(self) -> None:
