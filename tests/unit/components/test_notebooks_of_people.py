@@ -16,11 +16,6 @@ OWN = "/workspace/notebooks/.own"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("state")
-
-
-@pytest.fixture(scope="module")
 def people(home) -> Deployed:
     return deploy(PEOPLE, state_home=home)
 

@@ -17,16 +17,6 @@ TARGETS = {f"/run/secrets/{name}" for name in FILES}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("state")
-
-
-@pytest.fixture(scope="module")
-def off(home) -> Deployed:
-    return deploy(SINGLE, state_home=home, secrets=SECRETS)
-
-
-@pytest.fixture(scope="module")
 def on(home) -> Deployed:
     return deploy(merged(SINGLE, ON), state_home=home, secrets=SECRETS)
 
