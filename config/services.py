@@ -456,7 +456,8 @@ class PostgresSettings(SinglePortSettings):
     data: DataLocation = None
     version: Literal[17, 18] = Field(
         default=17,
-        description="Major version of Postgres in the built image. Data of an earlier one: `ws postgres upgrade`.",
+        description="Major version of Postgres in the built image. To bring the data of another one along: "
+        "`ws postgres upgrade`.",
     )
 
 

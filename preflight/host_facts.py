@@ -348,13 +348,15 @@ def _is_postgres(container: dict[str, Any]) -> bool:
 
 
 def _running_postgres(container: dict[str, Any], client: docker.DockerClient) -> RunningPostgres:
-    """Its version is the one that its image says; 0 if it says none, or is gone."""
+    return RunningPostgres(labels=container["Labels"], major=postgres_major(container["ImageID"], client))
+
+
+def postgres_major(image: str, client: docker.DockerClient) -> int:
+    """The major version of Postgres in an image, as far as its environment says; 0 if it does not, or is not here."""
     with suppress(docker.errors.ImageNotFound):
-        image: dict[str, Any] = client.images.get(container["ImageID"]).attrs
-        environment = image["Config"].get("Env") or ()
-        found = POSTGRES_MAJOR.search("\n".join(environment))
-        return RunningPostgres(labels=container["Labels"], major=int(found[1] or found[2]) if found else 0)
-    return RunningPostgres(labels=container["Labels"], major=0)
+        found = POSTGRES_MAJOR.search("\n".join(client.images.get(image).attrs["Config"].get("Env") or ()))
+        return int(found[1] or found[2]) if found else 0
+    return 0
 
 
 def _has_nvidia_toolkit() -> bool:

@@ -41,7 +41,7 @@ EMPTY: Json = {"snapshot_id": "", "total_files_processed": 0, "total_bytes_proce
 def maintenance(identity: StackIdentity, command: str) -> Iterator[None]:
     """Holds the lock of a stack's data: backup, restore and `mlflow gc` exclude each other. Raises `LockedError`."""
     folder = stack_folder(identity) / MAINTENANCE
-    with stack_lock(folder, identity.stack, work="backup, restore or `mlflow gc`", holder=command):
+    with stack_lock(folder, identity.stack, work="backup, restore, upgrade of Postgres or `mlflow gc`", holder=command):
         if not os.geteuid():  # backups need root, `mlflow gc` does not: the lock is for both
             owner = folder.parent.stat()
             for path in (folder, *folder.iterdir()):

@@ -21,7 +21,7 @@ def upgrade(stack: Stack = "dev", yes: Yes = False, drain: Drain = None) -> None
     """Bring the databases to the version of Postgres that the stack file asks for, and deploy it.
 
     Set postgres.version or postgres.image first. MLflow and the queue do not answer meanwhile. The data of the former
-    version stays beside the new one. If it is interrupted, `ws up` completes it.
+    version stays beside the new one. If it is interrupted, run it again.
     """
     from stack.history import Operation
     from ws.backup.taking import maintenance
@@ -45,16 +45,14 @@ def upgrade(stack: Stack = "dev", yes: Yes = False, drain: Drain = None) -> None
     )
     with turn(session.identity, words), maintenance(session.identity, words):
         upgrading = Upgrade.of(session)
-        if upgrading is None:
+        if not upgrading.is_needed():
             return
         choice = session.choose(EngineOption.AUTO)
         upgrading.refuse_small_disk()
         upgrading.make_images(choice, consent)
-        confirm(
-            f"Postgres of stack {stack} is upgraded{upgrading.target}. MLflow and the queue do not answer meanwhile.",
-            yes=yes,
-            confirmed=consent.command.with_option("--yes"),
-        )
+        if not upgrading.is_needed():  # of an image that is pulled, it is known only now
+            return
+        confirm(upgrading.in_words(), yes=yes, confirmed=consent.command.with_option("--yes"))
         upgrading.dump()
         with recorded(session, Operation.UPGRADE, choice.name) as recording:
             recording.result = session.deploy(choice, consent)

@@ -19,6 +19,7 @@ from config.project import FOLDER
 from docker_api.database_dump import ASK, PREPARE, SECONDS, DumpError, output
 from docker_api.one_off import PROCESSES
 from embedded_engine.changes import Result, Scope
+from preflight.host_facts import postgres_major
 from ws import changes
 from ws.consent import Consent
 from ws.deploy import Session
@@ -50,19 +51,41 @@ class Upgrade:
     client: docker.DockerClient
     container: Container
     major: int
-    wanted: int | None  # None: an image that is pulled, of a version that is not known before
     size: int  # bytes of all databases
     free: int  # bytes beside them
 
     @property
-    def target(self) -> str:
-        """To which version, in words."""
-        return f" from version {self.major} to {self.wanted}" if self.wanted else f" from version {self.major}"
+    def target(self) -> int:
+        """The version of the image that the stack file asks for; 0 if that is not known, or not yet: it is pulled."""
+        settings = self.session.stack.platform.postgres
+        if settings.image.source == "pull" and settings.image.reference:
+            return postgres_major(settings.image.reference, self.client)
+        return settings.version
+
+    def is_needed(self) -> bool:
+        """Whether the data is of an earlier version, as far as that is known; says so if not. Raises `WsError`."""
+        target, stack = self.target, self.session.identity.stack
+        if target == self.major:
+            self.session.say(f"Postgres of stack {stack} is of version {target}, as its file asks for. Nothing to do.")
+        elif target and target < self.major:
+            raise WsError(
+                f"Postgres {target} does not read what Postgres {self.major} writes, not even as a dump. "
+                "docs/operating.md has the way back to the data of before the upgrade."
+            )
+        return target != self.major
+
+    def in_words(self) -> str:
+        """What will be done, and what that costs."""
+        new = f"Postgres {self.target}" if self.target else "its new image"
+        return (
+            f"This stops Postgres {self.major} of stack {self.session.identity.stack}, and {new} begins with its "
+            "databases. MLflow and the queue do not answer meanwhile."
+        )
 
     @classmethod
-    def of(cls, session: Session) -> "Upgrade | None":
-        """The upgrade that the stack file asks for; None where there is none. Raises `WsError`."""
-        settings, stack = session.stack.platform.postgres, session.identity.stack
+    def of(cls, session: Session) -> "Upgrade":
+        """The upgrade of a stack. Raises `WsError` where its Postgres does not answer."""
+        stack = session.identity.stack
         client = docker.from_env(timeout=SECONDS)
         _clear_away(client, session)
         container = _started(client, session)
@@ -76,25 +99,14 @@ class Upgrade:
             major, used, free = (int(float(number)) for number in said.split())
         except (DumpError, APIError, ValueError) as error:
             raise WsError(f"Postgres of stack {stack} does not tell what it has: {error}") from None
-        wanted = None if settings.image.source == "pull" else settings.version
-        if wanted == major:
-            session.say(f"Postgres of stack {stack} is of version {major}, as its file asks for. Nothing to do.")
-            return None
-        if wanted is not None and wanted < major:
-            raise WsError(
-                f"Postgres {wanted} does not read what Postgres {major} writes, not even as a dump. "
-                "docs/operating.md has the way back to the data of before the upgrade."
-            )
-        return cls(
-            session=session, client=client, container=container, major=major, wanted=wanted, size=used, free=free
-        )
+        return cls(session=session, client=client, container=container, major=major, size=used, free=free)
 
     def refuse_small_disk(self) -> None:
         """The dump and the new data take at most as much as the databases do. Raises `WsError`."""
         if self.free < 2 * self.size:
             raise WsError(
-                f"there is too little disk space beside Postgres's data: {size(self.free)}, and its databases have "
-                f"{size(self.size)}, needed twice. Nothing was changed. `ws mlflow gc` removes what was deleted."
+                f"Postgres's disk has {size(self.free)} free, and the upgrade needs {size(2 * self.size)}: twice its "
+                "databases. Nothing was changed. `ws mlflow gc` removes what was deleted."
             )
 
     def make_images(self, choice: Choice, consent: Consent) -> None:
