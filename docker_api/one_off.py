@@ -1,5 +1,7 @@
 """Options of docker-py for a container that runs one command beside the services, and is then removed."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import docker
@@ -25,3 +27,15 @@ def hardened(*capabilities: str) -> dict[str, Any]:
 def limits(memory: int) -> dict[str, Any]:
     """Of the most that it may take of its host. memory: bytes, without swap."""
     return {"mem_limit": memory, "memswap_limit": memory, "nano_cpus": int(CPUS * 10**9), "pids_limit": PROCESSES}
+
+
+# Of one that ends when the connection to it does, and with it all that was started in it.
+WHILE_CONNECTED = {"entrypoint": ["cat"], "command": [], "stdin_open": True, "auto_remove": True}
+
+
+@contextmanager
+def connected(client: docker.DockerClient, container: str) -> Iterator[None]:
+    """Starts a container with `WHILE_CONNECTED`, which ends with the block, or when this process is killed."""
+    with closing(client.api.attach_socket(container, params={"stdin": 1, "stream": 1})):
+        client.api.start(container)
+        yield

@@ -55,6 +55,6 @@ def _open(crypto: Any, wrapped: bytes, keys: Iterator[tuple[str, bytes]]) -> tup
     for passphrase, key in keys:
         try:
             return passphrase, crypto.unwrap_dek(wrapped, key)
-        except crypto.MlflowException:
+        except (crypto.MlflowException, ValueError):  # ValueError: it is no wrapped key at all
             continue
     return None

@@ -16,6 +16,7 @@ import hmac
 import importlib
 import importlib.util
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -232,6 +233,10 @@ def install_app() -> None:
     metadata.mkdir(exist_ok=True)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {APP}\nVersion: 1\n")
     (metadata / "entry_points.txt").write_text(f"[mlflow.app]\n{APP} = mlflow_rights:create_app\n")
+    # What MLflow sets for its own app alone: that `admin` was made, and by what its own jobs log in, in all workers.
+    os.environ["_MLFLOW_AUTH_ADMIN_BOOTSTRAPPED"] = "true"
+    if os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"].lower() in {"true", "1"}:
+        os.environ["_MLFLOW_INTERNAL_GATEWAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def prepare_gateway(driver: str) -> None:

@@ -50,7 +50,7 @@ if [ "${1:-}" = dump ]; then
     rm -rf "$dumped" "$dumped.part" "$unfinished"
     start_alone "$data" '' || fail "Postgres $(version_of_data) did not start on $data."
     log_in_alone
-    pg_dumpall >"$dumped.part" || { stop_alone "$data"; rm -f "$dumped.part"; fail "the databases could not be dumped."; }
+    pg_dumpall >"$dumped.part" || { rm -f "$dumped.part"; stop_alone "$data" || true; fail "the databases could not be dumped."; }
     stop_alone "$data"
     sync "$dumped.part"
     mv "$dumped.part" "$dumped"
@@ -66,15 +66,17 @@ make_unfinished() {
         fail "initdb failed: $(echo "$said" | tail -n 1)"
     echo 'host all all all scram-sha-256' >>"$unfinished/pg_hba.conf"
 }
-# The dump has the passwords and rights of all roles, and makes all but the one that initdb made.
+# The dump begins with the roles, their passwords and rights. The superuser's are those that initdb has set: they may be newer.
 restore_unfinished() {
     start_alone "$unfinished" '-c fsync=off -c full_page_writes=off' || fail "Postgres $ours did not start on new data."
     (
         log_in_alone
-        sed "/^CREATE ROLE $superuser;\$/d" "$dumped" |
+        rm -f "$dumped.cut"
+        tail -n 5 "$dumped" | grep -q 'cluster dump complete' &&
+            { sed -E '1,/^\\connect /{/^(CREATE|ALTER) ROLE '$superuser'[ ;]/d}' "$dumped" || : >"$dumped.cut"; } |
             psql --dbname=postgres --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null &&
-            vacuumdb --all --analyze-only --quiet
-    ) || { stop_alone "$unfinished"; fail "$dumped could not be restored; the lines above say why. $data is as it was."; }
+            [ ! -e "$dumped.cut" ] && vacuumdb --all --analyze-only --quiet
+    ) || { stop_alone "$unfinished" || true; fail "$dumped could not be restored; the lines above say why. $data is as it was."; }
     stop_alone "$unfinished"
     initdb --pgdata="$unfinished" --sync-only >/dev/null
 }
@@ -97,7 +99,7 @@ major=$(version_of_data)
 [ "$major" = "$ours" ] || fail "$data was written by Postgres $major, but this image has Postgres $ours. Use an image of $major; \
 \`ws postgres upgrade\` then brings the data to another version."
 # Of an upgrade that has ended, or was given up: what Postgres writes from now on is not in it.
-rm -rf "$dumped" "$dumped.part" "$unfinished"
+rm -rf "$dumped" "$dumped.part" "$dumped.cut" "$unfinished"
 
 # Secrets may have been replaced since, and roles and databases are made where an earlier version ran without them;
 # passwords reach Postgres on standard input only. A line is a statement here, and the first that fails ends it.

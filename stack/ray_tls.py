@@ -67,7 +67,8 @@ def _made(secrets: SecretFiles, identity: StackIdentity, names: tuple[str, ...],
     files, key = secrets.files, _authority_key(secrets)
     folder = files.folder / FOLDER
     # By a clock that is behind, a certificate could have expired for everybody else, as one of 1970 has.
-    now = max(now, _begin(folder))
+    # Another authority than it was made by (`ws secrets rotate`) begins anew, also where the clock was once ahead.
+    now = max(now, _begin(folder, key))
     if kept := _kept(folder, key, names, now):
         return kept
     authority = _authority(identity, key, now)
@@ -110,11 +111,12 @@ def _kept(folder: Path, key: ec.EllipticCurvePrivateKey, names: Sequence[str], n
     return None
 
 
-def _begin(folder: Path) -> datetime:
-    """The time of this host's clock when the certificate was made last; long ago if there is none."""
+def _begin(folder: Path, key: ec.EllipticCurvePrivateKey) -> datetime:
+    """The time of this host's clock when the authority of this key was made; long ago if it was not."""
     with contextlib.suppress(OSError, ValueError):
         made = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
-        return made.not_valid_before_utc + certificates.BEGIN
+        if made.public_key() == key.public_key():
+            return made.not_valid_before_utc + certificates.BEGIN
     return datetime.min.replace(tzinfo=UTC)
 
 

@@ -22,7 +22,7 @@ TIMEOUT = httpx.Timeout(20.0, connect=3.0)
 ASK_TO_SUBMIT = 60.0  # seconds: the head starts what looks after jobs with the first one
 CLAIM_TAG = "cslr.queue.claim"  # in the metadata of the empty job
 NODES_TAG = "cslr.queue.nodes"  # in a job's metadata: the ids of its nodes, with commas
-NO_ACTOR_AFTER = 120.0  # seconds: what has no actor by then never gets one
+NO_ACTOR_AFTER = 60.0  # seconds: what has no actor by then, nor as long afterwards, never gets one
 ACTOR = "_ray_internal_job_actor_{}"  # the name of what looks after a job, and begins it (Ray 2.60)
 LONGEST_MESSAGE = 2000
 LONGEST_READ = 120  # seconds, of a log
@@ -95,6 +95,7 @@ class RayCluster:
 
     def __init__(self, dashboards: tuple[str, ...], token: str) -> None:
         self._dashboards = dashboards  # the one that answered last is the first to be asked
+        self._without_actor: dict[str, float] = {}  # submission → when that was first seen, by this host's clock
         self._client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, trust_env=False)
 
     def close(self) -> None:
@@ -123,13 +124,21 @@ class RayCluster:
         if answer.status_code == httpx.codes.NOT_FOUND and "does not exist" in answer.text:
             return Sight(seen=Seen.UNKNOWN)
         job = _decoded(_good(answer))
-        since = job.get("start_time") if job.get("status") == "PENDING" else None
-        if since and time.time() - since / 1000 > NO_ACTOR_AFTER and self._has_no_actor(submission):
+        if self._never_begins(submission, job):
             # Of a head that ended while it took the job; the next one waits for its actor 15 minutes (Ray 2.60).
             return replace(
                 _sight(job), seen=Seen.LOST, message="The head of the cluster ended before it began the job."
             )
         return _sight(job)
+
+    def _never_begins(self, submission: str, job: Mapping[str, Any]) -> bool:
+        """Whether it had no actor for long enough: the head makes it a moment after it notes the job."""
+        since = job.get("start_time") if job.get("status") == "PENDING" else None
+        if not since or time.time() - since / 1000 < NO_ACTOR_AFTER or not self._has_no_actor(submission):
+            self._without_actor.pop(submission, None)
+            return False
+        now = time.monotonic()
+        return now - self._without_actor.setdefault(submission, now) >= NO_ACTOR_AFTER
 
     def _has_no_actor(self, submission: str) -> bool:
         """Whether nothing looks after a job, as far as Ray is certain."""

@@ -6,7 +6,7 @@ removes the container and its volume.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import docker
@@ -16,7 +16,8 @@ from docker.errors import DockerException, NotFound
 from config.services import PostgresSettings
 from docker_api.api import DockerApi, bytes_free, data_root
 from docker_api.database_dump import DATA, PREPARE, SECONDS
-from docker_api.one_off import hardened, limits
+from docker_api.one_off import WHILE_CONNECTED, connected, hardened, limits
+from preflight.host_facts import postgres_major
 from stack.identity import StackIdentity
 from ws.backup.databases import POSTGRES, Server
 from ws.backup.space import LOADED, refuse_little_room
@@ -29,7 +30,6 @@ TITLE = "org.opencontainers.image.title=cslr postgres"  # label of the images th
 SUPERUSER = "postgres"
 MEMORY = 512 * 2**20
 SHARED_MEMORY = 128 * 2**20
-ATTACHED = {"stdin": 1, "stream": 1}
 EMPTY_CLUSTER = 64 * 2**20
 # Nothing must outlive the container: so Postgres need not wait for the disk, nor log what it writes.
 FAST = (
@@ -64,18 +64,17 @@ def throw_away_server(
     identity: StackIdentity, api: DockerApi, settings: PostgresSettings, *, owners: Iterable[str], largest: int
 ) -> Iterator[Server]:
     """A Postgres with the roles `owners` and nothing else, for dumps of at most `largest` bytes. Raises `WsError`."""
-    image = _image(identity, api, settings.image.reference)
+    client = docker.from_env(timeout=SECONDS)
+    image = _image(identity, api, client, settings)
     if root := data_root(api.call("GET", "/info")):
         needed = EMPTY_CLUSTER + largest + int(LOADED * largest)
         refuse_little_room(root, bytes_free(root), needed, "a temporary database", "Make room on its disk.")
-    client = docker.from_env(timeout=SECONDS)
     name = identity.object_name(PART)
     _remove_leftover(client, name, identity)
     container = client.containers.create(image, **_options(name, settings.user))
     try:
         server = Server(client=client, container=str(container.id))
-        with closing(client.api.attach_socket(server.container, params=ATTACHED)):
-            container.start()
+        with connected(client, server.container):
             server.run(START, " ".join(f"-c {one}" for one in FAST))
             for owner in {*owners} - {SUPERUSER}:
                 server.run(MAKE_ROLE, owner)
@@ -93,9 +92,7 @@ def _options(name: str, user: str) -> dict[str, Any]:
     return {
         **hardened(),
         "name": name,
-        "entrypoint": ["cat"],  # ends when the connection to it does, and with it all programs in the container
-        "stdin_open": True,
-        "auto_remove": True,
+        **WHILE_CONNECTED,
         "user": user,  # owns the image's folder of data, and so the new volume
         "tmpfs": {"/tmp": "size=16m,mode=1777", "/run/secrets": "size=64k,mode=1777"},  # noqa: S108
         "mounts": [docker.types.Mount(DATA, None, type="volume", labels={LABEL: name})],
@@ -106,15 +103,19 @@ def _options(name: str, user: str) -> dict[str, Any]:
     }
 
 
-def _image(identity: StackIdentity, api: DockerApi, reference: str | None) -> str:
+def _image(identity: StackIdentity, api: DockerApi, client: docker.DockerClient, settings: PostgresSettings) -> str:
     """The image of the stack's Postgres, or where it has no container, one that could be."""
     deployed = next((one.image_id for one in containers(identity) if one.service == POSTGRES), None)
     if deployed:
         return deployed
-    if reference:
+    if reference := settings.image.reference:
         found = api.find(f"/images/{reference}/json")
     else:
-        found = max(api.labelled("/images/json", "", [TITLE]), key=lambda one: int(one["Created"]), default=None)
+        found = max(
+            api.labelled("/images/json", "", [TITLE]),
+            key=lambda one: (postgres_major(one["Id"], client) == settings.version, int(one["Created"])),
+            default=None,
+        )
     if found is None:
         raise WsError(
             f"stack {identity.stack} has no Postgres on this host, and there is no image of it either: databases of "

@@ -17,9 +17,10 @@ from build_report.units import size, whole_duration
 from config.keys import PREFLIGHT_KEY
 from config.project import FOLDER
 from docker_api.database_dump import ASK, PREPARE, SECONDS, DumpError, output
-from docker_api.one_off import PROCESSES
+from docker_api.one_off import WHILE_CONNECTED, connected, hardened, limits
 from embedded_engine.changes import Result, Scope
 from preflight.host_facts import postgres_major
+from stack.programs import program_path
 from ws import changes
 from ws.consent import Consent
 from ws.deploy import Session
@@ -30,7 +31,7 @@ from ws.progress import progress, wait_until
 
 DATA = "/var/lib/postgresql/data"
 SCRIPT = "postgres.sh"
-DUMPER = "postgres-dump"  # component of the container that dumps
+DUMPER = "postgres-dump"  # of the name of the container that dumps
 STOP_SECONDS, START_SECONDS = 60, 120.0
 OF_IMAGES = "cslr:image:"  # in the URNs of images and of their bases
 UNCHECKED = {PREFLIGHT_KEY: False}  # the host's checks refuse the other version
@@ -89,7 +90,8 @@ class Upgrade:
         client = docker.from_env(timeout=SECONDS)
         _clear_away(client, session)
         container = _started(client, session)
-        if not any(mount["Destination"] == "/run/secrets/postgres-mlflow" for mount in container.attrs["Mounts"]):
+        # Only a script that takes the lock also removes a dump that is out of date.
+        if container.exec_run(["grep", "-q", "flock", program_path(SCRIPT)]).exit_code:
             raise WsError(
                 f"this Postgres was deployed by an earlier version of the platform. Deploy this one with it first:\n"
                 f"    ws unset postgres.version -s {stack}\n    ws up -s {stack}"
@@ -122,54 +124,41 @@ class Upgrade:
     def dump(self) -> None:
         """Stops Postgres and dumps its databases. Raises `WsError`; Postgres then runs as before."""
         began = time.monotonic()
-        self.container.stop(timeout=STOP_SECONDS)
         try:
+            self.container.stop(timeout=STOP_SECONDS)
             self._dump()
         except BaseException as error:
-            self.container.start()
-            if isinstance(error, APIError | WsError):
+            self._resume()
+            if isinstance(error, APIError | DumpError):
                 raise WsError(f"the databases could not be dumped; Postgres {self.major} runs again. {error}") from None
             raise
         took = whole_duration(time.monotonic() - began)
         self.session.say(f"Dumped {size(self.size)} of databases ({took})")
 
+    def _resume(self) -> None:
+        _clear_away(self.client, self.session)
+        self.container.stop(timeout=STOP_SECONDS)  # one that was interrupted goes on, and would end what is started now
+        self.container.start()
+
     def _dump(self) -> None:
+        """In a container of the former image, which ends with this process, whatever becomes of that."""
         attributes = self.container.attrs
         host = attributes["HostConfig"]
-        client = self.client.containers.run(
+        client = self.client.containers.create(
             attributes["Image"],
-            [(FOLDER / "entrypoints" / SCRIPT).read_text(), SCRIPT, "dump"],
-            entrypoint=["sh", "-c"],
-            environment=attributes["Config"]["Env"],
-            user=attributes["Config"]["User"],
-            volumes_from=[str(self.container.id)],
+            **{**hardened(), **WHILE_CONNECTED, **limits(host["Memory"]), "user": attributes["Config"]["User"]},
             name=_name(self.session),
-            labels=self.session.identity.labels(DUMPER),
+            environment=attributes["Config"]["Env"],
+            volumes_from=[str(self.container.id)],
             network_mode="none",
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges:true"],
-            read_only=True,
             tmpfs={"/tmp": "noexec,nosuid,nodev"},  # noqa: S108 (of the container)
-            mem_limit=host["Memory"],
-            memswap_limit=host["Memory"],
-            nano_cpus=host["NanoCpus"],
-            pids_limit=PROCESSES,
             shm_size=host["ShmSize"],
-            log_config=docker.types.LogConfig(type="json-file"),
-            detach=True,
+            healthcheck={"test": ["NONE"]},
         )
-        try:
-            with progress(self.session.console) as show:
-                began, code = time.monotonic(), None
-                while code is None:
-                    show(f"dumping the databases of Postgres {self.major}, {whole_duration(time.monotonic() - began)}")
-                    time.sleep(0.5)
-                    client.reload()
-                    code = client.attrs["State"]["ExitCode"] if client.status == "exited" else None
-            if code:
-                raise WsError(client.logs().decode(errors="replace").strip())
-        finally:
-            client.remove(force=True)
+        with connected(self.client, str(client.id)), progress(self.session.console) as show:
+            show(f"dumping the databases of Postgres {self.major}")
+            script = (FOLDER / "entrypoints" / SCRIPT).read_text()
+            b"".join(output(self.client, str(client.id), ["sh", "-c", script, SCRIPT, "dump"]))
 
 
 def _name(session: Session) -> str:
@@ -177,8 +166,8 @@ def _name(session: Session) -> str:
 
 
 def _clear_away(client: docker.DockerClient, session: Session) -> None:
-    """Ends the dump of a command that was killed."""
-    with contextlib.suppress(NotFound):
+    """Ends a dump that was interrupted."""
+    with contextlib.suppress(NotFound, APIError):  # it may be going already
         client.containers.get(_name(session)).remove(force=True)
 
 

@@ -58,7 +58,8 @@ def _add(configured: StackSettings, name: str, wanted: Mapping[str, str | float 
             f"{name} has notebooks already, and an account in MLflow: ws user list -s {stack}\n"
             f"  To give the account another password: ws user password {name} -s {stack}"
         )
-    wants_notebooks = notebooks.enabled and (name not in notebooks.users or asked)
+    # One that was interrupted between the two has notebooks, and no account: it is completed.
+    wants_notebooks = notebooks.enabled and (name not in notebooks.users or (asked and not new))
     lines = people.add(stack, name, wanted) if wants_notebooks else []
     if not new:
         lines.append(
@@ -89,7 +90,8 @@ def _remove(configured: StackSettings, name: str) -> Done:
         return Done(lines=people.remove(stack, name), deploy=True)
     _refuse_own(name)
     account = name in accounts.names()
-    has_notebooks = name in configured.platform.marimo.users
+    notebooks = configured.platform.marimo
+    has_notebooks = notebooks.enabled and name in notebooks.users
     lines = people.remove(stack, name) if has_notebooks or not account else []
     if account:
         accounts.remove(name)

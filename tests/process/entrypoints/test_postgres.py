@@ -262,6 +262,12 @@ class TestAnotherVersion:
                 assert server.ask("postgres", SUPERUSER, "postgres", "SHOW data_checksums") == [("on",)]
         assert {path.name for path in dumped.data.iterdir()} == {"main", f"main-{self.FORMER}", "lock"}
 
+    def test_has_the_superusers_present_password(self, dumped):
+        self.of_former_version(dumped)
+        dumped.prepare({**SECRETS, "postgres-password": "another"})
+        with dumped.running() as server:
+            assert server.ask("postgres", "another", "mlflow", self.QUESTION) == [(1000, 500500)]
+
     def test_is_refused_without_a_dump(self, entrypoint):
         with entrypoint.running():
             pass
@@ -286,8 +292,10 @@ class TestAnotherVersion:
     def test_a_dump_that_cannot_be_restored_leaves_the_data_alone(self, dumped):
         self.of_former_version(dumped)
         file = dumped.data / "upgrade.sql"
-        file.write_text(file.read_text().replace("CREATE TABLE public.runs", "CREATE TABEL public.runs"))
-        assert "could not be restored" in dumped.fails()
+        whole = file.read_text()
+        for damaged in (whole.replace("CREATE TABLE public.runs", "CREATE TABEL public.runs"), whole[:-2000]):
+            file.write_text(damaged)
+            assert "could not be restored" in dumped.fails()
         assert (dumped.data / "main/PG_VERSION").read_text() == f"{self.FORMER}\n"
 
 

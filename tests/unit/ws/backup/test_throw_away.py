@@ -29,7 +29,9 @@ class Engine:
         self.made: dict[str, Any] = {}
         self.removed: list[str] = []
         self.containers = SimpleNamespace(get=self.get, create=self.create)
-        self.api = SimpleNamespace(attach_socket=lambda *_, **__: SimpleNamespace(close=lambda: None))
+        self.api = SimpleNamespace(
+            attach_socket=lambda *_, **__: SimpleNamespace(close=lambda: None), start=lambda _: None
+        )
 
     def get(self, name: str) -> Any:
         if name not in self.states:
@@ -65,6 +67,7 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     found = Engine()
     monkeypatch.setattr("docker.from_env", lambda **_: found)
+    monkeypatch.setattr(throw_away, "postgres_major", lambda image, _: 18 if image.endswith("18") else 17)
     monkeypatch.setattr(throw_away, "containers", lambda _: [])
     monkeypatch.setattr(Server, "run", lambda *_: None)
     return found
@@ -131,6 +134,11 @@ class TestImage:
         assert engine.made["image"] == "sha256:deployed"
 
     def test_of_a_stack_that_is_down_it_is_the_newest_that_was_built(self, engine):
+        run(engine)
+        assert engine.made["image"] == "sha256:new"
+
+    def test_it_is_of_the_version_that_the_stack_has(self, engine):
+        engine.images = [{"Id": "sha256:of-18", "Created": 3}, *BUILT]
         run(engine)
         assert engine.made["image"] == "sha256:new"
 
