@@ -26,7 +26,8 @@ def slow_image(small: LiveStack) -> Iterator[str]:
     yield step
     built = small.container("health").attrs["Image"]
     dockerfile.write_text(before)
-    assert small.up().ok
+    result = small.up()
+    assert result.ok, [f"{change.name}: {change.error}" for change in result.failed]
     if built != original:
         small.engine.images.remove(built, force=True)
 
