@@ -166,7 +166,7 @@ class Health:
 def watched(stack: LiveStack, containers: int) -> Iterator[Health]:
     """Counts healthy containers from now on; `seconds` is how long it took until all were."""
     health, began = Health(), time.monotonic()
-    filters = {"label": [f"cslr.project={stack.identity.project}", f"cslr.stack={STACK}"], "health": "healthy"}
+    filters = {"label": stack.identity.label_filters, "health": "healthy"}
 
     def watch() -> None:
         while not health.over.wait(POLL_SECONDS):

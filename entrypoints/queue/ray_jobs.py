@@ -124,12 +124,11 @@ class RayCluster:
         if answer.status_code == httpx.codes.NOT_FOUND and "does not exist" in answer.text:
             return Sight(seen=Seen.UNKNOWN)
         job = _decoded(_good(answer))
+        sight = _sight(job)
         if self._never_begins(submission, job):
             # Of a head that ended while it took the job; the next one waits for its actor 15 minutes (Ray 2.60).
-            return replace(
-                _sight(job), seen=Seen.LOST, message="The head of the cluster ended before it began the job."
-            )
-        return _sight(job)
+            return replace(sight, seen=Seen.LOST, message="The head of the cluster ended before it began the job.")
+        return sight
 
     def _never_begins(self, submission: str, job: Mapping[str, Any]) -> bool:
         """Whether it had no actor for long enough: the head makes it a moment after it notes the job."""

@@ -16,7 +16,7 @@ from docker.models.containers import Container
 from build_report.units import size, whole_duration
 from config.keys import PREFLIGHT_KEY
 from config.project import FOLDER
-from docker_api.database_dump import ASK, PREPARE, SECONDS, DumpError, output
+from docker_api.database_dump import ASK, DATA, PREPARE, SECONDS, DumpError, output
 from docker_api.one_off import WHILE_CONNECTED, connected, hardened, limits
 from embedded_engine.changes import Result, Scope
 from preflight.host_facts import postgres_major
@@ -29,7 +29,6 @@ from ws.errors import WsError
 from ws.inside import running, there
 from ws.progress import progress, wait_until
 
-DATA = "/var/lib/postgresql/data"
 SCRIPT = "postgres.sh"
 DUMPER = "postgres-dump"  # of the name of the container that dumps
 STOP_SECONDS, START_SECONDS = 60, 120.0

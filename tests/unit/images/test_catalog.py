@@ -3,10 +3,12 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from typing import get_args
 
 import pytest
 
-from images.catalog import CATALOG, ML
+from config.services import PostgresSettings
+from images.catalog import CATALOG, ML, POSTGRES
 from images.family import FAMILY, PHASES
 from images.layers import LAYERS, layer_of
 from images.variants import VARIANTS, Variant
@@ -130,3 +132,7 @@ def limit(table: Mapping[str, str], variant: Variant) -> float:
     """The bytes, as 10^9, that a variant may take, from the entry of the variant or else of its CUDA."""
     entry = table.get(variant.key) or table[f"cuda{variant.cuda}"]
     return float(entry.removesuffix(" GB"))
+
+
+def test_each_postgres_that_a_stack_file_may_ask_for_is_there():
+    assert set(get_args(PostgresSettings.model_fields["version"].annotation)) == set(POSTGRES)
