@@ -43,6 +43,8 @@ log_in_alone() {
 if command -v flock >/dev/null; then
     exec 9>"$root/lock"
     flock -n 9 || fail "another Postgres runs on $root, or its databases are being dumped there (docker ps)."
+    # So this is of one that was killed, whose PID this shell may have in its own container: Postgres would refuse to start.
+    rm -f "$data/postmaster.pid"
 fi
 
 # Written beside its place and renamed at the end, so that an interrupted dump is none.

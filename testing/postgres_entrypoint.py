@@ -100,7 +100,6 @@ class Entrypoint:
                 server.kill()
         psutil.wait_procs(servers, timeout=SECONDS)
         process.communicate(timeout=SECONDS)
-        (self.data / "main/postmaster.pid").unlink(missing_ok=True)
 
     def _is_server(self, process: psutil.Process) -> bool:
         try:

@@ -1,5 +1,6 @@
 """entrypoints/postgres.sh with a real Postgres: data that it makes, and data that earlier versions made."""
 
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,18 @@ class TestStart:
         (unfinished / "PG_VERSION").write_text("17")
         with entrypoint.running() as server:
             assert server.ask("mlflow", MLFLOW, "mlflow", "SELECT 1") == [(1,)]
+
+    def test_the_pid_of_a_killed_one_may_be_that_of_another_process_now(self, entrypoint):
+        """In a container, often that of the entry program itself: PIDs begin anew with each start."""
+        with entrypoint.running():
+            pass
+        with subprocess.Popen(["sleep", "60"], user=entrypoint.user) as other:
+            file = entrypoint.data / "main/postmaster.pid"
+            file.write_text(f"{other.pid}\n/var/lib/postgresql/data/main\n")
+            entrypoint.give(file)
+            with entrypoint.running() as server:
+                assert server.ask("mlflow", MLFLOW, "mlflow", "SELECT 1") == [(1,)]
+            other.kill()
 
     def test_a_password_that_was_replaced_is_the_new_one(self, entrypoint):
         with entrypoint.running():
