@@ -281,7 +281,8 @@ class Session:
         self.console.print(services.table(states))
         if report.problem:
             self.say(f"Versions are not known: {report.problem}.")
-        for hint in services.secret_hints(self.identity, {state.name for state in states}):
+        logins = self.stack.platform.mlflow.logins
+        for hint in services.secret_hints(self.identity, {state.name for state in states}, mlflow_logins=logins):
             self.say(hint)
 
     @property

@@ -18,6 +18,7 @@ from stack.state import stack_folder
 from stack.tls import own_authority
 from ws.containers import ContainerState, short, styled
 from ws.tables import plain_table
+from ws.users.accounts import turn_on
 
 STATUS_SECONDS = 5.0
 # State of a service in the report → health of a container, as Docker calls it
@@ -155,7 +156,7 @@ def table(states: Iterable[ServiceState]) -> Table:
     return shown
 
 
-def secret_hints(identity: StackIdentity, names: Collection[str]) -> list[str]:
+def secret_hints(identity: StackIdentity, names: Collection[str], *, mlflow_logins: bool) -> list[str]:
     """Where the secrets of services that people log in to were generated to; those of the stack config they know."""
     folder = stack_folder(identity) / "generated"
     people = [person for name in names if (person := person_of(name))]
@@ -164,6 +165,12 @@ def secret_hints(identity: StackIdentity, names: Collection[str]) -> list[str]:
         for name, (askers, text) in SECRETS.items()
         if any(asker in names for asker in askers) and (folder / name).is_file()
     ]
+    if "mlflow" in names:
+        hints.append(
+            f"MLflow asks people for an account: ws user add NAME --no-notebooks -s {identity.stack}"
+            if mlflow_logins
+            else f"MLflow asks for no login. To turn logins on: {turn_on(identity.stack)}"
+        )
     if people:
         hints.append(f"Notebooks of a person ask for the token of: ws user token NAME -s {identity.stack}")
     if "tls" in names and (authority := own_authority(stack_folder(identity))):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import requests
 
+from contracts.mlflow_login import ADMIN, ADMIN_SECRET
 from entrypoints.verify_cluster import make_wheel, remove_wheel
 from testing.harness import PROJECT, merged
 from testing.live.day import Day, Head
@@ -41,7 +42,7 @@ SETTINGS: dict[str, Any] = merged(
         },
         "redis": {"port": 29381},
         "postgres": {"port": 25433},
-        "mlflow": {"port": MLFLOW},
+        "mlflow": {"port": MLFLOW, "logins": True},  # as a new stack has
         "marimo": {"port": 28180},
         "health": {"port": HEALTH},
     },
@@ -126,8 +127,11 @@ class TestTutorial:
         folder = tmp_path_factory.mktemp("checkout")
         (folder / "bin").mkdir()
         ws = folder / "bin" / "ws"
-        start = f'cd "{stack.folder}" && exec "{stack.python}" -m ws "$command" --stack {stack.name} "$@"'
-        ws.write_text(f"#!/bin/sh\ncommand=$1\nshift\n{start}\n")
+        start = f'cd "{stack.folder}" && exec "{stack.python}" -m ws'
+        ws.write_text(
+            f'#!/bin/sh\ncommand=$1\nshift\n[ $command != user ] || {{ {start} user "$@" --stack {stack.name}; }}\n'
+            f'{start} "$command" --stack {stack.name} "$@"\n'
+        )
         ws.chmod(0o755)
         return folder
 
@@ -171,9 +175,11 @@ class TestNotebooks:
 
     def test_train_a_model_that_mlflow_and_the_checkpoints_have(self, stack):
         self.ran(stack, "2_train")
-        (run,) = runs("signs", "attributes.run_name = 'notebook'")
+        (run,) = runs(stack, "signs", "attributes.run_name = 'notebook'")
         assert run["info"]["status"] == "FINISHED"
-        history = mlflow("GET", "metrics/get-history", run_id=run["info"]["run_id"], metric_key="accuracy")["metrics"]
+        history = mlflow(stack, "GET", "metrics/get-history", run_id=run["info"]["run_id"], metric_key="accuracy")[
+            "metrics"
+        ]
         assert [each["step"] for each in history] == [*range(8)]
         assert history[-1]["value"] > 1 / 3, "better than a guess"
         assert len(run["outputs"]["model_outputs"]) == 1
@@ -182,7 +188,7 @@ class TestNotebooks:
     def test_search_with_trials_of_their_own_settings(self, stack):
         self.ran(stack, "3_search")
         _, folders = stack.exec("marimo", "sh", "-c", "ls -d ~/ray_results/notebook-search/trial_*")
-        found = runs("signs-search", "attributes.status = 'FINISHED'")
+        found = runs(stack, "signs-search", "attributes.status = 'FINISHED'")
         own = [run for run in found if f"/{run['info']['run_name']}_" in folders]
         rates = {each["value"] for run in own for each in run["data"]["params"] if each["key"] == "rate"}
         assert len(rates) == len(own) == 4
@@ -197,9 +203,10 @@ class TestNotebooks:
     def test_register_the_best_model_as_champion(self, stack):
         assert "is champion, of the run " in self.ran(stack, "5_registry")
         best = max(
-            runs("signs", "attributes.status = 'FINISHED'"), key=lambda r: (metric(r, "accuracy"), -metric(r, "loss"))
+            runs(stack, "signs", "attributes.status = 'FINISHED'"),
+            key=lambda r: (metric(r, "accuracy"), -metric(r, "loss")),
         )
-        version = mlflow("GET", "registered-models/alias", name="signs", alias="champion")["model_version"]
+        version = mlflow(stack, "GET", "registered-models/alias", name="signs", alias="champion")["model_version"]
         assert version["run_id"] == best["info"]["run_id"]
         assert version["status"] == "READY"
 
@@ -411,20 +418,23 @@ class TestResults:
         stack.configure()
 
 
-def mlflow(method: str, path: str, **parameters: Any) -> Any:
-    """What MLflow's REST API answers."""
+def mlflow(stack: LiveStack, method: str, path: str, **parameters: Any) -> Any:
+    """What MLflow's REST API answers to its account with all rights."""
     url, query, body = f"http://127.0.0.1:{MLFLOW}/api/2.0/mlflow/{path}", parameters, None
     if method == "POST":
         query, body = {}, parameters
-    answer = requests.request(method, url, params=query, json=body, timeout=60)
+    login = (ADMIN, stack.secrets()[ADMIN_SECRET].strip())
+    answer = requests.request(method, url, params=query, json=body, auth=login, timeout=60)
     assert answer.ok, answer.text
     return answer.json()
 
 
-def runs(experiment: str, condition: str) -> list[dict[str, Any]]:
+def runs(stack: LiveStack, experiment: str, condition: str) -> list[dict[str, Any]]:
     """The runs of an experiment that a filter lets through."""
-    found = mlflow("GET", "experiments/get-by-name", experiment_name=experiment)["experiment"]["experiment_id"]
-    answered: list[dict[str, Any]] = mlflow("POST", "runs/search", experiment_ids=[found], filter=condition)["runs"]
+    found = mlflow(stack, "GET", "experiments/get-by-name", experiment_name=experiment)["experiment"]["experiment_id"]
+    answered: list[dict[str, Any]] = mlflow(stack, "POST", "runs/search", experiment_ids=[found], filter=condition)[
+        "runs"
+    ]
     return answered
 
 

@@ -17,6 +17,7 @@ from config.yaml_file import InvalidYamlError, dump_yaml, read_yaml
 from ws.config.former import Conversion, convert
 from ws.errors import WsError
 from ws.tables import plain_table
+from ws.users.accounts import turn_on
 
 HEADER = "# yaml-language-server: $schema=Pulumi.stack.schema.json\n# Made by `ws import` from {files}.\n"
 
@@ -86,3 +87,4 @@ def show(imported: Imported, console: Console, *, stack: str, dry_run: bool) -> 
         console.print(Text(imported.problems, style="red"), soft_wrap=True)
     elif not dry_run:
         console.print(Text(f"ws preview -s {stack} shows what it deploys.", style="dim"))
+        console.print(Text(f"MLflow asks for no login, as before. To turn logins on: {turn_on(stack)}", style="dim"))

@@ -25,6 +25,11 @@ SECONDS = 30.0  # for an answer
 OWN = (mlflow_login.ADMIN, mlflow_login.SERVICE)  # accounts of the platform
 
 
+def turn_on(stack: str) -> str:
+    """The command after which, with `ws up`, MLflow asks for logins."""
+    return f"ws set mlflow.logins true -s {stack}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Accounts:
     """The accounts of one running MLflow."""

@@ -35,6 +35,13 @@ def add(
             help="Host port. Default: the next free one from marimo.port on.", metavar="N", show_default=False
         ),
     ] = None,
+    own_notebooks: Annotated[
+        bool,
+        typer.Option(
+            "--notebooks/--no-notebooks",
+            help="Notebooks of their own, or only an account in MLflow: the shared notebooks stay.",
+        ),
+    ] = True,
     stack: Stack = "dev",
 ) -> None:
     """Give a person notebooks of their own: an entry in the stack file, and a token. `ws up` starts them.
@@ -43,7 +50,10 @@ def add(
     """
     from ws.users import everywhere
 
-    done = everywhere.add(stack, name, {"cpus": cpus, "memory": memory, "port": port})
+    limits = {"cpus": cpus, "memory": memory, "port": port}
+    if not own_notebooks and any(each is not None for each in limits.values()):
+        raise typer.BadParameter("--cpus, --memory and --port are those of notebooks; leave out --no-notebooks")
+    done = everywhere.add(stack, name, limits, own_notebooks=own_notebooks)
     _say(done, stack)
     if done.password:
         out.print(Text("The password in MLflow, which is shown only once:"), soft_wrap=True)

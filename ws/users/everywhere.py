@@ -14,7 +14,7 @@ from stack.state import stack_folder
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
 from ws.users import people
-from ws.users.accounts import OWN, Accounts
+from ws.users.accounts import OWN, Accounts, turn_on
 
 BYTES = 18  # of a generated password
 FOLDER = "people"  # of the lock, in the stack's state folder
@@ -29,15 +29,16 @@ class Done:
     password: str | None = field(default=None, repr=False)  # of a new account
 
 
-def add(stack: str, name: str, wanted: Mapping[str, str | float | None]) -> Done:
-    """Gives a person notebooks and an account. An account that is there keeps its password.
+def add(stack: str, name: str, wanted: Mapping[str, str | float | None], *, own_notebooks: bool = True) -> Done:
+    """Gives a person notebooks and an account, or the account alone. An account that is there keeps its password.
 
     Raises `WsError`; nothing is changed then, but for an account that could not be made after the stack file was
     written. Raises `LockedError` while another command adds or removes somebody.
     """
     identity = open_stack(stack).identity
     with stack_lock(stack_folder(identity) / FOLDER, stack, work="command", holder=f"ws user add {name[:60]}"):
-        return _add(open_stack(stack), name, wanted)
+        configured = open_stack(stack)
+        return _add(configured, name, wanted) if own_notebooks else _add_account(configured, name)
 
 
 def _add(configured: StackSettings, name: str, wanted: Mapping[str, str | float | None]) -> Done:
@@ -67,10 +68,25 @@ def _add(configured: StackSettings, name: str, wanted: Mapping[str, str | float 
             f"-s {stack}"
         )
         return Done(lines=lines, deploy=wants_notebooks)
+    return replace(_made(accounts, name, lines), deploy=wants_notebooks)
+
+
+def _add_account(configured: StackSettings, name: str) -> Done:
+    stack = configured.identity.stack
+    accounts = _accounts(configured)
+    if accounts is None:
+        raise _no_logins(stack)
+    people.check(name)
+    _refuse_own(name)
+    if name in accounts.names():
+        raise WsError(f"{name} has an account in MLflow already. Another password: ws user password {name} -s {stack}")
+    return _made(accounts, name, [])
+
+
+def _made(accounts: Accounts, name: str, lines: list[str]) -> Done:
     password = secrets.token_urlsafe(BYTES)
     accounts.add(name, password)
-    lines.append(f"{name} has an account in MLflow now.")
-    return Done(lines=lines, deploy=wants_notebooks, password=password)
+    return Done(lines=[*lines, f"{name} has an account in MLflow now."], deploy=False, password=password)
 
 
 def remove(stack: str, name: str) -> Done:
@@ -105,7 +121,7 @@ def password(stack: str, name: str, given: str | None) -> str | None:
     """Gives an account another password: the given one, or one that is made and returned. Raises `WsError`."""
     accounts = _accounts(open_stack(stack))
     if accounts is None:
-        raise WsError(f"MLflow of stack {stack} has no logins. Turn them on: ws set mlflow.logins true -s {stack}")
+        raise _no_logins(stack)
     _refuse_own(name)
     there = accounts.names()
     if name not in there:
@@ -140,6 +156,10 @@ def _accounts(configured: StackSettings) -> Accounts | None:
     if configured.matrix is not None or not configured.platform.mlflow.logins:
         return None
     return Accounts.of(configured.identity)
+
+
+def _no_logins(stack: str) -> WsError:
+    return WsError(f"MLflow of stack {stack} has no logins. Turn them on: {turn_on(stack)}")
 
 
 def _refuse_own(name: str) -> None:

@@ -16,7 +16,7 @@ from config.matrix import MatrixSettings
 from config.platform import PlatformSettings
 from config.problems import dotted
 from config.project import FOLDER
-from config.services import ServiceSettings
+from config.services import MLflowSettings, ServiceSettings
 from preflight import cluster as cluster_checks
 from stack import secrets
 
@@ -167,10 +167,9 @@ class TestProjectFile:
 
 
 class TestStackFiles:
-    def test_of_a_host_without_gpu_shows_the_defaults(self):
-        assert (
-            load(read("Pulumi.dev.yaml")["config"]["cslr:platform"], stack_file="Pulumi.dev.yaml") == PlatformSettings()
-        )
+    def test_of_a_host_without_gpu_shows_the_defaults_and_has_logins(self):
+        settings = load(read("Pulumi.dev.yaml")["config"]["cslr:platform"], stack_file="Pulumi.dev.yaml")
+        assert settings == PlatformSettings(mlflow=MLflowSettings(logins=True))
 
     def test_of_the_matrix_selects_the_whole_family_and_all_services(self):
         settings = MatrixSettings.model_validate(read("Pulumi.matrix.yaml")["config"]["cslr:matrix"])
@@ -179,4 +178,5 @@ class TestStackFiles:
     def test_of_a_host_with_gpu_runs_the_gpu_node(self):
         settings = load(read("Pulumi.gpu.yaml")["config"]["cslr:platform"], stack_file="Pulumi.gpu.yaml")
         assert settings.gpu.enabled
+        assert settings.mlflow.logins
         assert "ray-gpu" in settings.ray_nodes

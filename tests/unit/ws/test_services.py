@@ -13,7 +13,7 @@ from ws.containers import ContainerState
 from ws.doctor import checks
 from ws.doctor.checks import State
 from ws.engine_names import EngineName
-from ws.services import HealthReport, containers_table, in_words, missing_services, services, table
+from ws.services import HealthReport, containers_table, in_words, missing_services, secret_hints, services, table
 
 
 def said(name: str, reason: Reason | None = None, error: str | None = None, **more: Any) -> ServiceStatus:
@@ -156,6 +156,20 @@ class TestMerge:
     def test_links_are_those_of_the_deployment(self):
         (state,) = services([container("mlflow")], REPORT, {"mlflow": "http://10.0.0.1:5000"})
         assert (state.url, state.version) == ("http://10.0.0.1:5000", "1.0")
+
+
+class TestHints:
+    @pytest.mark.parametrize(
+        ("names", "logins", "said"),
+        [
+            ({"mlflow"}, True, ["MLflow asks people for an account: ws user add NAME --no-notebooks -s lab"]),
+            ({"mlflow"}, False, ["MLflow asks for no login. To turn logins on: ws set mlflow.logins true -s lab"]),
+            ({"redis"}, True, []),
+        ],
+    )
+    def test_say_how_mlflow_knows_people(self, names, logins, said):
+        identity = StackIdentity(project="cslr", stack="lab")
+        assert secret_hints(identity, names, mlflow_logins=logins) == said
 
 
 class TestDoctor:

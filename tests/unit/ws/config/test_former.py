@@ -127,6 +127,7 @@ class TestCommand:
         said = capsys.readouterr().out
         assert "No counterpart:" in said
         assert "nodes.yaml: head_address" in said, "the file beside it is read"
+        assert "MLflow asks for no login, as before. To turn logins on: ws set mlflow.logins true -s lab" in said
 
     def test_a_dry_run_writes_nothing(self, folder):
         assert cli.main(["import", str(folder / "config.yaml"), "-s", "lab", "--dry-run"]) == 0

@@ -84,6 +84,23 @@ def test_who_has_only_notebooks_gets_the_account(file, mlflow):
     assert file.read_text() == before
 
 
+def test_an_account_alone_leaves_the_shared_notebooks_alone(file, mlflow):
+    before = file.read_text()
+    done = everywhere.add("dev", "alice", {}, own_notebooks=False)
+    assert mlflow.known == {"alice": done.password}
+    assert not done.deploy
+    assert file.read_text() == before
+    with pytest.raises(WsError, match="ws user password alice"):
+        everywhere.add("dev", "alice", {}, own_notebooks=False)
+    with pytest.raises(WsError, match="account of the platform itself"):
+        everywhere.add("dev", "admin", {}, own_notebooks=False)
+
+
+def test_an_account_alone_needs_logins(file):
+    with pytest.raises(WsError, match=r"has no logins\. Turn them on: ws set mlflow\.logins true -s dev"):
+        everywhere.add("dev", "alice", {}, own_notebooks=False)
+
+
 def test_who_has_both_is_refused(file, mlflow):
     everywhere.add("dev", "alice", {})
     with pytest.raises(WsError, match="alice has notebooks already"):
