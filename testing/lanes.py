@@ -15,7 +15,8 @@ from xml.etree import ElementTree
 
 SLOWEST = 25  # tests to name at the end of a lane
 SLOWEST_FILES = 8  # to name at the end of all
-NO_TESTS = 5  # pytest's exit code where nothing was chosen
+FAILED, NO_TESTS = 1, 5  # pytest's exit codes where tests failed, and where none was chosen
+FEW = 3  # failures that chance explains; more are a defect
 # File after file, the longest first (tests/process/conftest.py); xdist alone begins files of few tests last.
 PARALLEL = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 # Three deployments at a time, the longest group of tests first (testing/live/groups.py).
@@ -31,6 +32,7 @@ class Lane:
     options: Sequence[str] = ()
     set_up: bool = True  # whether programs and Docker may be installed for it
     unasked: bool = True  # whether it runs where no lane is named
+    again: bool = False  # whether a few that failed beside others run once more, alone: docs/decisions/0054-rerun.md
 
     def runs(self, arguments: Sequence[str], report: Path) -> list[list[str]]:
         """The command lines of pytest, one after the other."""
@@ -41,13 +43,19 @@ class Lane:
         # The processes of a parallel run would all install the same.
         return [[*command, "--set-up-only", "-q"], run] if self.options else [[*run, "--set-up"]]
 
+    def rerun(self, arguments: Sequence[str], report: Path) -> list[str]:
+        """The command line of pytest for the tests that failed, one after the other."""
+        chosen = ("--last-failed", "--last-failed-no-failures=none", f"--junitxml={report}")
+        set_up = ["--set-up"] if self.set_up else []
+        return [sys.executable, "-m", "pytest", self.folder, *arguments, *chosen, *set_up]
+
 
 LANES = {
     "unit": Lane(folder="tests/unit", options=("-n", "auto"), set_up=False),
-    "process": Lane(folder="tests/process", options=PARALLEL),
+    "process": Lane(folder="tests/process", options=PARALLEL, again=True),
     "cluster": Lane(folder="tests/cluster"),  # builds the small images that others find
     "images": Lane(folder="tests/images"),
-    "live": Lane(folder="tests/live", options=GROUPS),
+    "live": Lane(folder="tests/live", options=GROUPS, again=True),
     # A longer form of what tests/live/test_queue.py does.
     "chaos": Lane(folder="tests/chaos", unasked=False),
 }
@@ -60,36 +68,45 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    flaky: list[str] = field(default_factory=list)  # tests that failed, and passed when they ran alone
     files: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # file of tests → seconds
 
-    def add(self, name: str, code: int, report: Path, seconds: float) -> None:
-        """Counts one lane."""
+    def add(self, name: str, code: int, report: Path, seconds: float, again: Path | None = None) -> None:
+        """Counts one lane. `again`: the report of its failures, which all passed when they ran alone."""
         self.seconds[name] = seconds
         if code not in (0, NO_TESTS):
             self.failed.append(name)
         if not report.exists():
             return
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-            found = {word: int(suite.get(kind, 0)) for kind, word in KINDS.items()}
+            found = Counter({word: int(suite.get(kind, 0)) for kind, word in KINDS.items()})
+            if again:
+                found = Counter(skipped=found["skipped"], rerun=found["failed"] + found["errors"])
             self.counts.update(found)
-            self.counts["passed"] += int(suite.get("tests", 0)) - sum(found.values())
+            self.counts["passed"] += int(suite.get("tests", 0)) - found.total() + found["rerun"]
             for case in suite.iter("testcase"):
                 self.files[_file_of(case.get("classname", ""))] += float(case.get("time", 0))
+        if again:
+            cases = ElementTree.parse(again).getroot().iter("testcase")
+            self.flaky += [f"{case.get('classname')}::{case.get('name')}" for case in cases]
 
     def lines(self) -> list[str]:
         """The slowest files, seconds of each lane, then a line as pytest ends with."""
         total = sum(self.seconds.values())
         lanes = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         counts = [
-            f"{self.counts[word]} {word}" for word in ("failed", "passed", "skipped", "errors") if self.counts[word]
+            f"{self.counts[word]} {word}"
+            for word in ("failed", "passed", "skipped", "errors", "rerun")
+            if self.counts[word]
         ]
+        flaky = [f"flaky, passed when run again alone: {name}" for name in self.flaky]
         failed = [f"failed lanes: {', '.join(self.failed)}"] if self.failed else []
         minutes = f"{int(total) // 3600}:{int(total) // 60 % 60:02}:{int(total) % 60:02}"
         summary = f" {', '.join(counts) or 'no tests ran'} in {total:.2f}s ({minutes}) "
         slowest = sorted(self.files.items(), key=lambda entry: -entry[1])[:SLOWEST_FILES]
         slow = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slowest)
         files = [f"slowest files: {slow}"] if slow else []
-        return [*files, f"lanes: {lanes}", *failed, f"{summary:=^100}"]
+        return [*files, f"lanes: {lanes}", *flaky, *failed, f"{summary:=^100}"]
 
 
 def _file_of(classname: str) -> str:
@@ -108,9 +125,18 @@ def run(names: Sequence[str], arguments: Sequence[str]) -> int:
                 code = subprocess.run(command, check=False).returncode
                 if code:
                     break
-            tally.add(name, code, report, time.monotonic() - began)
+            again = report.with_suffix(".again.xml") if LANES[name].again and code == FAILED and _few(report) else None
+            if again:
+                code = subprocess.run(LANES[name].rerun(arguments, again), check=False).returncode
+            tally.add(name, code, report, time.monotonic() - began, again=None if code else again)
     sys.stdout.write("\n".join(tally.lines()) + "\n")
     return 1 if tally.failed else 0
+
+
+def _few(report: Path) -> bool:
+    """Whether a report has so few failures that chance may explain them."""
+    suites = ElementTree.parse(report).getroot().iter("testsuite") if report.exists() else ()
+    return 0 < sum(int(suite.get(kind, 0)) for suite in suites for kind in ("failures", "errors")) <= FEW
 
 
 def main(words: Sequence[str]) -> int:
