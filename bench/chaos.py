@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from bench.document import machine, write_section
-from testing.chaos.faults import DISK_FAULTS, FAULTS
+from testing.chaos.faults import CLOCK_FAULTS, DISK_FAULTS, FAULTS
 from testing.chaos.stack import rigged
 from testing.chaos.trial import RECOVERY_SECONDS, Trial
 
@@ -30,7 +30,7 @@ artifact at each step; small jobs of the queue; a notebook that is saved again a
 stack what a service acknowledged. *Recovery* is the time from the end of a fault until every container is healthy and
 a piece of each user's work, begun after the fault, was acknowledged; *none* is that time without any fault. A killed
 container: SIGKILL of its main process from outside. Cut off: the host's end of its network cable is down. Full: for
-10 s."""
+10 s. The clock jumps: the host's is wrong for 15 s, then right again."""
 
 
 def main() -> int:
@@ -39,13 +39,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=60, help="faults, each kind once before any again (%(default)d)")
     parser.add_argument("--seed", default=f"{time.time_ns() % 2**32}", help="seed of their order")
     parser.add_argument("--only", default="", help="of the faults, those with this in their names, such as killed")
+    parser.add_argument(
+        "--clock", action="store_true", help="also set the clock of this host wrong by an hour, for 15 s at a time"
+    )
     parser.add_argument("--minutes", type=float, default=600.0, help="no fault begins later")
     arguments = parser.parse_args()
-    faults = {name: fault for name, fault in {**FAULTS, **DISK_FAULTS}.items() if arguments.only in name}
+    table = {**FAULTS, **DISK_FAULTS, **(CLOCK_FAULTS if arguments.clock else {})}
+    faults = {name: fault for name, fault in table.items() if arguments.only in name}
     if not faults:
-        parser.error(
-            f"--only {arguments.only}: no fault has this in its name; there are {', '.join(FAULTS | DISK_FAULTS)}"
-        )
+        parser.error(f"--only {arguments.only}: no fault has this in its name; there are {', '.join(table)}")
     host = "; ".join(f"{name}: {value}" for name, value in machine().items())
     with tempfile.TemporaryDirectory(prefix="cslr-chaos-") as folder, rigged(Path(folder), arguments.seed) as rig:
         draw = random.Random(arguments.seed)  # noqa: S311 (no secret)

@@ -19,6 +19,7 @@ from testing.cluster.hosts import run
 
 Fault = Callable[[Rig, random.Random], contextlib.AbstractContextManager[None]]
 FULL_SECONDS = 10.0  # for which something stays full
+CLOCK_SECONDS = 15.0  # for which the clock is wrong
 LARGEST = 4 * 2**30  # bytes of a file system that may be filled: that of the host may not
 
 
@@ -111,6 +112,18 @@ def memory_of_a_worker_used_up(rig: Rig, draw: random.Random) -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def clock_jumps(rig: Rig, draw: random.Random, *, seconds: float) -> Iterator[None]:
+    """The clock of the whole host is wrong by that much for some time, and then right again."""
+    wall, steady = time.time(), time.monotonic()
+    time.clock_settime(time.CLOCK_REALTIME, wall + seconds)
+    try:
+        time.sleep(CLOCK_SECONDS)
+    finally:
+        time.clock_settime(time.CLOCK_REALTIME, wall + time.monotonic() - steady)
+    yield
+
+
 def main_process(rig: Rig, service: str) -> int:
     """Its ID on this host."""
     pid = int(rig.stack.container(service).attrs["State"]["Pid"])
@@ -168,4 +181,8 @@ SHORT = (
 DISK_FAULTS: dict[str, Fault] = {
     f"disk of {service} full": partial(disk_full, service=service)
     for service in ("marimo", "mlflow", "postgres", "redis")
+}
+# Everything on the host sees these: only where somebody asks for them.
+CLOCK_FAULTS: dict[str, Fault] = {
+    f"clock jumps by {hours:+d} h and back": partial(clock_jumps, seconds=hours * 3600) for hours in (-1, 1)
 }

@@ -44,7 +44,7 @@ class Trial:
         for thread in threads:
             thread.start()
         try:
-            self._recovered(time.time())
+            self._recovered(time.monotonic())
             yield
         finally:
             over.set()
@@ -62,12 +62,12 @@ class Trial:
         try:
             with self.faults[name](self.rig, self.draw):
                 pass
-            ended = time.time()
+            ended = time.monotonic()
             slowest = self._recovered(ended)
         except FAILURES as error:
             self.failures.append(f"{name}: {error}"[:600])
             return None
-        outcome = Outcome(name=name, recovery=time.time() - ended, slowest=slowest)
+        outcome = Outcome(name=name, recovery=time.monotonic() - ended, slowest=slowest)
         self.outcomes.append(outcome)
         return outcome
 

@@ -44,7 +44,7 @@ class Work:
     # What was tried after its last acknowledgement: this may be there instead.
     tried: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     pieces: int = 0  # acknowledgements
-    began: float = 0.0  # of the last piece that was acknowledged, Unix time
+    began: float = 0.0  # of the last piece that was acknowledged; the clock that no fault changes, and containers share
     failure: str = ""  # the last
 
     def do(self) -> float:
@@ -133,7 +133,7 @@ class OfMlflow(Work):
     step: int = 0
 
     def do(self) -> float:
-        began = time.time()
+        began = time.monotonic()
         if not self.experiment:
             self.experiment = self._experiment()
         if not self.run_id:
@@ -142,7 +142,13 @@ class OfMlflow(Work):
             self.acknowledge(f"{self.run_id} run", "RUNNING")
         run = self.run_id
         self.step += 1
-        metric = {"run_id": run, "key": "loss", "step": self.step, "value": self.step, "timestamp": int(began * 1000)}
+        metric = {
+            "run_id": run,
+            "key": "loss",
+            "step": self.step,
+            "value": self.step,
+            "timestamp": int(time.time() * 1000),
+        }
         self._call("POST", "mlflow/runs/log-metric", json=metric)
         self.acknowledge(f"{run} metric {self.step}", str(self.step))
         content = self.draw.randbytes(ARTIFACT)
@@ -195,7 +201,7 @@ class OfQueue(Work):
     number: int = 0
 
     def do(self) -> float:
-        began = time.time()
+        began = time.monotonic()
         if began < self.began + QUEUE_EVERY:
             return self.began
         self.number += 1
@@ -234,7 +240,7 @@ class OfMarimo(Work):
     number: int = 0
 
     def do(self) -> float:
-        began = time.time()
+        began = time.monotonic()
         file = f"{self.key}-{self.number // SAVES}.py".replace("-", "_")
         path, content = f"{NOTEBOOKS}/{file}", f"# revision {self.number}\n" + "x = 1\n" * 2000
         if self.number % SAVES == 0:

@@ -58,7 +58,7 @@ if reads:
     print("read: all")
     sys.exit()
 while True:
-    began = time.time()
+    began = time.monotonic()
     number = f"{time.time_ns()}"
     ray.get(counter.count.remote(number), timeout=TIMEOUT)
     ray.get(save.remote(FOLDER, number), timeout=TIMEOUT)
