@@ -84,6 +84,11 @@ class ClusterMLflow(Settings):
     )
     port: HostPort = Field(default=5000, description="Port of MLflow on its host's address.")
     base_url: ProxyAddress = None
+    logins: bool = Field(
+        default=False,
+        description="Whether MLflow asks who is there: people have accounts by `ws user add` on its host, tasks and "
+        "notebooks use one of the platform (docs/mlflow-logins.md).",
+    )
 
 
 class ClusterSettings(Settings):

@@ -25,6 +25,7 @@ DECIDED_BY_THE_CLUSTER: dict[Path, tuple[str, str | None]] = {
     ("datasets",): ("which hosts hold them is the same for all hosts", "datasets"),
     ("mlflow", "port"): ("other hosts must know it too", "mlflow.port"),
     ("mlflow", "base_url"): ("other hosts must know it too", "mlflow.base_url"),
+    ("mlflow", "logins"): ("other hosts must know it too", "mlflow.logins"),
 }
 
 

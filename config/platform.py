@@ -193,7 +193,7 @@ class PlatformSettings(Settings):
         copy = _with(copy, SERVICES["redis"], {"port": cluster.redis.port})
         copy = _with(copy, SERVICES["redis-replica"], {"port": cluster.redis.replica_port})
         if cluster.mlflow:
-            copy = _with(copy, SERVICES["mlflow"], {"port": cluster.mlflow.port, "base_url": cluster.mlflow.base_url})
+            copy = _with(copy, SERVICES["mlflow"], cluster.mlflow.model_dump(include={"port", "base_url", "logins"}))
         copy = copy.model_copy(update={"datasets": membership.datasets})
         copy._membership = membership
         return copy

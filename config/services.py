@@ -474,7 +474,7 @@ class MLflowSettings(SinglePortSettings):
     logins: bool = Field(
         default=False,
         description="Whether MLflow asks who is there: people have accounts by `ws user add`, tasks and notebooks use "
-        "one of the platform. In a cluster of several hosts, set it alike on all.",
+        "one of the platform.",
     )
 
 

@@ -281,8 +281,13 @@ class Session:
         self.console.print(services.table(states))
         if report.problem:
             self.say(f"Versions are not known: {report.problem}.")
-        logins = self.stack.platform.mlflow.logins
-        for hint in services.secret_hints(self.identity, {state.name for state in states}, mlflow_logins=logins):
+        hints = services.secret_hints(
+            self.identity,
+            {state.name for state in states},
+            mlflow_logins=self.stack.platform.mlflow.logins,
+            membership=self.stack.membership,
+        )
+        for hint in hints:
             self.say(hint)
 
     @property

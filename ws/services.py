@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from config.cluster import Membership
 from config.notation import person_of
 from config.ports import HEALTH as HEALTH_PORT
 from contracts.document import DocumentError
@@ -156,7 +157,9 @@ def table(states: Iterable[ServiceState]) -> Table:
     return shown
 
 
-def secret_hints(identity: StackIdentity, names: Collection[str], *, mlflow_logins: bool) -> list[str]:
+def secret_hints(
+    identity: StackIdentity, names: Collection[str], *, mlflow_logins: bool, membership: Membership | None = None
+) -> list[str]:
     """Where the secrets of services that people log in to were generated to; those of the stack config they know."""
     folder = stack_folder(identity) / "generated"
     people = [person for name in names if (person := person_of(name))]
@@ -169,7 +172,7 @@ def secret_hints(identity: StackIdentity, names: Collection[str], *, mlflow_logi
         hints.append(
             f"MLflow asks people for an account: ws user add NAME --no-notebooks -s {identity.stack}"
             if mlflow_logins
-            else f"MLflow asks for no login. To turn logins on: {turn_on(identity.stack)}"
+            else f"MLflow asks for no login. To turn logins on: {turn_on(identity.stack, membership)}"
         )
     if people:
         hints.append(f"Notebooks of a person ask for the token of: ws user token NAME -s {identity.stack}")

@@ -13,6 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from config.cluster import Membership
 from config.ports import MLFLOW
 from contracts import mlflow_login
 from docker_api.api import DockerError
@@ -25,9 +26,9 @@ SECONDS = 30.0  # for an answer
 OWN = (mlflow_login.ADMIN, mlflow_login.SERVICE)  # accounts of the platform
 
 
-def turn_on(stack: str) -> str:
-    """The command after which, with `ws up`, MLflow asks for logins."""
-    return f"ws set mlflow.logins true -s {stack}"
+def turn_on(stack: str, membership: Membership | None = None) -> str:
+    """The command, or the change of the cluster file, after which, with `ws up`, MLflow asks for logins."""
+    return f"set {membership.names('mlflow.logins')} to true" if membership else f"ws set mlflow.logins true -s {stack}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def _add_account(configured: StackSettings, name: str) -> Done:
     stack = configured.identity.stack
     accounts = _accounts(configured)
     if accounts is None:
-        raise _no_logins(stack)
+        raise _no_logins(configured)
     people.check(name)
     _refuse_own(name)
     if name in accounts.names():
@@ -119,9 +119,10 @@ def _remove(configured: StackSettings, name: str) -> Done:
 
 def password(stack: str, name: str, given: str | None) -> str | None:
     """Gives an account another password: the given one, or one that is made and returned. Raises `WsError`."""
-    accounts = _accounts(open_stack(stack))
+    configured = open_stack(stack)
+    accounts = _accounts(configured)
     if accounts is None:
-        raise _no_logins(stack)
+        raise _no_logins(configured)
     _refuse_own(name)
     there = accounts.names()
     if name not in there:
@@ -158,8 +159,9 @@ def _accounts(configured: StackSettings) -> Accounts | None:
     return Accounts.of(configured.identity)
 
 
-def _no_logins(stack: str) -> WsError:
-    return WsError(f"MLflow of stack {stack} has no logins. Turn them on: {turn_on(stack)}")
+def _no_logins(configured: StackSettings) -> WsError:
+    stack = configured.identity.stack
+    return WsError(f"MLflow of stack {stack} has no logins. Turn them on: {turn_on(stack, configured.membership)}")
 
 
 def _refuse_own(name: str) -> None:

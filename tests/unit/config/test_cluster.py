@@ -106,6 +106,12 @@ class TestPlace:
         assert (at("gamma", None, block).redis.port, at("gamma", None, block).mlflow.port) == (7000, 7002)
         assert at("beta", None, block).redis.replica.port == 7001
 
+    def test_says_for_all_hosts_whether_mlflow_has_logins(self):
+        block = changed(mlflow={"host": "gamma", "logins": True})
+        assert at("gamma", None, block).mlflow.logins
+        assert at("alpha", None, block).mlflow.logins
+        assert not at("alpha").mlflow.logins
+
     def test_publishes_what_other_hosts_need_on_the_address_of_the_host(self):
         settings = at("gamma")
         addresses = {name: settings.bind_address(name) for name in settings.services()}
@@ -440,6 +446,14 @@ class TestMistakesOfAHost:
                 "other hosts must know it too",
                 "Set cslr:cluster.redis.port in Pulumi.gamma.yaml instead",
                 id="port-of-redis",
+            ),
+            pytest.param(
+                "alpha",
+                {"mlflow": {"logins": True}},
+                "mlflow.logins",
+                "other hosts must know it too",
+                "Set cslr:cluster.mlflow.logins in Pulumi.alpha.yaml instead",
+                id="logins-of-mlflow",
             ),
             pytest.param(
                 "alpha",

@@ -9,6 +9,7 @@ from contracts.status import ClusterStatus, RayStatus, Reason, ServiceStatus, St
 from contracts.status import State as ServiceIs
 from stack.history import History, Record
 from stack.identity import StackIdentity
+from testing.lab import membership_of
 from ws.containers import ContainerState
 from ws.doctor import checks
 from ws.doctor.checks import State
@@ -158,6 +159,9 @@ class TestMerge:
         assert (state.url, state.version) == ("http://10.0.0.1:5000", "1.0")
 
 
+LAB = StackIdentity(project="cslr", stack="lab")
+
+
 class TestHints:
     @pytest.mark.parametrize(
         ("names", "logins", "said"),
@@ -168,8 +172,11 @@ class TestHints:
         ],
     )
     def test_say_how_mlflow_knows_people(self, names, logins, said):
-        identity = StackIdentity(project="cslr", stack="lab")
-        assert secret_hints(identity, names, mlflow_logins=logins) == said
+        assert secret_hints(LAB, names, mlflow_logins=logins) == said
+
+    def test_on_a_host_of_a_cluster_name_the_file_of_all_hosts(self):
+        (hint,) = secret_hints(LAB, {"mlflow"}, mlflow_logins=False, membership=membership_of("gamma"))
+        assert hint.endswith("To turn logins on: set cslr:cluster.mlflow.logins in Pulumi.gamma.yaml to true")
 
 
 class TestDoctor:
