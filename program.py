@@ -28,11 +28,9 @@ from config.ray_wheel import check_wheel
 from config.remedies import secret_command
 from config.services import RAY_NODES
 from contracts.facts import BASES, Times
-from contracts.postgres import ROLES
 from contracts.ray_tls import KEY as KEY_FILE
 from docker_api.api import DockerApi, DockerError
-from policy import gate
-from policy.resource import Surroundings
+from policy import gate, surroundings
 from preflight import build_host, docker_engine, host, outside
 from preflight import cluster as cluster_checks
 from preflight.cluster_facts import ClusterFacts
@@ -45,10 +43,8 @@ from stack.engine_state import known
 from stack.env_secrets import EnvSecrets
 from stack.identity import ASKS, GENERATES
 from stack.pulumi_internals import register_stack_outputs
-from stack.ray_tls import RayCertificate
 from stack.running_words import warning
 from stack.running_work import look
-from stack.secrets import SECRETS, SecretFiles
 from stack.sources import ANSWERS_FILE, Sources, TorchChoice, choose_sources
 from stack.stack import Stack
 
@@ -119,7 +115,8 @@ def declare_platform(stack: Stack) -> Outputs:
     ray_certificate = ray_tls.ray_certificate(
         settings, secrets, stack.identity, names=ray_tls.names_for(settings, nodes, own_addresses)
     )
-    gate.enforce(surroundings(stack, settings, secrets, own, alert_secrets, ray_certificate), dry_run=stack.dry_run)
+    ray_key = ray_certificate.files[KEY_FILE] if ray_certificate else None
+    gate.enforce(surroundings.platform(stack, settings, secrets, own, ray_key=ray_key), dry_run=stack.dry_run)
     verified = note(now, stack)
     platform = Platform(
         "platform",
@@ -154,31 +151,6 @@ def declare_platform(stack: Stack) -> Outputs:
         return outputs
     platform.verification.result.apply(verified)
     return {**outputs, "verification": said_of(platform.verification.result, stack, now)}
-
-
-def surroundings(
-    stack: Stack,
-    settings: PlatformSettings,
-    secrets: SecretFiles,
-    own: EnvSecrets,
-    alerts: AlertSecrets,
-    ray: RayCertificate | None,
-) -> Surroundings:
-    """What the rules of hardening have to know of a stack, beside its resources."""
-    chosen = {name for name, key in SECRETS.items() if stack.config(key) is not None}
-    values = secrets.all(roles=ROLES, people=settings.marimo.users if settings.marimo.enabled else ())
-    if ray:
-        values |= {KEY_FILE: ray.files[KEY_FILE]}
-    addresses = {name: value for name, value in vars(alerts).items() if value}
-    socket = docker_socket()
-    return Surroundings(
-        settings=settings,
-        state=str(stack.files.folder),
-        socket=socket.path if socket else None,
-        tags=GENERATES in stack.environment,
-        secrets={name: value for name, value in values.items() if name not in chosen},
-        own_secrets={**{name: values[name] for name in chosen}, **own.values, **addresses},
-    )
 
 
 def warn_of_running_work(stack: Stack) -> None:
@@ -220,7 +192,7 @@ def declare_family(stack: Stack) -> Outputs:
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))
     if stack.preflight:
         build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
-    gate.enforce(Surroundings(state=str(stack.files.folder)), dry_run=stack.dry_run)
+    gate.enforce(surroundings.images(stack), dry_run=stack.dry_run)
     note(now, stack)
     family, sources = ImageFamily("family", args), args.sources
     return {"images": family.tags(), "sources": {"bases": sources.bases, "pyg": sources.pyg, "nvidia": sources.nvidia}}

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from policy.resource import Registered, Resource, Surroundings
+from policy.declared import Registered, Resource, Surroundings
 from policy.rule import Rule
 from policy.rules import RULES
 

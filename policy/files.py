@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from config.mount_sources import DOCKER_SOCKETS, is_within, refusal
-from policy.resource import Mounted, Resource, Surroundings
+from policy.declared import Mounted, Resource, Surroundings
 from stack import facts
 from stack.env_secrets import looks_secret
 from stack.programs import PROGRAMS_TARGET

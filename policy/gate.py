@@ -9,7 +9,7 @@ from threading import Lock
 import pulumi
 
 from policy.check import Violation, violations
-from policy.resource import Surroundings
+from policy.declared import Surroundings
 from stack.pulumi_internals import Registered, watch_registrations
 
 REFUSAL = "The rules of hardening (docs/hardening.md) refuse what the program declares."  # begins its error

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from policy.resource import Resource, Surroundings
+from policy.declared import Resource, Surroundings
 
 ESCALATION = "no-new-privileges:true"
 # Properties that give a container more of the host than any service of the platform needs.

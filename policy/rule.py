@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from policy.resource import Resource, Surroundings
+from policy.declared import Resource, Surroundings
 
 # Yields what it finds against the rule, in a few words that exemptions can name.
 Look = Callable[[Resource, Surroundings], Iterator[str]]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from policy.resource import Resource, Surroundings
+from policy.declared import Resource, Surroundings
 from stack.pulumi_internals import Unknown
 
 # An image's ID, or a reference with a digest.

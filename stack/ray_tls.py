@@ -23,7 +23,7 @@ from stack import certificates, facts
 from stack.certificates import AUTHORITY_LIFE, OWN_NAMES, SERVER_LIFE, Pair
 from stack.identity import StackIdentity
 from stack.secrets import RAY_AUTHORITY, SecretFiles
-from stack.state import write_atomically
+from stack.state import HostFiles, write_atomically
 
 FOLDER = "ray-tls"
 FACT = "ray"  # the certificate's name in metrics and alerts
@@ -60,6 +60,12 @@ def ray_certificate(
     if not files.dry_run:
         facts.certificate(files.folder, FACT, made.pair.expires.timestamp() if made else None)
     return made
+
+
+def kept_key(files: HostFiles) -> str | None:
+    """The key of the certificate that was made last."""
+    path = files.folder / FOLDER / KEY
+    return path.read_text() if path.is_file() else None
 
 
 def _made(secrets: SecretFiles, identity: StackIdentity, names: tuple[str, ...], now: datetime) -> RayCertificate:

@@ -9,7 +9,7 @@ from typing import Any
 from config.cluster import Membership
 from config.cluster_file import parse
 from config.load import load
-from policy.resource import Surroundings
+from policy.declared import Surroundings
 from stack.advertised_facts import MACHINE
 from testing.harness import CLUSTER, LOGIN, MATRIX, PLATFORM, SOCKET, Deployed, deploy, merged, stack_settings
 from tests.unit.everything import EVERYTHING, HELD_BY_ALPHA, SECRETS, SINGLE

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 
 from policy.check import violations
-from policy.resource import Resource
+from policy.declared import Resource
 from policy.rules import RULES
 from testing.harness import CONTAINER
 from tests.unit.policy.stacks import STACKS
