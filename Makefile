@@ -16,7 +16,8 @@ SHELL_SCRIPTS = bin/ws .ci/run .ci/images $(wildcard entrypoints/*.sh entrypoint
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 WS := .venv/bin/python -m ws
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
-PIP_INSTALL := $(PIP) --require-hashes
+# Locks are complete; pip would also refuse what a package asks for and does not need (requirements-policy.in).
+PIP_INSTALL := $(PIP) --require-hashes --no-deps
 # The command `ws`, from this checkout: built with what is installed already, so nothing is downloaded.
 INSTALL_WS := $(PIP) --no-deps --no-build-isolation --editable .
 UV_COMPILE := uv pip compile --quiet --no-header --generate-hashes --universal --python-version 3.11
@@ -97,6 +98,7 @@ lock: .venv/ready-dev ## Lock all dependencies again, of this program and of its
 	$(UV_COMPILE) --output-file requirements-dev.txt requirements-dev.in
 	$(UV_COMPILE) --output-file requirements-docs.txt requirements-docs.in
 	$(UV_COMPILE) --output-file requirements-audit.txt requirements-audit.in
+	$(UV_COMPILE) --no-deps --output-file requirements-policy.txt requirements-policy.in
 	.venv/bin/python -m images.lock
 
 # PyTorch's builds for CPUs get hashes where PyTorch's index answers, and these files have none yet.
@@ -119,7 +121,7 @@ INSTALL_PYTHON = test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 # An environment whose Python is gone, too old or half installed is recreated from scratch.
 USABLE := $(shell .venv/bin/python -c 'import sys, pip; sys.exit($(NEWER_THAN))' 2>/dev/null && echo yes)
 ifneq ($(USABLE),yes)
-.PHONY: .venv/bin/python .venv/ready .venv/ready-dev .venv/ready-docs .venv/ready-audit
+.PHONY: .venv/bin/python .venv/ready .venv/ready-dev .venv/ready-docs .venv/ready-audit .venv/ready-policy
 endif
 
 .venv/bin/python:
@@ -137,7 +139,9 @@ endif
 	@$(INSTALL_WS)
 	@touch $@
 
-.venv/ready-dev .venv/ready-docs .venv/ready-audit: .venv/ready-%: requirements-%.txt | .venv/ready
+.venv/ready-dev .venv/ready-docs .venv/ready-audit .venv/ready-policy: .venv/ready-%: requirements-%.txt | .venv/ready
 	@echo "installing the packages of $<"
 	@$(PIP_INSTALL) -r $<
 	@touch $@
+
+.venv/ready-dev: | .venv/ready-policy
