@@ -33,14 +33,41 @@ def make_closed(folder: Path) -> None:
 
 def write_atomically(path: Path, content: bytes, mode: int) -> None:
     """Writes a file atomically, in a folder closed to others."""
+    _draft(path, content, mode).replace(path)
+
+
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Writes a file atomically where there is none. One that is there stays, also one that is made at this moment."""
+    draft = _draft(path, content, mode)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def remove_drafts(path: Path) -> None:
+    """Removes what killed programs left of a file that they did not finish. Nobody may be writing it."""
+    for draft in path.parent.glob(f"{_drafts_of(path)}*"):
+        draft.unlink(missing_ok=True)
+
+
+def _drafts_of(path: Path) -> str:
+    """How the names of its drafts begin."""
+    return f".{path.name}."
+
+
+def _draft(path: Path, content: bytes, mode: int) -> Path:
+    """The whole content, under another name beside it."""
     make_closed(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    draft = path.with_name(f"{_drafts_of(path)}{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     draft.chmod(mode)
-    draft.replace(path)
+    return draft
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +126,12 @@ class HostFiles:
     def generated(self, name: str) -> str:
         """A secret made on first use and kept: 256 bits, URL-safe. A preview before that invents one for itself."""
         path = self.folder / "generated" / name
-        if path.is_file():
-            return path.read_text()
-        value = secrets.token_urlsafe(32)
-        if not self.dry_run:
-            write_atomically(path, value.encode(), 0o600)
-        return value
+        if not path.is_file():
+            value = secrets.token_urlsafe(32)
+            if self.dry_run:
+                return value
+            write_new(path, value.encode(), 0o600)
+        return path.read_text()
 
     def keep(self, name: str, value: str) -> str:
         """Keeps a secret that was not made here where people find those that were. Returns it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from build_report.runs import RUN, new_run
 from config.project import state_root
 from stack.identity import ASKS
-from stack.state import make_closed
+from stack.state import make_closed, write_new
 
 PASSPHRASE, PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
 BACKEND = "PULUMI_BACKEND_URL"
@@ -70,12 +70,8 @@ def plugins_may_be_downloaded() -> bool:
 
 def _passphrase(file: Path) -> Path:
     """The file with the passphrase, made on first use."""
-    make_closed(file.parent)
-    try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
-            new.write(secrets.token_urlsafe(32))
-    except FileExistsError:
-        pass
+    if not file.exists():
+        write_new(file, secrets.token_urlsafe(32).encode(), 0o600)
     return file
 
 

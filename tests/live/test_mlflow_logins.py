@@ -1,6 +1,7 @@
 """MLflow with logins: who is refused, who gets in, other passwords, and none that Docker shows. Some three minutes."""
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import cast
@@ -37,6 +38,26 @@ print(mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/a.txt"))
 IN_A_TASK = (
     f"import ray\nray.init(log_to_driver=False)\nray.get(ray.remote(lambda: exec({LOGS!r})).remote())\nprint('proof')"
 )
+
+# What `ws user add` has just done when it is killed.
+KILLED_AFTER = [
+    ("ws.users.people", "rewrite"),
+    ("ws.users.people", "token_of"),
+    ("ws.users.everywhere", "write_atomically"),
+    ("ws.users.accounts.Accounts", "add"),
+    ("ws.users.everywhere", "add"),
+]
+KILLED = """
+import os, pkgutil, signal, sys
+from ws import cli
+owner = pkgutil.resolve_name("{module}")
+done = getattr(owner, "{name}")
+def killed(*arguments, **options):
+    done(*arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(owner, "{name}", killed)
+cli.main(sys.argv[1:])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +114,27 @@ def test_a_person_who_was_added_logs_a_run_and_loses_the_account(stack):
     listed = json.loads(account(stack, "list", "--json").stdout)
     assert [(one["name"], one["mlflow_account"]) for one in listed] == [("alice", True)]
     assert account(stack, "remove", "alice").returncode == 0
+    assert json.loads(account(stack, "list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize("step", KILLED_AFTER)
+def test_an_addition_that_is_killed_is_completed_by_the_same_command(stack, step):
+    module, name = step
+    program = KILLED.format(module=module, name=name)
+    killed = subprocess.run(
+        [stack.python, "-c", program, "user", "add", "carol", "-s", stack.name],
+        cwd=stack.folder,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    added = account(stack, "add", "carol")
+    assert added.returncode == 0, added.stderr
+    assert asked("carol", added.stdout.splitlines()[-1]) == 200
+    assert account(stack, "add", "carol").returncode != 0
+    assert account(stack, "remove", "carol").returncode == 0
     assert json.loads(account(stack, "list", "--json").stdout) == []
 
 

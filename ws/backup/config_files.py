@@ -16,6 +16,7 @@ from config.stack_file import stack_file
 from stack import env_secrets
 from stack.identity import StackIdentity
 from stack.state import make_closed, stack_folder, write_atomically
+from ws.config.editing import alone, put
 
 PROJECT, STATE, USER = "project", "stack", "user"  # folders in the copy
 CLUSTER_FILE, BUILDS = "cluster.yaml", "builds.sqlite"
@@ -76,18 +77,19 @@ def put_back(identity: StackIdentity, source: Path) -> Iterator[str]:
     wanted = places(identity)
     keys = (source / USER).glob("cluster-*.key")
     wanted += [Place(copy=f"{USER}/{key.name}", place=state_root() / identity.project / key.name) for key in keys]
-    for one in dict.fromkeys(wanted):
-        copy = source / one.copy
-        for file in sorted(copy.rglob("*")) if copy.is_dir() else [copy] if copy.is_file() else []:
-            if file.is_file():
-                yield from _put_file(file, one.place / file.relative_to(copy) if copy.is_dir() else one.place)
+    with alone(identity):
+        for one in dict.fromkeys(wanted):
+            copy = source / one.copy
+            for file in sorted(copy.rglob("*")) if copy.is_dir() else [copy] if copy.is_file() else []:
+                if file.is_file():
+                    yield from _put_file(file, one.place / file.relative_to(copy) if copy.is_dir() else one.place)
 
 
 def _put_file(file: Path, place: Path) -> Iterator[str]:
     content = file.read_bytes()
     if not place.exists():
         if place.is_relative_to(FOLDER):
-            place.write_bytes(content)  # people and version control read it
+            put(place, content)  # people and version control read it
         else:
             write_atomically(place, content, 0o600)
     elif place.name != BUILDS and place.read_bytes() != content:

@@ -5,7 +5,6 @@ artifacts, as long as `mlflow gc` removes none meanwhile, which the lock prevent
 """
 
 import json
-import os
 import shutil
 import socket
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from config.platform import PlatformSettings
 from config.project import commit, version
 from docker_api.api import DockerApi
-from embedded_engine.lock import stack_lock
+from embedded_engine.lock import share, stack_lock
 from stack.identity import StackIdentity
 from stack.state import stack_folder
 from ws.backup import config_files, sets
@@ -42,10 +41,7 @@ def maintenance(identity: StackIdentity, command: str) -> Iterator[None]:
     """Holds the lock of a stack's data: backup, restore and `mlflow gc` exclude each other. Raises `LockedError`."""
     folder = stack_folder(identity) / MAINTENANCE
     with stack_lock(folder, identity.stack, work="backup, restore, upgrade of Postgres or `mlflow gc`", holder=command):
-        if not os.geteuid():  # backups need root, `mlflow gc` does not: the lock is for both
-            owner = folder.parent.stat()
-            for path in (folder, *folder.iterdir()):
-                os.chown(path, owner.st_uid, owner.st_gid)
+        share(folder)  # backups need root, `mlflow gc` does not: the lock is for both
         yield
 
 

@@ -11,9 +11,11 @@ from rich.text import Text
 from config.load import load
 from config.platform import KEY
 from config.problems import SettingsError
-from config.project import FOLDER
+from config.project import FOLDER, NAME
 from config.stack_file import refuse_name, stack_file
 from config.yaml_file import InvalidYamlError, dump_yaml, read_yaml
+from stack.identity import StackIdentity
+from ws.config.editing import alone, put
 from ws.config.former import Conversion, convert
 from ws.errors import WsError
 from ws.tables import plain_table
@@ -35,8 +37,8 @@ def import_files(config: Path, nodes: Path | None, stack: str, *, dry_run: bool 
     """Converts the files and writes the stack's file. Raises `WsError` and `ConfigError`; overwrites nothing."""
     refuse_name(FOLDER, stack)
     file = stack_file(FOLDER, stack)
-    if file.exists() and not dry_run:
-        raise WsError(f"{file.name} is there already.\n  Choose another name with --stack, or remove the file.")
+    if not dry_run:
+        _refuse_present(file)
     beside = config.with_name("nodes.yaml")
     nodes = nodes or (beside if beside.is_file() else None)
     done = convert(_read(config), _read(nodes) if nodes else None, config.resolve().parent)
@@ -48,8 +50,15 @@ def import_files(config: Path, nodes: Path | None, stack: str, *, dry_run: bool 
     if not dry_run:
         names = " and ".join(path.name for path in (config, nodes) if path)
         body = dump_yaml({"config": {KEY: done.settings}}, allow_unicode=True)
-        file.write_text(HEADER.format(files=names) + body, encoding="utf-8")
+        with alone(StackIdentity(project=NAME, stack=stack)):
+            _refuse_present(file)
+            put(file, (HEADER.format(files=names) + body).encode())
     return Imported(file=file, conversion=done, problems=problems)
+
+
+def _refuse_present(file: Path) -> None:
+    if file.exists():
+        raise WsError(f"{file.name} is there already.\n  Choose another name with --stack, or remove the file.")
 
 
 def _read(path: Path) -> object:

@@ -14,12 +14,11 @@ from config.keys import ENV_SECRETS
 from config.load import config_value
 from config.notation import format_quantity
 from config.problems import ConfigError, Problem, Remove, SettingsError
-from config.project import FOLDER
 from config.remedies import PLATFORM
-from config.stack_file import StackFile, stack_file
+from config.stack_file import StackFile
 from stack.secrets import SecretError
-from stack.state import write_atomically
 from ws.config.edit import with_value, without
+from ws.config.editing import Edit, editing
 from ws.config.keys import Key
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
@@ -45,7 +44,6 @@ def set_values(stack: str, values: Mapping[str, str]) -> Outcome:
     Raises:
         WsError: the edit would make the file invalid; then nothing is written.
     """
-    file = _read(stack)
     keys = {Key.parse(name): value for name, value in values.items()}
     for key in keys:
         if key.is_secret:
@@ -59,51 +57,61 @@ def set_values(stack: str, values: Mapping[str, str]) -> Outcome:
             )
     candidates = [[(key, read) for read in readings(key, text)] for key, text in keys.items()]
     refused: list[str] = []
-    for tried in _first_of_each(candidates):
-        text = file.text
-        for key, value in tried:
-            text = with_value(text, _path(file, key), value)
-        edited = file.edited(text)
-        refused = _new_problems(file, edited, list(keys))
-        if not refused:
-            return _write(file, edited, list(keys))
+    with editing(stack) as edit:
+        file = edit.file
+        for tried in _first_of_each(candidates):
+            text = file.text
+            for key, value in tried:
+                text = with_value(text, _path(file, key), value)
+            edited = file.edited(text)
+            refused = _new_problems(file, edited, list(keys))
+            if not refused:
+                return _write(edit, edited, list(keys))
     raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
 
 
 def set_secret(stack: str, name: str, value: str) -> Outcome:
     """Stores a secret in the stack file, encrypted as Pulumi's CLI does. Raises as `set_values`."""
-    file, key = _read(stack), Key.parse(name)
-    content = file.content
-    if provider := content.get("secretsprovider") or content.get("encryptedkey"):
-        raise WsError(
-            f"{file.name} keeps its secrets with {str(provider)[:40]}, which only Pulumi's CLI can use:\n"
-            f"    pulumi config set --secret --path {key.shown!r} -s {stack}"
+    key = Key.parse(name)
+    with editing(stack) as edit:
+        file, content = edit.file, edit.file.content
+        if provider := content.get("secretsprovider") or content.get("encryptedkey"):
+            raise WsError(
+                f"{file.name} keeps its secrets with {str(provider)[:40]}, which only Pulumi's CLI can use:\n"
+                f"    pulumi config set --secret --path {key.shown!r} -s {stack}"
+            )
+        secure, salt = encrypted(value, content.get(SALT), file.name, file.passphrase)
+        path = _path(file, key)
+        plain = _at(content, path) is not None and not isinstance(_at(content, path), dict)
+        text = (
+            with_value(file.text, path, {"secure": secure})
+            if plain
+            else with_value(file.text, (*path, "secure"), secure)
         )
-    secure, salt = encrypted(value, content.get(SALT), file.name, file.passphrase)
-    path = _path(file, key)
-    plain = _at(content, path) is not None and not isinstance(_at(content, path), dict)
-    text = (
-        with_value(file.text, path, {"secure": secure}) if plain else with_value(file.text, (*path, "secure"), secure)
-    )
-    if content.get(SALT) != salt:
-        text = with_value(text, (SALT,), salt)
-    return _checked_and_written(file, text, [key])
+        if content.get(SALT) != salt:
+            text = with_value(text, (SALT,), salt)
+        return _checked_and_written(edit, text, [key])
 
 
-def rewrite(stack: str, key: Key, edit: Callable[[str, Steps, Any], str]) -> Outcome:
-    """Changes what a key holds: `edit` gets the file's text, the key's path in it and its value, and returns the text.
+def rewrite(edit: Edit, key: Key, changed: Callable[[str, Steps, Any], str]) -> Outcome:
+    """Changes what a key holds: `changed` gets the file's text, the key's path in it and its value, and returns the
+    text.
 
     Raises as `set_values`.
     """
-    file = _read(stack)
+    file = edit.file
     path = _path(file, key)
-    return _checked_and_written(file, edit(file.text, path, _at(file.content, path)), [key])
+    return _checked_and_written(edit, changed(file.text, path, _at(file.content, path)), [key])
 
 
 def unset(stack: str, names: Sequence[str]) -> Outcome:
     """Removes keys, so that their defaults apply. Raises as `set_values`."""
-    file = _read(stack)
     keys = [Key.parse(name) for name in names]
+    with editing(stack) as edit:
+        return _checked_and_written(edit, _without(edit.file, keys), keys)
+
+
+def _without(file: StackFile, keys: Sequence[Key]) -> str:
     text = file.text
     for key in sorted(keys, key=lambda key: [str(step).zfill(9) for step in key.below], reverse=True):
         try:
@@ -117,7 +125,7 @@ def unset(stack: str, names: Sequence[str]) -> Outcome:
             if str(error).endswith("is not set."):
                 raise WsError(f"{file.name}: {key.shown} is not set{there}.") from None
             raise
-    return _checked_and_written(file, text, keys)
+    return text
 
 
 def value_of(stack: str, name: str | None) -> tuple[object, bool]:
@@ -185,12 +193,6 @@ def _first_of_each(candidates: list[list[tuple[Key, object]]]) -> list[list[tupl
     return [first, *others]
 
 
-def _read(stack: str) -> StackFile:
-    """The file to edit, with normalized line ends."""
-    file = open_stack(stack).file
-    return file.edited(file.text.replace("\r\n", "\n"))
-
-
 def _path(file: StackFile, key: Key) -> Steps:
     """The path of a key. Pulumi also accepts keys of the project without its name."""
     config = file.content.get("config")
@@ -241,19 +243,18 @@ def _new_problems(file: StackFile, edited: StackFile, keys: list[Key]) -> list[s
     return list(new.values())
 
 
-def _checked_and_written(file: StackFile, text: str, keys: list[Key]) -> Outcome:
-    edited = file.edited(text)
+def _checked_and_written(edit: Edit, text: str, keys: list[Key]) -> Outcome:
+    file, edited = edit.file, edit.file.edited(text)
     if refused := _new_problems(file, edited, keys):
         raise WsError("\n".join([*refused, f"Nothing is changed in {file.name}."]))
-    return _write(file, edited, keys)
+    return _write(edit, edited, keys)
 
 
-def _write(file: StackFile, edited: StackFile, keys: list[Key]) -> Outcome:
-    path = stack_file(FOLDER, file.stack).resolve()  # what a link names
+def _write(edit: Edit, edited: StackFile, keys: list[Key]) -> Outcome:
+    file = edit.file
     changes = [f"{file.name}: {key.shown}: {_change(file, edited, key)}" for key in keys]
     if edited.text != file.text:
-        ends = "\r\n" if b"\r\n" in path.read_bytes() else "\n"
-        write_atomically(path, edited.text.replace("\n", ends).encode(), path.stat().st_mode & 0o777)
+        edit.write(edited.text)
     return Outcome(changes=changes, left=list(_problems(edited).values()))
 
 

@@ -23,10 +23,12 @@ from embedded_engine.changes import Result
 from embedded_engine.drift import Observation, observe
 from embedded_engine.lock import LockedError, stack_lock
 from stack.history import History, Operation, Record
+from stack.identity import StackIdentity
 from stack.kept_files import kept_files
 from stack.secrets import SecretError
 from stack.state import stack_folder, write_atomically
 from ws import changes
+from ws.config.editing import alone, put
 from ws.consent import Consent, DeclinedError
 from ws.containers import short
 from ws.deploy import Session
@@ -61,22 +63,25 @@ class Renaming:
 class Undo:
     """The files and names that were changed before the deployment, to be put back if it does not begin."""
 
+    identity: StackIdentity
     history: History
     api: DockerApi
-    files: dict[Path, bytes | None] = field(default_factory=dict)  # before
+    files: dict[Path, tuple[bytes | None, bytes]] = field(default_factory=dict)  # before, and as written
     renamed: list[Renaming] = field(default_factory=list)
     deploys: bool = False  # whether the deployment has begun
 
     def write(self, path: Path, text: str) -> Path | None:
         """Writes a file, if it is another one; returns the backup of the one that was there."""
-        path = path.resolve()  # what a link names
+        with alone(self.identity):
+            return self._written(path.resolve(), text)  # what a link names
+
+    def _written(self, path: Path, text: str) -> Path | None:
         former = path.read_bytes() if path.is_file() else None
         if former == text.encode():
             return None
-        mode = path.stat().st_mode & 0o777 if former is not None else 0o644
         backup = self._kept(path.name, former) if former is not None else None
-        self.files.setdefault(path, former)
-        write_atomically(path, text.encode(), mode)
+        self.files[path] = (former, text.encode())
+        put(path, text.encode())
         return backup
 
     def name(self, renaming: Renaming) -> None:
@@ -85,15 +90,17 @@ class Undo:
         self.renamed.append(renaming)
 
     def all(self) -> None:
-        """Puts everything back."""
-        for path, former in self.files.items():
-            if former is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_atomically(path, former, path.stat().st_mode & 0o777)
+        """Puts everything back, but for a file that somebody has changed since."""
         for renaming in self.renamed:
             if renaming.instead_of:
                 _tag(self.api, renaming.instead_of, renaming.name)
+        with alone(self.identity):
+            for path, (former, written) in self.files.items():
+                if path.is_file() and path.read_bytes() == written:
+                    if former is None:
+                        path.unlink()
+                    else:
+                        put(path, former)
 
     def _kept(self, name: str, content: bytes) -> Path:
         folder = self.history.folder / REPLACED
@@ -157,7 +164,7 @@ def roll_back(
     now = record.model_copy(update={"files": kept_files(session.stack.file, FOLDER)[0]})
     differences = config_diff(now, record)
     api = DockerApi()
-    undo = Undo(history=history, api=api)
+    undo = Undo(identity=session.identity, history=history, api=api)
     with _undone_unless_deployed(undo):
         # Read from the project's folder by the program, for the preview too.
         for name in texts.keys() & {lock_name(session.stack.file.name)}:

@@ -29,8 +29,8 @@ from images.catalog import CATALOG
 from images.lockfile import Pin, locked, parse
 from images.packages_lock import PackagesLock, name_of
 from images.variants import Variant
-from stack.state import write_atomically
 from ws.config.edit import with_list
+from ws.config.editing import editing, put
 from ws.environment import inherited
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
@@ -108,17 +108,24 @@ def change(configured: StackSettings, wanted: Wanted, forget: Collection[str] | 
         WsError: it is not available; nothing is written then.
     """
     settings, stack = configured.platform, configured.file.stack
-    path, lock_path, before = stack_file(FOLDER, stack), _lock_path(stack), present_lock(stack)
-    edited = edited_stack_file(configured.file.text, wanted)
+    lock_path, before = _lock_path(stack), present_lock(stack)
+    edited_stack_file(configured.file.text, wanted)  # refuses before anything is looked for
     lock = None
     if wanted.packages:
         known = _kept(before, forget)
         lock = resolve(wanted.packages, settings.variant, index=settings.images.mirrors.pypi, known=known)
-        write_atomically(lock_path, lock.text.encode(), 0o644)
-    else:
-        lock_path.unlink(missing_ok=True)
-    if wanted != wanted_by(settings):
-        write_atomically(path, edited.encode(), path.stat().st_mode & 0o777)
+    with editing(stack) as edit:
+        if edit.configured.platform.images != settings.images or present_lock(stack) != before:
+            raise WsError(
+                f"another command changed the packages of stack {stack} while this one looked for versions. Nothing "
+                "was changed. Run it again."
+            )
+        if wanted != wanted_by(settings):
+            edit.write(edited_stack_file(edit.file.text, wanted))
+        if lock:
+            put(lock_path, lock.text.encode())
+        else:
+            lock_path.unlink(missing_ok=True)
     return _changes(before, lock, wanted_by(settings), wanted)
 
 

@@ -46,7 +46,8 @@ def add(
 ) -> None:
     """Give a person notebooks of their own: an entry in the stack file, and a token. `ws up` starts them.
 
-    Where MLflow has logins, also an account there, at once; its password is printed on stdout, this once.
+    Where MLflow has logins, also an account there, at once; its password is printed on stdout, this once. If it was
+    interrupted, run it again.
     """
     from ws.users import everywhere
 
@@ -57,7 +58,8 @@ def add(
     _say(done, stack)
     if done.password:
         out.print(Text("The password in MLflow, which is shown only once:"), soft_wrap=True)
-        print(done.password)
+        print(done.password, flush=True)
+        everywhere.told(stack, name)
 
 
 @users.command()

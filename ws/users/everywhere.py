@@ -1,23 +1,28 @@
 """A person in all parts of a stack at once: notebooks of their own, and an account in MLflow where it has logins.
 
 What can refuse is asked before anything is written: MLflow first, then the stack file. So a command that was killed, or
-failed between the two, is completed by the same command again.
+failed between the two, is completed by the same command again. That holds until the password of a new account is
+printed: one that nobody has seen is replaced.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from config.problems import closest
-from embedded_engine.lock import stack_lock
-from stack.state import stack_folder
+from embedded_engine.lock import share, stack_lock
+from stack.identity import StackIdentity
+from stack.state import stack_folder, write_atomically
+from ws.config.editing import SECONDS
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
 from ws.users import people
 from ws.users.accounts import OWN, Accounts, turn_on
 
 BYTES = 18  # of a generated password
-FOLDER = "people"  # of the lock, in the stack's state folder
+FOLDER = "people"  # of the lock and of what is not done, in the stack's state folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +35,22 @@ class Done:
 
 
 def add(stack: str, name: str, wanted: Mapping[str, str | float | None], *, own_notebooks: bool = True) -> Done:
-    """Gives a person notebooks and an account, or the account alone. An account that is there keeps its password.
+    """Gives a person notebooks and an account, or the account alone. `told` ends it.
+
+    An account that is there keeps its password.
 
     Raises `WsError`; nothing is changed then, but for an account that could not be made after the stack file was
     written. Raises `LockedError` while another command adds or removes somebody.
     """
     identity = open_stack(stack).identity
-    with stack_lock(stack_folder(identity) / FOLDER, stack, work="command", holder=f"ws user add {name[:60]}"):
+    with _alone(identity, f"ws user add {name[:60]}"):
         configured = open_stack(stack)
         return _add(configured, name, wanted) if own_notebooks else _add_account(configured, name)
 
 
 def _add(configured: StackSettings, name: str, wanted: Mapping[str, str | float | None]) -> Done:
-    stack = configured.identity.stack
-    accounts = _accounts(configured)
+    identity, notebooks = configured.identity, configured.platform.marimo
+    stack, accounts = identity.stack, _accounts(configured)
     if accounts is None:
         return Done(lines=people.add(stack, name, wanted), deploy=True)
     people.check(name)
@@ -51,42 +58,56 @@ def _add(configured: StackSettings, name: str, wanted: Mapping[str, str | float 
         raise WsError(
             f"{name} is an account of the platform itself in MLflow: choose another name. Nothing was changed."
         )
-    new = name not in accounts.names()
-    notebooks = configured.platform.marimo
-    asked = any(each is not None for each in wanted.values())
-    if not new and not asked and name in notebooks.users:
+    there, untold = name in accounts.names(), _untold(identity, name)
+    known, asked = name in notebooks.users, any(each is not None for each in wanted.values())
+    interrupted = known and (not there or untold.exists())
+    if there and known and not asked and not interrupted:
         raise WsError(
             f"{name} has notebooks already, and an account in MLflow: ws user list -s {stack}\n"
             f"  To give the account another password: ws user password {name} -s {stack}"
         )
-    # One that was interrupted between the two has notebooks, and no account: it is completed.
-    wants_notebooks = notebooks.enabled and (name not in notebooks.users or (asked and not new))
-    lines = people.add(stack, name, wanted) if wants_notebooks else []
-    if not new:
+    lines = []
+    if notebooks.enabled:
+        lines = [people.hint(stack, name)] if interrupted else people.add(stack, name, wanted)
+    deploy = notebooks.enabled and not (interrupted and people.is_deployed(identity, name))
+    if there and not untold.exists():
         lines.append(
             f"{name} has an account in MLflow already; its password stays. Another one: ws user password {name} "
             f"-s {stack}"
         )
-        return Done(lines=lines, deploy=wants_notebooks)
-    return replace(_made(accounts, name, lines), deploy=wants_notebooks)
+        return Done(lines=lines, deploy=deploy)
+    return _with_account(accounts, name, untold, Done(lines=lines, deploy=deploy), there=there)
 
 
 def _add_account(configured: StackSettings, name: str) -> Done:
-    stack = configured.identity.stack
-    accounts = _accounts(configured)
+    identity, accounts = configured.identity, _accounts(configured)
     if accounts is None:
         raise _no_logins(configured)
     people.check(name)
     _refuse_own(name)
-    if name in accounts.names():
-        raise WsError(f"{name} has an account in MLflow already. Another password: ws user password {name} -s {stack}")
-    return _made(accounts, name, [])
+    there, untold = name in accounts.names(), _untold(identity, name)
+    if there and not untold.exists():
+        raise WsError(
+            f"{name} has an account in MLflow already. Another password: ws user password {name} -s {identity.stack}"
+        )
+    return _with_account(accounts, name, untold, Done(lines=[], deploy=False), there=there)
 
 
-def _made(accounts: Accounts, name: str, lines: list[str]) -> Done:
+def _with_account(accounts: Accounts, name: str, untold: Path, done: Done, *, there: bool) -> Done:
     password = secrets.token_urlsafe(BYTES)
-    accounts.add(name, password)
-    return Done(lines=[*lines, f"{name} has an account in MLflow now."], deploy=False, password=password)
+    write_atomically(untold, b"", 0o600)
+    if there:
+        accounts.set_password(name, password)
+        said = f"{name} has an account in MLflow, of a run that was interrupted, and another password now."
+    else:
+        accounts.add(name, password)
+        said = f"{name} has an account in MLflow now."
+    return replace(done, lines=[*done.lines, said], password=password)
+
+
+def told(stack: str, name: str) -> None:
+    """To be called once the password of a new account was printed: `add` replaces one that nobody has seen."""
+    _untold(open_stack(stack).identity, name).unlink(missing_ok=True)
 
 
 def remove(stack: str, name: str) -> Done:
@@ -95,26 +116,27 @@ def remove(stack: str, name: str) -> Done:
     Raises `WsError` for one who has neither, and `LockedError` while another command adds or removes somebody.
     """
     identity = open_stack(stack).identity
-    with stack_lock(stack_folder(identity) / FOLDER, stack, work="command", holder=f"ws user remove {name[:60]}"):
+    with _alone(identity, f"ws user remove {name[:60]}"):
         return _remove(open_stack(stack), name)
 
 
 def _remove(configured: StackSettings, name: str) -> Done:
-    stack = configured.identity.stack
-    accounts = _accounts(configured)
+    identity, notebooks = configured.identity, configured.platform.marimo
+    stack, accounts = identity.stack, _accounts(configured)
     if accounts is None:
         return Done(lines=people.remove(stack, name), deploy=True)
     _refuse_own(name)
     account = name in accounts.names()
-    notebooks = configured.platform.marimo
-    has_notebooks = notebooks.enabled and name in notebooks.users
+    has_notebooks = notebooks.enabled and (name in notebooks.users or people.has_token(identity, name))
     lines = people.remove(stack, name) if has_notebooks or not account else []
+    deploy = has_notebooks or people.is_deployed(identity, name)
     if account:
         accounts.remove(name)
         lines.append(
             f"{name}'s account in MLflow is deleted, and works for at most 60 s more. What {name} logged stays."
         )
-    return Done(lines=lines, deploy=has_notebooks)
+    _untold(identity, name).unlink(missing_ok=True)
+    return Done(lines=lines, deploy=deploy)
 
 
 def password(stack: str, name: str, given: str | None) -> str | None:
@@ -133,6 +155,7 @@ def password(stack: str, name: str, given: str | None) -> str | None:
         )
     made = secrets.token_urlsafe(BYTES) if given is None else None
     accounts.set_password(name, given or made or "")
+    _untold(configured.identity, name).unlink(missing_ok=True)
     return made
 
 
@@ -151,6 +174,20 @@ def found(stack: str) -> tuple[list[people.Person], str]:
     known = [replace(one, account=one.name in names) for one in listed]
     others = (name for name in names if name not in {one.name for one in known})
     return known + [people.Person(name=name, state=people.NONE, volume="", account=True) for name in others], problem
+
+
+@contextmanager
+def _alone(identity: StackIdentity, command: str) -> Iterator[None]:
+    """Keeps other commands from adding or removing people. Raises `LockedError`."""
+    folder = stack_folder(identity) / FOLDER
+    with stack_lock(folder, identity.stack, work="command", holder=command, seconds=SECONDS):
+        share(folder)
+        yield
+
+
+def _untold(identity: StackIdentity, name: str) -> Path:
+    """The file that is there from before an account is made until its password was printed."""
+    return stack_folder(identity) / FOLDER / f"{name}.untold"
 
 
 def _accounts(configured: StackSettings) -> Accounts | None:

@@ -22,6 +22,7 @@ from stack.identity import StackIdentity
 from stack.secrets import notebook_token_file
 from stack.state import HostFiles, stack_folder
 from ws.config.edit import with_value, without
+from ws.config.editing import Edit, editing
 from ws.config.keys import Key
 from ws.config.values import Steps, rewrite
 from ws.containers import containers
@@ -61,56 +62,65 @@ def add(stack: str, name: str, wanted: Mapping[str, str | float | None]) -> list
         WsError: the name, a limit or the port is unusable, or the person has notebooks already. Nothing is written.
     """
     check(name)
-    configured = _open(stack)
-    settings = configured.platform
-    people = settings.marimo.users
+    with editing(stack) as edit:
+        return _added(edit, name, {key: value for key, value in wanted.items() if value is not None})
+
+
+def _added(edit: Edit, name: str, given: dict[str, str | float]) -> list[str]:
+    configured = edit.configured
+    settings, stack = _deploying(configured).marimo, configured.identity.stack
+    people = settings.users
     if name in people:
         raise WsError(
-            f"{name} has notebooks already: ws user list -s {stack}\n  Change what they may use, for example:\n"
+            f"{name} has notebooks already. {hint(stack, name)}\n  Change what they may use, for example:\n"
             f"    ws set marimo.users.{name}.memory 8g -s {stack}"
         )
-    given = {key: value for key, value in wanted.items() if value is not None}
-    next_one = settings.marimo.port + len(people)
-    port = given.setdefault("port", _free_port(settings))
+    next_one = settings.port + len(people)
+    port = given.setdefault("port", _free_port(configured.platform))
 
-    def edit(text: str, path: Steps, there: object) -> str:
+    def changed(text: str, path: Steps, there: object) -> str:
         if isinstance(there, list) and given == {"port": next_one}:
             return with_value(text, (*path, len(there)), name)
-        return with_value(_with_ports(text, path, there, settings), (*path, name), given)
+        return with_value(_with_ports(text, path, there, configured.platform), (*path, name), given)
 
-    outcome = rewrite(stack, USERS, edit)
+    lines = [f"{configured.file.name}: {name} is in {USERS.shown} now, with port {port}.", hint(stack, name)]
+    outcome = rewrite(edit, USERS, changed)
     token_of(configured.identity, name)
-    lines = [
-        f"{configured.file.name}: {name} is in {USERS.shown} now, with port {port}.",
-        f"Token: ws user token {name} -s {stack}",
-    ]
     if not people:
         everybodys = configured.identity.object_name("marimo-notebooks")
         lines.append(
             "The shared notebook server is removed; its notebooks stay on "
-            f"{settings.marimo.notebooks or f'the volume {everybodys}'} (docs/notebooks.md says how to share them)."
+            f"{settings.notebooks or f'the volume {everybodys}'} (docs/notebooks.md says how to share them)."
         )
     return [*lines, *outcome.left]
 
 
 def remove(stack: str, name: str) -> list[str]:
     """Takes a person's notebooks out of service, and says what stays. Raises WsError for somebody who has none."""
-    configured = _open(stack)
-    settings, identity = configured.platform, configured.identity
-    _known(settings, name, stack)
+    with editing(stack) as edit:
+        return _removed(edit, name)
 
-    def edit(text: str, path: Steps, there: object) -> str:
+
+def _removed(edit: Edit, name: str) -> list[str]:
+    configured = edit.configured
+    settings, identity = _deploying(configured), configured.identity
+    if name not in settings.marimo.users and has_token(identity, name):  # a run was killed between the two
+        _token_file(identity, name).unlink()
+        return [f"{name} has neither notebooks nor a token any more."]
+    _known(settings, name, identity.stack)
+
+    def changed(text: str, path: Steps, there: object) -> str:
         if isinstance(there, list) and there[-1] == name:
             return without(text, (*path, len(there) - 1))
         return without(_with_ports(text, path, there, settings), (*path, name))
 
-    outcome = rewrite(stack, USERS, edit)
+    outcome = rewrite(edit, USERS, changed)
     _token_file(identity, name).unlink(missing_ok=True)
-    place = _place(configured.identity, settings, name)
+    place = _place(identity, settings, name)
     delete = f"sudo rm -r {shlex.quote(place)}" if place.startswith("/") else f"docker volume rm {place}"
     lines = [
         f"{configured.file.name}: {name} is no longer in {USERS.shown}.",
-        f"{name}'s notebooks stay in {place}; ws user add {name} -s {stack} restores access to them.",
+        f"{name}'s notebooks stay in {place}; ws user add {name} -s {identity.stack} restores access to them.",
         f"To delete them for good, after ws up: {delete}",
     ]
     if len(settings.marimo.users) == 1:
@@ -130,6 +140,21 @@ def token(stack: str, name: str, *, renew: bool) -> str:
 def token_of(identity: StackIdentity, name: str) -> str:
     """A person's token, made where there is none yet."""
     return HostFiles(folder=stack_folder(identity), dry_run=False).generated(notebook_token_file(name))
+
+
+def has_token(identity: StackIdentity, name: str) -> bool:
+    """Whether there is a token of somebody of this name."""
+    return _token_file(identity, name).is_file()
+
+
+def hint(stack: str, name: str) -> str:
+    """How to see a person's token."""
+    return f"Token: ws user token {name} -s {stack}"
+
+
+def is_deployed(identity: StackIdentity, name: str) -> bool:
+    """Whether a person's notebook server is there. Raises `DockerError`."""
+    return notebooks_of(name) in {one.service for one in containers(identity)}
 
 
 def found(stack: str) -> list[Person]:
@@ -164,11 +189,18 @@ def found(stack: str) -> list[Person]:
 
 def _open(stack: str) -> StackSettings:
     configured = open_stack(stack)
+    _deploying(configured)
+    return configured
+
+
+def _deploying(configured: StackSettings) -> PlatformSettings:
+    """The settings of a stack that has notebooks. Raises `WsError` for another one."""
+    stack = configured.identity.stack
     if configured.matrix is not None:
         raise WsError(f"stack {stack} only builds images: notebooks belong to a stack that deploys.")
     if not configured.platform.marimo.enabled:
         raise WsError(f"stack {stack} has no notebooks. Enable them: ws set marimo.enabled true -s {stack}")
-    return configured
+    return configured.platform
 
 
 def _known(settings: PlatformSettings, name: str, stack: str) -> None:

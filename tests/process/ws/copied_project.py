@@ -30,7 +30,26 @@ class CopiedProject:
 
     def ws(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Runs a command on the stack, unless the words name another."""
+        with self.started(*words) as process:
+            said, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
+
+    def started(self, *words: str, typed: str = "") -> subprocess.Popen[str]:
+        """The same while it runs; `typed`: what it finds on its standard input."""
         environment = {**os.environ, "XDG_STATE_HOME": str(self.folder.parent / "state")}
         stack = () if "--stack" in words else ("--stack", STACK)
         command = [sys.executable, "-m", "ws", *words, *stack]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(typed)
+        process.stdin.close()
+        process.stdin = None  # `communicate` would close it again
+        return process

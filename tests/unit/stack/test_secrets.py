@@ -152,6 +152,18 @@ class TestGeneratedSecret:
         assert HostFiles(folder=folder, dry_run=False).generated("ray-token") == value
         assert HostFiles(folder=folder, dry_run=True).generated("ray-token") == value
 
+    def test_that_another_program_makes_at_the_same_moment_is_that_ones(self, files, monkeypatch):
+        def made_meanwhile(length: int) -> str:
+            monkeypatch.undo()
+            files.generated("ray-token")
+            return "x" * length
+
+        monkeypatch.setattr("stack.state.secrets.token_urlsafe", made_meanwhile)
+        value = files.generated("ray-token")
+        assert value == files.generated("ray-token")
+        assert len(value) == 43
+        assert [path.name for path in (files.folder / "generated").iterdir()] == ["ray-token"]
+
     def test_is_long_and_like_no_other(self, files):
         values = {files.generated(f"secret-{i}") for i in range(20)}
         assert len(values) == 20

@@ -47,7 +47,7 @@ def reads(tmp_path, monkeypatch):
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "correct horse")
     monkeypatch.setattr(encryption, "ITERATIONS", 10)
     monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
-    monkeypatch.setattr("ws.config.values.FOLDER", tmp_path)
+    monkeypatch.setattr("ws.config.editing.FOLDER", tmp_path)
     monkeypatch.setattr("embedded_engine.run.Engine", Engine)
     monkeypatch.setattr(setup, "answers", lambda: False)  # so that the config is checked before it is installed
     monkeypatch.setattr(setup, "ensure", lambda _: None)

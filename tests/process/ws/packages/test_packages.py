@@ -2,7 +2,9 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -123,8 +125,9 @@ class TestCommands:
         """A project with one stack, whose packages come from this host."""
         (tmp_path / "Pulumi.yaml").write_text("name: cslr\nruntime: python\n")
         (tmp_path / "Pulumi.lab.yaml").write_text("# The lab's.\nconfig:\n  cslr:platform: {}\n")
-        for module in ("ws.packages.packages", "ws.stack_settings"):
+        for module in ("ws.packages.packages", "ws.stack_settings", "ws.config.editing"):
             monkeypatch.setattr(f"{module}.FOLDER", tmp_path)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
         monkeypatch.setenv("UV_DEFAULT_INDEX", index)
         return Path(tmp_path)
 
@@ -149,6 +152,29 @@ class TestCommands:
         assert "numpy<2" in capsys.readouterr().err
         assert (folder / "Pulumi.lab.yaml").read_text() == before
         assert not (folder / "Pulumi.lab.packages.txt").exists()
+
+    def test_a_key_that_is_set_meanwhile_stays(self, folder, monkeypatch):
+        self.meanwhile(monkeypatch, lambda: cli.main(["set", "redis.port", "6390", "-s", "lab"]))
+        assert self.run("add", "elan-reader") == 0
+        settings = self.settings(folder)
+        assert (settings.redis.port, settings.images.packages) == (6390, ("elan-reader",))
+
+    def test_packages_that_are_changed_meanwhile_stay(self, folder, monkeypatch, capsys):
+        self.meanwhile(monkeypatch, lambda: self.run("add", "sign-model"))
+        assert self.run("add", "elan-reader") == 1
+        assert "another command changed the packages of stack lab" in capsys.readouterr().err
+        assert self.settings(folder).images.packages == ("sign-model",)
+        assert packages.problem_of("lab", self.settings(folder)) == ""
+
+    def meanwhile(self, monkeypatch: pytest.MonkeyPatch, other: Callable[[], int]) -> None:
+        """Has another command run while the next one looks for versions."""
+
+        def slowly(*arguments: Any, **options: Any) -> packages_lock.PackagesLock:
+            monkeypatch.setattr(packages, "resolve", resolve)
+            assert other() == 0
+            return resolve(*arguments, **options)
+
+        monkeypatch.setattr(packages, "resolve", slowly)
 
     def test_remove_takes_what_only_that_needed(self, folder, capsys):
         self.run("add", "elan-reader", "sign-model")

@@ -1,5 +1,7 @@
 """The small files of a stack: what is copied, and what is put back."""
 
+import os
+
 import pytest
 
 from stack.identity import StackIdentity
@@ -33,3 +35,25 @@ def test_what_is_there_stays_and_is_named(state, tmp_path):
     (said,) = config_files.put_back(IDENTITY, tmp_path / "copy")
     assert said.startswith(str(state / FILES[0]))
     assert (state / FILES[0]).read_text() == "of this host"
+
+
+def test_files_of_the_project_come_back_whole_and_readable(state, tmp_path, monkeypatch):
+    """A run that is killed as it writes leaves none, which the next one would take for this host's own."""
+    file = tmp_path / "project" / "Pulumi.unit-backup.yaml"
+    file.parent.mkdir()
+    monkeypatch.setattr(config_files, "FOLDER", file.parent)
+    file.write_text("config: {}\n")
+    config_files.collect(IDENTITY, tmp_path / "copy")
+    file.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            list(config_files.put_back(IDENTITY, tmp_path / "copy"))
+    assert not file.exists()
+    assert list(config_files.put_back(IDENTITY, tmp_path / "copy")) == []
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("config: {}\n", 0o644)
+    assert list(file.parent.iterdir()) == [file]
+
+
+def killed(_descriptor: int) -> None:
+    raise KeyboardInterrupt

@@ -18,7 +18,7 @@ from config.platform import PlatformSettings
 from config.problems import SettingsError
 from testing.stack_files import read_stack_config
 from ws import cli, stack_settings
-from ws.config import values as stack_config
+from ws.config import editing
 from ws.config.keys import OWN_KEYS, Key
 from ws.config.values import readings
 from ws.errors import WsError
@@ -39,7 +39,7 @@ config:
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     """The stack file of a project of its own."""
-    for module in (stack_config, stack_settings):
+    for module in (editing, stack_settings):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "correct horse")

@@ -10,11 +10,12 @@ from rich.console import Console
 
 from embedded_engine.changes import Action, Change, Result
 from embedded_engine.drift import Observation
+from embedded_engine.lock import LockedError
 from stack import new_record
 from stack.history import History, Record
 from testing.stack_files import configured
 from ws import deploy
-from ws.config import values
+from ws.config import editing, values
 from ws.consent import Command, Consent, DeclinedError
 from ws.cost import Cost
 from ws.deploy import Session
@@ -140,7 +141,8 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch) -> World:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for module in (rollback, new_record, values):
+    monkeypatch.setattr("ws.stack_settings.FOLDER", tmp_path)
+    for module in (rollback, new_record, editing):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
     world = World(tmp_path)
     monkeypatch.setattr(rollback, "DockerApi", lambda: world.docker)
@@ -305,6 +307,18 @@ class TestDeclined:
         assert world.file.read_text() == NEW
         assert world.docker.named == [("sha256:one", NAME), ("sha256:two", NAME)]
         assert len(world.history.records()) == 2
+
+    def test_what_somebody_set_meanwhile_stays(self, world, monkeypatch):
+        world.file.with_name("Pulumi.yaml").write_text("name: cslr\nruntime: python\n")
+
+        def edited() -> Result:
+            values.set_values("dev", {"redis.memory": "2g"})
+            raise LockedError("another run works on stack dev")
+
+        monkeypatch.setattr(deploy.Session, "up", lambda *_: edited())
+        with pytest.raises(LockedError):
+            world.back()
+        assert "2g" in world.file.read_text()
 
     def test_an_interrupted_deployment_keeps_the_file_that_it_deploys(self, world):
         world.error = KeyboardInterrupt()

@@ -6,14 +6,14 @@ import pytest
 
 from testing.people import FILE, Docker
 from ws import stack_settings
-from ws.config import values as stack_config
+from ws.config import editing
 from ws.users import people
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The stack file of a project of its own."""
-    for module in (stack_config, stack_settings):
+    for module in (editing, stack_settings):
         monkeypatch.setattr(module, "FOLDER", tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "correct horse")

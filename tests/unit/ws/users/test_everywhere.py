@@ -1,14 +1,17 @@
 """A person gets notebooks and an account in MLflow at once; what fails changes nothing, and is completed later."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from embedded_engine.lock import LockedError
+from ws import cli
 from ws.errors import WsError
-from ws.users import everywhere
+from ws.users import everywhere, people
 from ws.users.accounts import OWN, Accounts
 
 LOGINS = "    mlflow: {logins: true}\n"
@@ -37,6 +40,17 @@ class Mlflow:
     def remove(self, name: str) -> None:
         assert self.known is not None
         del self.known[name]
+
+
+# What `ws user add` does one after the other, at each of which it may be killed.
+STEPS = [
+    (people, "rewrite", "before"),
+    (people, "rewrite", "after"),
+    (people, "token_of", "after"),
+    (everywhere, "write_atomically", "after"),
+    (Mlflow, "add", "after"),
+    (everywhere, "told", "before"),
+]
 
 
 @pytest.fixture
@@ -80,7 +94,7 @@ def test_who_has_only_notebooks_gets_the_account(file, mlflow):
     before = file.read_text()
     done = everywhere.add("dev", "alice", {})
     assert done.password == mlflow.known["alice"]
-    assert not done.deploy
+    assert done.deploy  # the notebooks may be of a run that was killed
     assert file.read_text() == before
 
 
@@ -90,6 +104,9 @@ def test_an_account_alone_leaves_the_shared_notebooks_alone(file, mlflow):
     assert mlflow.known == {"alice": done.password}
     assert not done.deploy
     assert file.read_text() == before
+    again = everywhere.add("dev", "alice", {}, own_notebooks=False)  # the first was killed before it said the password
+    assert mlflow.known == {"alice": again.password}
+    everywhere.told("dev", "alice")
     with pytest.raises(WsError, match="ws user password alice"):
         everywhere.add("dev", "alice", {}, own_notebooks=False)
     with pytest.raises(WsError, match="account of the platform itself"):
@@ -101,8 +118,16 @@ def test_an_account_alone_needs_logins(file):
         everywhere.add("dev", "alice", {}, own_notebooks=False)
 
 
+def test_whose_notebooks_run_needs_no_deployment_for_the_account(file, mlflow, monkeypatch):
+    everywhere.add("dev", "alice", {})
+    mlflow.known = {}
+    monkeypatch.setattr(people, "is_deployed", lambda *_: True)
+    assert not everywhere.add("dev", "alice", {}).deploy
+
+
 def test_who_has_both_is_refused(file, mlflow):
     everywhere.add("dev", "alice", {})
+    everywhere.told("dev", "alice")
     with pytest.raises(WsError, match="alice has notebooks already"):
         everywhere.add("dev", "alice", {})
     with pytest.raises(WsError, match="ws user password alice"):
@@ -142,21 +167,71 @@ def test_nothing_is_changed_while_mlflow_does_not_answer(file, mlflow):
         with pytest.raises(WsError, match="MLflow does not answer"):
             command()
     assert file.read_text() == before
-    people, problem = everywhere.found("dev")
-    assert [(one.name, one.account) for one in people] == [("alice", None)]
+    listed, problem = everywhere.found("dev")
+    assert [(one.name, one.account) for one in listed] == [("alice", None)]
     assert "MLflow does not answer" in problem
 
 
-def test_who_was_killed_before_the_account_was_made_completes_it(file, mlflow, monkeypatch):
+@pytest.mark.parametrize("memory", [None, "2g"])
+@pytest.mark.parametrize("step", STEPS)
+def test_an_addition_that_was_killed_is_completed_by_the_same_command(file, mlflow, monkeypatch, capsys, step, memory):
+    command = ["user", "add", "alice", *(["--memory", memory] if memory else [])]
     with monkeypatch.context() as patch:
-        patch.setattr(Mlflow, "add", killed)
+        killed_at(patch, step)
+        assert cli.main(command) != 0
+    capsys.readouterr()
+    assert cli.main(command) == 0
+    said = capsys.readouterr().out
+    assert mlflow.known == {"alice": said.splitlines()[-1]}
+    assert people_in(file) == ["alice"]
+    assert "Token: ws user token alice -s dev" in said
+    assert "To apply it: ws up -s dev" in said
+    assert cli.main(command) == 1
+    assert "alice has notebooks already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", [(people, "rewrite"), (people, "_token_file"), (Mlflow, "remove")])
+def test_a_removal_that_was_killed_is_completed_by_the_same_command(file, mlflow, monkeypatch, step):
+    everywhere.add("dev", "alice", {})
+    token = people.token("dev", "alice", renew=False)
+    with monkeypatch.context() as patch:
+        killed_at(patch, (*step, "after"))
+        with pytest.raises(KeyboardInterrupt):
+            everywhere.remove("dev", "alice")
+    with contextlib.suppress(WsError):  # all was done
+        everywhere.remove("dev", "alice")
+    assert (people_in(file), mlflow.known) == ([], {})
+    everywhere.add("dev", "alice", {})
+    assert people.token("dev", "alice", renew=False) != token
+
+
+def test_a_password_that_was_set_meanwhile_stays(file, mlflow, monkeypatch):
+    with monkeypatch.context() as patch:
+        killed_at(patch, (Mlflow, "add", "after"))
         with pytest.raises(KeyboardInterrupt):
             everywhere.add("dev", "alice", {})
-    assert (people_in(file), mlflow.known) == (["alice"], {})
-    assert everywhere.add("dev", "alice", {}).password == (mlflow.known or {})["alice"]
+    made = everywhere.password("dev", "alice", None)
+    with pytest.raises(WsError, match="alice has notebooks already"):
+        everywhere.add("dev", "alice", {})
+    assert mlflow.known == {"alice": made}
+
+
+def killed_at(patch: pytest.MonkeyPatch, step: tuple[Any, str, str]) -> None:
+    """Ends the command before or after a step of it."""
+    owner, name, moment = step
+    done = getattr(owner, name)
+
+    def killed(*arguments: object, **options: object) -> None:
+        if moment == "after":
+            done(*arguments, **options)
+        raise KeyboardInterrupt
+
+    patch.setattr(owner, name, killed)
 
 
 def test_one_command_at_a_time_adds_and_removes(file, mlflow, monkeypatch):
+    monkeypatch.setattr(everywhere, "SECONDS", 0.1)
+
     def other(*_: object) -> None:
         for command in commands("ben", "alice"):
             with pytest.raises(LockedError, match="ws user add alice"):
@@ -167,15 +242,11 @@ def test_one_command_at_a_time_adds_and_removes(file, mlflow, monkeypatch):
     assert people_in(file) == ["alice"]
 
 
-def killed(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def test_the_list_has_everybody(file, mlflow):
     everywhere.add("dev", "alice", {})
     mlflow.known = {"guest": "secret-of-guest"}
-    people, problem = everywhere.found("dev")
-    assert [(one.name, one.account) for one in people] == [("alice", False), ("guest", True)]
+    listed, problem = everywhere.found("dev")
+    assert [(one.name, one.account) for one in listed] == [("alice", False), ("guest", True)]
     assert problem == ""
 
 
