@@ -24,6 +24,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "multiprocessing.context": ("dataloader:hook_context",),
     "multiprocessing.reduction": ("dataloader:hook_reduction",),
     "ray._private.external_storage": ("spilling:name_files_after_jobs",),
+    "ray._private.node": ("log_names:hook_node",),
     "ray.dashboard.modules.job.job_log_storage_client": ("job_logs:read_shortened_logs",),
     "ray._raylet": ("package_hooks:store_values",),
     "ray.dashboard.modules.job.job_head": ("package_hooks:answer_when_full",),

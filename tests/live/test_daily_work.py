@@ -398,7 +398,10 @@ class TestResults:
         assert "tuned: " in stack.exec("ray-cpu", "ray", "job", "logs", saved.id)[1]
 
     def test_at_the_default_place_outlive_a_restart(self, saved, day, stack):
+        """The 31st in this session, as far as Ray can see: each took a number for its log files."""
         before = Head.seen(day.head)
+        names = "cd /scratch/ray-cpu/ray/session_latest/logs && touch $(seq -f 'gcs_server.%g.out' 30)"
+        assert stack.exec("ray-cpu", "sh", "-c", names)[0] == 0
         day.head.restart()
         day.is_up_again(before)
         self.still_there(saved, day, stack)
