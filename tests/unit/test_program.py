@@ -361,10 +361,10 @@ class TestSecrets:
         assert given == {
             "redis": {"redis.conf", "redis-password"},
             "postgres": {"postgres-password", "postgres-mlflow", "postgres-queue", "postgres-monitor"},
-            "mlflow": {"postgres-mlflow", "mlflow-gateway-key"},
-            "ray-cpu": {"ray-token", "redis-reader", "redis-agent"},
-            "marimo": {"marimo-token", "ray-token"},
-            "health": {"redis-reader", "postgres-monitor", "ray-token", "marimo-token"},
+            "mlflow": {"postgres-mlflow", "mlflow-gateway-key", "mlflow-password", "mlflow-admin-password"},
+            "ray-cpu": {"ray-token", "redis-reader", "redis-agent", "mlflow-password"},
+            "marimo": {"marimo-token", "ray-token", "mlflow-password"},
+            "health": {"redis-reader", "postgres-monitor", "ray-token", "marimo-token", "mlflow-password"},
             "keeper": set(),
             "firewall": set(),
         }
@@ -1292,8 +1292,8 @@ class TestOneSetting:
         again = deploy(stack_settings("dev"), state_home=state_home)
         assert {u: r.inputs for u, r in again.resources.items()} == {u: r.inputs for u, r in dev.resources.items()}
 
-    def test_stack_file_of_dev_says_nothing_but_defaults(self, dev, state_home):
-        assert changed_containers(dev, deploy({}, state_home=state_home)) == {}
+    def test_stack_file_of_dev_says_nothing_but_defaults_and_logins(self, dev, state_home):
+        assert changed_containers(dev, deploy({"mlflow": {"logins": True}}, state_home=state_home)) == {}
 
     def test_rotated_secret_changes_those_that_use_it(self, dev, state_home):
         after = deploy(stack_settings("dev"), state_home=state_home, secrets={"redisPassword": "another-password"})
