@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -32,9 +32,17 @@ class Server:
     key: str
     secret: str
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def location(self, bucket: str = BUCKET) -> str:
         """Of a repository."""
         return f"s3:{self.url}/{bucket}/cslr"
+
+    def by(self, port: int) -> "Server":
+        """The same server by another port."""
+        return replace(self, url=f"http://{HOST}:{port}")
 
     def credentials(self, file: Path, *, key: str | None = None, secret: str | None = None) -> Path:
         """Writes a file with those of the user, or with others."""

@@ -14,8 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from testing.breakable_link import Link, breakable
 from testing.live.deployment import LiveStack, deployed, wait_until
 from testing.live.killed_restic import VARIABLE, killing_restic
+from testing.s3_server import Server, serving
 from ws.backup.throw_away import LABEL, PART
 
 pytestmark = [
@@ -37,9 +39,10 @@ KILLED = -9
 ARTIFACT = os.urandom(3_000_000)
 NOTEBOOK = "import marimo\n\napp = marimo.App()\n"
 MLFLOW = f"http://127.0.0.1:{SETTINGS['mlflow']['port']}"
+KEY = "$(head -n 1 /run/secrets/mlflow-gateway-key)"
 # What MLflow's gateway uses of a secret that somebody entered, which its interface never shows.
-GATEWAY = """\
-export PGPASSFILE=/tmp/mlflow.pgpass MLFLOW_CRYPTO_KEK_PASSPHRASE=$(head -n 1 /run/secrets/mlflow-gateway-key)
+GATEWAY = f"""\
+export PGPASSFILE=/tmp/mlflow.pgpass MLFLOW_CRYPTO_KEK_PASSPHRASE={KEY}
 exec /opt/venv/bin/python -W ignore -c '
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 store = SqlAlchemyStore("postgresql+psycopg2://mlflow@postgres:5432/mlflow", "/tmp/none")
@@ -61,6 +64,21 @@ class Drill:
     copy: LiveStack
     work: dict[str, Any]
     repository: tuple[str, ...]  # options that find it when nothing else is left
+    password: Path  # a copy of the repository's
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3:
+    """A bucket elsewhere, which the stack reaches by a link that breaks."""
+
+    server: Server
+    link: Link
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with serving(tmp_path_factory.mktemp("s3")) as server, breakable(server.port) as link:
+        yield S3(server=server.by(link.port), link=link)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +91,10 @@ def drill(docker_engine: None, restic: Path, tmp_path_factory: pytest.TempPathFa
         stack.variables["PATH"] = f"{killing_restic(restic, at / 'bin')}:{os.environ['PATH']}"
         copy = replace(stack, name=COPY)
         copy.remove()
-        options = ("--repository", str(kept / "repository"), "--password-file", str(kept / "password"))
+        password = kept / "password"
+        options = ("--repository", str(kept / "repository"), "--password-file", str(password))
         try:
-            yield Drill(stack=stack, copy=copy, work=worked(stack), repository=options)
+            yield Drill(stack=stack, copy=copy, work=worked(stack), repository=options, password=password)
         finally:
             copy.remove()
 
@@ -157,7 +176,8 @@ def backups(stack: LiveStack) -> list[dict[str, Any]]:
 
 def test_rotated_key_opens_what_people_entered_in_the_gateway(drill):
     done(drill.stack, "secrets", "rotate", "mlflow-gateway-key", "--yes")
-    first, former = (drill.stack.state / "generated/mlflow-gateway-key").read_text().split()
+    keys = drill.work["keys"] = drill.stack.secrets()["mlflow-gateway-key"]
+    first, former = keys.split()
     assert first != former
     assert seen(drill.stack, drill.work["run"], drill.work["artifact"]) == drill.work["seen"]
     assert drill.work["seen"]["gateway"] == str([API_KEY])
@@ -196,6 +216,42 @@ def test_killed_verify_leaves_nothing(drill):
     wait_until(lambda: temporary(drill.stack) == [], "the temporary Postgres is gone", 30)
 
 
+def test_refused_credentials_of_s3_are_told(drill, s3):
+    refused = s3.server.credentials(drill.password.with_name("refused"), secret="another")
+    drill.stack.configure({"backup": {"repository": s3.server.location(), "s3_credentials": str(refused)}})
+    said = done(drill.stack, "backup", code=1)
+    assert f"refuses the credentials in {refused}" in said.replace("\n", " ")
+
+
+def test_backup_on_s3_survives_a_connection_that_breaks(drill, s3):
+    """restic goes on when the server is back, or says what to do. What follows, and the restore, is from there."""
+    place, credentials = s3.server.location(), s3.server.credentials(drill.password.with_name("credentials"))
+    drill.stack.configure({"backup": {"repository": place, "s3_credentials": str(credentials)}})
+    with drill.stack.ws_started("backup") as process:
+        wait_until(lambda: s3.link.sent > len(ARTIFACT) / 3, "a part of the backup is sent", 120)
+        s3.link.fail()
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "restic tries again" in line:
+                s3.link.mend()
+        process.wait()
+    s3.link.mend()
+    assert process.returncode == 0 or "what is stored already stays" in "".join(lines), lines
+    whole = len(backups(drill.stack))
+    assert whole == (process.returncode == 0)
+    done(drill.stack, "backup")
+    made = backups(drill.stack)
+    assert len(made) == whole + 1
+    assert set(made[-1]["databases"]) == {"mlflow", "queue"}
+    done(drill.stack, "backup", "prune", "--yes")
+    drill.repository = (
+        *("--repository", place, "--password-file", str(drill.password)),
+        *("--s3-credentials", str(credentials)),
+    )
+
+
 def test_backup_of_a_stack_that_is_down_is_verified(drill):
     done(drill.stack, "down", "--yes")
     assert drill.stack.containers() == {}
@@ -204,7 +260,7 @@ def test_backup_of_a_stack_that_is_down_is_verified(drill):
 
 
 def test_everything_is_destroyed(drill):
-    shutil.copy(drill.stack.state / "generated/backup-password", drill.repository[-1])
+    shutil.copy(drill.stack.state / "generated/backup-password", drill.password)
     done(drill.stack, "down", "--volumes", "--yes")
     assert (drill.stack.containers(), drill.stack.volumes()) == ({}, [])
     shutil.rmtree(drill.stack.state_home)
@@ -234,3 +290,11 @@ def test_same_restore_again_completes(drill):
 def test_restored_stack_shows_what_was_done(drill):
     work = drill.work
     assert seen(drill.copy, work["run"], work["artifact"]) == work["seen"]
+
+
+def test_restored_keys_alone_open_what_people_entered_in_the_gateway(drill):
+    """With them, it was shown above."""
+    assert drill.copy.secrets()["mlflow-gateway-key"] == drill.work["keys"]
+    code, said = drill.copy.heard("mlflow", "sh", "-c", GATEWAY.replace(KEY, "a-key-of-somebody-else"))
+    assert code != 0
+    assert API_KEY["api_key"] not in said

@@ -290,7 +290,7 @@ def restore(
     # Without its file, not even the environment is prepared: that would make the passphrase that the backup has.
     settings = open_stack(stack).platform.backup if stack_file(FOLDER, stack).is_file() else None
     options = Options(repository=repository, password_file=password_file, s3_credentials=s3_credentials)
-    place = repository_of(identity, settings, options)
+    place = repository_of(identity, settings, options, _warn)
     manifest = manifest_of(place, chosen(entries(place), from_stack or stack, name))
     words = ["ws", "restore", manifest.name, "-s", stack, *options.words, *(["--overwrite"] if overwrite else [])]
     restoring = Restoring(
@@ -341,8 +341,12 @@ def _open(stack: str, options: "Options | None" = None, *, make_password: bool =
     refuse_other_users()
     settings = open_stack(stack)
     chosen = options or Options()
-    place = repository_of(settings.identity, settings.platform.backup, chosen, make_password=make_password)
+    place = repository_of(settings.identity, settings.platform.backup, chosen, _warn, make_password=make_password)
     return Opened(identity=settings.identity, settings=settings, repository=place)
+
+
+def _warn(text: str) -> None:
+    err.print(Text(text, style="yellow"), soft_wrap=True)
 
 
 def _tell(report: "Report", manifest: "Manifest", what: str) -> None:

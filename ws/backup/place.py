@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -49,9 +49,17 @@ class Options:
 
 
 def repository_of(
-    identity: StackIdentity, settings: BackupSettings | None, options: Options, *, make_password: bool = False
+    identity: StackIdentity,
+    settings: BackupSettings | None,
+    options: Options,
+    say: Callable[[str], None],
+    *,
+    make_password: bool = False,
 ) -> Repository:
-    """The repository of a stack. Raises `WsError` where nothing says where it is, or with which password."""
+    """The repository of a stack; `say` tells people what it waits for.
+
+    Raises `WsError` where nothing says where it is, or with which password.
+    """
     location = options.repository or (settings and settings.repository)
     if not location:
         raise WsError(
@@ -66,6 +74,7 @@ def repository_of(
         password_file=password_file,
         s3_credentials=Path(credentials) if credentials else None,
         password_is_new=is_new,
+        say=say,
     )
     found.refuse_missing_programs()
     found.refuse_missing_files()

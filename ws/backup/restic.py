@@ -11,11 +11,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from ws.backup import ssh
 from ws.children import ends_with_parent
@@ -40,8 +40,9 @@ LOCKED = "already locked"  # not `unable to create lock`, for which a connection
 WRONG_PASSWORD = "wrong password or no key found"  # noqa: S105  (restic's words)
 EMPTY = "snapshot is empty"
 VANISHED = re.compile("(?i): no such file or directory$")  # removed since its folder was listed
+AGAIN = re.compile(r"returned error, retrying after [^:]+: (.+)")
 NO_SESSION = "unable to start the sftp session"
-BROKEN = "(?i)ssh command exited|closed by remote host|connection reset by peer|broken pipe"
+BROKEN = '(?i)ssh command exited|closed by remote host|connection reset by peer|broken pipe|": (unexpected )?EOF'
 QUESTION = "Is there a repository at the following location"
 ABSENT = rf"{QUESTION}|repository does not exist|specified (bucket|key) does not exist"
 # How restic and ssh say what went wrong → what it means, with the remedy. The first that matches counts.
@@ -75,8 +76,10 @@ FAILURES = (
         "the connection to {repository} broke: {said}\n  Run it again: what is stored already stays.",
     ),
     (
-        "(?i)Could not resolve hostname|no such host|Connection (refused|timed out)|No route to host|unreachable",
-        "{repository} does not answer: {said}",
+        "(?i)Could not resolve hostname|no such host|Connection (refused|timed out)|No route to host|unreachable"
+        "|i/o timeout|handshake timeout|deadline exceeded|service unavailable|internal (server )?error|slow ?down"
+        "|x509:",
+        "{repository} does not answer: {said}\n  Run it again once it does: what is stored already stays.",
     ),
     (
         "(?i)access ?denied|InvalidAccessKeyId|access key id you provided|SignatureDoesNotMatch|signature we calculated"
@@ -120,6 +123,7 @@ class Repository:
     password_file: Path
     s3_credentials: Path | None = None
     password_is_new: bool = False  # made just now, so that no repository can have it yet
+    say: Callable[[str], None] = field(default=lambda _: None, compare=False)  # tells people what it waits for
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -202,11 +206,15 @@ class Repository:
 
     def read(self, snapshot: str, file: str) -> Iterator[bytes]:
         """The content of a file of a snapshot, in parts. Raises `ResticError`, at its end as well."""
-        with TemporaryFile() as complaints, self._started(("dump", snapshot, file), None, complaints) as process:
+        with self._started(("dump", snapshot, file), None) as process, self._overheard(process) as complaints:
             assert process.stdout  # noqa: S101
-            yield from iter(lambda: process.stdout.read(PART), b"")  # type: ignore[union-attr]
-            if process.wait():
-                raise self._error(_text(complaints))
+            try:
+                yield from iter(lambda: process.stdout.read(PART), b"")  # type: ignore[union-attr]
+            finally:
+                process.stdout.close()  # else it would not end where nobody reads on
+            code = process.wait()
+        if code:
+            raise self._error("".join(complaints))
 
     def _unlocked(self, call: Callable[[], Answer]) -> Answer:
         """The call, once more if only a lock of a run that was killed is in its way."""
@@ -223,8 +231,8 @@ class Repository:
     ) -> tuple[str, int, str]:
         said: list[str] = []
         with (
-            TemporaryFile() as complaints,
-            self._started(arguments, folder, complaints, gives=source is not None) as process,
+            self._started(arguments, folder, gives=source is not None) as process,
+            self._overheard(process) as complaints,
         ):
             # Read meanwhile: restic stops reading its input while nobody reads its progress, which fills the pipe.
             listener = threading.Thread(target=_hear, args=(process, said, heard))
@@ -234,13 +242,28 @@ class Repository:
                     _feed(process, source)
             finally:
                 listener.join()
-            code, errors = process.wait(), _text(complaints)
+            code = process.wait()
+        errors = "".join(complaints).strip()
         if code and not (code == SOME_FILES_UNREAD and arguments[0] == "backup"):
             raise self._error(errors or "".join(said) or f"exit code {code}")
         return "".join(said), code, errors
 
+    @contextmanager
+    def _overheard(self, process: subprocess.Popen[bytes]) -> Iterator[list[str]]:
+        """Yields the lines of its standard error, all of them after the block. That it waits is told at once."""
+        complaints: list[str] = []
+        listener = threading.Thread(target=_overhear, args=(process, complaints, self._waits))
+        listener.start()
+        try:
+            yield complaints
+        finally:
+            listener.join()
+
+    def _waits(self, why: str) -> None:
+        self.say(f"{self.location}: restic tries again for some minutes: {why}")
+
     def _started(
-        self, arguments: Sequence[str], folder: Path | None, complaints: IO[bytes], *, gives: bool = False
+        self, arguments: Sequence[str], folder: Path | None, *, gives: bool = False
     ) -> subprocess.Popen[bytes]:
         self.refuse_missing_programs()
         return subprocess.Popen(
@@ -249,7 +272,7 @@ class Repository:
             env=self.surroundings,
             stdin=subprocess.PIPE if gives else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=subprocess.PIPE,
             preexec_fn=ends_with_parent(signal.SIGINT),  # two of them would work on one folder
         )
 
@@ -287,6 +310,19 @@ def _hear(process: subprocess.Popen[bytes], said: list[str], heard: Heard) -> No
             said.append(text)
 
 
+def _overhear(process: subprocess.Popen[bytes], complaints: list[str], waits: Callable[[str], None]) -> None:
+    """Reads what a process complains of until its end. That it tries something again is told once, and is none."""
+    assert process.stderr  # noqa: S101
+    told = False
+    for line in process.stderr:
+        text = line.decode(errors="replace")
+        if not (again := AGAIN.search(text)):
+            complaints.append(text)
+        elif not told:
+            told = True
+            waits(again[1].rpartition('": ')[2])
+
+
 def _feed(process: subprocess.Popen[bytes], source: Iterator[bytes]) -> None:
     """Gives a process its input. It is killed if the input breaks off, since an end would look like all of it."""
     assert process.stdin  # noqa: S101
@@ -318,8 +354,3 @@ def _complaint(line: str) -> str:
         said = error.get("message") or (os.strerror(error["Err"]) if isinstance(error.get("Err"), int) else str(error))
         return f"{document.get('item', '')}: {said}"
     return "" if line.startswith("Warning: at least one") else line.strip()
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace").strip()

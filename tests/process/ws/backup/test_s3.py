@@ -2,12 +2,14 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from testing.breakable_link import breakable
 from testing.client_servers import HOST
 from testing.s3_server import Server, serving
 from ws.backup import sets
@@ -104,6 +106,32 @@ def test_server_that_does_not_answer_is_told(repository):
     with pytest.raises(ResticError, match=r"does not answer: .*connection refused") as told:
         gone.exists()
     assert not told.value.absent
+
+
+def test_server_that_goes_away_is_told_and_the_backup_goes_on_when_it_is_back(server, repository, data):
+    with breakable(server.port) as link:
+        told: list[str] = []
+
+        def waits(text: str) -> None:
+            told.append(text)
+            link.mend()
+
+        location = repository.location.replace(server.url, server.by(link.port).url)
+        repository = replace(repository, location=location, say=waits)
+        repository.make()
+
+        def dump() -> Iterator[bytes]:
+            for _ in range(8):
+                yield os.urandom(2**20)
+            link.fail()
+            for _ in range(8):
+                yield os.urandom(2**20)
+
+        arguments = [*sets.tags("a", "dev", "x.sql"), "--stdin", "--stdin-filename", "x.sql"]
+        said = repository.backup(arguments, lambda _: None, source=dump())
+        assert (said["total_bytes_processed"], said["unread"]) == (2**24, [])
+        assert re.fullmatch(r"s3:\S+: restic tries again for some minutes: .+", told[0])
+        repository.run("check", "--read-data")
 
 
 def test_missing_bucket_is_no_repository_and_the_first_backup_makes_it(server, repository, data):

@@ -90,7 +90,7 @@ def test_every_command_takes_another_repository(monkeypatch, tmp_path, command):
     class Asked(Exception):  # noqa: N818 (a result, not a defect)
         """For a repository."""
 
-    def asked(_identity: Any, _settings: Any, options: Any, **_: Any) -> None:
+    def asked(_identity: Any, _settings: Any, options: Any, *_: Any, **__: Any) -> None:
         raise Asked(*options.words)
 
     opened: Any = SimpleNamespace(identity=IDENTITY, platform=SimpleNamespace(backup=None))

@@ -17,6 +17,10 @@ ASKS = "\nIs there a repository at the following location?\n/mnt/backup"
         ("unable to open config file: stat /mnt/backup/config: permission denied" + ASKS, False),
         ("unable to open config file: Stat: Access Denied." + ASKS, False),
         ("unable to open config file: Stat: dial tcp 10.0.0.1:9000: connect: connection refused" + ASKS, False),
+        ('unable to open config file: Stat: Get "http://s3/backups/?location=": EOF' + ASKS, False),
+        ("unable to open config file: Stat: dial tcp 10.0.0.1:9000: i/o timeout" + ASKS, False),
+        ("unable to open config file: Stat: We encountered an internal error, please try again." + ASKS, False),
+        ("unable to open config file: Stat: x509: certificate signed by unknown authority" + ASKS, False),
     ],
 )
 def test_repository_is_absent_only_where_one_could_be_seen(said, absent):

@@ -147,7 +147,7 @@ class TestPassword:
         monkeypatch.setattr(Repository, "refuse_missing_programs", lambda _: None)
 
     def opened(self) -> Repository:
-        return repository_of(IDENTITY, None, Options(repository="/mnt/backup"), make_password=True)
+        return repository_of(IDENTITY, None, Options(repository="/mnt/backup"), print, make_password=True)
 
     def test_is_made_once(self):
         first = self.opened()
