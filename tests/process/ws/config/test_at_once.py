@@ -122,7 +122,7 @@ class TestWaiting:
             yield process
             process.kill()
 
-    @pytest.mark.parametrize("words", ["set redis.port 6390", "unset redis.port", "user add ann", "user remove ann"])
+    @pytest.mark.parametrize("words", ["set redis.port 6390", "unset redis.port"])
     def test_ends_with_one_clear_error(self, holder, monkeypatch, capsys, words):
         monkeypatch.setattr(editing, "SECONDS", 0.2)
         before = (PROJECT / "Pulumi.dev.yaml").read_bytes()
