@@ -48,6 +48,14 @@ def test_one_that_fails_twice_is_a_failure(run):
     assert last.strip("= ").startswith("1 failed, 1 passed in ")
 
 
+def test_one_that_was_not_run_again_is_a_failure(run, monkeypatch):
+    """As where pytest could not note which failed."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-o cache_dir=/dev/null/none")
+    code, (failed, last) = run(1, failures=1)
+    assert (code, failed) == (1, "failed lanes: own")
+    assert last.strip("= ").startswith("1 failed, 1 passed in ")
+
+
 def test_many_are_a_failure_at_once(run):
     code, (failed, last) = run(FEW + 1, failures=1)
     assert (code, failed) == (1, "failed lanes: own")
