@@ -20,12 +20,13 @@ class LockedError(Exception):
 
 @contextmanager
 def stack_lock(
-    folder: Path, stack: str, *, work: str = "run", holder: str = "", seconds: float = 0.0
+    folder: Path, stack: str, *, work: str = "run", holder: str = "", seconds: float = 0.0, shared: bool = False
 ) -> Iterator[None]:
     """Holds the lock of a stack, or of some `work` on it. Raises `LockedError` if another process has it: at once, or
     still after some seconds.
 
-    `holder`: the command that holds it, which the others name.
+    `holder`: the command that holds it, which the others name. `shared`: the user of the folder above can take it too
+    where root took it first.
     """
     make_closed(folder)
     with (folder / "lock").open("a+") as file:
@@ -39,6 +40,10 @@ def stack_lock(
         process = f"process {os.getpid()} since {datetime.now().astimezone():%H:%M:%S}"
         file.write(f"{holder}, {process}" if holder else process)
         file.flush()
+        if shared and not os.geteuid():
+            owner = folder.parent.stat()
+            for path in (folder, *folder.iterdir()):
+                os.chown(path, owner.st_uid, owner.st_gid)
         yield
 
 
@@ -54,11 +59,3 @@ def _taken(file: IO[str], seconds: float) -> bool:
             time.sleep(POLL_SECONDS)
         else:
             return True
-
-
-def share(folder: Path) -> None:
-    """Lets the user of a state folder take a lock in it that root took first. Does nothing but as root."""
-    if not os.geteuid():
-        owner = folder.parent.stat()
-        for path in (folder, *folder.iterdir()):
-            os.chown(path, owner.st_uid, owner.st_gid)

@@ -16,7 +16,7 @@ from pathlib import Path
 from config.platform import PlatformSettings
 from config.project import commit, version
 from docker_api.api import DockerApi
-from embedded_engine.lock import share, stack_lock
+from embedded_engine.lock import stack_lock
 from stack.identity import StackIdentity
 from stack.state import stack_folder
 from ws.backup import config_files, sets
@@ -40,8 +40,9 @@ EMPTY: Json = {"snapshot_id": "", "total_files_processed": 0, "total_bytes_proce
 def maintenance(identity: StackIdentity, command: str) -> Iterator[None]:
     """Holds the lock of a stack's data: backup, restore and `mlflow gc` exclude each other. Raises `LockedError`."""
     folder = stack_folder(identity) / MAINTENANCE
-    with stack_lock(folder, identity.stack, work="backup, restore, upgrade of Postgres or `mlflow gc`", holder=command):
-        share(folder)  # backups need root, `mlflow gc` does not: the lock is for both
+    work = "backup, restore, upgrade of Postgres or `mlflow gc`"
+    # Backups need root, `mlflow gc` does not: the lock is for both.
+    with stack_lock(folder, identity.stack, work=work, holder=command, shared=True):
         yield
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from config.project import FOLDER
 from config.stack_file import StackFile, stack_file
-from embedded_engine.lock import share, stack_lock
+from embedded_engine.lock import stack_lock
 from stack.identity import StackIdentity
 from stack.state import remove_drafts, stack_folder, write_atomically
 from ws.errors import WsError
@@ -61,8 +61,8 @@ def editing(stack: str) -> Iterator[Edit]:
 def alone(identity: StackIdentity) -> Iterator[None]:
     """Keeps other commands from changing a stack's file, or from making it. Raises `LockedError`."""
     folder = stack_folder(identity) / LOCK
-    with stack_lock(folder, identity.stack, work="command that edits the stack file", seconds=SECONDS):
-        share(folder)
+    work = "command that edits the stack file"
+    with stack_lock(folder, identity.stack, work=work, seconds=SECONDS, shared=True):
         yield
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from config.problems import closest
-from embedded_engine.lock import share, stack_lock
+from embedded_engine.lock import stack_lock
 from stack.identity import StackIdentity
 from stack.state import stack_folder, write_atomically
 from ws.config.editing import SECONDS
@@ -180,8 +180,7 @@ def found(stack: str) -> tuple[list[people.Person], str]:
 def _alone(identity: StackIdentity, command: str) -> Iterator[None]:
     """Keeps other commands from adding or removing people. Raises `LockedError`."""
     folder = stack_folder(identity) / FOLDER
-    with stack_lock(folder, identity.stack, work="command", holder=command, seconds=SECONDS):
-        share(folder)
+    with stack_lock(folder, identity.stack, work="command", holder=command, seconds=SECONDS, shared=True):
         yield
 
 
