@@ -116,6 +116,10 @@ class Deployed:
         """Where this host reaches a port of it, as host:port."""
         return self.ports.get(port, f"{self.address or '127.0.0.1'}:{port}")
 
+    def host(self, port: int) -> str:
+        """Its name for the stack's own containers: a Host that MLflow accepts, unlike the address of its container."""
+        return f"{self.service}:{port}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunningWork:
@@ -354,7 +358,7 @@ def _runs(mlflow: Deployed) -> int:
     """How many runs are in status RUNNING; of a server that does not say it, none: they end with no container."""
     api = f"{mlflow.env.get('MLFLOW_STATIC_PREFIX', '')}/api/2.0/mlflow"
     try:
-        server = _Http(f"http://{mlflow.reached(MLFLOW)}{api}", "MLflow", _mlflow_login(mlflow))
+        server = _Http(f"http://{mlflow.reached(MLFLOW)}{api}", "MLflow", _mlflow_login(mlflow), mlflow.host(MLFLOW))
         found = server.get("/experiments/search", {"max_results": MOST_EXPERIMENTS}).get("experiments") or []
         wanted = {"experiment_ids": [one["experiment_id"] for one in found], "max_results": MOST_ENTRIES}
         wanted["filter"] = "attributes.status = 'RUNNING'"
@@ -394,6 +398,7 @@ class _Http:
     url: str
     name: str
     authorization: str = field(repr=False)
+    host: str = ""  # for a server that takes no other
 
     def states(self, what: str, **wanted: str) -> list[Json]:
         """A list of Ray's State API, of those whose fields are as wanted."""
@@ -421,6 +426,7 @@ class _Http:
         """The answer to a GET, or to a POST if there is a body. Raises `NotAskedError`."""
         headers = {"Authorization": self.authorization} if self.authorization else {}
         headers |= {"Content-Type": "application/json"} if body else {}
+        headers |= {"Host": self.host} if self.host else {}
         content = json.dumps(body).encode() if body else None
         request = urllib.request.Request(self.url + path, content, headers)  # noqa: S310 (http, our own)
         # No proxy: it is our own, and a proxy of the site cannot reach it.

@@ -16,6 +16,7 @@ import docker
 import yaml
 from docker.models.containers import Container
 
+from contracts.mlflow_login import SERVICE, SERVICE_SECRET
 from embedded_engine.deployment import Action, Change
 from embedded_engine.run import Result
 from preflight.host_facts import HostFacts
@@ -254,6 +255,11 @@ class LiveStack:
     def secrets(self) -> dict[str, str]:
         """The generated secrets: name → value."""
         return {path.name: path.read_text() for path in (self.state / "generated").iterdir()}
+
+    @property
+    def mlflow_login(self) -> tuple[str, str]:
+        """The account of the platform, where MLflow has logins, and its password."""
+        return SERVICE, self.secrets()[SERVICE_SECRET]
 
     def remove(self) -> None:
         """Everything of the stack, found by its labels, whatever state a test left it in."""

@@ -11,11 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from preflight.host_facts import outside_addresses
+from stack.running_work import look
 from testing.harness import merged
 from testing.live.deployment import SMALL, LiveStack
 
 pytestmark = pytest.mark.live
-HEALTH, DASHBOARD, CLIENT = 28591, 28592, 28593
+HEALTH, DASHBOARD, CLIENT, MLFLOW = 28591, 28592, 28593, 28595
 SETTINGS = merged(
     SMALL,
     {
@@ -31,6 +32,8 @@ SETTINGS = merged(
                 "ports": {"dashboard": DASHBOARD, "client": CLIENT},
             }
         },
+        "postgres": {"enabled": True, "port": None},
+        "mlflow": {"enabled": True, "port": MLFLOW, "logins": True},
         "tls": {"source": "generated"},
     },
 )
@@ -81,6 +84,29 @@ def test_a_job_is_submitted_through_it(stack, authority):
     assert requests.post(jobs, json=asked, headers=headers, verify=authority, timeout=60).status_code == 200
     answer = requests.get(f"{jobs}through-tls", headers=headers, verify=authority, timeout=60)
     assert answer.json()["submission_id"] == "through-tls"
+
+
+def test_people_get_accounts_in_mlflow_which_is_asked_without_its_port(stack, authority):
+    added = stack.ws("user", "add", "ann", "--no-notebooks")
+    assert added.returncode == 0, added.stdout
+    login = ("ann", added.stdout.split()[-1])
+    url = f"https://127.0.0.1:{MLFLOW}/api/2.0/mlflow/experiments/get"
+    for account, answer in ((login, 200), (("ann", "another"), 401)):
+        found = requests.get(url, params={"experiment_id": "0"}, auth=account, verify=authority, timeout=60)
+        assert found.status_code == answer
+
+
+def test_runs_that_nobody_ended_are_found(stack, authority):
+    url = f"https://127.0.0.1:{MLFLOW}/api/2.0/mlflow/runs/create"
+    run = {"experiment_id": "0", "start_time": 1}
+    requests.post(url, json=run, auth=stack.mlflow_login, verify=authority, timeout=60).raise_for_status()
+    assert look(stack.identity).runs == 1
+
+
+def test_the_clusters_nodes_are_listed_though_the_dashboards_port_takes_tls_alone(stack):
+    listed = stack.ws("node", "list")
+    assert listed.returncode == 0, listed.stdout
+    assert "alive" in listed.stdout
 
 
 def test_a_new_name_is_in_the_certificate_and_nothing_of_it_is_replaced(stack, authority):

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 from config.addresses import connectable
 from config.cluster import Membership
@@ -13,6 +14,7 @@ from coordination.lease import Lease
 from coordination.membership import ClusterState, read_state
 from coordination.redis_client import Address, RedisLink
 from stack.identity import StackIdentity
+from stack.running_work import deployed
 from ws.cluster.ray_api import RayApi
 from ws.containers import containers
 from ws.errors import WsError
@@ -108,7 +110,7 @@ def access(configured: StackSettings) -> Access:
         servers=tuple(Address.parse(text, "Redis") for text in membership.redis_addresses)
         if membership
         else _own(settings),
-        dashboard=Address(LOOPBACK, RAY_DASHBOARD if membership else _dashboard_port(settings)),
+        dashboard=Address(LOOPBACK, RAY_DASHBOARD) if membership else _dashboard(whose, settings),
         membership=membership,
         redis_password=secrets["redis-password"],
         ray_token=secrets["ray-token"],
@@ -130,5 +132,9 @@ def _own(settings: PlatformSettings) -> tuple[Address, ...]:
     return (Address(connectable(settings.bind_address("redis")), settings.redis.port),)
 
 
-def _dashboard_port(settings: PlatformSettings) -> int:
-    return next(node.ports.dashboard for node in settings.ray_nodes.values())
+def _dashboard(whose: StackIdentity, settings: PlatformSettings) -> Address:
+    """Where this host reaches it: with TLS before it, at the address of a node's container."""
+    nodes = settings.ray_nodes
+    reached = (one.reached(RAY_DASHBOARD) for one in deployed(whose) if one.running and one.service in nodes)
+    published = (f"{connectable(settings.bind_address(name))}:{nodes[name].ports.dashboard}" for name in nodes)
+    return Address.parse(next(chain(reached, published)), "Ray")

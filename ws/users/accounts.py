@@ -36,6 +36,7 @@ class Accounts:
     """The accounts of one running MLflow."""
 
     api: str
+    host: str
     authorization: str = field(repr=False)
 
     @classmethod
@@ -59,6 +60,7 @@ class Accounts:
         prefix = mlflow.env.get("MLFLOW_STATIC_PREFIX", "")
         return cls(
             api=f"http://{mlflow.reached(MLFLOW)}{prefix}/api/2.0/mlflow/users",
+            host=mlflow.host(MLFLOW),
             authorization=mlflow_login.basic(mlflow_login.ADMIN, password),
         )
 
@@ -83,7 +85,7 @@ class Accounts:
         request = urllib.request.Request(  # noqa: S310 (http, our own)
             f"{self.api}/{what}",
             json.dumps(body).encode() if body else None,
-            {"Authorization": self.authorization, "Content-Type": "application/json"},
+            {"Host": self.host, "Authorization": self.authorization, "Content-Type": "application/json"},
             method=method,
         )
         # No proxy: it is our own, and a proxy of the site cannot reach it.

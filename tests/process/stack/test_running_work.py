@@ -70,6 +70,7 @@ class Answers:
         self.code = 200
         self.delays: list[float] = []  # of the next answers
         self.asked: list[str] = []
+        self.hosts: list[str] = []
         self.authorizations: set[str] = set()
 
     def to(self, path: str) -> Any:
@@ -108,6 +109,7 @@ def server(answers) -> Iterator[str]:
         def do_GET(self) -> None:
             time.sleep(answers.delays.pop() if answers.delays else 0)
             answers.asked.append(self.path)
+            answers.hosts.append(self.headers["Host"])
             answers.authorizations.add(self.headers["Authorization"])
             body = json.dumps(answers.to(self.path)).encode()
             with contextlib.suppress(OSError):
@@ -351,6 +353,10 @@ class TestMLflow:
         answers.runs = [{"info": {}}]
         assert asked((container("mlflow", env={"MLFLOW_STATIC_PREFIX": "/tracking"}),)).runs == 1
         assert answers.asked[-1] == "/tracking/api/2.0/mlflow/runs/search"
+
+    def test_it_is_asked_by_the_name_that_it_takes_whatever_its_address(self, answers, container):
+        asked((container("mlflow"),))
+        assert set(answers.hosts) == {"mlflow:5000"}
 
     @pytest.mark.parametrize("runs", [None, "text", 5])
     def test_another_answer_is_none(self, answers, container, runs):
