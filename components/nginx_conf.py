@@ -65,6 +65,9 @@ http {{
     client_max_body_size 0;
     proxy_request_buffering off;
     proxy_buffering off;
+    # What is passed on at once. With nginx's default, a page of memory, downloads take half as long again.
+    proxy_buffer_size 32k;
+    proxy_buffers 8 16k;
     proxy_connect_timeout 5s;
     proxy_read_timeout 1d;
     proxy_send_timeout 1d;
