@@ -161,6 +161,30 @@ class TestSecrets:
             lines = run_in(platform, service, "sh", "-c", "cat /proc/[0-9]*/cmdline")
             assert named(platform, lines) == [], service
 
+    def test_are_in_no_environment_but_one_that_mlflow_only_takes_there(self, platform):
+        for service in platform.containers():
+            variables = run_in(platform, service, "sh", "-c", "cat /proc/[0-9]*/environ")
+            allowed = ["mlflow-gateway-key"] if service == "mlflow" else []  # decision 51
+            assert named(platform, variables) == allowed, service
+
+    def test_are_in_no_image(self, platform):
+        for service, container in platform.containers().items():
+            image = container.image
+            assert named(platform, json.dumps([image.attrs, image.history()])) == [], service
+
+    def test_are_in_no_log_file_of_ray(self, platform):
+        folder = "/scratch/ray-cpu/ray/session_latest/logs"
+        assert "raylet.out" in run_in(platform, "ray-cpu", "ls", folder)
+        written = run_in(platform, "ray-cpu", "find", folder, "-type", "f", "-exec", "cat", "{}", "+")
+        assert named(platform, written) == []
+
+    def test_are_in_no_file_that_others_can_read(self, platform):
+        read = {path: path.stat() for path in platform.state.rglob("*") if path.is_file()}
+        open_to_others = [path for path, found in read.items() if found.st_mode & 0o044]
+        assert open_to_others
+        for path in open_to_others:
+            assert named(platform, path.read_text(errors="replace")) == [], path
+
     def test_are_not_in_what_the_engine_said(self, platform):
         assert named(platform, "\n".join(platform.output)) == []
         assert named(platform, json.dumps(platform.outputs())) == []

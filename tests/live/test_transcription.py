@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "marimo": {"enabled": False},
     "redis": {"port": 18381},
     "postgres": {"port": None},
-    "mlflow": {"port": 18500},
+    "mlflow": {"port": 18500, "logins": True},
     "health": {"port": 18888},
     "transcription": {"enabled": True, "port": 18090},
     "transcription_frontend": {"enabled": True, "port": 18091},
@@ -321,8 +321,9 @@ class TestFolder:
             wanted = {f"{stem}.{kind}" for stem in stems for kind in ("json", "vtt", "srt", "txt", "eaf")}
             assert wanted | {"dataset/day1/a.subtitles.vtt"} <= set(archive.namelist())
 
-    def test_is_a_run_of_mlflow_with_its_results(self, job):
-        found = httpx.get(f"{MLFLOW}/api/2.0/mlflow/runs/get", params={"run_id": job["mlflow_run"]}).json()["run"]
+    def test_is_a_run_of_mlflow_with_its_results(self, stack, job):
+        mlflow = httpx.Client(base_url=f"{MLFLOW}/api/2.0/mlflow", auth=stack.mlflow_login)
+        found = mlflow.get("/runs/get", params={"run_id": job["mlflow_run"]}).json()["run"]
         assert (found["info"]["status"], found["info"]["run_name"]) == ("FINISHED", job["id"])
         metrics = {one["key"]: one["value"] for one in found["data"]["metrics"]}
         assert metrics["files_done"] == 2
@@ -330,7 +331,7 @@ class TestFolder:
         params = {one["key"]: one["value"] for one in found["data"]["params"]}
         assert (params["language"], json.loads(params["paths"])) == ("en", ["dataset/day1"])
         listed = {"run_id": job["mlflow_run"], "path": "dataset/day1"}
-        files = httpx.get(f"{MLFLOW}/api/2.0/mlflow/artifacts/list", params=listed).json()["files"]
+        files = mlflow.get("/artifacts/list", params=listed).json()["files"]
         assert {"dataset/day1/a.eaf", "dataset/day1/a.subtitles.vtt"} <= {one["path"] for one in files}
 
     def test_hears_the_same_medium_no_second_time(self, api, job):

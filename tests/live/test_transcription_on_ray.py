@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {
     "ray": {"cpu": {"torch": False, "cpus": 2, "memory": "4g", "ports": {"dashboard": 16265, "client": 16001}}},
     "marimo": {"enabled": False},
     "redis": {"port": 16381},
-    "mlflow": {"port": 16500},
+    "mlflow": {"port": 16500, "logins": True},
     "health": {"port": 16888},
     "transcription": {"enabled": True, "port": 16090, "jobs": {"run_on": "ray", "cpus": 1}},
 }
@@ -142,6 +142,7 @@ def text(api: httpx.Client, name: str, index: int) -> str:
 
 
 def test_job_hears_on_the_cluster_and_is_a_run_in_mlflow(stack, api):
+    mlflow = httpx.Client(base_url=f"{MLFLOW}/api/2.0/mlflow", auth=stack.mlflow_login, timeout=60)
     job = ended(api, begun(api, "examples/english.wav"))
     assert (job["state"], job["where"], job["error"]) == ("done", "ray", None)
     assert not [word for word in WORDS if word not in text(api, job["id"], 0)]
@@ -149,12 +150,12 @@ def test_job_hears_on_the_cluster_and_is_a_run_in_mlflow(stack, api):
     # The service knows all results before Ray has ended the job.
     wait_until(lambda: ray_jobs(stack, job["id"]) == {f"transcription-{job['id']}-1": "SUCCEEDED"}, "its end on Ray")
     run = when(api, job["id"], lambda job: job["mlflow_run"], "the run in MLflow")["mlflow_run"]
-    found = httpx.get(f"{MLFLOW}/api/2.0/mlflow/runs/get", params={"run_id": run}, timeout=60).json()["run"]
+    found = mlflow.get("/runs/get", params={"run_id": run}).json()["run"]
     metrics = {metric["key"]: metric["value"] for metric in found["data"]["metrics"]}
     assert metrics["files_done"] == 1
     assert metrics["real_time_factor"] > 0
     assert {"key": "where", "value": "ray"} in found["data"]["params"]
-    artifacts = httpx.get(f"{MLFLOW}/api/2.0/mlflow/artifacts/list", params={"run_id": run, "path": "examples"})
+    artifacts = mlflow.get("/artifacts/list", params={"run_id": run, "path": "examples"})
     assert "examples/english.vtt" in {file["path"] for file in artifacts.json()["files"]}
 
 
