@@ -1,1 +1,1 @@
-"""The rules of hardening that a stack's resources keep, whichever engine makes them (docs/hardening.md)."""
+"""The rules of hardening that a stack's resources keep, whichever engine makes them (docs/security.md)."""

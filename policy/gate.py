@@ -12,7 +12,7 @@ from policy.check import Violation, violations
 from policy.declared import Surroundings
 from stack.pulumi_internals import Registered, watch_registrations
 
-REFUSAL = "The rules of hardening (docs/hardening.md) refuse what the program declares."  # begins its error
+REFUSAL = "The rules of hardening (docs/security.md) refuse what the program declares."  # begins its error
 
 
 class Gate:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
+NAMES_ON_THE_SITE = {"README.md": "overview.md", "SECURITY.md": "security-policy.md"}  # docs/ has pages of these names
+
 
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     """Add every file that a page links to and that is outside of docs/."""
@@ -52,5 +54,5 @@ def _place(path: Path) -> str:
     if path.parts[0] == "docs":
         return path.relative_to("docs").as_posix()
     if path.suffix == ".md" and len(path.parts) == 1:
-        return "overview.md" if path.name == "README.md" else path.name.lower()
+        return NAMES_ON_THE_SITE.get(path.name, path.name.lower())
     return "source/" + "/".join(part.lstrip(".") for part in path.parts)  # MkDocs leaves hidden files out

@@ -1,4 +1,4 @@
-"""docs/hardening.md lists every rule and every exemption, as the table of rules has them."""
+"""docs/security.md lists every rule and every exemption, as the table of rules has them."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from docs.tooling.links import ROOT
 from policy.rule import Exemption, Rule
 from policy.rules import RULES
 
-LINES = (ROOT / "docs" / "hardening.md").read_text(encoding="utf-8").splitlines()
+LINES = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").splitlines()
 ROWS = LINES[LINES.index("| Rule | Statement | Why |") + 2 :][: len(RULES)]
 EXEMPTIONS = [(rule, exemption) for rule in RULES for exemption in rule.exemptions]
 
