@@ -130,20 +130,23 @@ def ports_are_given_up(settings: PlatformSettings, facts: HostFacts) -> Iterator
 
 def postgres_reads_its_data(settings: PlatformSettings, facts: HostFacts) -> Iterator[Problem]:
     """The Postgres that runs is of the version that the stack file asks for: no other one reads its data."""
-    wanted = settings.postgres.version
-    if "postgres" not in settings.services() or settings.postgres.image.source == "pull":
+    if "postgres" not in settings.services():
         return
+    image = settings.postgres.image
+    wanted = facts.postgres_in(image.reference) if image.reference else settings.postgres.version
     for running in facts.postgres:
-        if facts.owns(running.labels) and running.major not in (0, wanted):
-            older = running.major < wanted
-            yield Problem(
-                ("postgres", "version"),
-                f"{wanted} does not read the data of Postgres {running.major}, which runs",
+        if facts.owns(running.labels) and 0 not in (running.major, wanted) and wanted != running.major:
+            way = (
                 f"Bring the data to {wanted}: ws postgres upgrade -s {facts.stack}. Or stay with {running.major}:"
-                if older
-                else f"docs/operating.md has the way back to data of before the upgrade. To stay with {running.major}:",
-                (Set(("postgres", "version"), running.major),),
+                if running.major < wanted
+                else f"docs/operating.md has the way back to data of before the upgrade. To stay with {running.major}:"
             )
+            what = f"{wanted} does not read the data of Postgres {running.major}, which runs"
+            if image.reference:
+                way = f"{way.removesuffix(':')}, name an image of it."
+                yield Problem(("postgres", "image", "reference"), f"the image's Postgres {what}", way)
+            else:
+                yield Problem(("postgres", "version"), what, way, (Set(("postgres", "version"), running.major),))
 
 
 def _is_by_pulumi(port: ContainerPort, facts: HostFacts) -> bool:

@@ -11,7 +11,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,7 @@ class HostFacts:
     host_network: tuple[HostNetworkContainer, ...] = ()
     data_mounts: tuple[DataMount, ...] = ()
     postgres: tuple[RunningPostgres, ...] = ()
+    postgres_in: Callable[[str], int] = lambda _: 0  # major version in an image; 0: unknown, or the image is not here
     gpu_runtime: bool = False
     gpus: GpuFacts = field(default_factory=GpuFacts)
     folder: Callable[[str], Folder | None] = Folder.at
@@ -303,6 +304,7 @@ def _ask_engine(*, local: bool) -> dict[str, Any]:
         ),
         "data_mounts": tuple(mount for container in of_stacks for mount in _data_mounts(container)),
         "postgres": postgres,
+        "postgres_in": _postgres_in,
         "gpu_runtime": "nvidia" in (info.get("Runtimes") or {}) or (local and _has_nvidia_toolkit()),
     }
 
@@ -356,6 +358,12 @@ def postgres_major(image: str, client: docker.DockerClient) -> int:
     with suppress(docker.errors.ImageNotFound):
         found = POSTGRES_MAJOR.search("\n".join(client.images.get(image).attrs["Config"].get("Env") or ()))
         return int(found[1] or found[2]) if found else 0
+    return 0
+
+
+def _postgres_in(image: str) -> int:
+    with suppress(DockerException), closing(docker.from_env(timeout=ENGINE_TIMEOUT)) as client:
+        return postgres_major(image, client)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import sys
 from types import FrameType
 from typing import NoReturn
@@ -19,6 +20,8 @@ DONE, INTERRUPTED = 0, 130
 def run(app: typer.Typer, arguments: list[str]) -> int:
     """Runs one command. Returns the exit code: 0 success, 1 failure, 2 usage error, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _hang_up)
     stand_where_called()
     try:
         app(arguments, prog_name="ws")
@@ -37,6 +40,15 @@ def run(app: typer.Typer, arguments: list[str]) -> int:
         err.print(Text(text, style="red"), soft_wrap=True)
         return FAILED
     return DONE
+
+
+def _hang_up(number: int, frame: FrameType | None) -> NoReturn:
+    """The terminal is gone, and what is written to it would fail: the command ends as after any interrupt."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (sys.stdout.fileno(), sys.stderr.fileno()):
+        if stat.S_ISCHR(os.fstat(output).st_mode):
+            os.dup2(nowhere, output)
+    _interrupt(number, frame)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

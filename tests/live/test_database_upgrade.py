@@ -141,7 +141,9 @@ def test_a_damaged_dump_changes_nothing(stack, tmp_path):
 
 
 def test_a_newer_postgres_has_everything_after_one_command(stack):
-    stack.configure({"postgres": {"port": None, "version": 18}})
+    former = stack.container("postgres").image.tags[0]
+    newer = {"postgres": {"port": None, "version": 18}}
+    stack.configure(newer)
     refused = stack.ws("up", "--engine", "embedded", "--yes")
     assert refused.returncode == 1
     assert "18 does not read the data of Postgres 17" in refused.stdout
@@ -152,6 +154,11 @@ def test_a_newer_postgres_has_everything_after_one_command(stack):
     assert (code, "(1 row)" in said) == (0, True), said
     assert stack.exec("postgres", "cat", "/var/lib/postgresql/data/main/PG_VERSION")[1].strip() == "18"
     assert "Nothing to do" in stack.ws("postgres", "upgrade", "--yes").stdout
+    stack.configure({"postgres": {"port": None, "image": {"source": "pull", "reference": former}}})
+    refused = stack.ws("up", "--engine", "embedded", "--yes")
+    assert refused.returncode == 1
+    assert "the image's Postgres 17 does not read the data of Postgres 18" in " ".join(refused.stdout.split())
+    stack.configure(newer)
 
 
 def test_tables_of_a_newer_mlflow_are_refused_and_stay(stack):

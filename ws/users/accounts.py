@@ -45,7 +45,7 @@ class Accounts:
         try:
             services = running_work.deployed(identity)
         except DockerError as error:
-            raise WsError(f"Docker cannot list the containers: {error}. Nothing was changed.") from error
+            raise WsError(f"Nothing was changed, since Docker cannot list the containers: {error}") from error
         mlflow = next((one for one in services if one.service == "mlflow" and one.running), None)
         file = mlflow.mounts.get(f"{SECRETS_TARGET}/{mlflow_login.ADMIN_SECRET}") if mlflow else None
         if mlflow is None or file is None:

@@ -3,6 +3,7 @@
 import ipaddress
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import hypothesis
@@ -22,6 +23,7 @@ from preflight.host_facts import (
     Folder,
     Listener,
     Route,
+    RunningPostgres,
     read_routes,
 )
 
@@ -54,6 +56,31 @@ def held(component: str, port: int, labels: Mapping[str, str] = OURS) -> Contain
 class TestHostOfWhichNothingIsKnown:
     def test_is_not_refused(self):
         check_raw({"gpu": {"enabled": True}, "ray": {"gpu": {"enabled": True}}}, HostFacts())
+
+
+class TestPostgres:
+    PULLED: ClassVar = {"postgres": {"image": {"source": "pull", "reference": "postgres:18"}}}
+    RUNNING = HostFacts(postgres=(RunningPostgres(labels=OURS, major=17),))
+
+    def test_of_another_version_is_refused_and_the_version_that_runs_is_named(self):
+        said = refusal({"postgres": {"version": 18}}, self.RUNNING)
+        assert "18 does not read the data of Postgres 17, which runs" in said
+        assert "ws postgres upgrade -s dev" in said
+        assert "ws set postgres.version 17 -s dev" in said
+
+    @pytest.mark.parametrize(("major", "remedy"), [(18, "ws postgres upgrade -s dev"), (16, "docs/operating.md")])
+    def test_of_a_pulled_image_is_refused_too(self, major, remedy):
+        said = refusal(self.PULLED, replace(self.RUNNING, postgres_in=lambda _: major))
+        assert "cslr:platform.postgres.image.reference" in said
+        assert f"the image's Postgres {major} does not read the data of Postgres 17, which runs" in said
+        assert remedy in said
+
+    @pytest.mark.parametrize("major", [0, 17])
+    def test_of_the_same_or_an_unknown_version_is_not(self, major):
+        check_raw(self.PULLED, replace(self.RUNNING, postgres_in=lambda _: major))
+
+    def test_of_another_stack_does_not_matter(self):
+        check_raw({"postgres": {"version": 18}}, HostFacts(postgres=(RunningPostgres(labels=THEIRS, major=17),)))
 
 
 class TestSubnet:
