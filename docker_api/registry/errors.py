@@ -35,6 +35,14 @@ class RegistryError(Exception):
     """A registry could not be used. One sentence with the remedy, then the other side's own words."""
 
 
+class DamagedError(RegistryError):
+    """What the registry has under a name is not what belongs there."""
+
+
+class MissingError(RegistryError):
+    """The registry answers, and has nothing of that name."""
+
+
 def explained(name: Name, message: str) -> RegistryError:
     """The error for a transfer of `name` that failed with `message`."""
     said = " ".join(message.split())

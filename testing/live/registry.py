@@ -32,9 +32,9 @@ class Registry:
             f"http://{self.host}/v2/{repository}/manifests/{reference}", headers={"Accept": accept}, timeout=10, **auth
         )
 
-    def digest(self, repository: str, reference: str) -> str:
+    def digest(self, repository: str, reference: str, **auth: Any) -> str:
         """Of a manifest."""
-        return self.manifest(repository, reference).headers["Docker-Content-Digest"]
+        return self.manifest(repository, reference, **auth).headers["Docker-Content-Digest"]
 
     def tags(self, repository: str) -> set[str]:
         """What there is of a repository."""

@@ -20,7 +20,7 @@ from build_report.runs import current_run
 from build_report.store import Store
 from docker_api.api import DockerApi
 from docker_api.disk_usage import disk_usage
-from docker_api.registry import RegistryError, index, manifest_sizes, pull, push
+from docker_api.registry import RegistryError, index, index_digest, manifest_sizes, pull, push, pushed_digest
 from docker_api.registry.__main__ import main
 from embedded_engine.registration import Registration, recorded
 from embedded_engine.resources.base import Actual, ResourceError
@@ -244,6 +244,12 @@ class TestIndex:
             pull(workshop.api, tag, workshop.said.append, platform=f"linux/{member.rpartition(':')[2]}")
             found = workshop.api.find(f"/images/{tag}/json")
             assert (found["Id"], found["Architecture"]) == (images[member], member.rpartition(":")[2])
+
+    def test_has_the_digest_that_its_images_give_it_before(self, closed_registry, members):
+        tag, repository = f"{closed_registry.host}/team/several:told", "team/several"
+        digests = [closed_registry.digest(repository, one.rpartition(":")[2], auth=(USER, PASSWORD)) for one in members]
+        told = index_digest(tag, [f"{closed_registry.host}/{repository}@{digest}" for digest in digests])
+        assert told == index(tag, members) == pushed_digest(tag)
 
     def test_of_one_platform_twice_is_refused(self, closed_registry, members):
         with pytest.raises(RegistryError, match="would hold linux/amd64 more than once"):

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 
 from docker_api.api import DockerApi, DockerError
-from docker_api.registry import RegistryError, index, is_pushed, manifest_sizes
+from docker_api.registry import RegistryError, index, index_digest, is_pushed, manifest_sizes
 from docker_api.registry.errors import explained
 from docker_api.registry.manifests import DOCKER_LIST, MANIFESTS, OCI_INDEX
 from docker_api.registry.names import Login, login, parse
@@ -208,6 +208,12 @@ class TestBearerToken:
         assert kind == json.loads(content)["mediaType"] == (OCI_INDEX if "oci" in member["mediaType"] else DOCKER_LIST)
         assert member["platform"] == {"os": "linux", "architecture": "arm64"}
         assert digest.startswith("sha256:")
+
+    def test_index_has_the_digest_that_is_told_before(self, registry):
+        member = f"{registry.host}/x:1"
+        told = index_digest(f"{registry.host}/x:all", [member])
+        assert not registry.put
+        assert index(f"{registry.host}/x:all", [member]) == told
 
     def test_index_takes_the_images_of_an_index_without_attestations(self, registry):
         entry = {"mediaType": MANIFESTS[0], "digest": "sha256:d", "size": 1}
