@@ -9,8 +9,8 @@ from functools import cache
 
 import pulumi
 
-from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, tag_of
-from components.image_index import ImageIndex, ImageIndexArgs, index_name
+from components.image import Base, BaseImage, BaseImageArgs, ImageVariant, ImageVariantArgs, readable_tag_of, tag_of
+from components.image_index import ImageIndex, ImageIndexArgs, index_members, index_name
 from config.matrix import MatrixSettings, parse
 from config.matrix_rules import check, select
 from config.project import version
@@ -101,8 +101,43 @@ def family_args(raw: object, *, stack_file: str, python: str, choose: Callable[.
     return ImageFamilyArgs(settings=settings, sources=sources, wanted=wanted, python=python)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PushedName:
+    """One name under which a registry gets an image or an index."""
+
+    reference: str
+    platforms: str  # with commas
+    resources: tuple[str, ...]  # none of which has failed if it was pushed
+    members: tuple[str, ...] = ()  # of an index: the names of its images
+
+
+def pushed_names(args: ImageFamilyArgs) -> list[PushedName]:
+    """Every name that a run with these arguments pushes, those of indexes last."""
+    images = {wanted.name: (wanted, image) for wanted, image in _planned(args)}
+    found = []
+    for wanted, image in images.values():
+        tag = PushedName(reference=tag_of(image), platforms=wanted.platform, resources=(wanted.name,))
+        readable = readable_tag_of(image)
+        further = [replace(tag, reference=readable, resources=(wanted.name, f"{wanted.name}-tag"))] if readable else []
+        found += [tag, *further]
+    for siblings in _by_platform(args.wanted) if args.settings.push else ():
+        members = index_members([images[wanted.name][1] for wanted in siblings])
+        parts = tuple(name for wanted in siblings for name in (wanted.name, f"{wanted.name}-tag"))
+        platforms = ",".join(sorted(wanted.platform for wanted in siblings))
+        resources = (*parts, index_name(siblings[0].family_name))
+        found += [
+            PushedName(reference=tag, platforms=platforms, resources=resources, members=tuple(of))
+            for tag, of in members.items()
+        ]
+    return found
+
+
 def planned_tags(args: ImageFamilyArgs) -> list[tuple[BuildTarget, str]]:
     """The tag of each image to be built. Declares nothing."""
+    return [(wanted, tag_of(image)) for wanted, image in _planned(args)]
+
+
+def _planned(args: ImageFamilyArgs) -> list[tuple[BuildTarget, ImageVariantArgs]]:
     source, mirror = args.sources.bases, args.settings.mirrors.debian
 
     @cache  # its name covers all authorities that this host trusts
@@ -112,7 +147,7 @@ def planned_tags(args: ImageFamilyArgs) -> list[tuple[BuildTarget, str]]:
     def parent(wanted: BuildTarget) -> PlannedBase:
         return PlannedBase(tag_of(_image_args(wanted, args, base, parent)))
 
-    return [(wanted, tag_of(_image_args(wanted, args, base, parent))) for wanted in args.wanted]
+    return [(wanted, _image_args(wanted, args, base, parent)) for wanted in args.wanted]
 
 
 def _by_platform(wanted: Sequence[BuildTarget]) -> list[list[BuildTarget]]:

@@ -8,7 +8,18 @@ from pydantic import Field
 
 from config.problems import Path, Problem, Remove, Set
 from config.services import Settings
-from config.types import AsTuple, Count, DebianPackage, RegistryPrefix, Requirement, Sha256, Url, Version, Wheel
+from config.types import (
+    AsTuple,
+    Count,
+    DebianPackage,
+    KeyPath,
+    RegistryPrefix,
+    Requirement,
+    Sha256,
+    Url,
+    Version,
+    Wheel,
+)
 from images.variants import DEFAULT_VARIANT, VARIANTS
 
 
@@ -48,6 +59,11 @@ class BuildSettings(Settings):
     )
     cache_from: RegistryPrefix | None = Field(
         default=None, description="Prefix of images pushed earlier, whose layers builds reuse."
+    )
+    signers: KeyPath | None = Field(
+        default=None,
+        description="File with the keys of those whose signed lists of images count, as OpenSSH's allowed_signers. "
+        "Set, services pull images of `registry` only by digest, and only if such a list has them (docs/images.md).",
     )
     parallel_builds: Count = Field(default=2, description="How many images to build at the same time.")
     mirrors: MirrorSettings = MirrorSettings()
@@ -105,6 +121,20 @@ def build_problems(settings: BuildSettings, below: Path) -> Iterator[Problem]:
             "works only for images whose names have a registry, and none is given",
             "Name one, whether or not images are pushed there; or build without the cache:",
             (Set((*below, "registry"), settings.cache_from), Remove((*below, "cache_from"))),
+        )
+    if settings.signers and not settings.registry:
+        yield Problem(
+            (*below, "signers"),
+            "is set, but no registry is named whose images must be signed",
+            "Name it, or do without signatures:",
+            (Set((*below, "registry"), "registry.example.org:5000/cslr"), Remove((*below, "signers"))),
+        )
+    if settings.signers and settings.cache_from:
+        yield Problem(
+            (*below, "cache_from"),
+            "gives builds layers of images whose signatures nobody checks, and signers asks for signed ones",
+            "Build without that cache, or do without signatures:",
+            (Remove((*below, "cache_from")), Remove((*below, "signers"))),
         )
     for name, mirror in settings.mirrors:
         login, at, server = urlsplit(mirror or "").netloc.rpartition("@")

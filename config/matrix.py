@@ -14,7 +14,7 @@ from config.explain import explained
 from config.load import config_value
 from config.platform import KEY as PLATFORM_KEY
 from config.problems import Problem, Remove, SettingsError
-from config.types import AsTuple, Glob
+from config.types import AsTuple, Glob, KeyPath
 from images.base.recipe import PLATFORM, Platform
 
 KEY = "cslr:matrix"
@@ -54,6 +54,11 @@ class MatrixSettings(BuildSettings):
         default=(PLATFORM,),
         description="`linux/amd64`, `linux/arm64`, or both. An image of the family is left out on a platform for which "
         "PyTorch has no CUDA build. When pushed, an image has one name for all platforms.",
+    )
+    signing_key: KeyPath | None = Field(
+        default=None,
+        description="OpenSSH key with which `ws matrix` signs a list of the images that it pushed (docs/images.md). "
+        "Unset: nothing is signed.",
     )
     push: bool = Field(default=False, description="Whether to push the images. Needs `registry`.")
 

@@ -162,6 +162,17 @@ def pushes_go_somewhere(settings: MatrixSettings) -> Iterator[Problem]:
         )
 
 
+def signed_images_are_built_here(settings: MatrixSettings) -> Iterator[Problem]:
+    """A signature says that images come from these sources, not from layers that others left in a registry."""
+    if settings.signing_key and settings.cache_from:
+        yield Problem(
+            ("cache_from",),
+            "gives builds layers of images whose signatures nobody checks, and signing_key would sign what they become",
+            "Build without that cache, or do not sign:",
+            (Remove(("cache_from",)), Remove(("signing_key",))),
+        )
+
+
 # Every image of every platform.
 EVERYTHING = MatrixSettings(services=("*",), platforms=PLATFORMS)
 MISSES = {"without": "leaves out"}  # what a pattern that matches nothing does not do; all others select
@@ -176,6 +187,7 @@ CHECKS = (
     something_is_left,
     builds_can_be_made,
     pushes_go_somewhere,
+    signed_images_are_built_here,
 )
 
 

@@ -401,6 +401,12 @@ def _check_host_file(value: str) -> str:
     return _check_location(value)
 
 
+def _check_key_path(value: str) -> str:
+    if not value.isprintable() or not value.strip() or len(value) > 1000:
+        raise refuse("is not the path of a file", "keys/image-signers")
+    return value
+
+
 def _check_repository(value: str) -> str:
     example = "sftp:backup@nas.example.org:/srv/backup/cslr"
     if is_path(value):
@@ -635,6 +641,7 @@ Checkpoints = Annotated[str, AfterValidator(_check_checkpoints), Field(title="pa
 HostFile = Annotated[str, AfterValidator(_check_host_file), Field(title="path")]
 BackupRepository = Annotated[str, AfterValidator(_check_repository), Field(title="path or address")]
 Calendar = Annotated[str, AfterValidator(_check_calendar), Field(title="time")]
+KeyPath = Annotated[str, AfterValidator(_check_key_path), Field(title="path")]
 HostFolder = Annotated[str, AfterValidator(_check_host_folder), Field(title="path")]
 DatasetName = Annotated[str, AfterValidator(_check_dataset_name), Field(title="name")]
 QueueUserName = Annotated[str, AfterValidator(_check_queue_user), Field(title="name")]

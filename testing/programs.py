@@ -41,6 +41,7 @@ PROGRAMS = {
         places="/usr/sbin/sshd",  # it starts under its whole path alone
         services=("ssh",),
     ),
+    "ssh_keygen": Program(name="ssh-keygen", packages=("openssh-client",)),
     "systemd_analyze": Program(name="systemd-analyze", packages=("systemd",)),
     "zsh": Program(name="zsh", packages=("zsh",)),
     "gpg": Program(name="gpg", packages=("gpg", "gpg-agent", "gpgv")),

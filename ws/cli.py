@@ -306,6 +306,18 @@ def matrix(
         bool, typer.Option("--no-build", help="Do what --prune and --refresh-bases say, and build nothing afterwards.")
     ] = False,
     only_list: Annotated[bool, typer.Option("--list", help="Show what would be built, and build nothing.")] = False,
+    signing_key: Annotated[
+        str | None, typer.Option(help="OpenSSH key that signs a list of what was pushed.", metavar="FILE")
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Show whether the registry's images are in a signed list, and build nothing. Fails if not."
+        ),
+    ] = False,
+    signers: Annotated[
+        str | None, typer.Option(help="With --verify: OpenSSH's file of allowed signers.", metavar="FILE")
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Build the image family and the images of services, or a selection of them. Deploys nothing.
@@ -316,7 +328,7 @@ def matrix(
     """
     from ws.matrix import plan as family
     from ws.matrix import run as matrix_run
-    from ws.matrix import tags
+    from ws.matrix import signing, tags
 
     tags.check(also_tag)
     if no_build and not (prune or refresh_bases):
@@ -324,10 +336,13 @@ def matrix(
     session = _session(stack)
     named = {"cuda": cuda, "python": python, "targets": target, "phases": phase}
     options = family.selected(named, service or (), whole=everything)
-    options |= {"platforms": platform} if platform else {}
-    options |= {"registry": registry} if registry is not None else {}
-    options |= {key: True for key, said in (("minimal", minimal), ("push", push)) if said}
+    said = {"platforms": platform or None, "registry": registry, "signing_key": signing_key}
+    options |= {key: value for key, value in said.items() if value is not None}
+    options |= {key: True for key, asked in (("minimal", minimal), ("push", push)) if asked}
     session.check_config()
+    if verify or signers is not None:
+        _verify(family.plan(session, options), signers, asked=verify)
+        return
     if not (only_list or no_build):
         session.prepare_host()
     if refresh_bases:
@@ -341,11 +356,13 @@ def matrix(
     out.print(Text(family.in_words(planned), style="bold"))
     if only_list:
         return
+    family.refuse(signing.key_problem(planned), session, options)
     matrix_run.note_cache()
     outcome = matrix_run.build(session, session.choose(engine), planned, retries)
     matrix_run.note_cache()
     if also_tag:
         tags.also(planned, outcome, also_tag, session.say)
+    signing.sign_pushed(planned, outcome, also_tag, signing.folder_of(session), session.say)
     matrix_run.show_outcome(outcome, out, err)
     matrix_run.notify(session.stack, outcome, err)
     if outcome.failures:
@@ -759,6 +776,23 @@ def _prune(session: "Session", planned: "Plan | None", *, yes: bool, only_list: 
     ask(f"{found}. They will be removed.", yes=yes)
     for sentence in prune.remove(api, old):
         err.print(Text(sentence, style="yellow"), soft_wrap=True)
+
+
+def _verify(planned: "Plan", signers: str | None, *, asked: bool) -> None:
+    """Shows which of the registry's images are signed; fails if one is not."""
+    from ws.matrix import verify
+
+    if not asked:
+        raise typer.BadParameter("it has a meaning only with --verify.", param_hint="--signers")
+
+    found, read = verify.verdicts(planned, signers)
+    out.print(verify.table(found))
+    for sentence in read.refused[:3]:
+        err.print(Text(f"Does not count: {sentence}", style="yellow"), soft_wrap=True)
+    good = sum(one.verdict == verify.SIGNED for one in found)
+    out.print(Text(f"{good} of {len(found)} are signed", style="bold"))
+    if good < len(found):
+        raise typer.Exit(FAILED)
 
 
 def _refresh_bases(session: "Session", *, only_list: bool) -> None:

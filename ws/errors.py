@@ -18,6 +18,7 @@ KNOWN = frozenset(
         "config.problems.ConfigError",
         "embedded_engine.deployment.UnknownTypeError",
         "docker_api.api.DockerError",
+        "docker_api.registry.errors.RegistryError",
         "images.budgets.BudgetError",
         "images.dockerfile_syntax.DockerfileError",
         "coordination.errors.NodeError",

@@ -27,6 +27,7 @@ from docker_api.builds import Build, build
 from docker_api.disk_usage import disk_usage
 from testing.live.deployment import LiveStack
 from testing.live.registry import Registry, serve
+from testing.signing_keys import allow, make_key
 from ws.matrix.prune import look, remove
 
 pytestmark = pytest.mark.live
@@ -181,6 +182,34 @@ class TestBuilding:
         assert family.ws("--engine", "embedded").returncode == 0
         assert family.built() == set(STAGES)
         assert before <= family.tags()
+
+
+class TestSignedImages:
+    def test_are_verified_and_others_are_not(self, family, registry, ssh_keygen, tmp_path):
+        key = make_key(tmp_path / "signing")
+        place = f"{registry.host}/{REGISTRY}/signed"
+        one, both = ("--target", "runtime", "--registry", place), ("--target", "*runtime", "--registry", place)
+        trusted = ("--verify", "--signers", str(allow(key)))
+        pushed = family.ws(*one, "--engine", "embedded", "--push", "--signing-key", str(key))
+        assert pushed.returncode == 0, pushed.stdout
+        assert "Signed 2 names of images" in pushed.stdout
+        verified = family.ws(*one, *trusted)
+        assert verified.returncode == 0, verified.stdout
+        assert "2 of 2 are signed" in verified.stdout
+        # More of them, which nobody signs.
+        assert family.ws(*both, "--engine", "embedded", "--push").returncode == 0
+        verified = family.ws(*both, *trusted)
+        assert verified.returncode == 1
+        assert "2 of 6 are signed" in verified.stdout
+        assert "not in list" in verified.stdout
+
+    def test_of_a_key_that_cannot_sign_are_not_built(self, family, registry, ssh_keygen, tmp_path):
+        key = make_key(tmp_path / "signing", "secret")
+        options = ("--target", "runtime", "--push", "--registry", f"{registry.host}/{REGISTRY}/unsigned")
+        refused = family.ws(*options, "--signing-key", str(key))
+        assert refused.returncode == 1
+        assert "has a passphrase, and no agent holds it" in refused.stdout
+        assert not family.built()
 
 
 class TestPush:

@@ -41,6 +41,7 @@ OPTIONS = {
     "registry": "--registry",
     "minimal": "--minimal",
     "push": "--push",
+    "signing_key": "--signing-key",
 }
 
 
@@ -82,6 +83,15 @@ def plan(session: Session, options: Mapping[str, Any]) -> Plan:
     return Plan(args=args, tags=planned_tags(args), host=BuildHost.probe())
 
 
+def refuse(problem: Problem | None, session: Session, options: Mapping[str, Any]) -> None:
+    """Passes if there is no problem. Raises `WsError` in words of the options, `SettingsError` in those of the file."""
+    if problem is None:
+        return
+    if text := _in_options(problem, options):
+        raise WsError(text)
+    raise SettingsError([problem], session.stack.file.name, KEY)
+
+
 def selected(named: Mapping[str, Any], services: Sequence[str], *, whole: bool = False) -> dict[str, Any]:
     """The keys that options say: those `named` of the family, or the `whole` of it, and `services`.
 
@@ -109,6 +119,9 @@ def _in_options(problem: Problem, options: Mapping[str, Any]) -> str | None:
 def _remedies(problem: Problem) -> Iterator[str]:
     """The options that change what the problem's commands change in the stack file."""
     for command in problem.changes:
+        if isinstance(command, str):
+            yield command
+            continue
         option = OPTIONS.get(str(command.path[0])) if isinstance(command, Set | Remove) else None
         value = command.value if isinstance(command, Set) else None
         if option and isinstance(value, str | list | tuple):

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from components.image_family import family_args, planned_tags, pushed_names
 from config.matrix import MatrixSettings
 from config.matrix_rules import select
 from config.project import version
 from embedded_engine.program import ProgramError
 from images.family import SERVICES
+from stack.sources import Sources
 from testing.harness import (
     COMMAND,
     CONTAINER,
@@ -174,6 +176,21 @@ class TestServices:
         joined = stack.of_type(COMMAND)["health-index"].inputs["create"]
         members = " ".join(f"registry.test/lab/health:{version()}-{name}" for name in ("amd64", "arm64"))
         assert f"index registry.test/lab/health:{version()} {members}" in joined
+
+    def test_have_all_names_under_which_they_are_pushed(self):
+        place = "registry.test/lab"
+        settings = {**ALONE, "services": ["health"], "push": True, "registry": place}
+        sources = Sources(bases="bootstrap", torch="cuda")
+        args = family_args(settings, stack_file="Pulumi.matrix.yaml", python="python", choose=lambda *_, **__: sources)
+        names = {name.reference: name for name in pushed_names(args)}
+        tags = [tag for _, tag in planned_tags(args)]
+        readable = [f"{place}/health:{version()}-{processor}" for processor in ("amd64", "arm64")]
+        joined = {name.members: name for name in names.values() if name.members}
+        assert names.keys() == {*tags, *readable, *(name.reference for name in joined.values())}
+        assert joined.keys() == {tuple(tags), tuple(readable)}
+        whole = joined[tuple(readable)]
+        assert (whole.reference, whole.platforms) == (f"{place}/health:{version()}", "linux/amd64,linux/arm64")
+        assert set(whole.resources) == {"health", "health-tag", "health-arm64", "health-arm64-tag", "health-index"}
 
     def test_take_layers_over_from_the_last_push(self, state_home):
         place = "registry.test/lab"

@@ -181,6 +181,16 @@ class TestMistakes:
             ({"push": True}, "push", "no registry is named", "matrix.push false"),
             ({"mirrors": {"pypi": "https://me:pass@pypi.test/a"}}, "mirrors.pypi", "has a login", "https://pypi.test/a"),
             ({"cache_from": "example.org/a"}, "cache_from", "none is given", "registry example.org/a"),
+            ({"signers": "keys/signers"}, "signers", "no registry is named", "ws unset matrix.signers"),
+            (
+                {"registry": "example.org/a", "cache_from": "example.org/a", "signers": "keys/signers"},
+                "cache_from", "signatures nobody checks", "ws unset matrix.cache_from",
+            ),
+            (
+                {"registry": "example.org/a", "cache_from": "example.org/a", "signing_key": "~/key"},
+                "cache_from", "would sign what they become", "ws unset matrix.signing_key",
+            ),
+            ({"signing_key": ""}, "signing_key", "is not the path of a file", "keys/image-signers"),
             ({"targets": ["a/b"]}, "targets[0]", "is not a name or pattern", "'matrix.targets[0]' '*'"),
             ({"phases": [5]}, "phases[0]", "5 must be 1, 2, 3 or 4", "ws unset"),
             ({"platform": []}, "platform", "unknown key", "Did you mean platforms?"),
