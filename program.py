@@ -31,7 +31,7 @@ from contracts.facts import BASES, Times
 from contracts.ray_tls import KEY as KEY_FILE
 from docker_api.api import DockerApi, DockerError
 from policy import gate, surroundings
-from preflight import build_host, docker_engine, host, outside
+from preflight import build_host, docker_engine, host, outside, signatures
 from preflight import cluster as cluster_checks
 from preflight.cluster_facts import ClusterFacts
 from preflight.container_users import HostUsers, shared_users
@@ -83,6 +83,7 @@ def declare_platform(stack: Stack) -> Outputs:
     if stack.preflight:
         facts = host.HostFacts.probe(stack.identity.project, stack.identity.stack, gpus=settings.gpu.enabled)
         host.check(settings, facts, stack.file)
+        signatures.check(settings, stack.file)
         for notice in (*shared_users(settings, HostUsers.probe(settings)), *host.notices(settings, facts)):
             pulumi.warn(notice.text)
         warn_of_running_work(stack)
@@ -192,6 +193,8 @@ def declare_family(stack: Stack) -> Outputs:
     args = family_args(raw, stack_file=stack.file, python=stack.python, choose=partial(sources_of, stack))
     if stack.preflight:
         build_host.check(planned_tags(args), build_host.BuildHost.probe(), stack.file)
+        if args.settings.push and args.settings.signing_key and ASKS not in stack.environment:
+            pulumi.warn(f"{stack.file}: signing_key: only `ws matrix` signs what it pushed; this run signs nothing")
     gate.enforce(surroundings.images(stack), dry_run=stack.dry_run)
     note(now, stack)
     family, sources = ImageFamily("family", args), args.sources
