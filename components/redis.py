@@ -42,7 +42,8 @@ repl-diskless-sync-delay 0
 MAXMEMORY_SHARE = 0.625
 BACKLOG = 64 * MEBIBYTE
 FORMER_NAMES = ("ray-redis",)  # of this platform's predecessor, which notebooks and scripts may still have
-PING = f'REDISCLI_AUTH="$(cat {SECRETS_TARGET}/redis-password)" redis-cli ping | grep -q PONG'
+# Given as an argument or a variable, the password would be in `ps` or in the environment.
+PING = f"redis-cli --askpass ping <{SECRETS_TARGET}/redis-password | grep -q PONG"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 
 from coordination import redis_users
@@ -18,14 +19,17 @@ PROGRAM = PROJECT / "entrypoints/redis/users.sh"
 def makers_of_users(address: Address, password: str, *namespaces: str) -> Iterator[None]:
     """Runs one for each namespace."""
     rights = [right for right, _ in redis_users.HEAD_RIGHTS]
-    environment = {**os.environ, "REDISCLI_AUTH": password, "REDIS_PORT": str(address.port)}
-    makers = [
-        subprocess.Popen(["sh", PROGRAM, namespace, *rights], env=environment, start_new_session=True)
-        for namespace in namespaces
-    ]
-    try:
-        yield
-    finally:
-        for maker in makers:
-            os.killpg(maker.pid, signal.SIGKILL)
-            maker.wait()
+    environment = {**os.environ, "REDIS_PORT": str(address.port)}
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(password)
+        file.flush()
+        makers = [
+            subprocess.Popen(["sh", PROGRAM, file.name, namespace, *rights], env=environment, start_new_session=True)
+            for namespace in namespaces
+        ]
+        try:
+            yield
+        finally:
+            for maker in makers:
+                os.killpg(maker.pid, signal.SIGKILL)
+                maker.wait()

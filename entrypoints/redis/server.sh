@@ -3,7 +3,7 @@
 configuration=$1 password=$2
 shift 2
 while :; do
-    REDISCLI_AUTH=$(cat "$password") sh "$(dirname "$0")/users.sh" "$@"
+    sh "$(dirname "$0")/users.sh" "$password" "$@"
     sleep 1
 done &
 exec redis-server "$configuration"

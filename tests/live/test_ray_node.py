@@ -44,8 +44,8 @@ mount -t tmpfs -o size=1g shm /dev/shm
 sleep infinity & # so that the end of Redis is not that of the namespaces
 redis-server "$FOLDER/redis.conf" >"$FOLDER/redis.log" &
 until redis-cli -p 7379 ping >"$FOLDER/ping" 2>&1; do sleep 0.05; done
-export REDISCLI_AUTH="$(cat "$FOLDER/redis-password")" REDIS_PORT=7379
-sh "$ROOT/entrypoints/redis/users.sh" test $RIGHTS "(+del ~DUMMY)" &
+export REDIS_PORT=7379
+sh "$ROOT/entrypoints/redis/users.sh" "$FOLDER/redis-password" test $RIGHTS "(+del ~DUMMY)" &
 touch "$FOLDER/ready"
 wait
 """
