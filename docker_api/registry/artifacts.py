@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from docker_api.api import Json
-from docker_api.registry.client import call
-from docker_api.registry.errors import DamagedError
-from docker_api.registry.manifests import MANIFESTS, digest_of
+from docker_api.registry.client import call, call_json
+from docker_api.registry.errors import DamagedError, MissingError
+from docker_api.registry.manifests import MANIFESTS, check_digest, digest_of
 from docker_api.registry.names import Name, parse
 
 NAME = "org.opencontainers.image.title"  # annotation with a file's name, under which `oras pull` writes it
 EMPTY, EMPTY_TYPE = b"{}", "application/vnd.oci.empty.v1+json"
-LARGEST = 4 * 2**20  # bytes of a file
+# Most that is taken of a registry: a file's bytes, an artifact's files, a repository's tags and the pages of them.
+LARGEST, MOST_FILES, MOST_TAGS, MOST_PAGES = 4 * 2**20, 16, 100_000, 1000
 
 
 def push_artifact(repository: str, references: Sequence[str], kind: str, files: Mapping[str, bytes]) -> None:
@@ -35,16 +36,15 @@ def push_artifact(repository: str, references: Sequence[str], kind: str, files: 
 def fetch_artifact(repository: str, reference: str, kind: str) -> dict[str, bytes]:
     """The files under a tag. Raises `RegistryError`: `MissingError` where there are none, `DamagedError`."""
     name = parse(repository)
-    answer = call(name, "GET", f"manifests/{reference}", "pull", headers={"Accept": MANIFESTS[0]})
+    manifest, _ = call_json(name, f"manifests/{reference}", "pull", headers={"Accept": MANIFESTS[0]})
     try:
-        manifest = answer.json()
-        if manifest["artifactType"] != kind:
+        if manifest["artifactType"] != kind or len(manifest["layers"]) > MOST_FILES:
             raise ValueError
         layers = [
-            (str(layer["annotations"][NAME]), layer["digest"], int(layer["size"])) for layer in manifest["layers"]
+            (str(layer["annotations"][NAME]), str(layer["digest"]), int(layer["size"])) for layer in manifest["layers"]
         ]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DamagedError(f"{repository}:{reference} is no {kind}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        raise DamagedError(f"{repository}:{reference} is not an artifact of type {kind}") from None
     return {title: _content(name, digest, size) for title, digest, size in layers}
 
 
@@ -52,18 +52,27 @@ def tags(repository: str) -> list[str]:
     """The tags of a repository. Raises `RegistryError`, and `MissingError` where there is no such repository."""
     name, path = parse(repository), "tags/list"
     found: list[str] = []
-    while path:
-        answer = call(name, "GET", path, "pull")
-        found += answer.json().get("tags") or []
+    for _ in range(MOST_PAGES):
+        listed, answer = call_json(name, path, "pull")
+        names = listed.get("tags")
+        found += [tag for tag in names if isinstance(tag, str)] if isinstance(names, list) else []
         following = answer.links.get("next", {}).get("url")
-        path = urljoin(answer.url, following) if following else ""
-    return found
+        if not following:
+            return found
+        path = urljoin(answer.url, following)
+        if urlsplit(path).netloc != urlsplit(answer.url).netloc:
+            raise DamagedError(
+                f"{repository}: its list of tags goes on at another server, {urlsplit(path).netloc[:100]}"
+            )
+        if len(found) > MOST_TAGS:
+            break
+    raise DamagedError(f"{repository}: its list of tags does not end after {len(found)} of them")
 
 
 def _blob(name: Name, content: bytes, kind: str) -> Json:
     """Puts a blob; returns its descriptor."""
     begun = call(name, "POST", "blobs/uploads/", "pull,push")
-    place = urljoin(begun.url, begun.headers["Location"])
+    place = urljoin(begun.url, begun.headers.get("Location", ""))
     digest = digest_of(content)
     headers = {"Content-Type": "application/octet-stream"}
     call(name, "PUT", place, "pull,push", params={"digest": digest}, data=content, headers=headers)
@@ -73,7 +82,9 @@ def _blob(name: Name, content: bytes, kind: str) -> Json:
 def _content(name: Name, digest: str, size: int) -> bytes:
     if size > LARGEST:
         raise DamagedError(f"{name.text}: a file of {size} bytes is more than the {LARGEST} that one can have")
-    content = call(name, "GET", f"blobs/{digest}", "pull").content
-    if digest_of(content) != digest:
-        raise DamagedError(f"{name.text}: the registry has another content under {digest}")
+    try:
+        content = call(name, "GET", f"blobs/{digest}", "pull").content
+    except MissingError as error:
+        raise DamagedError(str(error)) from error
+    check_digest(name, digest, content)
     return content

@@ -6,6 +6,7 @@ Our own client: docs/decisions/0029-libraries-for-pages-and-registries.md says w
 import ipaddress
 import os
 import ssl
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import parse_dict_header
 
-from docker_api.api import DockerApi
-from docker_api.registry.errors import MissingError, RegistryError, explained
+from docker_api.api import DockerApi, Json
+from docker_api.registry.errors import DamagedError, MissingError, RegistryError, explained
 from docker_api.registry.names import HUB, Login, LoginError, Name, login
 
 SECONDS = 30.0
+LARGEST = 16 * 2**20  # bytes of an answer: manifests and configs have kilobytes, and a registry may send without end
 CERTIFICATES = Path("/etc/docker/certs.d")  # where Docker looks for a registry's own authority
 HUB_HOST = "registry-1.docker.io"
 
@@ -44,6 +46,24 @@ def call(name: Name, method: str, path: str, scope: str, **options: Any) -> requ
     return answer
 
 
+def call_json(name: Name, path: str, scope: str, **options: Any) -> tuple[Json, requests.Response]:  # noqa: ANN401
+    """What a repository has there, which must be an object of JSON. Raises `RegistryError`, `DamagedError`."""
+    answer = call(name, "GET", path, scope, **options)
+    return _object(name, answer), answer
+
+
+def _object(name: Name, answer: requests.Response) -> Json:
+    try:
+        found = answer.json()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise DamagedError(
+            f"{name.text}: {name.host} does not answer as a registry does, but with {answer.text[:60]!r}"
+        )
+    return found
+
+
 def _request(name: Name, method: str, path: str, auth: AuthBase | None, options: dict[str, Any]) -> requests.Response:
     host = HUB_HOST if name.host == HUB else name.host
     insecure = _may_be_insecure(name.host)
@@ -51,6 +71,7 @@ def _request(name: Name, method: str, path: str, auth: AuthBase | None, options:
     with requests.Session() as session:
         session.verify = False if insecure else _authorities(name.host)
         session.auth = auth or _Anonymous()
+        session.hooks = BOUNDED
         if "://" in path:
             if urlsplit(path).netloc != host:
                 session.auth = _Anonymous()  # the login is this registry's alone
@@ -61,6 +82,24 @@ def _request(name: Name, method: str, path: str, auth: AuthBase | None, options:
             if not insecure:
                 raise
             return session.request(method, f"http://{url}", timeout=SECONDS, **options)
+
+
+def _bounded(answer: requests.Response, **_: object) -> None:
+    """Has the answer, which is not read yet, end with an error where it is too large."""
+    whole = answer.raw.stream
+
+    def stream(amount: int, **options: Any) -> Iterator[bytes]:  # noqa: ANN401
+        size = 0
+        for part in whole(amount, **options):
+            size += len(part)
+            if size > LARGEST:
+                raise DamagedError(f"{urlsplit(answer.url).netloc} answers with more than {LARGEST} bytes")
+            yield part
+
+    answer.raw.stream = stream  # type: ignore[method-assign]
+
+
+BOUNDED: dict[str, Any] = {"response": [_bounded]}
 
 
 class _Anonymous(AuthBase):
@@ -89,19 +128,20 @@ def _authorization(name: Name, refusal: requests.Response, scope: str) -> AuthBa
         return None
     challenge = parse_dict_header(rest)  # type: ignore[no-untyped-call]
     wanted = {"service": challenge.get("service"), "scope": f"repository:{name.repository}:{scope}"}
-    answer = _token(challenge["realm"], wanted, known)
+    realm = challenge.get("realm") or ""
+    answer = _token(realm, wanted, known)
     if not answer.ok:
-        raise explained(name, f"{answer.status_code} from {challenge['realm']}: {answer.text}")
-    token = answer.json()
-    return _Bearer(token.get("token") or token["access_token"])
+        raise explained(name, f"{answer.status_code} from {realm}: {answer.text}")
+    found = _object(name, answer)
+    return _Bearer(str(found.get("token") or found.get("access_token")))
 
 
 def _token(realm: str, wanted: dict[str, str | None], known: Login | None) -> requests.Response:
     if known and known.identity_token:
         form = {**wanted, "grant_type": "refresh_token", "refresh_token": known.identity_token, "client_id": "cslr"}
-        return requests.post(realm, data=form, timeout=SECONDS)
+        return requests.post(realm, data=form, timeout=SECONDS, hooks=BOUNDED)
     auth = HTTPBasicAuth(known.username, known.password) if known else _Anonymous()
-    return requests.get(realm, params=wanted, auth=auth, timeout=SECONDS)
+    return requests.get(realm, params=wanted, auth=auth, timeout=SECONDS, hooks=BOUNDED)
 
 
 @cache

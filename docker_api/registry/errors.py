@@ -4,6 +4,8 @@ import re
 
 from docker_api.registry.names import Name
 
+MOST_WORDS = 1000  # characters of the other side's own words: an answer may be a page
+
 # What the message contains (lower case) → what it means; the first that fits. Three digits are a status of HTTP: as
 # part of a port or of an image's name they mean nothing.
 MEANINGS = (
@@ -45,7 +47,7 @@ class MissingError(RegistryError):
 
 def explained(name: Name, message: str) -> RegistryError:
     """The error for a transfer of `name` that failed with `message`."""
-    said = " ".join(message.split())
+    said = " ".join(message.split())[:MOST_WORDS]
     for signs, meaning in MEANINGS:
         if any(_contains(said.lower(), sign) for sign in signs):
             return RegistryError(f"{meaning.format(host=name.host, name=name.text)} ({said})")

@@ -3,11 +3,10 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import cast
 
 from docker_api.api import Json
-from docker_api.registry.client import call
-from docker_api.registry.errors import RegistryError
+from docker_api.registry.client import call, call_json
+from docker_api.registry.errors import DamagedError, RegistryError
 from docker_api.registry.names import Name, parse
 
 OCI = "application/vnd.oci.image."
@@ -36,7 +35,7 @@ def index_digest(tag: str, members: Sequence[str]) -> str:
 def pushed_digest(tag: str) -> str:
     """The digest of what the registry has under a name, computed here. Raises `RegistryError`, `MissingError`."""
     name = parse(tag)
-    return digest_of(_manifest(name, name.reference)[1])
+    return digest_of(call(name, "GET", f"manifests/{name.reference}", "pull", headers={"Accept": ACCEPT}).content)
 
 
 def _index(name: Name, tag: str, members: Sequence[str]) -> tuple[str, bytes]:
@@ -82,14 +81,24 @@ def _entries(name: Name) -> list[Json]:
 
 
 def _manifest(name: Name, reference: str) -> tuple[Json, bytes]:
-    answer = call(name, "GET", f"manifests/{reference}", "pull", headers={"Accept": ACCEPT})
-    manifest: Json = answer.json()
+    manifest, answer = call_json(name, f"manifests/{reference}", "pull", headers={"Accept": ACCEPT})
+    if ":" in reference:  # a digest: of a tag, nobody else knows what it means
+        check_digest(name, reference, answer.content)
     manifest.setdefault("mediaType", answer.headers.get("Content-Type", MANIFESTS[0]))
     return manifest, answer.content
 
 
 def _config(name: Name, manifest: Json) -> Json:
-    return cast(Json, call(name, "GET", f"blobs/{manifest['config']['digest']}", "pull").json())
+    digest = manifest["config"]["digest"]
+    config, answer = call_json(name, f"blobs/{digest}", "pull")
+    check_digest(name, digest, answer.content)
+    return config
+
+
+def check_digest(name: Name, digest: str, content: bytes) -> None:
+    """Passes if a content is the one of that digest. Raises `DamagedError`."""
+    if digest_of(content) != digest:
+        raise DamagedError(f"{name.text}: the registry has another content under {digest}")
 
 
 def digest_of(body: bytes) -> str:

@@ -12,9 +12,20 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 
 from docker_api.api import DockerApi, DockerError
-from docker_api.registry import RegistryError, index, index_digest, is_pushed, manifest_sizes
+from docker_api.registry import (
+    DamagedError,
+    RegistryError,
+    fetch_artifact,
+    index,
+    index_digest,
+    is_pushed,
+    manifest_sizes,
+    pushed_digest,
+    tags,
+)
+from docker_api.registry.client import LARGEST
 from docker_api.registry.errors import explained
-from docker_api.registry.manifests import DOCKER_LIST, MANIFESTS, OCI_INDEX
+from docker_api.registry.manifests import DOCKER_LIST, MANIFESTS, OCI_INDEX, digest_of
 from docker_api.registry.names import Login, login, parse
 
 
@@ -125,8 +136,11 @@ class TokenRegistry(ThreadingHTTPServer):
         self.host = f"localhost:{self.server_address[1]}"
         config = {"os": "linux", "architecture": "arm64", "rootfs": {"diff_ids": ["sha256:a", "sha256:b"]}}
         layers = [{"digest": "sha256:1", "size": 10}, {"digest": "sha256:2", "size": 20}]
-        manifest = {"schemaVersion": 2, "mediaType": kind, "config": {"digest": "sha256:c"}, "layers": layers}
-        self.files = {"/v2/x/manifests/1": json.dumps(manifest), "/v2/x/blobs/sha256:c": json.dumps(config)}
+        digest = digest_of(json.dumps(config).encode())
+        manifest = {"schemaVersion": 2, "mediaType": kind, "config": {"digest": digest}, "layers": layers}
+        self.manifest = json.dumps(manifest)
+        self.files = {"/v2/x/manifests/1": self.manifest, f"/v2/x/blobs/{digest}": json.dumps(config)}
+        self.headers: dict[str, str] = {}  # of every answer
         self.put: dict[str, tuple[str, str]] = {}  # path → type and content
         self.tokens: list[dict[str, list[str]]] = []  # what was asked for
 
@@ -140,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
             self._token(parse_qs(url.query), self.headers.get("Authorization", ""))
         elif self._allowed():
             found = self.server.files.get(self.path)
-            self._answer(200 if found else 404, found or "manifest unknown")
+            self._answer(200 if found else 404, found or "manifest unknown", self.server.headers)
 
     def do_POST(self) -> None:
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
@@ -226,3 +240,69 @@ class TestBearerToken:
         content = json.loads(registry.put["/v2/x/manifests/all"][1])
         assert [member["platform"]["architecture"] for member in content["manifests"]] == ["arm64", "amd64"]
         assert content["mediaType"] == OCI_INDEX
+
+
+class TestHostileRegistry:
+    """One that answers whatever it likes."""
+
+    def test_gives_an_index_no_other_image_than_the_one_of_the_digest(self, registry):
+        place, digest = f"{registry.host}/x", digest_of(registry.manifest.encode())
+        registry.files[f"/v2/x/manifests/{digest}"] = registry.manifest
+        assert index_digest(f"{place}:all", [f"{place}@{digest}"])
+        registry.files[f"/v2/x/manifests/{digest}"] = f"{registry.manifest} "
+        with pytest.raises(DamagedError, match=f"another content under {digest}"):
+            index_digest(f"{place}:all", [f"{place}@{digest}"])
+
+    def test_gives_an_image_no_other_config(self, registry):
+        (blob,) = (path for path in registry.files if "/blobs/" in path)
+        registry.files[blob] = registry.files[blob].replace("arm64", "amd64")
+        with pytest.raises(DamagedError, match="another content under"):
+            index_digest(f"{registry.host}/x:all", [f"{registry.host}/x:1"])
+
+    @pytest.mark.parametrize("content", ["<html>", "[]", "[" * 100_000, "1"])
+    def test_that_answers_no_json_is_told(self, registry, content):
+        registry.files |= {"/v2/x/manifests/1": content, "/v2/x/tags/list": content}
+        for ask in (lambda: tags(f"{registry.host}/x"), lambda: fetch_artifact(f"{registry.host}/x", "1", "text/x")):
+            with pytest.raises(DamagedError, match="does not answer as a registry does"):
+                ask()
+        assert pushed_digest(f"{registry.host}/x:1") == digest_of(content.encode())
+
+    @pytest.mark.parametrize(
+        "manifest",
+        [
+            {},
+            {"artifactType": "text/x"},
+            {"artifactType": "text/x", "layers": [{}]},
+            {"artifactType": "text/x", "layers": [{"annotations": {}, "digest": 1, "size": 1}] * 17},
+            {"artifactType": "text/x", "layers": [{"annotations": {"org.opencontainers.image.title": "a"},
+                                                   "digest": "sha256:1", "size": float("inf")}]},
+        ],
+    )  # fmt: skip
+    def test_has_no_artifact_of_another_form(self, registry, manifest):
+        registry.files["/v2/x/manifests/1"] = json.dumps(manifest)
+        with pytest.raises(DamagedError, match="is not an artifact of type text/x"):
+            fetch_artifact(f"{registry.host}/x", "1", "text/x")
+
+    def test_that_sends_without_end_is_cut_off(self, registry):
+        registry.files["/v2/x/manifests/1"] = " " * (LARGEST + 1)
+        with pytest.raises(DamagedError, match="more than"):
+            pushed_digest(f"{registry.host}/x:1")
+
+    @pytest.mark.parametrize(
+        ("following", "reason"),
+        [("/v2/x/tags/list", "does not end"), ("http://localhost:1/v2/x/tags/list", "another server, localhost:1")],
+    )
+    def test_with_pages_of_tags_that_lead_astray_is_left(self, registry, following, reason, monkeypatch):
+        monkeypatch.setattr("docker_api.registry.artifacts.MOST_PAGES", 5)
+        registry.files["/v2/x/tags/list"] = json.dumps({"tags": ["a"]})
+        registry.headers = {"Link": f'<{following}>; rel="next"'}
+        with pytest.raises(DamagedError, match=reason):
+            tags(f"{registry.host}/x")
+
+    @pytest.mark.parametrize("listed", [{}, {"tags": None}, {"tags": 1}, {"tags": [1, None]}])
+    def test_without_tags_has_none(self, registry, listed):
+        registry.files["/v2/x/tags/list"] = json.dumps(listed)
+        assert tags(f"{registry.host}/x") == []
+
+    def test_says_only_so_much_in_a_message(self, registry):
+        assert len(str(explained(parse(f"{registry.host}/x:1"), "word " * 10**6))) < 2000
