@@ -8,6 +8,7 @@ from config.services import SERVICES, image_owner
 from docker_api.registry import RegistryError
 from stack.image_list import repository
 from stack.signed_images import Found, look, path_of, place
+from stack.ssh_signature import SignatureError, check_signers
 
 SIGNERS: Path = ("images", "signers")
 
@@ -39,10 +40,11 @@ def _problems(settings: PlatformSettings) -> Iterator[Problem]:
     if not (registry and entry):
         return
     signers = path_of(entry)
-    if not signers.is_file():
-        line = f'echo "ci@example.org $(cat cslr-images.pub)" >> {signers}'
-        advice = "Each of its lines is a name and a public key; or do without signatures:"
-        yield Problem(SIGNERS, f"there is no file {signers}", advice, (line, Remove(SIGNERS)))
+    try:
+        check_signers(signers)
+    except SignatureError as error:
+        advice = "Each line of the file is a name and a public key; or do without signatures:"
+        yield Problem(SIGNERS, error.reason, advice, (error.remedy, Remove(SIGNERS)))
         return
     wanted = pulled(settings)
     if not wanted:

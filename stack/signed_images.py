@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def place(registry: str) -> str:
 
 def path_of(entry: str) -> Path:
     """A file that a stack file names, relative to the project."""
-    return FOLDER / Path(entry).expanduser()
+    with suppress(RuntimeError):  # the home of a user whom this host does not know
+        return FOLDER / Path(entry).expanduser()
+    return FOLDER / entry
 
 
 def look(registry: str, signers: Path, wanted: Collection[str], names: Collection[str] = ()) -> Found:
@@ -78,7 +81,7 @@ def _read(registry: str, tag: str, signers: Path) -> ImageList:
     try:
         files = fetch_artifact(place(registry), tag, KIND)
     except DamagedError as error:
-        raise ListError(f"is no list of images: {error}") from None
+        raise ListError(f"is not a list of images: {error}") from None
     if LIST not in files or SIGNATURE not in files:
         raise ListError("is without its list or its signature")
     verify(files[LIST], files[SIGNATURE], signers)

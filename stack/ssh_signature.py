@@ -2,15 +2,20 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 NAMESPACE = "cslr-images"  # a signature that the same key made for something else is none of ours
 SECONDS = 60  # a key in hardware may want to be touched
-INSTALL = "sudo apt-get install openssh-client"
+PROGRAM = "ssh-keygen"
+ABSENT, INSTALL = f"needs the program {PROGRAM}, which is not here", "sudo apt-get install openssh-client"
 MAKE = "ssh-keygen -t ed25519 -N '' -f {key}"
+ALLOW = 'echo "ci@example.org $(cat cslr-images.pub)" >> {signers}'
 # What ssh-keygen says → why, and the remedy; the first that fits.
 REFUSED = (
     ("are too open", "can be read by others, so OpenSSH does not use it", "chmod 600 {key}"),
@@ -33,10 +38,23 @@ def sign(content: bytes, key: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "content"
         file.write_bytes(content)
-        status, said = _run(["sign", "-f", str(key), "-n", NAMESPACE, str(file)])
+        status, _, said = _run(["sign", "-f", str(key), "-n", NAMESPACE, str(file)])
         if status == 0:
             return file.with_name("content.sig").read_bytes()
     raise _refusal(key, said)
+
+
+def check_signers(signers: Path) -> None:
+    """Passes if signatures can be compared with a file of allowed signers. Raises `SignatureError`."""
+    if not shutil.which(PROGRAM):
+        raise SignatureError(ABSENT, INSTALL)
+    try:
+        if signers.is_file():
+            signers.read_bytes()
+            return
+    except OSError as error:
+        raise SignatureError(f"{signers} cannot be read ({error.strerror})", f"ls -l {quote(str(signers))}") from None
+    raise SignatureError(f"there is no file {signers} with allowed signers", ALLOW.format(signers=quote(str(signers))))
 
 
 def verify(content: bytes, signature: bytes, signers: Path) -> str:
@@ -44,23 +62,24 @@ def verify(content: bytes, signature: bytes, signers: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "signature"
         file.write_bytes(signature)
-        status, said = _run(["check-novalidate", "-n", NAMESPACE, "-s", str(file)], content)
+        status, good, said = _run(["check-novalidate", "-n", NAMESPACE, "-s", str(file)], content)
         if status:
             raise SignatureError(f"does not have a signature of its content: {_first(said)}")
-        by = re.search(r"with (.+)", said)
-        status, principals = _run(["find-principals", "-s", str(file), "-f", str(signers)])
+        by = re.search(r"with (.+)", good)
+        status, listed, said = _run(["find-principals", "-s", str(file), "-f", str(signers)])
         if status:
             reason = f"is signed with {by[1] if by else 'a key'}, which {signers} does not allow"
-            raise SignatureError(f"{reason}: {_first(principals)}")
-        principal = principals.splitlines()[0].partition(",")[0]
-        status, said = _run(["verify", "-f", str(signers), "-I", principal, "-n", NAMESPACE, "-s", str(file)], content)
+            raise SignatureError(f"{reason}: {_first(said)}")
+        principal = re.split("[,\n]", listed)[0]
+        arguments = ["verify", "-f", str(signers), "-I", principal, "-n", NAMESPACE, "-s", str(file)]
+        status, _, said = _run(arguments, content)
         if status:
             raise SignatureError(f"is signed by {principal}, whom {signers} does not allow that: {_first(said)}")
         return principal
 
 
-def _run(arguments: Sequence[str], content: bytes = b"") -> tuple[int, str]:
-    """Status and output of ssh-keygen, which fails where it would ask: it has no terminal, and no program to ask with.
+def _run(arguments: Sequence[str], content: bytes = b"") -> tuple[int, str, str]:
+    """Status, result and messages of ssh-keygen, which fails where it would ask: nothing that asks is within its reach.
 
     Raises:
         SignatureError: it is not here, or did not end.
@@ -68,32 +87,32 @@ def _run(arguments: Sequence[str], content: bytes = b"") -> tuple[int, str]:
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "SSH_ASKPASS")}
     try:
         done = subprocess.run(
-            ["ssh-keygen", "-Y", *arguments],
+            [PROGRAM, "-Y", *arguments],
             input=content,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             env={**environment, "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"},
             timeout=SECONDS,
             start_new_session=True,  # away from the terminal of this one
             check=False,
         )
     except FileNotFoundError:
-        raise SignatureError("needs the program ssh-keygen, which is not here", INSTALL) from None
+        raise SignatureError(ABSENT, INSTALL) from None
     except subprocess.TimeoutExpired:
-        raise SignatureError(
-            f"was waited for {SECONDS} s: it may want to be touched or unlocked", "ssh-add -l"
-        ) from None
-    return done.returncode, done.stdout.decode(errors="replace")
+        reason = f"gave no result within {SECONDS} s: a key may have to be touched or unlocked"
+        raise SignatureError(reason, "ssh-add -l") from None
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
 def _refusal(key: Path, said: str) -> SignatureError:
-    if not key.exists():
-        return SignatureError(f"{key} does not exist", MAKE.format(key=key))
+    quoted = quote(str(key))
+    with suppress(OSError):  # of a folder that is closed, ssh-keygen says so
+        if not key.exists():
+            return SignatureError(f"{key} does not exist", MAKE.format(key=quoted))
     for sign_of, reason, remedy in REFUSED:
         if sign_of in said:
-            return SignatureError(f"{key} {reason}", remedy.format(key=key))
+            return SignatureError(f"{key} {reason}", remedy.format(key=quoted))
     return SignatureError(
-        f"{key} is not a key that OpenSSH can sign with: {_first(said)}", MAKE.format(key=f"{key}.new")
+        f"{key} is not a key that OpenSSH can sign with: {_first(said)}", MAKE.format(key=quote(f"{key}.new"))
     )
 
 

@@ -11,6 +11,7 @@ from components.image_family import pushed_names
 from docker_api.registry import MissingError, pushed_digest
 from stack.image_list import repository
 from stack.signed_images import Found, look, path_of
+from stack.ssh_signature import SignatureError, check_signers
 from ws.errors import WsError
 from ws.matrix.plan import Plan
 from ws.tables import plain_table
@@ -55,11 +56,10 @@ def _file(entry: str | None) -> Path:
             "  Name OpenSSH's file of allowed signers: --signers FILE, or the key `signers` in the stack file."
         )
     path = path_of(entry)
-    if not path.is_file():
-        raise WsError(
-            f"ws matrix --verify: there is no file {path} with allowed signers.\n"
-            f'  Each line is a name and a public key:  echo "ci@example.org $(cat cslr-images.pub)" >> {path}'
-        )
+    try:
+        check_signers(path)
+    except SignatureError as error:
+        raise WsError(f"ws matrix --verify: {error.reason}.\n    {error.remedy}") from None
     return path
 
 

@@ -182,6 +182,10 @@ class TestStackThatAsksForSignatures:
         site.signers.unlink()
         assert "there is no file" in refusal(site.settings(reference=site.image(0).by_digest))
 
+    def test_is_told_so_of_a_file_in_a_home_that_is_not_here(self, site):
+        site.signers = Path("~nobody-of-that-name/signers")
+        assert "there is no file" in refusal(site.settings(reference=site.image(0).by_digest))
+
     def test_pulls_from_elsewhere_as_before(self, site):
         site.registry = "localhost:1/team"
         signatures.check(site.settings(reference="elsewhere.test/health:1"), "Pulumi.x.yaml")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.ssh_signature import NAMESPACE, SignatureError, sign, verify
+from stack.ssh_signature import INSTALL, NAMESPACE, SignatureError, check_signers, sign, verify
 from testing.signing_keys import allow, make_key
 
 
@@ -46,6 +46,19 @@ class TestSignature:
         with pytest.raises(SignatureError, match="does not allow"):
             verify(b"text", sign(b"text", key), allow(key, options))
 
+    @pytest.mark.parametrize("line", ['x@example.org badoption="1" {other}', "x@example.org ssh-ed25519 AAAA", "x"])
+    def test_counts_beside_a_line_that_cannot_be_read(self, key, tmp_path, line):
+        signers = allow(key)
+        other = make_key(tmp_path / "other").with_name("other.pub").read_text().strip()
+        signers.write_text(f"{line.format(other=other)}\n{signers.read_text()}")
+        assert verify(b"text", sign(b"text", key), signers) == "ci@example.org"
+
+    @pytest.mark.parametrize("name", ["*@example.org", "-Overify-time=2020", "--help"])
+    def test_counts_whatever_its_signer_is_called(self, key, name):
+        signers = allow(key)
+        signers.write_text(f"{name} {key.with_name('key.pub').read_text()}")
+        assert verify(b"text", sign(b"text", key), signers) == name
+
     def test_may_be_limited_to_images(self, key):
         assert verify(b"text", sign(b"text", key), allow(key, f'namespaces="{NAMESPACE}"'))
 
@@ -54,6 +67,28 @@ class TestSignature:
         (tmp_path / "nobody").write_text(text)
         with pytest.raises(SignatureError, match="does not allow"):
             verify(b"text", sign(b"text", key), tmp_path / "nobody")
+
+
+class TestSigners:
+    def test_are_a_file_that_can_be_read(self, key):
+        check_signers(allow(key))
+
+    def test_that_are_missing_are_refused_with_the_command_that_adds_one(self, key, tmp_path):
+        with pytest.raises(SignatureError, match="there is no file") as caught:
+            check_signers(tmp_path / "my signers")
+        assert caught.value.remedy.endswith(f">> '{tmp_path}/my signers'")
+
+    @pytest.mark.parametrize("name", ["", "n" * 300])
+    def test_that_are_no_file_are_refused(self, key, tmp_path, name):
+        with pytest.raises(SignatureError, match=r"there is no file|cannot be read \(File name too long\)"):
+            check_signers(tmp_path / name)
+
+    def test_need_openssh(self, key, monkeypatch, tmp_path):
+        signers = allow(key)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(SignatureError, match="needs the program ssh-keygen") as caught:
+            check_signers(signers)
+        assert caught.value.remedy == INSTALL
 
 
 class TestKey:
@@ -96,6 +131,11 @@ class TestKey:
         with pytest.raises(SignatureError, match="does not exist") as caught:
             sign(b"text", key.with_name("absent"))
         assert caught.value.remedy.startswith("ssh-keygen -t ed25519")
+
+    def test_in_a_path_with_spaces_is_quoted_in_the_command(self, key):
+        with pytest.raises(SignatureError) as caught:
+            sign(b"text", key.with_name("my key"))
+        assert caught.value.remedy.endswith(f"-f '{key.with_name('my key')}'")
 
     def test_that_is_none_is_refused(self, key):
         file = key.with_name("text")
