@@ -6,6 +6,7 @@ from config.platform import KEY, PlatformSettings
 from config.problems import Path, Problem, Remove, Set, SettingsError
 from config.services import SERVICES, image_owner
 from docker_api.registry import RegistryError
+from docker_api.registry.names import parse
 from stack.image_list import repository
 from stack.signed_images import Found, look, path_of, place
 from stack.ssh_signature import SignatureError, check_signers
@@ -27,12 +28,20 @@ def pulled(settings: PlatformSettings) -> dict[Path, str]:
     """The images that services pull from the stack's registry, by the keys that name them."""
     owners = dict.fromkeys(image_owner(service) for service in settings.services())
     images = {(*SERVICES[owner], "image", "reference"): settings.service(owner).image for owner in owners}
-    below = f"{settings.images.registry}/"
+    registry = settings.images.registry
     return {
-        path: image.reference
+        path: f"{registry}/{name}"
         for path, image in images.items()
-        if image.source == "pull" and image.reference and image.reference.startswith(below)
+        if registry and image.source == "pull" and image.reference and (name := _below(registry, image.reference))
     }
+
+
+def _below(registry: str, reference: str) -> str:
+    """What follows a registry's prefix in the name of an image, however Docker lets both be spelt; empty: nothing."""
+    above, name = parse(f"{registry}/a/b"), parse(reference)
+    prefix, whole = f"{above.host}/{above.repository.removesuffix('a/b')}", f"{name.host}/{name.repository}"
+    end = f"{'@' if '@' in reference else ':'}{name.reference}"
+    return f"{whole.removeprefix(prefix)}{end}" if whole.startswith(prefix) else ""
 
 
 def _problems(settings: PlatformSettings) -> Iterator[Problem]:

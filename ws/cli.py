@@ -307,7 +307,8 @@ def matrix(
     ] = False,
     only_list: Annotated[bool, typer.Option("--list", help="Show what would be built, and build nothing.")] = False,
     signing_key: Annotated[
-        str | None, typer.Option(help="OpenSSH key that signs a list of what was pushed.", metavar="FILE")
+        Path | None,
+        typer.Option(help="OpenSSH key that signs a list of what was pushed.", metavar="FILE", callback=there),
     ] = None,
     verify: Annotated[
         bool,
@@ -316,7 +317,8 @@ def matrix(
         ),
     ] = False,
     signers: Annotated[
-        str | None, typer.Option(help="With --verify: OpenSSH's file of allowed signers.", metavar="FILE")
+        Path | None,
+        typer.Option(help="With --verify: OpenSSH's file of allowed signers.", metavar="FILE", callback=there),
     ] = None,
     yes: Yes = False,
 ) -> None:
@@ -336,7 +338,7 @@ def matrix(
     session = _session(stack)
     named = {"cuda": cuda, "python": python, "targets": target, "phases": phase}
     options = family.selected(named, service or (), whole=everything)
-    said = {"platforms": platform or None, "registry": registry, "signing_key": signing_key}
+    said = {"platforms": platform or None, "registry": registry, "signing_key": signing_key and str(signing_key)}
     options |= {key: value for key, value in said.items() if value is not None}
     options |= {key: True for key, asked in (("minimal", minimal), ("push", push)) if asked}
     session.check_config()
@@ -356,7 +358,7 @@ def matrix(
     out.print(Text(family.in_words(planned), style="bold"))
     if only_list:
         return
-    family.refuse(signing.key_problem(planned), session, options)
+    family.refuse(signing.key_problem(planned, asked=signing_key is not None), session, options)
     matrix_run.note_cache()
     outcome = matrix_run.build(session, session.choose(engine), planned, retries)
     matrix_run.note_cache()
@@ -778,14 +780,14 @@ def _prune(session: "Session", planned: "Plan | None", *, yes: bool, only_list: 
         err.print(Text(sentence, style="yellow"), soft_wrap=True)
 
 
-def _verify(planned: "Plan", signers: str | None, *, asked: bool) -> None:
+def _verify(planned: "Plan", signers: Path | None, *, asked: bool) -> None:
     """Shows which of the registry's images are signed; fails if one is not."""
     from ws.matrix import verify
 
     if not asked:
         raise typer.BadParameter("it has a meaning only with --verify.", param_hint="--signers")
 
-    found, read = verify.verdicts(planned, signers)
+    found, read = verify.verdicts(planned, str(signers) if signers else None)
     out.print(verify.table(found))
     for sentence in read.refused[:3]:
         err.print(Text(f"Does not count: {sentence}", style="yellow"), soft_wrap=True)

@@ -27,9 +27,12 @@ def folder_of(session: Session) -> Path:
     return stack_folder(session.identity) / REPOSITORY
 
 
-def key_problem(planned: Plan) -> Problem | None:
-    """Why the key cannot sign, found before anything is built."""
+def key_problem(planned: Plan, *, asked: bool) -> Problem | None:
+    """Why the key cannot sign, or would sign nothing though it is `asked` to; found before anything is built."""
     settings = planned.args.settings
+    if asked and not settings.push:
+        reason = "signs what is pushed, and this run pushes nothing"
+        return Problem((KEY,), reason, "Push the images, or do without:", ("add --push", Remove((KEY,))))
     if settings.push and settings.signing_key:
         try:
             sign(PROBE, path_of(settings.signing_key))
@@ -58,7 +61,9 @@ def sign_pushed(planned: Plan, outcome: Outcome, also: str | None, folder: Path,
         say(f"Signed {len(images)} names of images: {place(settings.registry)}:{run}, {file}")
     except SignatureError as error:
         outcome.failures[KEY] = f"{error.reason}: the images are pushed and not signed. {error.remedy}"
-    except RegistryError as error:
+    except OSError as error:
+        outcome.failures[KEY] = f"the images are pushed and not signed: {error}"
+    except (DockerError, RegistryError) as error:
         outcome.failures[KEY] = f"the images are pushed, but not their signed list {file}: {error}"
 
 

@@ -1,7 +1,7 @@
 """`ws matrix --verify`: whether a registry's images are in a signed list."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.table import Table
@@ -34,7 +34,8 @@ def verdicts(planned: Plan, signers: str | None) -> tuple[list[Verdict], Found]:
     settings = planned.args.settings
     if not settings.registry:
         raise WsError("ws matrix --verify: no registry is named.\n  Name it: --registry registry.example.org:5000/cslr")
-    digests = {name.reference: _digest(name.reference) for name in pushed_names(planned.args)}
+    pushed = replace(planned.args, settings=settings.model_copy(update={"push": True}))
+    digests = {name.reference: _digest(name.reference) for name in pushed_names(pushed)}
     wanted = {f"{repository(reference)}@{digest}" for reference, digest in digests.items() if digest}
     found = look(settings.registry, _file(signers or settings.signers), wanted)
     return [Verdict(*one, _verdict(*one, found)) for one in digests.items()], found

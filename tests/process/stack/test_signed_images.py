@@ -191,6 +191,27 @@ class TestStackThatAsksForSignatures:
         signatures.check(site.settings(reference="elsewhere.test/health:1"), "Pulumi.x.yaml")
 
 
+@pytest.mark.parametrize(
+    ("registry", "reference", "checked"),
+    [
+        ("r.test:5000/team", "r.test:5000/team/health:1", "r.test:5000/team/health:1"),
+        ("r.test:5000/team", "r.test:5000/team/a/b", "r.test:5000/team/a/b:latest"),
+        ("r.test:5000/team", f"r.test:5000/team/a:1@{DIGESTS[0]}", f"r.test:5000/team/a:1@{DIGESTS[0]}"),
+        ("docker.io/team", "team/health:1", "docker.io/team/health:1"),
+        ("team", "docker.io/team/health:1", "team/health:1"),
+        ("team", "index.docker.io/team/health:1", "team/health:1"),
+        ("r.test/team", "r.test/teamwork/health:1", None),
+        ("r.test/team", "r.test:443/team/health:1", None),
+        ("docker.io/team", "health:1", None),
+    ],
+)
+def test_an_image_is_of_the_registry_however_docker_lets_it_be_spelt(registry, reference, checked):
+    images = {"registry": registry, "signers": "signers"}
+    health = {"image": {"source": "pull", "reference": reference}}
+    found = signatures.pulled(PlatformSettings.model_validate({"images": images, "health": health}))
+    assert list(found.values()) == [checked] * (checked is not None)
+
+
 def refusal(settings: PlatformSettings) -> str:
     with pytest.raises(SettingsError) as caught:
         signatures.check(settings, "Pulumi.x.yaml")
