@@ -42,6 +42,7 @@ def terminal(tmp_path: Path) -> tuple[int, int]:
     """A terminal with a command that is at work: its other end, and the process that leads its session."""
     child, end = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
         os.chdir(PROJECT)
         os.execv(sys.executable, [sys.executable, "-c", COMMAND, str(tmp_path)])
     wait_until((tmp_path / "began").exists, "the command begins")
