@@ -44,6 +44,8 @@ def run(app: typer.Typer, arguments: list[str]) -> int:
 
 def _hang_up(number: int, frame: FrameType | None) -> NoReturn:
     """The terminal is gone, and what is written to it would fail: the command ends as after any interrupt."""
+    # The shell and the kernel each say so: the second time would interrupt what the first one has it put in order.
+    signal.signal(number, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (sys.stdout.fileno(), sys.stderr.fileno()):
         if stat.S_ISCHR(os.fstat(output).st_mode):

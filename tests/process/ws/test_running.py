@@ -30,6 +30,8 @@ def work() -> None:
             time.sleep(0.1)
     finally:
         print("putting in order", flush=True)
+        (folder / "cleaning").touch()
+        time.sleep(0.5)
         (folder / "in-order").touch()
 
 code = run(app, [])
@@ -51,6 +53,17 @@ def terminal(tmp_path: Path) -> tuple[int, int]:
 
 def test_a_lost_terminal_ends_it_in_order(terminal, tmp_path):
     end, child = terminal
+    os.close(end)
+    os.waitpid(child, 0)
+    assert (tmp_path / "in-order").exists()
+    assert (tmp_path / "code").read_text() == "130"
+
+
+def test_a_terminal_may_say_so_more_than_once(terminal, tmp_path):
+    """The shell tells its jobs, and the kernel all that the terminal had in the foreground."""
+    end, child = terminal
+    os.kill(child, signal.SIGHUP)
+    wait_until((tmp_path / "cleaning").exists, "the command puts in order")
     os.close(end)
     os.waitpid(child, 0)
     assert (tmp_path / "in-order").exists()
