@@ -65,7 +65,8 @@ http {{
     client_max_body_size 0;
     proxy_request_buffering off;
     proxy_buffering off;
-    # What is passed on at once. With nginx's default, a page of memory, downloads take half as long again.
+    # What is passed on at once. With nginx's default, a page of memory, downloads take half as long again as with this.
+    # nginx refuses so large a first buffer where the others, which are not used, are as small as by default.
     proxy_buffer_size 32k;
     proxy_buffers 8 16k;
     proxy_connect_timeout 5s;
