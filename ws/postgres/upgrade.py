@@ -19,6 +19,7 @@ from config.project import FOLDER
 from docker_api.database_dump import ASK, DATA, PREPARE, SECONDS, DumpError, output
 from docker_api.one_off import WHILE_CONNECTED, connected, hardened, limits
 from embedded_engine.changes import Result, Scope
+from preflight import signatures
 from preflight.host_facts import postgres_major
 from stack.programs import program_path
 from ws import changes
@@ -113,6 +114,7 @@ class Upgrade:
     def make_images(self, choice: Choice, consent: Consent) -> None:
         """Builds or pulls what will run, while the former version serves. Asks for what the deployment would end."""
         session = self.session
+        signatures.check(session.stack.platform, session.stack.file.name)  # not only once Postgres is stopped
         planned = session.run(choice, lambda engine: engine.preview(), UNCHECKED)
         _refuse(planned, session)
         # Not the images alone: Pulumi makes a resource only together with what it is part of.
