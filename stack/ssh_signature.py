@@ -74,7 +74,8 @@ def verify(content: bytes, signature: bytes, signers: Path) -> str:
         arguments = ["verify", "-f", str(signers), "-I", principal, "-n", NAMESPACE, "-s", str(file)]
         status, _, said = _run(arguments, content)
         if status:
-            raise SignatureError(f"is signed by {principal}, whom {signers} does not allow to sign images: {_first(said)}")
+            reason = f"is signed by {principal}, whom {signers} does not allow to sign images"
+            raise SignatureError(f"{reason}: {_first(said)}")
         return principal
 
 
