@@ -20,7 +20,7 @@ from docker_api.api import DockerError
 from stack import running_work
 from stack.identity import StackIdentity
 from stack.secrets import SECRETS_TARGET
-from ws.errors import WsError
+from ws.errors import SERVER_ERROR, WsError
 
 SECONDS = 30.0  # for an answer
 OWN = (mlflow_login.ADMIN, mlflow_login.SERVICE)  # accounts of the platform
@@ -29,6 +29,10 @@ OWN = (mlflow_login.ADMIN, mlflow_login.SERVICE)  # accounts of the platform
 def turn_on(stack: str, membership: Membership | None = None) -> str:
     """The command, or the change of the cluster file, after which, with `ws up`, MLflow asks for logins."""
     return f"set {membership.names('mlflow.logins')} to true" if membership else f"ws set mlflow.logins true -s {stack}"
+
+
+class RefusedError(WsError):
+    """MLflow understood a request and refused it, so that nothing was changed by it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ class Accounts:
         return sorted(str(one["username"]) for one in users if one["username"] not in OWN)
 
     def add(self, name: str, password: str) -> None:
-        """A new one; an existing one is refused."""
+        """A new one; an existing one is refused. Raises `RefusedError` where it is certain that none was made."""
         self._ask("POST", "create", {"username": name, "password": password})
 
     def set_password(self, name: str, password: str) -> None:
@@ -94,8 +98,9 @@ class Accounts:
             with opener.open(request, timeout=SECONDS) as response:
                 return dict(json.loads(response.read() or b"{}"))
         except urllib.error.HTTPError as error:
+            kind = RefusedError if error.code < SERVER_ERROR else WsError  # a server that failed may have done it
             with error:
-                raise WsError(f"MLflow refuses ({error.code}): {_message(error.read())}") from error
+                raise kind(f"MLflow refuses ({error.code}): {_message(error.read())}") from error
         except (OSError, ValueError, HTTPException) as error:
             raise WsError(f"MLflow does not answer: {getattr(error, 'reason', error)}") from error
 

@@ -19,7 +19,7 @@ from ws.config.editing import SECONDS
 from ws.errors import WsError
 from ws.stack_settings import StackSettings, open_stack
 from ws.users import people
-from ws.users.accounts import OWN, Accounts, turn_on
+from ws.users.accounts import OWN, Accounts, RefusedError, turn_on
 
 BYTES = 18  # of a generated password
 FOLDER = "people"  # of the lock and of what is not done, in the stack's state folder
@@ -100,7 +100,11 @@ def _with_account(accounts: Accounts, name: str, untold: Path, done: Done, *, th
         accounts.set_password(name, password)
         said = f"{name} has an account in MLflow, of a run that was interrupted, and another password now."
     else:
-        accounts.add(name, password)
+        try:
+            accounts.add(name, password)
+        except RefusedError:
+            untold.unlink(missing_ok=True)  # an account of that name, now or later, is somebody else's work
+            raise
         said = f"{name} has an account in MLflow now."
     return replace(done, lines=[*done.lines, said], password=password)
 

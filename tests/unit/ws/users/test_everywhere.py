@@ -1,6 +1,7 @@
 """A person gets notebooks and an account in MLflow at once; what fails changes nothing, and is completed later."""
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from embedded_engine.lock import LockedError
 from ws import cli
 from ws.errors import WsError
 from ws.users import everywhere, people
-from ws.users.accounts import OWN, Accounts
+from ws.users.accounts import OWN, Accounts, RefusedError
 
 LOGINS = "    mlflow: {logins: true}\n"
 
@@ -214,6 +215,24 @@ def test_a_password_that_was_set_meanwhile_stays(file, mlflow, monkeypatch):
     with pytest.raises(WsError, match="alice has notebooks already"):
         everywhere.add("dev", "alice", {})
     assert mlflow.known == {"alice": made}
+
+
+@pytest.mark.parametrize("failure", [RefusedError("MLflow refuses (400)"), WsError("MLflow does not answer")])
+def test_an_account_made_by_hand_keeps_its_password_where_no_other_can_be_there(file, mlflow, monkeypatch, failure):
+    def failed(*_: object) -> None:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mlflow, "add", failed)
+        with pytest.raises(WsError, match=re.escape(str(failure))):
+            everywhere.add("dev", "alice", {}, own_notebooks=False)
+    mlflow.known = {"alice": "chosen-by-hand"}
+    if isinstance(failure, RefusedError):
+        with pytest.raises(WsError, match="ws user password alice"):
+            everywhere.add("dev", "alice", {}, own_notebooks=False)
+        assert mlflow.known == {"alice": "chosen-by-hand"}
+    else:  # it may be the one that the former command asked for
+        assert mlflow.known == {"alice": everywhere.add("dev", "alice", {}, own_notebooks=False).password}
 
 
 def killed_at(patch: pytest.MonkeyPatch, step: tuple[Any, str, str]) -> None:
