@@ -67,7 +67,7 @@ def measure(images: Iterable[Image], store: Store, progress: Progress) -> None:
                 store.add_compressed([(diff_id, count)], METHOD)
                 left.discard(diff_id)
     except (DockerException, requests.RequestException, tarfile.TarError) as error:
-        raise CompressError(f"Docker did not export an image: {error}. Run `ws doctor`.") from error
+        raise CompressError(f"Docker did not export an image: {str(error).rstrip('.')}. Run `ws doctor`.") from error
     finally:
         engine.close()
 

@@ -144,7 +144,7 @@ def _ask_registry(api: "DockerApi", tag: str, found: "Json", store: Store) -> No
         if name := is_pushed(api, found, tag):
             store.add_compressed(manifest_sizes(name).items(), "registry")
     except RegistryError as error:
-        print(f"{error}. Compressed sizes are missing in the build report.", file=sys.stderr)
+        print(f"{str(error).rstrip('.')}. Compressed sizes are missing in the build report.", file=sys.stderr)
 
 
 def _image(api: "DockerApi", found: "Json", platform: str) -> Image:
@@ -157,7 +157,7 @@ def _image(api: "DockerApi", found: "Json", platform: str) -> Image:
         said = contents(found["Id"], platform)
     except ContentsError as error:
         # Sizes are known anyway, and a gap in the report must not fail the build.
-        print(f"{error}. Its packages are missing in the build report.", file=sys.stderr)
+        print(f"{str(error).rstrip('.')}. Its packages are missing in the build report.", file=sys.stderr)
         said = Contents()
     return Image(
         image_id=found["Id"],

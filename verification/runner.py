@@ -86,7 +86,7 @@ def explain(error: Exception, spec: VerificationSpec) -> str:
         return f"Docker refuses the client container in network {spec.network}: {error.explanation or error}"
     if isinstance(error, ClientError):
         return str(error)
-    return f"Docker does not answer: {error}. Start it, or set DOCKER_HOST to its address"
+    return f"Docker does not answer: {str(error).rstrip('.')}. Start it, or set DOCKER_HOST to its address"
 
 
 @contextlib.contextmanager

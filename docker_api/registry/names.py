@@ -76,7 +76,7 @@ def _config(host: str) -> dict[str, str] | None:
             found: dict[str, str] | None = auth.load_config().resolve_authconfig(host)
     except docker.errors.DockerException as error:
         raise LoginError(
-            f"the credential helper for {host} in Docker's config.json fails: {error}. "
+            f"the credential helper for {host} in Docker's config.json fails: {str(error).rstrip('.')}. "
             f"Install it, or remove it from config.json and run docker login {host}"
         ) from error
     return found

@@ -98,7 +98,9 @@ class Alertmanager:
                 return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
             said = " ".join(error.read().decode(errors="replace").split())
-            raise WsError(f"Alertmanager at {self.url} refuses this: {said or error.reason}.") from error
+            raise WsError(
+                f"Alertmanager at {self.url} refuses this: {str(said or error.reason).rstrip('.')}."
+            ) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise WsError(f"Alertmanager at {self.url} does not answer ({error}). See: ws ps") from error
 

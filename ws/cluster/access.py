@@ -78,7 +78,7 @@ class Access:
             if self.membership:
                 hosts = " and ".join(self.membership.hosts_of("redis") + self.membership.hosts_of("redis-replica"))
                 remedy = f"It runs on {hosts}. See: ws redis status --stack {self.stack}"
-            raise WsError(f"Redis at {addresses} does not answer: {error}.\n  {remedy}") from error
+            raise WsError(f"Redis at {addresses} does not answer: {str(error).rstrip('.')}.\n  {remedy}") from error
 
 
 def access_to(stack: str) -> Access:

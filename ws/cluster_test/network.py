@@ -216,7 +216,7 @@ def _explained(subnet: str, stack: str) -> Iterator[None]:
         reason = str(error.explanation or error)
         if "overlap" in reason.lower():
             raise WsError(
-                f"the test network {subnet} is in use on this host: {reason}.\n"
+                f"the test network {subnet} is in use on this host: {reason.rstrip('.')}.\n"
                 f"  Choose a free one, for example: ws set cluster_test.subnet 172.31.200.0/24 -s {stack}"
             ) from error
         raise WsError(f"Docker refuses the test network or its containers: {reason}") from error
@@ -228,7 +228,9 @@ def connect() -> docker.DockerClient:
         engine = docker.from_env(timeout=SECONDS + 60)
         engine.ping()
     except (DockerException, requests.RequestException) as error:
-        raise WsError(f"Docker does not answer: {error}. Start it, or set DOCKER_HOST to its address") from error
+        raise WsError(
+            f"Docker does not answer: {str(error).rstrip('.')}. Start it, or set DOCKER_HOST to its address"
+        ) from error
     return engine
 
 

@@ -48,7 +48,7 @@ def queue_view(view: QueueView) -> RenderableType:
     """The whole queue."""
     parts: list[RenderableType] = []
     if not view.ray_answers:
-        said = f": {view.ray_message}" if view.ray_message else ""
+        said = f": {view.ray_message.rstrip('.')}" if view.ray_message else ""
         parts.append(Text(f"Ray does not answer{said}. No job starts meanwhile.\n", style="red"))
     parts += [Text(f"{len(view.running)} running", style="bold"), *_running(view)]
     parts += [Text(f"\n{len(view.waiting)} waiting, in the order of their turn", style="bold"), *_waiting(view)]

@@ -183,7 +183,7 @@ class TestClientContainer:
         [
             (ImageNotFound("no such image"), "image sha256:1f is not on this Docker host"),
             (APIError("400", explanation="bind source path does not exist: /x"), "/x"),
-            (requests.ConnectionError("refused"), "Docker does not answer"),
+            (requests.ConnectionError("refused."), "Docker does not answer: refused. Start it"),
         ],
     )
     def test_that_cannot_be_made_is_a_failed_check(self, engine, error, sentence):
