@@ -7,14 +7,14 @@ from shlex import quote
 from config.project import FOLDER
 from stack.identity import StackIdentity
 from ws.errors import WsError
+from ws.setup import systemd
 
 UNITS = Path("/etc/systemd/system")
-RUNNING = Path("/run/systemd/system")  # there if systemd runs this host (sd_booted(3)); its programs may be without it
 
 
 def refuse_other_hosts(identity: StackIdentity, environment: Mapping[str, str]) -> None:
     """Raises `WsError`, with a line for cron, where no timer would ever run: in containers, on other init systems."""
-    if not RUNNING.is_dir():
+    if not systemd.runs_this_host():
         raise WsError(
             "this host is not run by systemd, so a timer would never start. Nothing was changed.\n"
             "  With cron, add this line to root's table (sudo crontab -e), with the time you want:\n"

@@ -12,7 +12,7 @@ from docker_api.api import DockerApi, DockerError
 from images.base.recipe import DEBIAN_KEYS
 from ws.errors import WsError
 from ws.progress import wait_until
-from ws.setup import apt, programs
+from ws.setup import apt, programs, systemd
 from ws.setup.apt import INSTALL, LAST_LINES, UPDATE, Say
 from ws.setup.programs import Program
 
@@ -53,7 +53,7 @@ class DockerFacts:
             answers=answers(),
             root=os.geteuid() == 0,
             debian=apt.is_debian(),
-            systemd=Path("/run/systemd/system").is_dir(),
+            systemd=systemd.runs_this_host(),
             installed=bool(shutil.which("dockerd")),
             forbidden=not address and SOCKET.exists() and not os.access(SOCKET, os.R_OK | os.W_OK),
             address=address,

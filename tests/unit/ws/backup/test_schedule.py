@@ -7,6 +7,7 @@ import pytest
 from stack.identity import StackIdentity
 from ws.backup import schedule
 from ws.errors import WsError
+from ws.setup import docker, systemd
 
 IDENTITY = StackIdentity(project="cslr", stack="dev")
 
@@ -26,7 +27,7 @@ def test_nothing_is_pruned_after_a_backup_that_failed():
 
 
 def test_host_without_systemd_is_told_what_cron_runs(monkeypatch, tmp_path):
-    monkeypatch.setattr(schedule, "RUNNING", tmp_path / "none")
+    monkeypatch.setattr(systemd, "RUNNING", tmp_path / "none")
     monkeypatch.setattr(schedule, "FOLDER", Path("/srv/100% ours"))
     with pytest.raises(WsError, match="not run by systemd") as refused:
         schedule.refuse_other_hosts(IDENTITY, {"HOME": "/root"})
@@ -35,5 +36,12 @@ def test_host_without_systemd_is_told_what_cron_runs(monkeypatch, tmp_path):
 
 
 def test_host_with_systemd_is_taken(monkeypatch, tmp_path):
-    monkeypatch.setattr(schedule, "RUNNING", tmp_path)
+    monkeypatch.setattr(systemd, "RUNNING", tmp_path)
     schedule.refuse_other_hosts(IDENTITY, {})
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_how_docker_is_started_is_decided_by_the_same(monkeypatch, tmp_path, runs):
+    monkeypatch.setattr(systemd, "RUNNING", tmp_path if runs else tmp_path / "none")
+    monkeypatch.setattr(docker, "answers", lambda: False)
+    assert docker.DockerFacts.probe().systemd is runs
