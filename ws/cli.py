@@ -70,6 +70,10 @@ EngineChoice = Annotated[
 ]
 
 
+PolicyPack = Annotated[
+    bool,
+    typer.Option("--policy-pack", help="With Pulumi: its engine asks the rules of hardening, too (docs/security.md)."),
+]
 Service = Annotated[
     str, typer.Argument(metavar="SERVICE", help="As `ws ps` lists it.", autocompletion=completion.services)
 ]
@@ -106,6 +110,7 @@ def up(
             "as they are.",
         ),
     ] = False,
+    policy_pack: PolicyPack = False,
     _detach: Annotated[
         bool,
         typer.Option(
@@ -149,8 +154,8 @@ def up(
     whole = Follower.of_this_run().whole if followed else contextlib.nullcontext
     if not (revert or rolling):
         raise typer.BadParameter("it has a meaning only with --rolling.", param_hint="--no-revert")
-    session = _session(stack, rebuild=build)
-    words = f"ws up{' --rolling' if rolling else ''}"
+    session = _session(stack, rebuild=build, policy_pack=policy_pack)
+    words = f"ws up{' --rolling' if rolling else ''}{' --policy-pack' if policy_pack else ''}"
     consent = _consent(words, stack, engine, yes=yes, drain=drain)
     session.refuse_half_restored()
     session.prepare_host()
@@ -176,13 +181,14 @@ def preview(
     stack: Stack = "dev",
     engine: EngineChoice = EngineOption.AUTO,
     expect_no_changes: Annotated[bool, typer.Option(help="Fail if there is anything to change.")] = False,
+    policy_pack: PolicyPack = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what `up` would change and why, and which running work would end. Changes nothing."""
     from ws import changes
     from ws.consent import show_cost
 
-    session = _session(stack, quiet=as_json)
+    session = _session(stack, quiet=as_json, policy_pack=policy_pack)
     choice = session.choose(engine)
     overrides = None
     if session.changes_over(choice):
@@ -733,11 +739,11 @@ def env(stack: Stack = "dev") -> None:
 config_commands.add_commands(app)
 
 
-def _session(stack: str, *, quiet: bool = False, rebuild: bool = False) -> "Session":
+def _session(stack: str, *, quiet: bool = False, rebuild: bool = False, policy_pack: bool = False) -> "Session":
     from ws.deploy import Session
     from ws.stack_settings import open_stack
 
-    return Session(open_stack(stack), err if quiet else out, rebuild=rebuild)
+    return Session(open_stack(stack), err if quiet else out, rebuild=rebuild, policy_pack=policy_pack)
 
 
 def _consent(words: str, stack: str, engine: EngineOption, *, yes: bool, drain: str | None) -> "Consent":

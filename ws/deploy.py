@@ -27,6 +27,7 @@ from ws.engine_names import EngineName, EngineOption
 from ws.engines import Choice, DeploymentEngine, choose
 from ws.errors import WsError
 from ws.pulumi import cli as pulumi_cli
+from ws.pulumi import policy_pack as policies
 from ws.pulumi.engine import PROGRAM_LOG, PulumiEngine
 from ws.setup import docker as setup
 from ws.setup.programs import missing
@@ -44,10 +45,13 @@ VERIFICATION = "verification"  # the command's name in the program
 class Session:
     """One command on one stack, which writes all output to one console."""
 
-    def __init__(self, stack: "StackSettings", console: Console, *, rebuild: bool = False) -> None:
-        """`rebuild`: `up` builds the images that exist, too."""
+    def __init__(
+        self, stack: "StackSettings", console: Console, *, rebuild: bool = False, policy_pack: bool = False
+    ) -> None:
+        """`rebuild`: `up` builds the images that exist, too. `policy_pack`: Pulumi's engine asks the rules, too."""
         self.stack = stack
         self.rebuild = rebuild
+        self.policy_pack = policy_pack
         self.identity = stack.identity
         self.console = console
         self.begun: list[Change] = []  # what its runs began, for the record of one that does not end
@@ -88,7 +92,7 @@ class Session:
         return made_by(containers(self.identity)) or (EngineName(last.engine) if last else None)
 
     def choose(self, asked: EngineOption) -> Choice:
-        """The engine for this stack; says why, unless the user asked for it."""
+        """The engine for this stack; says why, unless the user asked for it. Raises `WsError` where none can do it."""
         choice = choose(
             asked,
             self.maker,
@@ -96,6 +100,8 @@ class Session:
             self.identity.stack,
             lambda: "matrix" if self.only_builds else "up",
         )
+        if self.policy_pack:
+            policies.check(choice.name)
         if choice.reason:
             self.say(f"Engine: {choice.name} ({choice.reason})")
         return choice
@@ -338,7 +344,15 @@ class Session:
         guard: Guard = unguarded,
     ) -> DeploymentEngine:
         if choice.cli:
-            return PulumiEngine(choice.cli, FOLDER, self.stack.file, display, overrides, rebuild=self.rebuild)
+            return PulumiEngine(
+                choice.cli,
+                FOLDER,
+                self.stack.file,
+                display,
+                overrides,
+                rebuild=self.rebuild,
+                ask_policies=self.policy_pack,
+            )
         from embedded_engine.run import Engine  # with Pulumi's SDK, which the genuine engine's own processes load
 
         return Engine(FOLDER, self.stack.file.config, display, overrides, guard, rebuild=self.rebuild)

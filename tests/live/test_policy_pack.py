@@ -53,7 +53,7 @@ def test_a_deployment_passes_and_is_as_without_it(cli):
     cli.changes_nothing("up", "--yes", *PACK)
 
 
-def test_it_refuses_where_the_program_does_not(cli):
+def test_it_refuses_where_the_program_does_not(cli, monkeypatch):
     """Nothing is made: not in a preview, and not without one."""
     rule = next(rule for rule in RULES if rule.name == "read-only-root")
     replaced(cli.live.folder / "components/docker.py", "read_only=True,", "read_only=False,")
@@ -62,6 +62,10 @@ def test_it_refuses_where_the_program_does_not(cli):
     preview = cli.run("preview", *PACK)
     assert "[mandatory]  read-only-root  (docker:index:Container: redis-container)" in preview.stdout
     assert f"redis{said}" in preview.stdout
+    for variable in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE"):
+        monkeypatch.setenv(variable, cli.environment[variable])
+    by_ws = cli.live.ws("preview", "--engine", "pulumi", "--policy-pack")
+    assert (by_ws.returncode, f"redis{said}" in by_ws.stdout) == (1, True)
     up = cli.run("up", "--yes", "--skip-preview", *PACK)  # ends with the first container
     assert said in up.stdout
     assert preview.returncode != 0 != up.returncode

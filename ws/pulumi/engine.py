@@ -37,6 +37,7 @@ from stack.owner import Known, OwnerRecord, Situation, StackObject, pulumi_backe
 from stack.state import stack_folder
 from ws.environment import inherited
 from ws.errors import WsError
+from ws.pulumi import policy_pack
 from ws.pulumi.builds import BuildWatch
 from ws.pulumi.leftovers import Left, host_now
 from ws.pulumi.locks import LOCKED, is_abandoned
@@ -54,6 +55,7 @@ STEPS = {
 LAST_STEPS = frozenset(STEPS) - {"replace", "delete-replaced"}  # of the several that make one replacement
 # Types that Pulumi only forgets on deletion: images stay, and commands have already run.
 ONLY_FORGOTTEN = (IMAGE, COMMAND)
+MANDATORY = "mandatory"  # a policy without which nothing is deployed
 NO_SUCH_STACK = "no stack named"
 # How the CLI writes a value that is not known yet: sdk/go/common/resource/plugin/rpc.go.
 UNKNOWN_VALUES = ("04da6b54-80e4-46f7-96ec-b56ff0331ba9", "output<string>")
@@ -78,10 +80,11 @@ class PulumiEngine:
         overrides: Mapping[str, object] | None = None,
         *,
         rebuild: bool = False,
+        ask_policies: bool = False,
     ) -> None:
         """`overrides`: values of config keys, such as ``cslr:matrix``, instead of those in the stack file.
 
-        `rebuild`: build the images that exist, too.
+        `rebuild`: build the images that exist, too. `ask_policies`: the CLI asks the rules of hardening, too.
         """
         self._cli = cli
         self._folder = folder
@@ -90,15 +93,16 @@ class PulumiEngine:
         self._display = display
         self._overrides = overrides or {}
         self._rebuild = rebuild
+        self._policies = policy_pack.OPTION if ask_policies else ()
         self._images: dict[str, str] = {}  # URN → tag
 
     def preview(self) -> Result:
         """Returns the changes that `up` would make; changes nothing, except that the backend gets the stack."""
-        return self._run("preview", *self._interference())
+        return self._run("preview", *self._policies, *self._interference())
 
     def up(self, scope: Scope = EVERYTHING) -> Result:
         """Brings the host to the state that the program declares. Recreates objects that disappeared without Pulumi."""
-        options = (*_named(scope), *self._interference(scope))
+        options = (*self._policies, *_named(scope), *self._interference(scope))
         with sampled_run(_docker_root()):
             # Resources that do not depend on a failed one are created, as with the embedded engine.
             result = self._run("up", "--yes", "--skip-preview", "--continue-on-error", *options)
@@ -263,6 +267,7 @@ class _Events:
         self._changes: dict[str, Change] = {}
         self._began: dict[str, float] = {}
         self._errors: dict[str, list[str]] = {}
+        self._broken: dict[str, list[str]] = {}  # URN → the mandatory policies that it breaks, in sentences
         self._outputs: dict[str, Any] = {}
         self._builds: dict[str, BuildWatch] = {}  # of images that are being built
         self.images: dict[str, str] = {}  # URN → tag of the resource's image
@@ -280,6 +285,7 @@ class _Events:
             "resOutputsEvent": self._end,
             "resOpFailedEvent": self._fail,
             "diagnosticEvent": self._diagnose,
+            "policyEvent": self._judge,
         }
         for key, handle in handlers.items():
             if key in event:
@@ -287,10 +293,13 @@ class _Events:
 
     def result(self) -> Result:
         """The result of the run. Raises `ProgramError` if the program reports an error, `WsError` if the CLI failed."""
+        for urn, sentences in self._broken.items():
+            if change := self._changes.get(urn):
+                change.error = "\n".join(sentences)
         changes = list(self._changes.values())
         if not self.code or any(change.error for change in changes):
             return Result(changes=changes, outputs=self._outputs)
-        said = [text for texts in self._errors.values() for text in texts]
+        said = [text for texts in (*self._broken.values(), *self._errors.values()) for text in texts]
         if said:
             raise ProgramError(said[0])
         raise WsError(f"pulumi ended with exit code {self.code}: {_end(self.stderr)}")
@@ -346,6 +355,14 @@ class _Events:
                 build.record(event["metadata"]["new"], change.error)
                 change.error = f"{change.error}\n{build.log}".rstrip()
             self._display.ended(change)
+
+    def _judge(self, event: dict[str, Any]) -> None:
+        """A policy that a resource breaks: its description, and on the next lines what is wrong."""
+        description, _, wrong = event["message"].strip().partition("\n")
+        if event["enforcementLevel"] == MANDATORY:
+            self._broken.setdefault(event.get("resourceUrn", ""), []).append(wrong or description)
+        else:
+            logging.getLogger(PROGRAM_LOG).warning(wrong or description)
 
     def _diagnose(self, event: dict[str, Any]) -> None:
         text = COLOUR_TAGS.sub("", event.get("message", "")).strip()

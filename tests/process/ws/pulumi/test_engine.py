@@ -23,6 +23,7 @@ from stack.state import stack_folder
 from testing.stack_files import written
 from ws.errors import WsError
 from ws.pulumi import engine as pulumi_engine
+from ws.pulumi import policy_pack
 from ws.pulumi.engine import PulumiEngine
 
 Json = dict[str, Any]
@@ -421,3 +422,42 @@ class TestInterrupt:
             engine.preview()
         assert pulumi_engine.WAITING in caplog.text
         assert ("interrupted", "") in shown.told
+
+
+class TestPolicyPack:
+    """The rules of hardening, asked by the CLI."""
+
+    WRONG = "redis: writable root: against the rule read-only-root."
+
+    def broken(self, level: str) -> Json:
+        message = f"The root file system is read-only.\n{self.WRONG}\n"
+        about = urn(CONTAINER, "redis-container")
+        return {"policyEvent": {"resourceUrn": about, "message": message, "enforcementLevel": level}}
+
+    @pytest.mark.parametrize("asked", [True, False])
+    def test_is_asked_in_previews_and_deployments_only_where_it_is_wanted(self, deployed, asked):
+        engine, _ = deployed(*[([], "", 0)] * 2)
+        engine._policies = policy_pack.OPTION if asked else ()
+        engine.preview()
+        engine.up()
+        for command, call in zip(("preview", "up"), deployed.calls(), strict=True):
+            assert command in call
+            assert ("--policy-pack policy" in " ".join(call)) is asked
+
+    def test_a_mandatory_one_that_is_broken_is_the_failure_of_its_resource(self, deployed):
+        events = [step("resourcePreEvent", "create"), self.broken("mandatory"), step("resOutputsEvent", "create")]
+        engine, _ = deployed((events, "", 255))
+        [change] = engine.preview().failed
+        assert (change.name, change.error) == ("redis-container", self.WRONG)
+
+    def test_one_broken_by_what_the_cli_never_began_is_the_error(self, deployed):
+        """In `up` without a preview, a resource is refused before the CLI begins it."""
+        engine, _ = deployed(([self.broken("mandatory")], "", 255))
+        with pytest.raises(ProgramError, match=f"^{self.WRONG}$"):
+            engine.up()
+
+    def test_an_advisory_one_is_told_and_fails_nothing(self, deployed, caplog):
+        events = [step("resourcePreEvent", "create"), self.broken("advisory"), step("resOutputsEvent", "create")]
+        engine, _ = deployed((events, "", 0))
+        assert engine.preview().ok
+        assert self.WRONG in caplog.text
