@@ -51,12 +51,15 @@ def terminal(tmp_path: Path) -> tuple[int, int]:
     return end, child
 
 
+def ended_in_order(child: int, folder: Path) -> bool:
+    os.waitpid(child, 0)
+    return (folder / "in-order").exists() and (folder / "code").read_text() == "130"
+
+
 def test_a_lost_terminal_ends_it_in_order(terminal, tmp_path):
     end, child = terminal
     os.close(end)
-    os.waitpid(child, 0)
-    assert (tmp_path / "in-order").exists()
-    assert (tmp_path / "code").read_text() == "130"
+    assert ended_in_order(child, tmp_path)
 
 
 def test_a_terminal_may_say_so_more_than_once(terminal, tmp_path):
@@ -65,18 +68,14 @@ def test_a_terminal_may_say_so_more_than_once(terminal, tmp_path):
     os.kill(child, signal.SIGHUP)
     wait_until((tmp_path / "cleaning").exists, "the command puts in order")
     os.close(end)
-    os.waitpid(child, 0)
-    assert (tmp_path / "in-order").exists()
-    assert (tmp_path / "code").read_text() == "130"
+    assert ended_in_order(child, tmp_path)
 
 
 def test_sigterm_ends_it_in_order(terminal, tmp_path):
     end, child = terminal
     os.kill(child, signal.SIGTERM)
-    os.waitpid(child, 0)
+    assert ended_in_order(child, tmp_path)
     os.close(end)
-    assert (tmp_path / "in-order").exists()
-    assert (tmp_path / "code").read_text() == "130"
 
 
 def test_under_nohup_it_goes_on(tmp_path):
