@@ -137,16 +137,16 @@ def postgres_reads_its_data(settings: PlatformSettings, facts: HostFacts) -> Ite
     for running in facts.postgres:
         if facts.owns(running.labels) and 0 not in (running.major, wanted) and wanted != running.major:
             way = (
-                f"Bring the data to {wanted}: ws postgres upgrade -s {facts.stack}. Or stay with {running.major}:"
+                f"Bring the data to {wanted}: ws postgres upgrade -s {facts.stack}. Or stay with {running.major}"
                 if running.major < wanted
-                else f"docs/operating.md has the way back to data of before the upgrade. To stay with {running.major}:"
+                else f"docs/operating.md has the way back to data of before the upgrade. To stay with {running.major}"
             )
             what = f"{wanted} does not read the data of Postgres {running.major}, which runs"
             if image.reference:
-                way = f"{way.removesuffix(':')}, name an image of it."
-                yield Problem(("postgres", "image", "reference"), f"the image's Postgres {what}", way)
+                reference = ("postgres", "image", "reference")
+                yield Problem(reference, f"the image's Postgres {what}", f"{way}, name an image of it.")
             else:
-                yield Problem(("postgres", "version"), what, way, (Set(("postgres", "version"), running.major),))
+                yield Problem(("postgres", "version"), what, f"{way}:", (Set(("postgres", "version"), running.major),))
 
 
 def _is_by_pulumi(port: ContainerPort, facts: HostFacts) -> bool:
